@@ -1,0 +1,1 @@
+"""The simulated group chat and its simulated annotators."""

@@ -1,0 +1,78 @@
+"""Simulated annotators: they answer the demo's questions with the errors that people make.
+
+Errors gather on hard items: a distant antecedent, a noun that nothing in the window matches. They are here so that
+the demo has a log to rebuild from and to compare rounds on; no result on them says anything about people.
+"""
+
+import random
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+#: When the first answer of each round was given.
+ROUND_STARTS = {1: datetime(2024, 2, 5, 1, 30, tzinfo=UTC), 2: datetime(2024, 3, 4, 1, 30, tzinfo=UTC)}
+ERROR_FLOOR, ERROR_SPAN = 0.03, 0.25
+UNSURE_SHARE = 0.02
+#: Of the items on which round 1 agreed, the share that round 2 looks at again.
+SECOND_LOOK = 0.10
+
+
+class Answer(NamedTuple):
+    """One answer of one annotator to one item."""
+
+    item_id: str
+    annotator: str
+    round: int
+    label: str
+    at: str  # ISO 8601, UTC
+
+
+class TrueItem(NamedTuple):
+    """A question as the pipeline picked it, with what the simulator knows about it."""
+
+    item_id: str
+    label: str
+    hardness: float
+
+
+def round_one(items: Iterable[TrueItem], annotators: tuple[str, ...], seed: int) -> list[Answer]:
+    """Every annotator answers every item, in the order given, on their own."""
+    items = list(items)
+    return [answer for annotator in annotators for answer in _answers(items, annotator, 1, seed, carelessness=1.0)]
+
+
+def round_two(items: Iterable[TrueItem], first: list[Answer], annotators: tuple[str, ...], seed: int) -> list[Answer]:
+    """Both annotators look again, more carefully, at what they disagreed on and at a share of the rest."""
+    given: dict[str, set[str]] = {}
+    for answer in first:
+        given.setdefault(answer.item_id, set()).add(answer.label)
+    again = [
+        item
+        for item in items
+        if len(given[item.item_id]) > 1
+        or "unsure" in given[item.item_id]
+        or random.Random(f"second:{seed}:{item.item_id}").random() < SECOND_LOOK
+    ]
+    return [answer for annotator in annotators for answer in _answers(again, annotator, 2, seed, carelessness=0.35)]
+
+
+def _answers(items: list[TrueItem], annotator: str, number: int, seed: int, carelessness: float) -> list[Answer]:
+    clock = ROUND_STARTS[number]
+    answers = []
+    for item in items:
+        rng = random.Random(f"answer:{seed}:{number}:{annotator}:{item.item_id}")
+        clock += timedelta(seconds=rng.randint(3, 14) if rng.random() < 0.98 else rng.randint(120, 50_000))
+        label = _answer(rng, item, carelessness)
+        answers.append(Answer(item.item_id, annotator, number, label, clock.isoformat().replace("+00:00", "Z")))
+    return answers
+
+
+def _answer(rng: random.Random, item: TrueItem, carelessness: float) -> str:
+    error = carelessness * (ERROR_FLOOR + ERROR_SPAN * item.hardness**2)
+    if rng.random() < carelessness * UNSURE_SHARE:
+        return "unsure"
+    if rng.random() >= error:
+        return item.label
+    if item.label == "not_a_question":
+        return rng.choice(("not_needed", "needed"))
+    return "not_needed" if item.label == "needed" else "needed"

@@ -1,0 +1,20 @@
+"""Shared fixtures: real data where it is at hand, and quiet, offline libraries."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real chats beside the repository; tests that need it are skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"real chats are not at {SHARED_DATA.relative_to(ROOT.parent)} beside the repository")
+    return SHARED_DATA
