@@ -1,0 +1,1 @@
+"""Chat exports: one module per format (see ``formats``), pseudonyms and masking."""

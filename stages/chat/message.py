@@ -1,0 +1,32 @@
+"""What every chat format hands over: messages, and records that make none."""
+
+from typing import NamedTuple
+
+#: Sender of a bot's own answers; the one name that is kept, since it is nobody's.
+ASSISTANT = "assistant"
+
+
+class Message(NamedTuple):
+    """One message as its export has it; names are real here and become pseudonyms in ingest.
+
+    Ids are the export's own, unique within a group. ``timestamp`` is in UTC seconds, None if unknown.
+    """
+
+    line: int  # where the record starts, from 1
+    group: str
+    sender: str
+    timestamp: int | None
+    kind: str  # one of stages.rows.KINDS
+    text: str  # mentions of people already replaced by pseudonyms
+    resolution_seconds: int = 1  # how exact the timestamp is
+    own_id: str | None = None
+    reply_to: str | None = None  # own_id of the message that this one answers
+    recalls: str | None = None  # own_id of the message that this one takes back
+    damaged: bool = False  # bytes that were not UTF-8 stand as U+FFFD
+
+
+class Skipped(NamedTuple):
+    """A record that makes no message, under a reason that ingest counts."""
+
+    line: int
+    reason: str  # a name such as private_chat

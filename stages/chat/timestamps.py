@@ -1,0 +1,53 @@
+"""Timestamps of exports as UTC seconds, with the mistakes that exports make refused by name."""
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from stages.cli import DataError
+
+#: Seconds reach this in the year 5138, milliseconds in 1973: above it the unit is not seconds.
+LATEST_SECONDS = 100_000_000_000
+NUMBER = re.compile(r"-?\d{1,20}(?:\.\d*)?")
+WITHOUT_SECONDS = re.compile(r"[T ]\d\d:\d\d(?:Z|[+-]\d\d:?\d\d)?$")
+
+
+def parse_timestamp(value: Any, where: str) -> int | None:
+    """UTC seconds of a number, or of an ISO 8601 text (one without an offset is UTC); None stays None.
+
+    Raises:
+        DataError: If it is in milliseconds, negative, or neither a number nor ISO 8601.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and not NUMBER.fullmatch(value.strip()):
+        return _iso_seconds(value.strip(), where)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise DataError(f"{where}: expected a timestamp in UTC seconds, got {type(value).__name__}.")
+    number = float(value) if isinstance(value, str) else value
+    if not 0 <= number < math.inf:  # false for not-a-number too
+        raise DataError(f"{where}: expected a timestamp in UTC seconds since 1970, got {str(number)[:40]}.")
+    if number > LATEST_SECONDS:
+        raise DataError(
+            f"{where}: expected a timestamp in seconds, got {str(int(number))[:40]}, which looks like "
+            "milliseconds. Divide the timestamps of this file by 1000."
+        )
+    return int(number)
+
+
+def resolution(value: Any) -> int:
+    """Seconds to which a timestamp is exact: 60 for an ISO 8601 text without seconds, else 1."""
+    return 60 if isinstance(value, str) and WITHOUT_SECONDS.search(value.strip()) else 1
+
+
+def _iso_seconds(value: str, where: str) -> int:
+    try:
+        moment = datetime.fromisoformat(value)
+        seconds = math.floor((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        # repr: the field comes from the export and may hold control characters.
+        raise DataError(f"{where}: expected a timestamp in UTC seconds or ISO 8601, got {value[:40]!r}.") from None
+    if seconds < 0:
+        raise DataError(f"{where}: expected a timestamp after 1970, got {value[:40]!r}.")
+    return seconds

@@ -1,0 +1,134 @@
+r"""Join successive messages of one sender into turns.
+
+Example:
+    python -m stages.merge --messages data/messages.parquet --gap-seconds 18 \
+        --out data/turns.parquet --counts data/counts/merge.json
+
+Two neighbouring texts of one sender in a group join when less than ``gap-seconds`` lie between them. A clock
+that only shows minutes cannot tell 18 seconds: where the source's resolution is coarser than the gap, texts
+join when they are at most one step of that clock apart (the same or the next minute).
+
+What breaks a run: another sender's message, and an image, file, link or other row, even the sender's own,
+since what follows a screenshot is said about it. System rows (joins, recalls) are said by nobody and break
+nothing. A text without a time never joins. Rows that are not text stay turns of their own kind.
+
+Source: section 3.1 of arXiv 2405.02817; 18 s is the value of its published scripts.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.cli import SETTINGS, InputFile, OutputFile
+from stages.files import write_json
+from stages.rows import KINDS, MESSAGES, TURNS, read_rows, write_rows
+
+JOINER = "\n"
+#: Texts of this many turns are brought together at once: one array of text holds 2 GiB at most.
+BATCH_TURNS = 65_536
+
+
+def merge(messages: pa.Table, gap_seconds: int) -> pa.Table:
+    """Turns of messages; no character and no message is lost.
+
+    Args:
+        messages: Rows of ``MESSAGES``, by group and in the order of time within each.
+        gap_seconds: Texts of one sender that are closer than this join.
+
+    Returns:
+        Rows of ``TURNS``, in the order of their first messages. A turn's id is ``t`` and the id of its first
+        message, its text the messages' texts with a line break between.
+    """
+    first = first_rows(messages, gap_seconds)
+    order = np.argsort(first, kind="stable")
+    starts = np.append(np.flatnonzero(np.diff(first[order], prepend=-1)), len(order))
+    batches = []
+    for begin in range(0, len(starts) - 1, BATCH_TURNS):
+        bounds = starts[begin : begin + BATCH_TURNS + 1]
+        rows = messages.take(order[bounds[0] : bounds[-1]])
+        batches.append(_turns(rows.combine_chunks(), bounds - bounds[0]))
+    return pa.concat_tables(batches) if batches else TURNS.empty_table()
+
+
+def first_rows(messages: pa.Table, gap_seconds: int) -> np.ndarray:
+    """For each row, the number of the first row of its turn; a row that stands alone has its own."""
+    rows = np.arange(messages.num_rows)
+    said = np.flatnonzero(pc.not_equal(messages["kind"], "system").to_numpy())
+    starts = ~_continues(messages.take(said), gap_seconds)
+    first = rows.copy()
+    first[said] = said[np.maximum.accumulate(np.where(starts, rows[: len(said)], 0))]
+    return first
+
+
+def _continues(rows: pa.Table, gap_seconds: int) -> np.ndarray:
+    """Whether each row is part of the turn of the row before it."""
+    continues = np.zeros(rows.num_rows, dtype=bool)
+    if rows.num_rows < 2:
+        return continues
+    before, after = rows.slice(0, rows.num_rows - 1), rows.slice(1)
+    resolution = np.maximum(*(_whole(each["resolution_seconds"], 1) for each in (before, after)))
+    apart = _whole(after["timestamp"], 0) - _whole(before["timestamp"], 0)
+    joined = (apart < gap_seconds) | ((resolution > gap_seconds) & (apart <= resolution))
+    for each in (before, after):
+        joined &= pc.equal(each["kind"], "text").to_numpy() & each["timestamp"].is_valid().to_numpy()
+    for name in ("group", "sender"):
+        joined &= pc.equal(before[name], after[name]).to_numpy()
+    continues[1:] = joined
+    return continues
+
+
+def _whole(column: pa.ChunkedArray, missing: int) -> np.ndarray:
+    return column.fill_null(missing).to_numpy()
+
+
+def _turns(rows: pa.Table, bounds: np.ndarray) -> pa.Table:
+    """Turns of rows, of which turn ``i`` has those from ``bounds[i]`` to before ``bounds[i + 1]``."""
+    texts, ids = (
+        pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), rows[name].combine_chunks())
+        for name in ("text", "message_id")
+    )
+    first = rows.take(bounds[:-1])
+    columns = {name: first[name] for name in ("group", "sender", "timestamp", "kind")}
+    columns["turn_id"] = pc.binary_join_element_wise("t", first["message_id"], "")
+    columns["text"] = pc.binary_join(texts, JOINER)
+    columns["message_ids"] = ids
+    return pa.table({name: columns[name] for name in TURNS.names}, schema=TURNS)
+
+
+def count(messages: pa.Table, turns: pa.Table) -> dict[str, int]:
+    """Rows in and out, turns by kind, and characters, of which the joined line breaks are new."""
+    kinds = {kind: int(pc.sum(pc.equal(turns["kind"], kind)).as_py() or 0) for kind in KINDS}
+    return {
+        "messages": messages.num_rows,
+        "turns": turns.num_rows,
+        **{f"turns_{kind}": number for kind, number in kinds.items()},
+        "joined": messages.num_rows - turns.num_rows,
+        "characters_in": _characters(messages),
+        "characters_out": _characters(turns),
+    }
+
+
+def _characters(rows: pa.Table) -> int:
+    return int(pc.sum(pc.utf8_length(rows["text"]).cast(pa.int64())).as_py() or 0)
+
+
+@click.command(context_settings=SETTINGS)
+@click.option("--messages", type=InputFile, required=True, help="Messages to join (parquet).")
+@click.option("--gap-seconds", type=click.IntRange(min=0), required=True, help="Closer texts join.")
+@click.option("--out", type=OutputFile, required=True, help="Turns to write (parquet).")
+@click.option("--counts", type=OutputFile, required=True, help="Counts to write (JSON).")
+def main(messages: Path, gap_seconds: int, out: Path, counts: Path) -> None:
+    """Join successive messages of one sender into turns."""
+    rows = read_rows(messages, MESSAGES)
+    turns = merge(rows, gap_seconds)
+    numbers = count(rows, turns)
+    write_rows(out, turns, TURNS)
+    write_json(counts, numbers)
+    click.echo(f"{out}: {numbers['turns']} turns ({numbers['turns_text']} of text) of {numbers['messages']} messages")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""Exports become messages: every record accounted for, ids stable, order settled, nothing half-written."""
+
+import errno
+import gzip
+import json
+import re
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from stages.chat.pseudonyms import Pseudonyms
+from stages.cli import DataError
+from stages.ingest import ingest, main, raw_files
+
+NAMES = Pseudonyms("key")
+START = 1672531200
+
+
+def line(text="hello", sender="ann", at=START, group="g", **more):
+    return (
+        json.dumps({"group": group, "sender": sender, "timestamp": at, "text": text} | more, ensure_ascii=False) + "\n"
+    )
+
+
+def raw(tmp_path, **files):
+    folder = tmp_path / "raw"
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return folder
+
+
+def rows(tmp_path, **files):
+    table, counts = ingest(raw_files(raw(tmp_path, **files)), "auto", NAMES)
+    assert counts["raw_lines"] == counts["messages"] + counts["skipped"]
+    assert counts["skipped"] == sum(count for name, count in counts.items() if name.startswith("skipped_"))
+    assert len(set(table["message_id"].to_pylist())) == counts["messages"] == table.num_rows
+    return table.to_pylist(), counts
+
+
+def invoke(folder, out, format_name="auto"):
+    arguments = [
+        "--raw",
+        folder,
+        "--format",
+        format_name,
+        "--out",
+        out / "messages.parquet",
+        "--counts",
+        out / "counts.json",
+    ]
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def test_command_writes_messages_and_counts(tmp_path):
+    folder = raw(tmp_path, chat=line() + "\n" + line("电话13912345678", "bob", START + 5))
+    result = invoke(folder, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "2 messages of 2 senders in 1 groups, from 3 records (1 skipped)" in result.output
+    first, second = pq.read_table(tmp_path / "out" / "messages.parquet").to_pylist()
+    assert first["source"] == "chat:1"
+    assert second["text"] == "电话<phone>"
+    counts = json.loads((tmp_path / "out" / "counts.json").read_text())
+    assert (counts["raw_lines"], counts["messages_text"], counts["skipped_blank"], counts["masked_phone"]) == (
+        3,
+        2,
+        1,
+        1,
+    )
+
+
+def test_no_name_of_a_person_or_group_leaves(tmp_path):
+    (first,), _ = rows(tmp_path, chat=line(sender="Ann Smith", group="Secret Group"))
+    assert (first["sender"], first["group"]) == (NAMES.person("Ann Smith"), NAMES.group("Secret Group"))
+
+
+def test_files_are_read_by_name_and_what_is_no_export_is_passed_over(tmp_path):
+    folder = raw(tmp_path, b=line("second"), a=line("first"), empty="")
+    raw(
+        tmp_path,
+        **{
+            "README.md": "#",
+            ".gitignore": "/b",
+            "big.json.dvc": "outs:",
+            "c.gz": gzip.compress(line("third").encode()),
+        },
+    )
+    assert [path.name for path in raw_files(folder)] == ["a", "b", "c.gz", "empty"]
+    found, counts = rows(tmp_path)
+    assert [row["text"] for row in found] == ["first", "second", "third"]
+    assert counts["files"] == 4
+
+
+def test_rows_come_by_group_then_time_and_slightly_late_ones_are_put_right(tmp_path):
+    content = (
+        line("b1", at=START, group="b") + line("a1", at=START + 9, group="a") + line("b0", at=START - 60, group="b")
+    )
+    found, counts = rows(tmp_path, chat=content)
+    by_group = {name: [row["text"] for row in found if row["group"] == NAMES.group(name)] for name in "ab"}
+    assert by_group == {"a": ["a1"], "b": ["b0", "b1"]}
+    assert [row["group"] for row in found] == sorted(row["group"] for row in found)
+    assert counts["late"] == 1
+
+
+def test_files_of_one_group_may_overlap_in_time(tmp_path):
+    found, counts = rows(
+        tmp_path,
+        april=line("both", at=START + 50) + line("later", at=START + 90),
+        march=line("early", at=START) + line("both", at=START + 50),
+    )
+    assert [row["text"] for row in found] == ["early", "both", "later"]
+    assert counts["skipped_duplicate"] == 1
+
+
+def test_a_row_without_a_time_keeps_its_place(tmp_path):
+    found, _ = rows(
+        tmp_path,
+        one=line("n0", at=None) + line("t1", at=START) + line("n1", at=None) + line("t2", at=START + 5),
+        two=line("n2", at=None),
+        three=line("n3", at=None) + line("t0", at=START - 500),
+        other=line("x", at=START - 999, group="h"),
+    )
+    texts = [row["text"] for row in found if row["group"] == NAMES.group("g")]
+    assert texts == ["n3", "t0", "n0", "t1", "n1", "t2", "n2"]
+    assert [row["timestamp"] for row in found if row["text"] == "n1"] == [None]
+
+
+def test_fault_8_equal_texts_stay_messages_of_their_own(tmp_path):
+    found, counts = rows(tmp_path, chat=line() * 3 + line(at=START + 1))
+    assert len(found) == 4
+    assert counts["skipped_duplicate"] == 0
+
+
+def test_ids_do_not_depend_on_what_else_the_export_holds(tmp_path):
+    before, _ = rows(tmp_path, chat=line() * 2)
+    after, _ = rows(tmp_path, chat=line("new", "bob", START - 5) + line() * 2 + line("more", at=START + 5))
+    assert {row["message_id"] for row in before} < {row["message_id"] for row in after}
+
+
+def test_replies_point_at_messages_and_unknown_ones_at_none(tmp_path):
+    content = line(message_id="1") + line(message_id="2", reply_to="1") + line(message_id="3", reply_to="9")
+    found, counts = rows(tmp_path, chat=content)
+    assert [row["reply_to"] for row in found] == [None, found[0]["message_id"], None]
+    assert (counts["replies"], counts["replies_to_unknown"]) == (1, 1)
+
+
+def test_an_id_of_two_different_messages_is_refused(tmp_path):
+    content = line(message_id="1") + line(message_id="1", sender="bob")
+    with pytest.raises(
+        DataError, match=r"chat:2: expected message ids to be unique .* chat:1, which has another sender"
+    ):
+        rows(tmp_path, chat=content)
+
+
+def test_a_recalled_message_leaves_no_text(tmp_path):
+    data = {"fromGroup": "1@chatroom", "fromUser": "wxid_a", "timestamp": START}
+    said = {"messageType": "80001", "data": data | {"newMsgId": 7, "content": "regret"}}
+    recall = {
+        "messageType": "80010",
+        "data": data | {"newMsgId": 8, "content": '<sysmsg type="revokemsg"><newmsgid>7</newmsgid>'},
+    }
+    content = "".join(json.dumps(each, indent=2) + "\n" for each in (said, recall))
+    found, counts = rows(tmp_path, chat=content)
+    assert [(row["kind"], row["text"]) for row in found] == [("system", ""), ("system", "")]
+    assert (counts["recalled"], counts["messages_text"]) == (1, 0)
+
+
+def test_half_characters_become_replacement_characters(tmp_path):
+    found, counts = rows(
+        tmp_path, chat=json.dumps({"group": "g", "sender": "s", "timestamp": 1, "text": "a\ud83d"}) + "\n"
+    )
+    assert found[0]["text"] == "a\ufffd"
+    assert counts["damaged"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (line() + '{"group": "g", "sen', r"chat:2: expected one whole JSON object"),
+        (line().encode() + line("问").encode("gb18030"), r"chat:2: expected UTF-8, got byte 0x"),
+        (line() + line(at=START - 61), r"chat:2: expected messages in the order of time, got one that is 61 s older"),
+        (line() + line(at=START * 1000), r"chat:2: .* looks like milliseconds"),
+        ("just notes\n", r"chat: expected a chat export in one of the formats"),
+        ("", r"raw: expected messages, got none \(empty_files 1\)"),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_writes_nothing(tmp_path, content, message):
+    result = invoke(raw(tmp_path, chat=content), tmp_path / "out")
+    assert result.exit_code == 1
+    assert re.search(message, result.output)
+    assert "hello" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_raw_folder_and_folders_inside_are_refused(tmp_path):
+    folder = raw(tmp_path, **{"README.md": "put exports here"})
+    result = invoke(folder, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "raw: expected at least one chat export, got none" in result.output
+    (folder / "photos").mkdir()
+    assert "photos: expected chat exports, got a folder" in invoke(folder, tmp_path / "out").output
+
+
+def test_an_unknown_format_is_a_usage_error(tmp_path):
+    result = invoke(raw(tmp_path, chat=line()), tmp_path / "out", "fax")
+    assert result.exit_code == 2
+    assert "'fax' is not one of 'auto', 'table', 'wechat', 'irc'" in result.output
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_part_of_a_new_one(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    folder = raw(tmp_path, chat=line())
+    assert invoke(folder, out).exit_code == 0
+    before = (out / "messages.parquet").read_bytes()
+
+    def write_some_then_fail(table, path, **options):
+        path.write_bytes(b"PAR1")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", write_some_then_fail)
+    raw(tmp_path, chat=line("other"))
+    result = invoke(folder, out)
+    assert result.exit_code == 1
+    assert "messages.parquet: the disk is full; nothing was written" in result.output
+    assert (out / "messages.parquet").read_bytes() == before
+    assert sorted(path.name for path in out.iterdir()) == ["counts.json", "messages.parquet"]
+
+
+@pytest.mark.parametrize("language", ["ubuntu-zh", "ubuntu-en"])
+def test_every_line_of_real_logs_is_accounted_for(shared_data, language):
+    files = raw_files(shared_data / "irc" / language)[:3]
+    table, counts = ingest(files, "auto", NAMES)
+    assert counts["raw_lines"] == sum(path.read_bytes().count(b"\n") for path in files)
+    assert counts["raw_lines"] == counts["messages"] + counts["skipped"]
+    assert counts["skipped"] == 0
+    times = [each for each in table["timestamp"].to_pylist() if each is not None]
+    assert times == sorted(times)
