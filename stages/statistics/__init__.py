@@ -1,0 +1,1 @@
+"""Scores, intervals and growth with size, from predictions alone."""

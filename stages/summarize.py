@@ -1,0 +1,151 @@
+"""Print what the whole graph found, and write the same as Markdown.
+
+Example:
+    python -m stages.summarize --questions metrics/questions.json --annotation metrics/annotation.json \
+        --calibration metrics/calibration.json --models metrics/models.json --out metrics/summary.md
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from stages.cli import SETTINGS, DataError, InputFile, OutputFile
+from stages.files import read_json, whole_file
+
+SHOWN = ("precision", "recall", "f1", "macro_f1")
+HEADER = (
+    "rung",
+    "parameters",
+    *(f"{kind} {name}" for kind in ("vanilla", "tuned") for name in ("P", "R", "F1", "macro-F1")),
+    "macro-F1 gain [95 %]",
+)
+
+
+class Metrics(NamedTuple):
+    """A metrics file and where it was read from, for errors that name it."""
+
+    path: Path
+    values: dict[str, Any]
+
+    def __call__(self, *keys: str) -> Any:
+        """The value under nested keys.
+
+        Raises:
+            DataError: If it is not there.
+        """
+        value: Any = self.values
+        for key in keys:
+            if not isinstance(value, dict) or key not in value:
+                raise DataError(f"{self.path}: expected a value {'.'.join(keys)}. Run the stage that writes it again.")
+            value = value[key]
+        return value
+
+
+def read_metrics(path: Path) -> Metrics:
+    """Read one metrics file.
+
+    Raises:
+        DataError: If it is not a JSON object.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise DataError(f"{path}: expected a JSON object, got {type(values).__name__}.")
+    return Metrics(path, values)
+
+
+def model_rows(models: Metrics) -> list[tuple[str, ...]]:
+    """One row of the table per rung, sizes ascending, then the always-needed floor."""
+    rungs = [key for key, value in models.values.items() if isinstance(value, dict) and key != "floor"]
+    rungs.sort(key=lambda key: (models(key, "params"), key))
+    rows = []
+    for key in rungs:
+        scores = [f"{models(key, kind, name):.3f}" for kind in ("vanilla", "tuned") for name in SHOWN]
+        gain = with_interval(models, key, "gain", "macro_f1")
+        rows.append((key, short_count(models(key, "params")), *scores, gain))
+    floor = [f"{models('floor', name):.3f}" for name in SHOWN]
+    return [*rows, ("always needed", "", *floor, *floor, "")]
+
+
+def with_interval(metrics: Metrics, *keys: str) -> str:
+    """A signed value with its interval, as ``+0.123 [+0.081, +0.165]``."""
+    *parents, name = keys
+    value, low, high = (metrics(*parents, name + end) for end in ("", "_lo", "_hi"))
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def short_count(count: int) -> str:
+    """Three digits of a count: 17.0 k, 1.12 M, 32.5 B."""
+    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= size:
+            value = count / size
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+    return str(count)
+
+
+def data_lines(questions: Metrics, annotation: Metrics, models: Metrics) -> Iterator[str]:
+    """What the scores rest on: counts from raw lines to test items, and how far annotators agree."""
+    labelled = annotation("needed") + annotation("not_needed")
+    kappa = annotation("kappa")
+    agreement = "kappa not defined" if kappa is None else f"kappa {kappa:.2f}"
+    yield (
+        f"{questions('raw_lines'):,} raw lines, {questions('questions'):,} questions, {labelled:,} labelled "
+        f"in {annotation('round')} round(s) ({agreement}, {annotation('disagreed'):,} disagreed, "
+        f"{annotation('orphaned'):,} orphaned)."
+    )
+    items, needed = models("test_items"), models("test_needed")
+    yield f'Scores are on {items:,} test items, which no model was trained on; {needed / items:.1%} "needed".'
+
+
+def slope_lines(calibration: Metrics) -> Iterator[str]:
+    """Growth of the untouched models' scores with size, as answered and centred."""
+    for title, parents in (("as answered", ()), ("centred", ("centred",))):
+        precision, macro_f1 = (
+            with_interval(calibration, *parents, metric, "slope") for metric in ("precision", "macro_f1")
+        )
+        yield f"Untouched models per doubling, {title}: precision {precision}, macro-F1 {macro_f1}."
+
+
+def text_table(rows: list[tuple[str, ...]]) -> str:
+    """The table for a terminal: two header lines, figures right-aligned."""
+    kinds = ("", "", "vanilla", "", "", "", "tuned", "", "", "", "")
+    names = tuple(name.removeprefix("vanilla ").removeprefix("tuned ") for name in HEADER)
+    table = [kinds, names, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(HEADER))]
+    lines = []
+    for row in table:
+        figures = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        lines.append("  ".join([row[0].ljust(widths[0]), *figures]).rstrip())
+    lines.insert(2, "-" * max(len(line) for line in lines))
+    return "\n".join(lines)
+
+
+def markdown_table(rows: list[tuple[str, ...]]) -> str:
+    """The same table in Markdown."""
+    marks = ("---", *("---:" for _ in HEADER[1:]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (HEADER, marks, *rows))
+
+
+@click.command(context_settings=SETTINGS)
+@click.option("--questions", type=InputFile, required=True, help="Counts from raw lines to questions.")
+@click.option("--annotation", type=InputFile, required=True, help="Counts and agreement of the labels.")
+@click.option("--calibration", type=InputFile, required=True, help="Slopes of the untouched models.")
+@click.option("--models", type=InputFile, required=True, help="Scores of every rung.")
+@click.option("--out", type=OutputFile, required=True, help="Markdown to write.")
+def main(questions: Path, annotation: Path, calibration: Path, models: Path, out: Path) -> None:
+    """Print the table of scores per rung, and write it as Markdown."""
+    model_metrics = read_metrics(models)
+    rows = model_rows(model_metrics)
+    lines = [
+        *data_lines(read_metrics(questions), read_metrics(annotation), model_metrics),
+        *slope_lines(read_metrics(calibration)),
+    ]
+    with whole_file(out) as temporary:
+        temporary.write_text("\n\n".join(["# Summary", markdown_table(rows), *lines]) + "\n", encoding="utf-8")
+    click.echo("\n".join(["", text_table(rows), "", *lines, ""]))
+    click.echo(f"{out}: {len(rows) - 1} rungs.")
+
+
+if __name__ == "__main__":
+    main()

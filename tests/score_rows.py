@@ -1,0 +1,58 @@
+"""Labelled items, base models and predictions of made-up rungs, for the tests of the cheap stages."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from stages.rows import LABELLED, PREDICTIONS, write_rows
+
+
+def write_labelled(path: Path, conversations: int = 60, per_conversation: int = 4) -> list[dict]:
+    rows = []
+    for number in range(conversations * per_conversation):
+        conversation = f"c{number // per_conversation}"
+        rows.append(
+            {
+                "item_id": f"i{number}",
+                "turn_id": f"t{number}",
+                "group": "g",
+                "conversation": conversation,
+                "sender": "u1",
+                "text": "显存够吗？",
+                "timestamp": 1_700_000_000 + number,
+                "window": [],
+                "label": "needed" if (number * 7) % 5 < 3 else "not_needed",
+                "agreement": 1.0,
+                "split": "test" if number // per_conversation % 3 == 0 else "train",
+            }
+        )
+    write_rows(path, rows, LABELLED)
+    return rows
+
+
+def write_base(folder: Path, key: str, params: int) -> None:
+    (folder / key).mkdir(parents=True)
+    (folder / key / "rung.json").write_text(json.dumps({"source": "embedded", "params": params, "name": key}))
+
+
+def write_predictions(path: Path, rows: list[dict], skill: float, bias: float = 0.0, seed: int = 0) -> None:
+    """Answers that are right the more often the larger ``skill`` is, leaning to "needed" by ``bias``."""
+    generator = np.random.default_rng(seed)
+    predictions = []
+    for row in rows:
+        side = 1 if row["label"] == "needed" else -1
+        log_odds = skill * side + bias + generator.normal()
+        needed = 0.95 / (1 + np.exp(-log_odds))
+        predictions.append(
+            {
+                "item_id": row["item_id"],
+                "split": row["split"],
+                "p_needed": needed,
+                "p_not_needed": 0.95 - needed,
+                "p_unknown": 0.05,
+                "answer": "needed" if log_odds > 0 else "not_needed",
+                "parsed": True,
+            }
+        )
+    write_rows(path, predictions, PREDICTIONS)

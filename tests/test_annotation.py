@@ -1,0 +1,225 @@
+import json
+import os
+
+import pytest
+
+from stages.annotation import log
+from stages.annotation.agreement import cohen_kappa, majority, round_agreement
+from stages.annotation.log import Answer, Label, append, create, log_files, log_path, replay
+from stages.annotation.split import split_conversations, stable_fraction
+from stages.cli import DataError
+
+AT = "2023-10-01T12:00:00Z"
+
+
+def answer(item_id="i1", label=Label.NEEDED, *, undo=False, annotator="li", round_number=1):
+    return Answer(item_id, annotator, round_number, label, AT, undo)
+
+
+@pytest.fixture
+def li(tmp_path):
+    return log_path(tmp_path, 1, "li")
+
+
+def line(**changes):
+    row = {"item_id": "i1", "annotator": "li", "round": 1, "label": "needed", "at": AT, **changes}
+    return json.dumps({field: value for field, value in row.items() if value is not None}) + "\n"
+
+
+def test_what_is_appended_is_replayed(li):
+    append(li, answer("i1"))
+    append(li, answer("i2", Label.UNSURE))
+    seen = replay(li)
+    assert {item: given.label for item, given in seen.answers.items()} == {
+        "i1": Label.NEEDED,
+        "i2": Label.UNSURE,
+    }
+    assert seen.lines == {"i1": 1, "i2": 2}
+    assert seen.torn is None
+
+
+def test_fault_5_not_a_question_is_an_enumeration_and_never_true_or_false(li):
+    append(li, answer(label=Label.NOT_A_QUESTION))
+    label = replay(li).answers["i1"].label
+    assert label is Label.NOT_A_QUESTION
+    with pytest.raises(TypeError, match="not true or false"):
+        bool(label)
+    for truthy in ("true", True, "not a question", "yes", 1):
+        li.write_text(line(label=truthy))
+        with pytest.raises(DataError, match=r'li\.jsonl:1: expected "label" to be'):
+            replay(li)
+
+
+def test_fault_6_resuming_gives_one_answer_per_item_and_annotator(li):
+    for label in (Label.NEEDED, Label.UNSURE, Label.NOT_NEEDED):
+        append(li, answer("i1", label))
+        append(li, answer("i2", Label.NEEDED))
+    seen = replay(li)
+    assert list(seen.answers) == ["i1", "i2"]
+    assert seen.answers["i1"].label == Label.NOT_NEEDED
+    assert seen.lines["i1"] == 5
+
+
+def test_fault_6_undo_brings_the_answer_before_it_back(li):
+    append(li, answer("i1", Label.NEEDED))
+    append(li, answer("i1", Label.NOT_NEEDED))
+    append(li, answer("i1", Label.NOT_NEEDED, undo=True))
+    assert replay(li).answers["i1"].label == Label.NEEDED
+    append(li, answer("i1", Label.NEEDED, undo=True))
+    assert replay(li).answers == {}
+
+
+def test_undo_of_nothing_names_the_line(li):
+    append(li, answer("i1"))
+    append(li, answer("i2", undo=True))
+    with pytest.raises(DataError, match=r"li\.jsonl:2: expected an earlier answer to undo"):
+        replay(li)
+
+
+@pytest.mark.parametrize("cut", range(1, 30))
+def test_a_torn_last_line_is_reported_and_healed_by_the_next_answer(li, cut):
+    append(li, answer("i1"))
+    append(li, answer("需要", Label.UNSURE))
+    whole = li.read_bytes()
+    li.write_bytes(whole[:-cut])
+    torn = replay(li)
+    # A line that lacks its newline alone is whole.
+    assert torn.torn == (None if cut == 1 else 2)
+    assert len(torn.answers) == (2 if cut == 1 else 1)
+    append(li, answer("i3"))
+    healed = replay(li)
+    assert healed.torn is None
+    assert "i3" in healed.answers
+    assert healed.answers.keys() >= torn.answers.keys()
+
+
+def test_a_line_cut_in_the_middle_of_the_log_is_an_error(li):
+    append(li, answer("i1"))
+    li.write_bytes(li.read_bytes()[:-9] + b"\n" + line(item_id="i2").encode())
+    with pytest.raises(DataError, match=r"li\.jsonl:1: expected a JSON object"):
+        replay(li)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            line(label="needd"),
+            r'expected "label" to be one of needed, not_needed, not_a_question, unsure, got .needd.',
+        ),
+        (line(label="\x1b[2J"), r"expected \"label\" .*, got '\\x1b\[2J'"),
+        (line(item_id=None), r'expected a field "item_id"'),
+        (line(item_id=""), r'expected "item_id" to be str, got \'\''),
+        (line(round=2), r'expected "round" 1, as the folder says, got 2'),
+        (line(round=True), r'expected "round" to be int, got True'),
+        (line(annotator="wu"), r"expected \"annotator\" 'li', as the file is named, got 'wu'"),
+        (line(at="yesterday"), r'expected "at" in ISO 8601, UTC'),
+        (line(at="2023-10-01T12:00:00+08:00"), r'expected "at" in ISO 8601, UTC'),
+        (line(undo="no"), r'expected "undo" to be true or false'),
+        ("[1]\n", "expected a JSON object, got list"),
+        ("{\n", "expected a JSON object: "),
+    ],
+)
+def test_a_malformed_line_names_file_and_line(li, text, message):
+    li.parent.mkdir()
+    li.write_text(line(item_id="before") + text)
+    with pytest.raises(DataError, match=r"round_1/li\.jsonl:2: " + message):
+        replay(li)
+
+
+def test_an_answer_is_not_written_into_another_annotators_log(li):
+    with pytest.raises(DataError, match="expected \"annotator\" 'li'"):
+        append(li, answer(annotator="wu"))
+    assert not li.exists()
+
+
+def test_a_log_of_answers_from_elsewhere_is_written_once(li):
+    create(li, [answer("i1"), answer("i2", Label.UNSURE)])
+    written = li.read_bytes()
+    assert written.decode() == line() + line(item_id="i2", label="unsure")
+    with pytest.raises(DataError, match="expected no log here yet"):
+        create(li, [answer("i3")])
+    assert li.read_bytes() == written
+
+
+def test_a_full_disk_is_reported_and_costs_no_earlier_answer(li, monkeypatch):
+    append(li, answer("i1"))
+
+    def full(_handle):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(log.os, "fsync", full)
+    with pytest.raises(DataError, match=r"li\.jsonl: the answer could not be recorded: the disk is full"):
+        append(li, answer("i2"))
+    assert "i1" in replay(li).answers
+
+
+@pytest.mark.parametrize("name", ["../li", "", ".li", "a b", "li/wu"])
+def test_an_annotators_name_must_be_safe_as_a_files_name(tmp_path, name):
+    with pytest.raises(DataError, match="expected letters, digits"):
+        log_path(tmp_path, 1, name)
+
+
+def test_logs_are_listed_by_round_up_to_the_last_that_counts(tmp_path):
+    for round_number in (2, 10, 1):
+        for annotator in ("wu", "li"):
+            append(
+                log_path(tmp_path, round_number, annotator),
+                answer(annotator=annotator, round_number=round_number),
+            )
+    (tmp_path / "README.md").write_text("how we annotate")
+    names = [f"{path.parent.name}/{path.name}" for path in log_files(tmp_path, 2)]
+    assert names == ["round_1/li.jsonl", "round_1/wu.jsonl", "round_2/li.jsonl", "round_2/wu.jsonl"]
+    with pytest.raises(DataError, match=r"answers of round 3 .* rounds that have some: 1, 2, 10"):
+        log_files(tmp_path, 3)
+
+
+@pytest.mark.parametrize("stray", ["round1", "li.jsonl"])
+def test_answers_that_would_be_overlooked_are_an_error(tmp_path, li, stray):
+    append(li, answer())
+    (tmp_path / stray).mkdir()
+    with pytest.raises(DataError, match=f"{stray}: expected only folders round_1"):
+        log_files(tmp_path, 1)
+
+
+def test_majority_breaks_no_tie():
+    assert majority([Label.NEEDED, Label.NEEDED, Label.UNSURE]) == Label.NEEDED
+    assert majority([Label.NOT_A_QUESTION]) == Label.NOT_A_QUESTION
+    assert majority([Label.NEEDED, Label.NOT_NEEDED]) is None
+
+
+def test_kappa_of_a_textbook_table():
+    # Cohen's kappa by hand: agreement 35/50, chance .5 * .6 + .5 * .4 = .5, so (.7 - .5) / .5.
+    first = [Label.NEEDED] * 25 + [Label.NOT_NEEDED] * 25
+    second = [Label.NEEDED] * 20 + [Label.NOT_NEEDED] * 5 + [Label.NEEDED] * 10 + [Label.NOT_NEEDED] * 15
+    assert cohen_kappa(first, second) == pytest.approx(0.4)
+    assert cohen_kappa([Label.NEEDED], [Label.NEEDED]) is None
+
+
+def test_kappa_comes_from_the_round_with_most_shared_items_not_from_a_correction_round():
+    labels = {f"i{n}": Label.NEEDED if n % 2 else Label.NOT_NEEDED for n in range(10)}
+    corrected = {"i1": Label.NEEDED, "i2": Label.UNSURE}
+    rounds = {
+        1: {"li": labels, "wu": labels},
+        2: {"li": corrected, "wu": dict.fromkeys(corrected, Label.NOT_NEEDED)},
+    }
+    assert round_agreement(rounds) == (1, 10, 1.0)
+    assert round_agreement({1: {"li": labels}}) == (None, 0, None)
+
+
+STARTS = {f"g1:{n}": 1_000 * n for n in range(4_000)}
+
+
+def test_splits_have_the_shares_asked_for():
+    splits = list(split_conversations(STARTS, validation=0.05, test=0.25, test_from=None).values())
+    assert splits.count("test") / len(splits) == pytest.approx(0.25, abs=0.025)
+    assert splits.count("validation") / len(splits) == pytest.approx(0.75 * 0.05, abs=0.012)
+
+
+def test_a_conversations_split_depends_on_nothing_but_itself():
+    everywhere = split_conversations(STARTS, validation=0.3, test=0.3, test_from=None)
+    some = dict(list(STARTS.items())[::-7])
+    alone = split_conversations(some, validation=0.3, test=0.3, test_from=None)
+    assert alone == {conversation: everywhere[conversation] for conversation in some}
+    # Written down, so that a change of the rule, which would mix test items into training, is noticed.
+    assert stable_fraction("g1:1", "test") == pytest.approx(0.09426004, abs=1e-8)

@@ -1,0 +1,214 @@
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from stages.annotation.log import Answer, Label, append, create, log_path
+from stages.label import Placed, combine, conversation_starts, decide, main
+from stages.rows import QUESTIONS, write_rows
+
+AT = "2023-10-01T12:00:00Z"
+N, S, Q, U = Label.NEEDED, Label.NOT_NEEDED, Label.NOT_A_QUESTION, Label.UNSURE
+
+
+def given(*answers):
+    """Answers from (item, annotator, round, label)."""
+    return [Answer(item, who, number, label, AT) for item, who, number, label in answers]
+
+
+def placed(*answers):
+    return [Placed(answer, f"log:{line}") for line, answer in enumerate(given(*answers), start=1)]
+
+
+def test_the_majority_decides_and_a_tie_is_left_out():
+    verdicts = decide(
+        given(
+            ("i1", "li", 1, N), ("i1", "wu", 1, N), ("i1", "xu", 1, U),
+            ("i2", "li", 1, N), ("i2", "wu", 1, S),
+        )
+    )  # fmt: skip
+    assert verdicts["i1"].label == N
+    assert verdicts["i1"].agreement == pytest.approx(2 / 3)
+    assert verdicts["i2"] == (None, 0.0)
+
+
+def test_a_later_round_supersedes_every_earlier_answer_to_its_items():
+    verdicts = decide(given(("i1", "li", 1, N), ("i1", "wu", 1, N), ("i2", "wu", 1, N), ("i1", "xu", 2, S)))
+    assert verdicts["i1"] == (S, 1.0)
+    assert verdicts["i2"] == (N, 1.0)
+
+
+def test_every_annotated_item_is_counted_once():
+    answers = placed(
+        ("i1", "li", 1, N), ("i1", "wu", 1, N),
+        ("i2", "li", 1, N), ("i2", "wu", 1, S),
+        ("i3", "li", 1, Q), ("i4", "li", 1, U), ("i5", "li", 1, S),
+        ("gone", "li", 1, N), ("gone", "wu", 1, N),
+        ("i2", "xu", 2, S), ("i5", "xu", 2, N),
+    )  # fmt: skip
+    labelling = combine(answers, ["i1", "i2", "i3", "i4", "i5", "i6"], 2, refuse_orphans=False)
+    assert labelling.first_orphan == "log:8"
+    assert labelling.counts == {
+        "round": 2, "items": 5, "orphaned": 1,
+        "needed": 2, "not_needed": 1, "not_a_question": 1, "unsure": 1, "disagreed": 0,
+        "kappa": 0.0, "kappa_round": 1, "kappa_items": 2, "flipped": 1, "settled": 1,
+    }  # fmt: skip
+
+
+def questions(conversations=40):
+    """Three questions a conversation, 10,000 seconds apart."""
+    return [
+        {
+            "item_id": f"i{number}",
+            "turn_id": f"t{number}",
+            "group": "g",
+            "conversation": f"c{number // 3}",
+            "sender": "u1",
+            "text": "这个怎么装？",
+            "timestamp": 1_696_000_000 + 10_000 * number,
+            "window": [{"sender": "u2", "text": "装好了", "timestamp": None}],
+        }
+        for number in range(conversations * 3)
+    ]
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Questions, and a round of two annotators who disagree on every ninth; returns how to run the stage."""
+    rows = questions()
+    write_rows(tmp_path / "questions.parquet", rows, QUESTIONS)
+    for who in ("li", "wu"):
+        labels = [N if number % 2 else S for number in range(len(rows))]
+        if who == "wu":
+            labels[::9] = [U] * len(labels[::9])
+        answers = [Answer(f"i{number}", who, 1, label, AT) for number, label in enumerate(labels)]
+        create(log_path(tmp_path / "annotations", 1, who), answers)
+
+    def run(*options):
+        arguments = [
+            "--questions", tmp_path / "questions.parquet", "--annotations", tmp_path / "annotations",
+            "--round", 1, "--validation", 0.1, "--test", 0.3,
+            "--out", tmp_path / "labelled.parquet", "--metrics", tmp_path / "annotation.json", *options,
+        ]  # fmt: skip
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    return run
+
+
+def splits_of(tmp_path):
+    table = pq.read_table(tmp_path / "labelled.parquet")
+    return dict(zip(table["item_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+
+
+def test_label_writes_rows_splits_and_counts(project, tmp_path):
+    result = project()
+    assert result.exit_code == 0, result.output
+    table = pq.read_table(tmp_path / "labelled.parquet")
+    metrics = json.loads((tmp_path / "annotation.json").read_text())
+    assert metrics["items"] == 120
+    assert metrics["disagreed"] == 14
+    assert table.num_rows == metrics["needed"] + metrics["not_needed"] == 106
+    assert metrics["train"] + metrics["validation"] + metrics["test"] == 106
+    assert f"labelled.parquet: 106 of 120 annotated items labelled (train {metrics['train']}" in result.output
+    assert table["window"][0].as_py() == [{"sender": "u2", "text": "装好了", "timestamp": None}]
+    by_conversation = {}
+    for row in table.select(["conversation", "split"]).to_pylist():
+        assert by_conversation.setdefault(row["conversation"], row["split"]) == row["split"]
+
+
+def test_an_item_never_changes_split_when_a_round_is_added(project, tmp_path):
+    assert project().exit_code == 0
+    before = splits_of(tmp_path)
+    again = [Answer(f"i{number}", "xu", 2, N, AT) for number in range(0, 120, 9)]
+    create(log_path(tmp_path / "annotations", 2, "xu"), again)
+    assert project("--round", 2).exit_code == 0
+    after = splits_of(tmp_path)
+    assert len(after) == 120
+    assert {item: after[item] for item in before} == before
+
+
+def test_fault_8_items_of_equal_text_keep_their_own_labels(project, tmp_path):
+    project()
+    rows = pq.read_table(tmp_path / "labelled.parquet").select(["item_id", "text", "label"]).to_pylist()
+    assert {row["text"] for row in rows} == {"这个怎么装？"}
+    for row in rows:
+        assert row["label"] == (N if int(row["item_id"][1:]) % 2 else S)
+
+
+def test_equal_input_gives_equal_bytes(project, tmp_path):
+    project()
+    first = (tmp_path / "labelled.parquet").read_bytes()
+    project()
+    assert (tmp_path / "labelled.parquet").read_bytes() == first
+
+
+def test_test_from_keeps_whole_conversations_on_one_side(project, tmp_path):
+    # 2023-10-06 falls into the middle of a conversation: it began before, so it is not test.
+    assert project("--test-from", "2023-10-06T08:00:00Z", "--validation", 0.4).exit_code == 0
+    rows = pq.read_table(tmp_path / "labelled.parquet").select(["conversation", "timestamp", "split"]).to_pylist()
+    starts = {row["conversation"]: 1_696_000_000 + 30_000 * int(row["conversation"][1:]) for row in rows}
+    assert {row["split"] for row in rows} == {"train", "validation", "test"}
+    for row in rows:
+        assert (row["split"] == "test") == (starts[row["conversation"]] >= 1_696_579_200)
+
+
+def test_a_conversation_without_times_cannot_be_split_by_date(project, tmp_path):
+    rows = questions()
+    rows[4]["timestamp"] = None
+    write_rows(tmp_path / "questions.parquet", rows, QUESTIONS)
+    result = project("--test-from", "2023-10-06")
+    assert result.exit_code == 1
+    assert "conversation 'c1': expected a time" in result.output
+    assert not (tmp_path / "labelled.parquet").exists()
+    assert project("--test-from", "soon").exit_code == 2
+
+
+def test_starts_use_all_questions_so_that_labels_cannot_move_a_conversation():
+    import pyarrow as pa
+
+    starts = conversation_starts(pa.Table.from_pylist(questions(2)[::-1], schema=QUESTIONS))
+    assert starts == {"c1": 1_696_030_000, "c0": 1_696_000_000}
+
+
+def test_orphans_are_counted_or_refused_with_file_and_line(project, tmp_path):
+    append(log_path(tmp_path / "annotations", 1, "li"), Answer("gone", "li", 1, N, AT))
+    result = project()
+    assert result.exit_code == 0
+    assert "round_1/li.jsonl:121: the first of 1 items that are no longer questions" in result.stderr
+    assert json.loads((tmp_path / "annotation.json").read_text())["orphaned"] == 1
+    (tmp_path / "annotation.json").unlink()
+    refused = project("--orphans", "refuse")
+    assert refused.exit_code == 1
+    assert "li.jsonl:121: expected an item of the questions, got 'gone'; 1 of 121" in refused.output
+    assert not (tmp_path / "annotation.json").exists()
+
+
+def test_annotations_of_another_chat_are_an_error(project, tmp_path):
+    write_rows(tmp_path / "questions.parquet", questions(19), QUESTIONS)
+    result = project()
+    assert result.exit_code == 1
+    assert "li.jsonl:58" in result.output
+    assert "63 of 120 annotated items are unknown, more than half" in result.output
+
+
+def test_a_torn_line_is_reported_and_the_rest_counts(project, tmp_path):
+    path = log_path(tmp_path / "annotations", 1, "li")
+    path.write_bytes(path.read_bytes()[:-20])
+    result = project()
+    assert result.exit_code == 0
+    assert "li.jsonl:120: the last line is cut short" in result.stderr
+
+
+def test_an_unknown_label_is_an_error(project, tmp_path):
+    path = log_path(tmp_path / "annotations", 1, "wu")
+    path.write_text(path.read_text().replace("unsure", "maybe"))
+    result = project()
+    assert result.exit_code == 1
+    assert 'wu.jsonl:1: expected "label" to be one of' in result.output
+
+
+def test_a_split_that_could_not_be_learned_or_scored_is_an_error(project):
+    result = project("--test", 0.0)
+    assert result.exit_code == 1
+    assert "split test: expected items labelled needed, got none (106 items in 40 conversations" in result.output
