@@ -1,0 +1,79 @@
+"""The score stage: one judge's scores of the text turns, whole or not at all."""
+
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from stages import score
+from stages.rows import SCORES, TURNS, read_rows, write_rows
+
+
+def turn(number, text, kind="text"):
+    return {
+        "turn_id": f"t{number}",
+        "group": "g1",
+        "sender": "u1",
+        "timestamp": number,
+        "kind": kind,
+        "text": text,
+        "message_ids": [f"m{number}"],
+    }
+
+
+@pytest.fixture
+def turns(tmp_path):
+    path = tmp_path / "turns.parquet"
+    rows = [
+        turn(0, "新版本的显卡驱动怎么安装？"),
+        turn(1, "", "image"),
+        turn(2, "重启一下。"),
+        turn(3, "what?", "system"),
+    ]
+    write_rows(path, rows, TURNS)
+    return path
+
+
+def run(turns, out, judge="rules"):
+    options = ["--judge", judge, "--seed", "0", "--turns", str(turns), "--out", str(out)]
+    return CliRunner().invoke(score.main, options)
+
+
+def test_scores_of_text_turns_are_written(turns, tmp_path):
+    out = tmp_path / "scores" / "rules.parquet"
+    result = run(turns, out)
+    assert result.exit_code == 0, result.output
+    assert f"{out}: 2 of 4 turns scored by rules" in result.output
+    assert read_rows(out, SCORES).to_pylist() == [{"turn_id": "t0", "score": 10}, {"turn_id": "t2", "score": 0}]
+
+
+def test_a_chat_without_marks_is_refused_by_the_judge_that_learns_from_them(turns, tmp_path):
+    out = tmp_path / "punctuation.parquet"
+    result = run(turns, out, "punctuation")
+    assert result.exit_code == 1
+    assert f"{turns}: expected at least 50 sentences with a question mark" in result.output
+    assert not out.exists()
+
+
+def test_turns_without_text_are_refused(tmp_path):
+    turns = tmp_path / "turns.parquet"
+    write_rows(turns, [turn(0, "", "image")], TURNS)
+    result = run(turns, tmp_path / "out.parquet")
+    assert result.exit_code == 1
+    assert "expected text turns to score, got none among 1 turns" in result.output
+
+
+def test_a_judge_that_does_not_answer_is_a_bug_and_never_a_score(turns, monkeypatch):
+    class Silent:
+        @staticmethod
+        def score(turns: pa.Table, seed: int):
+            return [float("nan")] * len(turns)
+
+    monkeypatch.setitem(score.JUDGES, "silent", Silent)
+    with pytest.raises(ValueError, match="expected 2 scores from 0 to 10"):
+        score.score_turns(read_rows(turns, TURNS), "silent", 0)
+
+
+def test_an_unknown_judge_is_a_usage_error(turns, tmp_path):
+    result = run(turns, tmp_path / "out.parquet", "oracle")
+    assert result.exit_code == 2
+    assert "oracle" in result.output
