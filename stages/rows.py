@@ -67,7 +67,6 @@ LABELLED = pa.schema(
 PREDICTIONS = pa.schema(
     [
         ("item_id", pa.string()),
-        ("split", pa.string()),
         ("p_needed", pa.float64()),
         ("p_not_needed", pa.float64()),
         ("p_unknown", pa.float64()),

@@ -17,11 +17,12 @@ import click
 import pyarrow as pa
 from tqdm import tqdm
 
+from stages.annotation.log import Answer, create, log_path
 from stages.chat.pseudonyms import Pseudonyms
 from stages.cli import SETTINGS, DataError, InputFile, OutputFile, OutputFolder
-from stages.files import whole_file, write_jsonl
+from stages.files import whole_file
 from stages.rows import QUESTIONS, read_rows
-from stages.simulation.annotators import Answer, TrueItem, round_one, round_two
+from stages.simulation.annotators import TrueItem, round_one, round_two
 from stages.simulation.chat import Truth, simulate_chat
 from stages.simulation.wechat_dump import dump_record
 
@@ -76,7 +77,7 @@ def true_items(questions: pa.Table, truths: list[Truth]) -> list[TrueItem]:
     What the simulator did not write as a question is "not a question", and easy to see.
     """
     pseudonyms = Pseudonyms()
-    known = {(pseudonyms.sender(truth.sender), truth.timestamp): truth for truth in truths}
+    known = {(pseudonyms.person(truth.sender), truth.timestamp): truth for truth in truths}
     items = []
     columns = questions.select(["item_id", "sender", "timestamp"]).to_pydict()
     for item_id, sender, timestamp in zip(*columns.values(), strict=True):
@@ -90,8 +91,8 @@ def write_answers(answers: list[Answer], out: Path) -> None:
     """Write answers as the log that annotating by hand appends to: one file an annotator and round."""
     for number in sorted({answer.round for answer in answers}):
         for annotator in ANNOTATORS:
-            rows = [a._asdict() for a in answers if (a.round, a.annotator) == (number, annotator)]
-            write_jsonl(out / f"round_{number}" / f"{annotator}.jsonl", rows)
+            own = [answer for answer in answers if (answer.round, answer.annotator) == (number, annotator)]
+            create(log_path(out, number, annotator), own)
 
 
 @click.command(context_settings=SETTINGS)

@@ -1,4 +1,4 @@
-"""Shared fixtures: real data where it is at hand, and quiet, offline libraries."""
+"""Shared fixtures: real data where it is at hand, a tiny model, and quiet, offline libraries."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+
+pytest_plugins = ["model_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"

@@ -47,7 +47,6 @@ def write_predictions(path: Path, rows: list[dict], skill: float, bias: float = 
         predictions.append(
             {
                 "item_id": row["item_id"],
-                "split": row["split"],
                 "p_needed": needed,
                 "p_not_needed": 0.95 - needed,
                 "p_unknown": 0.05,

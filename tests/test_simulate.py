@@ -6,7 +6,6 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-import yaml
 from click.testing import CliRunner
 
 from stages.app import main
@@ -16,6 +15,10 @@ from stages.simulation.annotators import TrueItem, round_one, round_two
 from stages.simulation.banks import ERAS, load_bank
 from stages.simulation.chat import CLEARLY_INSIDE, LATE_FROM, START, YEAR, nickname, simulate_chat
 from tests.conftest import ROOT
+
+
+#: Fixed before anything was trained on it: the first half of the paper's number.
+DEMO_SEED = "2405"
 
 
 def bank_texts(era):
@@ -133,10 +136,9 @@ def test_command_refuses_no_lines(tmp_path):
 
 
 def test_committed_demo_is_what_the_command_writes(tmp_path):
-    seed = str(demo_seed())
     out, truth = tmp_path / "demo.txt.bz2", tmp_path / "truth.jsonl.bz2"
     result = CliRunner().invoke(
-        main, ["simulate", "--lines", "58000", "--seed", seed, "--out", str(out), "--truth", str(truth)]
+        main, ["simulate", "--lines", "58000", "--seed", DEMO_SEED, "--out", str(out), "--truth", str(truth)]
     )
     assert result.exit_code == 0, result.output
     committed = ROOT / "data" / "raw" / "demo.txt.bz2"
@@ -148,7 +150,3 @@ def test_committed_demo_is_what_the_command_writes(tmp_path):
 
 def test_nicknames_are_not_wxids():
     assert "wxid" not in nickname("wxid_e0100003x")
-
-
-def demo_seed():
-    return yaml.safe_load((ROOT / "data" / "demo" / "demo.yaml").read_text())["seed"]

@@ -9,22 +9,16 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from stages.annotation.log import Answer, Label
+
 #: When the first answer of each round was given.
 ROUND_STARTS = {1: datetime(2024, 2, 5, 1, 30, tzinfo=UTC), 2: datetime(2024, 3, 4, 1, 30, tzinfo=UTC)}
 ERROR_FLOOR, ERROR_SPAN = 0.03, 0.25
 UNSURE_SHARE = 0.02
+#: How often an answer hangs on what is misleading about the item, the same for everybody.
+SHARED_SHARE = 0.6
 #: Of the items on which round 1 agreed, the share that round 2 looks at again.
 SECOND_LOOK = 0.10
-
-
-class Answer(NamedTuple):
-    """One answer of one annotator to one item."""
-
-    item_id: str
-    annotator: str
-    round: int
-    label: str
-    at: str  # ISO 8601, UTC
 
 
 class TrueItem(NamedTuple):
@@ -62,17 +56,20 @@ def _answers(items: list[TrueItem], annotator: str, number: int, seed: int, care
     for item in items:
         rng = random.Random(f"answer:{seed}:{number}:{annotator}:{item.item_id}")
         clock += timedelta(seconds=rng.randint(3, 14) if rng.random() < 0.98 else rng.randint(120, 50_000))
-        label = _answer(rng, item, carelessness)
-        answers.append(Answer(item.item_id, annotator, number, label, clock.isoformat().replace("+00:00", "Z")))
+        label = _answer(rng, item, seed, carelessness)
+        answers.append(Answer(item.item_id, annotator, number, Label(label), clock.isoformat().replace("+00:00", "Z")))
     return answers
 
 
-def _answer(rng: random.Random, item: TrueItem, carelessness: float) -> str:
+def _answer(rng: random.Random, item: TrueItem, seed: int, carelessness: float) -> str:
     error = carelessness * (ERROR_FLOOR + ERROR_SPAN * item.hardness**2)
     if rng.random() < carelessness * UNSURE_SHARE:
         return "unsure"
-    if rng.random() >= error:
+    # What misleads one reader misleads another: some errors hang on the item and not on the person.
+    shared = rng.random() < SHARED_SHARE
+    draws = random.Random(f"misread:{seed}:{item.item_id}") if shared else rng
+    if draws.random() >= error:
         return item.label
     if item.label == "not_a_question":
-        return rng.choice(("not_needed", "needed"))
+        return draws.choice(("not_needed", "needed"))
     return "not_needed" if item.label == "needed" else "needed"

@@ -32,16 +32,16 @@ TOPIC_FORMS = {
     "with_noun": 25,
     "pronoun": 18,
     "dropped": 22,
-    "incomplete": 10,
-    "named": 22,
-    "same_message": 16,
-    "mismatch": 26,
+    "incomplete": 6,
+    "named": 24,
+    "same_message": 18,
+    "mismatch": 12,
 }
 TALK_FORMS = {
     "pronoun": 24,
     "dropped": 26,
-    "with_noun": 10,
-    "incomplete": 4,
+    "with_noun": 8,
+    "incomplete": 3,
     "named": 4,
     "rhetorical": 9,
     "pasted": 5,
@@ -72,6 +72,7 @@ class Truth(NamedTuple):
 class _Thing(NamedTuple):
     kind: str
     name: str  # empty where only the noun was said
+    noun_said: bool = False  # "Ferrydeploy, the framework", and not "Ferrydeploy" alone
 
 
 class _Question(NamedTuple):
@@ -130,7 +131,7 @@ class _Conversation:
     def _small_talk(self, turns: int) -> None:
         """People chat about nothing in particular; now and then one asks about something that is not there."""
         for turn in range(turns):
-            if turn > 10 and self.rng.random() < 0.17:
+            if turn > 10 and self.rng.random() < 0.11:
                 self._ask(TALK_FORMS, [])
             else:
                 self._chatter()
@@ -139,10 +140,11 @@ class _Conversation:
         """One or two things are talked about, their threads interleaved."""
         kinds = self.rng.sample(sorted(self.bank.kinds), self.rng.choice((1, 1, 2)))
         things = [_Thing(kind, self.rng.choice(self.bank.kinds[kind].names)) for kind in kinds]
-        self._mention(things[0])
+        for thing in things:
+            self._mention(thing, introduce=True)
         for turn in range(turns):
             roll = self.rng.random()
-            if turn > 1 and roll < 0.115:
+            if turn > 1 and roll < 0.064:
                 self._ask(TOPIC_FORMS, things)
             elif roll < 0.22:
                 self._mention(self.rng.choice(things))
@@ -170,9 +172,11 @@ class _Conversation:
         label = self._label(form, thing)
         if label is None:
             return None
+        template = self.rng.choice(self.bank.forms[form])
         noted = {"with_noun": _Thing(thing.kind, ""), "pronoun": _Thing("?", ""), "dropped": _Thing("?", "")}
-        text = self._fill(self.rng.choice(self.bank.forms[form]), thing) + self._mark()
-        return _Question(form, text, noted.get(form, thing), label, self._hardness(form, label, thing))
+        said = noted.get(form, thing)._replace(noun_said="{n}" in template)
+        text = self._fill(template, thing) + self._mark()
+        return _Question(form, text, said, label, self._hardness(form, label, thing))
 
     def _label(self, form: str, thing: _Thing) -> str | None:
         """Whether the last turns hold what the question refers to; None where two readers could disagree."""
@@ -184,17 +188,13 @@ class _Conversation:
         return "not_needed" if self._distance(form, thing, certain=False) is None else None
 
     def _distance(self, form: str, thing: _Thing, certain: bool) -> int | None:
-        """Turns back to the nearest antecedent; noun-only and pronoun mentions count only where not ``certain``."""
+        """Turns back to the nearest antecedent, or None.
+
+        ``certain`` counts only what every reader sees: a name, and for a noun ("this model") one that was called that.
+        """
         for distance, mentioned in enumerate(reversed(self.recent), start=1):
-            for other in mentioned:
-                if certain and not other.name:
-                    continue
-                if form in ("pronoun", "dropped"):
-                    return distance
-                if form == "with_noun" and other.kind in (thing.kind, "?"):
-                    return distance
-                if form == "incomplete" and other.name == thing.name:
-                    return distance
+            if any(_refers(form, thing, other, certain) for other in mentioned):
+                return distance
         return None
 
     def _hardness(self, form: str, label: str, thing: _Thing) -> float:
@@ -227,13 +227,16 @@ class _Conversation:
             return [head, tail]
         return [self.rng.choice(("在吗", "hi", "打扰下", "诶")), text]
 
-    def _mention(self, thing: _Thing) -> None:
+    def _mention(self, thing: _Thing, introduce: bool = False) -> None:
+        """Somebody names the thing; who introduces it also says what kind of thing it is."""
         texts = self.bank.talk["trouble"] if self.rng.random() < 0.3 else self.bank.talk["mentions"]
+        if introduce:
+            texts = tuple(text for text in self.bank.talk["mentions"] if "{n}" in text)
         template = self.rng.choice(texts)
         texts_said = [self._fill(template, thing)]
         if self.rng.random() < 0.2:
             texts_said.append(self.rng.choice(self.bank.talk["code"]))
-        self._say(self._next_sender(), texts_said, [thing])
+        self._say(self._next_sender(), texts_said, [thing._replace(noun_said="{n}" in template)])
 
     def _answer(self) -> None:
         text = self.rng.choice(self.bank.talk["answers"])
@@ -337,6 +340,15 @@ class _Conversation:
 
     def _mark(self) -> str:
         return self.rng.choice(("？", "？", "？", "?", "??", "", ""))
+
+
+def _refers(form: str, thing: _Thing, other: _Thing, certain: bool) -> bool:
+    """Whether a question of this form about ``thing`` can mean the ``other`` one, which was mentioned before."""
+    if certain and not other.name:
+        return False
+    if form == "with_noun":
+        return (other.noun_said or not certain) and other.kind in (thing.kind, "?")
+    return form in ("pronoun", "dropped") or other.name == thing.name
 
 
 def person(era: str, number: int) -> str:

@@ -1,0 +1,28 @@
+"""The console command ``chatladder``: what people do by hand, beside the stages that DVC runs.
+
+Example:
+    chatladder simulate --lines 58000 --seed 2024 --out data/raw/demo.txt.bz2 --truth data/demo/truth.jsonl.bz2
+"""
+
+import click
+
+from stages.cli import SETTINGS
+from stages.import_labelled import import_command
+from stages.simulate import answers, chat
+
+
+@click.group(context_settings=SETTINGS)
+@click.version_option(package_name="chatladder")
+def main() -> None:
+    """From a raw group chat to a fine-tuned model whose labels you can trust.
+
+    The pipeline itself runs with "dvc repro"; these are the things done by hand.
+    """
+
+
+main.add_command(chat, "simulate")
+main.add_command(answers, "simulate-answers")
+main.add_command(import_command, "import")
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Prepare one base model of the ladder: train an embedded one, or point at one in a folder or on the hub.
+
+The folder that it writes holds ``rung.json`` (source, name, number of parameters) and, for an embedded model, the
+model itself. A folder's or the hub's weights stay where they are; they must be safetensors.
+
+Example:
+    python -m stages.base --source embedded --hidden-size 48 --num-hidden-layers 2 --num-attention-heads 4 \
+        --intermediate-size 144 --dialogues 5760 --learning-rate 3.3e-3 --muon-learning-rate 0.01 \
+        --per-device-train-batch-size 32 --warmup-steps 10 --language zh --answer text --seed 0 --out data/bases/small
+    python -m stages.base --source hub --repo Qwen/Qwen2.5-0.5B-Instruct --revision <commit> --out data/bases/qwen
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder
+from stages.files import whole_folder, write_json
+from stages.models.loading import RUNG, count_parameters, fetch
+from stages.models.prompts import ANSWER_FORMS, LANGUAGES
+
+SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+#: How embedded models are trained; the same for all of them, so given to every rung, whatever its source.
+PRETRAINING = (
+    "dialogues",
+    "learning_rate",
+    "muon_learning_rate",
+    "per_device_train_batch_size",
+    "warmup_steps",
+    "language",
+    "answer",
+    "seed",
+)
+#: The options that each source needs; those that are not of PRETRAINING are refused with another source.
+OPTIONS = {"embedded": (*SHAPE, *PRETRAINING), "folder": ("path",), "hub": ("repo", "revision")}
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def check_options(source: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The options of this source.
+
+    Raises:
+        click.UsageError: If one is missing, or belongs to another source.
+    """
+    for name, value in given.items():
+        option = "--" + name.replace("_", "-")
+        if value is None and name in OPTIONS[source]:
+            raise click.UsageError(f"--source {source} needs {option}.")
+        if value is not None and name not in (*OPTIONS[source], *PRETRAINING):
+            raise click.UsageError(f"--source {source} takes no {option}.")
+    return {name: given[name] for name in OPTIONS[source]}
+
+
+def train_embedded(options: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Train one embedded model into a folder; gives what ``rung.json`` says of it."""
+    from dataclasses import fields
+
+    from stages.models.embedded import Pretraining, Shape, build
+    from stages.models.world import dialogues
+
+    shape = Shape(**{field.name: options[field.name] for field in fields(Shape)})
+    settings = Pretraining(**{field.name: options[field.name] for field in fields(Pretraining)})
+    if shape.hidden_size % (2 * shape.num_attention_heads):
+        raise click.UsageError("--hidden-size must be an even multiple of --num-attention-heads.")
+    items = list(dialogues(options["dialogues"], settings.seed))
+    return build(shape, items, settings, language=options["language"], answer=options["answer"], out=folder)
+
+
+def point_at_folder(path: Path) -> dict[str, Any]:
+    """What ``rung.json`` says of a model folder.
+
+    Raises:
+        DataError: If it holds no safetensors.
+    """
+    return {"path": path.as_posix(), "params": count_parameters(path)}
+
+
+def point_at_hub(repo: str, revision: str) -> dict[str, Any]:
+    """Fetch a model into the hub's cache; gives what ``rung.json`` says of it.
+
+    Raises:
+        DataError: If the revision is no commit, or the model cannot be fetched.
+    """
+    if not COMMIT.fullmatch(revision):
+        raise DataError(
+            f"--revision: expected a commit of 40 hexadecimal digits, got {revision!r}. A branch or tag can move; "
+            f"copy the commit from https://huggingface.co/{repo}/commits/main."
+        )
+    return {"repo": repo, "revision": revision, "params": count_parameters(fetch(repo, revision))}
+
+
+@click.command(context_settings=SETTINGS)
+@click.option("--source", type=click.Choice(tuple(OPTIONS)), required=True, help="Where the model comes from.")
+@click.option("--hidden-size", type=click.IntRange(1), help="Embedded: width.")
+@click.option("--num-hidden-layers", type=click.IntRange(1), help="Embedded: layers.")
+@click.option("--num-attention-heads", type=click.IntRange(1), help="Embedded: heads a layer.")
+@click.option("--intermediate-size", type=click.IntRange(1), help="Embedded: width of the feed-forward part.")
+@click.option("--dialogues", type=click.IntRange(1), help="Embedded: how many are read, once each.")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Embedded: of AdamW (embeddings, norms).",
+)
+@click.option(
+    "--muon-learning-rate", type=click.FloatRange(0, 1, min_open=True), help="Embedded: of Muon (hidden matrices)."
+)
+@click.option("--per-device-train-batch-size", type=click.IntRange(1), help="Embedded: dialogues a step.")
+@click.option("--warmup-steps", type=click.IntRange(0), help="Embedded: steps of rising learning rate.")
+@click.option("--language", type=click.Choice(LANGUAGES), help="Embedded: of the prompts that it learns.")
+@click.option("--answer", type=click.Choice(ANSWER_FORMS), help="Embedded: form of the answer that it learns.")
+@click.option("--seed", type=int, help="Embedded: of dialogues, weights and order.")
+@click.option("--path", type=InputFolder, help="Folder: a model in safetensors.")
+@click.option("--repo", help="Hub: owner/name.")
+@click.option("--revision", help="Hub: commit, 40 hexadecimal digits.")
+@click.option("--out", type=OutputFolder, required=True, help="Base folder to write.")
+def main(source: str, out: Path, **given: Any) -> None:
+    """Prepare one base model of the ladder."""
+    options = check_options(source, given)
+    with whole_folder(out) as folder:
+        if source == "embedded":
+            said = train_embedded(options, folder)
+        else:
+            said = point_at_folder(**options) if source == "folder" else point_at_hub(**options)
+        write_json(folder / RUNG, {"source": source, "name": out.name, **said})
+    loss = f", last loss {said['loss']:.3f}" if "loss" in said else ""
+    click.echo(f"{out}: {source} model of {said['params']:,} parameters{loss}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The prompt that every model sees: the history, the question and three options in shuffled order.
+
+The fixed text lives in ``prompts/<language>.txt`` with the placeholders ``{history}``, ``{question}`` and
+``{options}``; this module fills it in, so training, prediction and the embedded family's pretraining agree.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+LANGUAGES = ("zh", "en")
+#: ``lettered`` answers "B: needed", ``text`` answers "needed" alone.
+ANSWER_FORMS = ("text", "lettered")
+#: The order of the three probabilities wherever they stand side by side.
+ANSWERS = ("needed", "not_needed", "unknown")
+#: The three first characters differ, and no text begins another, so a model's first token can decide.
+OPTION_TEXTS = {
+    "zh": {"needed": "需要", "not_needed": "完整", "unknown": "不知道"},
+    "en": {"needed": "needed", "not_needed": "complete", "unknown": "unknown"},
+}
+#: How a line names its speaker; people are numbered in order of appearance, so no pseudonym is learned.
+SPEAKERS = {"zh": "用户{}：", "en": "user {}: "}
+LETTERS = ("A: ", "B: ", "C: ")
+#: Stands for a line break inside a message: one message is always one line.
+LINE_BREAK = "⏎"
+SEPARATOR = "/"
+
+
+class Prompt(NamedTuple):
+    """One filled-in prompt.
+
+    Attributes:
+        instruction: All that the model reads.
+        options: The full text of each answer, keyed by ``ANSWERS``.
+    """
+
+    instruction: str
+    options: dict[str, str]
+
+
+@cache
+def template(language: str) -> str:
+    """The fixed text of one language, with its three placeholders."""
+    path = Path(__file__).parent / "prompts" / f"{language}.txt"
+    return path.read_text(encoding="utf-8").removesuffix("\n")
+
+
+def render(
+    window: Sequence[tuple[str, str]],
+    sender: str,
+    text: str,
+    *,
+    item_id: str,
+    language: str,
+    answer: str,
+    seed: int,
+) -> Prompt:
+    """Fill the template in.
+
+    Args:
+        window: (sender, text) of the earlier turns, oldest first.
+        sender: Who asks.
+        text: The question.
+        item_id: Decides the order of the options together with ``seed``: each item's order is its own.
+        language: One of ``LANGUAGES``.
+        answer: One of ``ANSWER_FORMS``.
+        seed: Of the option order.
+    """
+    numbers = {name: number for number, name in enumerate(dict.fromkeys([*(s for s, _ in window), sender]), 1)}
+    speaker = SPEAKERS[language]
+    lines = [speaker.format(numbers[name]) + one_line(said) for name, said in window]
+    shuffled = list(ANSWERS)
+    Random(f"{seed}:{item_id}").shuffle(shuffled)
+    letters = LETTERS if answer == "lettered" else ("", "", "")
+    options = {key: letter + OPTION_TEXTS[language][key] for letter, key in zip(letters, shuffled, strict=True)}
+    before, between, after, end = _pieces(language)
+    question = speaker.format(numbers[sender]) + one_line(text)
+    listed = SEPARATOR.join(options[key] for key in shuffled)
+    # Joined, not formatted: a message that holds "{options}" must stay what it is.
+    instruction = "".join([before, "\n".join(lines), between, question, after, listed, end])
+    return Prompt(instruction, {key: options[key] for key in ANSWERS})
+
+
+def render_row(row: Mapping[str, object], *, language: str, answer: str, seed: int) -> Prompt:
+    """The prompt of one row of ``questions`` or ``labelled``."""
+    window = [(turn["sender"], turn["text"]) for turn in row["window"]]  # type: ignore[attr-defined]
+    return render(
+        window,
+        str(row["sender"]),
+        str(row["text"]),
+        item_id=str(row["item_id"]),
+        language=language,
+        answer=answer,
+        seed=seed,
+    )
+
+
+def one_line(text: str) -> str:
+    """The text on one line, so that no message can pose as another history line or as the options."""
+    return LINE_BREAK.join(text.splitlines())
+
+
+def without_oldest(instruction: str) -> str | None:
+    """The same prompt less its oldest history line, or None if it has none (or is no prompt of ours)."""
+    for language in LANGUAGES:
+        before, between, _, _ = _pieces(language)
+        body = instruction.removeprefix(before)
+        if body != instruction and not body.startswith(between):
+            rest = body[body.index("\n") :]
+            # The last line leaves its break behind: an empty history is an empty line.
+            return before + (rest if rest.startswith(between) else rest[1:])
+    return None
+
+
+def fixed_texts() -> list[str]:
+    """Every fixed string of every prompt, each starting with the line break before it.
+
+    A tokenizer may give each its own token. No message holds a line break, so none can forge these.
+    """
+    texts: list[str] = []
+    for language in LANGUAGES:
+        texts += [piece.rstrip("\n ") for piece in _pieces(language)]
+        # 12 turns of history and the question: at most 13 people.
+        texts += ["\n" + SPEAKERS[language].format(number) for number in range(1, 14)]
+    return texts
+
+
+def option_texts() -> list[str]:
+    """What answers are made of: the options of every language and the letters before them."""
+    return [text for language in LANGUAGES for text in OPTION_TEXTS[language].values()] + list(LETTERS)
+
+
+@cache
+def _pieces(language: str) -> tuple[str, str, str, str]:
+    """The fixed text before the history, before the question, before the options, and after them."""
+    before, rest = template(language).split("{history}")
+    between, rest = rest.split("{question}")
+    after, end = rest.split("{options}")
+    return before, between, after, end

@@ -1,0 +1,164 @@
+"""Score the three options of each prompt by log-probability: one forward pass, nothing generated, nothing parsed.
+
+An option's score is the sum of the log-probabilities of its tokens after the prompt. The end-of-text token is not
+counted: no option begins another, so the text alone decides, and a chat model that would go on to explain its answer
+is not marked down for it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stages.models.fitting import IGNORE_INDEX, Example, collate, encode_options, encode_prompts, pad_left
+from stages.models.prompts import ANSWERS, Prompt
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+#: Prompt tokens in one forward pass; the padding of a batch is counted in.
+TOKENS_A_BATCH = 4096
+#: Architectures that take a 4-d mask and plain positions; a test compares each with separate passes.
+BLOCK_MASK = ("llama", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
+
+
+def score(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt], max_length: int
+) -> tuple[np.ndarray, int]:
+    """Log-probability of each option of each prompt.
+
+    Args:
+        model: Any causal language model of transformers, with or without an adapter.
+        tokenizer: Its tokenizer.
+        prompts: In any order; they are batched by length.
+        max_length: Most tokens of a prompt with its answer; longer ones lose their oldest history.
+
+    Returns:
+        Sums in nats, shape (n, 3) with columns as ``ANSWERS``, and how many prompts were shortened.
+    """
+    import torch
+    from tqdm import tqdm
+
+    options = encode_options(tokenizer, [prompt.options for prompt in prompts])
+    longest = max((len(ids) for row in options for ids in row.values()), default=0)
+    rows, shortened = encode_prompts(tokenizer, [prompt.instruction for prompt in prompts], max_length - longest)
+    scores = np.zeros((len(prompts), len(ANSWERS)))
+    batches = length_batches([len(ids) for ids in rows])
+    model.eval()
+    with torch.inference_mode(), tqdm(total=len(rows), desc="score", disable=None) as bar:
+        for batch in batches:
+            texts = [[options[index][name] for name in ANSWERS] for index in batch]
+            scores[batch] = score_batch(model, [rows[index] for index in batch], texts, tokenizer.pad_token_id)
+            bar.update(len(batch))
+    return scores, shortened
+
+
+def probabilities(scores: np.ndarray) -> np.ndarray:
+    """Softmax over the three options, shape (n, 3)."""
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def length_batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices by falling length, so that the largest batch comes first and a too large one fails at once."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda at: -lengths[at]):
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= TOKENS_A_BATCH:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def score_batch(
+    model: "PreTrainedModel", prompts: Sequence[list[int]], options: Sequence[Sequence[list[int]]], filler: int
+) -> np.ndarray:
+    """Scores of one batch: the prompt is read once where the architecture allows, else once for each option.
+
+    Args:
+        model: On its device, in evaluation mode.
+        prompts: Token ids, n rows.
+        options: Token ids of the three options of each row.
+        filler: Token id for padding.
+
+    Returns:
+        Sums of log-probabilities in nats, shape (n, 3).
+    """
+    one_token = all(len(ids) == 1 for row in options for ids in row)
+    if one_token or model.config.model_type in BLOCK_MASK:
+        return _one_pass(model, prompts, options, filler)
+    return _separate_passes(model, prompts, options, filler)
+
+
+def _separate_passes(
+    model: "PreTrainedModel", prompts: Sequence[list[int]], options: Sequence[Sequence[list[int]]], filler: int
+) -> np.ndarray:
+    columns = []
+    for column in zip(*options, strict=True):
+        examples = [Example(prompt, ids, 0) for prompt, ids in zip(prompts, column, strict=True)]
+        batch = collate(examples, filler)
+        inputs = {name: tensor.to(model.device) for name, tensor in batch.inputs.items()}
+        logits = model(**inputs, logits_to_keep=batch.labels.shape[1], use_cache=False).logits
+        labels = batch.labels.to(logits.device)
+        chosen = logits.float().log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+        columns.append(chosen.masked_fill(labels == IGNORE_INDEX, 0).double().sum(1).cpu().numpy())
+    return np.stack(columns, axis=1)
+
+
+def _one_pass(
+    model: "PreTrainedModel", prompts: Sequence[list[int]], options: Sequence[Sequence[list[int]]], filler: int
+) -> np.ndarray:
+    """Each row is its prompt, then the three options side by side, each blind to the other two.
+
+    The last token of an option is only predicted, so options of one token add nothing to the row.
+    """
+    import torch
+
+    widths = [max(len(ids) for ids in column) - 1 for column in zip(*options, strict=True)]
+    inputs = pad_left(prompts, filler)
+    if sum(widths):
+        inputs = _with_blocks(inputs, options, widths, filler, model.dtype)
+    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    logits = model(**inputs, logits_to_keep=1 + sum(widths), use_cache=False).logits
+    log_probabilities = logits.float().log_softmax(-1).cpu()
+    scores = torch.zeros(len(prompts), len(widths), dtype=torch.float64)
+    start = 1
+    for column, width in enumerate(widths):
+        for row, texts in enumerate(options):
+            ids = torch.tensor(texts[column])
+            # The prompt's last position predicts the first token, the block's positions the others.
+            places = torch.tensor([0, *range(start, start + len(ids) - 1)])
+            scores[row, column] = log_probabilities[row, places, ids].double().sum()
+        start += width
+    return scores.numpy()
+
+
+def _with_blocks(
+    inputs: "dict[str, torch.Tensor]",
+    options: Sequence[Sequence[list[int]]],
+    widths: Sequence[int],
+    filler: int,
+    dtype: "torch.dtype",
+) -> "dict[str, torch.Tensor]":
+    """Put the options' tokens after the prompts, with a mask of shape (n, 1, length, length) that keeps them apart."""
+    import torch
+
+    blocks = [
+        [token for ids, width in zip(row, widths, strict=True) for token in (ids[:-1] + [filler] * width)[:width]]
+        for row in options
+    ]
+    input_ids = torch.cat([inputs["input_ids"], torch.tensor(blocks)], dim=1)
+    offsets = torch.tensor([offset for width in widths for offset in range(1, width + 1)])
+    positions = torch.cat([inputs["position_ids"], inputs["position_ids"][:, -1:] + offsets], dim=1)
+    # Group 0 is the prompt, which everything sees; groups 1 to 3 are the options.
+    prompt_length = inputs["input_ids"].shape[1]
+    groups = torch.tensor([0] * prompt_length + [at for at, width in enumerate(widths, 1) for _ in range(width)])
+    allowed = (groups[None, :] == 0) | (groups[None, :] == groups[:, None])
+    allowed = allowed & torch.ones_like(allowed).tril()
+    real = torch.cat([inputs["attention_mask"].bool(), torch.ones(len(options), sum(widths), dtype=torch.bool)], dim=1)
+    mask = allowed[None] & real[:, None, :]
+    # A row of padding that sees nothing at all would be divided by zero.
+    mask = mask | torch.eye(mask.shape[1], dtype=torch.bool)
+    additive = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+    return {"input_ids": input_ids, "attention_mask": additive[:, None], "position_ids": positions}

@@ -1,0 +1,85 @@
+"""Answer questions with one rung of the ladder: untouched, or with its adapter.
+
+An untouched model answers every question, labelled or not, so that another round of annotation costs it nothing.
+A tuned one answers the questions of the splits that it was not trained on.
+
+Example:
+    python -m stages.predict --base data/bases/small --questions data/questions.parquet --language zh \
+        --answer text --seed 0 --max-length 1400 --out data/predictions/vanilla/small.parquet
+    python -m stages.predict --base data/bases/small --adapter data/adapters/small \
+        --questions data/labelled.parquet --splits test ... --out data/predictions/tuned/small.parquet
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile
+from stages.models.prompts import ANSWER_FORMS, ANSWERS, LANGUAGES, render_row
+from stages.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def prediction_rows(items: Sequence[dict[str, Any]], shares: "NDArray[Any]") -> list[dict[str, Any]]:
+    """Rows of ``predictions``, in the order of the items.
+
+    Args:
+        items: Questions.
+        shares: Probability of each answer, shape (n, 3), columns as ``ANSWERS``.
+    """
+    return [
+        {
+            "item_id": item["item_id"],
+            **{f"p_{name}": float(share) for name, share in zip(ANSWERS, row, strict=True)},
+            "answer": ANSWERS[row.argmax()],
+            # Options are scored, not read from generated text: there is nothing to misread.
+            "parsed": True,
+        }
+        for item, row in zip(items, shares, strict=True)
+    ]
+
+
+@click.command(context_settings=SETTINGS)
+@click.option("--base", type=InputFolder, required=True, help="Base folder, from stages.base.")
+@click.option("--adapter", type=InputFolder, help="Adapter folder, from stages.train.")
+@click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
+@click.option("--splits", type=click.Choice(SPLITS), multiple=True, help="Of labelled questions: which to answer.")
+@click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Of the prompt.")
+@click.option("--answer", type=click.Choice(ANSWER_FORMS), required=True, help="Form of the answer.")
+@click.option("--seed", type=int, required=True, help="Of the order of the options.")
+@click.option("--max-length", type=click.IntRange(64), required=True, help="Most tokens of prompt and answer.")
+@click.option("--out", type=OutputFile, required=True, help="Predictions (parquet) to write.")
+def main(
+    base: Path,
+    adapter: Path | None,
+    questions: Path,
+    splits: tuple[str, ...],
+    language: str,
+    answer: str,
+    seed: int,
+    max_length: int,
+    out: Path,
+) -> None:
+    """Write each option's probability for every question, or for those of some splits."""
+    items = read_rows(questions, LABELLED if splits else QUESTIONS).to_pylist()
+    if splits:
+        items = [row for row in items if row["split"] in splits]
+    if not items:
+        raise DataError(f"{questions}: expected questions{' in ' if splits else ''}{', '.join(splits)}, got none.")
+    prompts = [render_row(item, language=language, answer=answer, seed=seed) for item in items]
+
+    from stages.models.loading import load
+    from stages.models.scoring import probabilities, score
+
+    model, tokenizer = load(base, adapter)
+    scores, shortened = score(model, tokenizer, prompts, max_length)
+    write_rows(out, prediction_rows(items, probabilities(scores)), PREDICTIONS)
+    click.echo(f"{out}: {len(items)} answers, {shortened} prompts shortened to {max_length} tokens")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""A tiny embedded base model, made once for all tests, and labelled questions to go with it."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from stages.base import main as base
+from stages.rows import LABELLED, write_rows
+from stages.to_alpaca import main as to_alpaca
+from stages.train import main as train
+
+TINY = {
+    "hidden-size": 8,
+    "num-hidden-layers": 1,
+    "num-attention-heads": 1,
+    "intermediate-size": 16,
+    "dialogues": 64,
+    "learning-rate": 8.0e-3,
+    "muon-learning-rate": 0.01,
+    "per-device-train-batch-size": 32,
+    "warmup-steps": 0,
+    "language": "zh",
+    "answer": "text",
+    "seed": 0,
+}
+TRAINING = {
+    "learning-rate": 0.02,
+    "num-train-epochs": 8,
+    "per-device-train-batch-size": 4,
+    "gradient-accumulation-steps": 1,
+    "warmup-steps": 2,
+    "weight-decay": 0.0,
+    "lora-r": 4,
+    "lora-alpha": 8,
+    "lora-dropout": 0.05,
+    "target-modules": "all-linear",
+    "max-length": 512,
+    "seed": 0,
+}
+PROMPT = ["--language", "zh", "--answer", "text", "--seed", "0"]
+
+
+def options(values: dict) -> list[str]:
+    return [part for name, value in values.items() for part in (f"--{name}", str(value))]
+
+
+def run(command, *arguments):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def write_questions(path: Path, count: int = 24) -> list[dict]:
+    """Questions whose label can be read off the text: pronoun, needed; name, not needed."""
+    rows = [
+        {
+            "item_id": f"q{number}",
+            "turn_id": f"t{number}",
+            "group": "g",
+            "conversation": f"c{number // 2}",
+            "sender": f"u{number % 3}",
+            "text": f"它的第{number}版好用吗？" if number % 2 else f"雨伞{number}号好用吗？",
+            "timestamp": 1_700_000_000 + number,
+            "window": [{"sender": "u1", "text": f"我买了把雨伞{number}号", "timestamp": 1_700_000_000}] * (number % 4),
+            "label": "needed" if number % 2 else "not_needed",
+            "agreement": 1.0,
+            "split": ("train", "train", "validation", "test")[number // 2 % 4],
+        }
+        for number in range(count)
+    ]
+    write_rows(path, rows, LABELLED)
+    return rows
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory) -> Path:
+    """The smallest embedded model, of two training steps: a base folder as ``stages.base`` writes it."""
+    folder = tmp_path_factory.mktemp("bases") / "tiny"
+    result = run(base, "--source", "embedded", *options(TINY), "--out", folder)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_alpaca(tmp_path_factory) -> Path:
+    """Alpaca files of ``write_questions``: 12 rows to train on, 6 to validate, 6 to test."""
+    folder = tmp_path_factory.mktemp("alpaca")
+    write_questions(folder / "labelled.parquet")
+    result = run(to_alpaca, "--labelled", folder / "labelled.parquet", *PROMPT, "--out", folder / "alpaca")
+    assert result.exit_code == 0, result.output
+    return folder / "alpaca"
+
+
+@pytest.fixture(scope="session")
+def tiny_adapter(tiny_base, tiny_alpaca, tmp_path_factory) -> Path:
+    """An adapter of ``tiny_base``, trained on ``tiny_alpaca``: a folder as ``stages.train`` writes it."""
+    folder = tmp_path_factory.mktemp("adapters")
+    folders = ["--out", folder / "tiny", "--curves", folder / "curves"]
+    result = run(train, "--base", tiny_base, "--alpaca", tiny_alpaca, *options(TRAINING), *folders)
+    assert result.exit_code == 0, result.output
+    return folder / "tiny"
+
+
+@pytest.fixture
+def labelled(tmp_path) -> Path:
+    write_questions(tmp_path / "labelled.parquet")
+    return tmp_path / "labelled.parquet"

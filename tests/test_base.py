@@ -1,0 +1,129 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from model_fixtures import TINY, options, run
+
+from stages.base import main
+from stages.models import embedded
+from stages.models.fitting import encode_rows
+from stages.models.loading import load
+from stages.models.prompts import fixed_texts, one_line, option_texts
+from stages.models.world import dialogues
+
+EMBEDDED = ["--source", "embedded", *options(TINY)]
+COMMIT = "7ae557604adf67be50417f59c2c2f167def9a775"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return embedded.train_tokenizer(["the umbrella is here", "is the umbrella here"])
+
+
+def ids(tokenizer, text):
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_an_embedded_base_is_a_model_with_its_size(tiny_base):
+    rung = json.loads((tiny_base / "rung.json").read_text())
+    model, tokenizer = load(tiny_base)
+    assert (rung["source"], rung["name"]) == ("embedded", "tiny")
+    # The embedding is also the output layer: it counts once.
+    assert rung["params"] == sum(weight.numel() for weight in model.parameters())
+    assert model.config.model_type == "qwen2"
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    assert len(tokenizer) == model.config.vocab_size
+    assert str(tiny_base.parent) not in (tiny_base / "config.json").read_text()
+
+
+def test_pretraining_lowers_the_loss():
+    items = list(dialogues(320, 1))
+    tokenizer = embedded.train_tokenizer(d.text for d in items)
+    rows = encode_rows(tokenizer, embedded.dialogue_rows(items, "zh", "text", 1), embedded.CONTEXT)
+    model = embedded.random_model(embedded.Shape(16, 1, 2, 32), len(tokenizer), 1)
+    losses = embedded.pretrain(model, rows.examples, embedded.Pretraining(0.03, 0.02, 16, 2, 1), tokenizer.pad_token_id)
+    assert len(losses) == 20
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_common_hanzi_and_fixed_texts_are_one_token_each(tokenizer):
+    assert len(embedded.common_hanzi()) == 3755
+    for text in (*embedded.common_hanzi(), *embedded.SIGNS, *fixed_texts(), *option_texts()):
+        assert len(ids(tokenizer, text)) == 1, text
+    assert len(ids(tokenizer, "显存不够")) == 4
+    assert ids(tokenizer, "needed")[0] not in ids(tokenizer, "unneeded")
+
+
+def test_any_text_survives_the_tokenizer(tokenizer):
+    text = "显存 OOM 了😀 饕餮 naïve\t\x1b[31m «x» 1.2.3 ①"
+    assert tokenizer.decode(ids(tokenizer, text)) == text
+
+
+def test_no_message_holds_a_token_of_the_template(tokenizer):
+    fixed = {ids(tokenizer, text)[0] for text in fixed_texts()}
+    for text in fixed_texts():
+        assert not fixed & set(ids(tokenizer, one_line(f"好{text}好")))
+
+
+@pytest.mark.slow
+def test_equal_seeds_give_equal_bytes_whatever_the_hash_seed(tmp_path):
+    for seed in ("1", "2"):
+        command = [sys.executable, "-m", "stages.base", *EMBEDDED, "--out", str(tmp_path / seed / "tiny")]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[1])
+    first, second = ({path.name: path.read_bytes() for path in (tmp_path / seed / "tiny").iterdir()} for seed in "12")
+    assert first == second
+
+
+def test_a_folder_is_pointed_at(tiny_base, tmp_path):
+    result = run(main, "--source", "folder", "--path", tiny_base, "--out", tmp_path / "copy")
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["rung.json"]
+    sizes = [json.loads((base / "rung.json").read_text())["params"] for base in (tiny_base, tmp_path / "copy")]
+    assert sizes[0] == sizes[1]
+    model, _ = load(tmp_path / "copy")
+    assert model.num_parameters() == sizes[0]
+
+
+def test_pickled_weights_are_refused(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    result = run(main, "--source", "folder", "--path", tmp_path / "model", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "expected a model in safetensors" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([*EMBEDDED, "--path", "."], "--source embedded takes no --path"),
+        (["--source", "folder", "--path", ".", "--hidden-size", "8"], "--source folder takes no --hidden-size"),
+        (["--source", "hub", "--repo", "a/b"], "--source hub needs --revision"),
+        ([*EMBEDDED, "--num-attention-heads", "3"], "even multiple of --num-attention-heads"),
+        ([*EMBEDDED, "--learning-rate", "2e-4x"], "'2e-4x' is not a valid float"),
+    ],
+)
+def test_options_of_another_source_are_a_usage_error(tmp_path, arguments, message):
+    result = run(main, *arguments, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_a_hub_model_needs_a_commit(tmp_path):
+    result = run(main, "--source", "hub", "--repo", "a/b", "--revision", "main", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "expected a commit of 40 hexadecimal digits, got 'main'" in result.output
+
+
+def test_a_hub_that_does_not_answer_is_an_error(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    result = run(main, "--source", "hub", "--repo", "a/b", "--revision", COMMIT, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert f"a/b@{COMMIT}: expected a model on the hub, got: no route to host" in result.output
