@@ -90,7 +90,7 @@ def test_a_split_without_questions_is_refused(tiny_base, tmp_path):
     write_questions(tmp_path / "few.parquet", count=2)
     result = run(
         main,
-        *("--base", tiny_base, "--labelled", tmp_path / "few.parquet", "--splits", "test"),
+        *("--base", tiny_base, "--questions", tmp_path / "few.parquet", "--splits", "test"),
         *(*PROMPT, "--max-length", 512, "--out", tmp_path / "p.parquet"),
     )
     assert result.exit_code == 1

@@ -16,7 +16,6 @@ from stages.simulation.banks import ERAS, load_bank
 from stages.simulation.chat import CLEARLY_INSIDE, LATE_FROM, START, YEAR, nickname, simulate_chat
 from tests.conftest import ROOT
 
-
 #: Fixed before anything was trained on it: the first half of the paper's number.
 DEMO_SEED = "2405"
 

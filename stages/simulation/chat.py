@@ -336,6 +336,8 @@ class _Conversation:
         kind = self.bank.kinds[thing.kind]
         own = self.rng.random() < 0.65
         question = self.rng.choice(kind.questions if own else self.bank.general_questions)
+        if question.isascii():
+            question = f" {question}"  # an English question after a Latin name must not become one word
         return template.format(e=thing.name, n=kind.noun, q=question, r=self.rng.choice(kind.remarks))
 
     def _mark(self) -> str:
