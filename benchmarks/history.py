@@ -39,6 +39,7 @@ NGRAMS = (1, 4)
 #: Inverse strengths of regularisation that the baseline may choose from, by cross-validation on its training items.
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 FOLDS = 5
+BOOTSTRAP_SEED = 0
 
 
 class Measured(NamedTuple):
@@ -165,7 +166,7 @@ def main(
     shuffle_seed: int,
     draws: int,
 ) -> None:
-    r"""Print what a tuned rung loses under shuffled histories, and how far TF-IDF stays below it.
+    """Print what a tuned rung loses under shuffled histories, and how far TF-IDF stays below it.
 
     \b
     Example:
@@ -176,7 +177,7 @@ def main(
     tested = [row for row in rows if row["split"] == "test"]
     if not trained or not tested:
         raise DataError(f"{labelled}: expected train and test items, got {len(trained)} and {len(tested)}.")
-    sample = bootstrap([row["conversation"] for row in tested], draws, seed=0)
+    sample = bootstrap([row["conversation"] for row in tested], draws, BOOTSTRAP_SEED)
 
     from stages.models.loading import load
     from stages.models.scoring import score
@@ -194,17 +195,16 @@ def main(
         tuned(f"shuffled histories, permutation {number}", with_other_histories(tested, number))
         for number in range(shuffle_seed, shuffle_seed + permutations)
     ]
-    others = [
-        Measured(f"the same, histories shuffled (mean of {permutations})", np.mean([s.draws for s in shuffled], 0))
-    ]
+    alone = sorted(one.draws[0] for one in shuffled)
+    name = f"the same, histories shuffled (mean of {permutations}: {alone[0]:.3f} to {alone[-1]:.3f})"
+    others = [Measured(name, np.mean([one.draws for one in shuffled], axis=0))]
     for name, with_history in (("question alone", False), ("question and history", True)):
         say(f"TF-IDF, {name}: {len(trained)} training items")
         answers = bag_answers(trained, tested, with_history)
         others.append(measure(f"TF-IDF + logistic regression, {name}", tested, answers, sample))
-    each = ", ".join(f"{s.draws[0]:.3f}" for s in shuffled)
     needed = int((codes(tested) == NEEDED).sum())
     click.echo(table(as_is, others))
-    click.echo(f"\n{len(tested)} test items, {needed} needed; trained on {len(trained)}. Each permutation: {each}.")
+    click.echo(f"\n{len(tested)} test items, {needed} needed; {len(trained)} training items.")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFolder
+from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder
 from stages.files import read_json
 
 #: Seed of the chat under data/raw.
@@ -152,19 +152,23 @@ def slopes_table(results: Sequence[Result]) -> str:
 @click.option("--lines", type=click.IntRange(1), default=58_000, show_default=True, help="Raw lines of each chat.")
 @click.option("--repository", type=InputFolder, default=".", help="Root of the repository.  [default: this folder]")
 @click.option("--committed", type=int, default=COMMITTED, show_default=True, help="Seed of the repository's own chat.")
-def main(seeds: tuple[int, ...], lines: int, repository: Path, committed: int) -> None:
-    r"""Print the demo's result for other seeds of the simulated chat, beside the committed one's.
+@click.option("--keep", type=OutputFolder, help="Keep each seed's project in this folder.")
+def main(seeds: tuple[int, ...], lines: int, repository: Path, committed: int, keep: Path | None) -> None:
+    """Print the demo's result for other seeds of the simulated chat, beside the committed one's.
 
     \b
     Example:
         python -m benchmarks.seeds --seed 2406 --seed 2407 --seed 2408
     """
     results = [read_result(repository, committed)]
-    for seed in seeds:
-        with tempfile.TemporaryDirectory(prefix=f"seed_{seed}_") as name:
-            copy_tracked(repository, Path(name))
-            build(Path(name), seed, lines)
-            results.append(read_result(Path(name), seed))
+    with tempfile.TemporaryDirectory() as temporary:
+        for seed in seeds:
+            folder = (keep or Path(temporary)).resolve() / f"seed_{seed}"
+            if folder.exists():
+                raise DataError(f"{folder}: expected no such folder yet; delete it, or name another with --keep.")
+            copy_tracked(repository, folder)
+            build(folder, seed, lines)
+            results.append(read_result(folder, seed))
     click.echo(f"{gains_table(results)}\n\n{slopes_table(results)}")
 
 

@@ -6,12 +6,12 @@ Example:
 
 import click
 
-from stages.cli import SETTINGS
+from stages.cli import SETTINGS, example
 from stages.import_labelled import import_command
 from stages.simulate import answers, chat
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(context_settings=SETTINGS, epilog=example(__doc__))
 @click.version_option(package_name="chatladder")
 def main() -> None:
     """From a raw group chat to a fine-tuned model whose labels you can trust.

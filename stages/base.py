@@ -1,4 +1,4 @@
-"""Prepare one base model of the ladder: train an embedded one, or point at one in a folder or on the hub.
+r"""Prepare one base model of the ladder: train an embedded one, or point at one in a folder or on the hub.
 
 The folder that it writes holds ``rung.json`` (source, name, number of parameters) and, for an embedded model, the
 model itself. A folder's or the hub's weights stay where they are; they must be safetensors.
@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder
+from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder, example
 from stages.files import whole_folder, write_json
 from stages.models.loading import RUNG, count_parameters, fetch
 from stages.models.prompts import ANSWER_FORMS, LANGUAGES
@@ -91,7 +91,7 @@ def point_at_hub(repo: str, revision: str) -> dict[str, Any]:
     return {"repo": repo, "revision": revision, "params": count_parameters(fetch(repo, revision))}
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--source", type=click.Choice(tuple(OPTIONS)), required=True, help="Where the model comes from.")
 @click.option("--hidden-size", type=click.IntRange(1), help="Embedded: width.")
 @click.option("--num-hidden-layers", type=click.IntRange(1), help="Embedded: layers.")
@@ -101,22 +101,25 @@ def point_at_hub(repo: str, revision: str) -> dict[str, Any]:
 @click.option(
     "--learning-rate",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Embedded: of AdamW (embeddings, norms).",
+    help="Embedded: rate of AdamW (embeddings, norms).",
 )
 @click.option(
-    "--muon-learning-rate", type=click.FloatRange(0, 1, min_open=True), help="Embedded: of Muon (hidden matrices)."
+    "--muon-learning-rate", type=click.FloatRange(0, 1, min_open=True), help="Embedded: rate of Muon (hidden matrices)."
 )
 @click.option("--per-device-train-batch-size", type=click.IntRange(1), help="Embedded: dialogues a step.")
 @click.option("--warmup-steps", type=click.IntRange(0), help="Embedded: steps of rising learning rate.")
-@click.option("--language", type=click.Choice(LANGUAGES), help="Embedded: of the prompts that it learns.")
+@click.option("--language", type=click.Choice(LANGUAGES), help="Embedded: language of the prompts that it learns.")
 @click.option("--answer", type=click.Choice(ANSWER_FORMS), help="Embedded: form of the answer that it learns.")
-@click.option("--seed", type=int, help="Embedded: of dialogues, weights and order.")
+@click.option("--seed", type=int, help="Embedded: seed of dialogues, weights and order.")
 @click.option("--path", type=InputFolder, help="Folder: a model in safetensors.")
 @click.option("--repo", help="Hub: owner/name.")
 @click.option("--revision", help="Hub: commit, 40 hexadecimal digits.")
 @click.option("--out", type=OutputFolder, required=True, help="Base folder to write.")
 def main(source: str, out: Path, **given: Any) -> None:
-    """Prepare one base model of the ladder."""
+    """Prepare one base model of the ladder.
+
+    An embedded model is trained here; one in a folder or on the hub stays where it is and is only described.
+    """
     options = check_options(source, given)
     with whole_folder(out) as folder:
         if source == "embedded":

@@ -1,4 +1,4 @@
-"""Check the labels against the scaling law: does the untouched models' score grow with their size?
+r"""Check the labels against the scaling law: does the untouched models' score grow with their size?
 
 Example:
     python -m stages.calibrate --labelled data/labelled.parquet --rung tiny --rung small --bases data/bases \
@@ -15,7 +15,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from stages.cli import SETTINGS, InputFile, InputFolder, OutputFile
+from stages.cli import SETTINGS, InputFile, InputFolder, OutputFile, example
 from stages.files import write_json
 from stages.statistics.intervals import Bootstrap, bootstrap, interval
 from stages.statistics.predictions import (
@@ -85,14 +85,14 @@ def calibration(
     }
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--labelled", type=InputFile, required=True, help="Labelled questions.")
-@click.option("--rung", "keys", multiple=True, required=True, help="A rung's key; once for each.")
-@click.option("--bases", type=InputFolder, required=True, help="Folder of base models.")
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
+@click.option("--rung", "keys", multiple=True, required=True, help="Key of a rung; repeat it for each.")
+@click.option("--bases", type=InputFolder, required=True, help="Folder of base folders, one a rung.")
 @click.option("--vanilla", type=InputFolder, required=True, help="Folder of predictions before LoRA.")
 @click.option("--draws", type=click.IntRange(min=100), default=2000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=click.IntRange(min=0), required=True, help="Seed of the bootstrap.")
-@click.option("--metrics", type=OutputFile, required=True, help="Metrics JSON to write.")
+@click.option("--metrics", type=OutputFile, required=True, help="Metrics to write (JSON).")
 def main(
     labelled: Path, keys: tuple[str, ...], bases: Path, vanilla: Path, draws: int, seed: int, metrics: Path
 ) -> None:
@@ -106,7 +106,7 @@ def main(
     found = result["precision"]
     click.echo(
         f"{metrics}: precision {found['slope']:+.3f} [{found['slope_lo']:+.3f}, {found['slope_hi']:+.3f}] "
-        f"per doubling, over {len(rungs)} rungs and {len(items.ids):,} items."
+        f"per doubling, over {len(rungs)} rungs and {len(items.ids):,} items"
     )
 
 

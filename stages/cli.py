@@ -1,5 +1,6 @@
 """What every stage's command shares: click settings, path types, and the error that users see."""
 
+import re
 from pathlib import Path
 
 import click
@@ -15,6 +16,15 @@ InputFile = click.Path(exists=True, dir_okay=False, path_type=Path)
 InputFolder = click.Path(exists=True, file_okay=False, path_type=Path)
 OutputFile = click.Path(dir_okay=False, path_type=Path)
 OutputFolder = click.Path(file_okay=False, path_type=Path)
+
+
+def example(docstring: str | None) -> str | None:
+    r"""The example of a module's docstring, as the ``epilog`` that its command's --help ends with.
+
+    Click re-flows text; the ``\b`` in front keeps the example's lines as they are.
+    """
+    found = re.search(r"^Example:\n(?: {4}.*\n)+", f"{docstring}\n", flags=re.MULTILINE)
+    return f"\b\n{found[0]}" if found else None
 
 
 class DataError(click.ClickException):

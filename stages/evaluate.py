@@ -1,4 +1,4 @@
-"""Score every rung on the test items, before and after LoRA, with paired 95 % intervals.
+r"""Score every rung on the test items, before and after LoRA, with paired 95 % intervals.
 
 Example:
     python -m stages.evaluate --labelled data/labelled.parquet --rung tiny --rung small --bases data/bases \
@@ -17,7 +17,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder
+from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
 from stages.files import whole_file, whole_folder, write_json
 from stages.statistics.intervals import DIGITS, Bootstrap, bootstrap, interval
 from stages.statistics.predictions import (
@@ -122,15 +122,15 @@ def write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[tuple[Any, ..
         writer.writerows(rows)
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--labelled", type=InputFile, required=True, help="Labelled questions.")
-@click.option("--rung", "keys", multiple=True, required=True, help="A rung's key; once for each.")
-@click.option("--bases", type=InputFolder, required=True, help="Folder of base models.")
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
+@click.option("--rung", "keys", multiple=True, required=True, help="Key of a rung; repeat it for each.")
+@click.option("--bases", type=InputFolder, required=True, help="Folder of base folders, one a rung.")
 @click.option("--vanilla", type=InputFolder, required=True, help="Folder of predictions before LoRA.")
 @click.option("--tuned", type=InputFolder, required=True, help="Folder of predictions after LoRA.")
 @click.option("--draws", type=click.IntRange(min=100), default=2000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=click.IntRange(min=0), required=True, help="Seed of the bootstrap.")
-@click.option("--metrics", type=OutputFile, required=True, help="Metrics JSON to write.")
+@click.option("--metrics", type=OutputFile, required=True, help="Metrics to write (JSON).")
 @click.option("--plots", type=OutputFolder, required=True, help="Folder of plot data to write.")
 def main(
     labelled: Path,
@@ -156,7 +156,7 @@ def main(
         write_csv(folder / "scaling.csv", SCALING_COLUMNS, scaling_rows(compared, floor))
         write_csv(folder / "confusion.csv", CONFUSION_COLUMNS, confusion_rows(items, compared))
     write_json(metrics, models_metrics(items, compared, floor))
-    click.echo(f"{metrics}: {len(rungs)} rungs on {len(items.ids):,} test items; plots in {plots}.")
+    click.echo(f"{metrics}: {len(rungs)} rungs on {len(items.ids):,} test items; plots in {plots}")
 
 
 if __name__ == "__main__":

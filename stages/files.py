@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,9 @@ from typing import Any
 
 from stages.cli import DataError
 
+#: How the message of a failed read or write ends in libraries written in Rust (safetensors, tokenizers).
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -20,9 +24,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         DataError: If the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise _write_error(path, error) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -43,8 +50,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Raises:
         DataError: If the disk is full or the parent folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise _write_error(path, error) from error
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -53,6 +63,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise _write_error(path, error) from error
+    except Exception as error:
+        # safetensors and tokenizers write by themselves and raise errors of their own.
+        if failed := _RUST_ERROR.search(str(error)):
+            number = int(failed[1])
+            raise _write_error(path, OSError(number, os.strerror(number))) from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -73,10 +89,12 @@ def read_json(path: Path) -> Any:
     """Read one JSON document.
 
     Raises:
-        DataError: If it is not UTF-8 or not JSON.
+        DataError: If it cannot be read, is not UTF-8 or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected UTF-8, got byte 0x{error.object[error.start]:02x}.") from error
     except json.JSONDecodeError as error:

@@ -1,7 +1,7 @@
-"""Bring in questions that were labelled elsewhere, as questions and an annotation log of this project.
+r"""Bring in questions that were labelled elsewhere, as questions and an annotation log of this project.
 
 Example:
-    python -m stages.import_labelled irc-replylink-weak.jsonl --out imported --only-with-history
+    chatladder import labelled.jsonl --out imported --only-with-history
     python -m stages.label --questions imported/questions.parquet --annotations imported/annotations \
         --round 1 --validation 0.05 --test 0.25 --out imported/labelled.parquet --metrics imported/counts.json
 
@@ -24,7 +24,7 @@ from tqdm import tqdm
 from stages.annotation.log import Answer, Label, create, log_path, now
 from stages.chat.masking import mask
 from stages.chat.pseudonyms import Pseudonyms
-from stages.cli import SETTINGS, DataError, InputFile, OutputFolder
+from stages.cli import SETTINGS, DataError, InputFile, OutputFolder, example
 from stages.files import read_jsonl, whole_folder
 from stages.rows import QUESTIONS, write_rows
 
@@ -160,7 +160,12 @@ def import_labelled(source: Path, out: Path, *, only_with_history: bool) -> dict
     }
 
 
-@click.command(name="import", context_settings=SETTINGS)
+@click.command(
+    name="import",
+    short_help="Bring in questions labelled elsewhere.",
+    context_settings=SETTINGS,
+    epilog=example(__doc__),
+)
 @click.argument("source", metavar="FILE", type=InputFile)
 @click.option("--out", type=OutputFolder, required=True, help="New folder for questions and annotations.")
 @click.option("--only-with-history", is_flag=True, help="Leave out questions that have no history.")
@@ -170,7 +175,7 @@ def import_command(source: Path, out: Path, only_with_history: bool) -> None:
     left_out = f", {counts['without_history']:,} without history left out" if only_with_history else ""
     click.echo(
         f"{out}: {counts['questions']:,} questions ({counts['needed']:,} needed) of "
-        f"{counts['conversations']:,} conversations{left_out}."
+        f"{counts['conversations']:,} conversations{left_out}"
     )
 
 

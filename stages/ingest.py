@@ -28,7 +28,7 @@ from stages.chat.formats import NAMES, find_format
 from stages.chat.pseudonyms import KEY_VARIABLE, Pseudonyms
 from stages.chat.settle import settle
 from stages.chat.source import Source
-from stages.cli import SETTINGS, DataError, InputFolder, OutputFile
+from stages.cli import SETTINGS, DataError, InputFolder, OutputFile, example
 from stages.files import write_json
 from stages.rows import KINDS, MESSAGES, write_rows
 
@@ -97,9 +97,15 @@ def _summary(table: pa.Table, counts: Counter[str], masked: Counter[str], files:
     }
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--raw", type=InputFolder, required=True, help="Folder of chat exports.")
-@click.option("--format", "format_name", type=click.Choice(["auto", *NAMES]), required=True, help="Its format.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["auto", *NAMES]),
+    required=True,
+    help="Format of the exports; auto tells it from each file's content.",
+)
 @click.option("--out", type=OutputFile, required=True, help="Messages to write (parquet).")
 @click.option("--counts", type=OutputFile, required=True, help="Counts to write (JSON).")
 def main(raw: Path, format_name: str, out: Path, counts: Path) -> None:
@@ -114,8 +120,8 @@ def main(raw: Path, format_name: str, out: Path, counts: Path) -> None:
     write_json(counts, numbers)
     note = f"; public demo key, set {KEY_VARIABLE} for a private chat" if pseudonyms.is_demo else ""
     click.echo(
-        f"{out}: {numbers['messages']} messages of {numbers['senders']} senders in {numbers['groups']} "
-        f"groups, from {numbers['raw_lines']} records ({numbers['skipped']} skipped){note}"
+        f"{out}: {numbers['messages']:,} messages of {numbers['senders']:,} senders in {numbers['groups']:,} "
+        f"groups, from {numbers['raw_lines']:,} records ({numbers['skipped']:,} skipped){note}"
     )
 
 

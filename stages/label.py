@@ -1,4 +1,4 @@
-"""Turn the annotation logs into one label and one split for each question.
+r"""Turn the annotation logs into one label and one split for each question.
 
 Example:
     python -m stages.label --questions data/questions.parquet --annotations data/annotations --round 2 \
@@ -21,7 +21,7 @@ import pyarrow as pa
 from stages.annotation.agreement import majority, round_agreement
 from stages.annotation.log import Answer, Label, log_files, replay
 from stages.annotation.split import split_conversations
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile
+from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example
 from stages.files import write_json
 from stages.rows import LABELLED, QUESTIONS, SPLITS, read_rows, write_rows
 
@@ -212,22 +212,24 @@ def _instant(_context: click.Context, _option: click.Parameter, value: str | Non
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--questions", type=InputFile, required=True, help="Questions to label.")
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.option("--questions", type=InputFile, required=True, help="Questions to label (parquet).")
 @click.option("--annotations", type=InputFolder, required=True, help="Folder of round_N/<annotator>.jsonl.")
 @click.option("--round", "last_round", type=click.IntRange(min=1), required=True, help="How many rounds count.")
-@click.option("--validation", type=click.FloatRange(0, 1), required=True, help="Share of conversations not in test.")
-@click.option("--test", type=click.FloatRange(0, 1), required=True, help="Share of conversations kept for test.")
-@click.option("--test-from", callback=_instant, help="Instead of --test: conversations from this date on (UTC).")
+@click.option("--validation", type=click.FloatRange(0, 1), required=True, help="Share of the rest that validates.")
+@click.option("--test", type=click.FloatRange(0, 1), required=True, help="Share of all conversations kept for test.")
+@click.option(
+    "--test-from", callback=_instant, help="Test conversations from this date on (UTC), in place of the share --test."
+)
 @click.option(
     "--orphans",
     type=click.Choice(["report", "refuse"]),
     default="report",
     show_default=True,
-    help="What to do about answers whose question is gone.",
+    help="Answers whose question is gone: count them and go on, or stop.",
 )
-@click.option("--out", type=OutputFile, required=True, help="Labelled questions to write.")
-@click.option("--metrics", type=OutputFile, required=True, help="Counts and agreement to write.")
+@click.option("--out", type=OutputFile, required=True, help="Labelled questions to write (parquet).")
+@click.option("--metrics", type=OutputFile, required=True, help="Counts and agreement to write (JSON).")
 def main(
     questions: Path,
     annotations: Path,
@@ -254,7 +256,7 @@ def main(
         count = labelling.counts["orphaned"]
         click.echo(f"{labelling.first_orphan}: the first of {count} items that are no longer questions.", err=True)
     parts = ", ".join(f"{split} {count:,}" for split, count in sizes.items())
-    click.echo(f"{out}: {labelled.num_rows:,} of {labelling.counts['items']:,} annotated items labelled ({parts}).")
+    click.echo(f"{out}: {labelled.num_rows:,} of {labelling.counts['items']:,} annotated items labelled ({parts})")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.cli import SETTINGS, InputFile, OutputFile
+from stages.cli import SETTINGS, InputFile, OutputFile, example
 from stages.files import write_json
 from stages.rows import KINDS, MESSAGES, TURNS, read_rows, write_rows
 
@@ -115,9 +115,11 @@ def _characters(rows: pa.Table) -> int:
     return int(pc.sum(pc.utf8_length(rows["text"]).cast(pa.int64())).as_py() or 0)
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--messages", type=InputFile, required=True, help="Messages to join (parquet).")
-@click.option("--gap-seconds", type=click.IntRange(min=0), required=True, help="Closer texts join.")
+@click.option(
+    "--gap-seconds", type=click.IntRange(min=0), required=True, help="Texts of one sender closer than this join."
+)
 @click.option("--out", type=OutputFile, required=True, help="Turns to write (parquet).")
 @click.option("--counts", type=OutputFile, required=True, help="Counts to write (JSON).")
 def main(messages: Path, gap_seconds: int, out: Path, counts: Path) -> None:
@@ -127,7 +129,9 @@ def main(messages: Path, gap_seconds: int, out: Path, counts: Path) -> None:
     numbers = count(rows, turns)
     write_rows(out, turns, TURNS)
     write_json(counts, numbers)
-    click.echo(f"{out}: {numbers['turns']} turns ({numbers['turns_text']} of text) of {numbers['messages']} messages")
+    click.echo(
+        f"{out}: {numbers['turns']:,} turns ({numbers['turns_text']:,} of text) of {numbers['messages']:,} messages"
+    )
 
 
 if __name__ == "__main__":

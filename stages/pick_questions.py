@@ -1,4 +1,4 @@
-"""Pick the turns that every judge takes for a question, each with the talk before it.
+r"""Pick the turns that every judge takes for a question, each with the talk before it.
 
 A conversation is a stretch of one group's turns without a long silence; a longer one is cut at a silence. A
 question's window is the last turns before it in its conversation, whatever they are: earlier questions stay
@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from stages.cli import SETTINGS, DataError, InputFile, OutputFile
+from stages.cli import SETTINGS, DataError, InputFile, OutputFile, example
 from stages.files import read_json, write_json
 from stages.judges.text import ADDRESSED
 from stages.rows import QUESTIONS, SCORES, TURNS, WINDOW, read_rows, write_rows
@@ -81,7 +81,9 @@ def pick(turns: pa.Table, scores: dict[str, pa.Table], limits: Limits) -> Picked
     kept, left_out = count_reasons(reasons, turns.num_rows)
     if not kept.any():
         listed = ", ".join(f"{reason} {count}" for reason, count in left_out.items())
-        raise DataError(f"expected questions, got none of {turns.num_rows} turns ({listed}). Lower min-score?")
+        raise DataError(
+            f"expected questions, got none of {turns.num_rows} turns ({listed}). Lower --min-score or --min-characters."
+        )
     judges: dict[str, Any] = {judge: {"passed": int(each.sum())} for judge, each in passed.items()}
     if len(passed) > 1:
         judges["kappa"] = round(_kappa([each[text] for each in passed.values()]), 5)
@@ -301,17 +303,19 @@ def _read_scores(given: tuple[str, ...]) -> dict[str, pa.Table]:
     return scores
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--turns", type=InputFile, required=True, help="Turns to pick from.")
-@click.option("--scores", multiple=True, required=True, metavar="NAME=PATH", help="A judge's scores; once a judge.")
-@click.option("--counts", type=InputFile, multiple=True, help="Counts of an earlier stage, for the metrics.")
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.option("--turns", type=InputFile, required=True, help="Turns to pick from (parquet).")
+@click.option(
+    "--scores", multiple=True, required=True, metavar="NAME=PATH", help="Scores of one judge; repeat it for each."
+)
+@click.option("--counts", type=InputFile, multiple=True, help="Counts of an earlier stage (JSON); repeat it.")
 @click.option("--min-score", type=click.FloatRange(0, 10), required=True, help="Score that every judge must give.")
 @click.option("--min-characters", type=click.IntRange(0), required=True, help="Shorter texts are left out.")
 @click.option("--window", type=click.IntRange(0), required=True, help="Turns before a question to keep.")
-@click.option("--conversation-gap", type=click.IntRange(0), required=True, help="Longest silence, in seconds.")
-@click.option("--max-conversation-turns", type=click.IntRange(2), required=True, help="Cut longer conversations.")
-@click.option("--out", type=OutputFile, required=True, help="Questions to write.")
-@click.option("--metrics", type=OutputFile, required=True, help="Counts at every step, as JSON.")
+@click.option("--conversation-gap", type=click.IntRange(0), required=True, help="Silence that ends one, in seconds.")
+@click.option("--max-conversation-turns", type=click.IntRange(2), required=True, help="Longer ones are cut.")
+@click.option("--out", type=OutputFile, required=True, help="Questions to write (parquet).")
+@click.option("--metrics", type=OutputFile, required=True, help="Counts at every step to write (JSON).")
 def main(
     turns: Path, scores: tuple[str, ...], counts: tuple[Path, ...], out: Path, metrics: Path, **limits: float
 ) -> None:

@@ -1,4 +1,4 @@
-"""Answer questions with one rung of the ladder: untouched, or with its adapter.
+r"""Answer questions with one rung of the ladder: untouched, or with its adapter.
 
 An untouched model answers every question, labelled or not, so that another round of annotation costs it nothing.
 A tuned one answers the questions of the splits that it was not trained on.
@@ -7,7 +7,8 @@ Example:
     python -m stages.predict --base data/bases/small --questions data/questions.parquet --language zh \
         --answer text --seed 0 --max-length 1400 --out data/predictions/vanilla/small.parquet
     python -m stages.predict --base data/bases/small --adapter data/adapters/small \
-        --questions data/labelled.parquet --splits test ... --out data/predictions/tuned/small.parquet
+        --questions data/labelled.parquet --splits validation --splits test --language zh \
+        --answer text --seed 0 --max-length 1400 --out data/predictions/tuned/small.parquet
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile
+from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example
 from stages.models.prompts import ANSWER_FORMS, ANSWERS, LANGUAGES, render_row
 from stages.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
 
@@ -43,16 +44,32 @@ def prediction_rows(items: Sequence[dict[str, Any]], shares: "NDArray[Any]") -> 
     ]
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--base", type=InputFolder, required=True, help="Base folder, from stages.base.")
-@click.option("--adapter", type=InputFolder, help="Adapter folder, from stages.train.")
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.option("--base", type=InputFolder, required=True, help="Base folder that stages.base wrote.")
+@click.option(
+    "--adapter",
+    type=InputFolder,
+    help="Adapter folder that stages.train wrote; without it the untouched model answers.",
+)
 @click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
-@click.option("--splits", type=click.Choice(SPLITS), multiple=True, help="Of labelled questions: which to answer.")
-@click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Of the prompt.")
-@click.option("--answer", type=click.Choice(ANSWER_FORMS), required=True, help="Form of the answer.")
-@click.option("--seed", type=int, required=True, help="Of the order of the options.")
-@click.option("--max-length", type=click.IntRange(64), required=True, help="Most tokens of prompt and answer.")
-@click.option("--out", type=OutputFile, required=True, help="Predictions (parquet) to write.")
+@click.option(
+    "--splits",
+    type=click.Choice(SPLITS),
+    multiple=True,
+    help="Answer only this split of labelled questions; repeat it.",
+)
+@click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Language of the prompt.")
+@click.option(
+    "--answer", type=click.Choice(ANSWER_FORMS), required=True, help="Form of the answer: needed, or B: needed."
+)
+@click.option("--seed", type=int, required=True, help="Seed of the order of the options.")
+@click.option(
+    "--max-length",
+    type=click.IntRange(64),
+    required=True,
+    help="Most tokens of prompt and answer; the oldest history goes first.",
+)
+@click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
 def main(
     base: Path,
     adapter: Path | None,
@@ -69,7 +86,8 @@ def main(
     if splits:
         items = [row for row in items if row["split"] in splits]
     if not items:
-        raise DataError(f"{questions}: expected questions{' in ' if splits else ''}{', '.join(splits)}, got none.")
+        where = f" in {', '.join(splits)}" if splits else ""
+        raise DataError(f"{questions}: expected questions{where}, got none. Choose other --splits or label more.")
     prompts = [render_row(item, language=language, answer=answer, seed=seed) for item in items]
 
     from stages.models.loading import load
@@ -78,7 +96,7 @@ def main(
     model, tokenizer = load(base, adapter)
     scores, shortened = score(model, tokenizer, prompts, max_length)
     write_rows(out, prediction_rows(items, probabilities(scores)), PREDICTIONS)
-    click.echo(f"{out}: {len(items)} answers, {shortened} prompts shortened to {max_length} tokens")
+    click.echo(f"{out}: {len(items):,} answers, {shortened:,} prompts shortened to {max_length} tokens")
 
 
 if __name__ == "__main__":

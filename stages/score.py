@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.cli import SETTINGS, DataError, InputFile, OutputFile
+from stages.cli import SETTINGS, DataError, InputFile, OutputFile, example
 from stages.judges import JUDGES
 from stages.rows import SCORES, TURNS, read_rows, write_rows
 
@@ -42,11 +42,11 @@ def score_turns(turns: pa.Table, judge: str, seed: int) -> pa.Table:
     return pa.table({"turn_id": spoken["turn_id"], "score": scores}, schema=SCORES)
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--judge", type=click.Choice(list(JUDGES)), required=True, help="Who scores.")
-@click.option("--seed", type=int, required=True, help="For judges that draw at random.")
-@click.option("--turns", type=InputFile, required=True, help="Turns to score.")
-@click.option("--out", type=OutputFile, required=True, help="Scores to write.")
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.option("--judge", type=click.Choice(list(JUDGES)), required=True, help="Judge to score with.")
+@click.option("--seed", type=int, required=True, help="Seed of what a judge draws at random.")
+@click.option("--turns", type=InputFile, required=True, help="Turns to score (parquet).")
+@click.option("--out", type=OutputFile, required=True, help="Scores to write (parquet).")
 def main(judge: str, seed: int, turns: Path, out: Path) -> None:
     """Write one judge's score, 0 to 10, of every text turn."""
     rows = read_rows(turns, TURNS)

@@ -1,4 +1,4 @@
-"""Make the demo: a simulated group chat, and simulated annotators' answers to its questions.
+r"""Make the demo: a simulated group chat, and simulated annotators' answers to its questions.
 
 Example:
     chatladder simulate --lines 58000 --seed 2024 --out data/raw/demo.txt.bz2 --truth data/demo/truth.jsonl.bz2
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from stages.annotation.log import Answer, create, log_path
 from stages.chat.pseudonyms import Pseudonyms
-from stages.cli import SETTINGS, DataError, InputFile, OutputFile, OutputFolder
+from stages.cli import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
 from stages.files import whole_file
 from stages.rows import QUESTIONS, read_rows
 from stages.simulation.annotators import TrueItem, round_one, round_two
@@ -62,12 +62,13 @@ def read_truth(path: Path) -> list[Truth]:
     """
     opener = bz2.open if path.suffix == ".bz2" else open
     truths = []
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                truths.append(Truth(**json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise DataError(f"{path}:{number}: expected a row of the simulator's truth: {error}.") from error
+    try:
+        # Bytes, so that a wrong encoding is found at its own line and not a buffer earlier.
+        with opener(path, "rb") as lines:
+            for line in lines:
+                truths.append(Truth(**json.loads(line.decode("utf-8"))))
+    except (ValueError, TypeError, EOFError, OSError) as error:
+        raise DataError(f"{path}:{len(truths) + 1}: expected a row of the simulator's truth: {error}.") from error
     return truths
 
 
@@ -95,35 +96,26 @@ def write_answers(answers: list[Answer], out: Path) -> None:
             create(log_path(out, number, annotator), own)
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(context_settings=SETTINGS, short_help="Write a simulated group chat.", epilog=example(__doc__))
 @click.option("--lines", type=click.IntRange(1), required=True, help="Raw messages, for instance 58000.")
 @click.option("--seed", type=int, required=True, help="The same seed gives the same bytes.")
 @click.option("--out", type=OutputFile, required=True, help="Chat to write; .bz2 compresses.")
-@click.option("--truth", type=OutputFile, required=True, help="True labels to write, kept apart from the chat.")
+@click.option(
+    "--truth", type=OutputFile, required=True, help="True labels to write, kept apart from the chat; .bz2 compresses."
+)
 def chat(lines: int, seed: int, out: Path, truth: Path) -> None:
-    r"""Write a simulated group chat in the WeChat callback form.
-
-    \b
-    Example:
-        chatladder simulate --lines 58 --seed 1 --out chat.txt --truth truth.jsonl
-    """
+    """Write a simulated group chat in the WeChat callback form."""
     questions = write_chat(lines, seed, out, truth)
     click.echo(f"{out}: {lines:,} simulated lines with {questions:,} questions; their true labels in {truth}")
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--questions", type=InputFile, required=True, help="Questions that the pipeline picked.")
+@click.command(context_settings=SETTINGS, short_help="Write simulated annotators' answers.", epilog=example(__doc__))
+@click.option("--questions", type=InputFile, required=True, help="Questions that the pipeline picked (parquet).")
 @click.option("--truth", type=InputFile, required=True, help="True labels that simulate wrote.")
 @click.option("--seed", type=int, required=True, help="The same seed gives the same answers.")
 @click.option("--out", type=OutputFolder, required=True, help="Folder for round_1 and round_2.")
 def answers(questions: Path, truth: Path, seed: int, out: Path) -> None:
-    r"""Write the answers of two simulated annotators, in two rounds.
-
-    \b
-    Example:
-        chatladder simulate-answers --questions data/questions.parquet --truth truth.jsonl \
-            --seed 1 --out data/annotations
-    """
+    """Write the answers of two simulated annotators, in two rounds."""
     items = true_items(read_rows(questions, QUESTIONS), read_truth(truth))
     first = round_one(items, ANNOTATORS, seed)
     second = round_two(items, first, ANNOTATORS, seed)

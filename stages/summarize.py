@@ -1,4 +1,4 @@
-"""Print what the whole graph found, and write the same as Markdown.
+r"""Print what the whole graph found, and write the same as Markdown.
 
 Example:
     python -m stages.summarize --questions metrics/questions.json --annotation metrics/annotation.json \
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFile, OutputFile
+from stages.cli import SETTINGS, DataError, InputFile, OutputFile, example
 from stages.files import read_json, whole_file
 
 SHOWN = ("precision", "recall", "f1", "macro_f1")
@@ -127,11 +127,11 @@ def markdown_table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (HEADER, marks, *rows))
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--questions", type=InputFile, required=True, help="Counts from raw lines to questions.")
-@click.option("--annotation", type=InputFile, required=True, help="Counts and agreement of the labels.")
-@click.option("--calibration", type=InputFile, required=True, help="Slopes of the untouched models.")
-@click.option("--models", type=InputFile, required=True, help="Scores of every rung.")
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.option("--questions", type=InputFile, required=True, help="Counts that pick_questions wrote (JSON).")
+@click.option("--annotation", type=InputFile, required=True, help="Agreement that label wrote (JSON).")
+@click.option("--calibration", type=InputFile, required=True, help="Slopes that calibrate wrote (JSON).")
+@click.option("--models", type=InputFile, required=True, help="Scores that evaluate wrote (JSON).")
 @click.option("--out", type=OutputFile, required=True, help="Markdown to write.")
 def main(questions: Path, annotation: Path, calibration: Path, models: Path, out: Path) -> None:
     """Print the table of scores per rung, and write it as Markdown."""
@@ -144,7 +144,7 @@ def main(questions: Path, annotation: Path, calibration: Path, models: Path, out
     with whole_file(out) as temporary:
         temporary.write_text("\n\n".join(["# Summary", markdown_table(rows), *lines]) + "\n", encoding="utf-8")
     click.echo("\n".join(["", text_table(rows), "", *lines, ""]))
-    click.echo(f"{out}: {len(rows) - 1} rungs.")
+    click.echo(f"{out}: {len(rows) - 1} rungs")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Turn labelled questions into alpaca rows: instruction, input, output, one JSON file for each split.
+r"""Turn labelled questions into alpaca rows: instruction, input, output, one JSON file for each split.
 
 Example:
     python -m stages.to_alpaca --labelled data/labelled.parquet --language zh --answer text --seed 0 \
@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from stages.cli import SETTINGS, InputFile, OutputFolder
+from stages.cli import SETTINGS, InputFile, OutputFolder, example
 from stages.files import whole_folder, write_json
 from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
 from stages.rows import LABELLED, SPLITS, read_rows
@@ -48,11 +48,13 @@ def alpaca_rows(
     return splits
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
-@click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Of the prompt.")
-@click.option("--answer", type=click.Choice(ANSWER_FORMS), required=True, help="Form of the answer.")
-@click.option("--seed", type=int, required=True, help="Of the order of the options.")
+@click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Language of the prompt.")
+@click.option(
+    "--answer", type=click.Choice(ANSWER_FORMS), required=True, help="Form of the answer: needed, or B: needed."
+)
+@click.option("--seed", type=int, required=True, help="Seed of the order of the options.")
 @click.option("--out", type=OutputFolder, required=True, help="Folder for train, validation and test JSON.")
 def main(labelled: Path, language: str, answer: str, seed: int, out: Path) -> None:
     """Write alpaca rows, one JSON file for each split."""
@@ -61,7 +63,7 @@ def main(labelled: Path, language: str, answer: str, seed: int, out: Path) -> No
     with whole_folder(out) as folder:
         for split, part in splits.items():
             write_json(folder / f"{split}.json", part)
-    click.echo(f"{out}: " + ", ".join(f"{len(part)} {split}" for split, part in splits.items()))
+    click.echo(f"{out}: " + ", ".join(f"{len(part):,} {split}" for split, part in splits.items()))
 
 
 if __name__ == "__main__":

@@ -78,3 +78,9 @@ def test_every_line_of_real_logs_is_read(shared_data):
         assert len(rows) == len(path.read_bytes().splitlines())
         assert not [row for row in rows if isinstance(row, Skipped)]
         assert {row.resolution_seconds for row in rows} == {1}
+
+
+def test_a_file_of_another_encoding_is_refused_with_its_first_line(tmp_path):
+    lines = "[00:30] <bob> hello\n" + "".join(f"[00:3{n}] <bob> 这个怎么装\n" for n in range(1, 7))
+    with pytest.raises(DataError, match=r"2013-01-05\.ubuntu-cn\.txt:2: expected UTF-8.*in 6 of the 6 lines.*iconv"):
+        parse(tmp_path, lines.encode("gb18030"))

@@ -48,7 +48,7 @@ def test_import_writes_questions_and_a_log_without_names(tmp_path):
     rows = [row(), row(id="x:1_0", history=[], needs_context=False), row(id="y", conversation="z")]
     result = run(tmp_path, rows)
     assert result.exit_code == 0, result.output
-    assert "out: 3 questions (2 needed) of 2 conversations." in result.output
+    assert "out: 3 questions (2 needed) of 2 conversations" in result.output
     questions = pq.read_table(tmp_path / "out" / "questions.parquet").to_pylist()
     assert [question["item_id"] for question in questions] == ["x:1_1", "x:1_0", "y"]
     assert [question["conversation"] for question in questions] == ["x:1", "x:1", "z"]

@@ -1,10 +1,13 @@
 """The score stage: one judge's scores of the text turns, whole or not at all."""
 
+from types import SimpleNamespace
+
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
 from stages import score
+from stages.cli import DataError
 from stages.rows import SCORES, TURNS, read_rows, write_rows
 
 
@@ -71,6 +74,41 @@ def test_a_judge_that_does_not_answer_is_a_bug_and_never_a_score(turns, monkeypa
     monkeypatch.setitem(score.JUDGES, "silent", Silent)
     with pytest.raises(ValueError, match="expected 2 scores from 0 to 10"):
         score.score_turns(read_rows(turns, TURNS), "silent", 0)
+
+
+def fails_after_one(error):
+    """A judge that scores the first turn and then fails."""
+
+    def scores():
+        yield 9.0
+        raise error
+
+    return lambda turns, seed: list(scores())
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        fails_after_one(DataError("the judge gave up")),
+        fails_after_one(ConnectionError("no route to host")),
+        lambda turns, seed: [9.0, "error: timed out"],
+        lambda turns, seed: [9.0, None],
+        lambda turns, seed: [9.0],
+        lambda turns, seed: [9.0, 11.0],
+    ],
+    ids=["refuses", "breaks", "answers with an error", "stays silent", "stops early", "out of range"],
+)
+def test_fault_4_a_failed_judge_never_counts_as_a_score(turns, tmp_path, monkeypatch, failing):
+    out = tmp_path / "scores" / "rules.parquet"
+    assert run(turns, out).exit_code == 0
+    before = out.read_bytes()
+    monkeypatch.setitem(score.JUDGES, "rules", SimpleNamespace(score=failing))
+    for path in (out, tmp_path / "new.parquet"):
+        result = run(turns, path)
+        assert result.exit_code == 1
+        assert "turns scored" not in result.output
+    assert out.read_bytes() == before
+    assert not (tmp_path / "new.parquet").exists()
 
 
 def test_an_unknown_judge_is_a_usage_error(turns, tmp_path):

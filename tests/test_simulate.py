@@ -2,6 +2,7 @@
 
 import bz2
 import json
+import re
 from collections import Counter
 from itertools import pairwise
 
@@ -80,8 +81,9 @@ def test_the_pretraining_world_and_the_chat_share_no_topic_template_or_name():
         *(text for bank in (world.SAME_MESSAGE, world.INCOMPLETE, world.MENTIONS) for text in bank),
         *(text for bank in (world.REPLIES, world.SMALL_TALK) for text in bank),
     }
-    shared_words = {t for t in chat & (questions | templates) if len(t.replace("{q}", "").replace("{n}", "")) > 3}
-    assert shared_words == set()
+    # What is left without its slots must be more than a function word ("this", "please tell me") to be a phrase.
+    shared = {text for text in chat & (questions | templates) if len(re.sub(r"{\w}", "", text)) > 3}
+    assert shared == set()
     assert nouns.isdisjoint({*world.KINDS, *world.MORE_KINDS})
     world_text = "\n".join(questions | templates)
     names = [name for era in ERAS for kind in load_bank(era).kinds.values() for name in kind.names]

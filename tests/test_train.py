@@ -125,9 +125,9 @@ def test_layers_that_the_model_lacks_are_refused(train, tmp_path):
 
 
 def test_one_kind_of_layer_can_be_chosen(train, tmp_path):
-    train(target_modules="q_proj", num_train_epochs=1)
+    train(target_modules="v_proj,q_proj", num_train_epochs=1)
     config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
-    assert config["target_modules"] == ["q_proj"]
+    assert config["target_modules"] == ["q_proj", "v_proj"]
 
 
 def test_a_diverged_loss_writes_nothing(train, tmp_path, monkeypatch):

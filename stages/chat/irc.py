@@ -37,6 +37,8 @@ SPEAKER = r"(?:<[@+%&~ ]?(?P<nick>[^<>\s]+)>|\* *(?P<actor>[^\s*]\S*)|-(?P<notic
 PLACE = r"(?P<channel>\S+) (?P<date>\d{4}-\d\d-\d\d) "
 LINE = re.compile(rf"(?:{PLACE})?{CLOCK}\s+{SPEAKER}(?:\s(?P<text>.*))?$")
 EVENT = re.compile(r"=== (?P<nick>\S+)(?: is now known as (?P<renamed>\S+))?")
+#: Fewer damaged lines than this are an accident, even in a file that holds no other lines beyond ASCII.
+ANOTHER_ENCODING = 5
 NAME_DATE = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)")
 #: At the start of a message: who it is for.
 ADDRESS = re.compile(r"([^\s:,：，]+)[:,：，]\s*")
@@ -56,6 +58,7 @@ def detects(name: str, head: bytes) -> bool:
 
 def parse(source: Source, pseudonyms: Pseudonyms) -> Iterator[Message | Skipped]:
     """One Message or Skipped for each line (see ``stages.chat.formats``)."""
+    _check_encoding(source)
     nicks = _nicks(source)
     named_date = NAME_DATE.search(source.plain_name)
     group = _group_name(source.plain_name)
@@ -98,6 +101,22 @@ def _lines(source: Source) -> Iterator[tuple[int, str, bool]]:
             yield number, data.decode("utf-8"), False
         except UnicodeDecodeError:
             yield number, data.decode("utf-8", "replace"), True
+
+
+def _check_encoding(source: Source) -> None:
+    """Let a few damaged lines pass, and no file of another encoding.
+
+    Raises:
+        DataError: If most of the lines that hold more than ASCII are not UTF-8.
+    """
+    beyond_ascii = [(number, damaged) for number, text, damaged in _lines(source) if not text.isascii()]
+    wrong = [number for number, damaged in beyond_ascii if damaged]
+    if len(wrong) >= ANOTHER_ENCODING and 2 * len(wrong) > len(beyond_ascii):
+        raise DataError(
+            f"{source.where(wrong[0])}: expected UTF-8, got other bytes here and in {len(wrong)} of the "
+            f"{len(beyond_ascii)} lines that hold more than ASCII. Convert the file, for example: "
+            "iconv -f GB18030 -t UTF-8"
+        )
 
 
 def _nicks(source: Source) -> set[str]:

@@ -92,7 +92,10 @@ def read_items(path: Path, split: str | None) -> Items:
         table = table.filter(pc.equal(table["split"], split))
     references = np.array([ANSWERS.index(label) for label in table["label"].to_pylist()], dtype=np.int64)
     if len(np.unique(references)) < 2:
-        raise DataError(f"{path}: expected both labels among {split or 'all'} items, got {len(references)} items.")
+        raise DataError(
+            f"{path}: expected needed and not_needed among {split or 'all'} items, got {len(references)} items "
+            "of one label or none. Annotate more conversations."
+        )
     return Items(table["item_id"].to_pylist(), table["conversation"].to_pylist(), references)
 
 

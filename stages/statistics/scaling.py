@@ -23,7 +23,7 @@ def slope_per_doubling(params: Sequence[int], values: Floats) -> Floats:
         DataError: If there are not two different sizes.
     """
     if len({*params}) < 2:
-        raise DataError(f"slope: expected rungs of at least two sizes, got {sorted({*params})}.")
+        raise DataError(f"slope: expected rungs of at least two sizes, got {sorted({*params})}. Add one to the ladder.")
     doublings = np.log2(np.asarray(params, dtype=np.float64))
     centred = doublings - doublings.mean()
     return values @ centred / (centred @ centred)
