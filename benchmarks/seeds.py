@@ -52,14 +52,12 @@ def read_result(project: Path, seed: int) -> Result:
 
 
 def copy_tracked(repository: Path, folder: Path) -> None:
-    """Copy the tracked files as they are now, less what belongs to the committed chat, into a new git repository."""
+    """Copy the tracked files as they are now, less what belongs to the committed chat."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         if not name.startswith(LEFT_OUT):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(repository / name, folder / name)
-    # DVC wants a repository around it.
-    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
 
 
 def run(folder: Path, what: str, *command: str) -> None:
@@ -96,6 +94,8 @@ def run(folder: Path, what: str, *command: str) -> None:
 
 def build(folder: Path, seed: int, lines: int) -> None:
     """Simulate a chat in a copy of the repository, and build everything from it."""
+    # DVC wants a repository around it.
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     chatladder, truth = ("stages.app",), ("--truth", "data/demo/truth.jsonl.bz2")
     simulated = ("--lines", str(lines), "--seed", str(seed), "--out", "data/raw/demo.txt.bz2", *truth)
     answered = ("--questions", "data/questions.parquet", "--seed", str(seed), "--out", "data/annotations", *truth)
@@ -162,11 +162,14 @@ def main(seeds: tuple[int, ...], lines: int, repository: Path, committed: int, k
     """
     results = [read_result(repository, committed)]
     with tempfile.TemporaryDirectory() as temporary:
+        # Once, so that editing the repository meanwhile does not make the seeds differ in more than their chat.
+        copied = Path(temporary) / "repository"
+        copy_tracked(repository, copied)
         for seed in seeds:
             folder = (keep or Path(temporary)).resolve() / f"seed_{seed}"
             if folder.exists():
                 raise DataError(f"{folder}: expected no such folder yet; delete it, or name another with --keep.")
-            copy_tracked(repository, folder)
+            shutil.copytree(copied, folder)
             build(folder, seed, lines)
             results.append(read_result(folder, seed))
     click.echo(f"{gains_table(results)}\n\n{slopes_table(results)}")
