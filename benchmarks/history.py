@@ -1,6 +1,8 @@
 """How much the answers of a tuned rung depend on the history, and what a bag of characters makes of the same items.
 
-Run it in the repository's root, after ``dvc repro``:
+Run it in the repository's root, after ``dvc repro``.
+
+Example:
     python -m benchmarks.history --rung embedded_1576k --language zh --answer text --seed 0 --max-length 1400
 
 Prints a Markdown table of macro-F1 on the test items:
@@ -22,7 +24,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder
+from stages.cli import SETTINGS, DataError, InputFile, InputFolder, example
 from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
 from stages.rows import LABELLED, read_rows
 from stages.statistics.intervals import Bootstrap, bootstrap, interval
@@ -141,7 +143,7 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--rung", required=True, help="Key of the rung, for instance embedded_1576k.")
 @click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Of the prompt.")
 @click.option("--answer", type=click.Choice(ANSWER_FORMS), required=True, help="Form of the answer.")
@@ -166,12 +168,7 @@ def main(
     shuffle_seed: int,
     draws: int,
 ) -> None:
-    """Print what a tuned rung loses under shuffled histories, and how far TF-IDF stays below it.
-
-    \b
-    Example:
-        python -m benchmarks.history --rung embedded_1576k --language zh --answer text --seed 0 --max-length 1400
-    """
+    """Print what a tuned rung loses under shuffled histories, and how far TF-IDF stays below it."""
     rows: list[Row] = read_rows(labelled, LABELLED).to_pylist()
     trained = [row for row in rows if row["split"] == "train"]
     tested = [row for row in rows if row["split"] == "test"]

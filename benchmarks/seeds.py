@@ -1,6 +1,8 @@
 """Whether the demo shows the same for other chats of the simulator: the whole graph, once for each further seed.
 
-Run it in the repository's root, after ``dvc repro`` (about five minutes a seed on two idle cores):
+Run it in the repository's root, after ``dvc repro``; a seed takes about five minutes on two idle cores.
+
+Example:
     python -m benchmarks.seeds --seed 2406 --seed 2407 --seed 2408
 
 For each seed the tracked files are copied into a temporary folder, without the demo's chat, answers and results;
@@ -21,7 +23,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder
+from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder, example
 from stages.files import read_json
 
 #: Seed of the chat under data/raw.
@@ -133,33 +135,30 @@ def gains_table(results: Sequence[Result]) -> str:
 
 
 def slopes_table(results: Sequence[Result]) -> str:
-    """Markdown: each seed's counts, and the growth of untouched models' scores per doubling of the parameters."""
+    """Markdown: how much untouched models' scores grow per doubling of the parameters, over all labelled items."""
     lines = [
-        "| seed | questions | labelled | test items | precision per doubling [95 %] | above zero "
+        "| seed | questions | labelled | test items | answers | precision per doubling [95 %] | above zero "
         "| macro-F1 per doubling [95 %] | above zero |",
-        "| --- | ---: | ---: | ---: | --- | --- | --- | --- |",
+        "| --- | ---: | ---: | ---: | --- | --- | --- | --- | --- |",
     ]
     for seed, questions, models, calibration in results:
         counts = (questions["questions"], calibration["items"], models["test_items"])
-        slopes = [calibration[metric] for metric in ("precision", "macro_f1")]
-        cells = [text for slope in slopes for text in (interval_text(slope, "slope"), above_zero(slope, "slope"))]
-        lines.append(f"| {seed} | " + " | ".join([*(f"{count:,}" for count in counts), *cells]) + " |")
+        first = " | ".join([str(seed), *(f"{count:,}" for count in counts)])
+        for answers, slopes in (("raw", calibration), ("centred", calibration["centred"])):
+            both = (slopes["precision"], slopes["macro_f1"])
+            cells = " | ".join(f"{interval_text(one, 'slope')} | {above_zero(one, 'slope')}" for one in both)
+            lines.append(f"| {first} | {answers} | {cells} |")
     return "\n".join(lines)
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--seed", "seeds", type=int, multiple=True, default=FURTHER, show_default=True, help="Once for each.")
 @click.option("--lines", type=click.IntRange(1), default=58_000, show_default=True, help="Raw lines of each chat.")
 @click.option("--repository", type=InputFolder, default=".", help="Root of the repository.  [default: this folder]")
 @click.option("--committed", type=int, default=COMMITTED, show_default=True, help="Seed of the repository's own chat.")
 @click.option("--keep", type=OutputFolder, help="Keep each seed's project in this folder.")
 def main(seeds: tuple[int, ...], lines: int, repository: Path, committed: int, keep: Path | None) -> None:
-    """Print the demo's result for other seeds of the simulated chat, beside the committed one's.
-
-    \b
-    Example:
-        python -m benchmarks.seeds --seed 2406 --seed 2407 --seed 2408
-    """
+    """Print the demo's result for other seeds of the simulated chat, beside the committed one's."""
     results = [read_result(repository, committed)]
     with tempfile.TemporaryDirectory() as temporary:
         # Once, so that editing the repository meanwhile does not make the seeds differ in more than their chat.
