@@ -1,6 +1,6 @@
 """Whether the demo shows the same for other chats of the simulator: the whole graph, once for each further seed.
 
-Run it in the repository's root, after ``dvc repro``; a seed takes about five minutes on two idle cores.
+Run it in the repository's root, after ``dvc repro``; a seed takes up to ten minutes on two cores.
 
 Example:
     python -m benchmarks.seeds --seed 2406 --seed 2407 --seed 2408
