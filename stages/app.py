@@ -6,8 +6,11 @@ Example:
 
 import click
 
+from stages.audit import audit_command
 from stages.cli import SETTINGS, example
 from stages.import_labelled import import_command
+from stages.privacy.secret import secret_command
+from stages.questions import questions_command
 from stages.simulate import answers, chat
 
 
@@ -23,6 +26,9 @@ def main() -> None:
 main.add_command(chat, "simulate")
 main.add_command(answers, "simulate-answers")
 main.add_command(import_command, "import")
+main.add_command(secret_command, "secret")
+main.add_command(questions_command, "questions")
+main.add_command(audit_command, "audit")
 
 if __name__ == "__main__":
     main()

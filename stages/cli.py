@@ -12,6 +12,9 @@ SETTINGS = {
     "max_content_width": 100,
 }
 
+#: Control characters, and those that give text a direction.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+
 InputFile = click.Path(exists=True, dir_okay=False, path_type=Path)
 InputFolder = click.Path(exists=True, file_okay=False, path_type=Path)
 OutputFile = click.Path(dir_okay=False, path_type=Path)
@@ -25,6 +28,14 @@ def example(docstring: str | None) -> str | None:
     """
     found = re.search(r"^Example:\n(?: {4}.*\n)+", f"{docstring}\n", flags=re.MULTILINE)
     return f"\b\n{found[0]}" if found else None
+
+
+def printable(text: str) -> str:
+    """Text of a chat, or a file's name, without what could move the cursor, colour the terminal or turn its writing.
+
+    Line breaks go too; show a text of several lines line by line.
+    """
+    return UNPRINTABLE.sub("\ufffd", text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
 class DataError(click.ClickException):

@@ -22,10 +22,10 @@ import click
 from tqdm import tqdm
 
 from stages.annotation.log import Answer, Label, create, log_path, now
-from stages.chat.masking import mask
-from stages.chat.pseudonyms import Pseudonyms
 from stages.cli import SETTINGS, DataError, InputFile, OutputFolder, example
 from stages.files import read_jsonl, whole_folder
+from stages.privacy.masking import mask
+from stages.privacy.pseudonyms import Pseudonyms
 from stages.rows import QUESTIONS, write_rows
 
 #: Who the imported labels are attributed to.

@@ -1,100 +1,192 @@
 r"""Read chat exports into messages: one row each, senders as pseudonyms, personal data masked.
 
 Example:
-    python -m stages.ingest --raw data/raw --format auto --out data/messages.parquet \
-        --counts data/counts/ingest.json
+    python -m stages.ingest --raw data/raw --format auto --timezone UTC --date-order auto \
+        --out data/messages.parquet --counts data/counts/ingest.json
 
-Every file of the folder is read, by name, except hidden ones, README.md and *.dvc. Every record becomes a
-message or is counted under the reason why not. Rows come out by group, and within a group by time; messages
-of one time keep the order of their files. A chat server delivers a little late, so within one file a message
-may be up to 60 s older than one before it; more is an error.
+Every file of the folder is read, in folders and zips too, by name, except hidden ones, README.md, *.dvc, media and
+the like. Every record becomes a message or is counted under the reason why not. Rows come out by group, and within
+a group by time; messages of one time keep the order of their files.
 
 ``message_id`` is a hash of the group and the export's own id, or else of group, sender, time and text, with
 an ordinal for each repetition within the file. So a message keeps its id when exports grow or overlap, and
 one that two files hold is taken once and counted as a duplicate.
+
+Names are known only once every file is read. So texts wait on disk, masked but for names, in files without a name
+that vanish with the process; then names become pseudonyms in them on the way to the out. Memory grows by some
+50 bytes a message.
 """
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from stages.chat import masking
-from stages.chat.collect import Collector
+from stages.chat.collect import COLLECTED, Collector
+from stages.chat.exports import DENY, KEEP, find_exports, listed_names
 from stages.chat.formats import NAMES, find_format
-from stages.chat.pseudonyms import KEY_VARIABLE, Pseudonyms
-from stages.chat.settle import settle
+from stages.chat.message import Context
+from stages.chat.settle import Settled, hex_ids, settle
 from stages.chat.source import Source
+from stages.chat.spill import in_order
 from stages.cli import SETTINGS, DataError, InputFolder, OutputFile, example
 from stages.files import write_json
-from stages.rows import KINDS, MESSAGES, write_rows
+from stages.privacy import masking
+from stages.privacy.names import Names
+from stages.privacy.pseudonyms import Pseudonyms
+from stages.privacy.secret import KEY_VARIABLE, check_private
+from stages.rows import KINDS, MESSAGES, row_writer
+
+DATE_ORDERS = ("auto", "dmy", "mdy", "ymd")
 
 
-def raw_files(folder: Path) -> list[Path]:
-    """Files of an export folder, by name.
+class Reading:
+    """One reading of a folder of exports: what was collected, and what was counted on the way."""
 
-    Raises:
-        DataError: If there is none, or a folder among them.
-    """
-    found = [
-        path
-        for path in sorted(folder.iterdir(), key=lambda path: path.name)
-        if not path.name.startswith(".") and path.name.lower() != "readme.md" and path.suffix != ".dvc"
-    ]
-    for path in found:
-        if path.is_dir():
-            raise DataError(f"{path}: expected chat exports, got a folder. Move its files up into {folder}.")
-    if not found:
-        raise DataError(f"{folder}: expected at least one chat export, got none. Put one there.")
-    return found
+    def __init__(self, pseudonyms: Pseudonyms, context: Context, names: Names, folder: Path) -> None:
+        self.counts: Counter[str] = Counter()
+        self.masked: Counter[str] = Counter()
+        self._pseudonyms = pseudonyms
+        self._names = names
+        self._folder = folder
+        self._collector = Collector(context, self.masked, self.counts, folder)
+
+    def read(self, sources: list[Source], format_name: str) -> None:
+        """Collect every message of the files.
+
+        Raises:
+            DataError: If a file cannot be read, or a private chat would be read under the public key.
+        """
+        with tqdm(unit=" records", disable=None) as progress:
+            for source in sources:
+                if not source.head().strip():
+                    self.counts["empty_files"] += 1
+                    continue
+                self._collector.read(find_format(source, format_name), source, progress)
+        check_private(self._pseudonyms, self._collector.groups)
+
+    @property
+    def collisions(self) -> int:
+        """How many people or groups have a longer pseudonym, since the short one was another's."""
+        return self._pseudonyms.collisions
+
+    def messages(self) -> Iterator[pa.Table]:
+        """Rows of ``MESSAGES`` in their order, with names of people in texts replaced."""
+        index = self._collector.index()
+        settled = settle(index, self.counts)
+        del index
+        replace = self._names.replacer()
+        rows = in_order(self._collector.spill.read(), settled.position, COLLECTED, self._folder)
+        start = 0
+        for part in tqdm(rows, desc="names", unit=" parts", disable=None):
+            yield self._finished(part, start, settled, replace)
+            start += part.num_rows
+
+    def _finished(
+        self, part: pa.Table, start: int, settled: Settled, replace: Callable[[str, Counter[str]], str]
+    ) -> pa.Table:
+        """A part that starts at row ``start`` of the messages, with ids, recalls and replies settled."""
+        rows = slice(start, start + part.num_rows)
+        texts = [replace(text, self.masked) for text in part["text"].to_pylist()]
+        columns: dict[str, Any] = {name: part[name] for name in COLLECTED.names}
+        # Who took their words back has taken them back.
+        recalled = pa.array(settled.recalled[rows])
+        columns["text"] = pc.if_else(recalled, "", pa.array(texts, pa.string()))
+        columns["kind"] = pc.if_else(recalled, "system", part["kind"])
+        columns["message_id"] = hex_ids(settled.message_id[rows])
+        answered = hex_ids(settled.reply_to[rows])
+        columns["reply_to"] = pc.if_else(pa.array(settled.replies[rows]), answered, pa.scalar(None, pa.string()))
+        return pa.table({name: columns[name] for name in MESSAGES.names}, schema=MESSAGES)
 
 
-def ingest(files: list[Path], format_name: str, pseudonyms: Pseudonyms) -> tuple[pa.Table, dict[str, int]]:
-    """All messages of the files.
+def ingest(
+    raw: Path,
+    format_name: str,
+    pseudonyms: Pseudonyms,
+    out: Path,
+    timezone: str = "UTC",
+    date_order: str = "auto",
+    columns: dict[str, str] | None = None,
+) -> dict[str, int]:
+    """Write all messages of the exports in a folder.
+
+    Args:
+        raw: Folder of exports.
+        format_name: One of ``NAMES``, or auto.
+        pseudonyms: Under the key of this chat.
+        out: Parquet file of ``MESSAGES`` to write.
+        timezone: Of exports in local time without an offset, as in the IANA database.
+        date_order: One of ``DATE_ORDERS``, for exports whose dates can be read in several ways.
+        columns: For tables: our column -> theirs.
 
     Returns:
-        Rows of ``MESSAGES``, and counts: ``raw_lines`` (records: objects of a JSON stream, lines of a log) is
-        ``messages`` plus ``skipped``, which is the sum of every ``skipped_<reason>``.
+        Counts: ``raw_lines`` (records: objects of a JSON stream, lines of a log) is ``messages`` plus ``skipped``,
+        which is the sum of every ``skipped_<reason>``.
 
     Raises:
         DataError: If a file cannot be read, or no file holds a message.
     """
-    counts: Counter[str] = Counter()
-    masked: Counter[str] = Counter()
-    collector = Collector(pseudonyms, masked, counts)
-    with tqdm(unit=" records", disable=None) as progress:
-        for number, path in enumerate(files):
-            source = Source(path)
-            if not source.head().strip():
-                counts["empty_files"] += 1
-                continue
-            items = find_format(source, format_name).parse(source, pseudonyms)
-            collector.read(items, source, number, progress)
-    table = settle(collector.table(), counts)
-    if not table.num_rows:
-        reasons = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count)
-        raise DataError(f"{files[0].parent}: expected messages, got none ({reasons}).")
-    return table, _summary(table, counts, masked, len(files))
+    names = Names(pseudonyms, listed_names(raw, DENY), listed_names(raw, KEEP))
+    context = Context(pseudonyms, names.know, ZoneInfo(timezone), date_order, columns or {})
+    with row_writer(out, MESSAGES) as writer:
+        reading = Reading(pseudonyms, context, names, out.parent)
+        sources = find_exports(raw, reading.counts)
+        reading.read(sources, format_name)
+        kinds: Counter[str] = Counter()
+        groups: set[str] = set()
+        senders: set[str] = set()
+        for part in reading.messages():
+            writer.write(part)
+            for value in pc.value_counts(part["kind"]).to_pylist():
+                kinds[value["values"]] += value["counts"]
+            groups.update(pc.unique(part["group"]).to_pylist())
+            senders.update(pc.unique(part["sender"]).to_pylist())
+        if not kinds:
+            reasons = ", ".join(f"{name} {count}" for name, count in sorted(reading.counts.items()) if count)
+            raise DataError(f"{raw}: expected messages, got none ({reasons}).")
+    return _summary(reading, kinds, len(sources), len(groups), len(senders))
 
 
-def _summary(table: pa.Table, counts: Counter[str], masked: Counter[str], files: int) -> dict[str, int]:
+def _summary(reading: Reading, kinds: Counter[str], files: int, groups: int, senders: int) -> dict[str, int]:
+    counts = reading.counts
     skipped = {name: count for name, count in sorted(counts.items()) if name.startswith("skipped_")}
-    kinds = Counter(table["kind"].to_pylist())
+    found = ("recalled", "late", "damaged", "replies", "replies_to_unknown", "files_passed_over")
     return {
         "files": files,
         "raw_lines": counts["raw_lines"],
-        "messages": table.num_rows,
+        "messages": kinds.total(),
         **{f"messages_{kind}": kinds[kind] for kind in KINDS},
-        "groups": len(pc.unique(table["group"])),
-        "senders": len(pc.unique(table["sender"])),
+        "groups": groups,
+        "senders": senders,
+        "pseudonyms_lengthened": reading.collisions,
         "skipped": sum(skipped.values()),
         **skipped,
-        **{name: counts[name] for name in ("recalled", "late", "damaged", "replies", "replies_to_unknown")},
-        **{f"masked_{kind}": masked[kind] for kind in masking.KINDS},
+        **{name: counts[name] for name in found},
+        **{f"masked_{kind}": reading.masked[kind] for kind in (*masking.KINDS, "name", "denied")},
     }
+
+
+def _timezone(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        raise click.BadParameter(
+            f"expected a name of the IANA database such as Asia/Shanghai, got {value!r}."
+        ) from error
+    return value
+
+
+def _mapping(_context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    split = [pair.partition("=") for pair in pairs]
+    if any(not (ours and theirs) for ours, _, theirs in split):
+        raise click.BadParameter("expected OURS=THEIRS, for example sender=from_name.")
+    return {ours: theirs for ours, _, theirs in split}
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -106,17 +198,39 @@ def _summary(table: pa.Table, counts: Counter[str], masked: Counter[str], files:
     required=True,
     help="Format of the exports; auto tells it from each file's content.",
 )
+@click.option(
+    "--timezone",
+    callback=_timezone,
+    required=True,
+    help="Of exports that write local time without an offset: UTC, Asia/Shanghai.",
+)
+@click.option(
+    "--date-order",
+    type=click.Choice(DATE_ORDERS),
+    required=True,
+    help="Of an export whose dates can be read in several ways; auto tells it from the whole file.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    callback=_mapping,
+    metavar="OURS=THEIRS",
+    help="A column of a table; repeat it.",
+)
 @click.option("--out", type=OutputFile, required=True, help="Messages to write (parquet).")
 @click.option("--counts", type=OutputFile, required=True, help="Counts to write (JSON).")
-def main(raw: Path, format_name: str, out: Path, counts: Path) -> None:
+def main(
+    raw: Path, format_name: str, timezone: str, date_order: str, columns: dict[str, str], out: Path, counts: Path
+) -> None:
     """Read chat exports into messages, with pseudonyms and masking.
 
-    The key of the pseudonyms comes from the environment variable CHATLADDER_PRIVACY_KEY; without it a public
-    one is used, which is right for the demo only.
+    The key of the pseudonyms comes from the environment variable CHATLADDER_PRIVACY_KEY, or from the secret that
+    "chatladder secret" makes; the demo alone is read without one. Names to take out of every text, one a line, may
+    stand in data/raw/*.deny, and names to leave alone, since the chat uses them as words, in data/raw/*.keep.
     """
     pseudonyms = Pseudonyms()
-    table, numbers = ingest(raw_files(raw), format_name, pseudonyms)
-    write_rows(out, table, MESSAGES)
+    numbers = ingest(raw, format_name, pseudonyms, out, timezone, date_order, columns)
     write_json(counts, numbers)
     note = f"; public demo key, set {KEY_VARIABLE} for a private chat" if pseudonyms.is_demo else ""
     click.echo(

@@ -10,11 +10,14 @@ join when they are at most one step of that clock apart (the same or the next mi
 
 What breaks a run: another sender's message, and an image, file, link or other row, even the sender's own,
 since what follows a screenshot is said about it. System rows (joins, recalls) are said by nobody and break
-nothing. A text without a time never joins. Rows that are not text stay turns of their own kind.
+nothing. A text that answers another message than the one before it starts a turn. A text without a time never
+joins. Rows that are not text stay turns of their own kind.
 
 Source: section 3.1 of arXiv 2405.02817; 18 s is the value of its published scripts.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -24,11 +27,28 @@ import pyarrow.compute as pc
 
 from stages.cli import SETTINGS, InputFile, OutputFile, example
 from stages.files import write_json
-from stages.rows import KINDS, MESSAGES, TURNS, read_rows, write_rows
+from stages.rows import KINDS, MESSAGES, TURNS, Rows, row_writer
 
 JOINER = "\n"
 #: Texts of this many turns are brought together at once: one array of text holds 2 GiB at most.
 BATCH_TURNS = 65_536
+
+
+def merge_stream(parts: Iterable[pa.Table], gap_seconds: int) -> Iterator[pa.Table]:
+    """Turns of messages that come in parts; equal to ``merge`` of all of them, with memory for a part and a turn.
+
+    Yields:
+        Rows of ``TURNS``: what a part of the messages makes, but for its last turn, which the next may continue.
+    """
+    waiting = MESSAGES.empty_table()
+    for part in parts:
+        rows = pa.concat_tables([waiting, part])
+        first = first_rows(rows, gap_seconds)
+        said = np.flatnonzero(pc.not_equal(rows["kind"], "system").to_numpy())
+        cut = first[said[-1]] if len(said) else rows.num_rows
+        yield merge(rows.slice(0, cut), gap_seconds)
+        waiting = rows.slice(cut)
+    yield merge(waiting, gap_seconds)
 
 
 def merge(messages: pa.Table, gap_seconds: int) -> pa.Table:
@@ -76,6 +96,9 @@ def _continues(rows: pa.Table, gap_seconds: int) -> np.ndarray:
         joined &= pc.equal(each["kind"], "text").to_numpy() & each["timestamp"].is_valid().to_numpy()
     for name in ("group", "sender"):
         joined &= pc.equal(before[name], after[name]).to_numpy()
+    # Null where either answers nothing: then the second must be the one.
+    same_reply = pc.equal(before["reply_to"], after["reply_to"]).fill_null(False)
+    joined &= pc.or_(after["reply_to"].is_null(), same_reply).to_numpy()
     continues[1:] = joined
     return continues
 
@@ -91,23 +114,30 @@ def _turns(rows: pa.Table, bounds: np.ndarray) -> pa.Table:
         for name in ("text", "message_id")
     )
     first = rows.take(bounds[:-1])
-    columns = {name: first[name] for name in ("group", "sender", "timestamp", "kind")}
+    columns = {name: first[name] for name in ("group", "sender", "timestamp", "kind", "reply_to")}
     columns["turn_id"] = pc.binary_join_element_wise("t", first["message_id"], "")
     columns["text"] = pc.binary_join(texts, JOINER)
     columns["message_ids"] = ids
     return pa.table({name: columns[name] for name in TURNS.names}, schema=TURNS)
 
 
-def count(messages: pa.Table, turns: pa.Table) -> dict[str, int]:
+def count(rows: pa.Table) -> Counter[str]:
+    """Rows of messages or turns, by kind, and their characters."""
+    counts = Counter({"rows": rows.num_rows, "characters": _characters(rows)})
+    for kind in KINDS:
+        counts[kind] = int(pc.sum(pc.equal(rows["kind"], kind)).as_py() or 0)
+    return counts
+
+
+def summarize(messages: Counter[str], turns: Counter[str]) -> dict[str, int]:
     """Rows in and out, turns by kind, and characters, of which the joined line breaks are new."""
-    kinds = {kind: int(pc.sum(pc.equal(turns["kind"], kind)).as_py() or 0) for kind in KINDS}
     return {
-        "messages": messages.num_rows,
-        "turns": turns.num_rows,
-        **{f"turns_{kind}": number for kind, number in kinds.items()},
-        "joined": messages.num_rows - turns.num_rows,
-        "characters_in": _characters(messages),
-        "characters_out": _characters(turns),
+        "messages": messages["rows"],
+        "turns": turns["rows"],
+        **{f"turns_{kind}": turns[kind] for kind in KINDS},
+        "joined": messages["rows"] - turns["rows"],
+        "characters_in": messages["characters"],
+        "characters_out": turns["characters"],
     }
 
 
@@ -124,10 +154,20 @@ def _characters(rows: pa.Table) -> int:
 @click.option("--counts", type=OutputFile, required=True, help="Counts to write (JSON).")
 def main(messages: Path, gap_seconds: int, out: Path, counts: Path) -> None:
     """Join successive messages of one sender into turns."""
-    rows = read_rows(messages, MESSAGES)
-    turns = merge(rows, gap_seconds)
-    numbers = count(rows, turns)
-    write_rows(out, turns, TURNS)
+    rows = Rows(messages, MESSAGES)
+    came: Counter[str] = Counter()
+    went: Counter[str] = Counter()
+
+    def counted() -> Iterator[pa.Table]:
+        for part in rows.parts():
+            came.update(count(part))
+            yield part
+
+    with row_writer(out, TURNS) as writer:
+        for turns in merge_stream(counted(), gap_seconds):
+            went.update(count(turns))
+            writer.write(turns)
+    numbers = summarize(came, went)
     write_json(counts, numbers)
     click.echo(
         f"{out}: {numbers['turns']:,} turns ({numbers['turns_text']:,} of text) of {numbers['messages']:,} messages"

@@ -3,6 +3,8 @@
 Every table keeps its rows in a fixed order, so equal inputs give equal bytes.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,11 @@ import pyarrow.parquet as pq
 
 from stages.cli import DataError
 from stages.files import whole_file
+
+#: Rows that are compressed and written together.
+ROW_GROUP = 131_072
+#: Rows that are held at once where a stage streams them.
+PART_ROWS = 65_536
 
 #: Kinds of a message; only ``text`` is ever merged into turns.
 KINDS = ("text", "image", "file", "link", "system", "other")
@@ -28,7 +35,7 @@ MESSAGES = pa.schema(
         ("kind", pa.string()),  # one of KINDS
         ("text", pa.string()),
         ("reply_to", pa.string()),  # message_id, or null
-        ("source", pa.string()),  # file:line
+        ("source", pa.string()),  # pseudonym of the file:line
     ]
 )
 TURNS = pa.schema(
@@ -39,6 +46,7 @@ TURNS = pa.schema(
         ("timestamp", pa.int64()),  # of the first message
         ("kind", pa.string()),
         ("text", pa.string()),
+        ("reply_to", pa.string()),  # message_id that its first message answers, or null
         ("message_ids", pa.list_(pa.string())),
     ]
 )
@@ -76,28 +84,111 @@ PREDICTIONS = pa.schema(
 )
 
 
+class RowWriter:
+    """Writes rows that come bit by bit as parquet, in row groups of a fixed size: equal rows give equal bytes."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._schema = schema
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+
+    def write(self, rows: pa.Table) -> None:
+        """Take some rows; whole row groups go to disk, the rest waits."""
+        if not rows.num_rows:
+            return
+        self._waiting.append(rows.select(self._schema.names).cast(self._schema))
+        self._rows += rows.num_rows
+        if self._rows < ROW_GROUP:
+            return
+        waiting = pa.concat_tables(self._waiting)
+        whole = self._rows - self._rows % ROW_GROUP
+        for start in range(0, whole, ROW_GROUP):
+            self._write(waiting.slice(start, ROW_GROUP))
+        # Copied, since a slice would hold on to all that it is cut from.
+        self._waiting = [waiting.slice(whole).combine_chunks()]
+        self._rows -= whole
+
+    def close(self) -> None:
+        """Write what waits."""
+        if self._rows:
+            self._write(pa.concat_tables(self._waiting))
+        self._writer.close()
+
+    def _write(self, group: pa.Table) -> None:
+        self._writer.write_table(group.combine_chunks(), row_group_size=ROW_GROUP)
+
+
+@contextmanager
+def row_writer(path: Path, schema: pa.Schema) -> Iterator[RowWriter]:
+    """A RowWriter of a file that appears whole once the block ends without an error.
+
+    Raises:
+        DataError: If the disk is full or the folder cannot be written.
+    """
+    with whole_file(path) as temporary:
+        writer = RowWriter(temporary, schema)
+        try:
+            yield writer
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to tell
+                writer.close()
+            raise
+        writer.close()
+
+
 def write_rows(path: Path, rows: pa.Table | list[dict[str, Any]], schema: pa.Schema) -> None:
     """Write rows as parquet, whole or not at all.
 
     Raises:
         DataError: If the disk is full or the folder cannot be written.
     """
-    table = pa.Table.from_pylist(rows, schema=schema) if isinstance(rows, list) else rows.cast(schema)
-    with whole_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    table = pa.Table.from_pylist(rows, schema=schema) if isinstance(rows, list) else rows
+    with row_writer(path, schema) as writer:
+        writer.write(table)
+
+
+class Rows:
+    """Rows of a parquet file that another stage wrote, read as often as one likes, a part at a time."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        """Open the file and hold its columns against the schema.
+
+        Raises:
+            DataError: If it is not parquet, or its columns are not those of ``schema``.
+        """
+        self.path = path
+        self.schema = schema
+        try:
+            with pq.ParquetFile(path) as file:
+                found, self.num_rows = file.schema_arrow.names, file.metadata.num_rows
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{path}: expected a parquet file: {error}") from error
+        missing = [name for name in schema.names if name not in found]
+        if missing:
+            raise DataError(f"{path}: expected columns {', '.join(schema.names)}; missing {', '.join(missing)}.")
+
+    def parts(self, columns: Sequence[str] | None = None, rows: int = PART_ROWS) -> Iterator[pa.Table]:
+        """Tables of up to so many rows, in order; every column unless some are named.
+
+        Raises:
+            DataError: If the file is damaged.
+        """
+        names = list(columns or self.schema.names)
+        schema = pa.schema([self.schema.field(name) for name in names])
+        try:
+            with pq.ParquetFile(self.path) as file:
+                for batch in file.iter_batches(rows, columns=names):
+                    yield pa.Table.from_batches([batch]).select(names).cast(schema)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{self.path}: expected a parquet file: {error}") from error
 
 
 def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read a parquet file that another stage wrote.
+    """Read all of a parquet file that another stage wrote.
 
     Raises:
         DataError: If it is not parquet, or its columns are not those of ``schema``.
     """
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: expected a parquet file: {error}") from error
-    missing = [name for name in schema.names if name not in table.column_names]
-    if missing:
-        raise DataError(f"{path}: expected columns {', '.join(schema.names)}; missing {', '.join(missing)}.")
-    return table.select(schema.names).cast(schema)
+    parts = list(Rows(path, schema).parts())
+    return pa.concat_tables(parts) if parts else schema.empty_table()

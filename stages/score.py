@@ -1,9 +1,10 @@
-"""Score every text turn: is it a question? One judge a run; see stages/judges for what each one looks at.
+r"""Score every text turn: is it a question? One judge a run; see stages/judges for what each kind looks at.
 
 Images, files, system notices and the like get no score.
 
 Example:
-    python -m stages.score --judge rules --seed 0 --turns data/turns.parquet --out data/scores/rules.parquet
+    python -m stages.score --judge rules --kind rules --seed 0 --turns data/turns.parquet \
+        --out data/scores/rules.parquet --counts data/counts/rules.json
 """
 
 from pathlib import Path
@@ -11,53 +12,65 @@ from pathlib import Path
 import click
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from stages.cli import SETTINGS, DataError, InputFile, OutputFile, example
+from stages.files import write_json
 from stages.judges import JUDGES
-from stages.rows import SCORES, TURNS, read_rows, write_rows
+from stages.judges.turns import TextTurns
+from stages.rows import SCORES, TURNS, Rows, row_writer
 
 
-def score_turns(turns: pa.Table, judge: str, seed: int) -> pa.Table:
-    """Score the text turns, in the order they come.
+def score_turns(turns: TextTurns, kind: str, seed: int) -> np.ndarray:
+    """Score text turns.
 
     Args:
-        turns: Rows of stages.rows.TURNS, of any kind.
-        judge: A name in stages.judges.JUDGES.
+        turns: In the order of the chat.
+        kind: A name in stages.judges.JUDGES.
         seed: For judges that draw at random.
 
     Returns:
-        Rows of stages.rows.SCORES: one per text turn, 0 to 10.
+        A score from 0 to 10 for each turn, in order; shape ``(turns,)``.
 
     Raises:
         DataError: If there is no text to score, or the judge cannot score it.
     """
-    spoken = turns.filter(pc.equal(turns["kind"], "text"))
-    if not len(spoken):
-        raise DataError(f"expected text turns to score, got none among {len(turns)} turns.")
-    scores = np.asarray(JUDGES[judge].score(spoken, seed), dtype=np.float32)
+    if not turns.num_rows:
+        raise DataError("expected text turns to score, got none.")
+    scores = np.asarray(JUDGES[kind].score(turns, seed), dtype=np.float32)
     # A judge that answers out of range or not at all is a bug in it; it must never pass as a score.
-    if scores.shape != (len(spoken),) or not ((scores >= 0) & (scores <= 10)).all():
-        raise ValueError(f"judge {judge}: expected {len(spoken)} scores from 0 to 10.")
-    return pa.table({"turn_id": spoken["turn_id"], "score": scores}, schema=SCORES)
+    if scores.shape != (turns.num_rows,) or not ((scores >= 0) & (scores <= 10)).all():
+        raise ValueError(f"judge {kind}: expected {turns.num_rows} scores from 0 to 10.")
+    return scores
+
+
+def write_scores(turns: TextTurns, scores: np.ndarray, out: Path) -> None:
+    """Write rows of SCORES: one per text turn, in their order."""
+    start = 0
+    with row_writer(out, SCORES) as writer:
+        for ids in turns.ids():
+            own = scores[start : start + len(ids)]
+            writer.write(pa.table({"turn_id": ids, "score": own}, schema=SCORES))
+            start += len(ids)
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
-@click.option("--judge", type=click.Choice(list(JUDGES)), required=True, help="Judge to score with.")
+@click.option("--judge", required=True, help="Name of the judge.")
+@click.option("--kind", type=click.Choice(list(JUDGES)), required=True, help="What it looks at.")
 @click.option("--seed", type=int, required=True, help="Seed of what a judge draws at random.")
 @click.option("--turns", type=InputFile, required=True, help="Turns to score (parquet).")
 @click.option("--out", type=OutputFile, required=True, help="Scores to write (parquet).")
-def main(judge: str, seed: int, turns: Path, out: Path) -> None:
+@click.option("--counts", type=OutputFile, required=True, help="What it cost to write (JSON).")
+def main(judge: str, kind: str, seed: int, turns: Path, out: Path, counts: Path) -> None:
     """Write one judge's score, 0 to 10, of every text turn."""
-    rows = read_rows(turns, TURNS)
+    rows = Rows(turns, TURNS)
+    texts = TextTurns(rows)
     try:
-        scores = score_turns(rows, judge, seed)
+        scores = score_turns(texts, kind, seed)
     except DataError as error:
         raise DataError(f"{turns}: {error.message}") from error
-    write_rows(out, scores, SCORES)
-    click.echo(
-        f"{out}: {len(scores):,} of {len(rows):,} turns scored by {judge}, mean {pc.mean(scores['score']).as_py():.2f}"
-    )
+    write_scores(texts, scores, out)
+    write_json(counts, {"scored": len(scores)})
+    click.echo(f"{out}: {len(scores):,} of {rows.num_rows:,} turns scored by {judge}, mean {scores.mean():.2f}")
 
 
 if __name__ == "__main__":

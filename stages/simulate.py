@@ -18,9 +18,9 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from stages.annotation.log import Answer, create, log_path
-from stages.chat.pseudonyms import Pseudonyms
 from stages.cli import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
 from stages.files import whole_file
+from stages.privacy.pseudonyms import Pseudonyms
 from stages.rows import QUESTIONS, read_rows
 from stages.simulation.annotators import TrueItem, round_one, round_two
 from stages.simulation.chat import Truth, simulate_chat

@@ -6,8 +6,7 @@ import lzma
 
 import pytest
 
-from stages.chat import irc, table, wechat
-from stages.chat.formats import find_format
+from stages.chat.formats import find_format, irc, table, wechat
 from stages.chat.source import Source
 from stages.cli import DataError
 
@@ -66,6 +65,25 @@ def test_formats_are_told_apart_by_content(tmp_path, content, expected):
 
 def test_unknown_content_is_an_error_that_lists_the_formats(tmp_path):
     (tmp_path / "notes.txt").write_text("some notes\nand more\n")
-    with pytest.raises(DataError, match=r"notes\.txt: expected a chat export .* table, wechat, irc"):
+    with pytest.raises(DataError, match=r"notes\.txt: expected a chat export .* table, wechat, .*irc.*shape 'a a'"):
         find_format(Source(tmp_path / "notes.txt"))
     assert find_format(Source(tmp_path / "notes.txt"), "irc") is irc
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"<!DOCTYPE html><p>Ann Smith", "a web page or XML"),
+        (b"\x89PNG\x00\x01", "a binary file"),
+        (b'{"some_field": 1, "Ann Smith": {"otherField": 2}}', "JSON with the fields some_field, otherField"),
+        (b"15.01.24 // Ann Smith // hello\n", "the shape '99.99.99 // a a // a'"),
+        (b"\x1b[2JAnn\n", "the shape"),
+    ],
+)
+def test_an_unknown_file_is_described_without_a_word_of_it(tmp_path, content, expected):
+    (tmp_path / "any").write_bytes(content)
+    with pytest.raises(DataError) as raised:
+        find_format(Source(tmp_path / "any"))
+    assert expected in raised.value.message
+    assert "Ann" not in raised.value.message
+    assert "\x1b" not in raised.value.message

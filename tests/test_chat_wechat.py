@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from stages.chat import wechat
-from stages.chat.message import Message, Skipped
-from stages.chat.pseudonyms import Pseudonyms
+from stages.chat.formats import wechat
+from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
 from stages.cli import DataError
+from stages.privacy.pseudonyms import Pseudonyms
 
 NAMES = Pseudonyms("key")
 GROUP = "20814553575@chatroom"
@@ -24,7 +24,7 @@ def parse(tmp_path, *records, indent=2):
     path.write_text(
         "".join(json.dumps(each, ensure_ascii=False, indent=indent) + "\n" for each in records), encoding="utf-8"
     )
-    return list(wechat.parse(Source(path), NAMES))
+    return list(wechat.parse(Source(path), Context(NAMES)))
 
 
 def one(tmp_path, type_, **data):
@@ -157,4 +157,4 @@ def test_refusals_name_file_and_line(tmp_path, content, message):
     path = tmp_path / "chat.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
     with pytest.raises(DataError, match=message):
-        list(wechat.parse(Source(path), NAMES))
+        list(wechat.parse(Source(path), Context(NAMES)))

@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from stages.cli import DataError
 from stages.judges import JUDGES, punctuation
 from stages.judges.rules import score_text
 from stages.judges.text import sentences, spoken
+from stages.judges.turns import TextTurns
 from stages.rows import TURNS
 
 PASSES = 5
@@ -26,11 +28,18 @@ def turns_of(texts):
             "timestamp": number,
             "kind": "text",
             "text": text,
+            "reply_to": None,
             "message_ids": [f"m{number}"],
         }
         for number, text in enumerate(texts)
     ]
-    return pa.Table.from_pylist(rows, schema=TURNS)
+    table = pa.Table.from_pylist(rows, schema=TURNS)
+    return TextTurns(SimpleNamespace(parts=lambda columns: slices(table.select(columns))))
+
+
+def slices(table, size=350):
+    """A table in parts, as a file gives them."""
+    return (table.slice(start, size) for start in range(0, table.num_rows, size))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +190,6 @@ def test_punctuation_deals_neighbours_into_one_fold_and_uses_every_fold():
 
 def test_punctuation_learns_from_a_sample_of_a_large_chat(monkeypatch):
     monkeypatch.setattr(punctuation, "LEARN_FROM_TURNS", 600)
-    monkeypatch.setattr(punctuation, "SCORED_AT_ONCE", 350)
     texts = small_chat(1200)
     scores = np.asarray(punctuation.score(turns_of(texts), seed=0))
     asks = np.array([text.startswith("ka") for text in texts])

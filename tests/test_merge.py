@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import merge as merge_module
-from stages.merge import count, main, merge
+from stages.merge import count, main, merge, merge_stream, summarize
 from stages.rows import KINDS, MESSAGES, write_rows
 
 
 def messages(*rows):
-    """Rows of (sender, time, text), and optionally kind, resolution and group."""
+    """Rows of (sender, time, text), and optionally kind, resolution, group and the message it answers."""
     full = []
     for number, row in enumerate(rows):
         sender, timestamp, text, *more = row
-        kind, resolution, group = [*more, *("text", 1, "g")[len(more) :]]
+        kind, resolution, group, reply_to = [*more, *("text", 1, "g", None)[len(more) :]]
         full.append(
             {
                 "message_id": f"{number:016x}",
@@ -29,7 +29,7 @@ def messages(*rows):
                 "resolution_seconds": resolution,
                 "kind": kind,
                 "text": text,
-                "reply_to": None,
+                "reply_to": reply_to,
                 "source": f"chat:{number + 1}",
             }
         )
@@ -111,6 +111,19 @@ def test_groups_never_join():
     assert turns(("a", 0, "1", "text", 1, "g"), ("a", 1, "2", "text", 1, "h")) == [("a", "1"), ("a", "2")]
 
 
+def test_an_answer_to_another_message_starts_a_turn_and_what_follows_goes_on():
+    rows = messages(
+        ("a", 0, "1"),
+        ("a", 1, "2", "text", 1, "g", "x"),
+        ("a", 2, "3"),
+        ("a", 3, "4", "text", 1, "g", "x"),
+        ("a", 4, "5", "text", 1, "g", "x"),
+        ("a", 5, "6", "text", 1, "g", "y"),
+    )
+    found = [(row["text"], row["reply_to"]) for row in merge(rows, 18).to_pylist()]
+    assert found == [("1", None), ("2\n3", "x"), ("4\n5", "x"), ("6", "y")]
+
+
 def test_no_messages_make_no_turns():
     assert merge(messages(), 18).num_rows == 0
 
@@ -135,7 +148,7 @@ def test_no_text_and_no_message_is_lost(rows, gap, batch):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merge_module, "BATCH_TURNS", batch)
         merged = merge(table, gap)
-    numbers = count(table, merged)
+    numbers = summarize(count(table), count(merged))
     assert numbers["characters_out"] == numbers["characters_in"] + numbers["joined"]
     by_id = {row["message_id"]: row for row in table.to_pylist()}
     ids = [each for row in merged.to_pylist() for each in row["message_ids"]]
@@ -147,3 +160,17 @@ def test_no_text_and_no_message_is_lost(rows, gap, batch):
         assert row["timestamp"] == parts[0]["timestamp"]
     firsts = [row["message_ids"][0] for row in merged.to_pylist()]
     assert firsts == sorted(firsts)
+
+
+@given(st.lists(ROW, max_size=30), st.integers(0, 30), st.lists(st.integers(1, 9), min_size=30, max_size=30))
+def test_parts_of_any_size_make_the_same_turns(rows, gap, sizes):
+    clock, full = 0, []
+    for sender, step, text, kind, resolution, timed in rows:
+        clock += step
+        full.append((sender, clock if timed else None, text, kind, resolution))
+    table = messages(*full)
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(table.slice(start, size))
+        start += size
+    assert pa.concat_tables(merge_stream(parts, gap)).to_pylist() == merge(table, gap).to_pylist()

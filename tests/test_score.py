@@ -2,13 +2,13 @@
 
 from types import SimpleNamespace
 
-import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
 from stages import score
 from stages.cli import DataError
-from stages.rows import SCORES, TURNS, read_rows, write_rows
+from stages.judges.turns import TextTurns
+from stages.rows import SCORES, TURNS, Rows, read_rows, write_rows
 
 
 def turn(number, text, kind="text"):
@@ -19,6 +19,7 @@ def turn(number, text, kind="text"):
         "timestamp": number,
         "kind": kind,
         "text": text,
+        "reply_to": None,
         "message_ids": [f"m{number}"],
     }
 
@@ -37,7 +38,8 @@ def turns(tmp_path):
 
 
 def run(turns, out, judge="rules"):
-    options = ["--judge", judge, "--seed", "0", "--turns", str(turns), "--out", str(out)]
+    options = ["--judge", judge, "--kind", judge, "--seed", "0", "--turns", str(turns), "--out", str(out)]
+    options += ["--counts", str(out.with_suffix(".json"))]
     return CliRunner().invoke(score.main, options)
 
 
@@ -62,18 +64,18 @@ def test_turns_without_text_are_refused(tmp_path):
     write_rows(turns, [turn(0, "", "image")], TURNS)
     result = run(turns, tmp_path / "out.parquet")
     assert result.exit_code == 1
-    assert "expected text turns to score, got none among 1 turns" in result.output
+    assert "expected text turns to score, got none." in result.output
 
 
 def test_a_judge_that_does_not_answer_is_a_bug_and_never_a_score(turns, monkeypatch):
     class Silent:
         @staticmethod
-        def score(turns: pa.Table, seed: int):
-            return [float("nan")] * len(turns)
+        def score(turns, seed):
+            return [float("nan")] * turns.num_rows
 
     monkeypatch.setitem(score.JUDGES, "silent", Silent)
     with pytest.raises(ValueError, match="expected 2 scores from 0 to 10"):
-        score.score_turns(read_rows(turns, TURNS), "silent", 0)
+        score.score_turns(TextTurns(Rows(turns, TURNS)), "silent", 0)
 
 
 def fails_after_one(error):

@@ -1,1 +1,1 @@
-"""Chat exports: one module per format (see ``formats``), pseudonyms and masking."""
+"""Chat exports: the files in a folder, their formats, and what becomes of their messages."""

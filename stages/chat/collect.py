@@ -1,83 +1,125 @@
-"""Messages of all formats gathered into columns: named by pseudonyms, masked, hashed, checked for order."""
+"""Messages of all formats gathered: named by pseudonyms, masked, hashed, checked for order, and put aside on disk.
+
+Only what decides a message's identity and place stays in memory, some 50 bytes each.
+"""
 
 import hashlib
+from array import array
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from stages.chat import masking
-from stages.chat.message import Message, Skipped
-from stages.chat.pseudonyms import Pseudonyms
+from stages.chat.formats import Format
+from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
+from stages.chat.spill import Spill
 from stages.cli import DataError
+from stages.privacy import masking
 from stages.rows import MESSAGES
 
-#: How much older than one before it a message may be within a file, in seconds.
-LATE_SECONDS = 60
-BATCH_ROWS = 65_536
-#: A row as it is collected: ids are 64-bit hashes until all files are read.
-COLLECTED = pa.schema(
-    [
-        ("key", pa.uint64()),
-        ("has_own_id", pa.bool_()),
-        ("file", pa.int32()),
-        ("reply_key", pa.uint64()),
-        ("recalls_key", pa.uint64()),
-        *(MESSAGES.field(name) for name in MESSAGES.names if name not in ("message_id", "reply_to")),
-    ]
-)
+BATCH_ROWS, BATCH_CHARACTERS = 16_384, 2**26
+#: What waits on disk: a message without what can only be settled once every file is read.
+COLLECTED = pa.schema([field for field in MESSAGES if field.name not in ("message_id", "reply_to")])
+#: In place of a timestamp that the export does not have.
+NO_TIME = -(2**63)
+
+
+class Index(NamedTuple):
+    """What decides about each collected row; arrays of shape ``(rows,)`` where nothing else is said."""
+
+    key: np.ndarray  # 64-bit hash of what identifies the message
+    has_own_id: np.ndarray  # bool: the hash is of the export's own id
+    file: np.ndarray  # number of its file
+    line: np.ndarray
+    group: np.ndarray  # number of its group, in the order of the groups' pseudonyms
+    sender: np.ndarray  # number of its sender
+    timestamp: np.ndarray  # UTC seconds, or NO_TIME
+    replies: tuple[np.ndarray, np.ndarray]  # rows that answer a message, and the keys of those messages
+    recalls: np.ndarray  # keys of messages that were taken back
+    files: list[str]  # name of each file
 
 
 class Collector:
-    """Collects messages by the column, so that memory grows by a compact row and not by objects."""
+    """Takes the messages of one file after another."""
 
-    def __init__(self, pseudonyms: Pseudonyms, masked: Counter[str], counts: Counter[str]) -> None:
-        self._pseudonyms = pseudonyms
+    def __init__(self, context: Context, masked: Counter[str], counts: Counter[str], folder: Path) -> None:
+        """Start with nothing.
+
+        Args:
+            context: What the files are read with.
+            masked: Gains one for everything masked, by kind.
+            counts: Gains one for every record, and one under its reason for each that makes no message.
+            folder: Where the texts wait, on disk.
+        """
+        self.groups: dict[str, int] = {}  # the exports' own names
+        self.spill = Spill(COLLECTED, folder)
+        self._context = context
         self._masked = masked
         self._counts = counts
-        self._batches: list[pa.RecordBatch] = []
-        self._rows: list[tuple[Any, ...]] = []
+        self._files: list[str] = []
+        self._senders: dict[str, int] = {}
+        self._columns = {name: array(code) for name, code in zip(Index._fields[:7], "Qbiiiiq", strict=True)}
+        self._reply_rows, self._reply_keys, self._recalls = array("q"), array("Q"), array("Q")
 
-    def read(self, items: Iterator[Message | Skipped], source: Source, file: int, progress: tqdm) -> None:
+    def read(self, format_: Format, source: Source, progress: tqdm) -> None:
         """Take one file's records, checking that time does not run backwards within a group."""
+        self._files.append(source.name)
         latest: dict[str, int] = {}
-        for item in items:
+        rows: list[tuple[Any, ...]] = []
+        characters = 0
+        for item in format_.parse(source, self._context):
             self._counts["raw_lines"] += 1
             if isinstance(item, Skipped):
                 self._counts[f"skipped_{item.reason}"] += 1
                 continue
             if item.timestamp is not None:
-                self._check_order(item, latest, source)
-            self._rows.append(self._row(item, source, file))
-            if len(self._rows) == BATCH_ROWS:
-                progress.update(len(self._rows))
-                self._flush()
+                self._check_order(item, latest, source, format_.LATE_SECONDS)
+            rows.append(self._row(item, source))
+            characters += len(item.text)
+            if len(rows) == BATCH_ROWS or characters > BATCH_CHARACTERS:
+                progress.update(len(rows))
+                self._put_aside(rows)
+                rows, characters = [], 0
+        progress.update(len(rows))
+        self._put_aside(rows)
 
-    def table(self) -> pa.Table:
-        """Everything read so far, as ``COLLECTED``; it is handed over, not kept."""
-        self._flush()
-        batches, self._batches = self._batches, []
-        return pa.Table.from_batches(batches, schema=COLLECTED)
+    def index(self) -> Index:
+        """What decides about each row read so far; it is handed over, not kept."""
+        columns = {name: np.frombuffer(values, values.typecode) for name, values in self._columns.items()}
+        columns["has_own_id"] = columns["has_own_id"].astype(bool)
+        names = [self._context.pseudonyms.group(name) for name in self.groups]
+        columns["group"] = np.argsort(np.argsort(np.array(names, dtype=object), kind="stable"))[columns["group"]]
+        self._columns = {}
+        return Index(
+            **columns,
+            replies=(np.frombuffer(self._reply_rows, "q"), np.frombuffer(self._reply_keys, "Q")),
+            recalls=np.frombuffer(self._recalls, "Q"),
+            files=self._files,
+        )
 
-    def _check_order(self, item: Message, latest: dict[str, int], source: Source) -> None:
+    def _check_order(self, item: Message, latest: dict[str, int], source: Source, allowed: int | None) -> None:
         timestamp = item.timestamp or 0
         before = latest.get(item.group, timestamp)
         if timestamp < before:
             self._counts["late"] += 1
-            if before - timestamp > LATE_SECONDS:
+            if allowed is not None and before - timestamp > allowed:
                 raise DataError(
                     f"{source.where(item.line)}: expected messages in the order of time, got one that is "
-                    f"{before - timestamp} s older than one before it in its group ({LATE_SECONDS} s are "
+                    f"{before - timestamp} s older than one before it in its group ({allowed} s are "
                     "allowed). Sort the export by time."
                 )
         latest[item.group] = max(before, timestamp)
 
-    def _row(self, item: Message, source: Source, file: int) -> tuple[Any, ...]:
-        group = self._pseudonyms.group(item.group)
-        sender = self._pseudonyms.person(item.sender)
+    def _row(self, item: Message, source: Source) -> tuple[Any, ...]:
+        pseudonyms = self._context.pseudonyms
+        group = pseudonyms.group(item.group)
+        sender = pseudonyms.person(item.sender)
+        if sender not in self._senders:
+            self._context.know(item.sender)
         text, damaged = _valid_text(item.text)
         text = masking.mask(text, self._masked)
         self._counts["damaged"] += item.damaged or damaged
@@ -87,27 +129,27 @@ class Collector:
             # Without a time, equal rows of two files are not known to be one message.
             time = source.plain_name if item.timestamp is None else str(item.timestamp)
             key = message_hash(group, sender, time, text)
-        return (
-            key,
-            item.own_id is not None,
-            file,
-            None if item.reply_to is None else message_hash(group, item.reply_to),
-            None if item.recalls is None else message_hash(group, item.recalls),
-            group,
-            sender,
-            item.timestamp,
-            item.resolution_seconds,
-            item.kind,
-            text,
-            f"{source.name}:{item.line}",
-        )
+        if item.reply_to is not None:
+            self._reply_rows.append(len(self._columns["key"]))
+            self._reply_keys.append(message_hash(group, item.reply_to))
+        if item.recalls is not None:
+            self._recalls.append(message_hash(group, item.recalls))
+        columns = self._columns
+        columns["key"].append(key)
+        columns["has_own_id"].append(item.own_id is not None)
+        columns["file"].append(len(self._files) - 1)
+        columns["line"].append(item.line)
+        columns["group"].append(self.groups.setdefault(item.group, len(self.groups)))
+        columns["sender"].append(self._senders.setdefault(sender, len(self._senders)))
+        columns["timestamp"].append(NO_TIME if item.timestamp is None else item.timestamp)
+        place = f"{pseudonyms.file(source.name)}:{item.line}"
+        return group, sender, item.timestamp, item.resolution_seconds, item.kind, text, place
 
-    def _flush(self) -> None:
-        if self._rows:
-            columns = zip(*self._rows, strict=True)
+    def _put_aside(self, rows: list[tuple[Any, ...]]) -> None:
+        if rows:
+            columns = zip(*rows, strict=True)
             arrays = [pa.array(column, field.type) for column, field in zip(columns, COLLECTED, strict=True)]
-            self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=COLLECTED))
-            self._rows = []
+            self.spill.write(pa.RecordBatch.from_arrays(arrays, schema=COLLECTED))
 
 
 def message_hash(*parts: str) -> int:

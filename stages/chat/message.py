@@ -1,6 +1,12 @@
-"""What every chat format hands over: messages, and records that make none."""
+"""What every chat format hands over, messages and records that make none, and what it is given to read with."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from datetime import UTC, tzinfo
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from stages.privacy.pseudonyms import Pseudonyms
 
 #: Sender of a bot's own answers; the one name that is kept, since it is nobody's.
 ASSISTANT = "assistant"
@@ -30,3 +36,19 @@ class Skipped(NamedTuple):
 
     line: int
     reason: str  # a name such as private_chat
+
+
+def _forget(identity: str, *aliases: str) -> None:
+    """Know nobody: for reading a file on its own."""
+
+
+class Context(NamedTuple):
+    """What a format reads with."""
+
+    pseudonyms: "Pseudonyms"
+    #: ``know(identity, *aliases)``: other names of a person (display name, user name), which texts may hold. The
+    #: identity is what the messages have as ``sender``; a sender is known without it.
+    know: Callable[..., None] = _forget
+    timezone: tzinfo = UTC  # of exports that write local time without an offset
+    date_order: str = "auto"  # of dates that the file itself does not decide: dmy, mdy or ymd
+    columns: Mapping[str, str] = MappingProxyType({})  # our column -> the table's own

@@ -1,4 +1,4 @@
-"""A judge taught by the chat itself: which sentences end in a question mark, once their marks are taken away?
+r"""A judge taught by the chat itself: which sentences end in a question mark, once their marks are taken away?
 
 Every sentence of the chat is an example, its question mark the label, its words without the mark the
 evidence: the words, and pairs of neighbours with the sentence's start and end among them ("< how", "吗 >"). A
@@ -15,20 +15,21 @@ Source:
     Elkan and Noto, "Learning classifiers from only positive and unlabeled data", KDD 2008, section 2.
 
 Example:
-    python -m stages.score --judge punctuation --seed 0 --turns data/turns.parquet \
-        --out data/scores/punctuation.parquet
+    python -m stages.score --judge punctuation --kind punctuation --seed 0 --turns data/turns.parquet \
+        --out data/scores/punctuation.parquet --counts data/counts/score_punctuation.json
 """
 
+import math
 import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from tqdm import tqdm
 
 from stages.cli import DataError
 from stages.judges.text import asked, sentences, spoken
+from stages.judges.turns import TextTurns
 
 if TYPE_CHECKING:
     from sklearn.linear_model import SGDClassifier
@@ -38,7 +39,6 @@ FOLDS = 5
 BLOCK_TURNS, FEWEST_BLOCKS = 200, 20
 #: Beyond this many turns, more of them teach little; memory stays bounded whatever the size of the chat.
 LEARN_FROM_TURNS = 100_000
-SCORED_AT_ONCE = 50_000
 FEWEST_MARKS = 50
 FEATURES = 2**18
 #: Weight of the examples against the penalty on the model, as in scikit-learn's C; the same for any chat size.
@@ -58,31 +58,34 @@ class Examples(NamedTuple):
     turn: np.ndarray  # position of the sentence's turn among those given, ascending
 
 
-def score(turns: pa.Table, seed: int) -> np.ndarray:
+def score(turns: TextTurns, seed: int) -> np.ndarray:
     """Score text turns by a model of the chat's own question marks.
 
     Args:
-        turns: Text turns in the order of the chat, columns of stages.rows.TURNS.
+        turns: Text turns in the order of the chat.
         seed: Decides which turns share a fold, which are learned from, and in what order.
 
     Returns:
-        A score from 0 to 10 for each turn, in order.
+        A score from 0 to 10 for each turn, in order; shape ``(turns,)``.
 
     Raises:
         DataError: If the chat has too few question marks to learn from.
     """
-    texts = turns["text"]
-    folds = deal_folds(len(texts), seed)
-    models = _learn(texts, folds, seed)
-    chance = np.zeros(len(texts))
-    marked: list[np.ndarray] = []
-    for start in tqdm(range(0, len(texts), SCORED_AT_ONCE), desc="punctuation", disable=None):
-        some = _examples(texts.slice(start, SCORED_AT_ONCE).to_pylist())
-        predicted = _chance_of_mark(models, some, folds[start : start + SCORED_AT_ONCE])
-        np.maximum.at(chance, start + some.turn, predicted)
-        marked.append(predicted[some.marked])
-    share_marked = np.concatenate(marked).mean()
-    return 10 * np.minimum(1, chance / share_marked)
+    folds = deal_folds(turns.num_rows, seed)
+    models = _learn(turns, folds, seed)
+    chance = np.zeros(turns.num_rows)
+    sums, marks = [], 0
+    with tqdm(total=turns.num_rows, desc="punctuation", unit=" turns", disable=None) as progress:
+        start = 0
+        for texts in turns.texts():
+            some = _examples(texts)
+            predicted = _chance_of_mark(models, some, folds[start : start + len(texts)])
+            np.maximum.at(chance, start + some.turn, predicted)
+            sums.append(float(predicted[some.marked].sum()))
+            marks += int(some.marked.sum())
+            start += len(texts)
+            progress.update(len(texts))
+    return 10 * np.minimum(1, chance * marks / math.fsum(sums))
 
 
 def deal_folds(turns: int, seed: int) -> np.ndarray:
@@ -93,12 +96,12 @@ def deal_folds(turns: int, seed: int) -> np.ndarray:
     return dealt[blocks]
 
 
-def _learn(texts: pa.ChunkedArray, folds: np.ndarray, seed: int) -> "list[SGDClassifier]":
+def _learn(turns: TextTurns, folds: np.ndarray, seed: int) -> "list[SGDClassifier]":
     """Fit one model per fold on the sentences of the other folds."""
     from sklearn.linear_model import SGDClassifier
 
-    chosen = _choose(len(texts), seed)
-    known = _examples(texts.take(chosen).to_pylist())
+    chosen = _choose(turns.num_rows, seed)
+    known = _examples(turns.take(chosen))
     fold = folds[chosen][known.turn]
     models = []
     for number in range(FOLDS):

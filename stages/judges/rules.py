@@ -1,4 +1,4 @@
-"""A judge made of rules, for Chinese, English and the mix of both: is this text a real question with a topic?
+r"""A judge made of rules, for Chinese, English and the mix of both: is this text a real question with a topic?
 
 Each sentence is looked at alone; a turn's score is that of its best sentence. A sentence that does not ask
 scores 0. One that does starts from how plainly it asks and loses points for what is missing:
@@ -14,14 +14,16 @@ scores 0. One that does starts from how plainly it asks and loses points for wha
 Pasted logs, code and quotations are passed over before anything is asked of the text.
 
 Example:
-    python -m stages.score --judge rules --seed 0 --turns data/turns.parquet --out data/scores/rules.parquet
+    python -m stages.score --judge rules --kind rules --seed 0 --turns data/turns.parquet \
+        --out data/scores/rules.parquet --counts data/counts/score_rules.json
 """
 
-import pyarrow as pa
+import numpy as np
 from tqdm import tqdm
 
 from stages.judges import wording
 from stages.judges.text import asked, sentences, spoken
+from stages.judges.turns import TextTurns
 
 MARK_AND_INTERROGATIVE, INTERROGATIVE, WEAK, MARK_ALONE = 10.0, 9.0, 7.0, 7.0
 ASKS_NOBODY, EXCLAIMED, NO_TOPIC = 6.0, 3.0, 6.0
@@ -34,14 +36,20 @@ CODE_SHARE = 0.2
 CODE_FROM_CHARACTERS = 20
 
 
-def score(turns: pa.Table, seed: int) -> list[float]:
+def score(turns: TextTurns, seed: int) -> np.ndarray:
     """Score text turns one by one; nothing is drawn at random, so ``seed`` changes nothing.
 
     Returns:
-        A score from 0 to 10 for each turn, in order.
+        A score from 0 to 10 for each turn, in order; shape ``(turns,)``.
     """
-    texts = turns["text"].to_pylist()
-    return [score_text(text) for text in tqdm(texts, desc="rules", unit=" turns", disable=None)]
+    scores = np.zeros(turns.num_rows, np.float32)
+    with tqdm(total=turns.num_rows, desc="rules", unit=" turns", disable=None) as progress:
+        start = 0
+        for texts in turns.texts():
+            scores[start : start + len(texts)] = [score_text(text) for text in texts]
+            start += len(texts)
+            progress.update(len(texts))
+    return scores
 
 
 def score_text(text: str) -> float:

@@ -6,10 +6,13 @@ import re
 ADDRESSED = r"(?m)^[ \t]*(?:@\S+[ \t,，:：]*)+"
 #: Only ASCII, since Chinese text follows an address without a space.
 LINK = r"(?:https?|ftp)://[!-~]+|\bwww\.[!-~]+"
+#: Who is spoken of, which a judge must not see: the key of the pseudonyms would move scores.
+PSEUDONYM = r"@?\bu[0-9a-f]{8}\b"
 MARKS = "?？"
 
 _ADDRESSED = re.compile(ADDRESSED)
 _LINK = re.compile(LINK, re.IGNORECASE)
+_PSEUDONYM = re.compile(PSEUDONYM, re.ASCII)
 # A dot ends a sentence only before white space: "12.04" and "a.py" do not. A mark inside a word
 # ("a?b", a pattern or a query) ends none either.
 _SENTENCE_END = re.compile(
@@ -18,8 +21,8 @@ _SENTENCE_END = re.compile(
 
 
 def spoken(text: str) -> str:
-    """The text without the names it is addressed to, and with each address of a page as one word."""
-    return _LINK.sub(" link ", _ADDRESSED.sub("", text))
+    """The text without the names it is addressed to, and with each address of a page, and each person, as one word."""
+    return _PSEUDONYM.sub(" somebody ", _LINK.sub(" link ", _ADDRESSED.sub("", text)))
 
 
 def sentences(text: str) -> list[tuple[str, str]]:

@@ -8,9 +8,9 @@ import json
 from collections.abc import Callable
 from html import escape
 
+from stages.privacy.secret import DEMO_GROUP
 from stages.simulation.chat import ASSISTANT, Part, nickname
 
-GROUP = "20231018001@chatroom"
 BOT = "wxid_b0000000x"
 FIRST_MESSAGE_ID = 1_040_000_000
 FIRST_SERVER_ID = 7_100_000_000_000_000_000
@@ -22,7 +22,7 @@ def dump_record(part: Part, index: int) -> str:
     ``index`` counts the chat's messages from 0; identifiers follow from it, so quotes and recalls find their message.
     """
     if part.sender == ASSISTANT:
-        fields = {"groupId": GROUP, "answer": part.text, "timestamp": part.timestamp}
+        fields = {"groupId": DEMO_GROUP, "answer": part.text, "timestamp": part.timestamp}
         return json.dumps(fields, ensure_ascii=False, indent=2) + "\n"
     message_type, content, more = _BODIES[part.kind](part)
     lines = [
@@ -33,7 +33,7 @@ def dump_record(part: Part, index: int) -> str:
         '  "data": {',
         '    "wId": "f2b1c9d0",',
         f'    "fromUser": "{part.sender}",',
-        f'    "fromGroup": "{GROUP}",',
+        f'    "fromGroup": "{DEMO_GROUP}",',
         f'    "toUser": "{BOT}",',
         f'    "msgId": {FIRST_MESSAGE_ID + index},',
         f'    "newMsgId": {server_id(index)},',

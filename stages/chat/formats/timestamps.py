@@ -2,7 +2,7 @@
 
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from stages.cli import DataError
@@ -13,16 +13,24 @@ NUMBER = re.compile(r"-?\d{1,20}(?:\.\d*)?")
 WITHOUT_SECONDS = re.compile(r"[T ]\d\d:\d\d(?:Z|[+-]\d\d:?\d\d)?$")
 
 
-def parse_timestamp(value: Any, where: str) -> int | None:
-    """UTC seconds of a number, or of an ISO 8601 text (one without an offset is UTC); None stays None.
+def parse_timestamp(value: Any, where: str, timezone: tzinfo = UTC) -> int | None:
+    """UTC seconds of a number, an ISO 8601 text or a datetime; None stays None.
+
+    Args:
+        value: What the export has.
+        where: Its place, for errors.
+        timezone: Of a text or datetime without an offset.
 
     Raises:
-        DataError: If it is in milliseconds, negative, or neither a number nor ISO 8601.
+        DataError: If it is in milliseconds, a negative number, or neither a number nor ISO 8601. A text may well lie
+            before 1970: whoever writes a date means it, while a negative number is mostly a mistake.
     """
     if value is None or value == "":
         return None
     if isinstance(value, str) and not NUMBER.fullmatch(value.strip()):
-        return _iso_seconds(value.strip(), where)
+        return _iso_seconds(value.strip(), where, timezone)
+    if isinstance(value, datetime):
+        return _seconds(value, where, timezone)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise DataError(f"{where}: expected a timestamp in UTC seconds, got {type(value).__name__}.")
     number = float(value) if isinstance(value, str) else value
@@ -41,13 +49,19 @@ def resolution(value: Any) -> int:
     return 60 if isinstance(value, str) and WITHOUT_SECONDS.search(value.strip()) else 1
 
 
-def _iso_seconds(value: str, where: str) -> int:
+def _iso_seconds(value: str, where: str, timezone: tzinfo) -> int:
     try:
         moment = datetime.fromisoformat(value)
-        seconds = math.floor((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError):
+    except ValueError:
         # repr: the field comes from the export and may hold control characters.
         raise DataError(f"{where}: expected a timestamp in UTC seconds or ISO 8601, got {value[:40]!r}.") from None
-    if seconds < 0:
-        raise DataError(f"{where}: expected a timestamp after 1970, got {value[:40]!r}.")
-    return seconds
+    return _seconds(moment, where, timezone)
+
+
+def _seconds(moment: datetime, where: str, timezone: tzinfo) -> int:
+    if moment.year == 1:
+        got = moment.isoformat()
+        raise DataError(
+            f"{where}: expected a timestamp, got {got}, which some programs write for none. Leave it empty."
+        )
+    return math.floor((moment if moment.tzinfo else moment.replace(tzinfo=timezone)).timestamp())

@@ -19,13 +19,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from stages.chat.message import ASSISTANT, Message, Skipped
-from stages.chat.pseudonyms import Pseudonyms
+from stages.chat.formats.timestamps import parse_timestamp
+from stages.chat.message import ASSISTANT, Context, Message, Skipped
 from stages.chat.source import Source
-from stages.chat.timestamps import parse_timestamp
 from stages.cli import DataError
+from stages.privacy.pseudonyms import Pseudonyms
 
 NAME = "wechat"
+LATE_SECONDS = 60
 TEXT_TYPES = ("80001", "5", "9")
 QUOTE_TYPES = ("80014", "14")
 #: Types of private chats start so; they have no group.
@@ -50,7 +51,7 @@ def detects(name: str, head: bytes) -> bool:
     return head.lstrip().startswith(b"{") and SIGNATURE.search(head) is not None
 
 
-def parse(source: Source, pseudonyms: Pseudonyms) -> Iterator[Message | Skipped]:
+def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     """One Message or Skipped for each object (see ``stages.chat.formats``)."""
     latest: dict[str, int] = {}  # per group; an answer is written when it is sent, and has no time of its own
     for line, record in _objects(source):
@@ -61,7 +62,7 @@ def parse(source: Source, pseudonyms: Pseudonyms) -> Iterator[Message | Skipped]
         if not isinstance(data, dict) or "messageType" not in record:
             yield Skipped(line, "not_a_message")
             continue
-        item = _message(str(record["messageType"]), data, line, pseudonyms, source.where(line))
+        item = _message(str(record["messageType"]), data, line, context.pseudonyms, source.where(line))
         if isinstance(item, Message) and item.timestamp is not None:
             latest[item.group] = item.timestamp
         yield item

@@ -1,0 +1,70 @@
+r"""Precision and recall of the default judges on turns of real chats that were marked by hand.
+
+Example:
+    CHATLADDER_PRIVACY_KEY=any-key-will-do-here \
+        python -m benchmarks.filter --raw IRC/ubuntu-zh --marks benchmarks/marks/ubuntu-zh.jsonl
+
+The marks hold where a turn begins (file and line), whether it is a question, and for how many turns it stands: they
+were drawn in three strata, picked turns, turns that one judge of the two passed, and the rest. One reader marked each
+chat, seeing up to four turns before each turn, in mixed order, without scores. "unsure" is what the reader called
+undecided.
+"""
+
+import tempfile
+from pathlib import Path
+
+import click
+import numpy as np
+import pyarrow.compute as pc
+
+from benchmarks.to_questions import to_questions
+from stages.files import read_jsonl
+from stages.picking.marks import precision_and_recall
+from stages.privacy.pseudonyms import Pseudonyms
+from stages.rows import MESSAGES, QUESTIONS, TURNS, read_rows
+
+
+def picked_sources(raw: Path, out: Path) -> tuple[set[str], set[str]]:
+    """Where every turn begins, file and line, and where every turn begins that was picked."""
+    pseudonyms = Pseudonyms()
+    files = {pseudonyms.file(path.name): path.name for path in raw.iterdir()}
+    messages = read_rows(out / "messages.parquet", MESSAGES)
+    places = (place.split(":") for place in messages["source"].to_pylist())
+    found = [f"{files[file]}:{line}" for file, line in places]
+    source = dict(zip(messages["message_id"].to_pylist(), found, strict=True))
+    turns = read_rows(out / "turns.parquet", TURNS)
+    picked = pc.is_in(
+        turns["turn_id"], value_set=read_rows(out / "questions.parquet", QUESTIONS)["turn_id"].combine_chunks()
+    )
+    begins = [source[ids[0]] for ids in turns["message_ids"].to_pylist()]
+    return set(begins), {begin for begin, is_picked in zip(begins, picked.to_pylist(), strict=True) if is_picked}
+
+
+@click.command()
+@click.option("--raw", type=click.Path(exists=True, path_type=Path), required=True, help="Folder of the chat's logs.")
+@click.option("--marks", type=click.Path(exists=True, path_type=Path), required=True, help="Marks of its turns.")
+def main(raw: Path, marks: Path) -> None:
+    """Print precision and recall, with and without the turns that the reader was unsure of."""
+    with tempfile.TemporaryDirectory() as name:
+        to_questions(raw, Path(name))
+        every, picked = picked_sources(raw, Path(name))
+    rows = [row for _, row in read_jsonl(marks)]
+    known = [row for row in rows if row["source"] in every]
+    click.echo(
+        f"{marks.stem}: {len(known)} of {len(rows)} marked turns found, {len(picked):,} of {len(every):,} turns picked"
+    )
+    for label, some in (("all", known), ("sure", [row for row in known if not row.get("unsure")])):
+        scores = precision_and_recall(
+            np.array([row["source"] in picked for row in some]),
+            np.array([row["question"] for row in some]),
+            np.array([float(row["weight"]) for row in some]),
+        )
+        cells = ", ".join(
+            f"{each} {scores[each]:.2f} [{scores[f'{each}_lo']:.2f}, {scores[f'{each}_hi']:.2f}]"
+            for each in ("precision", "recall")
+        )
+        click.echo(f"{label} ({len(some)}): {cells}")
+
+
+if __name__ == "__main__":
+    main()

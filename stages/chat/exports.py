@@ -1,0 +1,171 @@
+"""The exports in a folder: files, folders of files, and zips, each as a Source; media and the like are passed over.
+
+Exports come from other people. A link is not followed, unless DVC made it (its target lies in a DVC cache); a
+zip is read in place and never unpacked, and one whose members leave it, are links, are encrypted or are too
+many is refused.
+"""
+
+import re
+import stat
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from stages.chat.source import UNREADABLE, Archive, Source
+from stages.cli import DataError, printable
+
+MOST_MEMBERS = 200_000
+ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
+#: Lists of names that a person wants out of every text, or kept in though somebody is called so; they are no exports.
+DENY, KEEP = ".deny", ".keep"
+#: What exports hold beside their messages: pictures, sound and films; documents that people send, and pages that an
+#: exporter makes of the same messages.
+MEDIA = re.compile(
+    r"\.(?:jpe?g|png|gif|webp|bmp|tiff?|svg|hei[cf]|avif|ico|tgs|was|apng|mp[34]|m4[av]|og[agv]|opus|wav|aac|flac|amr|wma"
+    r"|mov|webm|mkv|avi|3gp|wmv|pdf|docx?|xlsx?|pptx?|od[tsp]|rtf|epub|vcf|ics|apk|exe|dmg|iso|html?|css|js|mht|woff2?|[to]tf"
+    r"|eot|db|dat|bin|7z|rar|tar|tgz|p7s|crypt1[45])",
+    re.IGNORECASE,
+)
+
+
+def find_exports(folder: Path, counts: Counter[str]) -> list[Source]:
+    """Every file below a folder that may hold messages, in the order of their paths.
+
+    Hidden files, README.md, ``*.dvc``, ``*.deny`` and ``*.keep`` are no exports; media are counted as
+    ``files_passed_over``.
+
+    Raises:
+        DataError: If there is none, or a file is refused.
+    """
+    sources = list(_find(folder, counts))
+    if not sources:
+        raise DataError(f"{folder}: expected at least one chat export, got none. Put one there.")
+    return sources
+
+
+def listed_names(folder: Path, suffix: str) -> list[str]:
+    """The names in the lists of one kind in a folder of exports: one a line, # starts a comment.
+
+    Raises:
+        DataError: If a list is not UTF-8.
+    """
+    paths = sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file())
+    return [name for path in paths for name in read_names(path)]
+
+
+def read_names(path: Path) -> list[str]:
+    """Names and phrases, one a line; # starts a comment.
+
+    Raises:
+        DataError: If the file is not UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8, got byte 0x{error.object[error.start]:02x}.") from error
+    return [name for line in lines if (name := line.partition("#")[0].strip())]
+
+
+def _find(folder: Path, counts: Counter[str]) -> Iterator[Source]:
+    for path in sorted(_files(folder), key=lambda path: path.relative_to(folder).parts):
+        name = path.relative_to(folder).as_posix()
+        if MEDIA.fullmatch(path.suffix):
+            counts["files_passed_over"] += 1
+        elif _is_zip(path):
+            yield from _members(path, counts)
+        else:
+            yield Source(path, name)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Regular files that are no hidden ones and no notes.
+
+    Raises:
+        DataError: If one is a link that DVC did not make, or no regular file.
+    """
+    for path in folder.iterdir():
+        if _is_note(path.name):
+            continue
+        if path.is_symlink() and not _made_by_dvc(path):
+            raise DataError(f"{path}: expected a file, got a link. Links are not followed; copy the export here.")
+        if path.is_dir():
+            yield from _files(path)
+        elif path.is_file():
+            yield path
+        else:
+            raise DataError(f"{path}: expected a file, got something else. Move it out of the folder.")
+
+
+def _is_note(name: str) -> bool:
+    return (
+        name.startswith(".")
+        or name == "__MACOSX"
+        or name.lower() in ("readme.md", "desktop.ini")
+        or PurePosixPath(name).suffix in (".dvc", DENY, KEEP)
+    )
+
+
+def _made_by_dvc(path: Path) -> bool:
+    """Whether a link leads into a DVC cache, as it does with cache.type symlink."""
+    target = path.resolve()
+    return "/files/md5/" in target.as_posix() and target.exists()
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in ZIP_MARKS
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+def _members(path: Path, counts: Counter[str]) -> Iterator[Source]:
+    """The files in a zip that may hold messages, by name."""
+    try:
+        file = zipfile.ZipFile(path)  # open as long as its sources are
+        infos = file.infolist()
+    except UNREADABLE as error:
+        raise DataError(f"{path}: expected a whole zip; it cannot be read. Export or download it again.") from error
+    if len(infos) > MOST_MEMBERS:
+        raise DataError(f"{path}: expected at most {MOST_MEMBERS:,} files in a zip, got {len(infos):,}.")
+    seen: set[str] = set()
+    kept = []
+    for info in infos:
+        _check_member(path, info, seen)
+        parts = PurePosixPath(info.filename).parts
+        if info.is_dir() or any(_is_note(part) for part in parts):
+            continue
+        if MEDIA.fullmatch(PurePosixPath(info.filename).suffix):
+            counts["files_passed_over"] += 1
+        else:
+            kept.append(info.filename)
+    archive = Archive(path, file, frozenset(kept))
+    for name in sorted(kept, key=lambda name: PurePosixPath(name).parts):
+        source = Source(path, name, archive)
+        if source.head()[:4] in ZIP_MARKS:
+            raise DataError(f"{source}: expected a chat export, got a zip inside a zip. Unpack the outer one.")
+        yield source
+
+
+def _check_member(path: Path, info: zipfile.ZipInfo, seen: set[str]) -> None:
+    """Refuse what no exporter writes.
+
+    Raises:
+        DataError: If a member's name leads out of the zip or stands twice, or it is a link, a device or encrypted.
+    """
+    name = info.filename
+    place = f"{path}/{printable(name)[:100]}"
+    normal = name.rstrip("/").split("/")
+    if name.startswith("/") or "\\" in name or ":" in normal[0] or any(part in ("", ".", "..") for part in normal):
+        raise DataError(
+            f"{place}: expected a name inside the zip, got one that leads out of it. Do not trust this zip."
+        )
+    if name in seen:
+        raise DataError(f"{place}: expected each file once in a zip, got it twice. Do not trust this zip.")
+    seen.add(name)
+    mode = info.external_attr >> 16
+    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise DataError(f"{place}: expected files in the zip, got a link or a device. Do not trust this zip.")
+    if info.flag_bits & 1:
+        raise DataError(f"{place}: expected an open zip, got an encrypted file. Unpack it with its password first.")

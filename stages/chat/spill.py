@@ -1,0 +1,82 @@
+"""Rows on disk while they wait for their order: sorted there, so that memory does not grow with the chat."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+#: Rows that are brought into order together, and how many such parts a chat is cut into at most: each is a file.
+PART_ROWS, MOST_PARTS = 131_072, 200
+
+
+class Spill:
+    """Tables in a file that has no name: nobody else can open it, and it is gone however the process ends."""
+
+    def __init__(self, schema: pa.Schema, folder: Path) -> None:
+        """Open a file on the disk of ``folder``.
+
+        Raises:
+            OSError: If the folder cannot be written.
+        """
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as this object
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        self._writer = pa.ipc.new_stream(pa.PythonFile(self._file, "w"), schema, options=options)
+
+    def write(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Append rows."""
+        self._writer.write(rows)
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """Everything that was written, in order; nothing can be written after."""
+        self._writer.close()
+        self._file.flush()
+        self._file.seek(0)
+        yield from pa.ipc.open_stream(pa.PythonFile(self._file, "r"))
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._file.close()
+
+
+def in_order(
+    rows: Iterator[pa.RecordBatch], position: np.ndarray, schema: pa.Schema, folder: Path
+) -> Iterator[pa.Table]:
+    """Bring rows into order without holding them all.
+
+    Rows are dealt to files by where they belong, and each file is small enough to be sorted in memory.
+
+    Args:
+        rows: Batches of the schema.
+        position: Where each row belongs, from 0 without gaps; -1 for a row that is left out. Shape ``(rows,)``.
+        schema: Of the rows.
+        folder: Where there is disk space for all of them.
+
+    Yields:
+        The rows in order, as tables of any size.
+    """
+    kept = int((position >= 0).sum())
+    if np.array_equal(position, np.arange(len(position))):  # most exports are in order: save the trip
+        yield from (pa.Table.from_batches([batch]) for batch in rows)
+        return
+    size = max(PART_ROWS, -(-kept // MOST_PARTS))
+    parts = [Spill(schema, folder) for _ in range(-(-kept // size))]
+    start = 0
+    for batch in rows:
+        where = position[start : start + batch.num_rows]
+        start += batch.num_rows
+        _deal(batch, where, parts, size)
+    for number, part in enumerate(parts):
+        inside = position[(position >= number * size) & (position < (number + 1) * size)]
+        table = pa.Table.from_batches(part.read(), schema)
+        part.close()
+        yield table.take(np.argsort(inside))
+
+
+def _deal(batch: pa.RecordBatch, where: np.ndarray, parts: list[Spill], size: int) -> None:
+    """Write each row to its part, in the order in which the rows come."""
+    part = np.where(where >= 0, where // size, -1)
+    for number in np.unique(part[part >= 0]):
+        own = np.flatnonzero(part == number)
+        parts[number].write(batch.take(own) if len(own) < batch.num_rows else batch)

@@ -1,0 +1,171 @@
+"""Names of people inside texts, replaced by the pseudonyms of their owners.
+
+Parsers and collector tell ``Names`` everybody they meet; once all files are read, ``replacer`` gives a function that
+takes every known name out of a text. What counts as a name there depends on what it looks like, since people call
+themselves by words too, and hiding "install" or "linux" would ruin a technical chat:
+
+===========================  ==========================================================================
+a known name like            is replaced
+===========================  ==========================================================================
+``dr_willis``, ``usr13``     everywhere: no word looks like it (four characters, letters and others)
+``jhutchins``, ``bazhang``   everywhere: not a word of the language
+``Alice Smith``, ``张伟``    everywhere: two words, or two Chinese characters that are no common word
+``alice``, ``Sara``          everywhere: a word, but a given name
+``Rose``, ``Smith``          where it has a capital letter and no sentence starts with it
+``linux``, ``the``, ``bo``   where it addresses somebody: ``linux: try again``, ``@linux``, ``thanks yeats!``
+===========================  ==========================================================================
+
+A display name's parts count as names too (``Alice Smith`` is also ``Alice``), unless more than two people share
+them. A name of several people becomes ``<name>``. Case, width, accents' encoding and invisible characters make no
+difference. Whether something is a word is told from frequencies that do not depend on the chat (``wordfreq``), so a
+decision stays what it was when the chat grows; a word that people also use as a name can be denied by hand, and a
+name that the chat uses as a word can be kept.
+
+Not found: nicknames that nobody registered, misspelt names, initials, and letters that only look alike.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from stages.chat.message import ASSISTANT
+from stages.privacy.folding import fold
+from stages.privacy.lexicon import Lexicon
+from stages.privacy.pseudonyms import Pseudonyms
+from stages.privacy.replacing import CJK, CJK_LETTER, PLACEHOLDER, Known, Replacer
+
+#: More people than this do not share a part of their names by chance: it is a team or a town.
+MOST_SHARED = 2
+#: A name longer than this is a sentence.
+LONGEST = 64
+
+_ALL_CJK = re.compile(f"[{CJK}]+")
+_PARTS = re.compile(rf"[{CJK}]+|[^\W{CJK}](?:[^\W{CJK}]|['’\-.](?=[^\W{CJK}]))*")
+_LETTERS = re.compile(r"(?:[^\W\d_]|['’](?=[^\W\d_]))+")
+
+
+class Names:
+    """Everybody who is known, by identity, and the other names they go by."""
+
+    def __init__(
+        self,
+        pseudonyms: Pseudonyms,
+        deny: Iterable[str] = (),
+        keep: Iterable[str] = (),
+        languages: Iterable[str] = ("en", "zh"),
+    ) -> None:
+        """Start with nobody.
+
+        Args:
+            pseudonyms: Where people's pseudonyms come from.
+            deny: Words and phrases that are always replaced, by ``<name>``, in any case.
+            keep: Names that are never replaced, since the chat uses them as words.
+            languages: Of the chat, as ``wordfreq`` calls them; their common words are not replaced.
+        """
+        #: Where people's pseudonyms come from.
+        self.pseudonyms = pseudonyms
+        self._deny = sorted({folded for each in deny if (folded := _tidy(each))})
+        self._keep = {_tidy(each) for each in keep}
+        self._languages = tuple(languages)
+        #: Folded name -> identities, in the order of knowing; and the form in which a name was first seen.
+        self._owners: dict[str, dict[str, None]] = {}
+        self._parts: dict[str, dict[str, None]] = {}
+        self._forms: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        """How many different names are known, parts of names not counted."""
+        return len(self._owners)
+
+    def know(self, identity: str, *aliases: str) -> None:
+        """Learn that a person exists, and under which other names.
+
+        Args:
+            identity: What the pseudonym is made of; it may be a name itself.
+            aliases: Display name, user name, nick; empty ones are passed over.
+        """
+        for alias in (identity, *aliases):
+            name = _tidy(alias)
+            if not name or alias == ASSISTANT or len(name) > LONGEST:
+                continue
+            owners = self._owners.setdefault(name, {})
+            if identity in owners:
+                continue
+            owners[identity] = None
+            self._forms.setdefault(name, " ".join(alias.split()))
+            pieces = _PARTS.findall(" ".join(alias.split()))
+            for piece in (*pieces, *_given_names(pieces)):
+                part = _tidy(piece)
+                if part and part != name:
+                    self._parts.setdefault(part, {})[identity] = None
+                    self._forms.setdefault(part, piece)
+
+    def is_known(self, name: str) -> bool:
+        """Whether a whole value, such as a sender, is somebody's name, be it a word or not."""
+        return _tidy(name) in self._owners
+
+    def replacer(self, addresses: bool = True) -> Callable[[str, Counter[str]], str]:
+        """A function that takes every name known so far out of a text.
+
+        Args:
+            addresses: Whether a text is a message, so that ``linux: try again`` addresses somebody.
+
+        It counts ``name`` and ``denied`` for each replacement. Its time is linear in the text, whatever the number
+        of names, but for names that lie on top of each other.
+        """
+        lexicon = Lexicon(self._languages)
+        owners = {name: known for name, known in self._parts.items() if len(known) <= MOST_SHARED}
+        owners.update(self._owners)
+        issued = {self._replacement(known) for known in owners.values()}
+        anywhere: dict[str, Known] = {}
+        addressed: dict[str, str] = {}
+        for name, known in owners.items():
+            if name in self._keep or name in issued or (name.isdigit() and len(name) < 6):
+                continue
+            # One letter is nobody: "E: ..." is an error of apt's.
+            if addresses and (len(name) > 1 or CJK_LETTER.match(name)):
+                addressed[name] = self._replacement(known)
+            found = _policy(name, self._forms[name], self._replacement(known), lexicon)
+            if found is not None:
+                anywhere[name] = found
+        for name in self._deny:
+            whole = not CJK_LETTER.search(name)
+            anywhere[name] = Known(PLACEHOLDER, len(name), False, None, whole, False, denied=True)
+        return Replacer(anywhere, addressed, lexicon)
+
+    def _replacement(self, identities: Iterable[str]) -> str:
+        people = {self.pseudonyms.person(identity) for identity in identities}
+        return people.pop() if len(people) == 1 else PLACEHOLDER
+
+
+def _tidy(name: str) -> str:
+    return " ".join(fold(name).text.split())
+
+
+def _given_names(pieces: list[str]) -> Iterator[str]:
+    """``伟明`` of ``张伟明``: friends leave the surname out."""
+    for piece in pieces:
+        if len(piece) == 3 and _ALL_CJK.fullmatch(piece) and piece[0] in Lexicon.surnames():
+            yield piece[1:]
+
+
+def _policy(name: str, form: str, replacement: str, lexicon: Lexicon) -> Known | None:
+    """How a known name is to be found inside sentences; None if it only counts as an address."""
+    found = Known(replacement, len(name), False, None, True, False, False)
+    if CJK_LETTER.search(name):
+        found = found._replace(whole_word=False, crossing=len(name) == 2 and not lexicon.is_chinese_name(name))
+        plain = len(name) < 2 or (_ALL_CJK.fullmatch(name) and lexicon.is_chinese_word(name))
+        return None if plain else found
+    words = name.split(" ")
+    if len(words) > 1:
+        common = all(lexicon.frequency(word) >= lexicon.COMMON and not lexicon.is_given_name(word) for word in words)
+        return found._replace(form=form) if common else found
+    if not _LETTERS.fullmatch(name):
+        core = name.strip("-")  # "non-" is more often half a word
+        plain = len(core) < 4 or lexicon.frequency(core) >= lexicon.HANDLE
+        return None if plain else found
+    if len(name) < 3:
+        return None
+    if lexicon.frequency(name) < lexicon.WORD or (lexicon.is_given_name(name) and not lexicon.is_ambiguous(name)):
+        return found
+    capitalised = form[:1].isupper() and not form.isupper() and lexicon.frequency(name) < lexicon.VERY_COMMON
+    return found._replace(capital=True) if capitalised or lexicon.is_given_name(name) else None

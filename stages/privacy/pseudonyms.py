@@ -1,0 +1,69 @@
+"""Names of people and groups as pseudonyms: the same name is the same pseudonym, and only the key leads back.
+
+``u`` (people) or ``g`` (groups) and 8 hex digits of HMAC-SHA256(key, name). The key is a local secret (see
+``stages.privacy.secret``); without one it is the public key below, so that the demo is the same everywhere. With the
+public key anybody can test a guessed name, which is why ingest takes nothing but the demo under it. Pseudonyms and
+the ids of messages change with the key.
+
+32 bits keep most chats' names apart (1 % risk that any two of 9,300 people share one). Where two names do meet, the
+one that comes later gets 16 digits, so two people never become one, and the meeting is counted.
+"""
+
+import hashlib
+import hmac
+
+from stages.chat.message import ASSISTANT
+from stages.privacy.secret import KEY_VARIABLE as KEY_VARIABLE
+from stages.privacy.secret import local_key
+
+DEMO_KEY = "chatladder demo: a public key that hides nothing"
+
+
+class Pseudonyms:
+    """Pseudonyms under one key; each name is computed once."""
+
+    def __init__(self, key: str | None = None) -> None:
+        """Take ``key``, else the local secret, else the public demo key.
+
+        Raises:
+            DataError: If the local secret cannot be used (see ``stages.privacy.secret.local_key``).
+        """
+        self._key = (key or local_key() or DEMO_KEY).encode()
+        self._people: dict[str, str] = {}
+        self._groups: dict[str, str] = {}
+        self._files: dict[str, str] = {}
+        self._taken: set[str] = set()
+        #: How many names met a pseudonym that was taken.
+        self.collisions = 0
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the key is the public one."""
+        return self._key == DEMO_KEY.encode()
+
+    def person(self, name: str) -> str:
+        """Pseudonym of a person; the assistant keeps its name."""
+        if name == ASSISTANT:
+            return ASSISTANT
+        return self._pseudonym("u", name, self._people)
+
+    def group(self, name: str) -> str:
+        """Pseudonym of a group."""
+        return self._pseudonym("g", name, self._groups)
+
+    def file(self, name: str) -> str:
+        """Pseudonym of a file: exports are named for the group, or for the person it is with."""
+        return self._pseudonym("f", name, self._files)
+
+    def _pseudonym(self, letter: str, name: str, known: dict[str, str]) -> str:
+        if name not in known:
+            # surrogatepass: a JSON escape can hold half a character, which is still a name.
+            data = name.encode("utf-8", "surrogatepass")
+            digits = hmac.new(self._key, data, hashlib.sha256).hexdigest()
+            pseudonym = letter + digits[:8]
+            if pseudonym in self._taken:
+                self.collisions += 1
+                pseudonym = letter + digits[:16]
+            self._taken.add(pseudonym)
+            known[name] = pseudonym
+        return known[name]

@@ -1,0 +1,148 @@
+"""Known names found in a text and replaced; which, and how each is to be found, ``stages.privacy.names`` decides."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from stages.privacy.folding import fold
+from stages.privacy.lexicon import Lexicon
+
+#: Stands for a name whose owner is not one known person.
+PLACEHOLDER = "<name>"
+#: What masking and parsers write in angle brackets.
+PLACEHOLDERS = frozenset({"phone", "email", "id", "ip", "key", "name", "user", "url", "file", "image"})
+#: Scripts that are written without spaces between words.
+CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"
+CJK_LETTER = re.compile(f"[{CJK}]")
+#: At the start of a message: who it is for.
+_ADDRESS = re.compile(r"\s*@?([^\s:,：，]{1,64})([:,：，])\s*")
+_MENTION = re.compile(r"(?<![A-Za-z0-9._%+/-])@([^\s@:,：，。!！?？、]{1,64})")
+#: A word after one of these, at a sentence's end, is somebody; and so are a last word after a comma, and a first one
+#: that two spaces follow.
+_GREETING = re.compile(
+    r"(?<!\w)(?:hi|hello|hey|hiya|thanks|thank you|thanx|thx|ty|welcome|bye|sorry|agree|ask|cc)[ ,]+([^\s,.!?]{2,64})"
+    r"(?=[\s.!?:;)]*(?:$|[.!?,\n]))"
+)
+#: What a sentence has before its first word.
+_SENTENCE_START = re.compile(r"(?:^|[.!?。！？…\n:：;；\"“'(\[>*-])\s*$")
+
+
+class Known(NamedTuple):
+    """A name and how it is to be found."""
+
+    replacement: str
+    length: int  # of the folded name
+    capital: bool  # only with a capital letter, and not where a sentence starts
+    form: str | None  # only as it was typed by its owner
+    whole_word: bool  # neighbours must not be letters or digits
+    crossing: bool  # two Chinese characters that may belong to two words
+    denied: bool
+
+
+class Replacer:
+    """Replaces names in texts; see ``Names.replacer``."""
+
+    def __init__(self, anywhere: dict[str, Known], addressed: dict[str, str], lexicon: Lexicon) -> None:
+        """Compile the names that count anywhere; the others only count as addresses."""
+        import ahocorasick
+
+        self._addressed = addressed
+        self._lexicon = lexicon
+        self._automaton = ahocorasick.Automaton()
+        for name, known in sorted(anywhere.items()):
+            self._automaton.add_word(name, known)
+        self._automaton.make_automaton()
+        self._iterate = self._automaton.iter if anywhere else lambda text: ()
+
+    def __call__(self, text: str, counts: Counter[str]) -> str:
+        """Replace the names in one text and count each as ``name`` or ``denied``."""
+        folded, origins = original = fold(text)
+        found = [
+            (end + 1 - known.length, -known.length, known.replacement, known.denied)
+            for end, known in self._iterate(folded)
+            if self._counts_here(known, end + 1 - known.length, end + 1, folded, text if origins is None else None)
+        ]
+        found += self._addresses(folded)
+        if not found:
+            return text
+        pieces: list[str] = []
+        done = finished = 0
+        for start, minus_length, replacement, denied in sorted(found):
+            if start < done:
+                continue
+            done = start - minus_length
+            first, last = original.span(start, done)
+            pieces += (text[finished:first], _apart(text[first - 1 : first], replacement, text[last : last + 1]))
+            finished = last
+            counts["denied" if denied else "name"] += 1
+        return "".join((*pieces, text[finished:]))
+
+    def _counts_here(self, known: Known, start: int, end: int, folded: str, text: str | None) -> bool:
+        """Whether a name found at this place is one, and not a part of a word or of a placeholder."""
+        before = folded[start - 1] if start else " "
+        after = folded[end] if end < len(folded) else " "
+        if known.whole_word:
+            if _joins(before) and (_joins(folded[start]) or folded[start] == "-"):
+                return False
+            if _joins(after) and (_joins(folded[end - 1]) or folded[end - 1] == "-"):
+                return False
+            if after in "'’" and folded[end + 1 : end + 2].isalpha() and folded[end + 1] != "s":
+                return False  # don't is not Don
+        if before == "<" and after == ">" and folded[start:end] in PLACEHOLDERS:
+            return False
+        if known.capital and not self._has_capital(start, folded, text):
+            return False
+        if known.form is not None and (text is None or text[start:end] != known.form):
+            return False
+        return not (known.crossing and self._lexicon.crosses(before, folded[start:end], after))
+
+    @staticmethod
+    def _has_capital(start: int, folded: str, text: str | None) -> bool:
+        if text is None or not text[start].isupper() or text[start + 1 : start + 2].isupper():
+            return False
+        return not _SENTENCE_START.search(text, max(0, start - 8), start)
+
+    def _addresses(self, folded: str) -> Iterator[tuple[int, int, str, bool]]:
+        """Names at the start (``ann: ``, ``ann, bob: ``) and after an @."""
+        position = 0
+        waiting: list[tuple[int, int, str, bool]] = []
+        while (match := _ADDRESS.match(folded, position)) and (found := self._addressed.get(match[1])):
+            waiting.append((match.start(1), -len(match[1]), found, False))
+            # "hi, all" greets nobody called hi; "hi, all: ..." does.
+            if match[2] in ":：" or self._lexicon.frequency(match[1]) < self._lexicon.COMMON:
+                yield from waiting
+                waiting.clear()
+            position = match.end()
+        if "@" in folded:
+            for match in _MENTION.finditer(folded):
+                # @anna你好: nothing says where a mention ends, but a change of script does.
+                for name in (match[1], CJK_LETTER.split(match[1], maxsplit=1)[0]):
+                    if found := self._addressed.get(name):
+                        yield match.start(1), -len(name), found, False
+                        break
+        for start, name in _vocatives(folded):
+            if (found := self._addressed.get(name)) and self._lexicon.frequency(name) < self._lexicon.COMMON:
+                yield start, -len(name), found, False
+
+
+def _vocatives(folded: str) -> Iterator[tuple[int, str]]:
+    """Words that stand where people are called by name: (place, word)."""
+    first, gap, _ = folded.partition("  ")
+    if gap and " " not in first:
+        yield 0, first
+    before, comma, last = folded.rpartition(",")
+    if comma and " " not in (name := last.strip(" .!?:;()")):
+        yield len(before) + 1 + last.find(name), name
+    for match in _GREETING.finditer(folded):
+        yield match.start(1), match[1]
+
+
+def _apart(before: str, replacement: str, after: str) -> str:
+    """A replacement that does not grow together with a letter beside it, as in ``问张伟ok``."""
+    return (" " if before and _joins(before) else "") + replacement + (" " if after and _joins(after) else "")
+
+
+def _joins(character: str) -> bool:
+    """Whether a character beside a name makes it a part of a longer word."""
+    return (character.isalnum() or character == "_") and not CJK_LETTER.match(character)

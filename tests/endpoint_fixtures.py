@@ -1,0 +1,31 @@
+"""The judge behind an endpoint as a fixture, for tests that name this module in ``pytest_plugins``."""
+
+import os
+
+import pytest
+
+from stages.judges.endpoint import score_texts
+from tests.endpoint_chat import TEXTS, Chat, options
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """Retries come at once, and no proxy stands between."""
+    monkeypatch.setattr("stages.judges.endpoint_run.BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr("stages.judges.endpoint_run.BACKOFF_JITTER", 0.01)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def judge(tmp_path, soon):
+    """Score texts with the server's model, answers kept in the test's folder; what is echoed is in ``said``."""
+
+    def run(server, texts=TEXTS, **changes):
+        address = changes.pop("base_url", None) or server.base_url
+        scores, report = score_texts(Chat(texts), options(address, **changes), tmp_path / "answers", run.said.append)
+        return scores.tolist(), report
+
+    run.said = []
+    run.folder = tmp_path / "answers"
+    return run

@@ -1,0 +1,235 @@
+"""Names inside texts: people are hidden, words and code survive."""
+
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.cli import DataError
+from stages.privacy.names import Names
+from stages.privacy.pseudonyms import Pseudonyms
+
+PSEUDONYMS = Pseudonyms("a key for the tests of names")
+
+
+def names(*people, **options):
+    known = Names(PSEUDONYMS, **options)
+    for person in people:
+        known.know(*((person,) if isinstance(person, str) else person))
+    return known
+
+
+def replaced(text, *people, **options):
+    return names(*people, **options).replacer()(text, Counter())
+
+
+def u(identity):
+    return PSEUDONYMS.person(identity)
+
+
+PEOPLE = [
+    *(
+        "dr_willis",
+        "usr13",
+        "jhutchins",
+        "linux",
+        "install",
+        "the",
+        "e",
+        "hi",
+        "sara",
+        "ipv6",
+        "yeats",
+        "non-",
+        "Rose",
+        "[away]bob2",
+    ),
+    ("U1", "Alice Smith", "asmith_dev"),
+    ("U2", "José Müller"),
+    ("W1", "张伟"),
+    ("W2", "欧阳娜"),
+    ("W3", "安装"),
+    ("W4", "🌸小白🌸"),
+    ("W5", "王"),
+    ("W6", "李伟明"),
+    ("U3", "Happy Help"),
+]
+ALL = names(*PEOPLE).replacer()
+
+
+@pytest.mark.parametrize(
+    ("text", "identity", "expected"),
+    [
+        ("ask dr_willis about it", "dr_willis", "ask {} about it"),
+        ("Dr_Willis's script, USR13!", "dr_willis", "{}'s script, " + u("usr13") + "!"),
+        ("see github.com/asmith_dev/x", "U1", "see github.com/{}/x"),
+        ("thanks jhutchins", "jhutchins", "thanks {}"),
+        ("hey sara, Sara?", "sara", "hey {0}, {0}?"),
+        ("ALICE SMITH wrote", "U1", "{} wrote"),
+        ("so alice wrote", "U1", "so {} wrote"),
+        ("the Rose garden", "Rose", "the {} garden"),
+        ("linux: try this", "linux", "{}: try this"),
+        ("@linux try this", "linux", "@{} try this"),
+        ("thanks yeats!", "yeats", "thanks {}!"),
+        ("not sure, yeats.", "yeats", "not sure, {}."),
+        ("yeats  did it work", "yeats", "{}  did it work"),
+        ("@linux你好", "linux", "@{}你好"),
+        ("what about @install?", "install", "what about @{}?"),
+        ("linux, install: 你好", "linux", "{}, " + u("install") + ": 你好"),
+        ("问[away]bob2吧", "[away]bob2", "问 {}吧".replace(" ", "")),
+        ("张伟说的对", "W1", "{}说的对"),
+        ("请问张伟ok吗", "W1", "请问{} ok吗"),
+        ("小白你好", "W4", "{}你好"),
+        ("伟明来了", "W6", "{}来了"),
+        ("王：在吗", "W5", "{}：在吗"),
+        ("al\u200bice sm\u200bith wrote", "U1", "{} wrote"),
+        ("ａｓｍｉｔｈ＿ｄｅｖ wrote", "U1", "{} wrote"),
+        ("ask jose\u0301 mu\u0308ller", "U2", "ask {}"),
+    ],
+)
+def test_names_become_pseudonyms(text, identity, expected):
+    assert ALL(text, Counter()) == expected.format(u(identity))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "how to install linux on the disk",
+        "Linux and IPv6 are fine, e: too",
+        "Rose garden. Rose again",
+        "hi, everybody; hi",
+        "jhutchinson and xusr13x, bazdr_willis",
+        "安装方法，王者，国王",
+        "I read yeats and a non-linux book, thanks to all, the",
+        "孩子明天来",
+        "<phone> <id> <name> <user>",
+        "https://linux.org/install/the",
+        "user@linux.org",
+        "don't happy help us",
+        "",
+    ],
+)
+def test_words_placeholders_and_code_survive(text):
+    assert ALL(text, Counter()) == text
+
+
+def test_counts():
+    counts: Counter[str] = Counter()
+    replace = names("usr13", deny=["project x", "红杉"]).replacer()
+    assert (
+        replace("usr13 at Project X, 在红杉资本, projects x", counts)
+        == f"{u('usr13')} at <name>, 在<name>资本, projects x"
+    )
+    assert counts == {"name": 1, "denied": 2}
+
+
+def test_the_deny_list_goes_before_names_and_the_keep_list_before_all_names():
+    assert replaced("usr13: hi", "usr13", deny=["usr13"]) == "<name>: hi"
+    assert replaced("xubuntu: hi, Xubuntu", "xubuntu", keep=["Xubuntu"]) == "xubuntu: hi, Xubuntu"
+    assert u("xubuntu") in replaced("on xubuntu", "xubuntu")
+
+
+def test_a_name_of_several_people_is_no_ones_pseudonym():
+    people = (("U1", "Alice Smith"), ("U2", "Alice Jones"))
+    assert replaced("alice and Alice Jones", *people) == f"<name> and {u('U2')}"
+
+
+def test_a_part_that_many_people_share_is_not_a_name():
+    people = [(f"U{number}", f"Qwertz {name}") for number, name in enumerate(("Anna", "Bert", "Cleo"))]
+    assert replaced("at qwertz with anna", *people) == f"at qwertz with {u('U0')}"
+
+
+def test_two_characters_that_belong_to_two_words_are_no_name():
+    assert replaced("孩子明天来，子明你好", "子明") == f"孩子明天来，{u('子明')}你好"
+
+
+def test_the_longest_of_several_names_is_taken():
+    people = ("bob", ("U2", "Bob Marlowe"), "张伟", "张伟明")
+    text = replaced("bob marlowe, bob, 张伟明, 张伟。", *people)
+    assert text == f"{u('U2')}, {u('bob')}, {u('张伟明')}, {u('张伟')}。"
+
+
+def test_pseudonyms_and_the_assistant_are_left_alone():
+    anna = u("anna-17")
+    replace = names("anna-17", anna, "assistant").replacer()
+    assert replace(f"@{anna} asked the assistant: anna-17", Counter()) == f"@{anna} asked the assistant: {anna}"
+
+
+def test_the_order_in_which_people_are_met_does_not_matter():
+    text = "alice, Alice Smith, asmith_dev, 张伟, usr13"
+    assert replaced(text, *PEOPLE) == replaced(text, *reversed(PEOPLE))
+
+
+def test_nobody_known_and_unusable_names():
+    assert replaced("anything @at all: x") == "anything @at all: x"
+    assert replaced("a  b", "", " ", "\u200b", "x" * 100, "\ud83d") == "a  b"
+
+
+def test_a_language_without_frequencies_is_refused():
+    with pytest.raises(DataError, match=r"expected a language among .*en.*got 'tlh'"):
+        names("x", languages=["tlh"]).replacer()
+
+
+WORDS = [
+    "usr13",
+    "Alice",
+    "smith",
+    "张伟",
+    "李",
+    "linux",
+    "@",
+    ":",
+    ", ",
+    " ",
+    "<name>",
+    "<",
+    ">",
+    "\u200b",
+    "e\u0301",
+    "ﬁ",
+    "İ",
+    "u1a2b3c4d",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(WORDS), max_size=12).map("".join) | st.text(max_size=40))
+def test_replacing_twice_is_replacing_once(text):
+    once = ALL(text, Counter())
+    assert ALL(once, Counter()) == once
+    for name in ("dr_willis", "usr13", "asmith_dev"):
+        assert f" {name} " not in f" {once} ".casefold()
+
+
+def test_many_names_and_hostile_texts_take_linear_time():
+    known = Names(PSEUDONYMS)
+    for number in range(20_000):
+        known.know(f"nick{number}x", f"First{number} Last{number}")
+    known.know("a" * 60)
+    replace = known.replacer()
+    for unit in ("a", "nick7x ", "nick", "@", "a:", "nick7x:", "first7 ", "e\u0301", "\u0301", "<name>", "张"):
+        text = unit * (100_000 // len(unit))
+        start = time.process_time()
+        replace(text, Counter())
+        assert time.process_time() - start < 2, unit
+
+
+def test_names_of_a_real_chat(shared_data):
+    """Every nick that addresses somebody goes, and few words do."""
+    known = Names(PSEUDONYMS)
+    messages = []
+    for path in sorted((shared_data / "irc" / "ubuntu-zh").glob("*.txt"))[:3]:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line[7:9] == " <" or line[7:8] == "<":
+                nick, _, text = line[7:].strip()[1:].partition("> ")
+                known.know(nick.lower())
+                messages.append((nick.lower(), text))
+    counts: Counter[str] = Counter()
+    replace = known.replacer()
+    after = [replace(text, counts) for _, text in messages]
+    nicks = {nick for nick, _ in messages if len(nick) > 1}
+    assert counts["name"] > len(messages) / 3
+    assert not [text for text in after if text.partition(":")[0].lower() in nicks]
+    assert sum(text.count("ubuntu") for text in after) == sum(text.count("ubuntu") for _, text in messages)
