@@ -167,6 +167,7 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, pairs: tuple[st
 )
 @click.option("--raw", type=InputFolder, default="data/raw", show_default=True, help="Folder of chat exports.")
 @click.option("--format", "format_name", default="auto", show_default=True, help="Format of the exports.")
+@click.option("--date-order", default="auto", show_default=True, help="Of the exports' dates, as for ingest.")
 @click.option(
     "--column",
     "columns",
@@ -197,6 +198,7 @@ def audit_command(
     context: click.Context,
     raw: Path,
     format_name: str,
+    date_order: str,
     columns: list[tuple[str, str]],
     derived: tuple[Path, ...],
     cache: Path | None,
@@ -221,7 +223,7 @@ def audit_command(
         cache = USUAL_CACHE
     words = listed_names(raw, DENY) + [word for path in deny for word in read_names(path)]
     names = Names(Pseudonyms(), words, listed_names(raw, KEEP))
-    identities(raw, names, format_name, dict(columns))
+    identities(raw, names, format_name, date_order, dict(columns))
     report = audit(raw, derived, cache, Search(names, secrets_at_hand(os.environ)), skip)
     if to_json:
         click.echo(json.dumps(as_json(report, len(names)), indent=2))

@@ -1,13 +1,20 @@
 r"""Score every text turn: is it a question? One judge a run; see stages/judges for what each kind looks at.
 
-Images, files, system notices and the like get no score.
+Images, files, system notices and the like get no score. A judge of kind endpoint asks a model: its key comes from the
+environment, its answers are kept in .chatladder/judges, and a run that was stopped goes on where it was.
 
 Example:
     python -m stages.score --judge rules --kind rules --seed 0 --turns data/turns.parquet \
-        --out data/scores/rules.parquet --counts data/counts/rules.json
+        --out data/scores/rules.parquet --counts data/counts/score_rules.json
+    python -m stages.score --judge local --kind endpoint --base-url http://localhost:8000/v1 --model qwen3-8b \
+        --prompt stages/judges/prompts/question.txt --structured auto --answer-limit max_tokens \
+        --max-answer-tokens 64 --max-characters 2000 --temperature 0 --concurrency 16 --requests-per-minute 0 \
+        --tokens-per-minute 0 --max-requests 20000 --max-tokens 20000000 --timeout 60 --max-retries 5 \
+        --turns data/turns.parquet --out data/scores/local.parquet --counts data/counts/score_local.json
 """
 
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -16,31 +23,50 @@ import pyarrow as pa
 from stages.cli import SETTINGS, DataError, InputFile, OutputFile, example
 from stages.files import write_json
 from stages.judges import JUDGES
+from stages.judges.endpoint import CACHE_FOLDER, score_texts
+from stages.judges.endpoint.command import endpoint_options, gather
 from stages.judges.turns import TextTurns
 from stages.rows import SCORES, TURNS, Rows, row_writer
 
+ENDPOINT = "endpoint"
 
-def score_turns(turns: TextTurns, kind: str, seed: int) -> np.ndarray:
+
+def score_turns(turns: TextTurns, kind: str, options: dict[str, Any]) -> tuple[np.ndarray, dict[str, int]]:
     """Score text turns.
 
     Args:
         turns: In the order of the chat.
-        kind: A name in stages.judges.JUDGES.
-        seed: For judges that draw at random.
+        kind: A name in stages.judges.JUDGES, or ``ENDPOINT``.
+        options: ``seed`` for judges that draw at random; for an endpoint what EndpointOptions names.
 
     Returns:
-        A score from 0 to 10 for each turn, in order; shape ``(turns,)``.
+        A score from 0 to 10 for each turn, in order, shape ``(turns,)``; and what they cost, the same in every run.
 
     Raises:
         DataError: If there is no text to score, or the judge cannot score it.
     """
     if not turns.num_rows:
         raise DataError("expected text turns to score, got none.")
-    scores = np.asarray(JUDGES[kind].score(turns, seed), dtype=np.float32)
+    cost = {"scored": turns.num_rows}
+    if kind == ENDPOINT:
+        answers, report = score_texts(turns, gather(options), CACHE_FOLDER, lambda line: click.echo(line, err=True))
+        click.echo(
+            f"{report.requests:,} requests ({report.retried:,} retried, {report.asked_again:,} asked again) with "
+            f"{report.prompt_tokens:,} + {report.completion_tokens:,} tokens; {report.cached:,} of {report.texts:,} "
+            "texts were answered before",
+            err=True,
+        )
+        cost["texts"] = report.texts
+        cost["prompt_tokens"], cost["completion_tokens"] = report.answer_prompt_tokens, report.answer_completion_tokens
+    elif options["seed"] is None:
+        raise click.UsageError(f"a judge of kind {kind} needs --seed too.")
+    else:
+        answers = JUDGES[kind].score(turns, options["seed"])
+    scores = np.asarray(answers, dtype=np.float32)
     # A judge that answers out of range or not at all is a bug in it; it must never pass as a score.
     if scores.shape != (turns.num_rows,) or not ((scores >= 0) & (scores <= 10)).all():
         raise ValueError(f"judge {kind}: expected {turns.num_rows} scores from 0 to 10.")
-    return scores
+    return scores, cost
 
 
 def write_scores(turns: TextTurns, scores: np.ndarray, out: Path) -> None:
@@ -55,21 +81,25 @@ def write_scores(turns: TextTurns, scores: np.ndarray, out: Path) -> None:
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--judge", required=True, help="Name of the judge.")
-@click.option("--kind", type=click.Choice(list(JUDGES)), required=True, help="What it looks at.")
-@click.option("--seed", type=int, required=True, help="Seed of what a judge draws at random.")
+@click.option("--kind", type=click.Choice([*JUDGES, ENDPOINT]), required=True, help="What it looks at.")
+@click.option("--seed", type=int, help="Seed of what a judge draws at random, or of a model's answers.")
+@endpoint_options
 @click.option("--turns", type=InputFile, required=True, help="Turns to score (parquet).")
 @click.option("--out", type=OutputFile, required=True, help="Scores to write (parquet).")
 @click.option("--counts", type=OutputFile, required=True, help="What it cost to write (JSON).")
-def main(judge: str, kind: str, seed: int, turns: Path, out: Path, counts: Path) -> None:
-    """Write one judge's score, 0 to 10, of every text turn."""
+def main(judge: str, kind: str, turns: Path, out: Path, counts: Path, **options: Any) -> None:
+    """Write one judge's score, 0 to 10, of every text turn.
+
+    What stands between --seed and --turns is for judges of kind endpoint.
+    """
     rows = Rows(turns, TURNS)
     texts = TextTurns(rows)
     try:
-        scores = score_turns(texts, kind, seed)
+        scores, cost = score_turns(texts, kind, options)
     except DataError as error:
-        raise DataError(f"{turns}: {error.message}") from error
+        raise DataError(f"{judge}, {turns}: {error.message}") from error
     write_scores(texts, scores, out)
-    write_json(counts, {"scored": len(scores)})
+    write_json(counts, cost)
     click.echo(f"{out}: {len(scores):,} of {rows.num_rows:,} turns scored by {judge}, mean {scores.mean():.2f}")
 
 

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from stages.judges.endpoint_options import EndpointOptions
+from stages.judges.endpoint.options import EndpointOptions
 from tests.conftest import ROOT
 from tests.endpoint_server import failure, score
 

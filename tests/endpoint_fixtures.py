@@ -11,8 +11,8 @@ from tests.endpoint_chat import TEXTS, Chat, options
 @pytest.fixture
 def soon(monkeypatch):
     """Retries come at once, and no proxy stands between."""
-    monkeypatch.setattr("stages.judges.endpoint_run.BACKOFF_FIRST", 0.01)
-    monkeypatch.setattr("stages.judges.endpoint_run.BACKOFF_JITTER", 0.01)
+    monkeypatch.setattr("stages.judges.endpoint.run.BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr("stages.judges.endpoint.run.BACKOFF_JITTER", 0.01)
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
 

@@ -55,7 +55,7 @@ def test_a_chat_without_marks_is_refused_by_the_judge_that_learns_from_them(turn
     out = tmp_path / "punctuation.parquet"
     result = run(turns, out, "punctuation")
     assert result.exit_code == 1
-    assert f"{turns}: expected at least 50 sentences with a question mark" in result.output
+    assert f"punctuation, {turns}: expected at least 50 sentences with a question mark" in result.output
     assert not out.exists()
 
 
@@ -75,7 +75,7 @@ def test_a_judge_that_does_not_answer_is_a_bug_and_never_a_score(turns, monkeypa
 
     monkeypatch.setitem(score.JUDGES, "silent", Silent)
     with pytest.raises(ValueError, match="expected 2 scores from 0 to 10"):
-        score.score_turns(TextTurns(Rows(turns, TURNS)), "silent", 0)
+        score.score_turns(TextTurns(Rows(turns, TURNS)), "silent", {"seed": 0})
 
 
 def fails_after_one(error):

@@ -41,19 +41,26 @@ class Finding(NamedTuple):
     places: list[str]  # the first few
 
 
-def identities(raw: Path, names: Names, format_name: str = "auto", columns: Mapping[str, str] | None = None) -> None:
+def identities(
+    raw: Path,
+    names: Names,
+    format_name: str = "auto",
+    date_order: str = "auto",
+    columns: Mapping[str, str] | None = None,
+) -> None:
     """Let ``names`` know everybody in the exports of a folder, as ingest does.
 
     Args:
         raw: Folder of exports.
         names: Gains their names.
         format_name: Of the exports, or auto.
+        date_order: As ingest needs it to read them.
         columns: For tables: our column -> theirs.
 
     Raises:
         DataError: If an export cannot be read.
     """
-    context = Context(names.pseudonyms, names.know, columns=columns or {})
+    context = Context(names.pseudonyms, names.know, date_order=date_order, columns=columns or {})
     for source in tqdm(find_exports(raw, Counter()), desc="exports", unit=" files", disable=None):
         if not source.head().strip():
             continue

@@ -1,0 +1,55 @@
+"""The options of ``stages.score`` for a judge behind an endpoint, as params.yaml has them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from stages.cli import InputFile
+from stages.judges.endpoint.options import ANSWER_LIMITS, STRUCTURED, EndpointOptions
+
+#: What a section may leave out, and what that means.
+MAY_LACK: dict[str, Any] = {"key_variable": "", "extra_body": "", "temperature": None, "seed": None}
+
+_OPTIONS = (
+    click.option("--base-url", help="Up to where /chat/completions follows: http://localhost:8000/v1."),
+    click.option("--model", help="Its name at that server."),
+    click.option("--prompt", type=InputFile, help="Text file with the task."),
+    click.option("--key-variable", help="Environment variable that holds the key; leave it out for none."),
+    click.option("--structured", type=click.Choice(STRUCTURED), help="Hold the model to the answer's schema."),
+    click.option("--answer-limit", type=click.Choice(ANSWER_LIMITS), help="What the server calls it."),
+    click.option("--max-answer-tokens", type=click.IntRange(1), help="Of one answer, thoughts included."),
+    click.option("--max-characters", type=click.IntRange(1), help="Of one text; a longer one loses its middle."),
+    click.option("--temperature", type=click.FloatRange(0), help="Leave it out where the server refuses it."),
+    click.option("--extra-body", help="Further fields of the request, a JSON object."),
+    click.option("--concurrency", type=click.IntRange(1), help="Requests at once."),
+    click.option("--requests-per-minute", type=click.IntRange(0), help="0 for no limit."),
+    click.option("--tokens-per-minute", type=click.IntRange(0), help="0 for no limit."),
+    click.option("--max-requests", type=click.IntRange(0), help="Of one run, retries included."),
+    click.option("--max-tokens", type=click.IntRange(0), help="Of one run, prompts and answers together."),
+    click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Of one request, in seconds."),
+    click.option("--max-retries", type=click.IntRange(0), help="Of one request."),
+)
+
+
+def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command every option of a judge behind an endpoint; none of them is required."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def gather(given: dict[str, Any]) -> EndpointOptions:
+    """The options that were given, as the judge takes them.
+
+    Raises:
+        click.UsageError: If one is missing that must be there.
+    """
+    values: dict[str, Any] = {
+        name: given[name] if given.get(name) is not None else MAY_LACK.get(name) for name in EndpointOptions._fields
+    }
+    missing = [name for name, value in values.items() if value is None and name not in MAY_LACK]
+    if missing:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
+        raise click.UsageError(f"a judge of kind endpoint needs {names} too.")
+    return EndpointOptions(**values)
