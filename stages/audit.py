@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from tqdm import tqdm
 
+from stages.chat.options import DATE_ORDERS, column_mapping, phone_countries
 from stages.cli import SETTINGS, InputFile, InputFolder, example, printable
 
 if TYPE_CHECKING:
@@ -152,13 +153,6 @@ def lines_of(report: Report, names: int) -> Iterator[str]:
     )
 
 
-def _pairs(_context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]) -> list[tuple[str, str]]:
-    split = [pair.partition("=") for pair in pairs]
-    if not all(ours and theirs for ours, _, theirs in split):
-        raise click.BadParameter("expected OURS=THEIRS, for example sender=from_name.")
-    return [(ours, theirs) for ours, _, theirs in split]
-
-
 @click.command(
     name="audit",
     short_help="Search derived data for names, numbers and keys.",
@@ -167,12 +161,20 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, pairs: tuple[st
 )
 @click.option("--raw", type=InputFolder, default="data/raw", show_default=True, help="Folder of chat exports.")
 @click.option("--format", "format_name", default="auto", show_default=True, help="Format of the exports.")
-@click.option("--date-order", default="auto", show_default=True, help="Of the exports' dates, as for ingest.")
+@click.option("--date-order", type=click.Choice(DATE_ORDERS), default="auto", help="Of dates, as for ingest.")
+@click.option(
+    "--phone-region",
+    "phone_regions",
+    multiple=True,
+    callback=phone_countries,
+    metavar="COUNTRY",
+    help="Whose phone numbers count, as for ingest; repeat it.",
+)
 @click.option(
     "--column",
     "columns",
     multiple=True,
-    callback=_pairs,
+    callback=column_mapping,
     metavar="OURS=THEIRS",
     help="A column of a table, as for ingest; repeat it.",
 )
@@ -199,7 +201,8 @@ def audit_command(
     raw: Path,
     format_name: str,
     date_order: str,
-    columns: list[tuple[str, str]],
+    phone_regions: tuple[str, ...],
+    columns: dict[str, str],
     derived: tuple[Path, ...],
     cache: Path | None,
     deny: tuple[Path, ...],
@@ -223,8 +226,8 @@ def audit_command(
         cache = USUAL_CACHE
     words = listed_names(raw, DENY) + [word for path in deny for word in read_names(path)]
     names = Names(Pseudonyms(), words, listed_names(raw, KEEP))
-    identities(raw, names, format_name, date_order, dict(columns))
-    report = audit(raw, derived, cache, Search(names, secrets_at_hand(os.environ)), skip)
+    identities(raw, names, format_name, date_order, columns)
+    report = audit(raw, derived, cache, Search(names, secrets_at_hand(os.environ), phone_regions), skip)
     if to_json:
         click.echo(json.dumps(as_json(report, len(names)), indent=2))
     else:

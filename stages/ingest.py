@@ -18,7 +18,7 @@ that vanish with the process; then names become pseudonyms in them on the way to
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -32,6 +32,7 @@ from stages.chat.collect import COLLECTED, Collector
 from stages.chat.exports import DENY, KEEP, find_exports, listed_names
 from stages.chat.formats import NAMES, find_format
 from stages.chat.message import Context
+from stages.chat.options import DATE_ORDERS, column_mapping, phone_countries, timezone_name
 from stages.chat.settle import Settled, hex_ids, settle
 from stages.chat.source import Source
 from stages.chat.spill import in_order
@@ -40,10 +41,9 @@ from stages.files import write_json
 from stages.privacy import masking
 from stages.privacy.names import Names
 from stages.privacy.pseudonyms import Pseudonyms
+from stages.privacy.replacing import Replacer
 from stages.privacy.secret import KEY_VARIABLE, check_private
 from stages.rows import KINDS, MESSAGES, row_writer
-
-DATE_ORDERS = ("auto", "dmy", "mdy", "ymd")
 
 
 class Reading:
@@ -88,12 +88,13 @@ class Reading:
             yield self._finished(part, start, settled, replace)
             start += part.num_rows
 
-    def _finished(
-        self, part: pa.Table, start: int, settled: Settled, replace: Callable[[str, Counter[str]], str]
-    ) -> pa.Table:
+    def _finished(self, part: pa.Table, start: int, settled: Settled, replace: Replacer) -> pa.Table:
         """A part that starts at row ``start`` of the messages, with ids, recalls and replies settled."""
         rows = slice(start, start + part.num_rows)
-        texts = [replace(text, self.masked) for text in part["text"].to_pylist()]
+        texts = [
+            (replace.in_file_name if kind == "file" else replace)(text, self.masked)
+            for text, kind in zip(part["text"].to_pylist(), part["kind"].to_pylist(), strict=True)
+        ]
         columns: dict[str, Any] = {name: part[name] for name in COLLECTED.names}
         # Who took their words back has taken them back.
         recalled = pa.array(settled.recalled[rows])
@@ -112,6 +113,7 @@ def ingest(
     out: Path,
     timezone: str = "UTC",
     date_order: str = "auto",
+    phone_regions: tuple[str, ...] = (),
     columns: dict[str, str] | None = None,
 ) -> dict[str, int]:
     """Write all messages of the exports in a folder.
@@ -123,6 +125,7 @@ def ingest(
         out: Parquet file of ``MESSAGES`` to write.
         timezone: Of exports in local time without an offset, as in the IANA database.
         date_order: One of ``DATE_ORDERS``, for exports whose dates can be read in several ways.
+        phone_regions: Countries (ISO 3166) whose phone numbers count without their +, too.
         columns: For tables: our column -> theirs.
 
     Returns:
@@ -133,7 +136,7 @@ def ingest(
         DataError: If a file cannot be read, or no file holds a message.
     """
     names = Names(pseudonyms, listed_names(raw, DENY), listed_names(raw, KEEP))
-    context = Context(pseudonyms, names.know, ZoneInfo(timezone), date_order, columns or {})
+    context = Context(pseudonyms, names.know, ZoneInfo(timezone), date_order, phone_regions, columns or {})
     with row_writer(out, MESSAGES) as writer:
         reading = Reading(pseudonyms, context, names, out.parent)
         sources = find_exports(raw, reading.counts)
@@ -149,7 +152,9 @@ def ingest(
             senders.update(pc.unique(part["sender"]).to_pylist())
         if not kinds:
             reasons = ", ".join(f"{name} {count}" for name, count in sorted(reading.counts.items()) if count)
-            raise DataError(f"{raw}: expected messages, got none ({reasons}).")
+            raise DataError(
+                f"{raw}: expected messages, got none ({reasons or 'the files hold no records'}). Export the chat again."
+            )
     return _summary(reading, kinds, len(sources), len(groups), len(senders))
 
 
@@ -172,23 +177,6 @@ def _summary(reading: Reading, kinds: Counter[str], files: int, groups: int, sen
     }
 
 
-def _timezone(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (KeyError, ValueError, OSError) as error:
-        raise click.BadParameter(
-            f"expected a name of the IANA database such as Asia/Shanghai, got {value!r}."
-        ) from error
-    return value
-
-
-def _mapping(_context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
-    split = [pair.partition("=") for pair in pairs]
-    if any(not (ours and theirs) for ours, _, theirs in split):
-        raise click.BadParameter("expected OURS=THEIRS, for example sender=from_name.")
-    return {ours: theirs for ours, _, theirs in split}
-
-
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--raw", type=InputFolder, required=True, help="Folder of chat exports.")
 @click.option(
@@ -200,7 +188,7 @@ def _mapping(_context: click.Context, _parameter: click.Parameter, pairs: tuple[
 )
 @click.option(
     "--timezone",
-    callback=_timezone,
+    callback=timezone_name,
     required=True,
     help="Of exports that write local time without an offset: UTC, Asia/Shanghai.",
 )
@@ -211,17 +199,32 @@ def _mapping(_context: click.Context, _parameter: click.Parameter, pairs: tuple[
     help="Of an export whose dates can be read in several ways; auto tells it from the whole file.",
 )
 @click.option(
+    "--phone-region",
+    "phone_regions",
+    multiple=True,
+    callback=phone_countries,
+    metavar="COUNTRY",
+    help="Whose phone numbers are masked without their +, too: GB, FR; repeat it.",
+)
+@click.option(
     "--column",
     "columns",
     multiple=True,
-    callback=_mapping,
+    callback=column_mapping,
     metavar="OURS=THEIRS",
     help="A column of a table; repeat it.",
 )
 @click.option("--out", type=OutputFile, required=True, help="Messages to write (parquet).")
 @click.option("--counts", type=OutputFile, required=True, help="Counts to write (JSON).")
 def main(
-    raw: Path, format_name: str, timezone: str, date_order: str, columns: dict[str, str], out: Path, counts: Path
+    raw: Path,
+    format_name: str,
+    timezone: str,
+    date_order: str,
+    phone_regions: tuple[str, ...],
+    columns: dict[str, str],
+    out: Path,
+    counts: Path,
 ) -> None:
     """Read chat exports into messages, with pseudonyms and masking.
 
@@ -230,7 +233,7 @@ def main(
     stand in data/raw/*.deny, and names to leave alone, since the chat uses them as words, in data/raw/*.keep.
     """
     pseudonyms = Pseudonyms()
-    numbers = ingest(raw, format_name, pseudonyms, out, timezone, date_order, columns)
+    numbers = ingest(raw, format_name, pseudonyms, out, timezone, date_order, phone_regions, columns)
     write_json(counts, numbers)
     note = f"; public demo key, set {KEY_VARIABLE} for a private chat" if pseudonyms.is_demo else ""
     click.echo(

@@ -42,6 +42,55 @@ def test_files_in_folders_and_zips_are_found_by_name_and_media_are_passed_over(t
     assert found(tmp_path) == (["a.txt", "b/chat.txt", "c.zip/in/one.txt"], 2)
 
 
+LOG = "[30/01/2023, 14:05:06] Ann: hi\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "read"),
+    [
+        ("WhatsApp Chat - Team.zip", ["_chat.txt", "00000003-notes.txt", "00000004-x.zip"], ["_chat.txt"]),
+        ("WhatsApp Chat with T.zip", ["WhatsApp Chat with T.txt", "notes.txt", "x.zip"], ["WhatsApp Chat with T.txt"]),
+        (
+            "ChatExport.zip",
+            ["in/result.json", "in/files/notes.txt", "in/chats/chat_01/files/a.csv"],
+            ["in/result.json"],
+        ),
+        ("d.zip", ["help.json", "help.json_Files/notes-1A2B3.txt"], ["help.json"]),
+        # Whoever zips exports of several apps wants all of them read.
+        ("all.zip", ["WhatsApp Chat with T.txt", "notes.txt", "result.json"], None),
+        ("WhatsApp.zip", ["WhatsApp Chat with A.txt", "WhatsApp Chat with B.txt", "notes.txt"], None),
+        ("t.zip", ["result.json", "chats/notes.txt", "more/files/notes.txt"], None),
+    ],
+)
+def test_files_that_people_sent_are_passed_over(tmp_path, name, members, read):
+    zipped(tmp_path / name, **dict.fromkeys(members, "some notes"))
+    wanted = sorted(members) if read is None else read
+    assert found(tmp_path) == ([f"{name}/{each}" for each in wanted], len(members) - len(wanted))
+
+
+def test_files_that_people_sent_lie_beside_chats_in_folders_too(tmp_path):
+    for name in ("t/_chat.txt", "t/00000003-notes.txt", "t/other.txt", "u/result.json", "u/files/x.zip", "u/my/x.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("PK\3\4" if name.endswith("zip") else "x")
+    assert found(tmp_path) == (["t/_chat.txt", "t/other.txt", "u/my/x.txt", "u/result.json"], 2)
+
+
+def test_an_export_where_attachments_lie_is_read(tmp_path):
+    zipped(tmp_path / "WhatsApp T.zip", **{"_chat.txt": LOG, "2013-01-05.x.txt": "[21:20] <ann> hi\n", "n.txt": "n"})
+    (tmp_path / "result.json").write_text("x")
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "WhatsApp Chat with B.txt").write_text(LOG)
+    (tmp_path / "files" / "latin.txt").write_bytes(b"\xff\xfe\x00")
+    names = ["WhatsApp T.zip/2013-01-05.x.txt", "WhatsApp T.zip/_chat.txt", "files/WhatsApp Chat with B.txt"]
+    assert found(tmp_path) == ([*names, "result.json"], 2)
+
+
+def test_a_folder_of_web_pages_says_what_to_do(tmp_path):
+    (tmp_path / "messages.html").write_text("<html>")
+    with pytest.raises(DataError, match=r"got only 1 files of kinds that are passed over .* as JSON, CSV or text"):
+        find_exports(tmp_path, Counter())
+
+
 def test_lists_of_names(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "a.deny").write_text("\ufeffAnn Smith # left\n\n# nobody\n项目\n", encoding="utf-8")

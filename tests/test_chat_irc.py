@@ -336,6 +336,28 @@ def test_bytes_that_are_not_utf_8_are_replaced_and_marked(tmp_path):
     assert (good.damaged, bad.damaged, bad.text) == (False, True, "ok\ufffd\ufffdok")
 
 
+def test_an_action_as_quassel_writes_it(tmp_path):
+    rows = parse(tmp_path, "[21:20:37] <ann> hi\n[21:20:38] -*- bob waves at ann\n")
+    assert [(row.sender, row.kind, row.text) for row in rows] == [
+        ("ann", "text", "hi"),
+        ("bob", "text", "waves at ann"),
+    ]
+
+
+def test_weechat_writes_utc_with_microseconds_since_4_8(tmp_path):
+    content = (
+        "2013-01-05 21:20:37\tann\tlocal\n"
+        "2013-01-05 15:20:37.123456Z\t@ann\tbob: hi\n"
+        "2013-01-05 15:20:38.123456Z\t-->\tbob (~b@a.org) has joined #x\n"
+    )
+    rows = parse(tmp_path, content, "irc.libera.#x.weechatlog", CONTEXT._replace(timezone=ZoneInfo("Asia/Shanghai")))
+    assert [(row.timestamp, row.sender, row.kind) for row in rows] == [
+        (1357392037, "ann", "text"),
+        (1357399237, "ann", "text"),
+        (1357399238, "bob", "system"),
+    ]
+
+
 def test_styling_is_not_text(tmp_path):
     rows = parse(tmp_path, "[00:01] <a> \x0304,01red\x0f \x02bold\x02 \x04ff0000hex\n[00:02] <\x0305b\x03> x\n")
     assert [(row.sender, row.text) for row in rows] == [("a", "red bold hex"), ("b", "x")]

@@ -162,6 +162,20 @@ def test_the_order_in_which_people_are_met_does_not_matter():
     assert replaced(text, *PEOPLE) == replaced(text, *reversed(PEOPLE))
 
 
+def test_a_name_with_a_capital_counts_though_an_account_comes_first():
+    for people in ([("U1", "rivera", "Tony Rivera")], [("U1", "Tony Rivera", "rivera")]):
+        assert replaced("ask Rivera about a rivera", *people) == f"ask {u('U1')} about a rivera"
+
+
+def test_names_in_the_names_of_files():
+    replace = names(("U1", "Ann Lee")).replacer()
+    counts = Counter()
+    assert replace.in_file_name("Ann_Lee_CV.pdf", counts) == f"{u('U1')} CV.pdf"
+    assert replace.in_file_name("cv of Ann Lee.pdf", counts) == f"cv of {u('U1')}.pdf"
+    assert replace.in_file_name("max_len.py", counts) == "max_len.py"
+    assert counts == {"name": 2}
+
+
 def test_nobody_known_and_unusable_names():
     assert replaced("anything @at all: x") == "anything @at all: x"
     assert replaced("a  b", "", " ", "\u200b", "x" * 100, "\ud83d") == "a  b"

@@ -155,6 +155,35 @@ def test_hostile_markup_takes_no_time(tmp_path, text):
     assert one(tmp_path, text=text).text == text
 
 
+def test_a_message_of_blocks_alone_says_what_they_say(tmp_path):
+    def section(*elements, kind="rich_text_section"):
+        return {"type": kind, "elements": list(elements)}
+
+    def words(text):
+        return {"type": "text", "text": text}
+
+    link = {"type": "link", "url": "https://a.org"}
+    rich = section(
+        section(
+            words("ask "), {"type": "user", "user_id": "U2"}, words("<b>&amp; "), {"type": "emoji", "name": "fire"}
+        ),
+        section(section(words("one")), section(link | {"text": "two"}), kind="rich_text_list"),
+        section(words("x = 1 "), link, kind="rich_text_preformatted"),
+        section({"type": "broadcast", "range": "here"}, {"type": "channel", "channel_id": "C1"}),
+        section({"type": "date", "fallback": "3 May"}, {"type": "usergroup", "usergroup_id": "S1"}, {"type": "new"}),
+        kind="rich_text",
+    )
+    assert one(tmp_path, text="", blocks=[rich]).text.split("\n") == [
+        f"ask {at('U2')}<b>&amp; :fire:",
+        "one",
+        "two",
+        "x = 1 https://a.org",
+        "@all #general",
+        "3 May@subteam",
+    ]
+    assert one(tmp_path, text="", blocks=[rich | {"elements": [1, {"elements": "x"}]}, None, {}, "x"]).text == ""
+
+
 def test_names_in_mentions_are_known(tmp_path):
     known = []
     day(tmp_path, entry(text="<@U2|bob_7>: <@U2|bob_7> <@U3>", username="ann_99"), known=known)
@@ -165,6 +194,13 @@ PNG = {"name": "a.png", "mimetype": "image/png"}
 LOG = {"name": "my log.txt", "title": "Log", "mimetype": "text/plain"}
 COMMENTED = "<@U5> commented on <@U1>’s file <https://x/log.txt|Log>: nice"
 SHARED = "<@U1> uploaded a file: <https://x/log.txt|Log>"
+
+
+SECTION = {
+    "type": "section",
+    "text": {"type": "plain_text", "text": "a <b> & #help"},
+    "fields": [{"type": "mrkdwn", "text": "c"}],
+}
 
 
 @pytest.mark.parametrize(
@@ -183,6 +219,9 @@ SHARED = "<@U1> uploaded a file: <https://x/log.txt|Log>"
         ({"file": LOG, "comment": {"comment": "nice"}, "text": COMMENTED, "subtype": "file_comment"}, "text", "nice"),
         ({"file": LOG, "text": COMMENTED, "subtype": "file_comment"}, "text", "nice"),
         ({"text": "", "attachments": [{"text": "x"}]}, "other", ""),
+        ({"text": "", "blocks": [SECTION]}, "text", "a <b> & #help\nc"),
+        ({"text": "", "blocks": [SECTION], "bot_id": "B1"}, "other", "a <b> & #help\nc"),
+        ({"text": "hello", "blocks": [SECTION]}, "text", "hello"),
         ({"subtype": "bot_message", "bot_id": "B1"}, "other", "hello"),
         ({"bot_id": "B1"}, "other", "hello"),
         ({"bot_id": "B1", "client_msg_id": "x"}, "text", "hello"),
@@ -232,6 +271,11 @@ def test_edit_logs_take_back_what_was_deleted_and_add_nothing(tmp_path):
     )
     assert [(row.kind, row.text, row.own_id) for row in rows] == [("system", "", None)] * 3
     assert [row.recalls for row in rows] == [None, before["ts"], before["ts"]]
+
+
+def test_a_tombstone_takes_back_what_an_earlier_export_had(tmp_path):
+    (row,) = day(tmp_path, entry(subtype="tombstone", user="USLACKBOT", text="This message was deleted."))
+    assert (row.own_id, row.recalls, row.kind) == ("1452837318.000002", "1452837318.000002", "system")
 
 
 def test_records_that_make_no_message(tmp_path):

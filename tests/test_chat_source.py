@@ -70,12 +70,24 @@ def test_unknown_content_is_an_error_that_lists_the_formats(tmp_path):
     assert find_format(Source(tmp_path / "notes.txt"), "irc") is irc
 
 
+def test_an_unknown_table_is_told_how_to_be_read(tmp_path):
+    (tmp_path / "a.CSV").write_text("who,when,what\n")
+    with pytest.raises(DataError, match=r"--format table --column sender=THEIRS"):
+        find_format(Source(tmp_path / "a.CSV"))
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
         (b"<!DOCTYPE html><p>Ann Smith", "a web page or XML"),
         (b"\x89PNG\x00\x01", "a binary file"),
-        (b'{"some_field": 1, "Ann Smith": {"otherField": 2}}', "JSON with the fields some_field, otherField"),
+        (b'{"Ann Smith": {"user_id": 2, "annsmith": {"messages": []}}}', "JSON with the fields messages, user_id."),
+        (b'{"annsmith": 1}', "JSON without fields that are known"),
+        (b'{"room_name": "Ann", "exported_by": "@ann:a.org"}', "an export of Element (Matrix), which is not read"),
+        (b'{"participants": [], "messages": [{"sender_name": "Ann", "timestamp_ms": 1}]}', "of Facebook Messenger"),
+        (b"[LINE] Chat history with Ann\n09:20 PM\tAnn\thello\n", "an export of LINE, which is not read"),
+        (b"[Ann] [9:20] hello\n", "the shape '[a] [9:99] a'"),
+        (b"SQLite format 3\0Ann", "a database"),
         (b"15.01.24 // Ann Smith // hello\n", "the shape '99.99.99 // a a // a'"),
         (b"\x1b[2JAnn\n", "the shape"),
     ],
@@ -85,5 +97,6 @@ def test_an_unknown_file_is_described_without_a_word_of_it(tmp_path, content, ex
     with pytest.raises(DataError) as raised:
         find_format(Source(tmp_path / "any"))
     assert expected in raised.value.message
-    assert "Ann" not in raised.value.message
+    assert "ann" not in raised.value.message.lower().replace("channel", "")
+    assert "with the columns sender, timestamp and text" in raised.value.message
     assert "\x1b" not in raised.value.message

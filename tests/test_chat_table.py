@@ -116,14 +116,16 @@ def test_ids_that_pandas_made_floats_are_those_of_whole_numbers(tmp_path):
         (ROW + '{"group": "g", "sen', r"table:2: expected one whole JSON object on the line"),
         (ROW + "[1]\n", r"table:2: expected a JSON object, got list"),
         (ROW + ROW.replace('"text"', '"words"'), r"table:2: expected the columns group, .*; missing text.*map"),
-        (ROW + ROW.replace('"s"', '""'), r"table:2: expected a sender, got nothing"),
+        (ROW + ROW.replace('"s"', '""'), r"table:2: expected a sender, got nothing\. Fill it in"),
         (ROW + ROW.replace('"s"', "{}"), r'table:2: expected "sender" to be a string or a number, got dict'),
         (ROW.replace('"hi"', "5"), r'table:1: expected "text" to be a string, got int'),
         (ROW.replace("}", ', "kind": "video"}'), r"table:1: expected \"kind\" to be one of text, .*'video'"),
         (ROW.replace("}", ', "message_id": [1]}'), r'table:1: expected "message_id" to be .* got list'),
         (ROW.replace("1672531200", "1672531200000"), r"table:1: .* milliseconds\. Divide"),
         (ROW.replace("1672531200", '"1672531200000"'), r"table:1: .* milliseconds"),
-        (ROW.replace("1672531200", '"yesterday"'), r"table:1: .* ISO 8601, got 'yesterday'"),
+        (ROW.replace("1672531200", '"yesterday"'), r"table:1: .* ISO 8601 .*, got one like 'a' \("),
+        (ROW.replace("1672531200", '"call Ann on 5550100"'), r"table:1: .* got one like 'a a a 9999999'"),
+        (ROW.replace("}", ', "kind": "Ann said: hi"}'), r"table:1: .* \"kind\" .* got one like 'a a: a'"),
         (ROW.replace("1672531200", "-5"), r"table:1: expected a timestamp in UTC seconds since 1970, got -5"),
         (ROW.replace("1672531200", "NaN"), r"table:1: expected a timestamp in UTC seconds since 1970, got nan"),
         (ROW.replace("1672531200", "1" + "0" * 400), r"table:1: .* milliseconds"),
@@ -134,7 +136,7 @@ def test_ids_that_pandas_made_floats_are_those_of_whole_numbers(tmp_path):
         ("[" + ROW + "]", r"table:1: expected one JSON object a line, got a list\. Convert it: jq"),
         ("group,sender,timestamp\ng,s,1\n", r"table:1: expected the columns sender, .*; missing text"),
         ("sender,timestamp,text,text\ns,1,a,b\n", r"table:1: expected each column once; text"),
-        ("group,sender,timestamp,text\ng,s,1\n", r"table:2: expected 4 cells, got 3"),
+        ("group,sender,timestamp,text\ng,s,1\n", r"table:2: expected 4 cells, got 3\. Put"),
         ('group,sender,timestamp,text\ng,s,1,a\ng,s,1,"open\n', r"table:3: expected CSV"),
         ('group,sender,timestamp,text\ng,s,1,"a"b\n', r"table:2: expected CSV"),
         ("sender,timestamp,text\ns,1,hi\0\n", r"table:2: expected text, got a byte that is zero"),
@@ -146,6 +148,12 @@ def test_refusals_name_file_and_line_and_never_the_text(tmp_path, content, messa
     with pytest.raises(DataError, match=message) as caught:
         parse(tmp_path, content)
     assert '"hi"' not in caught.value.message
+    assert "Ann" not in caught.value.message
+
+
+def test_empty_rows_of_a_spreadsheet_are_blank(tmp_path):
+    rows = parse(tmp_path, "\ufeffsender;timestamp;text\r\ns;1;a\r\n;;\r\n;;\r\n")
+    assert [getattr(row, "reason", "message") for row in rows] == ["message", "blank", "blank"]
 
 
 def test_columns_that_are_none_of_ours_cannot_be_mapped(tmp_path):
@@ -218,7 +226,7 @@ PLAIN = {"sender": ["s"], "text": ["hi"], "timestamp": [1]}
         (PLAIN | {"timestamp": [date(2023, 1, 1)]}, r'expected "timestamp" to hold .* got date32'),
         (PLAIN | {"text": [b"hi"]}, r'expected "text" to hold .* got binary'),
         (PLAIN | {"text": [5]}, r'table:1: expected "text" to be a string, got int'),
-        (PLAIN | {"text": [None]}, r'table:1: expected "text" to be a string, got NoneType'),
+        (PLAIN | {"text": [None]}, r'table:1: expected "text" to be a string, got NoneType\. Leave it empty'),
         (PLAIN | {"timestamp": pa.array([2**62], pa.timestamp("ms"))}, r"table:1: .* stopped: OverflowError"),
     ],
 )

@@ -111,7 +111,7 @@ def test_a_real_forum(shared_data):
 def test_a_message(tmp_path):
     known = []
     rows = parse(tmp_path, chat(entry(), service("pin_message", message_id=3)), known)
-    assert rows[0] == Message(6, "987", "user200", 1704888300, "text", "hello", own_id="3")
+    assert rows[0] == Message(6, "987", "user200", 1704888300, "text", "hello", own_id="3", chat="987")
     assert (rows[1].kind, rows[1].text, rows[1].sender) == ("system", "", "user300")
     assert known == [("user200", "Ann Lee"), ("user300", "Bob")]
 
@@ -162,7 +162,11 @@ def test_texts_in_pieces(tmp_path):
     assert text(tmp_path, piece("bold", "Link:"), "", piece("link", "https://a.org")) == "Link: https://a.org"
     assert text(tmp_path, piece("bold", "Link:\n"), piece("link", "https://a.org")) == "Link:\nhttps://a.org"
     assert text(tmp_path, "(", piece("link", "a.org"), ")") == "(a.org)"
-    assert text(tmp_path, piece("bold", "To"), piece("email", "a@b.org"), piece("phone", "+123")) == "To a@b.org +123"
+    assert (
+        text(tmp_path, piece("bold", "To"), piece("email", "a@b.org"), piece("phone", "0170 123"))
+        == "To a@b.org <phone>"
+    )
+    assert text(tmp_path, "card ", piece("bank_card", "4111 1111"), " of mine") == "card <id> of mine"
     assert text(tmp_path, "read ", piece("text_link", "this", href="https://a.org")) == "read this"
     assert text(tmp_path, piece("custom_emoji", "😮", document_id="a/b.webm"), piece("spoiler", "x")) == "😮x"
     assert text(tmp_path, 1, None, [], {}, piece(1, "a"), piece("bold", 2), "b") == "ab"
@@ -211,6 +215,10 @@ def test_who_is_only_named_is_known_too(tmp_path):
             service("join_group_by_link", inviter="Yan Q"),
             entry(reactions=reactions),
             entry(contact_information=contact, text=""),
+            entry(forwarded_from="Hidden Q"),
+            entry(forwarded_from="Pat Q", forwarded_from_id="user9"),
+            entry(forwarded_from="Machine Learning", forwarded_from_id="channel9"),
+            entry(author="Sid Q"),
         ),
         known,
     )
@@ -219,6 +227,9 @@ def test_who_is_only_named_is_known_too(tmp_path):
         ("user200", "Ann Lee"),
         ("user400", "Dan"),
         ("Eve X",),
+        ("Hidden Q",),
+        ("Pat Q",),
+        ("Sid Q",),
         ("Yan Q",),
         ("Zoe Q",),
     ]

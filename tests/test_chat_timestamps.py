@@ -49,7 +49,7 @@ def test_a_text_without_an_offset_is_utc_unless_told_otherwise():
         (1672531200000, "got 1672531200000, which looks like milliseconds. Divide"),
         (True, "in UTC seconds, got bool"),
         ([], "in UTC seconds, got list"),
-        ("yesterday\x1b", r"ISO 8601, got 'yesterday\\x1b'"),
+        ("yesterday at 5\x1b", r"ISO 8601 such as 2023-01-31T14:05:00, got one like 'a a 9\ufffd' \(9 for a digit"),
         ("0001-01-01T00:00:00", "got 0001-01-01T00:00:00, which some programs write for none"),
     ],
 )

@@ -87,6 +87,11 @@ def test_every_layout_of_the_real_chat_gives_the_same_messages(shared_data):
         ("\u200f[٣٠\u200f/١\u200f/٢٠١٩، ٨:٤٩:٠٧ م] Ann: hi", "2019-01-30 20:49:07", 1),
         ("30/01/19, 8:49 अपराह्न - Ann: hi", "2019-01-30 20:49:00", 60),
         ("1/30/19, 8:49:07 PM: Ann: hi", "2019-01-30 20:49:07", 1),
+        ("30.01.19 г., 20:49 - Ann: hi", "2019-01-30 20:49:00", 60),
+        ("30.01.2019 г., 20:49 ч. - Ann: hi", "2019-01-30 20:49:00", 60),
+        ("۲۰۱۹/۱/۳۰،\u200f ۲۰:۴۹ - Ann: hi", "2019-01-30 20:49:00", 60),
+        ("2019年1月30日 下午8:49 - Ann: hi", "2019-01-30 20:49:00", 60),
+        ("[2019年1月30日 20:49:07] Ann: hi", "2019-01-30 20:49:07", 1),
     ],
 )
 def test_layouts_of_many_languages(tmp_path, line, expected, resolution):
@@ -175,7 +180,7 @@ def test_dates_without_a_sure_order_are_refused_and_can_be_given():
     with pytest.raises(DataError, match=r"chat\.txt:2: .* read as dmy and as mdy.*--date-order"):
         order("03/03/21", "03/04/21")
     assert order("03/03/21", "03/04/21", wanted="mdy") == "mdy"
-    with pytest.raises(DataError, match=r"chat\.txt:2: expected a date in the order mdy"):
+    with pytest.raises(DataError, match=r"chat\.txt:2: expected a date in the order mdy.*--date-order auto"):
         order("03/03/21", "13/04/21", wanted="mdy")
 
 
@@ -289,6 +294,10 @@ def test_mentions_become_pseudonyms(tmp_path):
         ("\u200e<attached: 00000047-Plan.pdf>", ("file", "Plan.pdf")),
         ("Plan.pdf • \u200e2 Seiten \u200eDokument weggelassen", ("file", "Plan.pdf")),
         ("why is the document omitted", ("text", "why is the document omitted")),
+        ("UMFRAGE:\nWann?\nOPTION: Heute (2 Stimmen)", ("other", "UMFRAGE:\nWann?\nOPTION: Heute (2 Stimmen)")),
+        ("ENQUETE:\nQuando?\nOPÇÃO: Já (1 voto)", ("other", "ENQUETE:\nQuando?\nOPÇÃO: Já (1 voto)")),
+        ("HELP:\nit says\nerror: x (2 times)", ("text", "HELP:\nit says\nerror: x (2 times)")),
+        ("HELP:", ("text", "HELP:")),
         ("<div>", ("text", "<div>")),
         ("\u200eThis message was deleted.", ("system", "")),
         ("Se eliminó este mensaje.", ("system", "")),

@@ -249,3 +249,74 @@ def test_every_line_of_real_logs_is_accounted_for(shared_data, language, tmp_pat
     assert counts["skipped"] == 0
     times = [each for each in table["timestamp"].to_pylist() if each is not None]
     assert times == sorted(times)
+
+
+def telegram(*entries):
+    whole = [
+        {"type": "message", "date_unixtime": str(START), "from_id": "user1", "text": "x"} | each for each in entries
+    ]
+    return json.dumps({"name": "Club", "type": "private_supergroup", "id": 987, "messages": whole})
+
+
+@pytest.mark.parametrize("whole", ["a.json", "z.json"])
+def test_exports_of_a_forum_of_which_one_lacks_how_a_topic_began_hold_no_message_twice(tmp_path, whole):
+    opening = {"id": 2, "type": "service", "actor_id": "user1", "action": "topic_created", "title": "T"}
+    said = [{"id": 3, "reply_to_message_id": 2}, {"id": 4, "reply_to_message_id": 3}]
+    found, counts = rows(tmp_path, **{whole: telegram(opening, *said), "part.json": telegram(*said)})
+    assert (len(found), counts["skipped_duplicate"]) == (3, 2)
+    ids = {row["message_id"]: row["group"] for row in found}
+    assert all(ids[row["reply_to"]] == row["group"] for row in found if row["reply_to"])
+    assert counts["replies"] == 1
+
+
+def slack(*entries):
+    return json.dumps([{"type": "message", "user": "U1", "text": "secret"} | each for each in entries])
+
+
+def test_a_first_message_of_a_thread_that_a_later_export_has_no_more_is_taken_back(tmp_path):
+    first = {"ts": "1672531200.000001", "thread_ts": "1672531200.000001"}
+    answer = {"ts": "1672531300.000001", "thread_ts": "1672531200.000001", "text": "yes"}
+    gone = first | {"subtype": "tombstone", "user": "USLACKBOT"}
+    folder = tmp_path / "raw"
+    for name, entries in (("1", (first, answer)), ("2", (gone, answer))):
+        (folder / name / "help").mkdir(parents=True)
+        (folder / name / "help" / "2023-01-01.json").write_text(slack(*entries))
+    found, counts = rows(tmp_path)
+    assert [(row["kind"], row["text"]) for row in found] == [("system", ""), ("text", "yes")]
+    assert found[1]["reply_to"] == found[0]["message_id"]
+    assert (counts["recalled"], counts["skipped_duplicate"]) == (1, 2)
+
+
+def test_names_in_the_names_of_files_become_pseudonyms(tmp_path):
+    found, counts = rows(tmp_path, chat=line("Ann_Lee_CV.pdf", sender="Ann Lee", kind="file"))
+    assert found[0]["text"] == f"{NAMES.person('Ann Lee')} CV.pdf"
+    assert counts["masked_name"] == 1
+
+
+def test_files_without_records_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"raw: expected messages, got none \(the files hold no records\)\. Export"):
+        rows(tmp_path, **{"a.csv": "sender,timestamp,text\n"})
+
+
+def test_phone_numbers_of_a_country_are_masked_without_their_plus_where_it_is_named(tmp_path):
+    folder = raw(tmp_path, chat=line("ring 020 7946 0958 please"))
+    options = ["--raw", folder, "--format", "auto", "--timezone", "Europe/London", "--date-order", "auto"]
+    options += ["--out", tmp_path / "out" / "messages.parquet", "--counts", tmp_path / "out" / "counts.json"]
+    for region, expected in ((("--phone-region", "GB"), "ring <phone> please"), ((), "ring 020 7946 0958 please")):
+        result = CliRunner().invoke(main, [str(option) for option in [*options, *region]])
+        assert result.exit_code == 0, result.output
+        assert pq.read_table(tmp_path / "out" / "messages.parquet")["text"].to_pylist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--phone-region", "XX", "expected a country of ISO 3166"),
+        ("--timezone", "Mars/Olympus", "expected a name of the IANA database"),
+        ("--column", "sender", "expected OURS=THEIRS"),
+    ],
+)
+def test_options_that_make_no_sense_are_usage_errors(tmp_path, option, value, message):
+    result = CliRunner().invoke(main, ["--raw", str(raw(tmp_path, chat=line())), option, value])
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())

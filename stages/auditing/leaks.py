@@ -74,8 +74,9 @@ def identities(
 class Search:
     """Looks for everything that must not be in a text."""
 
-    def __init__(self, names: Names, secrets: Iterable[str]) -> None:
+    def __init__(self, names: Names, secrets: Iterable[str], phone_regions: tuple[str, ...] = ()) -> None:
         self._names = names
+        self._phone_regions = phone_regions
         self._replace = names.replacer(addresses=False)
         self._secrets = sorted(secrets)
         self._secret_bytes = [secret.encode() for secret in self._secrets]
@@ -92,7 +93,7 @@ class Search:
         counts["secret"] += sum(text.count(secret) for secret in self._secrets)
         own_id = OWN_ID.fullmatch(text) and OWN_ID_FIELD.fullmatch(field)
         if not own_id and not DIGEST.fullmatch(text):
-            self._replace(mask(text, counts), counts)
+            self._replace(mask(text, counts, self._phone_regions), counts)
         counts = +counts
         if not counts and len(self._clean) < MOST_REMEMBERED and len(text) < 1000:
             self._clean.add(text)

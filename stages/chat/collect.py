@@ -121,19 +121,21 @@ class Collector:
         if sender not in self._senders:
             self._context.know(item.sender)
         text, damaged = _valid_text(item.text)
-        text = masking.mask(text, self._masked)
+        text = masking.mask(text, self._masked, self._context.phone_regions)
         self._counts["damaged"] += item.damaged or damaged
+        # A message keeps its id where one export knows its topic and another does not.
+        chat = group if item.chat is None else pseudonyms.group(item.chat)
         if item.own_id is not None:
-            key = message_hash(group, item.own_id)
+            key = message_hash(chat, item.own_id)
         else:
             # Without a time, equal rows of two files are not known to be one message.
             time = source.plain_name if item.timestamp is None else str(item.timestamp)
             key = message_hash(group, sender, time, text)
         if item.reply_to is not None:
             self._reply_rows.append(len(self._columns["key"]))
-            self._reply_keys.append(message_hash(group, item.reply_to))
+            self._reply_keys.append(message_hash(chat, item.reply_to))
         if item.recalls is not None:
-            self._recalls.append(message_hash(group, item.recalls))
+            self._recalls.append(message_hash(chat, item.recalls))
         columns = self._columns
         columns["key"].append(key)
         columns["has_own_id"].append(item.own_id is not None)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from stages.chat.attachments import attachments, looks_like_export
 from stages.chat.source import UNREADABLE, Archive, Source
 from stages.cli import DataError, printable
 
@@ -40,7 +41,16 @@ def find_exports(folder: Path, counts: Counter[str]) -> list[Source]:
     """
     sources = list(_find(folder, counts))
     if not sources:
-        raise DataError(f"{folder}: expected at least one chat export, got none. Put one there.")
+        passed = counts["files_passed_over"]
+        what = (
+            f"only {passed} files of kinds that are passed over (media, documents, web pages, databases)"
+            if passed
+            else "none"
+        )
+        raise DataError(
+            f"{folder}: expected at least one chat export, got {what}. Put one there; what an app saved as web pages "
+            "or as a database, export again as JSON, CSV or text."
+        )
     return sources
 
 
@@ -68,14 +78,17 @@ def read_names(path: Path) -> list[str]:
 
 
 def _find(folder: Path, counts: Counter[str]) -> Iterator[Source]:
-    for path in sorted(_files(folder), key=lambda path: path.relative_to(folder).parts):
-        name = path.relative_to(folder).as_posix()
-        if MEDIA.fullmatch(path.suffix):
+    paths = sorted(_files(folder), key=lambda path: path.relative_to(folder).parts)
+    names = [path.relative_to(folder) for path in paths]
+    places = attachments(names)
+    for path, relative in zip(paths, names, strict=True):
+        source = Source(path, relative.as_posix())
+        if MEDIA.fullmatch(path.suffix) or (relative in places and not looks_like_export(source)):
             counts["files_passed_over"] += 1
         elif _is_zip(path):
             yield from _members(path, counts)
         else:
-            yield Source(path, name)
+            yield source
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -136,13 +149,14 @@ def _members(path: Path, counts: Counter[str]) -> Iterator[Source]:
         parts = PurePosixPath(info.filename).parts
         if info.is_dir() or any(_is_note(part) for part in parts):
             continue
-        if MEDIA.fullmatch(PurePosixPath(info.filename).suffix):
+        kept.append(PurePosixPath(info.filename))
+    places = attachments(kept, path.name)
+    archive = Archive(path, file, frozenset(map(str, kept)))
+    for name in sorted(kept, key=lambda name: name.parts):
+        source = Source(path, str(name), archive)
+        if MEDIA.fullmatch(name.suffix) or (name in places and not looks_like_export(source)):
             counts["files_passed_over"] += 1
-        else:
-            kept.append(info.filename)
-    archive = Archive(path, file, frozenset(kept))
-    for name in sorted(kept, key=lambda name: PurePosixPath(name).parts):
-        source = Source(path, name, archive)
+            continue
         if source.head()[:4] in ZIP_MARKS:
             raise DataError(f"{source}: expected a chat export, got a zip inside a zip. Unpack the outer one.")
         yield source

@@ -15,7 +15,8 @@ ASSISTANT = "assistant"
 class Message(NamedTuple):
     """One message as its export has it; names are real here and become pseudonyms in ingest.
 
-    Ids are the export's own, unique within a group. ``timestamp`` is in UTC seconds, None if unknown.
+    Ids are the export's own, unique within a group, or within ``chat`` where several groups share their ids.
+    ``timestamp`` is in UTC seconds, None if unknown.
     """
 
     line: int  # where the record starts, from 1
@@ -29,6 +30,7 @@ class Message(NamedTuple):
     reply_to: str | None = None  # own_id of the message that this one answers
     recalls: str | None = None  # own_id of the message that this one takes back
     damaged: bool = False  # bytes that were not UTF-8 stand as U+FFFD
+    chat: str | None = None  # what the group is a part of
 
 
 class Skipped(NamedTuple):
@@ -51,4 +53,5 @@ class Context(NamedTuple):
     know: Callable[..., None] = _forget
     timezone: tzinfo = UTC  # of exports that write local time without an offset
     date_order: str = "auto"  # of dates that the file itself does not decide: dmy, mdy or ymd
+    phone_regions: tuple[str, ...] = ()  # countries whose phone numbers are told without their +, too
     columns: Mapping[str, str] = MappingProxyType({})  # our column -> the table's own

@@ -37,6 +37,10 @@ def settle(index: Index, counts: Counter[str]) -> Settled:
     rows, answered = index.replies
     rows, answered = rows[kept[rows]], answered[kept[rows]]
     known = np.isin(answered, ids)
+    # A topic's message may answer one of another topic; whoever reads a group does not see that.
+    by_id = np.argsort(ids)
+    found = order[by_id[np.searchsorted(ids, answered[known], sorter=by_id)]]
+    known[known] = index.group[found] == index.group[rows[known]]
     reply_to, replies = np.zeros(len(order), np.uint64), np.zeros(len(order), bool)
     reply_to[position[rows[known]]] = answered[known]
     replies[position[rows[known]]] = True
@@ -60,6 +64,7 @@ def _settle_ids(index: Index) -> tuple[np.ndarray, np.ndarray]:
     keys = keys.copy()
     seen: Counter[tuple[int, int]] = Counter()
     first: dict[int, int] = {}
+    recalled = frozenset(index.recalls.tolist())
     for row in repeated.tolist():
         key = int(keys[row])
         if not index.has_own_id[row]:
@@ -70,7 +75,8 @@ def _settle_ids(index: Index) -> tuple[np.ndarray, np.ndarray]:
         keys[row] = key
         if key in first:
             kept[row] = False
-            _check_same(index, first[key], row)
+            if key not in recalled:  # what was taken back may stand in a later export without its sender
+                _check_same(index, first[key], row)
         first.setdefault(key, row)
     return keys, kept
 
@@ -95,7 +101,7 @@ def _check_same(index: Index, first: int, row: int) -> None:
         if values[first] != values[row]:
             raise DataError(
                 f"{_place(index, row)}: expected message ids to be unique within a group, got the id of "
-                f"{_place(index, first)}, which has another {name}."
+                f"{_place(index, first)}, which has another {name}. Give each message an id of its own, or none."
             )
 
 

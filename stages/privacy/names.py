@@ -25,8 +25,7 @@ Not found: nicknames that nobody registered, misspelt names, initials, and lette
 """
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from stages.chat.message import ASSISTANT
 from stages.privacy.folding import fold
@@ -67,7 +66,7 @@ class Names:
         self._deny = sorted({folded for each in deny if (folded := _tidy(each))})
         self._keep = {_tidy(each) for each in keep}
         self._languages = tuple(languages)
-        #: Folded name -> identities, in the order of knowing; and the form in which a name was first seen.
+        #: Folded name -> identities, in the order of knowing; and the form in which a name was seen (``_see``).
         self._owners: dict[str, dict[str, None]] = {}
         self._parts: dict[str, dict[str, None]] = {}
         self._forms: dict[str, str] = {}
@@ -91,19 +90,24 @@ class Names:
             if identity in owners:
                 continue
             owners[identity] = None
-            self._forms.setdefault(name, " ".join(alias.split()))
+            self._see(name, " ".join(alias.split()))
             pieces = _PARTS.findall(" ".join(alias.split()))
             for piece in (*pieces, *_given_names(pieces)):
                 part = _tidy(piece)
                 if part and part != name:
                     self._parts.setdefault(part, {})[identity] = None
-                    self._forms.setdefault(part, piece)
+                    self._see(part, piece)
+
+    def _see(self, name: str, form: str) -> None:
+        """Keep the first form of a name, but that with a capital letter, since accounts have none: ``zelda``, Zelda."""
+        if not _is_capitalised(self._forms.setdefault(name, form)) and _is_capitalised(form):
+            self._forms[name] = form
 
     def is_known(self, name: str) -> bool:
         """Whether a whole value, such as a sender, is somebody's name, be it a word or not."""
         return _tidy(name) in self._owners
 
-    def replacer(self, addresses: bool = True) -> Callable[[str, Counter[str]], str]:
+    def replacer(self, addresses: bool = True) -> Replacer:
         """A function that takes every name known so far out of a text.
 
         Args:
@@ -141,6 +145,10 @@ def _tidy(name: str) -> str:
     return " ".join(fold(name).text.split())
 
 
+def _is_capitalised(form: str) -> bool:
+    return form[:1].isupper() and not form.isupper()
+
+
 def _given_names(pieces: list[str]) -> Iterator[str]:
     """``伟明`` of ``张伟明``: friends leave the surname out."""
     for piece in pieces:
@@ -167,5 +175,5 @@ def _policy(name: str, form: str, replacement: str, lexicon: Lexicon) -> Known |
         return None
     if lexicon.frequency(name) < lexicon.WORD or (lexicon.is_given_name(name) and not lexicon.is_ambiguous(name)):
         return found
-    capitalised = form[:1].isupper() and not form.isupper() and lexicon.frequency(name) < lexicon.VERY_COMMON
+    capitalised = _is_capitalised(form) and lexicon.frequency(name) < lexicon.VERY_COMMON
     return found._replace(capital=True) if capitalised or lexicon.is_given_name(name) else None

@@ -78,6 +78,15 @@ class Replacer:
             counts["denied" if denied else "name"] += 1
         return "".join((*pieces, text[finished:]))
 
+    def in_file_name(self, name: str, counts: Counter[str]) -> str:
+        """As for a text, but underscores part words, as they do where apps take spaces out: ``Ann_Lee_CV.pdf``."""
+        found: Counter[str] = Counter()
+        replaced = self(name.replace("_", " "), found)
+        if not found:
+            return name
+        counts.update(found)
+        return replaced
+
     def _counts_here(self, known: Known, start: int, end: int, folded: str, text: str | None) -> bool:
         """Whether a name found at this place is one, and not a part of a word or of a placeholder."""
         before = folded[start - 1] if start else " "

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from stages.chat.formats import discord, irc, qq, slack, table, telegram, wechat, whatsapp
+from stages.chat.formats.json_stream import keys_of
+from stages.chat.formats.timestamps import shape_of
 from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
-from stages.cli import DataError, printable
+from stages.cli import DataError
 
 
 class Format(Protocol):
@@ -41,8 +43,31 @@ class Format(Protocol):
         """
 
 
-#: A key of a JSON object, as programs name fields.
-FIELD = re.compile(r'"([a-z][a-zA-Z]*(?:_[a-z]+)*)"\s*:')
+#: A JSON document, and not a line that starts with a bracket.
+JSON_START = re.compile(rb"[\[{]\s*[\[{\]}\"]")
+DATABASE = b"SQLite format 3\0"
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+#: Exports that people try, and fields that tell them.
+OTHER_APPS = {
+    "Element (Matrix)": {"room_name", "exported_by"},
+    "Matrix": {"origin_server_ts", "event_id"},
+    "Facebook Messenger or Instagram": {"participants", "sender_name", "timestamp_ms"},
+    "Google Chat": {"creator", "created_date", "topic_id"},
+    "Skype or Microsoft Teams": {"userId", "exportDate", "conversations"},
+    "Microsoft Teams": {"chatId", "createdDateTime", "body"},
+    "Signal": {"backupTimeMs"},
+    "signal-cli": {"envelope", "dataMessage"},
+    "Mattermost": {"direct_channel", "version"},
+    "Rocket.Chat": {"rid", "_updatedAt"},
+}
+#: Fields of many exports, which may be named in an error.
+_KNOWN_FIELDS = """
+about account actor_id author body channel channels chat chatInfo chats content conversations created_at createdAt data
+date date_unixtime email exportDate export_date exportedAt from from_id group guild id members message messageType
+messages meta_info metadata name participants platform reply_to room sender sender_name statistics text time timestamp
+title topic ts type user userId user_id users version
+"""
+KNOWN_FIELDS = frozenset(_KNOWN_FIELDS.split())
 
 #: In the order in which they are asked; the first that detects a file reads it.
 FORMATS: tuple[Format, ...] = (table, wechat, telegram, discord, slack, irc, qq, whatsapp)
@@ -63,7 +88,16 @@ def find_format(source: Source, wanted: str = "auto") -> Format:
             return each
     raise DataError(
         f"{source}: expected a chat export in one of the formats {', '.join(NAMES)}; got {_looks_like(head)}. "
-        "Name a format with --format if you know better, or move the file out of the folder."
+        f"{_advice(source.plain_name)} or move the file out of the folder."
+    )
+
+
+def _advice(name: str) -> str:
+    if name.lower().endswith(TABLES):
+        return "If it is a table, name its columns: --format table --column sender=THEIRS and so on;"
+    return (
+        "Name a format with --format if you know better, turn it into a table (JSON lines or CSV) with the columns "
+        "sender, timestamp and text,"
     )
 
 
@@ -72,13 +106,20 @@ def _looks_like(head: bytes) -> str:
     start = head.lstrip()
     if start[:1] == b"<":
         return "a web page or XML (export the chat as JSON or plain text instead)"
+    if start.startswith(DATABASE):
+        return "a database (export the chat with the app, or with a tool that reads its database, as a table)"
     if b"\0" in head:
         return "a binary file"
+    if JSON_START.match(start):
+        fields = keys_of(head)
+        for app, telling in OTHER_APPS.items():
+            if telling <= fields:
+                return f"what looks like an export of {app}, which is not read"
+        # Only names that exports are known to have: in a file of another kind a key could be a person's.
+        known = ", ".join(sorted(fields & KNOWN_FIELDS))
+        return f"JSON with the fields {known}" if known else "JSON without fields that are known"
     text = head.decode("utf-8", "replace")
-    if start[:1] in (b"{", b"["):
-        # Only what looks like a field's name: in a file of another kind a key could be a person's.
-        fields = list(dict.fromkeys(FIELD.findall(text)))[:8]
-        return f"JSON with the fields {', '.join(fields)}" if fields else "JSON without fields that are known"
     line = next((line for line in text.split("\n") if line.strip()), "")
-    shape = re.sub(r"\d", "9", re.sub(r"[^\W\d_]+", "a", line.strip()))
-    return f"text whose first line has the shape {printable(shape)[:60]!r} (9 for a digit, a for letters)"
+    if line.startswith("[LINE]"):
+        return "what looks like an export of LINE, which is not read"
+    return f"text whose first line has the shape {shape_of(line)!r} (9 for a digit, a for letters)"

@@ -6,7 +6,7 @@ layout        stamp                              written by
 clock         ``[21:20]``, ``[21:20:37]``        Ubuntu's logs, ZNC, Eggdrop, EnergyMech, mIRC, KVIrc
 channel_day   ``rust 2018-05-29 [21:20:37]``     corpora of many channels
 bare_clock    ``21:20``, ``21:20:37``            irssi
-weechat       ``2013-01-05 21:20:37`` and tab    WeeChat, whose fields are parted by tabs
+weechat       ``2013-01-05 21:20:37`` and tab    WeeChat, whose fields are parted by tabs; ``21:20:37.123456Z``
 month_day     ``Jan 05 21:20:37``                XChat, HexChat
 iso           ``2013-01-05T21:20:37+0000``       bots; HexChat and XMPP clients set so; in brackets or not
 day_month     ``[05-Jan-2013 21:20]``            bots, as irclog2html reads them
@@ -17,7 +17,7 @@ konversation  ``[Sat 05 Jan 2013] [21:20:37]``   Konversation
 Behind all stamps but WeeChat's stand the same things, with differences that do not collide::
 
     <nick> text          < nick> text      <@nick>\ttext
-    * nick action         * nick action    Action: nick action
+    * nick action         -*- nick action  Action: nick action
     -nick- notice        -nick(user@host)- notice
     *** Joins: nick (user@host)            -!- nick [user@host] has joined #chan      === nick is now known as other
     nick (user@host) joined #chan.         * nick (user@host) has quit (reason)       <-- | nick (user@host) has left
@@ -35,6 +35,8 @@ from typing import NamedTuple
 HEAD_LINES = 200
 
 CLOCK = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?"
+#: What may follow a clock: WeeChat writes microseconds and UTC since 4.8.
+FRACTION = r"(?:[.,]\d{1,9})?(?P<offset>Z|[+-]\d\d:?\d\d)?"
 ISO_DAY = r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
 #: English, or as a Chinese system writes it.
 MONTH = r"(?P<month>(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}|1?\d月)"
@@ -51,7 +53,7 @@ MOVES = r"(?:Joins|Parts|Quits): "
 TEXT = r"(?:\s(?P<text>.*))?$"
 SPEECH = (
     r"(?:<[@+%&~ ]?(?P<nick>[^<>\s!]+)(?:![^<>\s]*)?>"
-    rf"|(?:\*\s*(?!{MOVES}|{STAR_EVENT}|{STAR_NOTICE})|Action: )(?P<actor>[^\s*]\S*)"
+    rf"|(?:\*\s*(?!{MOVES}|{STAR_EVENT}|{STAR_NOTICE})|-\*-\s+|Action: )(?P<actor>[^\s*]\S*)"
     rf"|-(?P<notice>[^\s!(:/-][^\s(:/]*)(?:[(:/]\S*)?-){TEXT}"
 )
 WEECHAT_SPEECH = (
@@ -143,9 +145,9 @@ LAYOUTS = (
     _layout("clock", rf"\[{CLOCK}\]\s+"),
     _layout("channel_day", rf"(?P<channel>\S+) {ISO_DAY} \[{CLOCK}\]\s+"),
     _layout("bare_clock", rf"{CLOCK}\s+"),
-    _layout("weechat", rf"{ISO_DAY} {CLOCK}\t", WEECHAT_SPEECH),
+    _layout("weechat", rf"{ISO_DAY}[T ]{CLOCK}{FRACTION}\t", WEECHAT_SPEECH),
     _layout("month_day", rf"{MONTH} +(?P<day>\d{{1,2}}) {CLOCK}\s+"),
-    _layout("iso", rf"\[?{ISO_DAY}[T ]{CLOCK}(?:[.,]\d{{1,9}})?(?P<offset>Z|[+-]\d\d:?\d\d)?\]?\s+"),
+    _layout("iso", rf"\[?{ISO_DAY}[T ]{CLOCK}{FRACTION}\]?\s+"),
     _layout("day_month", rf"\[(?P<day>\d\d)-{MONTH}-(?P<year>\d{{4}}) {CLOCK}\]\s+"),
     _layout("proxy", rf"\[(?P<day>\d\d) {MONTH}[ /]{CLOCK}\]\s+"),
     _layout("konversation", rf"\[\S+ (?P<day>\d\d?) {MONTH} (?P<year>\d{{4}})\] \[{CLOCK}\]\s+"),

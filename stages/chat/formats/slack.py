@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from stages.chat.formats.json_stream import Record, id_of, object_of, objects_of, records, text_of
+from stages.chat.formats.slack_blocks import blocks_text
 from stages.chat.formats.timestamps import parse_timestamp
 from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
@@ -174,7 +175,8 @@ def _message(record: Record, group: str, people: _People, channels: _Channels, w
         # A note in the edit log may have the stamp of the message that it is about.
         own_id=None if subtype.startswith("message_") else stamp,
         reply_to=thread if thread != stamp else None,
-        recalls=deleted,
+        # A first message that was deleted stays as a tombstone for its thread's sake.
+        recalls=stamp if subtype == "tombstone" else deleted,
     )
 
 
@@ -200,6 +202,8 @@ def _deleted(entry: dict[str, Any]) -> str | None:
 def _content(entry: dict[str, Any], subtype: str) -> tuple[str, str]:
     """(Kind, text) of what somebody sent, the text as Slack stores it."""
     text = text_of(entry.get("text"))
+    if not text.strip():
+        text = blocks_text(entry.get("blocks"))
     files = objects_of(entry.get("files"))
     file = object_of(entry.get("file"))
     if subtype == "file_comment":

@@ -19,7 +19,7 @@ from datetime import tzinfo
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from stages.chat.formats.timestamps import parse_timestamp, resolution
+from stages.chat.formats.timestamps import parse_timestamp, resolution, shape_of
 from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
 from stages.cli import DataError
@@ -33,6 +33,7 @@ DELIMITERS = (",", ";", "\t", "|")
 PARQUET = b"PAR1"
 #: A key at the start of a JSON object, or behind a value of one.
 KEY = re.compile(r'\s{0,9}[{,]\s{0,9}"([^"\\]{1,99})"\s{0,9}:\s{0,9}')
+WORD = re.compile(r"[a-z_]{1,20}")
 DECODER = json.JSONDecoder()
 
 #: Line or record number, and its cells under our names; None for a blank line.
@@ -116,15 +117,16 @@ def _rows(source: Source, columns: Columns) -> Rows:
 def _message(row: dict[str, Any], line: int, where: str, timezone: tzinfo) -> Message:
     text = row["text"]
     if not isinstance(text, str):
-        raise DataError(f'{where}: expected "text" to be a string, got {type(text).__name__}.')
+        advice = " Leave it empty where nothing was written." if text is None else ""
+        raise DataError(f'{where}: expected "text" to be a string, got {type(text).__name__}.{advice}')
     kind = row.get("kind") or "text"
     if kind not in KINDS:
-        raise DataError(f'{where}: expected "kind" to be one of {", ".join(KINDS)}, got {str(kind)[:40]!r}.')
+        raise DataError(f'{where}: expected "kind" to be one of {", ".join(KINDS)}, got {_word(kind)}.')
     names = {}
     for name in ("group", "sender"):
         names[name] = _name(row[name], name, where)
         if names[name] is None:
-            raise DataError(f"{where}: expected a {name}, got nothing.")
+            raise DataError(f"{where}: expected a {name}, got nothing. Fill it in, or take the row out.")
     return Message(
         line=line,
         group=names["group"] or "",
@@ -136,6 +138,11 @@ def _message(row: dict[str, Any], line: int, where: str, timezone: tzinfo) -> Me
         own_id=_name(row.get("message_id"), "message_id", where),
         reply_to=_name(row.get("reply_to"), "reply_to", where),
     )
+
+
+def _word(value: Any) -> str:
+    """A value that should be one of a few words, for errors; what is no word may be what somebody said."""
+    return repr(value) if isinstance(value, str) and WORD.fullmatch(value) else f"one like {shape_of(str(value))!r}"
 
 
 def _name(value: Any, column: str, where: str) -> str | None:
@@ -183,10 +190,13 @@ def _csv_rows(source: Source, columns: Columns) -> Rows:
             if not names:
                 names = [cell.strip() for cell in cells]
                 columns.check_header(names, source.where(start))
-            elif not cells:
+            elif not any(cells):  # Excel writes empty rows as delimiters
                 yield start, None
             elif len(cells) != len(names):
-                raise DataError(f"{source.where(start)}: expected {len(names)} cells, got {len(cells)}.")
+                raise DataError(
+                    f"{source.where(start)}: expected {len(names)} cells, got {len(cells)}. "
+                    "Put cells that hold the delimiter in quotes."
+                )
             else:
                 yield start, columns.ours(dict(zip(names, cells, strict=True)))
             start = reader.line_num + 1  # a quoted cell may span lines

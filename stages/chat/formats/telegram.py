@@ -11,7 +11,7 @@ Telegram/SourceFiles/export/output/export_output_json.cpp)::
 A group is the chat's id, which outlives its name. Each topic of a forum is a group of its own, ``<chat>/<id of the
 message that opened it>``; the topic General is the chat itself. A message does not name its topic: it replies to
 the message that opened the topic, or to one that does so in the end. Where the opening message is not in the
-export, its topic falls to the chat.
+export, its topic falls to the chat; ids are those of the chat, so exports that differ in that hold no message twice.
 
 A caption is something said, so a picture with a caption is a text. Service messages name members: their text is left
 behind. A link is a word of its own, so one right after formatted text gets a space.
@@ -47,7 +47,9 @@ MESSAGES = ("messages.*", "chats.list.*.messages.*", "left_chats.list.*.messages
 PEOPLE = ("personal_information", "contacts.list.*")
 MENTIONS = ("mention", "mention_name")
 #: Pieces of a text that are words of their own.
-WORDS = ("link", "email", "phone")
+WORDS = ("link", "email", "phone", "bank_card")
+#: Of those, what needs no finding, however it is written.
+PERSONAL = {"phone": "<phone>", "bank_card": "<id>"}
 GENERAL = "general"
 #: Media whose file is named by Telegram, not by its sender.
 UNNAMED = ("voice_message", "video_message")
@@ -140,7 +142,7 @@ class _Chat:
     """One chat, and which of its messages lie in a topic."""
 
     def __init__(self, group: str) -> None:
-        self._group = group
+        self.name = group
         self._openings: set[str] = set()  # ids of the messages that opened topics
         self._topics: dict[str, str] = {}  # id of a message in a topic -> id of the message that opened it
 
@@ -156,7 +158,7 @@ class _Chat:
             topic = None if text_of(entry.get("title")).strip().lower() == GENERAL else own_id
         if own_id is not None and topic is not None:
             self._topics[own_id] = topic
-        group = self._group if topic is None else f"{self._group}/{topic}"
+        group = self.name if topic is None else f"{self.name}/{topic}"
         # To answer the opening is only how a message says where it belongs.
         return group, None if answered in self._openings else answered
 
@@ -183,6 +185,7 @@ def _entry(record: Record, chat: _Chat, people: _People, context: Context, where
         text=text,
         own_id=id_of(entry.get("id")),
         reply_to=reply_to,
+        chat=chat.name,
     )
 
 
@@ -193,8 +196,12 @@ def _meet_others(entry: dict[str, Any], people: _People) -> None:
             people.sender(person, "from")
     members = entry.get("members")
     contact = _full_name(object_of(entry.get("contact_information")))
-    for name in (*(members if isinstance(members, list) else ()), entry.get("inviter"), contact):
+    others = (entry.get("inviter"), entry.get("author"), contact)  # the author is who signed a channel's post
+    for name in (*(members if isinstance(members, list) else ()), *others):
         people.stranger(name)
+    # Channels are called by words. Who hides their account has no id where they are quoted.
+    if not (id_of(entry.get("forwarded_from_id")) or "").startswith(("channel", "chat")):
+        people.stranger(entry.get("forwarded_from"))
 
 
 def _content(entry: dict[str, Any], people: _People) -> tuple[str, str]:
@@ -229,7 +236,7 @@ def _flat(text: Any, people: _People) -> str:
             words = words.removeprefix(" ")  # a mention ends with its own
         elif type_ in WORDS and after != "plain" and not pieces[-1][-1:].isspace():
             pieces.append(" ")
-        pieces.append(words)
+        pieces.append(PERSONAL.get(type_, words))
         after = type_
     return "".join(pieces)
 

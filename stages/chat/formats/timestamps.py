@@ -5,7 +5,7 @@ import re
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from stages.cli import DataError
+from stages.cli import DataError, printable
 
 #: Seconds reach this in the year 5138, milliseconds in 1973: above it the unit is not seconds.
 LATEST_SECONDS = 100_000_000_000
@@ -49,12 +49,20 @@ def resolution(value: Any) -> int:
     return 60 if isinstance(value, str) and WITHOUT_SECONDS.search(value.strip()) else 1
 
 
+def shape_of(text: str) -> str:
+    """What a text looks like, for errors: 9 for a digit, a for letters, and nothing of what is said in it."""
+    return printable(re.sub(r"\d", "9", re.sub(r"[^\W\d_]+", "a", text[:1000].strip())))[:60]
+
+
 def _iso_seconds(value: str, where: str, timezone: tzinfo) -> int:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        # repr: the field comes from the export and may hold control characters.
-        raise DataError(f"{where}: expected a timestamp in UTC seconds or ISO 8601, got {value[:40]!r}.") from None
+        # Only its shape: where columns are taken for others, it is what somebody said.
+        raise DataError(
+            f"{where}: expected a timestamp in UTC seconds or ISO 8601 such as 2023-01-31T14:05:00, got one like "
+            f"{shape_of(value)!r} (9 for a digit, a for letters)."
+        ) from None
     return _seconds(moment, where, timezone)
 
 

@@ -138,7 +138,10 @@ class Dates:
         """
         if wanted in ORDERS:
             if (line := self._readings[wanted].refused) is not None:
-                raise DataError(f"{where(line)}: expected a date in the order {wanted}, got one that is none in it.")
+                raise DataError(
+                    f"{where(line)}: expected a date in the order {wanted}, got one that is none in it. With "
+                    "--date-order auto the file tells its order itself, where it can."
+                )
             return wanted
         possible = [order for order, reading in self._readings.items() if reading.refused is None]
         if not possible:

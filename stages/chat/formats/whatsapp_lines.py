@@ -8,6 +8,8 @@ A phone writes dates and times as its language and its settings have them, so th
     [\u200f٣٠/١/٢٠١٩، ٨:٤٩:٠٧ م] Ann: text           digits, comma and marker of another script, direction marks
     22. 1. 30. 오후 8:49 - Ann: text                dots and spaces, marker before the time
     [3/18/2565 BE, 14:56:01], [3/18/R4, 14:56:01]   Buddhist and Japanese years
+    30.01.19 г., 20:49 - Ann: text                  the word for year (Bulgarian)
+    2019年1月30日 下午8:49 - Ann: text                words for year, month and day (Chinese, Japanese)
 
 The space before AM may be a narrow no-break one: it has been since CLDR 42 (unicode-org/cldr, pull 2001).
 """
@@ -60,13 +62,13 @@ def _bare(marker: str) -> str:
 _MARKER, _HALVES = _half_days()
 _DATE = (
     rf"(?P<a>[RH]?\d{{1,4}}){M}(?P<sep>\.{S}?|[/-]|{S}){M}(?P<b>\d{{1,2}}){M}(?P=sep){M}(?P<c>\d{{1,4}}|[RH]\d{{1,2}})"
-    rf"{M}(?P<end>\.?)(?:{S}?(?P<era>BE|พ\.ศ\.))?"
+    rf"{M}(?P<end>\.?)(?:{S}?(?P<era>BE|พ\.ศ\.)|{S}г\.?)?"
 )
 _TIME = (
     rf"(?:(?P<before>(?i:{_MARKER})){S}?{M})?(?P<hour>\d{{1,2}}){M}(?P<tsep>[:.]|{S}?h{S}?){M}(?P<minute>\d\d)"
     rf"(?:{M}(?P<has_second>(?P=tsep)){M}(?P<second>\d\d))?(?:{M}{S}?{M}(?P<after>(?i:{_MARKER})))?(?:{S}?(?:Uhr|ч\.|น\.))?"
 )
-_JOIN = rf"(?P<join>{M}(?:[,،]{S}{{0,2}}|{S}{{1,2}}){M}(?:(?:{AT})\.?{S})?{M})"
+_JOIN = rf"(?P<join>{M}(?:[,،]{M}{S}{{0,2}}|{S}{{1,2}}){M}(?:(?:{AT})\.?{S})?{M})"
 _START = rf"{M}(?P<open>\[)?{M}"
 _CLOSE = rf"{M}(?(open)\](?:{S}?[-–])?{S}?|(?P<close>{S}[-–—]|:)(?:{S}|$))"
 _LAYOUT_GROUPS = ("open", "sep", "end", "join", "tsep", "has_second", "before", "after", "close")
@@ -76,6 +78,10 @@ _HEADERS = (
 )
 #: No line opens a message that does not start so; most lines of text are told by this alone.
 _MAY_OPEN = re.compile(rf"{M}\[?{M}(?:[RH]?\d|{_MARKER})", re.IGNORECASE)
+#: A date of words; with dashes it is another layout than any that these languages have.
+_WORDED = re.compile(
+    rf"\A(?P<start>{M}\[?{M})(?P<year>\d{{4}}){S}?年{S}?(?P<month>\d{{1,2}}){S}?月{S}?(?P<day>\d{{1,2}}){S}?日"
+)
 
 
 class Layout(NamedTuple):
@@ -107,6 +113,7 @@ def match_header(line: str) -> Header | None:
     """The message that a line starts, or None if it starts none in any layout."""
     if not _MAY_OPEN.match(line):
         return None
+    line = _WORDED.sub(r"\g<start>\g<year>-\g<month>-\g<day>", line, count=1)
     for is_time_first, pattern in enumerate(_HEADERS):
         match = pattern.match(line)
         if match is None:

@@ -53,7 +53,10 @@ _IOS_FILE = re.compile(r"<\u200e?[^<>:\n]{2,40}: ?\u200e?(?P<name>\d{6,}-[^<>\n]
 _PAGES = re.compile(r" • .{0,40}$")
 _FILE_NAME = re.compile(r"[^\n/\\:*?\"<>|]{1,200}\.[A-Za-z]\w{0,5}")
 _LOCATION = re.compile(r"[^\n:]{0,40}:? ?https://maps\.google\.com/\?q=-?[\d.]{1,20},-?[\d.]{1,20}")
+#: POLL: or UMFRAGE:, a line with the question, and options with their votes; in one word's capitals in each language.
 _POLL = re.compile(r"\u200e?POLL:\s*\n", re.IGNORECASE)
+_POLL_WORD = re.compile(r"\u200e?[^\W\d_]{3,20}:")
+_POLL_OPTION = re.compile(r"\u200e?[^\W\d_]{3,20}: .{0,200}\(\u200e?\d{1,5} [^()\d]{1,20}\)")
 _STICKER = re.compile(r"(?:STK-|\d+-STICKER-)")
 
 
@@ -72,7 +75,7 @@ def classify(text: str, bracketed: bool = True) -> tuple[str, str]:
         return NOTICE, ""
     if "maps.google" in text and _LOCATION.fullmatch(MARKS.sub("", text)):
         return "other", ""
-    if _POLL.match(text):
+    if _POLL.match(text) or _is_poll(text):
         return "other", text
     found = _numbered_file(text)
     if found is None:
@@ -86,6 +89,15 @@ def classify(text: str, bracketed: bool = True) -> tuple[str, str]:
     if bracketed and text.startswith("\u200e"):
         return ("other", text) if "\n" in text else (NOTICE, "")
     return "text", text
+
+
+def _is_poll(text: str) -> bool:
+    """Whether a text is a poll in a language whose words for it are not known."""
+    first, _, rest = text.partition("\n")
+    if not first.isupper() or not _POLL_WORD.fullmatch(first):
+        return False
+    last = rest.rpartition("\n")[2]
+    return last.partition(":")[0].isupper() and _POLL_OPTION.fullmatch(last) is not None
 
 
 def fold(text: str) -> str:
