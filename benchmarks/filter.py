@@ -5,9 +5,9 @@ Example:
         python -m benchmarks.filter --raw IRC/ubuntu-zh --marks benchmarks/marks/ubuntu-zh.jsonl
 
 The marks hold where a turn begins (file and line), whether it is a question, and for how many turns it stands: they
-were drawn in three strata, picked turns, turns that one judge of the two passed, and the rest. One reader marked each
-chat, seeing up to four turns before each turn, in mixed order, without scores. "unsure" is what the reader called
-undecided.
+were drawn in three strata, picked turns, turns that one judge of the two passed, and the rest. One reader, a language
+model and not a person, marked each chat, seeing up to four turns before each turn, in mixed order, without scores. "unsure"
+is what the reader called undecided.
 """
 
 import tempfile

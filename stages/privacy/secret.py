@@ -95,8 +95,8 @@ def check_private(pseudonyms: "Pseudonyms", groups: Iterable[str]) -> None:
     foreign = {group for group in groups if group != DEMO_GROUP}
     if foreign:
         raise DataError(
-            f"expected a key of your own for {len(foreign)} groups that are not the demo's, got none: under the public "
-            'key anybody can find out who is who. Make one with "chatladder secret", or set '
+            f"expected a key of your own, since the exports hold other groups than the demo's ({len(foreign)}), got "
+            'none: under the public key anybody can find out who is who. Make one with "chatladder secret", or set '
             f"{KEY_VARIABLE}, and run again."
         )
 
