@@ -6,8 +6,8 @@ Example:
 
 The marks hold where a turn begins (file and line), whether it is a question, and for how many turns it stands: they
 were drawn in three strata, picked turns, turns that one judge of the two passed, and the rest. One reader, a language
-model and not a person, marked each chat, seeing up to four turns before each turn, in mixed order, without scores. "unsure"
-is what the reader called undecided.
+model and not a person, marked each chat, seeing up to four turns before each turn, in mixed order, without scores.
+"unsure" is what the reader called undecided.
 """
 
 import tempfile
