@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stages.chat.formats.timestamps import parse_timestamp, resolution
@@ -60,6 +60,7 @@ def test_mistakes_are_refused_by_name(value, message):
 
 @settings(deadline=None)
 @given(value=st.one_of(st.text(max_size=30), st.integers(), st.floats(), st.datetimes(), st.none(), st.booleans()))
+@example(value="0\x1f")
 def test_any_value_is_seconds_or_refused(value):
     try:
         seconds = parse_timestamp(value, "chat:1", SHANGHAI)

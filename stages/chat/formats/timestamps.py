@@ -27,8 +27,10 @@ def parse_timestamp(value: Any, where: str, timezone: tzinfo = UTC) -> int | Non
     """
     if value is None or value == "":
         return None
-    if isinstance(value, str) and not NUMBER.fullmatch(value.strip()):
-        return _iso_seconds(value.strip(), where, timezone)
+    if isinstance(value, str):
+        value = value.strip()  # of more than float() passes over, such as U+001F
+        if not NUMBER.fullmatch(value):
+            return _iso_seconds(value, where, timezone)
     if isinstance(value, datetime):
         return _seconds(value, where, timezone)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
