@@ -3,13 +3,9 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from stages.privacy.pseudonyms import Pseudonyms
-
-#: Sender of a bot's own answers; the one name that is kept, since it is nobody's.
-ASSISTANT = "assistant"
+from stages.privacy.pseudonyms import Pseudonyms
 
 
 class Message(NamedTuple):
@@ -47,7 +43,7 @@ def _forget(identity: str, *aliases: str) -> None:
 class Context(NamedTuple):
     """What a format reads with."""
 
-    pseudonyms: "Pseudonyms"
+    pseudonyms: Pseudonyms
     #: ``know(identity, *aliases)``: other names of a person (display name, user name), which texts may hold. The
     #: identity is what the messages have as ``sender``; a sender is known without it.
     know: Callable[..., None] = _forget

@@ -7,7 +7,7 @@ ADDRESSED = r"(?m)^[ \t]*(?:@\S+[ \t,，:：]*)+"
 #: Only ASCII, since Chinese text follows an address without a space.
 LINK = r"(?:https?|ftp)://[!-~]+|\bwww\.[!-~]+"
 #: Who is spoken of, which a judge must not see: the key of the pseudonyms would move scores.
-PSEUDONYM = r"@?\bu[0-9a-f]{8}\b"
+PSEUDONYM = r"@?\bu[0-9a-f]{8}(?:[0-9a-f]{8})?\b"
 MARKS = "?？"
 
 _ADDRESSED = re.compile(ADDRESSED)

@@ -27,10 +27,9 @@ Not found: nicknames that nobody registered, misspelt names, initials, and lette
 import re
 from collections.abc import Iterable, Iterator
 
-from stages.chat.message import ASSISTANT
 from stages.privacy.folding import fold
 from stages.privacy.lexicon import Lexicon
-from stages.privacy.pseudonyms import Pseudonyms
+from stages.privacy.pseudonyms import ASSISTANT, Pseudonyms
 from stages.privacy.replacing import CJK, CJK_LETTER, PLACEHOLDER, Known, Replacer
 
 #: More people than this do not share a part of their names by chance: it is a team or a town.

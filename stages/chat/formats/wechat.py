@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from stages.chat.formats.timestamps import parse_timestamp
-from stages.chat.message import ASSISTANT, Context, Message, Skipped
+from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
 from stages.cli import DataError
-from stages.privacy.pseudonyms import Pseudonyms
+from stages.privacy.pseudonyms import ASSISTANT, Pseudonyms
 
 NAME = "wechat"
 LATE_SECONDS = 60
