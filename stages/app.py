@@ -6,6 +6,7 @@ Example:
 
 import click
 
+from stages.annotate import annotate_command
 from stages.audit import audit_command
 from stages.cli import SETTINGS, example
 from stages.import_labelled import import_command
@@ -28,6 +29,7 @@ main.add_command(answers, "simulate-answers")
 main.add_command(import_command, "import")
 main.add_command(secret_command, "secret")
 main.add_command(questions_command, "questions")
+main.add_command(annotate_command, "annotate")
 main.add_command(audit_command, "audit")
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ SETTINGS = {
     "max_content_width": 100,
 }
 
-#: Control characters, and those that give text a direction.
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+#: Control characters, those that give text a direction, and halves of characters, which are bytes that are no UTF-8.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 InputFile = click.Path(exists=True, dir_okay=False, path_type=Path)
 InputFolder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -35,7 +35,7 @@ def printable(text: str) -> str:
 
     Line breaks go too; show a text of several lines line by line.
     """
-    return UNPRINTABLE.sub("\ufffd", text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    return UNPRINTABLE.sub("\ufffd", text)
 
 
 class DataError(click.ClickException):

@@ -1,11 +1,24 @@
+import errno
 import json
 import os
+import signal
 
 import pytest
 
-from stages.annotation import log
+from stages.annotation import log as log_module
 from stages.annotation.agreement import cohen_kappa, majority, round_agreement
-from stages.annotation.log import Answer, Label, append, create, log_files, log_path, replay
+from stages.annotation.log import (
+    Answer,
+    HeldError,
+    Label,
+    LogWriter,
+    append,
+    create,
+    latest_round,
+    log_files,
+    log_path,
+    replay,
+)
 from stages.annotation.split import split_conversations, stable_fraction
 from stages.cli import DataError
 
@@ -93,6 +106,143 @@ def test_a_torn_last_line_is_reported_and_healed_by_the_next_answer(li, cut):
     assert healed.answers.keys() >= torn.answers.keys()
 
 
+def test_a_log_cut_at_any_byte_loses_only_what_was_cut_and_doubles_nothing(li):
+    for number in range(3):
+        append(li, answer(f"问题{number}", Label.UNSURE))
+    append(li, answer("问题2", Label.UNSURE, undo=True))
+    whole = li.read_bytes()
+    for size in range(len(whole) + 1):
+        li.write_bytes(whole[:size])
+        with LogWriter(li) as log:
+            # A line that lacks its newline alone is whole.
+            kept = whole[: size + 1] if whole[size : size + 1] == b"\n" else whole[:size]
+            kept = kept[: kept.rfind(b"\n") + 1]
+            assert log.set_aside == max(0, size - len(kept))
+            assert li.read_bytes() == kept
+            log.append(answer("next"))
+        assert li.read_bytes() == kept + line(item_id="next").encode()
+        assert replay(li).torn is None
+
+
+def test_a_line_cut_short_is_moved_aside_not_thrown_away(li):
+    append(li, answer("i1"))
+    li.write_bytes(li.read_bytes() + b'{"item_id": "i2", "annot')
+    with LogWriter(li) as log:
+        assert log.set_aside == 24
+    assert (li.parent / ".li.torn").read_bytes() == b'{"item_id": "i2", "annot\n'
+    assert log_files(li.parent.parent, 1) == [li]
+
+
+def test_history_keeps_what_was_replaced_and_leaves_out_what_was_taken_back(li):
+    append(li, answer("i1", Label.NEEDED))
+    append(li, answer("i2", Label.UNSURE))
+    append(li, answer("i1", Label.NOT_NEEDED))
+    append(li, answer("i2", Label.UNSURE, undo=True))
+    assert [(given.item_id, given.label) for given in replay(li).history] == [
+        ("i1", Label.NEEDED),
+        ("i1", Label.NOT_NEEDED),
+    ]
+
+
+def test_one_process_at_a_time_writes_a_log(li):
+    with LogWriter(li):
+        for attempt in (lambda: LogWriter(li), lambda: append(li, answer())):
+            with pytest.raises(HeldError, match=r"li\.jsonl: another process .* 'li' annotates in another window"):
+                attempt()
+    append(li, answer())
+
+
+def test_a_killed_process_leaves_no_lock(li):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        LogWriter(li)
+        os.write(writer, b"held")
+        signal.pause()
+    assert os.read(reader, 4) == b"held"
+    with pytest.raises(HeldError):
+        LogWriter(li)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    append(li, answer())
+    assert len(replay(li).answers) == 1
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed", "appended to", "cut"])
+def test_a_log_that_something_else_changed_is_left_alone(li, change):
+    append(li, answer("i1"))
+    with LogWriter(li) as log:
+        log.append(answer("i2"))
+        before = li.read_bytes()
+        if change in ("replaced", "removed"):
+            li.rename(li.with_suffix(".old"))
+            if change == "replaced":
+                li.write_bytes(before)
+        else:
+            li.write_bytes(before + line(item_id="i3").encode() if change == "appended to" else before[:-20])
+        there = li.read_bytes() if li.exists() else None
+        with pytest.raises(DataError, match="something else changed, replaced or removed it"):
+            log.append(answer("i4"))
+        assert (li.read_bytes() if li.exists() else None) == there
+
+
+@pytest.mark.parametrize("written", range(0, 90, 9))
+def test_a_disk_that_fills_in_the_middle_of_a_line_leaves_the_log_as_it_was(li, monkeypatch, written):
+    append(li, answer("i1"))
+    before = li.read_bytes()
+    write = os.write
+
+    def full(handle, content):
+        if not written or len(content) < len(line(item_id="i2")) - 1:
+            raise OSError(28, os.strerror(28))
+        return write(handle, content[:written])
+
+    with LogWriter(li) as log:
+        with monkeypatch.context() as patched:
+            patched.setattr(log_module.os, "write", full)
+            with pytest.raises(DataError, match="the disk is full"):
+                log.append(answer("i2"))
+        assert li.read_bytes() == before
+        log.append(answer("i3"))
+    assert list(replay(li).answers) == ["i1", "i3"]
+
+
+def test_a_line_that_could_not_be_taken_back_at_once_is_taken_back_before_the_next(li, monkeypatch):
+    with LogWriter(li) as log:
+        log.append(answer("i1"))
+        with monkeypatch.context() as patched:
+            for call in ("fsync", "ftruncate"):
+                patched.setattr(log_module.os, call, lambda *_: (_ for _ in ()).throw(OSError(5, "broken disk")))
+            for _ in range(2):
+                with pytest.raises(DataError, match="could not be recorded: broken disk"):
+                    log.append(answer("i2"))
+        log.append(answer("i3"))
+    assert list(replay(li).answers) == ["i1", "i3"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_cannot_be_written_is_reported(li, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(log_module.os, "open", refuse)
+    with pytest.raises(DataError, match=f"li.jsonl: the answer could not be recorded: {os.strerror(code)}"):
+        LogWriter(li)
+
+
+def test_a_log_without_an_answer_does_not_stay(li):
+    LogWriter(li).close()
+    assert not li.exists()
+
+
+def test_the_latest_round_is_the_one_with_the_highest_number(tmp_path):
+    assert latest_round(tmp_path / "none") == 1
+    for name in ("round_2", "round_10", "round_x", "round_011"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "round_99").write_text("no folder")
+    assert latest_round(tmp_path) == 10
+
+
 def test_a_line_cut_in_the_middle_of_the_log_is_an_error(li):
     append(li, answer("i1"))
     li.write_bytes(li.read_bytes()[:-9] + b"\n" + line(item_id="i2").encode())
@@ -118,6 +268,7 @@ def test_a_line_cut_in_the_middle_of_the_log_is_an_error(li):
         (line(undo="no"), r'expected "undo" to be true or false'),
         ("[1]\n", "expected a JSON object, got list"),
         ("{\n", "expected a JSON object: "),
+        ("[" * 100_000 + "\n", "expected a JSON object: "),
     ],
 )
 def test_a_malformed_line_names_file_and_line(li, text, message):
@@ -148,7 +299,7 @@ def test_a_full_disk_is_reported_and_costs_no_earlier_answer(li, monkeypatch):
     def full(_handle):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(log.os, "fsync", full)
+    monkeypatch.setattr(log_module.os, "fsync", full)
     with pytest.raises(DataError, match=r"li\.jsonl: the answer could not be recorded: the disk is full"):
         append(li, answer("i2"))
     assert "i1" in replay(li).answers

@@ -12,54 +12,29 @@ however often the work was interrupted.
 import errno
 import json
 import os
-import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
+from stages.annotation.answer import Answer, Label, now, parse, row_of
+from stages.annotation.rounds import check_owner, latest_round, log_files, log_path, owner
 from stages.cli import DataError
 from stages.files import write_jsonl
-from stages.rows import LABELS
 
-_ROUND_FOLDER = re.compile(r"round_([1-9]\d*)")
-#: Names that are safe as a file's name everywhere: letters of any script, digits, dot, dash, underscore.
-_ANNOTATOR = re.compile(r"\w[\w.-]*")
-
-
-class Label(StrEnum):
-    """What an annotator may answer. It has no truth value: four answers are not two."""
-
-    NEEDED = "needed"
-    NOT_NEEDED = "not_needed"
-    NOT_A_QUESTION = "not_a_question"
-    UNSURE = "unsure"
-
-    def __bool__(self) -> bool:
-        raise TypeError(f"a label is not true or false: compare it, as in label == Label.{self.name}")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One line of a log.
-
-    Attributes:
-        item_id: The question that was answered.
-        annotator: Who answered; also the name of the file.
-        round: Number of the round, from 1; also in the name of the folder.
-        label: The answer (of a line with ``undo``: the answer taken back).
-        at: When, ISO 8601 in UTC.
-        undo: True where the line takes back the latest answer to this item.
-    """
-
-    item_id: str
-    annotator: str
-    round: int
-    label: Label
-    at: str
-    undo: bool = False
+__all__ = [
+    "Answer",
+    "HeldError",
+    "Label",
+    "LogWriter",
+    "append",
+    "create",
+    "latest_round",
+    "log_files",
+    "log_path",
+    "now",
+    "replay",
+]
 
 
 @dataclass(frozen=True)
@@ -69,80 +44,161 @@ class Replay:
     Attributes:
         answers: The answer that counts, by item, in the order in which items were first answered.
         lines: The line each of them stands on, from 1.
+        history: Every answer that was not taken back, replaced ones too, in the order in which they were given.
         torn: Number of a last line that was cut short while it was written, or None.
     """
 
     answers: dict[str, Answer]
     lines: dict[str, int]
+    history: list[Answer]
     torn: int | None
 
 
-def now() -> str:
-    """The time for ``Answer.at``: ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+class HeldError(DataError):
+    """Another process writes the log."""
 
 
-def log_path(annotations: Path, round_number: int, annotator: str) -> Path:
-    """Where the answers of one annotator in one round are kept.
+class LogWriter:
+    """A log held open by one process, to add answers to: each is on the disk before ``append`` returns.
 
-    Raises:
-        DataError: If the round is below 1 or the annotator's name cannot be a file's name.
+    While it is open no other process can write the log. The lock belongs to the process, not to a file that
+    could stay behind, so a killed one leaves none.
+
+    Attributes:
+        path: The log.
+        set_aside: Bytes of a last line that an earlier crash had cut short, found at opening. They were moved to
+            ``.<annotator>.torn`` beside the log, so that they cannot swallow the next answer. Such an answer was
+            never confirmed to the annotator.
     """
-    path = annotations / f"round_{round_number}" / f"{annotator}.jsonl"
-    if not _ANNOTATOR.fullmatch(annotator):
-        raise DataError(
-            f"annotator {annotator!a}: expected letters, digits, dots, dashes and underscores, "
-            "beginning with a letter or digit, since it names a file."
-        )
-    _owner(path)
-    return path
 
+    def __init__(self, path: Path) -> None:
+        """Open the log, or begin it, and mend its end.
 
-def log_files(annotations: Path, last_round: int) -> list[Path]:
-    """Every log of rounds 1 to ``last_round``, by round, then by name.
+        Raises:
+            HeldError: If another process holds it.
+            DataError: If it cannot be written.
+        """
+        self._owner = owner(path)
+        self.path = path
+        try:
+            is_new = not path.exists()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise _not_recorded(path, error) from error
+        self._is_held = False
+        try:
+            self._lock()
+            self.set_aside = self._mend()
+            self._size = os.fstat(self._handle).st_size
+            self._is_whole = True
+            if is_new:
+                # Without these a crash of the machine could lose the file itself, with every answer in it.
+                _sync_folder(path.parent)
+                _sync_folder(path.parent.parent)
+        except OSError as error:
+            self.close()
+            raise _not_recorded(path, error) from error
+        except BaseException:
+            self.close()
+            raise
 
-    Raises:
-        DataError: If ``last_round`` has no log, or answers lie where no round is.
-    """
-    rounds: dict[int, Path] = {}
-    for entry in sorted(annotations.iterdir()):
-        match = _ROUND_FOLDER.fullmatch(entry.name)
-        if match and entry.is_dir():
-            rounds[int(match[1])] = entry
-        elif (entry.is_dir() or entry.suffix == ".jsonl") and not entry.name.startswith("."):
+    def __enter__(self) -> "LogWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the log; one that holds no answer goes with it."""
+        with suppress(OSError):
+            own = os.fstat(self._handle)
+            if self._is_held and own.st_size == 0 and os.path.samestat(own, self.path.stat()):
+                self.path.unlink()
+        os.close(self._handle)
+
+    def append(self, answer: Answer) -> None:
+        """Add one answer and wait until it is on the disk. If that fails, the log is as it was.
+
+        Raises:
+            DataError: If the answer belongs into another file or cannot be written, or something else changed
+                the log since it was opened.
+        """
+        check_owner(answer, self._owner, where=str(self.path))
+        line = json.dumps(row_of(answer), ensure_ascii=False).encode("utf-8") + b"\n"
+        try:
+            if not self._is_whole:
+                self._take_back()
+            self._check_unchanged()
+            self._is_whole = False
+            _write(self._handle, line)
+            os.fsync(self._handle)
+            self._size += len(line)
+            self._is_whole = True
+        except BaseException as error:
+            with suppress(OSError):  # tried again before the next answer
+                self._take_back()
+            if isinstance(error, OSError):
+                raise _not_recorded(self.path, error) from error
+            raise
+
+    def _lock(self) -> None:
+        import fcntl  # not on Windows, where the rest of this module works
+
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HeldError(
+                f"{self.path}: another process is writing this log: {self.path.stem!a} annotates in another window. "
+                "Close that one, or annotate under another name."
+            ) from error
+        self._is_held = True
+
+    def _mend(self) -> int:
+        """End the log with a newline: complete a last line that lacks only that, move one aside that was cut short."""
+        content = self.path.read_bytes()
+        last = content.rpartition(b"\n")[2]
+        if not last:
+            return 0
+        try:
+            json.loads(last.decode("utf-8"))
+        except (ValueError, RecursionError):
+            with self.path.with_name(f".{self.path.stem}.torn").open("ab") as aside:
+                aside.write(last + b"\n")
+                aside.flush()
+                os.fsync(aside.fileno())
+            os.ftruncate(self._handle, len(content) - len(last))
+            os.fsync(self._handle)
+            return len(last)
+        _write(self._handle, b"\n")
+        os.fsync(self._handle)
+        return 0
+
+    def _take_back(self) -> None:
+        if not self._is_whole:
+            os.ftruncate(self._handle, self._size)
+            self._is_whole = True
+
+    def _check_unchanged(self) -> None:
+        # A checkout or an editor may put another file in its place: answers would go to one that nobody sees.
+        own = os.fstat(self._handle)
+        there = self.path.stat() if self.path.exists() else None
+        if there is None or (own.st_dev, own.st_ino, own.st_size) != (there.st_dev, there.st_ino, self._size):
             raise DataError(
-                f"{entry}: expected only folders round_1, round_2, … here, with <annotator>.jsonl in them. "
-                "Move or rename it."
+                f"{self.path}: expected the log as this process left it, but something else changed, replaced or "
+                "removed it meanwhile. The answer was not recorded. Quit, look at the file, and start again."
             )
-    logs = {number: sorted(folder.glob("[!.]*.jsonl")) for number, folder in rounds.items()}
-    if not logs.get(last_round):
-        present = ", ".join(str(number) for number in sorted(logs) if logs[number]) or "none"
-        raise DataError(
-            f"{annotations}: expected answers of round {last_round} in round_{last_round}/<annotator>.jsonl; "
-            f"rounds that have some: {present}. Annotate that round or let fewer rounds count."
-        )
-    return [path for number in sorted(logs) if number <= last_round for path in logs[number]]
 
 
 def append(path: Path, answer: Answer) -> None:
     """Add one answer to a log and wait until it is on the disk.
 
-    A last line that an earlier crash cut short is removed first, so that it cannot swallow this one.
-
     Raises:
-        DataError: If the answer belongs into another file, or cannot be written.
+        DataError: As ``LogWriter`` does.
     """
-    _check_owner(answer, path, where=str(path))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as log:
-            _heal(log)
-            log.write(json.dumps(_row(answer), ensure_ascii=False).encode("utf-8") + b"\n")
-            log.flush()
-            os.fsync(log.fileno())
-    except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-        raise DataError(f"{path}: the answer could not be recorded: {reason}.") from error
+    check_owner(answer, owner(path), where=str(path))
+    with LogWriter(path) as log:
+        log.append(answer)
 
 
 def create(path: Path, answers: Iterable[Answer]) -> None:
@@ -155,8 +211,8 @@ def create(path: Path, answers: Iterable[Answer]) -> None:
         raise DataError(f"{path}: expected no log here yet; answers are only ever added to one, never replaced.")
     rows = []
     for answer in answers:
-        _check_owner(answer, path, where=str(path))
-        rows.append(_row(answer))
+        check_owner(answer, owner(path), where=str(path))
+        rows.append(row_of(answer))
     write_jsonl(path, rows)
 
 
@@ -168,6 +224,7 @@ def replay(path: Path) -> Replay:
             nothing. A last line cut short is not an error: it is named in ``torn``.
     """
     given: dict[str, list[tuple[int, Answer]]] = {}
+    own = owner(path)
     lines = path.read_bytes().split(b"\n")
     torn = None
     for number, line in enumerate(lines, start=1):
@@ -176,25 +233,23 @@ def replay(path: Path) -> Replay:
         where = f"{path}:{number}"
         try:
             row = json.loads(line.decode("utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             # Whole lines end in a newline: only a piece after the last one can be an interrupted write.
             if number == len(lines):
                 torn = number
                 break
             raise DataError(f"{where}: expected a JSON object: {error}. Correct or remove the line.") from error
-        answer = _parse(row, where)
-        _check_owner(answer, path, where)
+        answer = parse(row, where)
+        check_owner(answer, own, where)
         _apply(given.setdefault(answer.item_id, []), number, answer, where)
+    history = sorted((place for earlier in given.values() for place in earlier), key=lambda place: place[0])
     kept = {item_id: earlier[-1] for item_id, earlier in given.items() if earlier}
     return Replay(
         answers={item_id: answer for item_id, (_, answer) in kept.items()},
         lines={item_id: number for item_id, (number, _) in kept.items()},
+        history=[answer for _, answer in history],
         torn=torn,
     )
-
-
-def _row(answer: Answer) -> dict[str, Any]:
-    return {name: value for name, value in asdict(answer).items() if name != "undo" or value}
 
 
 def _apply(earlier: list[tuple[int, Answer]], number: int, answer: Answer, where: str) -> None:
@@ -206,66 +261,22 @@ def _apply(earlier: list[tuple[int, Answer]], number: int, answer: Answer, where
         raise DataError(f"{where}: expected an earlier answer to undo, got none for this item. Remove the line.")
 
 
-def _heal(log: IO[bytes]) -> None:
-    """End the log with a newline: complete a last line that lacks only that, drop one that was cut short."""
-    log.seek(0)
-    content = log.read()
-    last = content.rpartition(b"\n")[2]
-    if not last:
-        return
+def _write(handle: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(handle, content) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        json.loads(last.decode("utf-8"))
-    except ValueError:
-        log.truncate(len(content) - len(last))
-    else:
-        log.write(b"\n")
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
-def _parse(row: Any, where: str) -> Answer:
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: expected a JSON object, got {type(row).__name__}.")
-    for field, kind in (("item_id", str), ("annotator", str), ("round", int), ("label", str), ("at", str)):
-        if field not in row:
-            raise DataError(f'{where}: expected a field "{field}", got {_shown(list(row))}.')
-        # bool is an int to Python; "round": true is not round 1.
-        if not isinstance(row[field], kind) or isinstance(row[field], bool) or row[field] == "":
-            raise DataError(f'{where}: expected "{field}" to be {kind.__name__}, got {_shown(row[field])}.')
-    if row["label"] not in LABELS:
-        raise DataError(f'{where}: expected "label" to be one of {", ".join(LABELS)}, got {_shown(row["label"])}.')
-    undo = row.get("undo", False)
-    if not isinstance(undo, bool):
-        raise DataError(f'{where}: expected "undo" to be true or false, got {_shown(undo)}.')
-    if not _is_utc(row["at"]):
-        raise DataError(f'{where}: expected "at" in ISO 8601, UTC, as {now()}; got {_shown(row["at"])}.')
-    return Answer(row["item_id"], row["annotator"], row["round"], Label(row["label"]), at=row["at"], undo=undo)
-
-
-def _is_utc(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).utcoffset() == timedelta(0)
-    except ValueError:
-        return False
-
-
-def _owner(path: Path) -> tuple[int, str]:
-    match = _ROUND_FOLDER.fullmatch(path.parent.name)
-    if not match:
-        raise DataError(f"{path}: expected a log in a folder round_1, round_2, …, got {path.parent.name!a}.")
-    return int(match[1]), path.stem
-
-
-def _check_owner(answer: Answer, path: Path, where: str) -> None:
-    round_number, annotator = _owner(path)
-    if answer.round != round_number:
-        raise DataError(
-            f'{where}: expected "round" {round_number}, as the folder says, got {answer.round}. '
-            "Move the line to its round's folder or correct it."
+def _not_recorded(path: Path, error: OSError) -> DataError:
+    if error.errno == errno.ENOSPC:
+        return DataError(
+            f"{path}: the answer could not be recorded: the disk is full. Free some space and answer again."
         )
-    if answer.annotator != annotator:
-        raise DataError(f'{where}: expected "annotator" {annotator!a}, as the file is named, got {answer.annotator!a}.')
-
-
-def _shown(value: Any) -> str:
-    """A value from a file as it may be printed: escaped (a log can be hostile) and short."""
-    text = ascii(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return DataError(f"{path}: the answer could not be recorded: {error.strerror or error}.")

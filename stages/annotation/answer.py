@@ -1,0 +1,99 @@
+"""One answer of an annotator: the label, who gave it, when, and its line in a log."""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from stages.cli import DataError
+from stages.rows import LABELS
+
+
+class Label(StrEnum):
+    """What an annotator may answer. It has no truth value: four answers are not two."""
+
+    NEEDED = "needed"
+    NOT_NEEDED = "not_needed"
+    NOT_A_QUESTION = "not_a_question"
+    UNSURE = "unsure"
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"a label is not true or false: compare it, as in label == Label.{self.name}")
+
+
+_FIELDS = (("item_id", str), ("annotator", str), ("round", int), ("label", str), ("at", str))
+_LABELS = {label.value: label for label in Label}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One line of a log.
+
+    Attributes:
+        item_id: The question that was answered.
+        annotator: Who answered; also the name of the file.
+        round: Number of the round, from 1; also in the name of the folder.
+        label: The answer (of a line with ``undo``: the answer taken back).
+        at: When, ISO 8601 in UTC.
+        undo: True where the line takes back the latest answer to this item.
+    """
+
+    item_id: str
+    annotator: str
+    round: int
+    label: Label
+    at: str
+    undo: bool = False
+
+
+def now() -> str:
+    """The time for ``Answer.at``: ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def row_of(answer: Answer) -> dict[str, Any]:
+    """The JSON object of a log line."""
+    return {name: value for name, value in asdict(answer).items() if name != "undo" or value}
+
+
+def parse(row: Any, where: str) -> Answer:
+    """The answer that a JSON value from a log stands for.
+
+    Args:
+        row: What the line holds.
+        where: ``file:line``, for the error.
+
+    Raises:
+        DataError: If a field is missing or malformed.
+    """
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: expected a JSON object, got {type(row).__name__}.")
+    for field, kind in _FIELDS:
+        value = row.get(field)
+        # Not isinstance: bool is an int to it, but "round": true is not round 1.
+        if type(value) is not kind or value == "":
+            if field not in row:
+                raise DataError(f'{where}: expected a field "{field}", got {_shown(list(row))}.')
+            raise DataError(f'{where}: expected "{field}" to be {kind.__name__}, got {_shown(value)}.')
+    label = _LABELS.get(row["label"])
+    if label is None:
+        raise DataError(f'{where}: expected "label" to be one of {", ".join(LABELS)}, got {_shown(row["label"])}.')
+    undo = row.get("undo", False)
+    if not isinstance(undo, bool):
+        raise DataError(f'{where}: expected "undo" to be true or false, got {_shown(undo)}.')
+    if not _is_utc(row["at"]):
+        raise DataError(f'{where}: expected "at" in ISO 8601, UTC, as {now()}; got {_shown(row["at"])}.')
+    return Answer(row["item_id"], row["annotator"], row["round"], label, at=row["at"], undo=undo)
+
+
+def _is_utc(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).utcoffset() == timedelta(0)
+    except ValueError:
+        return False
+
+
+def _shown(value: Any) -> str:
+    """A value from a file as it may be printed: escaped (a log can be hostile) and short."""
+    text = ascii(value)
+    return text if len(text) <= 60 else text[:57] + "..."
