@@ -507,6 +507,7 @@ class TestWeb:
                 assert page.status == 200
                 assert server.token not in await page.text()
                 assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+                assert "terminal.focus()" in await page.text()
                 for key, shown in (("j", b"0 done"), ("k", b"1 done")):  # the page is loaded again after the first
                     async with client.ws_connect("/ws?width=100&height=30") as socket:
                         drawn = b""

@@ -12,6 +12,14 @@ from textual_serve.server import Server
 
 from stages.cli import DataError
 
+#: Keys reach the terminal in the page once it is there; textual-serve leaves that to a click.
+FOCUS = """<script>
+  const waiting = setInterval(() => {
+    const terminal = document.querySelector("body.-first-byte .xterm-helper-textarea");
+    if (terminal) { terminal.focus(); clearInterval(waiting); }
+  }, 100);
+</script>"""
+
 
 class GuardedServer(Server):
     """Serves the app to who knows the token; textual-serve itself would let in any program on the machine.
@@ -62,6 +70,8 @@ class GuardedServer(Server):
             entered.set_cookie(self._cookie, self.token, httponly=True, samesite="Strict")
             return entered
         response = await handler(request)
+        if isinstance(response, web.Response) and response.content_type == "text/html" and response.text:
+            response.text = response.text.replace("</body>", f"{FOCUS}</body>")
         if not response.prepared:
             # The page asks another host for a font; what is annotated here is nobody else's business.
             response.headers["Content-Security-Policy"] = (
