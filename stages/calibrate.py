@@ -2,87 +2,77 @@ r"""Check the labels against the scaling law: does the untouched models' score g
 
 Example:
     python -m stages.calibrate --labelled data/labelled.parquet --rung tiny --rung small --bases data/bases \
-        --vanilla data/predictions/vanilla --seed 0 --metrics metrics/calibration.json
+        --vanilla data/predictions/vanilla --seed 0 --metrics metrics/calibration.json --plots data/growth
 
-Uses every labelled item, since untouched models were trained on none of them. Wrong labels flatten the slope.
+Uses every labelled item, since untouched models were trained on none of them. Wrong labels flatten the slope. The gate
+(stages/statistics/gate.py) says pass, fail or inconclusive, and the stage succeeds whatever it says. Its own verdict is
+that on the precision of the answers as they are, as in arXiv 2405.02817; beside it stand those on other metrics, and on
+centred answers, which take off what a model leans to one answer by itself. Mixtures of experts are shown, and left out
+of fit and verdict.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from tqdm import tqdm
 
-from stages.cli import SETTINGS, InputFile, InputFolder, OutputFile, example
-from stages.files import write_json
-from stages.statistics.intervals import Bootstrap, bootstrap, interval
-from stages.statistics.predictions import (
-    Items,
-    Predictions,
-    Rung,
-    centre,
-    read_items,
-    read_predictions,
-    read_rungs,
-)
-from stages.statistics.scaling import slope_per_doubling
-from stages.statistics.scores import Floats, answer_scores, scores
+from stages.cli import SETTINGS, InputFile, InputFolder, OutputFile, OutputFolder, example
+from stages.files import whole_folder, write_csv, write_json
+from stages.statistics.gate import GATED, measured, simultaneous
+from stages.statistics.gate_ladder import Ladder, Reading, calibration, read_ladder
+from stages.statistics.gate_words import advice, leaning, overview
+from stages.statistics.intervals import DIGITS, bootstrap
+from stages.statistics.predictions import read_items, read_predictions
 
-#: Metrics whose growth is reported; centring moves no item past another, so ``auroc`` is the same there.
-RAW = ("precision", "macro_f1", "balanced_accuracy", "auroc")
-CENTRED = ("precision", "macro_f1", "balanced_accuracy")
+PAIR_COLUMNS = ("answers", "metric", "smaller", "larger", "difference", "lo", "hi")
+RUNG_COLUMNS = ("answers", "metric", "rung", "params", "kind", "value", "lo", "hi")
 
 
-def slopes(
-    rungs: Sequence[Rung], by_rung: Sequence[Mapping[str, Floats]], metrics: tuple[str, ...]
-) -> dict[str, dict[str, float]]:
-    """The slope of each metric per doubling of the parameters, with its interval.
-
-    Args:
-        rungs: The rungs.
-        by_rung: Metric -> values of each rung under the same draws, shape ``(1 + draws,)``.
-        metrics: Which metrics.
-
-    Raises:
-        DataError: If the rungs are all of one size.
-    """
-    params = [rung.params for rung in rungs]
-    result = {}
-    for metric in metrics:
-        values = np.stack([draws[metric] for draws in by_rung], axis=1)
-        result[metric] = interval("slope", slope_per_doubling(params, values))
-    return result
+def pair_rows(readings: Mapping[str, Reading]) -> Iterator[tuple[Any, ...]]:
+    """One row per reading, metric and pair of sizes: larger minus smaller."""
+    for name, reading in readings.items():
+        for metric, gate in reading.gates.items():
+            for smaller, larger, *figures in gate.pairs:
+                yield (name, metric, smaller, larger, *(round(figure, DIGITS) + 0.0 for figure in figures))
 
 
-def calibration(
-    items: Items, sample: Bootstrap, rungs: Sequence[Rung], predictions: Sequence[Predictions]
-) -> dict[str, Any]:
-    """What ``metrics/calibration.json`` holds: slopes of the raw answers, and of the centred ones.
+def rung_rows(ladder: Ladder, readings: Mapping[str, Reading]) -> Iterator[tuple[Any, ...]]:
+    """One row per reading, metric and rung that has that metric; intervals hold together over the rungs."""
+    for name, reading in readings.items():
+        for metric, draws in reading.draws.items():
+            usable, whole = measured(draws)
+            values = draws[np.ix_(whole, usable)]
+            rungs = [rung for rung, use in zip(ladder.rungs(), usable, strict=True) if use]
+            ends = simultaneous(values) if rungs else ((), ())
+            for rung, *figures in zip(rungs, values[0], *ends, strict=True):
+                kind = "mixture" if rung in ladder.mixtures else "dense"
+                yield (name, metric, *rung, kind, *(round(float(figure), DIGITS) + 0.0 for figure in figures))
 
-    Args:
-        items: The labelled items.
-        sample: Weights of their conversations, the same for every rung, so that slopes are paired.
-        rungs: The rungs.
-        predictions: Their predictions for ``items``, in the order of ``rungs``.
 
-    Raises:
-        DataError: If the rungs are all of one size.
-    """
-    labels, clusters, weights = items.references, sample.clusters, sample.weights
-    raw = []
-    centred = []
-    for each in tqdm(predictions, unit="rung", disable=None):
-        raw.append(scores(labels, each.answers, each.log_odds, clusters, weights))
-        centred.append(answer_scores(labels, centre(each).answers, clusters, weights))
-    return {
-        "items": len(items.ids),
-        "conversations": len(set(items.conversations)),
-        "rungs": len(rungs),
-        **slopes(rungs, raw, RAW),
-        "centred": slopes(rungs, centred, CENTRED),
-    }
+def write_plots(folder: Path, ladder: Ladder, readings: Mapping[str, Reading]) -> None:
+    """Write ``pairs.csv`` and ``rungs.csv``."""
+    tables = {"pairs": (PAIR_COLUMNS, pair_rows(readings)), "rungs": (RUNG_COLUMNS, rung_rows(ladder, readings))}
+    with whole_folder(folder) as temporary:
+        for name, (columns, rows) in tables.items():
+            write_csv(temporary / f"{name}.csv", columns, rows)
+
+
+def report(metrics: Mapping[str, Any], ladder: Ladder, readings: Mapping[str, Reading]) -> Iterator[str]:
+    """The verdicts in words, line by line."""
+    raw, centred = readings["raw"].gates, readings["centred"].gates
+    yield overview("as answered", raw)
+    yield overview("centred", centred)
+    for rung, active in ladder.mixtures.items():
+        value = metrics["mixtures"][rung.key]["precision"]
+        score = "not defined" if value is None else f"{value:.3f}"
+        yield (
+            f"{rung.key}: precision {score}; shown, not fitted: a mixture of experts, {rung.params:,} parameters, "
+            f"{active:,} a token"
+        )
+    yield from advice(raw[GATED[0]], GATED[0])
+    yield from leaning(raw[GATED[0]], centred[GATED[0]])
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -93,21 +83,32 @@ def calibration(
 @click.option("--draws", type=click.IntRange(min=100), default=2000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=click.IntRange(min=0), required=True, help="Seed of the bootstrap.")
 @click.option("--metrics", type=OutputFile, required=True, help="Metrics to write (JSON).")
+@click.option("--plots", type=OutputFolder, help="Folder of plot data to write: pairs.csv and rungs.csv.")
 def main(
-    labelled: Path, keys: tuple[str, ...], bases: Path, vanilla: Path, draws: int, seed: int, metrics: Path
+    labelled: Path,
+    keys: tuple[str, ...],
+    bases: Path,
+    vanilla: Path,
+    draws: int,
+    seed: int,
+    metrics: Path,
+    plots: Path | None,
 ) -> None:
-    """Write how much each metric of the untouched models grows per doubling of their parameters."""
-    rungs = read_rungs(bases, keys)
+    """Write how much each metric of the untouched models grows per doubling of their parameters.
+
+    Says whether the labels pass the gate, fail it, or leave it open, and what to do next.
+    """
+    ladder = read_ladder(bases, keys)
     items = read_items(labelled, None)
     sample = bootstrap(items.conversations, draws, seed)
-    predictions = [read_predictions(vanilla / f"{rung.key}.parquet", items.ids) for rung in rungs]
-    result = calibration(items, sample, rungs, predictions)
-    write_json(metrics, result)
-    found = result["precision"]
-    click.echo(
-        f"{metrics}: precision {found['slope']:+.3f} [{found['slope_lo']:+.3f}, {found['slope_hi']:+.3f}] "
-        f"per doubling, over {len(rungs)} rungs and {len(items.ids):,} items"
-    )
+    predictions = [read_predictions(vanilla / f"{rung.key}.parquet", items.ids) for rung in ladder.rungs()]
+    found, readings = calibration(items, sample, ladder, predictions)
+    if plots:
+        write_plots(plots, ladder, readings)
+    write_json(metrics, found)
+    for line in report(found, ladder, readings):
+        click.echo(line)
+    click.echo(f"{metrics}: gate {found['gate']} over {len(ladder.dense)} rungs and {len(items.ids):,} items")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Example:
 Reads predictions only, so a new metric costs seconds and no model.
 """
 
-import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
-from stages.files import whole_file, whole_folder, write_json
+from stages.files import whole_folder, write_csv, write_json
 from stages.statistics.intervals import DIGITS, Bootstrap, bootstrap, interval
 from stages.statistics.predictions import (
     Items,
@@ -112,14 +111,6 @@ def confusion_rows(items: Items, compared: list[Compared]) -> Iterator[tuple[Any
             for (reference, answer), count in np.ndenumerate(cells):
                 share = round(float(count / cells[reference].sum()), DIGITS)
                 yield (*rung, kind, ANSWERS[reference], ANSWERS[answer], int(count), share)
-
-
-def write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
-    """Write a header and rows, with line feeds."""
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))

@@ -1,5 +1,6 @@
 """Files between stages: read with errors that name file and line, written whole or not at all."""
 
+import csv
 import errno
 import json
 import os
@@ -127,3 +128,11 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as out:
         for row in rows:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Write a header and rows as CSV, with line feeds."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)

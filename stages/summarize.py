@@ -69,9 +69,11 @@ def model_rows(models: Metrics) -> list[tuple[str, ...]]:
 
 
 def with_interval(metrics: Metrics, *keys: str) -> str:
-    """A signed value with its interval, as ``+0.123 [+0.081, +0.165]``."""
+    """A signed value with its interval, as ``+0.123 [+0.081, +0.165]``; one that is null is not defined."""
     *parents, name = keys
     value, low, high = (metrics(*parents, name + end) for end in ("", "_lo", "_hi"))
+    if value is None:
+        return "not defined"
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
@@ -107,6 +109,16 @@ def slope_lines(calibration: Metrics) -> Iterator[str]:
         yield f"Untouched models per doubling, {title}: precision {precision}, macro-F1 {macro_f1}."
 
 
+def gate_line(calibration: Metrics) -> str:
+    """The gate's verdict on the labels, and the pair of sizes that speaks most against them."""
+    line = f"The labels against the scaling law (precision of untouched models): {calibration('gate')}"
+    pair = calibration("precision", "worst_pair")
+    if pair is None:
+        return f"{line}."
+    difference = with_interval(calibration, "precision", "worst_pair", "difference")
+    return f"{line}; {pair['larger']} minus {pair['smaller']} is {difference}."
+
+
 def text_table(rows: list[tuple[str, ...]]) -> str:
     """The table for a terminal: two header lines, figures right-aligned."""
     kinds = ("", "", "vanilla", "", "", "", "tuned", "", "", "", "")
@@ -135,11 +147,12 @@ def markdown_table(rows: list[tuple[str, ...]]) -> str:
 @click.option("--out", type=OutputFile, required=True, help="Markdown to write.")
 def main(questions: Path, annotation: Path, calibration: Path, models: Path, out: Path) -> None:
     """Print the table of scores per rung, and write it as Markdown."""
-    model_metrics = read_metrics(models)
+    model_metrics, calibration_metrics = read_metrics(models), read_metrics(calibration)
     rows = model_rows(model_metrics)
     lines = [
         *data_lines(read_metrics(questions), read_metrics(annotation), model_metrics),
-        *slope_lines(read_metrics(calibration)),
+        *slope_lines(calibration_metrics),
+        gate_line(calibration_metrics),
     ]
     with whole_file(out) as temporary:
         temporary.write_text("\n\n".join(["# Summary", markdown_table(rows), *lines]) + "\n", encoding="utf-8")

@@ -32,13 +32,15 @@ def rung(params, value):
 @pytest.fixture
 def files(tmp_path):
     slope = with_interval("slope", 0.05)
+    pair = {"larger": "large", "smaller": "tiny"} | with_interval("difference", -0.1)
     contents = {
         "questions": {"raw_lines": 58_000, "questions": 2_302},
         "annotation": {
             "round": 2, "needed": 1_100, "not_needed": 900, "disagreed": 9, "orphaned": 0, "kappa": 0.71,
         },
         "calibration": {
-            "precision": slope, "macro_f1": slope, "centred": {"precision": slope, "macro_f1": slope},
+            "gate": "fail", "precision": slope | {"worst_pair": pair}, "macro_f1": slope,
+            "centred": {"precision": slope, "macro_f1": slope},
         },
         "models": {
             "large": rung(1_118_208, 0.6), "tiny": rung(17_024, 0.4),
@@ -67,7 +69,20 @@ def test_summarize_prints_and_writes_the_table_sizes_ascending(files, tmp_path):
     assert f"| tiny | 17.0 k | {cells} | +0.200 [+0.160, +0.240] |" in written
     assert "58,000 raw lines, 2,302 questions, 2,000 labelled in 2 round(s) (kappa 0.71, 9 disagreed" in written
     assert '500 test items, which no model was trained on; 55.0% "needed"' in written
+    assert "untouched models): fail; large minus tiny is -0.100 [-0.140, -0.060]." in written
     assert "per doubling, centred: precision +0.050 [+0.010, +0.090], macro-F1 +0.050" in written
+
+
+def test_a_slope_that_is_not_defined_is_said_to_be_so(files, tmp_path):
+    path = tmp_path / "calibration.json"
+    nothing = {"slope": None, "slope_lo": None, "slope_hi": None}
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"gate": "inconclusive", "precision": nothing | {"worst_pair": None}})
+    )
+    result = CliRunner().invoke(main, files)
+    assert result.exit_code == 0, result.output
+    assert "as answered: precision not defined, macro-F1 +0.050" in result.output
+    assert "untouched models): inconclusive." in result.output
 
 
 def test_a_value_that_is_missing_is_named(files, tmp_path):

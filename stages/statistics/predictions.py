@@ -81,6 +81,29 @@ def _read_params(path: Path) -> int:
     return params
 
 
+def read_mixtures(bases: Path, rungs: Sequence[Rung]) -> dict[str, int]:
+    """The rungs that are mixtures of experts: key -> parameters that one token passes through.
+
+    They are those whose ``rung.json`` has ``active_params``, smaller than ``params``. Such a model is as large as
+    neither figure says, so it has no place on a size axis.
+
+    Raises:
+        DataError: If the figure is no number of parameters, or more than all of them.
+    """
+    mixtures = {}
+    for rung in rungs:
+        path = bases / rung.key / "rung.json"
+        active = read_json(path).get("active_params", rung.params)
+        if not isinstance(active, int) or isinstance(active, bool) or not 1 <= active <= rung.params:
+            raise DataError(
+                f'{path}: expected "active_params" from 1 to its {rung.params:,} parameters, got {active!a}. Leave it '
+                "out for a dense model."
+            )
+        if active < rung.params:
+            mixtures[rung.key] = active
+    return mixtures
+
+
 def read_items(path: Path, split: str | None) -> Items:
     """The labelled items of one split, or of all.
 
