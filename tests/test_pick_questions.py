@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import pick_questions
@@ -96,6 +96,14 @@ def test_a_repetition_within_one_tick_of_the_clock_has_an_id_of_its_own_and_keep
     verdict = iter([False, True])
     kept = questions([first, second], judges={"one": lambda text: next(verdict)})
     assert [question["item_id"] for question in kept] == [both[1]["item_id"]]
+
+
+def test_a_repetition_across_a_cut_is_told_apart_though_a_turn_without_a_time_stands_between():
+    rows = [turn(number, "does it work?", at=0) for number in range(5)]
+    rows[1]["timestamp"] = None  # the last before the cut
+    found = questions(rows, REACH._replace(max_conversation_turns=4))
+    assert len({question["conversation"] for question in found}) == 2
+    assert len({question["item_id"] for question in found}) == 5
 
 
 def test_an_item_id_depends_on_group_sender_time_and_text_alone():
@@ -251,6 +259,7 @@ def test_the_rule_that_joins_the_judges():
     assert counted.left_out == {"not_text": 0, "too_short": 0, "below_majority": 1}
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_parts_of_any_size_make_the_same_questions(data):
     rows, clock = [], 0

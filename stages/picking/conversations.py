@@ -68,6 +68,7 @@ class Conversations:
         self._ids: dict[int, str] = {}  # id of each conversation among the past, by its first turn's number
         self._shown = 0  # turns before the open ones
         self._seen: Counter[tuple[Any, ...]] = Counter()  # turns that one to come could equal
+        self._last: tuple[str, int | None] = ("", None)  # the last group, and the last time that is known in it
         self.conversations = 0
         self.with_questions: set[int] = set()
 
@@ -182,8 +183,9 @@ class Conversations:
         rows = known.rows.select(["group", "sender", "timestamp", "text"]).slice(new)
         same_text = pc.is_in(rows["text"], value_set=rows["text"].take(pa.array(asked - new)).combine_chunks())
         # A later part may hold an equal of what has no time, or the last time.
-        last = pc.equal(rows["timestamp"], rows["timestamp"][-1])
-        may_come = pc.or_kleene(rows["timestamp"].is_null(), last).fill_null(True)
+        group = rows["group"][-1].as_py()
+        self._last = (group, self._last_time(rows, group))
+        may_come = pc.or_kleene(rows["timestamp"].is_null(), pc.equal(rows["timestamp"], self._last[1])).fill_null(True)
         chosen = np.flatnonzero(pc.or_(same_text, may_come).to_numpy())
         wanted = set((asked - new).tolist())
         found = {}
@@ -193,9 +195,16 @@ class Conversations:
             self._seen[tuple(key)] += 1
             if row in wanted:
                 found[row] = _hash(*key, *([repeated] if repeated else []))
-        group, time = rows["group"][-1].as_py(), rows["timestamp"][-1].as_py()
-        self._seen = Counter({key: n for key, n in self._seen.items() if key[0] == group and key[2] in (None, time)})
+        may_come_again = (None, self._last[1])
+        self._seen = Counter({key: n for key, n in self._seen.items() if key[0] == group and key[2] in may_come_again})
         return [found[row] for row in (asked - new).tolist()]
+
+    def _last_time(self, rows: pa.Table, group: str) -> int | None:
+        """The last time that is known in the last group: of these rows, or of those before them."""
+        timed = rows["timestamp"].filter(pc.equal(rows["group"], group)).drop_null()
+        if len(timed):
+            return int(timed[-1].as_py())
+        return self._last[1] if self._last[0] == group else None
 
 
 def split_conversations(group: np.ndarray, at: np.ndarray, gap: int, most: int) -> np.ndarray:
