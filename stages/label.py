@@ -132,7 +132,7 @@ def _counts(
     before: Mapping[str, Verdict],
     last_round: int,
     orphaned: int,
-) -> dict[str, int | float | None]:
+) -> dict[str, Any]:
     labels = Counter(verdict.label for verdict in verdicts.values())
     rounds: dict[int, dict[str, dict[str, Label]]] = {}
     for answer in answers:
@@ -144,7 +144,13 @@ def _counts(
         "items": len(verdicts),
         **{label.value: labels[label] for label in Label},
         "disagreed": labels[None],
-        "kappa": None if agreement.kappa is None else round(agreement.kappa, 5),
+        "kappa": _rounded(agreement.kappa),
+        "alpha": _rounded(agreement.alpha),
+        "annotators": {
+            name: {"answers": len(rounds[agreement.round][name]), "kappa": _rounded(kappa)}
+            for name, kappa in agreement.annotators.items()
+            if agreement.round is not None
+        },
         "kappa_round": agreement.round,
         "kappa_items": agreement.items,
         # A disagreement that the last round settled is no change of mind: counted apart.
@@ -152,6 +158,10 @@ def _counts(
         "settled": sum(old is None and new is not None for old, new in changed),
         "orphaned": orphaned,
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
 
 
 def label_questions(questions: pa.Table, verdicts: Mapping[str, Verdict], splits: Mapping[str, str]) -> pa.Table:

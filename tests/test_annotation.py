@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from stages.annotation import log as log_module
-from stages.annotation.agreement import cohen_kappa, majority, round_agreement
+from stages.annotation.agreement import cohen_kappa, krippendorff_alpha, majority, round_agreement
 from stages.annotation.log import (
     Answer,
     HeldError,
@@ -354,8 +354,8 @@ def test_kappa_comes_from_the_round_with_most_shared_items_not_from_a_correction
         1: {"li": labels, "wu": labels},
         2: {"li": corrected, "wu": dict.fromkeys(corrected, Label.NOT_NEEDED)},
     }
-    assert round_agreement(rounds) == (1, 10, 1.0)
-    assert round_agreement({1: {"li": labels}}) == (None, 0, None)
+    assert round_agreement(rounds)[:3] == (1, 10, 1.0)
+    assert round_agreement({1: {"li": labels}}) == (None, 0, None, None, {})
 
 
 STARTS = {f"g1:{n}": 1_000 * n for n in range(4_000)}
@@ -374,3 +374,27 @@ def test_a_conversations_split_depends_on_nothing_but_itself():
     assert alone == {conversation: everywhere[conversation] for conversation in some}
     # Written down, so that a change of the rule, which would mix test items into training, is noticed.
     assert stable_fraction("g1:1", "test") == pytest.approx(0.09426004, abs=1e-8)
+
+
+def test_krippendorffs_alpha_is_that_of_a_worked_example_and_needs_no_complete_answers():
+    # Computed by hand from coincidences: 8 pairable values, 2 of 8 ordered pairs within items differ, 30 of 56 of all.
+    first = {
+        "i1": Label.NEEDED,
+        "i2": Label.NEEDED,
+        "i3": Label.NOT_NEEDED,
+        "i4": Label.NOT_NEEDED,
+        "own": Label.UNSURE,
+    }
+    second = {"i1": Label.NEEDED, "i2": Label.NOT_NEEDED, "i3": Label.NOT_NEEDED, "i4": Label.NOT_NEEDED}
+    observed, expected = 2 / 8, 2 * 3 * 5 / (8 * 7)
+    assert krippendorff_alpha({"li": first, "wu": second}) == pytest.approx(1 - observed / expected)
+    assert krippendorff_alpha({"li": first, "wu": {"other": Label.NEEDED}}) is None
+    assert krippendorff_alpha({"li": {"i1": Label.NEEDED}, "wu": {"i1": Label.NEEDED}}) is None
+
+
+def test_who_differs_from_the_others_stands_out():
+    said = [Label.NEEDED, Label.NOT_NEEDED] * 10
+    alike = {f"i{number}": label for number, label in enumerate(said)}
+    other = alike | {f"i{number}": Label.NEEDED for number in range(0, 20, 3)}
+    agreement = round_agreement({1: {"li": alike, "wu": alike, "xu": other}})
+    assert agreement.annotators["li"] == agreement.annotators["wu"] > agreement.annotators["xu"]

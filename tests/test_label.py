@@ -52,7 +52,8 @@ def test_every_annotated_item_is_counted_once():
     assert labelling.counts == {
         "round": 2, "items": 5, "orphaned": 1,
         "needed": 2, "not_needed": 1, "not_a_question": 1, "unsure": 1, "disagreed": 0,
-        "kappa": 0.0, "kappa_round": 1, "kappa_items": 2, "flipped": 1, "settled": 1,
+        "kappa": 0.0, "alpha": 0.0, "kappa_round": 1, "kappa_items": 2, "flipped": 1, "settled": 1,
+        "annotators": {"li": {"answers": 5, "kappa": 0.0}, "wu": {"answers": 2, "kappa": 0.0}},
     }  # fmt: skip
 
 
