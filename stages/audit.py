@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from tqdm import tqdm
 
-from stages.chat.options import DATE_ORDERS, column_mapping, phone_countries
+from stages.chat.options import DATE_ORDERS, column_option, phone_region_option
 from stages.cli import SETTINGS, InputFile, InputFolder, example, printable
 
 if TYPE_CHECKING:
@@ -162,22 +162,8 @@ def lines_of(report: Report, names: int) -> Iterator[str]:
 @click.option("--raw", type=InputFolder, default="data/raw", show_default=True, help="Folder of chat exports.")
 @click.option("--format", "format_name", default="auto", show_default=True, help="Format of the exports.")
 @click.option("--date-order", type=click.Choice(DATE_ORDERS), default="auto", help="Of dates, as for ingest.")
-@click.option(
-    "--phone-region",
-    "phone_regions",
-    multiple=True,
-    callback=phone_countries,
-    metavar="COUNTRY",
-    help="Whose phone numbers count, as for ingest; repeat it.",
-)
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    callback=column_mapping,
-    metavar="OURS=THEIRS",
-    help="A column of a table, as for ingest; repeat it.",
-)
+@phone_region_option
+@column_option
 @click.option(
     "--derived",
     type=click.Path(exists=True, path_type=Path),

@@ -30,9 +30,9 @@ from tqdm import tqdm
 
 from stages.chat.collect import COLLECTED, Collector
 from stages.chat.exports import DENY, KEEP, find_exports, listed_names
-from stages.chat.formats import NAMES, find_format
+from stages.chat.formats import NAMES, with_formats
 from stages.chat.message import Context
-from stages.chat.options import DATE_ORDERS, column_mapping, phone_countries, timezone_name
+from stages.chat.options import DATE_ORDERS, column_option, phone_region_option, timezone_name
 from stages.chat.settle import Settled, hex_ids, settle
 from stages.chat.source import Source
 from stages.chat.spill import in_order
@@ -64,11 +64,8 @@ class Reading:
             DataError: If a file cannot be read, or a private chat would be read under the public key.
         """
         with tqdm(unit=" records", disable=None) as progress:
-            for source in sources:
-                if not source.head().strip():
-                    self.counts["empty_files"] += 1
-                    continue
-                self._collector.read(find_format(source, format_name), source, progress)
+            for source, format_ in with_formats(sources, format_name, self.counts):
+                self._collector.read(format_, source, progress)
         check_private(self._pseudonyms, self._collector.groups)
 
     @property
@@ -198,22 +195,8 @@ def _summary(reading: Reading, kinds: Counter[str], files: int, groups: int, sen
     required=True,
     help="Of an export whose dates can be read in several ways; auto tells it from the whole file.",
 )
-@click.option(
-    "--phone-region",
-    "phone_regions",
-    multiple=True,
-    callback=phone_countries,
-    metavar="COUNTRY",
-    help="Whose phone numbers are masked without their +, too: GB, FR; repeat it.",
-)
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    callback=column_mapping,
-    metavar="OURS=THEIRS",
-    help="A column of a table; repeat it.",
-)
+@phone_region_option
+@column_option
 @click.option("--out", type=OutputFile, required=True, help="Messages to write (parquet).")
 @click.option("--counts", type=OutputFile, required=True, help="Counts to write (JSON).")
 def main(

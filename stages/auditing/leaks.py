@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from stages.auditing.contents import OPAQUE, PARQUET, Text, UnreadableError, chunks, kind_of, texts
 from stages.chat.exports import find_exports
-from stages.chat.formats import find_format
+from stages.chat.formats import with_formats
 from stages.chat.message import Context, Message
 from stages.privacy.masking import mask
 from stages.privacy.names import Names
@@ -61,11 +61,10 @@ def identities(
         DataError: If an export cannot be read.
     """
     context = Context(names.pseudonyms, names.know, date_order=date_order, columns=columns or {})
-    for source in tqdm(find_exports(raw, Counter()), desc="exports", unit=" files", disable=None):
-        if not source.head().strip():
-            continue
+    sources = tqdm(find_exports(raw, Counter()), desc="exports", unit=" files", disable=None)
+    for source, format_ in with_formats(sources, format_name, Counter()):
         known: set[str] = set()
-        for item in find_format(source, format_name).parse(source, context):
+        for item in format_.parse(source, context):
             if isinstance(item, Message) and item.sender not in known:
                 known.add(item.sender)
                 names.know(item.sender)

@@ -1,4 +1,4 @@
-"""How exports are read, as options of the commands that read them: what click checks of each."""
+"""How exports are read, as options of the commands that read them."""
 
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,7 @@ def timezone_name(_context: click.Context, _parameter: click.Parameter, value: s
     return value
 
 
-def phone_countries(_context: click.Context, _parameter: click.Parameter, regions: tuple[str, ...]) -> tuple[str, ...]:
+def _phone_countries(_context: click.Context, _parameter: click.Parameter, regions: tuple[str, ...]) -> tuple[str, ...]:
     """Check that phone numbers of the countries are known."""
     if regions:
         from phonenumbers import SUPPORTED_REGIONS
@@ -29,9 +29,27 @@ def phone_countries(_context: click.Context, _parameter: click.Parameter, region
     return regions
 
 
-def column_mapping(_context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+def _column_mapping(_context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
     """Split OURS=THEIRS pairs."""
     split = [pair.partition("=") for pair in pairs]
     if any(not (ours and theirs) for ours, _, theirs in split):
         raise click.BadParameter("expected OURS=THEIRS, for example sender=from_name.")
     return {ours: theirs for ours, _, theirs in split}
+
+
+phone_region_option = click.option(
+    "--phone-region",
+    "phone_regions",
+    multiple=True,
+    callback=_phone_countries,
+    metavar="COUNTRY",
+    help="Whose phone numbers are masked without their +, too: GB, FR; repeat it.",
+)
+column_option = click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    callback=_column_mapping,
+    metavar="OURS=THEIRS",
+    help="A column of a table; repeat it.",
+)

@@ -5,7 +5,8 @@ module and name it in ``FORMATS``.
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from stages.chat.formats import discord, irc, qq, slack, table, telegram, wechat, whatsapp
@@ -74,15 +75,34 @@ FORMATS: tuple[Format, ...] = (table, wechat, telegram, discord, slack, irc, qq,
 NAMES = tuple(each.NAME for each in FORMATS)
 
 
-def find_format(source: Source, wanted: str = "auto") -> Format:
+def with_formats(sources: Iterable[Source], wanted: str, counts: Counter[str]) -> Iterator[tuple[Source, Format]]:
+    """Each file that holds anything, with its format; files that do not are counted as ``empty_files``.
+
+    Raises:
+        DataError: If a file is in no format, or cannot be read.
+    """
+    for source in sources:
+        head = source.head()
+        if head.strip():
+            yield source, find_format(source, wanted, head)
+        else:
+            counts["empty_files"] += 1
+
+
+def find_format(source: Source, wanted: str = "auto", head: bytes | None = None) -> Format:
     """The format called ``wanted``, or for ``auto`` the first that detects the file's content.
+
+    Args:
+        source: The file.
+        wanted: One of ``NAMES``, or auto.
+        head: The file's head, where it was read already.
 
     Raises:
         DataError: If no format does.
     """
     if wanted != "auto":
         return FORMATS[NAMES.index(wanted)]
-    head = source.head()
+    head = source.head() if head is None else head
     for each in FORMATS:
         if each.detects(source.plain_name, head):
             return each
