@@ -14,9 +14,8 @@ import pytest
 
 from stages.cli import DataError
 from stages.judges.endpoint import score_texts
-from stages.judges.endpoint.options import EndpointOptions
 from tests.conftest import ROOT
-from tests.endpoint_chat import Chat
+from tests.endpoint_chat import Chat, options
 
 pytestmark = pytest.mark.slow
 
@@ -87,27 +86,9 @@ def judge(base_url, tmp_path):
     prompt.write_text("Rate how much a chat message is a question, from 0 to 10.\n", encoding="utf-8")
 
     def run(texts, **changes):
-        options = EndpointOptions(
-            base_url=base_url,
-            model="smollm2",
-            prompt=prompt,
-            key_variable="",
-            structured="auto",
-            answer_limit="max_completion_tokens",
-            max_answer_tokens=24,
-            max_characters=2000,
-            temperature=0.0,
-            seed=0,
-            extra_body="",
-            concurrency=2,
-            requests_per_minute=0,
-            tokens_per_minute=0,
-            max_requests=100,
-            max_tokens=100_000,
-            timeout=60.0,
-            max_retries=2,
-        )
-        return score_texts(Chat(texts), options._replace(**changes), tmp_path / "answers", print)
+        given = {"model": "smollm2", "prompt": prompt, "max_answer_tokens": 24, "seed": 0, "concurrency": 2}
+        given |= {"max_requests": 100, "max_tokens": 100_000, "timeout": 60.0, "max_retries": 2}
+        return score_texts(Chat(texts), options(base_url, **{**given, **changes}), tmp_path / "answers", print)
 
     return run
 

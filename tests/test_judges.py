@@ -15,24 +15,13 @@ from stages.judges.rules import score_text
 from stages.judges.text import sentences, spoken
 from stages.judges.turns import TextTurns
 from stages.rows import TURNS
+from tests.turn_rows import turn
 
 PASSES = 5
 
 
 def turns_of(texts):
-    rows = [
-        {
-            "turn_id": f"t{number}",
-            "group": "g1",
-            "sender": "u1",
-            "timestamp": number,
-            "kind": "text",
-            "text": text,
-            "reply_to": None,
-            "message_ids": [f"m{number}"],
-        }
-        for number, text in enumerate(texts)
-    ]
+    rows = [turn(number, text) for number, text in enumerate(texts)]
     table = pa.Table.from_pylist(rows, schema=TURNS)
     return TextTurns(SimpleNamespace(parts=lambda columns: slices(table.select(columns))))
 

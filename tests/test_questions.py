@@ -9,26 +9,18 @@ from stages.cli import DataError
 from stages.picking.marks import read_marks
 from stages.questions import questions_command, sample, scores_of
 from stages.rows import QUESTIONS, SCORES, TURNS, Rows, write_rows
+from tests.turn_rows import turn
 
 
-def turn(number, text, kind="text"):
-    return {
-        "turn_id": f"t{number:02}",
-        "group": "g",
-        "sender": f"u{number % 3}",
-        "timestamp": number,
-        "kind": kind,
-        "text": text,
-        "reply_to": None,
-        "message_ids": [f"m{number}"],
-    }
+def said(number, text, kind="text"):
+    return turn(number, text, kind, turn_id=f"t{number:02}", sender=f"u{number % 3}")
 
 
 @pytest.fixture
 def folder(tmp_path):
-    rows = [turn(number, f"is it {number}?" if number % 4 == 0 else f"no, {number}") for number in range(20)]
-    rows[7] = turn(7, "", "image")
-    rows[9] = turn(9, "red \x1b[31m and \u202egnorw\nsecond line")
+    rows = [said(number, f"is it {number}?" if number % 4 == 0 else f"no, {number}") for number in range(20)]
+    rows[7] = said(7, "", "image")
+    rows[9] = said(9, "red \x1b[31m and \u202egnorw\nsecond line")
     write_rows(tmp_path / "turns.parquet", rows, TURNS)
     picked = [
         {

@@ -9,19 +9,7 @@ from stages import score
 from stages.cli import DataError
 from stages.judges.turns import TextTurns
 from stages.rows import SCORES, TURNS, Rows, read_rows, write_rows
-
-
-def turn(number, text, kind="text"):
-    return {
-        "turn_id": f"t{number}",
-        "group": "g1",
-        "sender": "u1",
-        "timestamp": number,
-        "kind": kind,
-        "text": text,
-        "reply_to": None,
-        "message_ids": [f"m{number}"],
-    }
+from tests.turn_rows import turn
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from stages import score
 from stages.rows import SCORES, TURNS, read_rows, write_rows
 from tests.endpoint_chat import TEXTS, by_length, options
 from tests.endpoint_server import failure, serving
+from tests.turn_rows import turn
 
 pytest_plugins = ["tests.endpoint_fixtures"]
 
@@ -16,19 +17,8 @@ pytest_plugins = ["tests.endpoint_fixtures"]
 @pytest.fixture
 def turns(tmp_path, monkeypatch, soon):
     monkeypatch.chdir(tmp_path)
-    rows = [
-        {
-            "turn_id": f"t{number}",
-            "group": "g",
-            "sender": "u",
-            "timestamp": number,
-            "kind": "text" if text else "image",
-            "text": text,
-            "reply_to": None,
-            "message_ids": [f"m{number}"],
-        }
-        for number, text in enumerate([*TEXTS, "", TEXTS[0]])
-    ]
+    texts = [*TEXTS, "", TEXTS[0]]
+    rows = [turn(number, text, "text" if text else "image") for number, text in enumerate(texts)]
     write_rows(tmp_path / "turns.parquet", rows, TURNS)
     return tmp_path / "turns.parquet"
 
