@@ -5,7 +5,8 @@ import pytest
 from click.testing import CliRunner
 
 from stages.annotation.log import Answer, Label, append, create, log_path
-from stages.label import Placed, combine, conversation_starts, decide, main
+from stages.annotation.verdicts import Placed, combine, decide
+from stages.label import conversation_starts, main
 from stages.rows import QUESTIONS, write_rows
 
 AT = "2023-10-01T12:00:00Z"
