@@ -6,12 +6,14 @@ Example:
 
 import click
 
+from stages.adjudicate import adjudicate_command
 from stages.annotate import annotate_command
 from stages.audit import audit_command
 from stages.cli import SETTINGS, example
 from stages.import_labelled import import_command
 from stages.privacy.secret import secret_command
 from stages.questions import questions_command
+from stages.review import review_command
 from stages.simulate import answers, chat
 
 
@@ -30,6 +32,8 @@ main.add_command(import_command, "import")
 main.add_command(secret_command, "secret")
 main.add_command(questions_command, "questions")
 main.add_command(annotate_command, "annotate")
+main.add_command(adjudicate_command, "adjudicate")
+main.add_command(review_command, "review")
 main.add_command(audit_command, "audit")
 
 if __name__ == "__main__":

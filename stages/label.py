@@ -4,8 +4,9 @@ Example:
     python -m stages.label --questions data/questions.parquet --annotations data/annotations --round 2 \
         --validation 0.05 --test 0.25 --out data/labelled.parquet --metrics metrics/annotation.json
 
-The latest round in which anybody answered an item decides it, by majority of that round's annotators; a tie
-leaves the item out, counted as ``disagreed``. Only items that end as needed or not_needed are written.
+The latest round in which any annotator answered an item decides it: by what was adjudicated of that round, else by
+majority of its annotators. A tie, or adjudicators who differ, leave the item out, counted as ``disagreed``. Only items
+that end as needed or not_needed are written.
 """
 
 from collections import Counter
@@ -18,7 +19,7 @@ import click
 import pyarrow as pa
 
 from stages.annotation.split import split_conversations
-from stages.annotation.verdicts import SCORED, Verdict, combine, read_logs
+from stages.annotation.verdicts import SCORED, Verdict, combine, read_adjudications, read_logs
 from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example
 from stages.files import write_json
 from stages.rows import LABELLED, QUESTIONS, SPLITS, read_rows, write_rows
@@ -114,13 +115,15 @@ def main(
     """Write the labelled questions with their splits, and how far the annotators agree."""
     table = read_rows(questions, QUESTIONS)
     placed, torn = read_logs(annotations, last_round)
-    labelling = combine(placed, table["item_id"].to_pylist(), last_round, orphans == "refuse")
+    adjudications, torn_adjudications = read_adjudications(annotations, last_round)
+    known = table["item_id"].to_pylist()
+    labelling = combine(placed, known, last_round, orphans == "refuse", adjudications)
     splits = split_conversations(conversation_starts(table), validation=validation, test=test, test_from=test_from)
     labelled = label_questions(table, labelling.verdicts, splits)
     sizes = check_splits(labelled)
     write_rows(out, labelled, LABELLED)
     write_json(metrics, {**labelling.counts, **sizes})
-    for place in torn:
+    for place in (*torn, *torn_adjudications):
         click.echo(f"{place}: the last line is cut short; left out. The next answer repairs it.", err=True)
     if labelling.first_orphan:
         count = labelling.counts["orphaned"]

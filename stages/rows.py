@@ -82,6 +82,17 @@ PREDICTIONS = pa.schema(
         ("parsed", pa.bool_()),  # False where an endpoint's answer could not be read
     ]
 )
+RANKING = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("split", pa.string()),  # train or validation: no test item is ever reviewed
+        ("label", pa.string()),  # as it is now
+        ("p_label", pa.float64()),  # probability of that label on all evidence, none of it from the label itself
+        ("suspicion", pa.float64()),  # what the ranking sorts by, highest first
+        ("reason", pa.string()),  # what speaks against the label, in a few words
+        ("role", pa.string()),  # suspect, control, or empty where the item is not in the queue
+    ]
+)
 
 
 class RowWriter:

@@ -16,9 +16,8 @@ from itertools import combinations
 import pytest
 from click.testing import CliRunner
 
-import stages.annotate as command_module
 from stages.annotate import annotate_command
-from stages.annotation import assignment, display, guidelines
+from stages.annotation import assignment, display, guidelines, running
 from stages.annotation.answer import Answer, Label
 from stages.annotation.assignment import assigned, order_items
 from stages.annotation.items import Items
@@ -349,8 +348,8 @@ class TestCommand:
                 seen.update(session=session, notices=notices)
                 keys(session)
 
-            monkeypatch.setattr(command_module, "_run", screen)
-            monkeypatch.setattr(command_module, "_in_terminal", lambda: True)
+            monkeypatch.setattr(running, "show", screen)
+            monkeypatch.setattr(running, "in_terminal", lambda: True)
             paths = ["--questions", str(questions), "--annotations", str(tmp_path / "annotations")]
             seen["result"] = CliRunner().invoke(annotate_command, ["--annotator", "li", *paths, *arguments])
             return seen

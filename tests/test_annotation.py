@@ -6,14 +6,24 @@ import signal
 import pytest
 
 from stages.annotation import log as log_module
-from stages.annotation.agreement import cohen_kappa, krippendorff_alpha, majority, round_agreement
+from stages.annotation.agreement import (
+    agreement_by_round,
+    agreement_over_time,
+    cohen_kappa,
+    krippendorff_alpha,
+    majority,
+    round_agreement,
+)
 from stages.annotation.log import (
     Answer,
     HeldError,
     Label,
     LogWriter,
+    adjudication_files,
+    adjudication_path,
     append,
     create,
+    latest_answered,
     latest_round,
     log_files,
     log_path,
@@ -243,6 +253,46 @@ def test_the_latest_round_is_the_one_with_the_highest_number(tmp_path):
     assert latest_round(tmp_path) == 10
 
 
+def test_the_latest_answered_round_is_not_one_that_was_only_begun(tmp_path):
+    assert latest_answered(tmp_path) == 0
+    for number in (1, 2):
+        append(log_path(tmp_path, number, "li"), answer(round_number=number))
+    (tmp_path / "round_3").mkdir()
+    (tmp_path / "round_3" / "li.jsonl").touch()
+    append(adjudication_path(tmp_path, 4, "chen"), answer(annotator="chen", round_number=4))
+    assert latest_answered(tmp_path) == 2
+
+
+def test_an_adjudicators_log_is_kept_and_mended_as_an_annotators(tmp_path):
+    path = adjudication_path(tmp_path, 2, "chen")
+    assert path == tmp_path / "round_2" / "adjudication" / "chen.jsonl"
+    append(path, answer("i1", annotator="chen", round_number=2))
+    path.write_bytes(path.read_bytes() + b'{"item_id"')
+    assert replay(path).torn == 2
+    with LogWriter(path) as log:
+        assert log.set_aside == 10
+        with pytest.raises(HeldError, match=r"chen\.jsonl: .* 'chen' adjudicates in another window"):
+            LogWriter(path)
+        log.append(answer("i1", annotator="chen", round_number=2, undo=True))
+    assert replay(path).answers == {}
+    for wrong in (answer(annotator="li", round_number=2), answer(annotator="chen")):
+        with pytest.raises(DataError, match=r'expected "(annotator|round)"'):
+            append(path, wrong)
+    with pytest.raises(DataError, match=r"adjudicator '\.\./chen': expected letters, digits"):
+        adjudication_path(tmp_path, 2, "../chen")
+    with pytest.raises(DataError, match="expected a log in a folder round_1"):
+        LogWriter(tmp_path / "adjudication" / "chen.jsonl")
+
+
+def test_adjudicators_logs_are_listed_apart(tmp_path, li):
+    append(li, answer())
+    for number in (1, 2):
+        append(adjudication_path(tmp_path, number, "chen"), answer(annotator="chen", round_number=number))
+    assert log_files(tmp_path, 1) == [li]
+    assert adjudication_files(tmp_path, 1) == [adjudication_path(tmp_path, 1, "chen")]
+    assert len(adjudication_files(tmp_path, 2)) == 2
+
+
 def test_a_line_cut_in_the_middle_of_the_log_is_an_error(li):
     append(li, answer("i1"))
     li.write_bytes(li.read_bytes()[:-9] + b"\n" + line(item_id="i2").encode())
@@ -356,6 +406,56 @@ def test_kappa_comes_from_the_round_with_most_shared_items_not_from_a_correction
     }
     assert round_agreement(rounds)[:3] == (1, 10, 1.0)
     assert round_agreement({1: {"li": labels}}) == (None, 0, None, None, {})
+
+
+def test_agreement_is_told_for_every_round_that_two_annotators_share():
+    first = {f"i{n}": Label.NEEDED if n % 2 else Label.NOT_NEEDED for n in range(10)}
+    rounds = {
+        1: {"li": first, "wu": first},
+        2: {"li": first},
+        3: {"li": {"i1": Label.NEEDED, "i2": Label.UNSURE}, "xu": {"i1": Label.UNSURE, "i2": Label.NEEDED}},
+    }
+    by_round = agreement_by_round(rounds)
+    assert [(number, one.round, one.items, one.kappa) for number, one in by_round.items()] == [
+        (1, 1, 10, 1.0),
+        (3, 3, 2, -1.0),
+    ]
+    assert by_round[3].annotators == {"li": -1.0, "xu": -1.0}
+    assert by_round[1] == round_agreement(rounds)
+    assert agreement_by_round({}) == {}
+    again = dict.fromkeys((5, 4), rounds[1])
+    assert round_agreement(again).round == 5
+
+
+def timed(who, labels, minute=0, zone="Z"):
+    return [
+        Answer(item_id, who, 1, label, f"2023-10-01T12:{minute + place:02}:00{zone}")
+        for place, (item_id, label) in enumerate(labels.items())
+    ]
+
+
+def test_agreement_is_followed_through_the_work_in_the_order_of_the_later_answer():
+    # li answers i0…i7 and wu, later, from i7 down to i0: they agree on what wu answers first.
+    first = {f"i{n}": Label.NEEDED if n % 2 else Label.NOT_NEEDED for n in range(8)}
+    second = {f"i{n}": first[f"i{n}"] if n >= 4 else first[f"i{7 - n}"] for n in reversed(range(8))}
+    answers = timed("li", first) + timed("wu", second, 20, "+00:00")
+    parts = agreement_over_time([*answers, answer("own", annotator="li")], 2)
+    assert [(part.start, part.end, part.items, part.kappa) for part in parts] == [
+        ("2023-10-01T12:20:00+00:00", "2023-10-01T12:23:00+00:00", 4, 1.0),
+        ("2023-10-01T12:24:00+00:00", "2023-10-01T12:27:00+00:00", 4, -1.0),
+    ]
+    assert agreement_over_time(answers[::-1], 2) == parts
+    assert agreement_over_time(answers, 1)[0].items == 8
+    assert [part.items for part in agreement_over_time(answers, 3)] == [2, 3, 3]
+
+
+def test_agreement_over_time_of_few_items_has_fewer_parts():
+    both = {"i1": Label.NEEDED, "i2": Label.UNSURE}
+    parts = agreement_over_time(timed("li", both) + timed("wu", both), 5)
+    assert [(part.items, part.kappa) for part in parts] == [(1, None), (1, None)]
+    assert agreement_over_time(timed("li", both), 5) == []
+    with pytest.raises(ValueError, match="at least one part"):
+        agreement_over_time([], 0)
 
 
 STARTS = {f"g1:{n}": 1_000 * n for n in range(4_000)}

@@ -1,11 +1,14 @@
 import json
+import random
 
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from stages.annotation.log import Answer, Label, append, create, log_path
-from stages.annotation.verdicts import Placed, combine, decide
+from stages.annotation.agreement import majority
+from stages.annotation.log import Answer, Label, adjudication_path, append, create, log_path
+from stages.annotation.verdicts import Placed, cases, combine, decide
+from stages.cli import DataError
 from stages.label import conversation_starts, main
 from stages.rows import QUESTIONS, write_rows
 
@@ -52,10 +55,98 @@ def test_every_annotated_item_is_counted_once():
     assert labelling.first_orphan == "log:8"
     assert labelling.counts == {
         "round": 2, "items": 5, "orphaned": 1,
-        "needed": 2, "not_needed": 1, "not_a_question": 1, "unsure": 1, "disagreed": 0,
+        "needed": 2, "not_needed": 1, "not_a_question": 1, "unsure": 1, "disagreed": 0, "adjudicated": 0,
+        "rounds": {"1": {"items": 2, "kappa": 0.0, "alpha": 0.0}},
         "kappa": 0.0, "alpha": 0.0, "kappa_round": 1, "kappa_items": 2, "flipped": 1, "settled": 1,
         "annotators": {"li": {"answers": 5, "kappa": 0.0}, "wu": {"answers": 2, "kappa": 0.0}},
     }  # fmt: skip
+
+
+def test_an_adjudication_decides_its_round_and_nothing_else():
+    answers = given(
+        ("tie", "li", 1, N), ("tie", "wu", 1, S),
+        ("overruled", "li", 1, N), ("overruled", "wu", 1, N), ("overruled", "xu", 1, U),
+        ("new", "li", 1, N), ("new", "wu", 1, S),
+        ("asked again", "li", 1, N), ("asked again", "li", 2, S),
+    )  # fmt: skip
+    adjudications = given(
+        ("tie", "chen", 1, S), ("overruled", "chen", 1, S), ("new", "chen", 1, Q), ("asked again", "chen", 1, Q)
+    )
+    assert decide(answers, adjudications) == {
+        "tie": (S, 0.5),
+        "overruled": (S, 0.0),
+        "new": (Q, 0.0),  # no annotator said so
+        "asked again": (S, 1.0),
+    }
+    assert decide(answers)["tie"] == (None, 0.0)
+
+
+def test_adjudicators_decide_only_together():
+    answers = given(*((item, who, 1, N) for item in ("one", "two", "apart") for who in ("li", "wu")))
+    adjudications = given(
+        ("one", "chen", 1, S), ("two", "chen", 1, S), ("two", "zhao", 1, S),
+        ("apart", "chen", 1, S), ("apart", "zhao", 1, N), ("apart", "qian", 1, N),
+    )  # fmt: skip
+    assert decide(answers, adjudications) == {"one": (S, 0.0), "two": (S, 0.0), "apart": (None, 0.0)}
+
+
+def test_what_annotators_leave_open_is_what_no_majority_scores_or_excludes():
+    said = {"tie": (N, S), "unsure": (U, U, N), "most": (N, N, U), "all": (Q, Q), "alone": (U,)}
+    answers = [(item, f"a{number}", 1, label) for item, labels in said.items() for number, label in enumerate(labels)]
+    found = cases(given(*answers), given(("tie", "chen", 1, N)))
+    assert {item for item, case in found.items() if case.is_open} == {"tie", "unsure", "alone"}
+    assert {item for item, case in found.items() if case.is_unanimous} == {"all", "alone"}
+
+
+def test_without_adjudication_the_majority_of_the_latest_round_decides_as_ever():
+    draw = random.Random(5)
+    answers = [
+        Answer(f"i{item}", who, number, draw.choice(list(Label)), AT)
+        for item in range(200)
+        for number in (1, 2, 3)
+        for who in ("li", "wu", "xu")
+        if draw.random() < 0.4
+    ]
+    for item_id, verdict in decide(answers).items():
+        own = [answer for answer in answers if answer.item_id == item_id]
+        labels = [answer.label for answer in own if answer.round == max(each.round for each in own)]
+        label = majority(labels)
+        assert verdict == (label, 0.0 if label is None else labels.count(label) / len(labels))
+
+
+def test_adjudications_are_counted_and_change_no_agreement():
+    answers = placed(
+        *((f"i{number}", who, 1, label) for number, pair in enumerate([(N, S), (S, N), (N, N), (S, S)])
+          for who, label in zip(("li", "wu"), pair, strict=True)),
+        ("i3", "li", 2, N),
+    )  # fmt: skip
+    adjudications = placed(
+        ("i0", "chen", 1, N), ("i1", "chen", 1, N), ("i1", "zhao", 1, S), ("i2", "chen", 1, N), ("i3", "chen", 1, Q),
+        ("gone", "chen", 1, N),
+    )  # fmt: skip
+    known = [f"i{number}" for number in range(4)]
+    before = combine(answers, known, 2, refuse_orphans=False).counts
+    labelling = combine(answers, known, 2, False, adjudications)
+    # i3 was settled in round 1 and asked again in round 2, which overrides that: its label flipped.
+    changed = {"adjudicated": 2, "needed": 3, "disagreed": 1, "flipped": 1, "orphaned": 1}
+    assert before["flipped"] == 1
+    assert labelling.counts == {**before, **changed}
+    assert before["disagreed"] == 2
+    assert labelling.first_orphan == "log:6"
+
+
+def test_a_disagreement_that_is_adjudicated_in_the_last_round_counts_as_settled():
+    answers = placed(("i0", "li", 1, N), ("i0", "wu", 1, S), ("i0", "li", 2, N), ("i0", "wu", 2, S))
+    counts = combine(answers, ["i0"], 2, False, placed(("i0", "chen", 2, S))).counts
+    assert (counts["settled"], counts["adjudicated"], counts["disagreed"]) == (1, 1, 0)
+
+
+def test_an_adjudication_of_what_no_annotator_answered_in_that_round_is_an_error():
+    answers = placed(("i0", "li", 1, N), ("i1", "li", 2, N))
+    with pytest.raises(DataError, match=r"log:1: expected an item that an annotator answered in round 2, got 'i0'"):
+        combine(answers, ["i0", "i1"], 2, False, placed(("i0", "chen", 2, N)))
+    with pytest.raises(DataError, match="log:1: expected an item of the questions, got 'gone'; 1 of 3"):
+        combine(answers, ["i0", "i1"], 2, True, placed(("gone", "chen", 2, N)))
 
 
 def questions(conversations=40):
@@ -117,6 +208,43 @@ def test_label_writes_rows_splits_and_counts(project, tmp_path):
     by_conversation = {}
     for row in table.select(["conversation", "split"]).to_pylist():
         assert by_conversation.setdefault(row["conversation"], row["split"]) == row["split"]
+
+
+def test_what_is_adjudicated_is_labelled_and_the_annotators_share_is_kept(project, tmp_path):
+    assert project().exit_code == 0
+    before = json.loads((tmp_path / "annotation.json").read_text())
+    path = adjudication_path(tmp_path / "annotations", 1, "chen")
+    create(path, [Answer(f"i{number}", "chen", 1, label, AT) for number, label in ((0, S), (9, S), (18, Q), (1, S))])
+    with path.open("ab") as log:
+        log.write(b'{"item_id')
+    result = project()
+    assert result.exit_code == 0, result.output
+    assert "adjudication/chen.jsonl:5: the last line is cut short" in result.stderr
+    rows = pq.read_table(tmp_path / "labelled.parquet").select(["item_id", "label", "agreement"]).to_pylist()
+    labelled = {row["item_id"]: (row["label"], row["agreement"]) for row in rows}
+    assert labelled["i0"] == (S, 0.5)
+    assert labelled["i9"] == (S, 0.0)  # li said needed, wu was unsure
+    assert "i18" not in labelled
+    assert labelled["i1"] == (S, 0.0)
+    after = json.loads((tmp_path / "annotation.json").read_text())
+    assert (before["adjudicated"], after["adjudicated"]) == (0, 4)
+    assert (before["disagreed"], after["disagreed"]) == (14, 11)
+    assert [after[name] for name in ("kappa", "alpha", "annotators", "rounds")] == [
+        before[name] for name in ("kappa", "alpha", "annotators", "rounds")
+    ]
+    # A later round overrides it.
+    create(log_path(tmp_path / "annotations", 2, "xu"), [Answer("i9", "xu", 2, N, AT)])
+    assert project("--round", 2).exit_code == 0
+    assert json.loads((tmp_path / "annotation.json").read_text())["adjudicated"] == 3
+
+
+def test_an_adjudication_without_annotators_names_file_and_line(project, tmp_path):
+    create(adjudication_path(tmp_path / "annotations", 2, "chen"), [Answer("i0", "chen", 2, N, AT)])
+    create(log_path(tmp_path / "annotations", 2, "li"), [Answer("i1", "li", 2, N, AT)])
+    assert project("--round", 1).exit_code == 0
+    result = project("--round", 2)
+    assert result.exit_code == 1
+    assert "round_2/adjudication/chen.jsonl:1: expected an item that an annotator answered in round 2" in result.output
 
 
 def test_an_item_never_changes_split_when_a_round_is_added(project, tmp_path):

@@ -1,6 +1,7 @@
 """The annotator's screen: a chat, the question set apart, one key for an answer. Its state is a ``Session``."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
 from textual.app import App, ComposeResult
@@ -13,23 +14,12 @@ from stages.annotation.chat_table import chat_table
 from stages.annotation.display import colours, day, duration, literal
 from stages.annotation.items import AHEAD, Items
 from stages.annotation.keys import KEYS, shown
+from stages.annotation.labels import label_keys, said
 from stages.annotation.screens import Ask, Definition, Failure
 from stages.annotation.session import Session
+from stages.annotation.verdicts import Case
 from stages.cli import DataError
 
-#: The ground on which a label is written, wherever it is.
-LABEL_COLOURS = {
-    Label.NEEDED: "#2f6fb5",
-    Label.NOT_NEEDED: "#2d7d46",
-    Label.NOT_A_QUESTION: "#8a5a1c",
-    Label.UNSURE: "#6a4a8c",
-}
-LABEL_WORDS = {
-    Label.NEEDED: "needed 需要",
-    Label.NOT_NEEDED: "not needed 不需要",
-    Label.NOT_A_QUESTION: "not a question 非问题",
-    Label.UNSURE: "unsure 不确定",
-}
 #: The other keys at the foot of the screen; "next hit" and "all text" are named where they are of use.
 _ALWAYS_SHOWN = ("definition", "undo", "skip", "previous", "next", "jump", "search", "quit")
 _SCROLLING = ("up", "down", "page_up", "page_down", "home", "end")
@@ -37,19 +27,21 @@ _SCROLLING = ("up", "down", "page_up", "page_down", "home", "end")
 
 @dataclass(frozen=True)
 class Look:
-    """What the annotator may choose about the screen.
+    """What the screen shows beside the items.
 
     Attributes:
         guidelines: What the labels mean, Markdown.
         keys: Names of the keys of each action.
         zone: In which times are shown.
         notices: What happened at the start that the annotator must know.
+        cases: What others said of each item, for who settles it; empty for who annotates, which is blind.
     """
 
     guidelines: str
     keys: dict[str, tuple[str, ...]]
     zone: tzinfo = UTC
     notices: tuple[str, ...] = ()
+    cases: Mapping[str, Case] = field(default_factory=dict)
 
 
 class AnnotateApp(App[None]):
@@ -70,6 +62,7 @@ class AnnotateApp(App[None]):
     #chat { height: 1fr; padding: 0 1; align: left bottom; scrollbar-size-vertical: 1; }
     #history { height: auto; width: 1fr; padding: 0 2; }
     #question { height: auto; width: 1fr; border: round $accent; border-title-color: $accent; padding: 0 1; }
+    #said { height: auto; max-height: 6; padding: 0 1; }
     #say { height: auto; min-height: 1; max-height: 4; padding: 0 1; }
     #labels { height: auto; max-height: 3; padding: 0 1; }
     #keys { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
@@ -102,8 +95,10 @@ class AnnotateApp(App[None]):
         with VerticalScroll(id="chat", can_focus=False):
             yield Static(id="history")
             yield Static(id="question")
+        if self._look.cases:
+            yield Static(id="said")
         yield Static(id="say")
-        yield Static(self._label_keys(), id="labels")
+        yield Static(label_keys(self._look.keys), id="labels")
         yield Static(self._other_keys(), id="keys")
 
     def on_mount(self) -> None:
@@ -269,6 +264,8 @@ class AnnotateApp(App[None]):
         question.border_title = f"question 问题 {day(item['timestamp'], zone)}"
         label = session.label(session.current)
         question.border_subtitle = f"your answer: {label.value}" if label is not None else ""
+        if self._look.cases:
+            self.query_one("#said", Static).update(said(self._look.cases[session.current]))
         self._show_progress()
         self._say("")
         self.call_after_refresh(self._scroll_to_question)
@@ -289,13 +286,6 @@ class AnnotateApp(App[None]):
             chat.scroll_to_widget(question, top=True, animate=False)
         else:
             chat.scroll_end(animate=False)
-
-    def _label_keys(self) -> Content:
-        parts: list[str | tuple[str, str]] = []
-        for label, words in LABEL_WORDS.items():
-            key = shown(self._look.keys[label.value][0])
-            parts += [(f" {key} ", f"bold #ffffff on {LABEL_COLOURS[label]}"), f"{words} "]
-        return Content.assemble(*parts)
 
     def _other_keys(self) -> Content:
         return Content("  ".join(f"{shown(self._look.keys[name][0])} {KEYS[name].words}" for name in _ALWAYS_SHOWN))

@@ -6,7 +6,8 @@
 
 A later line about the same item replaces the earlier one; a line with ``"undo": true`` takes the latest one
 back, so the one before it counts again. Replaying the file therefore gives one answer per item and annotator,
-however often the work was interrupted.
+however often the work was interrupted. What an adjudicator settles is kept in the same way, in
+``round_2/adjudication/chen.jsonl``, with the adjudicator as ``"annotator"``.
 """
 
 import errno
@@ -18,7 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.annotation.answer import Answer, Label, now, parse, row_of
-from stages.annotation.rounds import check_owner, latest_round, log_files, log_path, owner
+from stages.annotation.rounds import (
+    adjudication_files,
+    adjudication_path,
+    check_owner,
+    latest_answered,
+    latest_round,
+    log_files,
+    log_path,
+    owner,
+)
 from stages.cli import DataError
 from stages.files import write_jsonl
 
@@ -27,8 +37,11 @@ __all__ = [
     "HeldError",
     "Label",
     "LogWriter",
+    "adjudication_files",
+    "adjudication_path",
     "append",
     "create",
+    "latest_answered",
     "latest_round",
     "log_files",
     "log_path",
@@ -149,8 +162,8 @@ class LogWriter:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise HeldError(
-                f"{self.path}: another process is writing this log: {self.path.stem!a} annotates in another window. "
-                "Close that one, or annotate under another name."
+                f"{self.path}: another process is writing this log: {self._owner.name!a} {self._owner.does} in another "
+                "window. Close that one, or go on under another name."
             ) from error
         self._is_held = True
 

@@ -1,14 +1,31 @@
-"""Where the logs lie: ``<annotations>/round_<n>/<annotator>.jsonl``."""
+"""Where the logs lie: ``round_<n>/<annotator>.jsonl``, and ``round_<n>/adjudication/<adjudicator>.jsonl``."""
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from stages.annotation.answer import Answer
 from stages.cli import DataError
 
+#: In a round's folder, what was settled of it.
+ADJUDICATION = "adjudication"
 _ROUND_FOLDER = re.compile(r"round_([1-9]\d*)")
 #: Names that are safe as a file's name everywhere: letters of any script, digits, dot, dash, underscore.
-_ANNOTATOR = re.compile(r"\w[\w.-]*")
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+class Owner(NamedTuple):
+    """Whose answers a log holds, as its path says.
+
+    Attributes:
+        round: The round they belong to; of an adjudicator, the one that is settled.
+        name: Of the annotator or adjudicator.
+        does: What that person does: "annotates" or "adjudicates".
+    """
+
+    round: int
+    name: str
+    does: str
 
 
 def log_path(annotations: Path, round_number: int, annotator: str) -> Path:
@@ -17,10 +34,23 @@ def log_path(annotations: Path, round_number: int, annotator: str) -> Path:
     Raises:
         DataError: If the round is below 1 or the annotator's name cannot be a file's name.
     """
-    path = annotations / f"round_{round_number}" / f"{annotator}.jsonl"
-    if not _ANNOTATOR.fullmatch(annotator):
+    return _path(annotations / f"round_{round_number}", annotator, "annotator")
+
+
+def adjudication_path(annotations: Path, round_number: int, adjudicator: str) -> Path:
+    """Where one adjudicator's answers about one round's disagreements are kept.
+
+    Raises:
+        DataError: If the round is below 1 or the adjudicator's name cannot be a file's name.
+    """
+    return _path(annotations / f"round_{round_number}" / ADJUDICATION, adjudicator, "adjudicator")
+
+
+def _path(folder: Path, name: str, who: str) -> Path:
+    path = folder / f"{name}.jsonl"
+    if not _NAME.fullmatch(name):
         raise DataError(
-            f"annotator {annotator!a}: expected letters, digits, dots, dashes and underscores, "
+            f"{who} {name!a}: expected letters, digits, dots, dashes and underscores, "
             "beginning with a letter or digit, since it names a file."
         )
     owner(path)
@@ -28,11 +58,33 @@ def log_path(annotations: Path, round_number: int, annotator: str) -> Path:
 
 
 def log_files(annotations: Path, last_round: int) -> list[Path]:
-    """Every log of rounds 1 to ``last_round``, by round, then by name.
+    """Every annotator's log of rounds 1 to ``last_round``, by round, then by name.
 
     Raises:
         DataError: If ``last_round`` has no log, or answers lie where no round is.
     """
+    logs = _logs(annotations)
+    if not logs.get(last_round):
+        present = ", ".join(str(number) for number in sorted(logs) if logs[number]) or "none"
+        raise DataError(
+            f"{annotations}: expected answers of round {last_round} in round_{last_round}/<annotator>.jsonl; "
+            f"rounds that have some: {present}. Annotate that round or let fewer rounds count."
+        )
+    return [path for number in sorted(logs) if number <= last_round for path in logs[number]]
+
+
+def adjudication_files(annotations: Path, last_round: int) -> list[Path]:
+    """Every adjudicator's log of rounds 1 to ``last_round``, by round, then by name.
+
+    Raises:
+        DataError: If answers lie where no round is.
+    """
+    logs = _logs(annotations, ADJUDICATION)
+    return [path for number in sorted(logs) if number <= last_round for path in logs[number]]
+
+
+def _logs(annotations: Path, within: str = "") -> dict[int, list[Path]]:
+    """The logs in every round's folder, or in the folder ``within`` it, by name; none is a key without any."""
     rounds: dict[int, Path] = {}
     for entry in sorted(annotations.iterdir()):
         match = _ROUND_FOLDER.fullmatch(entry.name)
@@ -43,14 +95,7 @@ def log_files(annotations: Path, last_round: int) -> list[Path]:
                 f"{entry}: expected only folders round_1, round_2, … here, with <annotator>.jsonl in them. "
                 "Move or rename it."
             )
-    logs = {number: sorted(folder.glob("[!.]*.jsonl")) for number, folder in rounds.items()}
-    if not logs.get(last_round):
-        present = ", ".join(str(number) for number in sorted(logs) if logs[number]) or "none"
-        raise DataError(
-            f"{annotations}: expected answers of round {last_round} in round_{last_round}/<annotator>.jsonl; "
-            f"rounds that have some: {present}. Annotate that round or let fewer rounds count."
-        )
-    return [path for number in sorted(logs) if number <= last_round for path in logs[number]]
+    return {number: sorted((folder / within).glob("[!.]*.jsonl")) for number, folder in rounds.items()}
 
 
 def latest_round(annotations: Path) -> int:
@@ -59,29 +104,40 @@ def latest_round(annotations: Path) -> int:
     return max((int(match[1]) for match in found if match), default=1)
 
 
-def owner(path: Path) -> tuple[int, str]:
-    """The round and the annotator that a log's path names.
+def latest_answered(annotations: Path) -> int:
+    """Number of the latest round in which an annotator answered anything, or 0 if none did.
+
+    Raises:
+        DataError: If answers lie where no round is.
+    """
+    logs = _logs(annotations)
+    return max((number for number, paths in logs.items() if any(path.stat().st_size for path in paths)), default=0)
+
+
+def owner(path: Path) -> Owner:
+    """Whose log a path names, and of which round.
 
     Raises:
         DataError: If it lies in no folder of a round.
     """
-    match = _ROUND_FOLDER.fullmatch(path.parent.name)
+    is_adjudication = path.parent.name == ADJUDICATION
+    folder = path.parent.parent if is_adjudication else path.parent
+    match = _ROUND_FOLDER.fullmatch(folder.name)
     if not match:
-        raise DataError(f"{path}: expected a log in a folder round_1, round_2, …, got {path.parent.name!a}.")
-    return int(match[1]), path.stem
+        raise DataError(f"{path}: expected a log in a folder round_1, round_2, …, got {folder.name!a}.")
+    return Owner(int(match[1]), path.stem, "adjudicates" if is_adjudication else "annotates")
 
 
-def check_owner(answer: Answer, log: tuple[int, str], where: str) -> None:
+def check_owner(answer: Answer, log: Owner, where: str) -> None:
     """Hold an answer against the ``owner`` of a log.
 
     Raises:
         DataError: If it is another annotator's or another round's.
     """
-    round_number, annotator = log
-    if answer.round != round_number:
+    if answer.round != log.round:
         raise DataError(
-            f'{where}: expected "round" {round_number}, as the folder says, got {answer.round}. '
+            f'{where}: expected "round" {log.round}, as the folder says, got {answer.round}. '
             "Move the line to its round's folder or correct it."
         )
-    if answer.annotator != annotator:
-        raise DataError(f'{where}: expected "annotator" {annotator!a}, as the file is named, got {answer.annotator!a}.')
+    if answer.annotator != log.name:
+        raise DataError(f'{where}: expected "annotator" {log.name!a}, as the file is named, got {answer.annotator!a}.')

@@ -1,18 +1,18 @@
 """What the annotators of all rounds say together: one verdict an item, and how far they agree.
 
-The latest round in which anybody answered an item decides it, by majority of that round's annotators; a tie leaves
-the item undecided, counted as ``disagreed``.
+The latest round in which any annotator answered an item decides it: by what adjudicators settled of that round, else
+by majority of its annotators. A tie, or adjudicators who differ, leave the item undecided, counted as ``disagreed``.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.annotation.agreement import majority, round_agreement
+from stages.annotation.agreement import agreement_by_round, largest, majority
 from stages.annotation.answer import Answer, Label
-from stages.annotation.log import log_files, replay
+from stages.annotation.log import adjudication_files, log_files, replay
 from stages.cli import DataError
 
 #: Labels that models are trained and scored on.
@@ -27,10 +27,64 @@ class Placed(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the annotators say of one item: a label (None: disagreed) and the share of them who gave it."""
+    """What is said of one item: a label (None: disagreed) and the share of its annotators who gave it."""
 
     label: Label | None
     agreement: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """What was said of one item in the round that decides it.
+
+    Attributes:
+        round: Its number: the latest in which an annotator answered the item.
+        annotators: Annotator -> answer, at least one.
+        adjudicators: Adjudicator -> answer.
+    """
+
+    round: int
+    annotators: dict[str, Label] = field(default_factory=dict)
+    adjudicators: dict[str, Label] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the annotators alone leave the item undecided: they tie, or most of them are unsure."""
+        return majority(list(self.annotators.values())) in (None, Label.UNSURE)
+
+    @property
+    def is_unanimous(self) -> bool:
+        """Whether all annotators gave the same answer."""
+        return len(set(self.annotators.values())) == 1
+
+    @property
+    def ruling(self) -> Label | None:
+        """The answer of the adjudicators; None if there is none, or they differ."""
+        return next(iter(self.adjudicators.values())) if len(set(self.adjudicators.values())) == 1 else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The label that counts, and how many of the annotators gave it."""
+        labels = list(self.annotators.values())
+        label = self.ruling if self.adjudicators else majority(labels)
+        return Verdict(label, 0.0 if label is None else labels.count(label) / len(labels))
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The answers about questions that still exist, and how many are about others.
+
+    Attributes:
+        answers: Of annotators.
+        adjudications: Of adjudicators, each about a round in which an annotator answered the item.
+        orphaned: How many items are gone.
+        first_orphan: ``file:line`` of the first answer about one of them, or None.
+    """
+
+    answers: list[Answer]
+    adjudications: list[Answer]
+    orphaned: int
+    first_orphan: str | None
 
 
 @dataclass(frozen=True)
@@ -44,15 +98,24 @@ class Labelling:
     """
 
     verdicts: dict[str, Verdict]
-    counts: dict[str, int | float | None]
+    counts: dict[str, Any]
     first_orphan: str | None
 
 
 def read_logs(annotations: Path, last_round: int) -> tuple[list[Placed], list[str]]:
-    """The answers that count, one per item, round and annotator, and the places of lines cut short."""
+    """The annotators' answers that count, one per item, round and annotator, and the places of lines cut short."""
+    return _read(log_files(annotations, last_round))
+
+
+def read_adjudications(annotations: Path, last_round: int) -> tuple[list[Placed], list[str]]:
+    """The adjudicators' answers that count, one per item, round and adjudicator, and the places of lines cut short."""
+    return _read(adjudication_files(annotations, last_round))
+
+
+def _read(paths: Iterable[Path]) -> tuple[list[Placed], list[str]]:
     placed = []
     torn = []
-    for path in log_files(annotations, last_round):
+    for path in paths:
         log = replay(path)
         placed += [Placed(answer, f"{path}:{log.lines[item_id]}") for item_id, answer in log.answers.items()]
         if log.torn is not None:
@@ -60,44 +123,90 @@ def read_logs(annotations: Path, last_round: int) -> tuple[list[Placed], list[st
     return placed, torn
 
 
-def decide(answers: Iterable[Answer]) -> dict[str, Verdict]:
-    """The verdict on each item: the majority of the latest round in which it was answered."""
-    by_item: dict[str, list[Answer]] = {}
+def cases(answers: Iterable[Answer], adjudications: Iterable[Answer] = ()) -> dict[str, Case]:
+    """What was said of each item that an annotator answered, in the latest round in which one did."""
+    found: dict[str, Case] = {}
     for answer in answers:
-        by_item.setdefault(answer.item_id, []).append(answer)
-    verdicts = {}
-    for item_id, given in by_item.items():
-        deciding = max(answer.round for answer in given)
-        labels = [answer.label for answer in given if answer.round == deciding]
-        label = majority(labels)
-        verdicts[item_id] = Verdict(label, 0.0 if label is None else labels.count(label) / len(labels))
-    return verdicts
+        case = found.get(answer.item_id)
+        if case is None or case.round < answer.round:
+            case = found[answer.item_id] = Case(answer.round)
+        if case.round == answer.round:
+            case.annotators[answer.annotator] = answer.label
+    for answer in adjudications:
+        case = found.get(answer.item_id)
+        if case is not None and case.round == answer.round:
+            case.adjudicators[answer.annotator] = answer.label
+    return found
 
 
-def combine(placed: Sequence[Placed], known: Iterable[str], last_round: int, refuse_orphans: bool) -> Labelling:
-    """Decide every item that is among the questions, and count the rest.
+def decide(answers: Iterable[Answer], adjudications: Iterable[Answer] = ()) -> dict[str, Verdict]:
+    """The verdict on each item."""
+    return {item_id: case.verdict for item_id, case in cases(answers, adjudications).items()}
+
+
+def without_orphans(
+    placed: Sequence[Placed],
+    adjudications: Sequence[Placed],
+    known: Iterable[str],
+    *,
+    refuse_orphans: bool,
+) -> Logs:
+    """The answers about items that are among the questions.
 
     Args:
-        placed: The answers of rounds 1 to ``last_round``.
+        placed: The annotators' answers of the rounds that count.
+        adjudications: The adjudicators'.
         known: Ids of the questions.
-        last_round: How many rounds count.
         refuse_orphans: Whether an answer about an unknown item is an error.
 
     Raises:
-        DataError: If answers are about unknown items and that is refused, or most of them are.
+        DataError: If answers are about unknown items and that is refused, or most of them are; if an adjudication
+            is about a round in which nobody answered its item.
     """
     questions = frozenset(known)
-    orphans = [row for row in placed if row.answer.item_id not in questions]
+    orphans = [row for row in (*placed, *adjudications) if row.answer.item_id not in questions]
     answers = [row.answer for row in placed if row.answer.item_id in questions]
-    verdicts = decide(answers)
     orphaned = len({row.answer.item_id for row in orphans})
     if orphans:
-        _check_orphans(orphans[0], orphaned, orphaned + len(verdicts), refuse_orphans)
-    before = decide(answer for answer in answers if answer.round < last_round)
+        items = orphaned + len({answer.item_id for answer in answers})
+        _check_orphans(orphans[0], orphaned, items, refuse_orphans)
+    answered = {(answer.item_id, answer.round) for answer in answers}
+    settled = [row for row in adjudications if row.answer.item_id in questions]
+    for row in settled:
+        if (row.answer.item_id, row.answer.round) not in answered:
+            raise DataError(
+                f"{row.place}: expected an item that an annotator answered in round {row.answer.round}, got "
+                f"{row.answer.item_id!a}, which none did. Remove the line, or bring the annotators' logs back."
+            )
+    return Logs(answers, [row.answer for row in settled], orphaned, orphans[0].place if orphans else None)
+
+
+def combine(
+    placed: Sequence[Placed],
+    known: Iterable[str],
+    last_round: int,
+    refuse_orphans: bool,
+    adjudications: Sequence[Placed] = (),
+) -> Labelling:
+    """Decide every item that is among the questions, and count the rest.
+
+    Args:
+        placed: The annotators' answers of rounds 1 to ``last_round``.
+        known: Ids of the questions.
+        last_round: How many rounds count.
+        refuse_orphans: Whether an answer about an unknown item is an error.
+        adjudications: The adjudicators' answers about those rounds.
+
+    Raises:
+        DataError: As ``without_orphans`` does.
+    """
+    logs = without_orphans(placed, adjudications, known, refuse_orphans=refuse_orphans)
+    found = cases(logs.answers, logs.adjudications)
+    before = cases(*([a for a in given if a.round < last_round] for given in (logs.answers, logs.adjudications)))
     return Labelling(
-        verdicts=verdicts,
-        counts=_counts(answers, verdicts, before, last_round, orphaned),
-        first_orphan=orphans[0].place if orphans else None,
+        verdicts={item_id: case.verdict for item_id, case in found.items()},
+        counts=_counts(logs, found, before, last_round),
+        first_orphan=logs.first_orphan,
     )
 
 
@@ -116,24 +225,21 @@ def _check_orphans(first: Placed, orphaned: int, items: int, refuse: bool) -> No
         )
 
 
-def _counts(
-    answers: Sequence[Answer],
-    verdicts: Mapping[str, Verdict],
-    before: Mapping[str, Verdict],
-    last_round: int,
-    orphaned: int,
-) -> dict[str, Any]:
+def _counts(logs: Logs, found: Mapping[str, Case], before: Mapping[str, Case], last_round: int) -> dict[str, Any]:
+    verdicts = {item_id: case.verdict for item_id, case in found.items()}
     labels = Counter(verdict.label for verdict in verdicts.values())
     rounds: dict[int, dict[str, dict[str, Label]]] = {}
-    for answer in answers:
+    for answer in logs.answers:
         rounds.setdefault(answer.round, {}).setdefault(answer.annotator, {})[answer.item_id] = answer.label
-    agreement = round_agreement(rounds)
-    changed = [(old.label, verdicts[item_id].label) for item_id, old in before.items()]
+    by_round = agreement_by_round(rounds)
+    agreement = largest(by_round)
+    changed = [(old.verdict.label, verdicts[item_id].label) for item_id, old in before.items()]
     return {
         "round": last_round,
         "items": len(verdicts),
         **{label.value: labels[label] for label in Label},
         "disagreed": labels[None],
+        "adjudicated": sum(case.ruling is not None for case in found.values()),
         "kappa": _rounded(agreement.kappa),
         "alpha": _rounded(agreement.alpha),
         "annotators": {
@@ -143,10 +249,14 @@ def _counts(
         },
         "kappa_round": agreement.round,
         "kappa_items": agreement.items,
+        "rounds": {
+            str(number): {"items": one.items, "kappa": _rounded(one.kappa), "alpha": _rounded(one.alpha)}
+            for number, one in by_round.items()
+        },
         # A disagreement that the last round settled is no change of mind: counted apart.
         "flipped": sum(old is not None and old != new for old, new in changed),
         "settled": sum(old is None and new is not None for old, new in changed),
-        "orphaned": orphaned,
+        "orphaned": logs.orphaned,
     }
 
 

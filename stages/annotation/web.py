@@ -64,7 +64,7 @@ class GuardedServer(Server):
         brought = request.query.get("token")
         given = request.cookies.get(self._cookie, "") if brought is None else brought
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode()):
-            return web.Response(status=403, text="Open the address that chatladder annotate printed.")
+            return web.Response(status=403, text="Open the address that chatladder printed.")
         if brought is not None:
             entered = web.Response(status=303, headers={"Location": "/"})
             entered.set_cookie(self._cookie, self.token, httponly=True, samesite="Strict")
