@@ -10,12 +10,12 @@ begins the round says it once. Nobody sees what others or a model answered.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 from stages.annotation.assignment import order_items, settle
+from stages.annotation.items import listed_items
 from stages.annotation.log import latest_round, log_path
 from stages.annotation.options import (
     check_sharing,
@@ -27,25 +27,7 @@ from stages.annotation.options import (
 )
 from stages.annotation.review import refuse_review
 from stages.annotation.running import Desk, launch, own_share, set_up, work
-from stages.cli import SETTINGS, DataError, InputFile, example
-from stages.files import read_jsonl
-
-
-def listed_items(path: Path, known: set[str]) -> tuple[list[str], int]:
-    """The items that a list (JSON lines with an ``item_id``) names, in its order, and how many others it names.
-
-    Raises:
-        DataError: If it is malformed, or names no question.
-    """
-    named: dict[str, int] = {}
-    for number, row in read_jsonl(path):
-        if not isinstance(row.get("item_id"), str):
-            raise DataError(f'{path}:{number}: expected a field "item_id" with a text in it.')
-        named.setdefault(row["item_id"], number)
-    found = [item_id for item_id in named if item_id in known]
-    if not found:
-        raise DataError(f"{path}: expected ids of the questions; none of the {len(named):,} named there is one.")
-    return found, len(named) - len(found)
+from stages.cli import SETTINGS, InputFile, example
 
 
 def own_order(options: Mapping[str, Any], desk: Desk) -> tuple[list[str], list[str]]:

@@ -11,8 +11,10 @@ from stages.annotate import annotate_command
 from stages.audit import audit_command
 from stages.cli import SETTINGS, example
 from stages.import_labelled import import_command
+from stages.label_studio import label_studio_group
 from stages.privacy.secret import secret_command
 from stages.questions import questions_command
+from stages.report import report_command
 from stages.review import review_command
 from stages.simulate import answers, chat
 
@@ -34,6 +36,8 @@ main.add_command(questions_command, "questions")
 main.add_command(annotate_command, "annotate")
 main.add_command(adjudicate_command, "adjudicate")
 main.add_command(review_command, "review")
+main.add_command(report_command, "report")
+main.add_command(label_studio_group, "label-studio")
 main.add_command(audit_command, "audit")
 
 if __name__ == "__main__":

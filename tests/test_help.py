@@ -3,6 +3,7 @@
 import importlib
 import shlex
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -26,6 +27,8 @@ def examples(command):
 
 
 def unknown_options(command, arguments):
+    if isinstance(command, click.Group):
+        return unknown_options(command.commands[arguments[0]], arguments[1:])
     known = {name for option in command.params for name in option.opts}
     return [word for word in arguments if word.startswith("--") and word not in known]
 

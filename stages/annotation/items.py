@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.cli import DataError
+from stages.files import read_jsonl
 from stages.rows import QUESTIONS, Rows
 
 #: Items that are shown next and read along with one that is needed now.
@@ -108,3 +109,20 @@ class Items:
 
     def _damaged(self, error: Exception) -> DataError:
         return DataError(f"{self._path}: expected a parquet file of questions: {type(error).__name__}. Write it again.")
+
+
+def listed_items(path: Path, known: set[str]) -> tuple[list[str], int]:
+    """The items that a list (JSON lines with an ``item_id``) names, in its order, and how many others it names.
+
+    Raises:
+        DataError: If it is malformed, or names no question.
+    """
+    named: dict[str, int] = {}
+    for number, row in read_jsonl(path):
+        if not isinstance(row.get("item_id"), str):
+            raise DataError(f'{path}:{number}: expected a field "item_id" with a text in it.')
+        named.setdefault(row["item_id"], number)
+    found = [item_id for item_id in named if item_id in known]
+    if not found:
+        raise DataError(f"{path}: expected ids of the questions; none of the {len(named):,} named there is one.")
+    return found, len(named) - len(found)

@@ -1,0 +1,1 @@
+"""The page about a round of annotation: its figures, its plots, its template."""
