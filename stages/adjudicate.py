@@ -24,10 +24,9 @@ from stages.annotation import guidelines as wording
 from stages.annotation.answer import Answer
 from stages.annotation.docket import Docket, chat_order, docket, still_to_annotate, told
 from stages.annotation.items import Items
-from stages.annotation.keys import parse_keys
 from stages.annotation.log import LogWriter, adjudication_path, latest_answered, replay
-from stages.annotation.options import screen_options, web_options, zone
-from stages.annotation.running import in_browser, launch, open_log, tell
+from stages.annotation.options import screen_options, web_options
+from stages.annotation.running import in_browser, launch, open_log, show, tell
 from stages.annotation.session import Session
 from stages.annotation.verdicts import cases, read_adjudications, read_logs, without_orphans
 from stages.cli import SETTINGS, InputFile, InputFolder, example
@@ -98,7 +97,8 @@ def settle(options: Mapping[str, Any], items: Items, asked: Docket) -> None:
                 (len(given) - len(history), "{:,} earlier answers of yours are about other items or rounds."),
             ]
         )
-        show(session, items, asked, guidelines, options, notices)
+        title, said = f"{adjudicator} adjudicates", [*asked.notices, *notices]
+        show(session, items, guidelines, options, said, title=title, cases=asked.cases)
     if not in_browser():
         done, total, *_ = session.progress()
         click.echo(f"{annotations}: {session.given:,} answers added, {done:,} of {total:,} items settled.")
@@ -144,31 +144,6 @@ def recorder(logs: Mapping[int, LogWriter], rounds: Mapping[str, int]) -> Callab
         logs[number].append(replace(answer, round=number))
 
     return record
-
-
-def show(
-    session: Session,
-    items: Items,
-    asked: Docket,
-    guidelines: str,
-    options: Mapping[str, Any],
-    notices: Sequence[str],
-) -> None:
-    """Run the screen until the adjudicator leaves it.
-
-    Raises:
-        DataError: If the questions cannot be read.
-    """
-    from stages.annotation.app import AnnotateApp, Look
-
-    keys, said = parse_keys(options["keys"]), (*asked.notices, *notices)
-    look = Look(guidelines, keys, zone(options["zone"]), said, asked.cases)
-    app = AnnotateApp(session, items, look, title=f"{session.annotator} adjudicates")
-    app.run()
-    if app.error:
-        raise app.error
-    if app.return_code:
-        raise click.exceptions.Exit(app.return_code)
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))

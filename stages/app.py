@@ -16,7 +16,7 @@ from stages.privacy.secret import secret_command
 from stages.questions import questions_command
 from stages.report import report_command
 from stages.review import review_command
-from stages.simulate import answers, chat
+from stages.simulate import answers, chat, review
 
 
 @click.group(context_settings=SETTINGS, epilog=example(__doc__))
@@ -30,6 +30,7 @@ def main() -> None:
 
 main.add_command(chat, "simulate")
 main.add_command(answers, "simulate-answers")
+main.add_command(review, "simulate-review")
 main.add_command(import_command, "import")
 main.add_command(secret_command, "secret")
 main.add_command(questions_command, "questions")

@@ -90,7 +90,7 @@ def read_json(path: Path) -> Any:
     """Read one JSON document.
 
     Raises:
-        DataError: If it cannot be read, is not UTF-8 or not JSON.
+        DataError: If it cannot be read, is not UTF-8 or not JSON, or is too deep or too long a number to be held.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -100,13 +100,22 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: expected UTF-8, got byte 0x{error.object[error.start]:02x}.") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: expected JSON: {error.msg}.") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected JSON, got {_beyond_json(error)}.") from error
+
+
+def _beyond_json(error: ValueError | RecursionError) -> str:
+    """What Python's reader does not take though JSON's grammar does: it limits depth, and the digits of integers."""
+    if isinstance(error, RecursionError):
+        return "lists or objects nested too deep"
+    return "a number of thousands of digits"
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number from 1, object) of a JSON-lines file; empty lines are passed over.
 
     Raises:
-        DataError: At the first line that is not UTF-8 or not a JSON object.
+        DataError: At the first line that is not UTF-8 or not a JSON object, or that ``read_json`` would refuse.
     """
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -118,6 +127,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise DataError(f"{path}:{number}: expected UTF-8, got byte 0x{line[error.start]:02x}.") from error
             except json.JSONDecodeError as error:
                 raise DataError(f"{path}:{number}: expected a JSON object: {error.msg}.") from error
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{path}:{number}: expected a JSON object, got {_beyond_json(error)}.") from error
             if not isinstance(row, dict):
                 raise DataError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}.")
             yield number, row

@@ -6,7 +6,8 @@ Example:
 
 The latest round in which any annotator answered an item decides it: by what was adjudicated of that round, else by
 majority of its annotators. A tie, or adjudicators who differ, leave the item out, counted as ``disagreed``. Only items
-that end as needed or not_needed are written.
+that end as needed or not_needed are written. Of a round that is a review, the metrics also say how many of the labels
+that it looked at again turned over.
 """
 
 from collections import Counter
@@ -18,6 +19,7 @@ from typing import Any
 import click
 import pyarrow as pa
 
+from stages.annotation.review import flips_as_metrics, flips_by_round, flips_in_words
 from stages.annotation.split import split_conversations
 from stages.annotation.verdicts import SCORED, Verdict, combine, read_adjudications, read_logs
 from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example
@@ -118,16 +120,20 @@ def main(
     adjudications, torn_adjudications = read_adjudications(annotations, last_round)
     known = table["item_id"].to_pylist()
     labelling = combine(placed, known, last_round, orphans == "refuse", adjudications)
+    reviews = flips_by_round(annotations, last_round, labelling.logs)
     splits = split_conversations(conversation_starts(table), validation=validation, test=test, test_from=test_from)
     labelled = label_questions(table, labelling.verdicts, splits)
     sizes = check_splits(labelled)
     write_rows(out, labelled, LABELLED)
-    write_json(metrics, {**labelling.counts, **sizes})
+    turned = {str(number): flips_as_metrics(found) for number, found in reviews.items()}
+    write_json(metrics, {**labelling.counts, "reviews": turned, **sizes})
     for place in (*torn, *torn_adjudications):
         click.echo(f"{place}: the last line is cut short; left out. The next answer repairs it.", err=True)
-    if labelling.first_orphan:
+    if labelling.logs.first_orphan:
         count = labelling.counts["orphaned"]
-        click.echo(f"{labelling.first_orphan}: the first of {count} items that are no longer questions.", err=True)
+        click.echo(f"{labelling.logs.first_orphan}: the first of {count} items that are no longer questions.", err=True)
+    for number, found in reviews.items():
+        click.echo(flips_in_words(number, found))
     parts = ", ".join(f"{split} {count:,}" for split, count in sizes.items())
     click.echo(f"{out}: {labelled.num_rows:,} of {labelling.counts['items']:,} annotated items labelled ({parts})")
 

@@ -11,37 +11,14 @@ Example:
         --answer text --seed 0 --max-length 1400 --out data/predictions/tuned/small.parquet
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example
-from stages.models.prompts import ANSWER_FORMS, ANSWERS, LANGUAGES, render_row
+from stages.models.answers import prediction_rows
+from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
 from stages.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-
-def prediction_rows(items: Sequence[dict[str, Any]], shares: "NDArray[Any]") -> list[dict[str, Any]]:
-    """Rows of ``predictions``, in the order of the items.
-
-    Args:
-        items: Questions.
-        shares: Probability of each answer, shape (n, 3), columns as ``ANSWERS``.
-    """
-    return [
-        {
-            "item_id": item["item_id"],
-            **{f"p_{name}": float(share) for name, share in zip(ANSWERS, row, strict=True)},
-            "answer": ANSWERS[row.argmax()],
-            # Options are scored, not read from generated text: there is nothing to misread.
-            "parsed": True,
-        }
-        for item, row in zip(items, shares, strict=True)
-    ]
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))

@@ -27,51 +27,13 @@ from stages.annotation.options import (
     sharing_options,
     web_options,
 )
-from stages.annotation.review import FILE, Review, begin, read_review
-from stages.annotation.review_queue import queued_items, read_queue
-from stages.annotation.running import in_browser, launch, own_share, set_up, tell, work
-from stages.cli import SETTINGS, DataError, example
+from stages.annotation.review import Review, begin, read_review
+from stages.annotation.review_queue import is_queue_of, next_round, own_items, read_queue
+from stages.annotation.running import in_browser, launch, set_up, tell, work
+from stages.cli import SETTINGS, example
 
-#: The annotators of a round and how many get each item, or None if everybody gets all.
-Sharing = tuple[list[str], int] | None
 #: Not ``InputFile``: a review that was begun needs neither queue nor ranking.
 _QueueFile = click.Path(dir_okay=False, path_type=Path)
-
-
-def next_round(asked: int | None, answered: int, annotations: Path) -> int:
-    """The round that a review begins: after the latest that has answers.
-
-    Args:
-        asked: The one that was asked for, if any.
-        answered: The latest that has answers, 0 if none has.
-        annotations: Where the rounds are.
-
-    Raises:
-        DataError: If nothing was answered yet, or another round was asked for.
-    """
-    if not answered:
-        raise DataError(f"{annotations}: expected answers to look at again, got none. Begin with chatladder annotate.")
-    if asked not in (None, answered + 1):
-        raise DataError(
-            f"{annotations}: expected --round to be that of a review, or {answered + 1}, after the latest that has "
-            f"answers; got {asked}."
-        )
-    return answered + 1
-
-
-def own_items(review: Review, known: frozenset[str], annotator: str, shared: Sharing, folder: Path) -> list[str]:
-    """The items of a review that one annotator gets, in its order, less those that are no longer questions.
-
-    Raises:
-        DataError: If there are none, or the round is shared by others.
-    """
-    there = [item_id for item_id in review.items if item_id in known]
-    if not there:
-        raise DataError(
-            f"{folder / FILE}: none of the {len(review.items):,} items of this review is among the questions. "
-            "Bring back the questions that it was begun with; if nobody answered yet, remove the file and begin anew."
-        )
-    return own_share(there, annotator, shared, folder)
 
 
 def is_finished(review: Review, known: frozenset[str], log: Path) -> bool:
@@ -103,7 +65,7 @@ def choose(options: Mapping[str, Any], known: frozenset[str]) -> tuple[int, Revi
     if begun is not None and (asked or not is_finished(begun, known, log)):
         return number, begun
     queue = options["queue"]
-    if begun is not None and (not queue.exists() or tuple(queued_items(queue)) == begun.items):
+    if begun is not None and (not queue.exists() or is_queue_of(queue, begun)):
         return None
     return next_round(asked, answered, annotations), read_queue(queue, options["ranking"], known)
 

@@ -18,6 +18,8 @@ from stages.files import whole_file
 ROW_GROUP = 131_072
 #: Rows that are held at once where a stage streams them.
 PART_ROWS = 65_536
+#: What comes of a file that is damaged or is not parquet; names of columns are decoded by Python.
+_DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 #: Kinds of a message; only ``text`` is ever merged into turns.
 KINDS = ("text", "image", "file", "link", "system", "other")
@@ -166,33 +168,45 @@ class Rows:
         """Open the file and hold its columns against the schema.
 
         Raises:
-            DataError: If it is not parquet, or its columns are not those of ``schema``.
+            DataError: If it is not parquet, or the names of its columns are not those of ``schema``.
         """
         self.path = path
         self.schema = schema
         try:
             with pq.ParquetFile(path) as file:
                 found, self.num_rows = file.schema_arrow.names, file.metadata.num_rows
-        except (pa.ArrowInvalid, OSError) as error:
+        except _DAMAGED as error:
             raise DataError(f"{path}: expected a parquet file: {error}") from error
         missing = [name for name in schema.names if name not in found]
         if missing:
             raise DataError(f"{path}: expected columns {', '.join(schema.names)}; missing {', '.join(missing)}.")
+        twice = [name for name in schema.names if found.count(name) > 1]
+        if twice:
+            raise DataError(f"{path}: expected every column once, got {', '.join(twice)} twice.")
 
     def parts(self, columns: Sequence[str] | None = None, rows: int = PART_ROWS) -> Iterator[pa.Table]:
         """Tables of up to so many rows, in order; every column unless some are named.
 
         Raises:
-            DataError: If the file is damaged.
+            DataError: If the file is damaged, or a column holds another kind of value.
         """
         names = list(columns or self.schema.names)
         schema = pa.schema([self.schema.field(name) for name in names])
         try:
             with pq.ParquetFile(self.path) as file:
                 for batch in file.iter_batches(rows, columns=names):
-                    yield pa.Table.from_batches([batch]).select(names).cast(schema)
-        except (pa.ArrowInvalid, OSError) as error:
+                    yield self._typed(pa.Table.from_batches([batch]).select(names), schema)
+        except _DAMAGED as error:
             raise DataError(f"{self.path}: expected a parquet file: {error}") from error
+
+    def _typed(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
+        try:
+            return table.cast(schema)
+        except pa.ArrowException as error:
+            # Not what Arrow says of it: that quotes the value, which may be somebody's words.
+            pairs = zip(schema, table.schema, strict=True)
+            other = [f"{to.name} as {to.type}, got {found.type}" for to, found in pairs if to.type != found.type]
+            raise DataError(f"{self.path}: expected {'; '.join(other)}.") from error
 
 
 def read_rows(path: Path, schema: pa.Schema) -> pa.Table:

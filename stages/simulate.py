@@ -4,25 +4,30 @@ Example:
     chatladder simulate --lines 58000 --seed 2024 --out data/raw/demo.txt.bz2 --truth data/demo/truth.jsonl.bz2
     chatladder simulate-answers --questions data/questions.parquet --truth data/demo/truth.jsonl.bz2 \
         --seed 2024 --out data/annotations
+    chatladder simulate-review --truth data/demo/truth.jsonl.bz2 --seed 2024 \
+        --annotator annotator_a --annotator annotator_b
 """
 
 import bz2
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 import pyarrow as pa
 from tqdm import tqdm
 
-from stages.annotation.log import Answer, create, log_path
-from stages.cli import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
+from stages.annotation.assignment import settle
+from stages.annotation.log import Answer, create, latest_answered, log_path
+from stages.annotation.review import Review, begin, read_review
+from stages.annotation.review_queue import is_queue_of, next_round, own_items, read_queue
+from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
 from stages.files import whole_file
 from stages.privacy.pseudonyms import Pseudonyms
-from stages.rows import QUESTIONS, read_rows
-from stages.simulation.annotators import TrueItem, round_one, round_two
+from stages.rows import LABELS, QUESTIONS, read_rows
+from stages.simulation.annotators import TrueItem, look_again, round_one, round_two
 from stages.simulation.chat import Truth, simulate_chat
 from stages.simulation.wechat_dump import dump_record
 
@@ -66,10 +71,21 @@ def read_truth(path: Path) -> list[Truth]:
         # Bytes, so that a wrong encoding is found at its own line and not a buffer earlier.
         with opener(path, "rb") as lines:
             for line in lines:
-                truths.append(Truth(**json.loads(line.decode("utf-8"))))
-    except (ValueError, TypeError, EOFError, OSError) as error:
+                truths.append(_truth(json.loads(line.decode("utf-8"))))
+    except (ValueError, TypeError, EOFError, OSError, RecursionError) as error:
         raise DataError(f"{path}:{len(truths) + 1}: expected a row of the simulator's truth: {error}.") from error
     return truths
+
+
+def _truth(row: dict[str, Any]) -> Truth:
+    truth = Truth(**row)
+    texts = (truth.sender, truth.form, truth.label)
+    numbers = (truth.timestamp, truth.hardness)
+    if not all(isinstance(text, str) for text in texts) or not all(type(number) in (int, float) for number in numbers):
+        raise ValueError("a field holds another kind of value")
+    if truth.label not in LABELS or not 0 <= truth.hardness <= 1:
+        raise ValueError(f"expected one of {', '.join(LABELS)}, and a hardness of 0 to 1")
+    return truth
 
 
 def true_items(questions: pa.Table, truths: list[Truth]) -> list[TrueItem]:
@@ -90,10 +106,34 @@ def true_items(questions: pa.Table, truths: list[Truth]) -> list[TrueItem]:
 
 def write_answers(answers: list[Answer], out: Path) -> None:
     """Write answers as the log that annotating by hand appends to: one file an annotator and round."""
-    for number in sorted({answer.round for answer in answers}):
-        for annotator in ANNOTATORS:
-            own = [answer for answer in answers if (answer.round, answer.annotator) == (number, annotator)]
-            create(log_path(out, number, annotator), own)
+    for number, annotator in dict.fromkeys((answer.round, answer.annotator) for answer in answers):
+        own = [answer for answer in answers if (answer.round, answer.annotator) == (number, annotator)]
+        create(log_path(out, number, annotator), own)
+
+
+def open_review(annotations: Path, queue: Path, ranking: Path, known: Collection[str]) -> tuple[int, Review]:
+    """The review to answer, begun already or to be begun now, and its round.
+
+    Args:
+        annotations: Where the rounds are.
+        queue: As ``read_queue`` takes it.
+        ranking: As ``read_queue`` takes it.
+        known: Ids of the questions.
+
+    Raises:
+        DataError: If it was answered already, or queue, rounds and questions do not fit together.
+    """
+    answered = latest_answered(annotations)
+    number = next_round(None, answered, annotations)
+    folder = annotations / f"round_{answered}"
+    latest = read_review(folder)
+    if latest is not None and queue.exists() and is_queue_of(queue, latest):
+        raise DataError(
+            f"{folder}: expected a review that nobody answered yet, but this one has answers and the queue is still "
+            f"its own. Set annotation.round to {answered} in params.yaml and run dvc repro for the next queue."
+        )
+    begun = read_review(annotations / f"round_{number}")
+    return number, begun if begun is not None else read_queue(queue, ranking, known)
 
 
 @click.command(context_settings=SETTINGS, short_help="Write a simulated group chat.", epilog=example(__doc__))
@@ -121,3 +161,35 @@ def answers(questions: Path, truth: Path, seed: int, out: Path) -> None:
     second = round_two(items, first, ANNOTATORS, seed)
     write_answers(first + second, out)
     click.echo(f"{out}: {len(first):,} simulated answers in round 1, {len(second):,} in round 2")
+
+
+@click.command(context_settings=SETTINGS, short_help="Answer a review by simulation.", epilog=example(__doc__))
+@click.option("--annotator", "annotators", multiple=True, required=True, help="Who answers; repeat it for more.")
+@click.option("--truth", type=InputFile, required=True, help="True labels that simulate wrote.")
+@click.option("--seed", type=int, required=True, help="That of simulate-answers.")
+@click.option("--questions", type=InputFile, default="data/questions.parquet", show_default=True)
+@click.option("--annotations", type=InputFolder, default="data/annotations", show_default=True)
+@click.option("--queue", type=OutputFile, default="data/review/queue.jsonl", show_default=True)
+@click.option("--ranking", type=OutputFile, default="data/review/ranking.parquet", show_default=True)
+def review(
+    annotators: tuple[str, ...], truth: Path, seed: int, questions: Path, annotations: Path, queue: Path, ranking: Path
+) -> None:
+    """Write simulated annotators' answers to the next review, the round after the latest that has answers."""
+    table = read_rows(questions, QUESTIONS)
+    items = {item.item_id: item for item in true_items(table, read_truth(truth))}
+    number, wanted = open_review(annotations, queue, ranking, items.keys())
+    folder = annotations / f"round_{number}"
+    names = list(dict.fromkeys(annotators))
+    for name in names:
+        log_path(annotations, number, name)  # a name that names no file is refused before anything
+    looked_at = begin(folder, wanted)
+    shared = settle(folder, [], None)
+    given: list[Answer] = []
+    for name in names:
+        own = [items[item_id] for item_id in own_items(looked_at, frozenset(items), name, shared, folder)]
+        given += look_again(own, [name], number, seed)
+    write_answers(given, annotations)
+    click.echo(
+        f"{folder}: {len(given):,} simulated answers to {len(looked_at.items):,} items of the review. "
+        f"Set annotation.round to {number} in params.yaml, then dvc repro."
+    )

@@ -154,8 +154,13 @@ TRUTH = json.dumps({"sender": "wxid_a", "timestamp": START, "form": "named", "la
         ("truth.jsonl", f"{TRUTH}\n".encode() + '{"sender": "问"}'.encode("gb18030"), 2),
         ("truth.jsonl.bz2", bz2.compress(f"{TRUTH}\n".encode())[:20], 1),
         ("truth.jsonl.bz2", TRUTH.encode(), 1),
+        ("truth.jsonl", b"[" * 100_000, 1),
+        ("truth.jsonl", f"{TRUTH}\n[1]".encode(), 2),
+        ("truth.jsonl", TRUTH.replace('"wxid_a"', "[]").encode(), 1),
+        ("truth.jsonl", TRUTH.replace('"needed"', '"maybe"').encode(), 1),
+        ("truth.jsonl", TRUTH.replace("0.5", "9" * 400).encode(), 1),
     ],
-    ids=["wrong encoding", "truncated", "not compressed"],
+    ids=["wrong encoding", "truncated", "not compressed", "deep", "a list", "no name", "no label", "too hard"],
 )
 def test_a_truth_that_cannot_be_read_is_named(tmp_path, name, content, line):
     path = tmp_path / name

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from stages.annotation.agreement import majority
 from stages.annotation.log import Answer, Label, adjudication_path, append, create, log_path
+from stages.annotation.review import Review, begin
 from stages.annotation.verdicts import Placed, cases, combine, decide
 from stages.cli import DataError
 from stages.label import conversation_starts, main
@@ -52,7 +53,7 @@ def test_every_annotated_item_is_counted_once():
         ("i2", "xu", 2, S), ("i5", "xu", 2, N),
     )  # fmt: skip
     labelling = combine(answers, ["i1", "i2", "i3", "i4", "i5", "i6"], 2, refuse_orphans=False)
-    assert labelling.first_orphan == "log:8"
+    assert labelling.logs.first_orphan == "log:8"
     assert labelling.counts == {
         "round": 2, "items": 5, "orphaned": 1,
         "needed": 2, "not_needed": 1, "not_a_question": 1, "unsure": 1, "disagreed": 0, "adjudicated": 0,
@@ -132,7 +133,7 @@ def test_adjudications_are_counted_and_change_no_agreement():
     assert before["flipped"] == 1
     assert labelling.counts == {**before, **changed}
     assert before["disagreed"] == 2
-    assert labelling.first_orphan == "log:6"
+    assert labelling.logs.first_orphan == "log:6"
 
 
 def test_a_disagreement_that_is_adjudicated_in_the_last_round_counts_as_settled():
@@ -342,3 +343,79 @@ def test_a_split_that_could_not_be_learned_or_scored_is_an_error(project):
     result = project("--test", 0.0)
     assert result.exit_code == 1
     assert "split test: expected items labelled needed, got none (106 items in 40 conversations" in result.output
+
+
+class TestReviews:
+    def test_without_a_review_there_is_an_empty_place_for_them(self, project, tmp_path):
+        assert "looked again" not in project().output
+        assert json.loads((tmp_path / "annotation.json").read_text())["reviews"] == {}
+
+    def test_a_round_that_is_a_review_has_its_flips_counted_and_told(self, project, tmp_path):
+        annotations = tmp_path / "annotations"
+        assert project().exit_code == 0
+        before = (json.loads((tmp_path / "annotation.json").read_text()), (tmp_path / "labelled.parquet").read_bytes())
+        # Odd items are needed, even ones not; i0 had no label until it was adjudicated, i9 has none.
+        create(adjudication_path(annotations, 1, "chen"), [Answer("i0", "chen", 1, N, AT)])
+        begin(annotations / "round_2", Review(("i1", "i3", "i2", "i0", "i9", "i5", "i7"), frozenset({"i5", "i7"})))
+        said = {"i1": S, "i3": Q, "i2": S, "i0": N, "i9": N, "i5": N, "i7": N}
+        create(log_path(annotations, 2, "li"), [Answer(item, "li", 2, label, AT) for item, label in said.items()])
+        create(log_path(annotations, 2, "wu"), [Answer("i7", "wu", 2, S, AT)])
+        result = project("--round", 2)
+        assert result.exit_code == 0, result.output
+        metrics = json.loads((tmp_path / "annotation.json").read_text())
+        assert list(metrics["reviews"]) == ["2"]
+        found = metrics["reviews"]["2"]
+        assert {name: found[name] for name in found if not name.endswith(("_lo", "_hi"))} == {
+            "suspects": 5, "suspects_answered": 4, "suspects_flipped": 2, "suspects_rate": 0.5,
+            "controls": 2, "controls_answered": 2, "controls_flipped": 1, "controls_rate": 0.5,
+            "excess": 0.0, "unlabelled": 1,
+        }  # fmt: skip
+        assert found["excess_lo"] < 0 < found["excess_hi"]
+        assert found["suspects_rate_lo"] < 0.5 < found["suspects_rate_hi"]
+        (line,) = [line for line in result.output.splitlines() if "looked again" in line]
+        assert line.startswith(
+            "round 2 looked again at 4 suspects and 2 controls: 50 % of the suspects flipped, 50 % of the controls; "
+            "excess +0 points [-"
+        )
+        # A review that is not counted changes nothing.
+        adjudication_path(annotations, 1, "chen").unlink()
+        assert "looked again" not in project().output
+        after = (json.loads((tmp_path / "annotation.json").read_text()), (tmp_path / "labelled.parquet").read_bytes())
+        assert after == before
+
+    def test_what_adjudicators_settle_of_a_review_is_no_answer_of_it(self, project, tmp_path):
+        annotations = tmp_path / "annotations"
+        begin(annotations / "round_2", Review(("i1", "i2"), frozenset({"i2"})))
+        create(log_path(annotations, 2, "li"), [Answer("i1", "li", 2, N, AT), Answer("i2", "li", 2, S, AT)])
+        create(adjudication_path(annotations, 2, "chen"), [Answer("i1", "chen", 2, S, AT)])
+        assert project("--round", 2).exit_code == 0
+        found = json.loads((tmp_path / "annotation.json").read_text())["reviews"]["2"]
+        assert (found["suspects_answered"], found["suspects_flipped"]) == (1, 0)
+
+    def test_every_review_that_counts_is_held_against_the_rounds_before_it(self, project, tmp_path):
+        annotations = tmp_path / "annotations"
+        for number, label in ((2, S), (3, N), (10, N)):
+            begin(annotations / f"round_{number}", Review(("i1",), frozenset()))
+            create(log_path(annotations, number, "li"), [Answer("i1", "li", number, label, AT)])
+        result = project("--round", 10)
+        reviews = json.loads((tmp_path / "annotation.json").read_text())["reviews"]
+        assert {number: found["suspects_flipped"] for number, found in reviews.items()} == {"2": 1, "3": 1, "10": 0}
+        assert list(reviews) == ["2", "3", "10"]
+        assert "round 3 looked again at 1 suspects and 0 controls: 100 % of the suspects flipped\n" in result.output
+
+    def test_one_that_nobody_answered_says_so(self, project, tmp_path):
+        annotations = tmp_path / "annotations"
+        begin(annotations / "round_2", Review(("i1", "i2"), frozenset({"i2"})))
+        create(log_path(annotations, 3, "li"), [Answer("i1", "li", 3, N, AT)])
+        result = project("--round", 3)
+        found = json.loads((tmp_path / "annotation.json").read_text())["reviews"]["2"]
+        assert (found["suspects"], found["suspects_answered"], found["suspects_rate"]) == (1, 0, None)
+        assert "round 2 looked again at 0 suspects and 0 controls\n" in result.output
+
+    def test_a_damaged_record_stops_before_anything_is_written(self, project, tmp_path):
+        folder = tmp_path / "annotations" / "round_1"
+        (folder / "review.json").write_text('{"items": "all"}')
+        result = project()
+        assert result.exit_code == 1
+        assert f"{folder / 'review.json'}: expected" in result.output
+        assert not (tmp_path / "annotation.json").exists()

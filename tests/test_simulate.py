@@ -9,10 +9,15 @@ from itertools import pairwise
 import pytest
 from click.testing import CliRunner
 
+from stages.annotation.answer import Answer, Label
+from stages.annotation.log import append, log_path, replay
+from stages.annotation.review import Review, begin, read_review
 from stages.app import main
 from stages.models import world
-from stages.rows import LABELS
-from stages.simulation.annotators import TrueItem, round_one, round_two
+from stages.privacy.pseudonyms import Pseudonyms
+from stages.rows import LABELS, QUESTIONS, RANKING, write_rows
+from stages.simulate import review
+from stages.simulation.annotators import TrueItem, look_again, round_one, round_two
 from stages.simulation.banks import ERAS, load_bank
 from stages.simulation.chat import CLEARLY_INSIDE, LATE_FROM, START, YEAR, nickname, simulate_chat
 from tests.conftest import ROOT
@@ -108,6 +113,148 @@ def test_annotators_err_more_on_hard_items_and_less_in_the_second_round():
     assert hard > 3 * easy
     assert sum(a.label != "needed" for a in second) / len(second) < (easy + hard) / len(first)
     assert {answer.label for answer in first} <= set(LABELS)
+
+
+def test_a_later_look_is_drawn_anew_for_everybody_but_what_misleads_all_still_does():
+    items = [TrueItem(f"{n:04d}", "needed", 1.0) for n in range(3_000)]
+    looks = {
+        (who, number): {answer.item_id: answer.label for answer in look_again(items, (who,), number, seed=1)}
+        for who in ("a", "b")
+        for number in (2, 3)
+    }
+    wrong = {look: {item_id for item_id, label in said.items() if label != "needed"} for look, said in looks.items()}
+    assert len({frozenset(each) for each in wrong.values()}) == 4
+    assert all(0.05 < len(each) / len(items) < 0.15 for each in wrong.values())
+    # Of two looks with nothing in common, one in ten errors of the one would be an error of the other too.
+    for other in (("b", 3), ("a", 2), ("b", 2)):
+        assert len(wrong["a", 3] & wrong[other]) > 0.25 * len(wrong["a", 3])
+
+
+def test_no_answer_to_an_item_depends_on_the_others_and_each_round_begins_four_weeks_later():
+    items = [TrueItem(f"{n:04d}", "not_needed", 0.9) for n in range(200)]
+    whole, half = (look_again(each, ("a",), 3, seed=4) for each in (items, items[::-2]))
+    labels = {answer.item_id: answer.label for answer in whole}
+    assert [answer.item_id for answer in half] == [item.item_id for item in items[::-2]]
+    assert all(answer.label == labels[answer.item_id] for answer in half)
+    first = {number: look_again(items[:1], ("a",), number, seed=4)[0].at[:10] for number in (2, 3, 4)}
+    assert first == {2: "2024-03-04", 3: "2024-04-01", 4: "2024-04-29"}
+
+
+class Demo:
+    """Eight questions, their truth, a round of answers, and a queue: 7, 3 (a control), 5."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.annotations = folder / "annotations"
+        truths = [
+            {"sender": f"wxid_{n}", "timestamp": n, "form": "named", "label": LABELS[n % 2], "hardness": 0.0}
+            for n in range(8)
+        ]
+        (folder / "truth.jsonl").write_text("".join(json.dumps(truth) + "\n" for truth in truths))
+        self.ask(range(8))
+        for n in range(8):
+            append(log_path(self.annotations, 1, "li"), Answer(f"i{n}", "li", 1, Label.NEEDED, "2024-01-01T00:00:00Z"))
+        self.line_up([7, 3, 5], controls=[3])
+
+    def ask(self, numbers):
+        rows = [
+            {"item_id": f"i{n}", "turn_id": f"t{n}", "group": "g", "conversation": "c", "text": "?", "window": [],
+             "sender": Pseudonyms().person(f"wxid_{n}"), "timestamp": n}
+            for n in numbers
+        ]  # fmt: skip
+        write_rows(self.folder / "questions.parquet", rows, QUESTIONS)
+
+    def line_up(self, queue, controls):
+        (self.folder / "queue.jsonl").write_text("".join(f'{{"item_id": "i{n}"}}\n' for n in queue))
+        roles = {n: "control" if n in controls else "suspect" for n in queue}
+        rows = [
+            {"item_id": f"i{n}", "split": "train", "label": "needed", "p_label": 0.1, "suspicion": 0.9, "reason": "",
+             "role": roles.get(n, "")}
+            for n in range(8)
+        ]  # fmt: skip
+        write_rows(self.folder / "ranking.parquet", rows, RANKING)
+
+    def run(self, *who, seed=DEMO_SEED):
+        places = {"truth": "truth.jsonl", "questions": "questions.parquet", "queue": "queue.jsonl",
+                  "ranking": "ranking.parquet", "annotations": "annotations"}  # fmt: skip
+        words = [word for name, place in places.items() for word in (f"--{name}", str(self.folder / place))]
+        names = [word for name in who or ("a", "b") for word in ("--annotator", name)]
+        return CliRunner().invoke(review, [*words, *names, "--seed", seed], catch_exceptions=False)
+
+    def logs(self, number):
+        folder = self.annotations / f"round_{number}"
+        return {path.name: path.read_bytes() for path in sorted(folder.glob("*"))} if folder.exists() else {}
+
+
+@pytest.fixture
+def demo(tmp_path):
+    return Demo(tmp_path)
+
+
+class TestReview:
+    def test_the_queue_is_frozen_and_answered_in_its_order(self, demo):
+        result = demo.run()
+        assert result.exit_code == 0, result.output
+        assert f"{demo.annotations / 'round_2'}: 6 simulated answers to 3 items of the review. Set" in result.output
+        assert list(demo.logs(2)) == ["a.jsonl", "b.jsonl", "review.json"]
+        assert read_review(demo.annotations / "round_2") == Review(("i7", "i3", "i5"), frozenset({"i3"}))
+        log = replay(log_path(demo.annotations, 2, "a"))
+        assert list(log.answers) == ["i7", "i3", "i5"]
+        assert [answer.label for answer in log.history] == [LABELS[1]] * 3
+        assert all(answer.at > "2024-03-04" for answer in log.history)
+
+    def test_equal_seeds_give_equal_bytes_and_each_annotator_has_their_own(self, demo, tmp_path):
+        demo.run()
+        (tmp_path / "again").mkdir()
+        other = Demo(tmp_path / "again")
+        other.run("b", "a", "b")
+        assert other.logs(2) == demo.logs(2)
+
+    def test_what_was_answered_is_not_answered_again(self, demo):
+        demo.run("a")
+        before = demo.logs(2)
+        for who in ("a", "b"):
+            result = demo.run(who)
+            assert result.exit_code == 1
+            assert "round_2: expected a review that nobody answered yet, but this one has answers" in result.output
+        assert demo.logs(2) == before
+        assert demo.logs(3) == {}
+
+    def test_the_next_queue_is_the_next_round(self, demo):
+        demo.run()
+        demo.line_up([1, 2], controls=[2])
+        assert demo.run().exit_code == 0
+        assert list(replay(log_path(demo.annotations, 3, "b")).answers) == ["i1", "i2"]
+
+    def test_a_review_that_was_begun_is_answered_as_it_was_frozen(self, demo):
+        folder = demo.annotations / "round_2"
+        begin(folder, Review(("i1", "i0", "gone"), frozenset({"i0"})))
+        (folder / "assignment.json").write_text('{"annotators": ["a", "b"], "overlap": 2}')
+        (demo.folder / "queue.jsonl").unlink()
+        assert "expected one of a, b, who share this round; got 'zhao'" in demo.run("zhao").output
+        assert demo.run().exit_code == 0
+        assert list(replay(log_path(demo.annotations, 2, "a")).answers) == ["i1", "i0"]
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda demo: demo.ask(range(6)), r"queue\.jsonl:1: expected an item of the questions"),
+            (lambda demo: demo.line_up([], []), "expected items to look at again, got none"),
+            (lambda demo: (demo.folder / "queue.jsonl").unlink(), r"queue\.jsonl: .* none yet\. Run dvc repro"),
+            (lambda demo: log_path(demo.annotations, 1, "li").unlink(), "expected answers to look at again"),
+        ],
+        ids=["another run", "empty", "no queue", "no answers"],
+    )
+    def test_what_does_not_fit_is_refused_and_nothing_is_written(self, demo, change, message):
+        change(demo)
+        result = demo.run()
+        assert result.exit_code == 1
+        assert re.search(message, result.output)
+        assert demo.logs(2) == {}
+
+    def test_a_name_that_is_no_files_name_is_refused_first(self, demo):
+        assert "expected letters, digits" in demo.run("a", "../b").output
+        assert demo.logs(2) == {}
 
 
 def test_command_writes_the_chat_in_callback_form_and_its_truth_apart(tmp_path):

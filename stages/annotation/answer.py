@@ -1,7 +1,10 @@
 """One answer of an annotator: the label, who gave it, when, and its line in a log."""
 
+import json
+import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -56,6 +59,36 @@ def row_of(answer: Answer) -> dict[str, Any]:
     return {name: value for name, value in asdict(answer).items() if name != "undo" or value}
 
 
+def line_of(answer: Answer) -> str:
+    """The log line, without its end."""
+    return json.dumps(row_of(answer), ensure_ascii=False)
+
+
+def line_reader(annotator: str, round_number: int) -> Callable[[str], Answer | None]:
+    """What reads lines of one log in the very form that ``line_of`` gives them, several times as fast as ``parse``.
+
+    Nearly all lines have it. They are held to the same rules; of any other line, spelled otherwise or malformed, it
+    gives None, and ``parse`` has to say which.
+
+    Args:
+        annotator: Whose log it is.
+        round_number: Of which round.
+    """
+    own = re.escape(f'"annotator": {json.dumps(annotator, ensure_ascii=False)}, "round": {round_number}')
+    text = r'"([^"\\\x00-\x1f]+)"'
+    form = re.compile(
+        rf'\{{"item_id": {text}, {own}, "label": "({"|".join(_LABELS)})", "at": {text}(, "undo": true)?\}}'
+    )
+
+    def read(line: str) -> Answer | None:
+        found = form.fullmatch(line)
+        if found is None or not _is_utc(found[3]):
+            return None
+        return Answer(found[1], annotator, round_number, _LABELS[found[2]], found[3], undo=found[4] is not None)
+
+    return read
+
+
 def parse(row: Any, where: str) -> Answer:
     """The answer that a JSON value from a log stands for.
 
@@ -88,7 +121,7 @@ def parse(row: Any, where: str) -> Answer:
 
 def _is_utc(text: str) -> bool:
     try:
-        return datetime.fromisoformat(text).utcoffset() == timedelta(0)
+        return datetime.fromisoformat(text).tzinfo == UTC
     except ValueError:
         return False
 

@@ -13,12 +13,12 @@ however often the work was interrupted. What an adjudicator settles is kept in t
 import errno
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.annotation.answer import Answer, Label, now, parse, row_of
+from stages.annotation.answer import Answer, Label, line_of, line_reader, now, parse, row_of
 from stages.annotation.rounds import (
     adjudication_files,
     adjudication_path,
@@ -138,7 +138,7 @@ class LogWriter:
                 the log since it was opened.
         """
         check_owner(answer, self._owner, where=str(self.path))
-        line = json.dumps(row_of(answer), ensure_ascii=False).encode("utf-8") + b"\n"
+        line = f"{line_of(answer)}\n".encode()
         try:
             if not self._is_whole:
                 self._take_back()
@@ -236,42 +236,59 @@ def replay(path: Path) -> Replay:
         DataError: At the first line that is malformed, belongs to another round or annotator, or undoes
             nothing. A last line cut short is not an error: it is named in ``torn``.
     """
-    given: dict[str, list[tuple[int, Answer]]] = {}
-    own = owner(path)
-    lines = path.read_bytes().split(b"\n")
     torn = None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+    standing: dict[int, Answer] = {}  # by line
+    latest: dict[str, int | None] = {}  # by item: the line that counts; None where all were taken back
+    replaced: dict[int, int] = {}  # by line: the line before it about the same item
+    for number, answer in _read(path):
+        if answer is None:
+            torn = number
             continue
-        where = f"{path}:{number}"
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            # Whole lines end in a newline: only a piece after the last one can be an interrupted write.
-            if number == len(lines):
-                torn = number
-                break
-            raise DataError(f"{where}: expected a JSON object: {error}. Correct or remove the line.") from error
-        answer = parse(row, where)
-        check_owner(answer, own, where)
-        _apply(given.setdefault(answer.item_id, []), number, answer, where)
-    history = sorted((place for earlier in given.values() for place in earlier), key=lambda place: place[0])
-    kept = {item_id: earlier[-1] for item_id, earlier in given.items() if earlier}
+        counting = latest.get(answer.item_id)
+        if not answer.undo:
+            standing[number] = answer
+            latest[answer.item_id] = number
+            if counting is not None:
+                replaced[number] = counting
+        elif counting is not None:
+            del standing[counting]
+            latest[answer.item_id] = replaced.get(counting)
+        else:
+            raise DataError(
+                f"{path}:{number}: expected an earlier answer to undo, got none for this item. Remove the line."
+            )
+    lines = {item_id: number for item_id, number in latest.items() if number is not None}
     return Replay(
-        answers={item_id: answer for item_id, (_, answer) in kept.items()},
-        lines={item_id: number for item_id, (number, _) in kept.items()},
-        history=[answer for _, answer in history],
+        answers={item_id: standing[number] for item_id, number in lines.items()},
+        lines=lines,
+        history=list(standing.values()),
         torn=torn,
     )
 
 
-def _apply(earlier: list[tuple[int, Answer]], number: int, answer: Answer, where: str) -> None:
-    if not answer.undo:
-        earlier.append((number, answer))
-    elif earlier:
-        earlier.pop()
-    else:
-        raise DataError(f"{where}: expected an earlier answer to undo, got none for this item. Remove the line.")
+def _read(path: Path) -> Iterator[tuple[int, Answer | None]]:
+    """Every line that is not empty, by number from 1; None for a last one that was cut short."""
+    own = owner(path)
+    read = line_reader(own.name, own.round)
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = line.decode("utf-8")
+            answer = read(text)
+            if answer is None:
+                if not line.strip():
+                    continue
+                where = f"{path}:{number}"
+                answer = parse(json.loads(text), where)
+                check_owner(answer, own, where)
+        except (ValueError, RecursionError) as error:
+            # Whole lines end in a newline: only a piece after the last one can be an interrupted write.
+            if number < len(lines):
+                raise DataError(
+                    f"{path}:{number}: expected a JSON object: {error}. Correct or remove the line."
+                ) from error
+            answer = None
+        yield number, answer
 
 
 def _write(handle: int, content: bytes) -> None:

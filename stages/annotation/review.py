@@ -11,8 +11,9 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple
 
-from stages.annotation.answer import Label
-from stages.annotation.verdicts import SCORED
+from stages.annotation.answer import Answer, Label
+from stages.annotation.rounds import round_folders
+from stages.annotation.verdicts import SCORED, Logs, decide, rounded
 from stages.cli import DataError
 from stages.files import read_json, write_json
 
@@ -20,6 +21,7 @@ from stages.files import read_json, write_json
 FILE = "review.json"
 #: Flips by where they lead.
 _DIRECTIONS = ("needed_to_not_needed", "not_needed_to_needed", "left_out")
+_WHOSE = ("suspects", "controls")
 
 
 class Review(NamedTuple):
@@ -143,6 +145,61 @@ def flips(review: Review, before: Mapping[str, Label | None], after: Mapping[str
     return {"suspects": of_suspects, "controls": of_controls, **_shown("excess", excess), "unlabelled": unlabelled}
 
 
+def flips_by_round(annotations: Path, last_round: int, logs: Logs) -> dict[int, dict[str, Any]]:
+    """The ``flips`` of each round that counts and is a review, by number.
+
+    Before a review is what all earlier rounds say together, adjudications included; after it, what its own annotators
+    say. What is adjudicated of the review itself is left out: that is not asked blind.
+
+    Args:
+        annotations: Folder of the rounds.
+        last_round: How many count.
+        logs: Their answers.
+
+    Raises:
+        DataError: If a review's record is damaged.
+    """
+    reviews = {number: read_review(folder) for number, folder in round_folders(annotations).items()}
+    return {
+        number: flips(
+            review,
+            _labels(*([each for each in given if each.round < number] for given in (logs.answers, logs.adjudications))),
+            _labels([answer for answer in logs.answers if answer.round == number]),
+        )
+        for number, review in reviews.items()
+        if review is not None and number <= last_round
+    }
+
+
+def _labels(answers: Sequence[Answer], adjudications: Sequence[Answer] = ()) -> dict[str, Label | None]:
+    return {item_id: verdict.label for item_id, verdict in decide(answers, adjudications).items()}
+
+
+def flips_as_metrics(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What metrics keep of ``flips``: one level, as ``suspects``, ``suspects_answered``, ``suspects_rate``.
+
+    Which way the labels went is left out; the counts of each label beside it show what that came to.
+    """
+    flat = {}
+    for name in _WHOSE:
+        counts = found[name]
+        flat[name] = counts["items"]
+        flat |= {f"{name}_{key}": counts[key] for key in ("answered", "flipped", "rate", "rate_lo", "rate_hi")}
+    return flat | {name: value for name, value in found.items() if name not in _WHOSE}
+
+
+def flips_in_words(number: int, found: Mapping[str, Any]) -> str:
+    """What ``flips`` says of a round, in a line."""
+    line = f"round {number} looked again at " + " and ".join(f"{found[name]['answered']:,} {name}" for name in _WHOSE)
+    rates = [f"{100 * found[name]['rate']:.0f} % of the {name}" for name in _WHOSE if found[name]["answered"]]
+    if rates:
+        line += f": {', '.join([f'{rates[0]} flipped', *rates[1:]])}"
+    if found["excess"] is not None:
+        excess, low, high = (f"{round(100 * found[name]):+d}" for name in ("excess", "excess_lo", "excess_hi"))
+        line += f"; excess {excess} points [{low}, {high}]"
+    return line
+
+
 def _turned(
     items: Sequence[str], before: Mapping[str, Label | None], after: Mapping[str, Label | None]
 ) -> tuple[dict[str, Any], Rate | None]:
@@ -195,10 +252,5 @@ def newcombe(first: Rate, second: Rate) -> Rate:
 
 def _shown(name: str, rate: Rate | None) -> dict[str, float | None]:
     """As ``name``, ``name_lo`` and ``name_hi``."""
-    from stages.statistics.intervals import DIGITS
-
     values = rate or (None, None, None)
-    return {
-        f"{name}{end}": None if value is None else round(value, DIGITS) + 0.0
-        for end, value in zip(("", "_lo", "_hi"), values, strict=True)
-    }
+    return {f"{name}{end}": rounded(value) for end, value in zip(("", "_lo", "_hi"), values, strict=True)}

@@ -1,16 +1,17 @@
-"""The queue of labels to look at again, as the pipeline made it, held against the ranking that it was made from."""
+"""The queue of labels to look at again, as the pipeline made it: held against its ranking, put into a round, shared."""
 
 from collections.abc import Collection
 from pathlib import Path
 
-import pyarrow as pa
-
-from stages.annotation.review import Review
+from stages.annotation.review import FILE, Review
+from stages.annotation.running import own_share
 from stages.cli import DataError
 from stages.files import read_jsonl
 from stages.rows import RANKING, Rows
 
 SUSPECT, CONTROL = "suspect", "control"
+#: The annotators of a round and how many get each item, or None if everybody gets all.
+Sharing = tuple[list[str], int] | None
 _AGAIN = "Queue, ranking and questions must be of one run: run dvc repro."
 
 
@@ -29,6 +30,15 @@ def queued_items(queue: Path) -> dict[str, int]:
             raise DataError(f"{queue}:{number}: expected every item once, got that of line {lines[item_id]}. {_AGAIN}")
         lines[item_id] = number
     return lines
+
+
+def is_queue_of(queue: Path, review: Review) -> bool:
+    """Whether a queue is still the one that a review was begun with.
+
+    Raises:
+        DataError: As ``queued_items`` does.
+    """
+    return tuple(queued_items(queue)) == review.items
 
 
 def read_queue(queue: Path, ranking: Path, known: Collection[str]) -> Review:
@@ -68,8 +78,8 @@ def _roles(ranking: Path) -> dict[str, tuple[str | None, str | None]]:
             columns = (part[name].to_pylist() for name in ("item_id", "split", "role"))
             roles.update((item_id, (split, role)) for item_id, split, role in zip(*columns, strict=True))
             rows += part.num_rows
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{ranking}: expected rows of a ranking: {type(error).__name__}. {_AGAIN}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{ranking}: expected rows of a ranking, got text that is no UTF-8. {_AGAIN}") from error
     if len(roles) < rows:
         raise DataError(f"{ranking}: expected every item once, got {rows:,} rows of {len(roles):,} items. {_AGAIN}")
     return roles
@@ -87,3 +97,39 @@ def _fault(ranked: tuple[str | None, str | None] | None, is_question: bool) -> s
     if role not in (SUSPECT, CONTROL):
         return f"expected an item whose role is {SUSPECT} or {CONTROL}, got one that is neither"
     return None
+
+
+def next_round(asked: int | None, answered: int, annotations: Path) -> int:
+    """The round that a review begins: after the latest that has answers.
+
+    Args:
+        asked: The one that was asked for, if any.
+        answered: The latest that has answers, 0 if none has.
+        annotations: Where the rounds are.
+
+    Raises:
+        DataError: If nothing was answered yet, or another round was asked for.
+    """
+    if not answered:
+        raise DataError(f"{annotations}: expected answers to look at again, got none. Begin with chatladder annotate.")
+    if asked not in (None, answered + 1):
+        raise DataError(
+            f"{annotations}: expected --round to be that of a review, or {answered + 1}, after the latest that has "
+            f"answers; got {asked}."
+        )
+    return answered + 1
+
+
+def own_items(review: Review, known: frozenset[str], annotator: str, shared: Sharing, folder: Path) -> list[str]:
+    """The items of a review that one annotator gets, in its order, less those that are no longer questions.
+
+    Raises:
+        DataError: If there are none, or the round is shared by others.
+    """
+    there = [item_id for item_id in review.items if item_id in known]
+    if not there:
+        raise DataError(
+            f"{folder / FILE}: none of the {len(review.items):,} items of this review is among the questions. "
+            "Bring back the questions that it was begun with; if nobody answered yet, remove the file and begin anew."
+        )
+    return own_share(there, annotator, shared, folder)

@@ -65,12 +65,12 @@ def log_files(annotations: Path, last_round: int) -> list[Path]:
     """
     logs = _logs(annotations)
     if not logs.get(last_round):
-        present = ", ".join(str(number) for number in sorted(logs) if logs[number]) or "none"
+        present = ", ".join(str(number) for number in logs if logs[number]) or "none"
         raise DataError(
             f"{annotations}: expected answers of round {last_round} in round_{last_round}/<annotator>.jsonl; "
             f"rounds that have some: {present}. Annotate that round or let fewer rounds count."
         )
-    return [path for number in sorted(logs) if number <= last_round for path in logs[number]]
+    return [path for number in logs if number <= last_round for path in logs[number]]
 
 
 def adjudication_files(annotations: Path, last_round: int) -> list[Path]:
@@ -80,11 +80,15 @@ def adjudication_files(annotations: Path, last_round: int) -> list[Path]:
         DataError: If answers lie where no round is.
     """
     logs = _logs(annotations, ADJUDICATION)
-    return [path for number in sorted(logs) if number <= last_round for path in logs[number]]
+    return [path for number in logs if number <= last_round for path in logs[number]]
 
 
-def _logs(annotations: Path, within: str = "") -> dict[int, list[Path]]:
-    """The logs in every round's folder, or in the folder ``within`` it, by name; none is a key without any."""
+def round_folders(annotations: Path) -> dict[int, Path]:
+    """The folder of every round that has one, by number, in their order.
+
+    Raises:
+        DataError: If answers lie where no round is.
+    """
     rounds: dict[int, Path] = {}
     for entry in sorted(annotations.iterdir()):
         match = _ROUND_FOLDER.fullmatch(entry.name)
@@ -95,7 +99,13 @@ def _logs(annotations: Path, within: str = "") -> dict[int, list[Path]]:
                 f"{entry}: expected only folders round_1, round_2, … here, with <annotator>.jsonl in them. "
                 "Move or rename it."
             )
-    return {number: sorted((folder / within).glob("[!.]*.jsonl")) for number, folder in rounds.items()}
+    return dict(sorted(rounds.items()))
+
+
+def _logs(annotations: Path, within: str = "") -> dict[int, list[Path]]:
+    """The logs in every round's folder, or in the folder ``within`` it, by name; a round without any has none."""
+    folders = round_folders(annotations)
+    return {number: sorted((folder / within).glob("[!.]*.jsonl")) for number, folder in folders.items()}
 
 
 def latest_round(annotations: Path) -> int:

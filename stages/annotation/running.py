@@ -26,6 +26,7 @@ from stages.annotation.keys import parse_keys
 from stages.annotation.log import HeldError, LogWriter, log_path, replay
 from stages.annotation.options import zone
 from stages.annotation.session import Session
+from stages.annotation.verdicts import Case
 from stages.cli import DataError
 
 #: How long a browser's app waits for the log.
@@ -150,16 +151,34 @@ def open_log(path: Path) -> LogWriter:
             time.sleep(0.1)
 
 
-def show(session: Session, items: Items, guidelines: str, options: Mapping[str, Any], notices: Sequence[str]) -> None:
-    """Run the screen until the annotator leaves it.
+def show(
+    session: Session,
+    items: Items,
+    guidelines: str,
+    options: Mapping[str, Any],
+    notices: Sequence[str],
+    *,
+    title: str | None = None,
+    cases: Mapping[str, Case] | None = None,
+) -> None:
+    """Run the screen until whoever answers leaves it.
+
+    Args:
+        session: What is answered, and by whom.
+        items: The questions.
+        guidelines: What the labels mean, Markdown.
+        options: Of the command.
+        notices: What to tell at the start.
+        title: Over the items; the annotator and the round, unless given.
+        cases: What others said of each item, for who settles it; nothing for who annotates, which is blind.
 
     Raises:
         DataError: If the questions cannot be read.
     """
     from stages.annotation.app import AnnotateApp, Look
 
-    look = Look(guidelines, parse_keys(options["keys"]), zone(options["zone"]), tuple(notices))
-    app = AnnotateApp(session, items, look, title=f"{session.annotator} · round {session.round_number}")
+    look = Look(guidelines, parse_keys(options["keys"]), zone(options["zone"]), tuple(notices), cases or {})
+    app = AnnotateApp(session, items, look, title=title or f"{session.annotator} · round {session.round_number}")
     app.run()
     if app.error:
         raise app.error

@@ -68,9 +68,7 @@ class Session:
         self._places = {item_id: place for place, item_id in enumerate(self.order)}
         self._history = [answer for answer in history if answer.item_id in self._places]
         self.elsewhere = len(history) - len(self._history)
-        self._labels: dict[str, list[Label]] = {}
-        for answer in self._history:
-            self._labels.setdefault(answer.item_id, []).append(answer.label)
+        self._labels = {answer.item_id: answer.label for answer in self._history}
         self._record = record
         self.annotator = annotator
         self.round_number = round_number
@@ -100,8 +98,7 @@ class Session:
 
     def label(self, item_id: str) -> Label | None:
         """The answer to an item that counts."""
-        labels = self._labels.get(item_id)
-        return labels[-1] if labels else None
+        return self._labels.get(item_id)
 
     def answer(self, label: Label) -> None:
         """Record an answer to the current item and go on to the next one without an answer.
@@ -116,7 +113,7 @@ class Session:
             answer = Answer(item_id, self.annotator, self.round_number, label, self._clock())
             self._record(answer)
             self._history.append(answer)
-            self._labels.setdefault(item_id, []).append(label)
+            self._labels[item_id] = label
             self.given += 1
         self.skip()
 
@@ -134,9 +131,8 @@ class Session:
         taken = self._history[-1]
         self._record(Answer(taken.item_id, self.annotator, self.round_number, taken.label, self._clock(), undo=True))
         self._history.pop()
-        self._labels[taken.item_id].pop()
-        if not self._labels[taken.item_id]:
-            del self._labels[taken.item_id]
+        del self._labels[taken.item_id]
+        self._labels |= {each.item_id: each.label for each in self._history if each.item_id == taken.item_id}
         self.position = self._places[taken.item_id]
         return taken
 

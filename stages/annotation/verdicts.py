@@ -17,6 +17,8 @@ from stages.cli import DataError
 
 #: Labels that models are trained and scored on.
 SCORED = (Label.NEEDED, Label.NOT_NEEDED)
+#: Digits that metrics keep.
+DIGITS = 5
 
 
 class Placed(NamedTuple):
@@ -93,13 +95,13 @@ class Labelling:
 
     Attributes:
         verdicts: Item -> verdict, of items that are in the questions.
-        counts: What ``metrics/annotation.json`` holds, less the splits.
-        first_orphan: ``file:line`` of the first answer about an item that is gone, or None.
+        counts: What ``metrics/annotation.json`` holds, less reviews and splits.
+        logs: The answers that they come from.
     """
 
     verdicts: dict[str, Verdict]
     counts: dict[str, Any]
-    first_orphan: str | None
+    logs: Logs
 
 
 def read_logs(annotations: Path, last_round: int) -> tuple[list[Placed], list[str]]:
@@ -206,7 +208,7 @@ def combine(
     return Labelling(
         verdicts={item_id: case.verdict for item_id, case in found.items()},
         counts=_counts(logs, found, before, last_round),
-        first_orphan=logs.first_orphan,
+        logs=logs,
     )
 
 
@@ -240,17 +242,17 @@ def _counts(logs: Logs, found: Mapping[str, Case], before: Mapping[str, Case], l
         **{label.value: labels[label] for label in Label},
         "disagreed": labels[None],
         "adjudicated": sum(case.ruling is not None for case in found.values()),
-        "kappa": _rounded(agreement.kappa),
-        "alpha": _rounded(agreement.alpha),
+        "kappa": rounded(agreement.kappa),
+        "alpha": rounded(agreement.alpha),
         "annotators": {
-            name: {"answers": len(rounds[agreement.round][name]), "kappa": _rounded(kappa)}
+            name: {"answers": len(rounds[agreement.round][name]), "kappa": rounded(kappa)}
             for name, kappa in agreement.annotators.items()
             if agreement.round is not None
         },
         "kappa_round": agreement.round,
         "kappa_items": agreement.items,
         "rounds": {
-            str(number): {"items": one.items, "kappa": _rounded(one.kappa), "alpha": _rounded(one.alpha)}
+            str(number): {"items": one.items, "kappa": rounded(one.kappa), "alpha": rounded(one.alpha)}
             for number, one in by_round.items()
         },
         # A disagreement that the last round settled is no change of mind: counted apart.
@@ -260,5 +262,7 @@ def _counts(logs: Logs, found: Mapping[str, Case], before: Mapping[str, Case], l
     }
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 5)
+def rounded(value: float | None) -> float | None:
+    """A number as metrics files keep it, so that ``dvc metrics diff`` reads well."""
+    # Adding zero turns -0.0, which would look like a change in a diff, into 0.0.
+    return None if value is None else round(value, DIGITS) + 0.0

@@ -5,20 +5,22 @@ the demo has a log to rebuild from and to compare rounds on; no result on them s
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from stages.annotation.log import Answer, Label
 
-#: When the first answer of each round was given.
-ROUND_STARTS = {1: datetime(2024, 2, 5, 1, 30, tzinfo=UTC), 2: datetime(2024, 3, 4, 1, 30, tzinfo=UTC)}
+#: When round 1 began, and how long after it every other one does.
+FIRST_ROUND, BETWEEN_ROUNDS = datetime(2024, 2, 5, 1, 30, tzinfo=UTC), timedelta(days=28)
 ERROR_FLOOR, ERROR_SPAN = 0.03, 0.25
 UNSURE_SHARE = 0.02
 #: How often an answer hangs on what is misleading about the item, the same for everybody.
 SHARED_SHARE = 0.6
 #: Of the items on which round 1 agreed, the share that round 2 looks at again.
 SECOND_LOOK = 0.10
+#: Errors of a second look, as a share of those of the first.
+CARELESSNESS = 0.35
 
 
 class TrueItem(NamedTuple):
@@ -47,11 +49,27 @@ def round_two(items: Iterable[TrueItem], first: list[Answer], annotators: tuple[
         or "unsure" in given[item.item_id]
         or random.Random(f"second:{seed}:{item.item_id}").random() < SECOND_LOOK
     ]
-    return [answer for annotator in annotators for answer in _answers(again, annotator, 2, seed, carelessness=0.35)]
+    return look_again(again, annotators, 2, seed)
+
+
+def look_again(items: Iterable[TrueItem], annotators: Sequence[str], number: int, seed: int) -> list[Answer]:
+    """Every annotator answers every item in the order given, more carefully than the first time.
+
+    What an item makes everybody misread, it does in every round; all else is drawn anew for each round, annotator and
+    item, so no item's answer depends on the others.
+
+    Args:
+        items: What they look at.
+        annotators: Their names.
+        number: Of the round.
+        seed: Of all rounds.
+    """
+    items = list(items)
+    return [answer for annotator in annotators for answer in _answers(items, annotator, number, seed, CARELESSNESS)]
 
 
 def _answers(items: list[TrueItem], annotator: str, number: int, seed: int, carelessness: float) -> list[Answer]:
-    clock = ROUND_STARTS[number]
+    clock = FIRST_ROUND + (number - 1) * BETWEEN_ROUNDS
     answers = []
     for item in items:
         rng = random.Random(f"answer:{seed}:{number}:{annotator}:{item.item_id}")

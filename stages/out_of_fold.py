@@ -1,0 +1,116 @@
+r"""Answer each labelled question with an adapter that was not trained on its conversation: k-fold LoRA on one rung.
+
+Such answers owe nothing to the item's own label, so they are evidence for or against it. Conversations of the test
+split take no part, neither as training rows nor as questions.
+
+Example:
+    python -m stages.out_of_fold --base data/bases/small --labelled data/labelled.parquet --folds 3 --language zh \
+        --answer text --prompt-seed 0 --learning-rate 4.0e-3 --num-train-epochs 3 --per-device-train-batch-size 32 \
+        --gradient-accumulation-steps 1 --warmup-steps 10 --weight-decay 0 --lora-r 16 --lora-alpha 32 \
+        --lora-dropout 0.05 --target-modules all-linear --max-length 1400 --seed 0 \
+        --out data/predictions/out_of_fold/small.parquet
+
+A fold that is done is kept under .chatladder/folds until the last one is, so a run that was stopped goes on there.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from stages.cli import SETTINGS, InputFile, InputFolder, OutputFile, example
+from stages.models.kept_folds import KeptFolds
+from stages.models.lora_options import lora_options
+from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
+from stages.rows import PREDICTIONS, write_rows
+from stages.statistics.folds import check_folds, folds_of, reviewable
+
+
+def alpaca_row(item: dict[str, Any], prompt: dict[str, Any]) -> dict[str, Any]:
+    """One labelled question as ``stages.to_alpaca`` writes it."""
+    rendered = render_row(item, **prompt)
+    return {
+        "item_id": item["item_id"],
+        "instruction": rendered.instruction,
+        "output": rendered.options[item["label"]],
+        "options": rendered.options,
+    }
+
+
+def answer_fold(
+    base: Path, rows: Sequence[dict[str, Any]], items: Sequence[dict[str, Any]], options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Fit an adapter to some alpaca rows, and answer other questions with it.
+
+    Args:
+        base: Base folder of the rung.
+        rows: What is learned.
+        items: Alpaca rows of the questions that are answered; their labels are not looked at.
+        options: Fields of ``LoraSettings``.
+
+    Returns:
+        Rows of ``PREDICTIONS``, in the order of ``items``.
+
+    Raises:
+        DataError: If the training diverges.
+    """
+    from stages.models.answers import prediction_rows
+    from stages.models.fitting import Encoded, encode_rows
+    from stages.models.loading import load, read_rung
+    from stages.models.lora import LoraSettings, fit, wrap
+    from stages.models.prompts import Prompt
+    from stages.models.scoring import probabilities, score
+
+    settings = LoraSettings(**options)
+    model, tokenizer = load(base)
+    adapted: Any = wrap(model, settings, read_rung(base)["name"])
+    encoded = encode_rows(tokenizer, rows, settings.max_length)
+    fit(adapted, tokenizer.pad_token_id, encoded, Encoded([], [], [], 0), settings, lambda *_: None)
+    prompts = [Prompt(item["instruction"], item["options"]) for item in items]
+    scores, _ = score(adapted.eval(), tokenizer, prompts, settings.max_length)
+    return prediction_rows(items, probabilities(scores))
+
+
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.option("--base", type=InputFolder, required=True, help="Base folder that stages.base wrote.")
+@click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
+@click.option("--folds", type=click.IntRange(2, 50), required=True, help="How many adapters are trained.")
+@click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Language of the prompt.")
+@click.option(
+    "--answer", type=click.Choice(ANSWER_FORMS), required=True, help="Form of the answer: needed, or B: needed."
+)
+@click.option("--prompt-seed", type=int, required=True, help="Seed of the order of the options.")
+@lora_options
+@click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
+def main(
+    base: Path, labelled: Path, folds: int, language: str, answer: str, prompt_seed: int, out: Path, **options: Any
+) -> None:
+    """Write, for every labelled question outside the test split, what a model that never saw its label says."""
+    items = reviewable(labelled)
+    places = folds_of([item["conversation"] for item in items], folds, options["seed"])
+    check_folds([item["label"] for item in items], places, labelled)
+    prompt = {"language": language, "answer": answer, "seed": prompt_seed}
+    rows = [alpaca_row(item, prompt) for item in items]
+    kept = KeptFolds(base, options)
+    answers: dict[str, dict[str, Any]] = {}
+    used = np.unique(places)
+    for number, fold in enumerate(used, start=1):
+        learned = [row for row, place in zip(rows, places, strict=True) if place != fold]
+        asked = [row for row, place in zip(rows, places, strict=True) if place == fold]
+        given = kept.get(learned, asked)
+        said = "kept from a run that was stopped"
+        if given is None:
+            given = answer_fold(base, learned, asked, options)
+            kept.put(learned, asked, given)
+            said = "done"
+        answers.update((row["item_id"], row) for row in given)
+        click.echo(f"fold {number} of {len(used)}: {len(learned):,} learned, {len(asked):,} asked, {said}")
+    write_rows(out, [answers[item["item_id"]] for item in items], PREDICTIONS)
+    kept.clear()
+    click.echo(f"{out}: {len(items):,} answers by {len(used)} adapters, none to a question it was trained on")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Long logs: the quick way to read a line of the usual form says what the thorough one says."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.annotation import answer as answer_module
+from stages.annotation import log as log_module
+from stages.annotation.answer import Answer, Label, line_of, line_reader, parse
+from stages.annotation.log import append, log_path, replay
+from stages.annotation.session import Session
+from stages.cli import DataError
+
+AT = "2023-10-01T12:00:00Z"
+LINE = f'{{"item_id": "9f2c", "annotator": "li", "round": 2, "label": "needed", "at": "{AT}"}}'
+#: What can stand in a log: what UTF-8 can hold.
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+answers = st.builds(
+    Answer,
+    item_id=texts,
+    annotator=st.sampled_from(["li", "李", "a.b-c", "x[1]+"]),
+    round=st.integers(1, 10**9),
+    label=st.sampled_from(list(Label)),
+    at=st.sampled_from([AT, "2024-02-29T23:59:59.123456Z", "2024-01-01T00:00:00+00:00"]),
+    undo=st.booleans(),
+)
+
+
+def thorough(line, annotator="li", round_number=2):
+    """What a line says of this log by ``parse``, or None where it is refused."""
+    try:
+        answer = parse(json.loads(line), "log:1")
+    except (ValueError, DataError):
+        return None
+    return answer if (answer.annotator, answer.round) == (annotator, round_number) else None
+
+
+@given(answers)
+def test_every_answer_is_read_back_and_unless_it_has_signs_to_escape_quickly(answer):
+    line = line_of(answer)
+    assert thorough(line, answer.annotator, answer.round) == answer
+    quick = line_reader(answer.annotator, answer.round)(line)
+    assert quick == (None if "\\" in line else answer)
+
+
+@given(st.integers(0, len(LINE)), st.integers(0, 3), st.text(max_size=3))
+def test_whatever_becomes_of_a_line_nothing_is_accepted_that_the_thorough_way_refuses(at, cut, put):
+    line = LINE[:at] + put + LINE[at + cut :]
+    quick = line_reader("li", 2)(line)
+    assert quick is None or quick == thorough(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        LINE.replace("li", "wu"),
+        LINE.replace('"round": 2', '"round": 1'),
+        LINE.replace('"round": 2', '"round": 02'),
+        LINE.replace('"needed"', '"needd"'),
+        LINE.replace("9f2c", ""),
+        LINE.replace("9f2c", "a\tb"),
+        LINE.replace("10-01", "02-30"),
+        LINE.replace("12:00:00Z", "24:61:00Z"),
+        LINE.replace("00Z", "00"),
+        LINE.replace("00Z", "00+08:00"),
+        LINE.replace("}", ', "undo": "no"}'),
+        LINE + LINE,
+        LINE + "\n",
+    ],
+)
+def test_a_line_that_is_not_of_this_log_or_malformed_is_left_to_the_thorough_way(line):
+    assert line_reader("li", 2)(LINE) == Answer("9f2c", "li", 2, Label.NEEDED, AT)
+    assert line_reader("li", 2)(line) is None
+
+
+def test_lines_spelled_otherwise_count_just_as_much(tmp_path):
+    path = log_path(tmp_path, 2, "li")
+    path.parent.mkdir()
+    row = json.loads(LINE)
+    compact = json.dumps({**row, "item_id": "a"}, separators=(",", ":"))
+    turned = json.dumps(dict(reversed({**row, "item_id": "b", "seconds": 3}.items())))
+    escaped = json.dumps({**row, "item_id": "需"})
+    path.write_text("\n\n".join([LINE, f"{compact}\r", f"  {turned}", escaped]), encoding="utf-8")
+    seen = replay(path)
+    assert list(seen.answers) == ["9f2c", "a", "b", "需"]
+    assert seen.lines == {"9f2c": 1, "a": 3, "b": 5, "需": 7}
+    assert len(set(seen.answers.values())) == 4
+    assert seen.torn is None
+
+
+def test_what_append_writes_is_read_quickly(tmp_path, monkeypatch):
+    path = log_path(tmp_path, 1, "李")
+    append(path, Answer("需要", "李", 1, Label.NEEDED, AT))
+    append(path, Answer("需要", "李", 1, Label.NEEDED, answer_module.now(), undo=True))
+    monkeypatch.setattr(log_module, "parse", None)
+    assert replay(path).answers == {}
+
+
+def test_a_name_that_is_no_utf_8_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "round_2" / "l\udcff.jsonl"
+    path.parent.mkdir()
+    path.write_text(f"{LINE}\n")
+    with pytest.raises(DataError, match=r'expected "annotator" .l\\udcff., as the file is named, got .li.'):
+        replay(path)
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([*Label, None])), max_size=30))
+def test_replay_gives_what_a_stack_for_each_item_would(steps, tmp_path_factory):
+    """None takes back the latest answer to the item, where there is one."""
+    path = log_path(tmp_path_factory.mktemp("log"), 1, "li")
+    stacks, lines = {}, []
+    for item_id, label in steps:
+        stack = stacks.setdefault(item_id, [])
+        if label is not None:
+            stack.append((len(lines) + 1, label))
+        elif stack:
+            stack.pop()
+        else:
+            continue
+        lines.append(
+            line_of(Answer(item_id, "li", 1, Label.NEEDED if label is None else label, AT, undo=label is None))
+        )
+    path.parent.mkdir()
+    path.write_text("".join(f"{line}\n" for line in lines))
+    seen = replay(path)
+    first = dict.fromkeys(json.loads(line)["item_id"] for line in lines)
+    counting = {item_id: stacks[item_id][-1] for item_id in first if stacks[item_id]}
+    assert [*seen.lines.items()] == [(item_id, number) for item_id, (number, _) in counting.items()]
+    assert {item_id: answer.label for item_id, answer in seen.answers.items()} == {
+        item_id: label for item_id, (_, label) in counting.items()
+    }
+    standing = sorted((number, item_id, label) for item_id, stack in stacks.items() for number, label in stack)
+    assert [(answer.item_id, answer.label) for answer in seen.history] == [row[1:] for row in standing]
+
+
+def test_undo_brings_back_the_answer_before_it_though_others_lie_between():
+    history = [Answer(item_id, "li", 1, label, AT) for item_id, label in
+               [("a", Label.UNSURE), ("a", Label.NEEDED), ("b", Label.NEEDED), ("a", Label.NOT_NEEDED)]]  # fmt: skip
+    session = Session("abc", history, lambda _answer: None, annotator="li", round_number=1)
+    seen = []
+    while session.undo():
+        seen.append((session.label("a"), session.label("b"), session.progress().done))
+    assert seen == [
+        (Label.NEEDED, Label.NEEDED, 2),
+        (Label.NEEDED, None, 1),
+        (Label.UNSURE, None, 1),
+        (None, None, 0),
+    ]

@@ -1,0 +1,81 @@
+"""What is read between stages: rows, or one error that names the place and tells nothing of what stands there."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stages.cli import DataError
+from stages.files import read_json, read_jsonl
+from stages.rows import SCORES, Rows, read_rows, write_rows
+
+DEEP = '{"a": ' + "[" * 200_000
+MANY_DIGITS = '{"a": ' + "7" * 5_000 + "}"
+#: SCORES as they should be, then with a column of another kind.
+GOOD = {"turn_id": pa.array(["t1", "t2"]), "score": pa.array([1.0, 2.0], pa.float32())}
+
+
+def refusal(read, *arguments):
+    with pytest.raises(DataError) as refused:
+        read(*arguments)
+    return refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "came"),
+    [(DEEP, "lists or objects nested too deep"), (MANY_DIGITS, "a number of thousands of digits")],
+    ids=["deep", "digits"],
+)
+class TestJson:
+    def test_json_that_python_cannot_hold_is_named(self, tmp_path, content, came):
+        path = tmp_path / "metrics.json"
+        path.write_text(content)
+        assert refusal(read_json, path) == f"{path}: expected JSON, got {came}."
+
+    def test_so_is_its_line(self, tmp_path, content, came):
+        path = tmp_path / "queue.jsonl"
+        path.write_text('{"item_id": "a"}\n\n' + content + "\n")
+        rows = read_jsonl(path)
+        assert next(rows) == (1, {"item_id": "a"})
+        assert refusal(next, rows) == f"{path}:3: expected a JSON object, got {came}."
+
+
+class TestRows:
+    @pytest.mark.parametrize(
+        ("name", "values", "kinds"),
+        [
+            ("turn_id", pa.array([{"a": 1}, None]), "turn_id as string, got struct<a: int64>"),
+            ("turn_id", pa.array([[1], None]), "turn_id as string, got list<element: int64>"),
+            ("score", pa.array(["told in private", "1"]), "score as float, got string"),
+            ("turn_id", pa.array([b"\xff", b"t2"]), "turn_id as string, got binary"),
+        ],
+        ids=["struct", "list", "text", "bytes"],
+    )
+    def test_a_column_of_another_kind_is_named_and_not_quoted(self, tmp_path, name, values, kinds):
+        path = tmp_path / "scores.parquet"
+        pq.write_table(pa.table({**GOOD, name: values}), path)
+        assert refusal(read_rows, path, SCORES) == f"{path}: expected {kinds}."
+
+    def test_a_column_that_is_there_twice_is_named(self, tmp_path):
+        path = tmp_path / "scores.parquet"
+        pq.write_table(pa.Table.from_arrays([*GOOD.values(), GOOD["score"]], [*GOOD, "score"]), path)
+        assert refusal(Rows, path, SCORES) == f"{path}: expected every column once, got score twice."
+
+    def test_kinds_that_hold_the_same_are_taken(self, tmp_path):
+        path = tmp_path / "scores.parquet"
+        pq.write_table(pa.table({"turn_id": GOOD["turn_id"].dictionary_encode(), "score": pa.array([1, 2])}), path)
+        assert read_rows(path, SCORES).to_pydict() == {"turn_id": ["t1", "t2"], "score": [1.0, 2.0]}
+
+    def test_a_file_damaged_at_any_byte_is_read_or_refused_with_its_name(self, tmp_path):
+        path = tmp_path / "scores.parquet"
+        write_rows(path, [{"turn_id": "t1", "score": 1.0}], SCORES)
+        whole = path.read_bytes()
+        refused = []
+        for at in range(len(whole)):
+            for other in (whole[at] ^ 0xFF, whole[at] ^ 0x80):
+                path.write_bytes(whole[:at] + bytes([other]) + whole[at + 1 :])
+                try:
+                    read_rows(path, SCORES)
+                except DataError as error:
+                    refused.append(error.message)
+        assert len(refused) > len(whole) // 2
+        assert all(str(path) in message for message in refused)
