@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from stages.cli import SETTINGS, InputFile, InputFolder, OutputFile, OutputFolder, example
 from stages.files import whole_folder, write_csv, write_json
-from stages.statistics.gate import GATED, measured, simultaneous
+from stages.statistics.gate import GATED
 from stages.statistics.gate_ladder import Ladder, Reading, calibration, read_ladder
 from stages.statistics.gate_words import advice, leaning, overview
 from stages.statistics.intervals import DIGITS, bootstrap
 from stages.statistics.predictions import read_items, read_predictions
+from stages.statistics.rung_scores import points
 
 PAIR_COLUMNS = ("answers", "metric", "smaller", "larger", "difference", "lo", "hi")
 RUNG_COLUMNS = ("answers", "metric", "rung", "params", "kind", "value", "lo", "hi")
@@ -41,14 +41,10 @@ def pair_rows(readings: Mapping[str, Reading]) -> Iterator[tuple[Any, ...]]:
 def rung_rows(ladder: Ladder, readings: Mapping[str, Reading]) -> Iterator[tuple[Any, ...]]:
     """One row per reading, metric and rung that has that metric; intervals hold together over the rungs."""
     for name, reading in readings.items():
-        for metric, draws in reading.draws.items():
-            usable, whole = measured(draws)
-            values = draws[np.ix_(whole, usable)]
-            rungs = [rung for rung, use in zip(ladder.rungs(), usable, strict=True) if use]
-            ends = simultaneous(values) if rungs else ((), ())
-            for rung, *figures in zip(rungs, values[0], *ends, strict=True):
-                kind = "mixture" if rung in ladder.mixtures else "dense"
-                yield (name, metric, *rung, kind, *(round(float(figure), DIGITS) + 0.0 for figure in figures))
+        for metric in reading.draws:
+            for rung, is_mixture, score in points(reading, ladder, metric):
+                kind = "mixture" if is_mixture else "dense"
+                yield (name, metric, *rung, kind, *(round(figure, DIGITS) + 0.0 for figure in score))
 
 
 def write_plots(folder: Path, ladder: Ladder, readings: Mapping[str, Reading]) -> None:

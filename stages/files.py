@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from stages.cli import DataError
@@ -84,6 +85,29 @@ def write_json(path: Path, value: Any) -> None:
     """Write one JSON document, indented, keys in the order given."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def create_json(path: Path, value: Any) -> bool:
+    """Write one JSON document where none is yet, whole or not at all; of several who do so at once, the first wins.
+
+    Returns:
+        Whether it was written: False where the file was there already, and stays as it is.
+
+    Raises:
+        DataError: If the disk is full, or the folder cannot be written or has no hard links.
+    """
+    candidate = path.with_name(f".{path.name}.{token_hex(8)}")
+    write_json(candidate, value)
+    try:
+        # A link never replaces what is there, as a rename would, and what it makes appears whole.
+        path.hardlink_to(candidate)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}.") from error
+    finally:
+        candidate.unlink(missing_ok=True)
+    return True
 
 
 def read_json(path: Path) -> Any:

@@ -27,6 +27,8 @@ from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
 from stages.rows import PREDICTIONS, write_rows
 from stages.statistics.folds import check_folds, folds_of, reviewable
 
+_HERE = Path(__file__)
+
 
 def alpaca_row(item: dict[str, Any], prompt: dict[str, Any]) -> dict[str, Any]:
     """One labelled question as ``stages.to_alpaca`` writes it."""
@@ -93,7 +95,7 @@ def main(
     check_folds([item["label"] for item in items], places, labelled)
     prompt = {"language": language, "answer": answer, "seed": prompt_seed}
     rows = [alpaca_row(item, prompt) for item in items]
-    kept = KeptFolds(base, options)
+    kept = KeptFolds((base, _HERE, _HERE.parent / "models"), options)
     answers: dict[str, dict[str, Any]] = {}
     used = np.unique(places)
     for number, fold in enumerate(used, start=1):

@@ -14,7 +14,7 @@ data/review/queue.jsonl is what chatladder review shows; ranking.parquet says wh
 reviews should not open it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,41 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.cli import SETTINGS, InputFile, InputFolder, OutputFile, OutputFolder, example
+from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
 from stages.files import whole_folder, write_json, write_jsonl
 from stages.rows import RANKING, write_rows
 from stages.statistics.folds import reviewable
-from stages.statistics.predictions import centre, read_mixtures, read_predictions, read_rungs
-from stages.suspicion.evidence import Evidence, growth, probability_needed
+from stages.statistics.predictions import Predictions, centre, read_mixtures, read_predictions, read_rungs
+from stages.suspicion.baselines import BASELINES
+from stages.suspicion.evidence import DIGITS, Evidence, contradicted_by_size, probability_needed
 from stages.suspicion.features import Floats, overlap
 from stages.suspicion.queue import CONTROL, SUSPECT, Queue, make_queue
 from stages.suspicion.reasons import reasons
 
 #: Below this area under the curve the evidence hardly knows the labels from each other.
 _BLIND = 0.6
+
+
+def read_answers(path: Path, item_ids: Sequence[str], stage: str) -> Predictions:
+    """What one source says of the items, in their order.
+
+    Args:
+        path: Rows of ``PREDICTIONS``.
+        item_ids: Of the items.
+        stage: What writes such a file.
+
+    Raises:
+        DataError: If there is no such file, or it cannot be used.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: expected predictions, got no file. Run {stage}.")
+    try:
+        said = read_predictions(path, item_ids)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected predictions, got text that is no UTF-8. Run {stage} again.") from error
+    if not np.isfinite([*said.log_odds, said.mean_log_odds]).all():
+        raise DataError(f"{path}: expected probabilities from 0 to 1, got one without an end. Run {stage} again.")
+    return said
 
 
 def read_evidence(
@@ -58,10 +81,14 @@ def read_evidence(
     Raises:
         DataError: If predictions are missing or do not fit.
     """
+
+    def read(folder: Path, name: str, stage: str) -> Predictions:
+        return read_answers(folder / f"{name}.parquet", item_ids, stage)
+
     return Evidence(
-        vanilla={rung: centre(read_predictions(vanilla / f"{rung}.parquet", item_ids)).log_odds for rung in rungs},
-        tuned={rung: read_predictions(tuned / f"{rung}.parquet", item_ids).log_odds for rung in tuned_rungs if tuned},
-        baselines={path.stem: read_predictions(path, item_ids).log_odds for path in sorted(words.glob("*.parquet"))},
+        vanilla={rung: centre(read(vanilla, rung, "stages.predict")).log_odds for rung in rungs},
+        tuned={rung: read(tuned, rung, "stages.out_of_fold").log_odds for rung in tuned_rungs if tuned},
+        baselines={name: read(words, name, "stages.word_baselines").log_odds for name in BASELINES},
     )
 
 
@@ -83,7 +110,7 @@ def counts(is_needed: NDArray[np.int64], p_needed: Floats, queue: Queue) -> dict
     suspects = np.array([role == SUSPECT for role in queue.roles])
     return {
         "items": len(is_needed),
-        "contradicted": int(((p_needed > 0.5) != (is_needed == 1)).sum()),
+        "contradicted": int((np.where(is_needed == 1, p_needed, 1 - p_needed) < 0.5).sum()),
         "suspects": int(suspects.sum()),
         "suspects_needed": int((suspects & (is_needed == 1)).sum()),
         "suspects_not_needed": int((suspects & (is_needed == 0)).sum()),
@@ -92,20 +119,30 @@ def counts(is_needed: NDArray[np.int64], p_needed: Floats, queue: Queue) -> dict
     }
 
 
-def ranking_table(items: Sequence[dict[str, Any]], p_label: Floats, why: Sequence[str], queue: Queue) -> pa.Table:
+def ranking_table(items: Sequence[dict[str, Any]], suspicion: Floats, why: Sequence[str], queue: Queue) -> pa.Table:
     """Rows of ``RANKING``, the most suspicious first."""
-    order = sorted(range(len(items)), key=lambda row: (p_label[row], items[row]["item_id"]))
+    order = sorted(range(len(items)), key=lambda row: (-suspicion[row], items[row]["item_id"]))
+    p_label = np.round(1 - suspicion, DIGITS)
     rows = [
         {
             **{name: items[row][name] for name in ("item_id", "split", "label")},
             "p_label": float(p_label[row]),
-            "suspicion": float(1 - p_label[row]),
+            "suspicion": float(suspicion[row]),
             "reason": why[row],
             "role": queue.roles[row],
         }
         for row in order
     ]
     return pa.Table.from_pylist(rows, schema=RANKING)
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """What ``counts`` gives, as a sentence."""
+    return (
+        f"{found['suspects']:,} of {found['items']:,} labels to look at again ({found['suspects_needed']:,} needed, "
+        f"{found['suspects_not_needed']:,} not needed), {found['controls']:,} controls among them; the evidence "
+        f"contradicts {found['contradicted']:,} labels."
+    )
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -142,18 +179,21 @@ def main(
         raise click.UsageError("--tuned-rung needs --tuned, the folder where its predictions are.")
     items = reviewable(labelled)
     ids = [item["item_id"] for item in items]
-    rungs = read_rungs(bases, keys)
-    evidence = read_evidence(ids, vanilla, [rung.key for rung in rungs], tuned, tuned_keys, words)
+    rungs, tuned_rungs = read_rungs(bases, keys), read_rungs(bases, tuned_keys)
+    evidence = read_evidence(
+        ids, vanilla, [rung.key for rung in rungs], tuned, [rung.key for rung in tuned_rungs], words
+    )
     is_needed = np.array([item["label"] == "needed" for item in items], dtype=np.int64)
     conversations = [item["conversation"] for item in items]
     p_needed = probability_needed(evidence, overlap(items), is_needed, conversations, seed=seed)
-    p_label = np.where(is_needed == 1, p_needed, 1 - p_needed)
+    suspicion: Floats = np.abs(is_needed - p_needed).round(DIGITS)
     mixtures = read_mixtures(bases, rungs)
-    growing = growth(evidence.vanilla, {rung.key: rung.params for rung in rungs if rung.key not in mixtures}, is_needed)
+    dense = {rung.key: rung.params for rung in rungs if rung.key not in mixtures}
+    why = list(reasons(evidence, is_needed, contradicted_by_size(evidence.vanilla, dense, is_needed)))
     queue = make_queue(
         ids,
         [item["text"] for item in items],
-        1 - p_label,
+        suspicion,
         [item["agreement"] == 1 for item in items],
         share=share,
         controls=controls,
@@ -162,11 +202,7 @@ def main(
     found = counts(is_needed, p_needed, queue)
     with whole_folder(out) as folder:
         write_jsonl(folder / "queue.jsonl", ({"item_id": ids[row]} for row in queue.order))
-        write_rows(
-            folder / "ranking.parquet",
-            ranking_table(items, p_label, list(reasons(evidence, is_needed, growing)), queue),
-            RANKING,
-        )
+        write_rows(folder / "ranking.parquet", ranking_table(items, suspicion, why, queue), RANKING)
     write_json(metrics, found)
     if found["auroc"] < _BLIND:
         click.echo(
@@ -174,12 +210,7 @@ def main(
             "than chance. Let a larger rung answer out of fold, or label more.",
             err=True,
         )
-    click.echo(
-        f"{out}: {found['suspects']:,} of {found['items']:,} labels to look at again "
-        f"({found['suspects_needed']:,} needed, {found['suspects_not_needed']:,} not needed), "
-        f"{found['controls']:,} controls among them; the evidence contradicts {found['contradicted']:,} labels. "
-        "Next: chatladder review"
-    )
+    click.echo(f"{out}: {in_words(found)} Next: chatladder review")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import click
 
 from stages.cli import SETTINGS, DataError, InputFile, OutputFile, example
 from stages.files import read_json, whole_file
+from stages.statistics.figures import short_count
 
 SHOWN = ("precision", "recall", "f1", "macro_f1")
 HEADER = (
@@ -75,15 +76,6 @@ def with_interval(metrics: Metrics, *keys: str) -> str:
     if value is None:
         return "not defined"
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
-def short_count(count: int) -> str:
-    """Three digits of a count: 17.0 k, 1.12 M, 32.5 B."""
-    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
-        if count >= size:
-            value = count / size
-            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
-    return str(count)
 
 
 def data_lines(questions: Metrics, annotation: Metrics, models: Metrics) -> Iterator[str]:

@@ -1,11 +1,17 @@
-"""What is read between stages: rows, or one error that names the place and tells nothing of what stands there."""
+"""What is read between stages: rows, or one error that names the place and not what stands there; files made once."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stages.annotation import assignment, guidelines
 from stages.cli import DataError
-from stages.files import read_json, read_jsonl
+from stages.files import create_json, read_json, read_jsonl
 from stages.rows import SCORES, Rows, read_rows, write_rows
 
 DEEP = '{"a": ' + "[" * 200_000
@@ -79,3 +85,55 @@ class TestRows:
                     refused.append(error.message)
         assert len(refused) > len(whole) // 2
         assert all(str(path) in message for message in refused)
+
+
+def test_of_several_who_create_a_file_at_once_the_first_one_wins(tmp_path):
+    path = tmp_path / "round_1" / "assignment.json"
+    start = threading.Barrier(8)
+
+    def create(number):
+        start.wait()
+        return create_json(path, {"number": number})
+
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(create, range(8)))
+    assert sum(created) == 1
+    assert read_json(path) == {"number": created.index(True)}
+    assert [entry.name for entry in path.parent.iterdir()] == ["assignment.json"]
+
+
+def settled_by(settle, path, values):
+    """What each of several callers who settle something at the same moment is told, or their refusal."""
+    start = threading.Barrier(len(values))
+
+    def call(value):
+        start.wait()
+        try:
+            return settle(path, value)
+        except DataError:
+            return "refused"
+
+    with ThreadPoolExecutor(len(values)) as pool:
+        return list(pool.map(call, values))
+
+
+def test_two_who_begin_a_round_at_once_follow_one_assignment_and_one_wording(tmp_path, monkeypatch):
+    # Both find no record before either writes one: the moment between the two is made long.
+    exists = Path.exists
+
+    def slow(path, **options):
+        found = exists(path, **options)
+        if path.name in (assignment.FILE, guidelines.FILE):
+            time.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(Path, "exists", slow)
+    shared = settled_by(lambda folder, n: assignment.settle(folder, ["li", "wu"], n), tmp_path, [1, 2])
+    assert sorted(map(str, shared)).count("refused") == 1
+    wordings = ["a" * 12, "b" * 12]
+    told = settled_by(
+        lambda folder, version: guidelines.settle(folder, Path("g.md"), version, allow_changed=False),
+        tmp_path,
+        wordings,
+    )
+    assert sorted(map(str, told)) == ["None", "refused"]

@@ -15,7 +15,9 @@ from dvc.repo import Repo
 
 from tests.conftest import ROOT
 
-GATHERING = ("calibrate", "evaluate")
+#: Stages that say which labels are probably wrong.
+JUDGING = ("out_of_fold", "word_baselines", "rank_labels")
+GATHERING = ("rank_labels", "calibrate", "evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +114,29 @@ def test_every_rung_is_gathered_and_smallest_first(params, stages):
     for name in GATHERING:
         named = re.findall(r"--rung (\S+)", stages[name].cmd)
         assert named == rungs, f"{name} in dvc.yaml and ladder in params.yaml name other rungs"
-        assert {f"data/predictions/vanilla/{rung}.parquet" for rung in rungs} <= deps_of(stages[name])
+        needed = {f"data/predictions/vanilla/{rung}.parquet" for rung in rungs} | {f"data/bases/{key}" for key in rungs}
+        assert needed <= deps_of(stages[name])
     assert {f"data/predictions/tuned/{rung}.parquet" for rung in rungs} <= deps_of(stages["evaluate"])
+
+
+def test_the_rungs_that_judge_labels_are_those_of_the_ladder(params, stages):
+    judging = params["review"]["rungs"]
+    assert [key for key in params["ladder"] if key in judging] == list(judging)
+    for key, rung in judging.items():
+        assert rung == {"train": params["ladder"][key]["train"]}, f"review.rungs.{key} trains otherwise than the ladder"
+    assert re.findall(r"--tuned-rung (\S+)", stages["rank_labels"].cmd) == list(judging)
+    assert {name.partition("@")[2] for name in stages if name.startswith("out_of_fold@")} == {*judging}
+    out_of_fold = {f"data/predictions/out_of_fold/{key}.parquet" for key in judging}
+    assert out_of_fold == {dep for dep in deps_of(stages["rank_labels"]) if "out_of_fold/" in dep}
+
+
+def test_labels_are_judged_by_nothing_that_was_trained_on_them_or_measures(stages):
+    judging = [stage for name, stage in stages.items() if name.split("@")[0] in JUDGING]
+    assert {stage.name.split("@")[0] for stage in judging} == {*JUDGING}
+    for stage in judging:
+        for kept_away in ("data/alpaca", "data/adapters", "data/predictions/tuned"):
+            assert kept_away not in stage.cmd, stage.name
+            assert not any(dep.startswith(kept_away) for dep in deps_of(stage)), stage.name
 
 
 def test_every_judge_is_heard(params, stages):

@@ -18,16 +18,17 @@ from sklearn.metrics import f1_score
 
 from stages.annotation.answer import Label
 from stages.calibrate import main as calibrate
+from stages.label import main as label
 from stages.report import report_command
-from stages.reporting.ladder import Interval, Point
 from stages.reporting.moves import Relabelled, count_cells, effects, put_back
 from stages.reporting.plots import Tick as PlotTick
 from stages.reporting.plots import decimals, round_values, scaling_plot, spread_labels
 from stages.reporting.provenance import shown_path
 from stages.reporting.rounds import Change, matrix
-from stages.reporting.words import direction, plain, short_count, signed
+from stages.reporting.words import direction, plain, signed
 from stages.rows import QUESTIONS, write_rows
 from stages.statistics.predictions import Rung
+from stages.statistics.rung_scores import Interval, Point
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNGS = (("small", 1_000, 0.2), ("medium", 4_000, 0.8), ("large", 16_000, 1.6))
@@ -331,6 +332,34 @@ def test_a_review_shows_suspects_against_controls(project):
     assert "Suspicion adds +22.2 points" in page.text
 
 
+def test_a_review_is_counted_as_the_metrics_count_it_whatever_was_adjudicated_of_it(project):
+    items = [row["item_id"] for row in project[:20]]
+    Path("data/annotations/round_2/review.json").write_text(json.dumps({"items": items, "controls": items[10:]}))
+    before = report("--no-texts")
+    # Two suspects and a control that kept their label when they were asked blind leave the labels afterwards.
+    settled = [(item_id, "unsure") for item_id in (items[5], items[6], items[12])]
+    write_log(Path("data/annotations"), 2, "adjudication/chen", settled)
+    path = Path("data/annotations/round_2/adjudication/chen.jsonl")
+    path.write_text(path.read_text().replace("adjudication/chen", "chen"))
+    after = report("--no-texts")
+    metrics = ["--metrics=annotation.json", "--round=2", "--validation=0.1", "--test=0.2"]
+    paths = ["--questions=data/questions.parquet", "--annotations=data/annotations", "--out=again.parquet"]
+    result = CliRunner().invoke(label, [*paths, *metrics])
+    assert result.exit_code == 0, result.output
+    found = json.loads(Path("annotation.json").read_text())["reviews"]["2"]
+
+    def review(page):
+        return re.search(r'<p class="caption" id="table-review">.*?Suspicion adds.*?</p>', page, re.DOTALL)[0]
+
+    assert review(after) == review(before)
+    text = re.sub(r"[ \n]", "", Page(review(after)).text)
+    for name in ("suspects", "controls"):
+        counts = "".join(str(found[f"{name}{end}"]) for end in ("", "_answered", "_flipped"))
+        assert f"{name}{counts}" in text
+    assert f"Suspicionadds{signed(100 * found['excess'], 1)}points" in text
+    assert Page(after).text != Page(before).text
+
+
 def test_what_adjudicators_settle_counts(project):
     path = Path("data/annotations/round_1/adjudication/chen.jsonl")
     path.parent.mkdir()
@@ -448,12 +477,6 @@ def test_larger_models_stand_further_right_and_better_ones_higher():
 
 def test_words():
     assert (signed(-0.0123), signed(None), signed(-0.0), plain(0.5)) == ("−0.012", "–", "+0.000", "0.50")
-    assert [short_count(value) for value in (999, 150_456, 1_575_808, 32_500_000_000)] == [
-        "999",
-        "150 k",
-        "1.58 M",
-        "32.5 B",
-    ]
     assert direction("needed", "not_needed") == "needed → not needed"
     assert (direction(None, "needed"), direction("needed", None)) == ("came in as needed", "left, was needed")
 

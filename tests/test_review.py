@@ -233,14 +233,14 @@ class TestBegin:
 
     def test_who_comes_second_gets_the_first_ones_though_it_came_between(self, tmp_path, monkeypatch):
         first, second = Review((item(1),), frozenset()), Review((item(2),), frozenset())
-        write = review_module.write_json
+        create = review_module.create_json
 
-        def write_late(path, value):
+        def create_late(path, value):
             monkeypatch.undo()
             assert begin(tmp_path, first) == first
-            write(path, value)
+            return create(path, value)
 
-        monkeypatch.setattr(review_module, "write_json", write_late)
+        monkeypatch.setattr(review_module, "create_json", create_late)
         assert begin(tmp_path, second) == first
         assert [path.name for path in tmp_path.iterdir()] == ["review.json"]
 

@@ -3,8 +3,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from stages.statistics.figures import short_count
 from stages.statistics.scores import METRICS
-from stages.summarize import main, short_count
+from stages.summarize import main
 
 
 def with_interval(name, value):
@@ -94,7 +95,15 @@ def test_a_value_that_is_missing_is_named(files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(640, "640"), (17_024, "17.0 k"), (494_032_768, "494 M"), (32_500_000_000, "32.5 B")]
+    ("count", "text"),
+    [
+        (999, "999"),
+        (17_024, "17.0 k"),
+        (1_575_808, "1.58 M"),
+        (494_032_768, "494 M"),
+        (32_500_000_000, "32.5 B"),
+        (1_040_000_000_000, "1.04 T"),
+    ],
 )
 def test_counts_are_shown_with_three_digits(count, text):
     assert short_count(count) == text

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from stages.cli import DataError
-from stages.files import read_json, write_json
+from stages.files import create_json, read_json
 
 #: Beside the logs of a round.
 FILE = "assignment.json"
@@ -65,9 +65,9 @@ def settle(folder: Path, annotators: Sequence[str], overlap: int | None) -> tupl
     path = folder / FILE
     wanted = (sorted(annotators), overlap) if annotators and overlap is not None else None
     if not path.exists():
-        if wanted is not None:
-            write_json(path, {"annotators": wanted[0], "overlap": wanted[1]})
-        return _read(path) if wanted is not None else None
+        if wanted is None:
+            return None
+        create_json(path, {"annotators": wanted[0], "overlap": wanted[1]})
     settled = _read(path)
     if wanted not in (None, settled):
         raise DataError(

@@ -4,7 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from stages.cli import DataError
-from stages.files import read_json, write_json
+from stages.files import create_json, read_json, write_json
 
 #: What the labels mean, unless --guidelines names another text.
 GUIDELINES = Path(__file__).with_name("guidelines.md")
@@ -47,8 +47,7 @@ def settle(folder: Path, file: Path, version: str, *, allow_changed: bool) -> No
         DataError: If the round began under another wording and that is not allowed, or the record is damaged.
     """
     path = folder / FILE
-    if not path.exists():
-        write_json(path, {"version": version, "file": file.name})
+    if not path.exists() and create_json(path, {"version": version, "file": file.name}):
         return
     row = read_json(path)
     changed = row.get("changed_to", []) if isinstance(row, dict) else None

@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import hypot
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, NamedTuple
 
 from stages.annotation.answer import Answer, Label
 from stages.annotation.rounds import round_folders
 from stages.annotation.verdicts import SCORED, Logs, decide, rounded
 from stages.cli import DataError
-from stages.files import read_json, write_json
+from stages.files import create_json, read_json
 
 #: Beside the logs of a round.
 FILE = "review.json"
@@ -96,17 +95,7 @@ def begin(folder: Path, review: Review) -> Review:
     begun = read_review(folder)
     if begun is not None:
         return begun
-    candidate = path.with_name(f".{FILE}.{token_hex(8)}")
-    write_json(candidate, {"items": list(review.items), "controls": sorted(review.controls)})
-    try:
-        # A link never replaces what is there, as a rename would, and what it makes appears whole.
-        path.hardlink_to(candidate)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}.") from error
-    finally:
-        candidate.unlink(missing_ok=True)
+    create_json(path, {"items": list(review.items), "controls": sorted(review.controls)})
     frozen = read_review(folder)
     if frozen is None:
         raise DataError(f"{path}: something removed it while the review began. Start again.")

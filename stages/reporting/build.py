@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from stages.annotation.log import adjudication_files, log_files
-from stages.annotation.review import FILE
+from stages.annotation.review import FILE, flips_by_round
 from stages.cli import DataError
 from stages.reporting.ladder import Answers, Asked, default_rungs, need_models, on_shared_items, read_models, score
 from stages.reporting.moves import move_sections
 from stages.reporting.provenance import command, hashes, shown_path, versions
 from stages.reporting.rounds import Rounds, answers_of, changes, read_rounds
-from stages.reporting.sections import KINDS, growth, headline, read_flips, scaling, since_before, transitions
+from stages.reporting.sections import KINDS, growth, headline, scaling, since_before, transitions
 from stages.reporting.texts import read_texts
 from stages.reporting.tuned import Tuned, read_tuned
 from stages.rows import LABELLED, QUESTIONS, Rows
@@ -82,7 +82,7 @@ def build(options: Options) -> dict[str, Any]:
         "left_out": len(now.verdicts) - len(labels[-1]),
         "changed": Counter(change.kind() for change in changed),
         "transitions": list(transitions(rounds, asked)),
-        "review": read_flips(options.annotations, before, now),
+        "review": flips_by_round(options.annotations, now.number, rounds.logs).get(now.number),
         "growth": growth(rounds, scored, shared, missing),
         "plots": scaling(rounds, scored, answers),
         "moves": moved,
@@ -134,8 +134,11 @@ def read_splits(labelled: Path, labels: Mapping[str, str]) -> tuple[dict[str, st
 
 def notes(options: Options, rounds: Rounds, stale: int | None, answers: Answers, tuned: Tuned) -> Iterator[str]:
     """What the reader should know about the inputs, one sentence or two each."""
-    if rounds.orphaned:
-        yield f"{rounds.orphaned:,} annotated items are no longer among the questions; they are left out of this page."
+    if rounds.logs.orphaned:
+        yield (
+            f"{rounds.logs.orphaned:,} annotated items are no longer among the questions; they are left out of this "
+            "page."
+        )
     for place in rounds.torn:
         path, _, line = place.rpartition(":")
         yield f"{shown_path(Path(path))}:{line}: the last line is cut short and left out. The next answer repairs it."

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stages.reporting.provenance import shown_path
-from stages.statistics.gate import UNDEFINED_SHARE, measured, simultaneous
+from stages.statistics.gate import UNDEFINED_SHARE
 from stages.statistics.gate_ladder import Ladder, Reading, read_answers
 from stages.statistics.intervals import Bootstrap, bootstrap, interval
 from stages.statistics.predictions import (
@@ -23,6 +23,7 @@ from stages.statistics.predictions import (
     read_predictions,
     read_rungs,
 )
+from stages.statistics.rung_scores import Interval, Point
 from stages.statistics.scaling import slope_per_doubling
 from stages.statistics.scores import ANSWERS, Floats
 
@@ -73,22 +74,6 @@ class Answers:
     def of(self, rung: Rung, item_ids: Sequence[str]) -> Predictions:
         """One rung's answers to some items, in their order."""
         return subset(self.predictions[rung], [self.rows[item_id] for item_id in item_ids])
-
-
-class Interval(NamedTuple):
-    """A value and its 95 % interval."""
-
-    value: float
-    lo: float
-    hi: float
-
-
-class Point(NamedTuple):
-    """A rung's score, with an interval that holds together with those of the other rungs."""
-
-    rung: Rung
-    is_mixture: bool
-    score: Interval
 
 
 @dataclass(frozen=True)
@@ -171,18 +156,6 @@ def slope_of(reading: Reading, metric: str) -> Interval | None:
     """Growth of a metric per doubling, None where it is not defined."""
     slope = reading.gates[metric].slope
     return None if slope is None else _interval(slope)
-
-
-def points(reading: Reading, ladder: Ladder, metric: str) -> list[Point]:
-    """The score of every rung that has one, dense ones first."""
-    draws = reading.draws[metric]
-    usable, whole = measured(draws)
-    if not usable.any():
-        return []
-    values = draws[np.ix_(whole, usable)]
-    rungs = [rung for rung, use in zip(ladder.rungs(), usable, strict=True) if use]
-    rows = zip(rungs, values[0], *simultaneous(values), strict=True)
-    return [Point(rung, rung in ladder.mixtures, Interval(*map(float, figures))) for rung, *figures in rows]
 
 
 class Shared(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 
 from stages.annotation.display import clock, literal
 from stages.reporting import words
+from stages.statistics.figures import short_count
 
 #: Nothing may be loaded and nothing run, not even what an escape would have missed: one style sheet, by its hash.
 _POLICY = "default-src 'none'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -44,7 +45,7 @@ def render(context: Mapping[str, Any]) -> str:
         "signed": words.signed,
         "plain": words.plain,
         "count": words.count,
-        "short_count": words.short_count,
+        "short_count": short_count,
         "state": words.state,
         "way": lambda each: words.direction(each.old, each.new),
         "clock": clock,

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from stages.reporting.ladder import Interval, Point, fitted
-from stages.reporting.words import short_count, signed
+from stages.reporting.ladder import fitted
+from stages.reporting.words import signed
+from stages.statistics.figures import short_count
+from stages.statistics.rung_scores import Interval, Point
 
 #: Units of the drawing, about a pixel on a phone.
 WIDTH = 400

@@ -62,10 +62,10 @@ class Round:
 
 
 class Rounds(NamedTuple):
-    """The rounds that count, in order, the number of annotated items that are gone, and lines cut short."""
+    """The rounds that count, in order, the answers that they come from, and lines cut short."""
 
     rounds: list[Round]
-    orphaned: int
+    logs: Logs
     torn: list[str]
 
 
@@ -105,7 +105,7 @@ def read_rounds(annotations: Path, last_round: int, known: Sequence[str]) -> Rou
             f"{annotations / f'round_{last_round}'}: expected answers about the questions at hand, got none. "
             "Annotate that round, or report on an earlier one with --round."
         )
-    return Rounds([_round(number, logs) for number in numbers], logs.orphaned, torn + torn_too)
+    return Rounds([_round(number, logs) for number in numbers], logs, torn + torn_too)
 
 
 def _round(number: int, logs: Logs) -> Round:

@@ -5,26 +5,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from stages.annotation.review import flips, read_review
-from stages.reporting.ladder import (
-    READINGS,
-    SHOWN,
-    Answers,
-    Asked,
-    Interval,
-    Scored,
-    Shared,
-    points,
-    slope_of,
-)
+from stages.reporting.ladder import READINGS, SHOWN, Answers, Asked, Scored, Shared, slope_of
 from stages.reporting.plots import ForestPlot, ScalingPlot, forest_plot, scaling_plot
 from stages.reporting.rounds import Change, Round, Rounds, changes, matrix
 from stages.reporting.words import signed
 from stages.statistics.gate import GATED
 from stages.statistics.gate_words import advice, leaning, shown
+from stages.statistics.rung_scores import Interval, points
 
 _DARKEST = 4
 #: Kinds of change, in the words that a count stands before.
@@ -125,23 +114,6 @@ def transitions(rounds: Rounds, asked: Asked) -> Iterator[Transition]:
     for before, after in reversed(list(pairwise(rounds.rounds))):
         changed = changes(before, after, asked.ids)
         yield Transition(before, after, changed, *matrix(changed))
-
-
-def read_flips(annotations: Path, before: Round | None, now: Round) -> dict[str, Any] | None:
-    """How many labels a review turned over, suspects and controls apart; None where the round is no review.
-
-    Raises:
-        DataError: If the review's record is damaged.
-    """
-    review = read_review(annotations / f"round_{now.number}")
-    if review is None:
-        return None
-    asked = now.answered()
-    return flips(
-        review,
-        {item_id: verdict.label for item_id, verdict in before.verdicts.items()} if before else {},
-        {item_id: verdict.label for item_id, verdict in now.verdicts.items() if item_id in asked},
-    )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Numbers and states as the page writes them."""
 
-_UNITS = (("T", 10**12), ("B", 10**9), ("M", 10**6), ("k", 10**3))
-
 
 def signed(value: float | None, digits: int = 3) -> str:
     """A number with its sign, a true minus; a dash where there is none."""
@@ -18,15 +16,6 @@ def plain(value: float | None, digits: int = 2) -> str:
 def count(value: int) -> str:
     """A whole number, thousands apart."""
     return f"{value:,}"
-
-
-def short_count(value: int) -> str:
-    """Three digits of a count: 17.0 k, 1.12 M, 32.5 B."""
-    for unit, size in _UNITS:
-        if value >= size:
-            share = value / size
-            return f"{share:.{2 if share < 10 else 1 if share < 100 else 0}f} {unit}"
-    return str(value)
 
 
 def state(value: str | None) -> str:

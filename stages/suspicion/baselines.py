@@ -13,6 +13,8 @@ from stages.statistics.folds import folds_of
 from stages.suspicion.features import Floats, for_a_line, for_trees
 
 Labels = NDArray[np.int64]
+#: The baselines, by the names of the files that hold their answers.
+BASELINES = ("line", "trees")
 #: Digits that are kept: the last ones depend on the number of threads.
 _DIGITS = 6
 #: Fits a classifier to features and labels, and gives the probability of label 1 of other features.
@@ -96,8 +98,8 @@ def word_baselines(
     """
     conversations = [row["conversation"] for row in rows]
     settings: dict[str, Any] = {"folds": folds, "repeats": repeats, "seed": seed}
-    found = {
-        "line": cross_fitted(for_a_line(rows), labels, conversations, logistic, **settings),
-        "trees": cross_fitted(for_trees(rows, seed), labels, conversations, boosted, **settings),
-    }
-    return {name: np.round(shares, _DIGITS) for name, shares in found.items()}
+    found = (
+        cross_fitted(for_a_line(rows), labels, conversations, logistic, **settings),
+        cross_fitted(for_trees(rows, seed), labels, conversations, boosted, **settings),
+    )
+    return {name: np.round(shares, _DIGITS) for name, shares in zip(BASELINES, found, strict=True)}

@@ -11,6 +11,8 @@ from stages.suspicion.features import Floats
 
 #: Probabilities are held this far from 0 and 1: no model is that sure.
 _SUREST = 1e-4
+#: Digits of a probability that are kept: beyond them processors differ.
+DIGITS = 9
 #: How the weights of the sources are learned.
 FOLDS, REPEATS = 5, 4
 
@@ -67,7 +69,7 @@ def probability_needed(
         seed: Of the folds.
 
     Returns:
-        Shape ``(n,)``, to nine digits: beyond them processors differ.
+        Shape ``(n,)``, to ``DIGITS``.
 
     Source:
         Stacked generalization (Wolpert, 1992), cross-fitted by conversation.
@@ -83,7 +85,7 @@ def probability_needed(
         repeats=REPEATS,
         seed=seed,
     )
-    return np.round(stacked, 9)
+    return np.round(stacked, DIGITS)
 
 
 def _standardized(learned: Floats, labels: NDArray[np.int64], asked: Floats) -> Floats:
@@ -107,3 +109,20 @@ def growth(vanilla: Mapping[str, Floats], params: Mapping[str, int], is_needed: 
     centred = doublings - doublings.mean()
     support = np.stack([vanilla[rung] for rung in rungs]) * np.where(is_needed == 1, 1, -1)
     return centred @ support / (centred @ centred)
+
+
+def contradicted_by_size(
+    vanilla: Mapping[str, Floats], params: Mapping[str, int], is_needed: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether untouched models contradict each label more the larger they are, and the largest does; shape ``(n,)``.
+
+    Args:
+        vanilla: Rung, smallest first -> log-odds of "needed", shape ``(n,)``.
+        params: Rung -> its parameters; rungs that are left out here have no size to go by.
+        is_needed: The labels, 0 or 1, shape ``(n,)``.
+    """
+    falling = growth(vanilla, params, is_needed) < 0
+    if not falling.any():
+        return falling
+    largest = max((rung for rung in vanilla if rung in params), key=lambda rung: params[rung])
+    return falling & (vanilla[largest] * np.where(is_needed == 1, 1, -1) < 0)

@@ -31,7 +31,8 @@ def tf_idf(rows: Sequence[Mapping[str, Any]]) -> "list[csr_matrix]":
     """TF-IDF of the questions' characters (1 to 5), of their words (1 to 2), and of the history's characters.
 
     Returns:
-        Three matrices of shape ``(n, terms)``. The terms are those of two rows or more; no label is looked at.
+        Up to three matrices of shape ``(n, terms)``, none where no row holds a term of a kind. The terms are those of
+        two rows or more, if there are any; no label is looked at.
 
     Source:
         scikit-learn ``TfidfVectorizer`` with ``sublinear_tf``.
@@ -105,5 +106,7 @@ def for_trees(rows: Sequence[Mapping[str, Any]], seed: int) -> Floats:
     for terms in tf_idf(rows):
         dimensions = min(_DIMENSIONS, terms.shape[1] - 1, terms.shape[0] - 1)
         if dimensions > 0:
-            dense.append(TruncatedSVD(dimensions, random_state=seed).fit_transform(terms))
+            # The share of variance that it explains, which nobody asks for here, is 0 / 0 where all rows are equal.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                dense.append(TruncatedSVD(dimensions, random_state=seed).fit_transform(terms))
     return np.hstack([*dense, overlap(rows)])

@@ -1,37 +1,31 @@
 """What speaks against a label, in a few words."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.suspicion.evidence import Evidence
-from stages.suspicion.features import Floats
 
 #: Sources that are named, the surest ones.
 _NAMED = 3
+_BY_SIZE = "larger untouched models contradict the label more"
 
 
-def reasons(evidence: Evidence, is_needed: NDArray[np.int64], growing: Floats) -> Iterator[str]:
+def reasons(evidence: Evidence, is_needed: NDArray[np.int64], by_size: NDArray[np.bool_]) -> Iterator[str]:
     """For each item which sources contradict its label, and whether larger untouched models do so more.
 
     Args:
         evidence: Log-odds of every source.
         is_needed: The labels, 0 or 1, shape ``(n,)``.
-        growing: As ``evidence.growth`` gives it.
+        by_size: As ``evidence.contradicted_by_size`` gives it.
     """
-    sources: dict[str, Any] = evidence.sources
-    signs = np.where(is_needed == 1, 1, -1)
-    largest = list(evidence.vanilla.values())[-1] if evidence.vanilla else np.zeros(len(signs))
-    for row, sign in enumerate(signs):
+    sources = evidence.sources
+    for row, sign in enumerate(np.where(is_needed == 1, 1, -1)):
         support = {name: float(sign * values[row]) for name, values in sources.items()}
         against = sorted((name for name in support if support[name] < 0), key=lambda name: (support[name], name))
-        yield _worded(against, len(support), "not_needed" if sign > 0 else "needed") + (
-            "; larger untouched models contradict the label more"
-            if growing[row] < 0 and sign * largest[row] < 0
-            else ""
-        )
+        said = _worded(against, len(support), "not_needed" if sign > 0 else "needed")
+        yield f"{said}; {_BY_SIZE}" if by_size[row] else said
 
 
 def _worded(against: list[str], sources: int, other: str) -> str:

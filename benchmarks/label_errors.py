@@ -1,0 +1,297 @@
+"""How well wrong labels are found: errors put into labels that were right, and ranked by us, by cleanlab, by the paper.
+
+Run it in the repository's root, after ``dvc repro``; it needs ``pip install "cleanlab>=2.9,<3"``.
+
+Example:
+    python -m benchmarks.label_errors --set gecor=gecor-camrest.jsonl --set trec=trec-cast.jsonl --seeds 5
+    python -m benchmarks.label_errors --demo --tune embedded_331k --seeds 3
+
+Labels are flipped in two ways. "Uniform": so many items, drawn evenly. "Hard": as a second, weaker annotator would err,
+drawn in proportion to the square of that annotator's chance to be wrong. On a labelled set the weaker annotator is a
+naive Bayes classifier of the single words of the question (cross-fitted; it sees no history, and none of the rankings
+uses it); on the demo it is what the simulator knows to be hard about the item. The demo's labels are the true ones
+before the flips; "as annotated" are the simulated annotators' own errors, with nothing flipped.
+
+The rankings:
+
+- ours: ``stages.rank_labels`` on word baselines and, on the demo, untouched models of all sizes and out-of-fold LoRA of
+  the rung that ``--tune`` names, trained on the flipped labels;
+- cleanlab, same sources: self-confidence on the mean of the same out-of-fold probabilities;
+- cleanlab, our probabilities: ``find_label_issues`` on the probability that ours puts together, its issues first;
+- cleanlab, TF-IDF: ``find_label_issues`` on out-of-fold logistic regression of TF-IDF, its issues first;
+- two largest: items whose label the two largest untouched models contradict, as in arXiv 2405.02817; in random order;
+- chance.
+
+Recall in the top 10 and 20 % of the items, precision at E (E: the number of errors), average precision: means over the
+seeds. The ratio is ours to the better of the two cleanlab rows that do not use our probabilities, by average precision,
+with a 95 % interval (Student's t over the seeds, of its logarithm).
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from stages.cli import SETTINGS, InputFile, example
+from stages.import_labelled import hide_names, read_labelled
+from stages.out_of_fold import alpaca_row, answer_fold
+from stages.privacy.pseudonyms import Pseudonyms
+from stages.rows import LABELLED, QUESTIONS, read_rows
+from stages.simulate import read_truth, true_items
+from stages.statistics.folds import folds_of
+from stages.statistics.predictions import centre, read_predictions
+from stages.suspicion.baselines import boosted, cross_fitted, logistic
+from stages.suspicion.evidence import Evidence, log_odds, probability_needed
+from stages.suspicion.features import Floats, for_a_line, for_trees, overlap
+
+Labels = NDArray[np.int64]
+CONDITIONS = ((0.05, "uniform"), (0.10, "uniform"), (0.05, "hard"), (0.10, "hard"))
+RIVALS = ("cleanlab, same sources", "cleanlab, TF-IDF")
+#: Random orders that rankings with ties are averaged over.
+ORDERS = 50
+
+
+class Set(NamedTuple):
+    """Items whose labels are right, as far as anybody knows.
+
+    Attributes:
+        name: For the table.
+        rows: Rows of QUESTIONS.
+        labels: 1 for needed, shape ``(n,)``.
+        conversations: Of each item.
+        hardness: How likely a weaker annotator is wrong, shape ``(n,)``.
+        vanilla: Rung -> centred log-odds of the untouched model, smallest first.
+        annotated: Labels with the errors that the simulated annotators made, or None.
+    """
+
+    name: str
+    rows: list[dict[str, Any]]
+    labels: Labels
+    conversations: list[str]
+    hardness: Floats
+    vanilla: dict[str, Floats]
+    annotated: Labels | None
+
+
+class Found(NamedTuple):
+    """How well one ranking found the errors."""
+
+    top_10: float
+    top_20: float
+    precision: float
+    average_precision: float
+
+
+def weaker_annotator(rows: Sequence[Mapping[str, Any]], labels: Labels, conversations: Sequence[str]) -> Floats:
+    """How likely naive Bayes of the question's single words is wrong about each item, shape ``(n,)``."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.naive_bayes import BernoulliNB
+
+    vectorizer = CountVectorizer(binary=True, min_df=2, token_pattern=r"(?u)\w+")
+    words = vectorizer.fit_transform([row["text"] for row in rows])
+
+    def bayes(learned: Any, given: Labels, asked: Any) -> Floats:
+        return BernoulliNB().fit(learned, given).predict_proba(asked)[:, 1]
+
+    needed = cross_fitted(words, labels, conversations, bayes, folds=3, repeats=1, seed=7)
+    return np.where(labels == 1, 1 - needed, needed)
+
+
+def labelled_set(name: str, path: Path) -> Set:
+    items = [item for item in read_labelled(path) if item.question["window"]]
+    hidden = list(hide_names(items, Pseudonyms()))
+    rows = [item.question for item in hidden]
+    labels = np.array([item.label == "needed" for item in hidden], dtype=np.int64)
+    conversations = [row["conversation"] for row in rows]
+    return Set(name, rows, labels, conversations, weaker_annotator(rows, labels, conversations), {}, None)
+
+
+def demo_set(rungs: Sequence[str]) -> Set:
+    questions = read_rows(Path("data/questions.parquet"), QUESTIONS)
+    truth = {item.item_id: item for item in true_items(questions, read_truth(Path("data/demo/truth.jsonl.bz2")))}
+    labelled = read_rows(Path("data/labelled.parquet"), LABELLED).to_pylist()
+    rows = [
+        row for row in labelled if row["split"] != "test" and truth[row["item_id"]].label in ("needed", "not_needed")
+    ]
+    ids = [row["item_id"] for row in rows]
+    folder = Path("data/predictions/vanilla")
+    return Set(
+        "demo",
+        rows,
+        np.array([truth[item_id].label == "needed" for item_id in ids], dtype=np.int64),
+        [row["conversation"] for row in rows],
+        np.array([truth[item_id].hardness for item_id in ids]),
+        {rung: centre(read_predictions(folder / f"{rung}.parquet", ids)).log_odds for rung in rungs},
+        np.array([row["label"] == "needed" for row in rows], dtype=np.int64),
+    )
+
+
+def flipped(labels: Labels, hardness: Floats, share: float, kind: str, seed: int) -> Labels:
+    """The labels with that share of them turned over."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    weights = hardness**2 + 1e-6 if kind == "hard" else np.ones(len(labels))
+    errors = generator.choice(len(labels), round(share * len(labels)), replace=False, p=weights / weights.sum())
+    given = labels.copy()
+    given[errors] ^= 1
+    return given
+
+
+def tuned(data: Set, given: Labels, rung: str, params: Mapping[str, Any]) -> Floats:
+    """Out-of-fold log-odds of one rung, tuned on these labels, shape ``(n,)``."""
+    names = np.array(["not_needed", "needed"])[given]
+    prompt = params["prompt"]
+    rows = [alpaca_row({**row, "label": str(name)}, prompt) for row, name in zip(data.rows, names, strict=True)]
+    options = {**params["train"], **params["ladder"][rung]["train"], "max_length": params["max_length"]}
+    options["target_modules"] = (options["target_modules"],)
+    places = folds_of(data.conversations, params["review"]["folds"], options["seed"])
+    found = np.zeros(len(rows))
+    for fold in np.unique(places):
+        learned = [row for row, place in zip(rows, places, strict=True) if place != fold]
+        asked = [row for row, place in zip(rows, places, strict=True) if place == fold]
+        answers = answer_fold(Path("data/bases") / rung, learned, asked, options)
+        shares = np.array([[answer["p_needed"], answer["p_not_needed"]] for answer in answers])
+        found[places == fold] = np.log(np.maximum(shares[:, 0], 1e-9)) - np.log(np.maximum(shares[:, 1], 1e-9))
+    return found
+
+
+def as_plain(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """What a user of scikit-learn would begin with: TF-IDF of the characters of history and question together."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = ["\n".join([*(turn["text"] for turn in row["window"][-4:]), row["text"]]) for row in rows]
+    question = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), min_df=2, sublinear_tf=True)
+    history = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), min_df=2, sublinear_tf=True)
+    from scipy.sparse import csr_matrix, hstack
+
+    own = question.fit_transform([row["text"] for row in rows])
+    return csr_matrix(hstack([own, history.fit_transform(texts)]))
+
+
+class Prepared(NamedTuple):
+    """Features of a set, none of which depends on a label."""
+
+    line: Any
+    trees: Floats
+    plain: Any
+    overlap: Floats
+
+
+def rankings(
+    data: Set, given: Labels, prepared: Prepared, rungs: Sequence[str], params: Mapping[str, Any]
+) -> dict[str, Floats]:
+    """Suspicion of every item by every ranking, shape ``(n,)`` each; equal ones are tied."""
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    settings: dict[str, Any] = params["review"]["words"]
+
+    def fitted(features: Any, classifier: Any) -> Floats:
+        return cross_fitted(features, given, data.conversations, classifier, **settings)
+
+    def two_columns(needed: Floats) -> Floats:
+        return np.column_stack([1 - needed, needed])
+
+    def issues_first(needed: Floats) -> Floats:
+        columns = two_columns(needed)
+        quality = get_label_quality_scores(given, columns)
+        issues = find_label_issues(given, columns)
+        return (1 - quality) + issues
+
+    shares = {"line": fitted(prepared.line, logistic), "trees": fitted(prepared.trees, boosted)}
+    adapters = {rung: tuned(data, given, rung, params) for rung in rungs}
+    evidence = Evidence(data.vanilla, adapters, {name: log_odds(values) for name, values in shares.items()})
+    needed = probability_needed(evidence, prepared.overlap, given, data.conversations, seed=0)
+    mean = np.mean([*shares.values(), *(1 / (1 + np.exp(-values)) for values in adapters.values())], axis=0)
+    found = {
+        "ours": np.where(given == 1, 1 - needed, needed),
+        "cleanlab, same sources": 1 - get_label_quality_scores(given, two_columns(mean)),
+        "cleanlab, our probabilities": issues_first(needed),
+        "cleanlab, TF-IDF": issues_first(fitted(prepared.plain, logistic)),
+    }
+    if len(data.vanilla) > 1:
+        signs = np.where(given == 1, 1, -1)
+        largest = list(data.vanilla.values())[-2:]
+        found["two largest"] = ((signs * largest[0] < 0) & (signs * largest[1] < 0)).astype(np.float64)
+    return {**found, "chance": np.zeros(len(given))}
+
+
+def measure(suspicion: Floats, wrong: NDArray[np.bool_]) -> Found:
+    """How well a ranking finds the errors; where it ties, the mean over random orders."""
+    generator = np.random.Generator(np.random.PCG64(0))
+    orders = ORDERS if len(np.unique(suspicion)) < len(suspicion) else 1
+    total = np.zeros(4)
+    for _ in range(orders):
+        shuffled = generator.permutation(len(wrong))
+        hits = wrong[shuffled[np.argsort(-suspicion[shuffled], kind="stable")]]
+        errors = hits.sum()
+        tenth, fifth = (round(share * len(hits)) for share in (0.1, 0.2))
+        precision = (np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean()
+        total += [hits[:tenth].sum() / errors, hits[:fifth].sum() / errors, hits[:errors].mean(), precision]
+    return Found(*(float(value) for value in total / orders))
+
+
+def conditions(data: Set, seeds: int) -> Iterator[tuple[str, list[Labels]]]:
+    """The labels that are ranked: name of the condition, and one array a seed."""
+    if data.annotated is not None:
+        yield "as annotated", [data.annotated]
+    for share, kind in CONDITIONS:
+        yield f"{share:.0%} {kind}", [flipped(data.labels, data.hardness, share, kind, seed) for seed in range(seeds)]
+
+
+def ratio(found: Mapping[str, Sequence[Found]]) -> str:
+    """Average precision of ours to that of the better rival, with its interval."""
+    from scipy.stats import t
+
+    means = {name: np.mean([each.average_precision for each in found[name]]) for name in RIVALS}
+    best = max(means, key=lambda name: means[name])
+    logs = [
+        math.log(own.average_precision / other.average_precision)
+        for own, other in zip(found["ours"], found[best], strict=True)
+    ]
+    value = math.exp(float(np.mean(logs)))
+    if len(logs) < 2:
+        return f"{value:.2f} ({best})"
+    half = float(t.ppf(0.975, len(logs) - 1)) * float(np.std(logs, ddof=1)) / math.sqrt(len(logs))
+    return f"{value:.2f} [{value * math.exp(-half):.2f}, {value * math.exp(half):.2f}] ({best})"
+
+
+def report(data: Set, seeds: int, rungs: Sequence[str], params: Mapping[str, Any]) -> None:
+    prepared = Prepared(for_a_line(data.rows), for_trees(data.rows, 0), as_plain(data.rows), overlap(data.rows))
+    click.echo(f"\n{data.name}: {len(data.rows):,} items, {data.labels.mean():.1%} needed\n")
+    click.echo(
+        "| errors | ranking | recall, top 10 % | recall, top 20 % | precision at E | average precision | ratio |"
+    )
+    click.echo("| --- | --- | ---: | ---: | ---: | ---: | --- |")
+    for name, drawn in conditions(data, seeds):
+        found: dict[str, list[Found]] = {}
+        for given in tqdm(drawn, desc=f"{data.name} {name}", disable=None):
+            for ranking, suspicion in rankings(data, given, prepared, rungs, params).items():
+                found.setdefault(ranking, []).append(measure(suspicion, given != data.labels))
+        for ranking, each in found.items():
+            figures = " | ".join(f"{value:.2f}" for value in np.mean(each, axis=0))
+            click.echo(f"| {name} | {ranking} | {figures} | {ratio(found) if ranking == 'ours' else ''} |")
+
+
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.option("--set", "sets", multiple=True, help="NAME=FILE: labelled questions (JSON lines); repeat it.")
+@click.option("--demo", is_flag=True, help="The demo's questions, whose true labels are known.")
+@click.option("--tune", "rungs", multiple=True, help="On the demo, a rung to tune out of fold; repeat it.")
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Draws of errors, from seed 0 on.")
+def main(sets: tuple[str, ...], demo: bool, rungs: tuple[str, ...], seeds: int) -> None:
+    """Print how well wrong labels are found, as Markdown."""
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    for pair in sets:
+        name, _, path = pair.partition("=")
+        report(labelled_set(name, InputFile.convert(path, None, None)), seeds, (), params)
+    if demo:
+        report(demo_set(list(params["ladder"])), seeds, rungs, params)
+
+
+if __name__ == "__main__":
+    main()
