@@ -146,7 +146,7 @@ def recorder(logs: Mapping[int, LogWriter], rounds: Mapping[str, int]) -> Callab
     return record
 
 
-@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Settle what annotators disagree about.")
 @click.option("--adjudicator", required=True, help="Your name; also the name of your logs.")
 @click.option("--round", "round_number", type=click.IntRange(1), help="How many rounds count; all, unless given.")
 @click.option("--questions", type=InputFile, default="data/questions.parquet", show_default=True)

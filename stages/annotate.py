@@ -61,7 +61,7 @@ def annotate(options: Mapping[str, Any]) -> None:
     work(desk, order, options, notices)
 
 
-@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Label questions by hand, one key each.")
 @place_options("The latest that was begun, unless given.")
 @click.option("--items", type=InputFile, help="Only these, in their order: JSON lines with an item_id.")
 @sharing_options

@@ -10,11 +10,15 @@ from stages.adjudicate import adjudicate_command
 from stages.annotate import annotate_command
 from stages.audit import audit_command
 from stages.cli import SETTINGS, example
+from stages.doctor import doctor_command
+from stages.export import export_command
 from stages.import_labelled import import_command
 from stages.label_studio import label_studio_group
+from stages.ladder import ladder_command
 from stages.privacy.secret import secret_command
 from stages.questions import questions_command
 from stages.report import report_command
+from stages.resolve import resolve_command
 from stages.review import review_command
 from stages.simulate import answers, chat, review
 
@@ -40,6 +44,10 @@ main.add_command(review_command, "review")
 main.add_command(report_command, "report")
 main.add_command(label_studio_group, "label-studio")
 main.add_command(audit_command, "audit")
+main.add_command(ladder_command, "ladder")
+main.add_command(doctor_command, "doctor")
+main.add_command(export_command, "export")
+main.add_command(resolve_command, "resolve")
 
 if __name__ == "__main__":
     main()

@@ -154,7 +154,7 @@ def _names(_context: click.Context, _option: click.Parameter, value: str | None)
     return value
 
 
-@click.group(context_settings=SETTINGS, epilog=example(__doc__))
+@click.group(context_settings=SETTINGS, epilog=example(__doc__), short_help="Annotate in Label Studio, and back.")
 def label_studio_group() -> None:
     """Annotate in Label Studio instead of here, and bring the answers back."""
 

@@ -147,7 +147,7 @@ def _mark(path: Path, all_shown: list[Shown]) -> int:
     return count
 
 
-@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Show what was picked or left out.")
 @click.option("--rejected", "kind", flag_value="rejected", help="Only turns that were left out.")
 @click.option("--picked", "kind", flag_value="picked", help="Only turns that were picked.")
 @click.option("--sample", "size", type=click.IntRange(1), default=50, show_default=True, help="How many, at random.")

@@ -20,7 +20,7 @@ _LaterFile = click.Path(dir_okay=False, path_type=Path)
 _LaterFolder = click.Path(file_okay=False, path_type=Path)
 
 
-@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Write a page about a round.")
 @click.option("--round", "round_number", type=click.IntRange(min=1), help="Which round; the latest with answers.")
 @click.option("--out", type=OutputFile, help="HTML to write.  [default: data/reports/round_N.html]")
 @click.option("--annotations", type=InputFolder, default="data/annotations", show_default=True)

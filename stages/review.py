@@ -101,7 +101,7 @@ def _what_next(number: int) -> str:
     )
 
 
-@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Look again at labels probably wrong.")
 @place_options("The review under way, or else the round after the latest with answers, unless given.")
 @click.option("--queue", type=_QueueFile, default="data/review/queue.jsonl", show_default=True)
 @click.option("--ranking", type=_QueueFile, default="data/review/ranking.parquet", show_default=True)

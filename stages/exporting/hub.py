@@ -1,0 +1,71 @@
+"""An exported folder on the hub: only when asked, with the environment's token, in a repository that is private."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.cli import DataError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+TOKEN_VARIABLE = "HF_TOKEN"
+#: The folder of alpaca rows inside an export, which goes to the hub by an option of its own.
+DATASET = "dataset"
+
+
+def token() -> str:
+    """The token of the environment.
+
+    Raises:
+        DataError: If there is none; one that an earlier login left on the disk is not used.
+    """
+    found = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not found:
+        raise DataError(
+            f"{TOKEN_VARIABLE}: expected a token that may write to the hub in this environment variable, got none; "
+            "nothing was exported. Make one at https://huggingface.co/settings/tokens."
+        )
+    return found
+
+
+def push(folder: Path, repo: str, secret: str, *, public: bool) -> None:
+    """Upload a model without its dataset, if it has one.
+
+    Raises:
+        DataError: If the hub cannot be reached or says no; the folder stays where it is.
+    """
+    _upload(folder, repo, "model", secret, public, ignore=[f"{DATASET}/*"])
+
+
+def push_data(folder: Path, repo: str, secret: str, *, public: bool) -> None:
+    """Upload the dataset of an export, as a dataset.
+
+    Raises:
+        DataError: As for ``push``.
+    """
+    _upload(folder / DATASET, repo, "dataset", secret, public, ignore=[])
+
+
+def _upload(folder: Path, repo: str, kind: str, secret: str, public: bool, ignore: list[str]) -> None:
+    from httpx2 import HTTPError
+
+    try:
+        api = _api(secret)
+        api.create_repo(repo, repo_type=kind, private=not public, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo, repo_type=kind, folder_path=folder, ignore_patterns=ignore, commit_message="chatladder export"
+        )
+    except (OSError, ValueError, RuntimeError, HTTPError) as error:
+        reason = " ".join(str(error).replace(secret, "***").split())[:300]
+        raise DataError(
+            f"{repo}: expected the hub to take the {kind}, got: {reason or type(error).__name__}. {folder} stays as it "
+            f"is; once the hub can be reached: hf upload {repo} {folder} --repo-type {kind}"
+            + "".join(f' --exclude "{pattern}"' for pattern in ignore)
+        ) from error
+
+
+def _api(secret: str) -> "HfApi":
+    from huggingface_hub import HfApi
+
+    return HfApi(token=secret)

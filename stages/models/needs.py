@@ -1,0 +1,263 @@
+"""What a model needs, counted from its shape before anything is downloaded: parameters, disk and memory.
+
+Training is LoRA on a frozen base: the base's weights stay in their own type, the adapter's are float32. What the
+backward pass keeps is counted tensor by tensor (see ``kept_bytes``); a test holds the count to what torch keeps.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FLOAT = 4
+#: Tokens of an answer with its end, and what three options add to a prompt, both with room to spare.
+ANSWER_TOKENS = 10
+OPTION_TOKENS = 10
+#: Rows of a scored batch are never shorter than the instructions around a message.
+SHORTEST_PROMPT = 100
+#: What torch, its kernels and the tokenizer take beside tensors: measured at 0.6 GiB without a GPU, 1 with one.
+RUNTIME = 1024**3
+#: Configuration, tokenizer and other files of a model.
+OTHER_FILES = 20 * 1024**2
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+_FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What config.json says of a decoder of the Llama kind, in transformers' names.
+
+    Attributes:
+        hidden_size: Width.
+        num_hidden_layers: Layers.
+        num_attention_heads: Query heads a layer.
+        num_key_value_heads: Heads of keys and values.
+        head_dim: Width of a head.
+        intermediate_size: Width of the feed-forward part; of a mixture's shared expert.
+        vocab_size: Rows of the embedding.
+        tie_word_embeddings: Whether the output layer is the embedding again.
+        attention_bias: Whether queries, keys and values have one.
+        head_norms: Whether queries and keys are normalized head by head.
+        num_experts: Of a mixture of experts; 0 for a dense model.
+        num_experts_per_tok: Experts that one token passes through.
+        moe_intermediate_size: Width of one expert.
+    """
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    tie_word_embeddings: bool = True
+    attention_bias: bool = False
+    head_norms: bool = False
+    num_experts: int = 0
+    num_experts_per_tok: int = 0
+    moe_intermediate_size: int = 0
+
+    @property
+    def queries(self) -> int:
+        """Width of all query heads."""
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def keys(self) -> int:
+        """Width of all key heads."""
+        return self.num_key_value_heads * self.head_dim
+
+
+@dataclass(frozen=True)
+class Training:
+    """What of a rung's settings decides its memory.
+
+    Attributes:
+        rows: In one forward pass.
+        length: Tokens of the longest of them.
+        lora_r: Rank.
+        target_modules: Layer names, or ``all-linear`` alone.
+        checkpointing: Whether layers are computed again in the backward pass, and only their inputs kept.
+        small_states: Whether the optimizer's states take one byte a number and not four.
+        dropout: Whether the adapter's inputs are dropped now and then.
+    """
+
+    rows: int
+    length: int
+    lora_r: int
+    target_modules: tuple[str, ...] = ("all-linear",)
+    checkpointing: bool = False
+    small_states: bool = False
+    dropout: bool = True
+
+
+def read_config(config: Mapping[str, Any]) -> Shape | None:
+    """The shape that a config.json tells; None where it is of another kind.
+
+    Source:
+        transformers: ``Qwen2Config``, ``Qwen3Config``, ``Qwen2MoeConfig``, ``LlamaConfig``. Qwen2 has biases on
+        queries, keys and values whatever its configuration says; Qwen3 norms heads.
+    """
+    kind = str(config.get("model_type", ""))
+    if kind not in ("llama", "mistral", "qwen2", "qwen2_moe", "qwen3"):
+        return None
+    try:
+        heads = int(config["num_attention_heads"])
+        experts = int(config["num_experts"]) if kind == "qwen2_moe" else 0
+        return Shape(
+            hidden_size=int(config["hidden_size"]),
+            num_hidden_layers=int(config["num_hidden_layers"]),
+            num_attention_heads=heads,
+            num_key_value_heads=int(config.get("num_key_value_heads") or heads),
+            head_dim=int(config.get("head_dim") or int(config["hidden_size"]) // heads),
+            intermediate_size=int(config["shared_expert_intermediate_size" if experts else "intermediate_size"]),
+            vocab_size=int(config["vocab_size"]),
+            tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+            attention_bias=kind.startswith("qwen2") or bool(config.get("attention_bias", False)),
+            head_norms=kind == "qwen3",
+            num_experts=experts,
+            num_experts_per_tok=int(config["num_experts_per_tok"]) if experts else 0,
+            moe_intermediate_size=int(config["moe_intermediate_size"]) if experts else 0,
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+
+
+def guess(params: int) -> Shape:
+    """A shape of about so many parameters, for a model of which no more is known.
+
+    As in the families of the catalogues: width about 128 times the depth up to 5,120, the feed-forward part 3.5 times
+    the width, a fourth of the heads for keys, 150,000 tokens. Memory from it is right within a factor of about two.
+    """
+    width = 128
+    while width < 5120 and 13 * width * width * (width // 128) + 150_000 * width < params:
+        width += 128
+    layers = max(1, round((params - 150_000 * width) / (13 * width * width)))
+    heads = width // 128
+    return Shape(width, layers, heads, max(1, heads // 4), 128, width * 7 // 2, 150_000)
+
+
+def linears(shape: Shape) -> dict[str, tuple[int, int]]:
+    """Linear layers of one block that an adapter goes on: name -> inputs, outputs; experts are apart.
+
+    Source:
+        peft's ``all-linear``: every linear layer but the output. Experts are one tensor, no linear layer.
+    """
+    wide, middle = shape.hidden_size, shape.intermediate_size
+    found = {
+        "q_proj": (wide, shape.queries),
+        "k_proj": (wide, shape.keys),
+        "v_proj": (wide, shape.keys),
+        "o_proj": (shape.queries, wide),
+        "gate_proj": (wide, middle),
+        "up_proj": (wide, middle),
+        "down_proj": (middle, wide),
+    }
+    if shape.num_experts:
+        found["shared_expert_gate"] = (wide, 1)
+    return found
+
+
+def parameters(shape: Shape, *, active: bool = False) -> int:
+    """All weights; those that one token passes through with ``active``. A shared embedding counts once."""
+    experts = shape.num_experts_per_tok if active else shape.num_experts
+    layer = sum(inputs * outputs for inputs, outputs in linears(shape).values()) + 2 * shape.hidden_size
+    layer += shape.attention_bias * (shape.queries + 2 * shape.keys) + shape.head_norms * 2 * shape.head_dim
+    layer += experts * 3 * shape.hidden_size * shape.moe_intermediate_size + shape.num_experts * shape.hidden_size
+    tables = (1 if shape.tie_word_embeddings else 2) * shape.vocab_size * shape.hidden_size
+    return shape.num_hidden_layers * layer + tables + shape.hidden_size
+
+
+def targeted(shape: Shape, target_modules: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """The linear layers of one block that get an adapter."""
+    wanted = set(target_modules)
+    return {name: size for name, size in linears(shape).items() if "all-linear" in wanted or name in wanted}
+
+
+def adapter_parameters(shape: Shape, lora_r: int, target_modules: Iterable[str] = ("all-linear",)) -> int:
+    """Weights of an adapter: rank times inputs and outputs of each layer that it is on (arXiv 2106.09685)."""
+    sizes = targeted(shape, target_modules).values()
+    return shape.num_hidden_layers * lora_r * sum(inputs + outputs for inputs, outputs in sizes)
+
+
+def kept_bytes(shape: Shape, training: Training, number: int, *, gpu: bool = False) -> int:
+    """Bytes that the backward pass keeps of one token in one layer.
+
+    The base is frozen, so its linear layers keep nothing. What is kept, each in the model's type unless said otherwise:
+    the inputs of both norms in float32; queries, keys, values and the output of attention; gate, its activation and up;
+    with an adapter, of each layer that it is on, the dropped input and the drop-out's mask (one byte a number on a GPU,
+    four without) in float32, and what comes out of the first of its two matrices.
+
+    Args:
+        shape: Of the model.
+        training: Settings.
+        number: Bytes of a number in the model's type.
+        gpu: Whether it runs on one.
+
+    Source:
+        The method of arXiv 2205.05198, section 4.1, worked out for a frozen Llama block with LoRA.
+    """
+    mask = 0 if not training.dropout else 1 if gpu else FLOAT
+    norms = 2 * FLOAT * (shape.hidden_size + 1) + shape.head_norms * FLOAT * (shape.queries + shape.keys)
+    attention = number * 2 * (shape.queries + shape.keys) + FLOAT * shape.num_attention_heads
+    forward = number * 3 * shape.intermediate_size
+    routed = shape.num_experts_per_tok * number * (3 * shape.moe_intermediate_size + 2 * shape.hidden_size)
+    on = targeted(shape, training.target_modules).values()
+    adapter = sum((FLOAT + mask) * inputs + FLOAT * training.lora_r for inputs, _ in on)
+    return norms + attention + forward + routed + adapter
+
+
+def passing_bytes(shape: Shape, number: int) -> int:
+    """Bytes of one token that a layer works with and lets go of again: the widest step, and what flows past it.
+
+    One copy is in float32: of what is normed, or of what an adapter reads.
+    """
+    widest = max(3 * shape.intermediate_size, 2 * (shape.queries + shape.keys))
+    routed = shape.num_experts_per_tok * 3 * shape.moe_intermediate_size
+    return number * (widest + routed + 2 * shape.hidden_size) + FLOAT * max(shape.hidden_size, shape.intermediate_size)
+
+
+def training_bytes(shape: Shape, weights: int, training: Training, number: int, *, gpu: bool = False) -> int:
+    """Most memory that tensors take in LoRA training.
+
+    The base's weights; of the adapter a weight, a gradient and two states of AdamW, and one number more while a step is
+    taken; what is kept of each token in each layer, or with checkpointing each layer's input and one layer in full;
+    one layer's gradients; and the logits of the answers, with their logarithms and gradients in float32.
+
+    Args:
+        shape: Of the model.
+        weights: Bytes of the base's weights.
+        training: Settings.
+        number: Bytes of a number in the model's type.
+        gpu: Whether it runs on one.
+    """
+    tokens = training.rows * training.length
+    adapter = adapter_parameters(shape, training.lora_r, training.target_modules)
+    states = adapter * (3 * FLOAT + 2 * (1 if training.small_states else FLOAT))
+    kept = kept_bytes(shape, training, number, gpu=gpu)
+    layers = shape.num_hidden_layers
+    activations = layers * number * shape.hidden_size + kept if training.checkpointing else layers * kept
+    passing = FLOAT * (3 * shape.intermediate_size + 2 * shape.hidden_size)
+    logits = training.rows * ANSWER_TOKENS * shape.vocab_size * (2 * number + 3 * FLOAT)
+    return weights + states + tokens * (activations + passing) + logits
+
+
+def scoring_bytes(shape: Shape, weights: int, length: int, tokens: int, number: int) -> int:
+    """Most memory that tensors take in scoring.
+
+    The weights, one layer's work for a batch, and the logits of the options with their logarithms in float32.
+
+    Args:
+        shape: Of the model.
+        weights: Bytes of the weights.
+        length: Tokens of the longest prompt.
+        tokens: In one batch, its padding counted in.
+        number: Bytes of a number in the model's type.
+    """
+    rows = max(1, tokens // min(length, SHORTEST_PROMPT))
+    logits = rows * OPTION_TOKENS * shape.vocab_size * (2 * FLOAT + (number if number != FLOAT else 0))
+    return weights + max(tokens, length) * passing_bytes(shape, number) + logits
+
+
+def weight_bytes(params: int, number: float) -> int:
+    """Bytes of the weights; half a byte a number in 4 bits, and an eighth more for what is not quantized."""
+    return int(params * number * (1.125 if number < 2 else 1))

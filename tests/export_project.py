@@ -1,0 +1,111 @@
+"""A pipeline's folder that was run for one rung, ``tiny``: outs, metrics and the dvc.lock that ties them together."""
+
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+from model_fixtures import TRAINING as SHORT
+from model_fixtures import options, run
+
+from stages.exporting.lock import md5_of
+from stages.rows import PREDICTIONS, write_rows
+from stages.train import main as train
+
+RUNG = "tiny"
+#: Long enough for the tiny model to give both answers.
+TRAINING = SHORT | {"num-train-epochs": 60, "lora-r": 8, "lora-alpha": 16, "lora-dropout": 0}
+QUESTIONS = {
+    "join": "all",
+    "min_characters": 4,
+    "window": 3,
+    "conversation_gap": 600,
+    "max_conversation_turns": 50,
+    "reply_reach": 3600,
+}
+PROMPT = {"language": "zh", "answer": "text", "seed": 0}
+METRICS = {
+    "annotation": {
+        "round": 1,
+        "needed": 12,
+        "not_needed": 12,
+        "disagreed": 2,
+        "annotators": {"petra": {"answers": 26}, "quentin": {"answers": 26}},
+        "rounds": {"1": {"items": 26, "kappa": 0.84615, "alpha": 0.84848}},
+    },
+    "calibration": {"gate": "inconclusive", "rungs": 3},
+}
+NAMES = ("precision", "recall", "f1", "macro_f1", "balanced_accuracy", "auroc")
+
+
+def scored(value):
+    return {f"{name}{end}": value + by for name in NAMES for end, by in (("", 0.0), ("_lo", -0.05), ("_hi", 0.05))}
+
+
+def models_metrics():
+    rung = {"params": 1, "vanilla": scored(0.5), "tuned": scored(0.9), "gain": {}}
+    return {RUNG: rung, "floor": scored(0.33), "test_items": 6, "test_needed": 3}
+
+
+def train_adapter(base: Path, alpaca: Path, out: Path) -> Path:
+    """An adapter that tells the fixture's questions apart."""
+    result = run(
+        train, "--base", base, "--alpaca", alpaca, *options(TRAINING), "--out", out, "--curves", f"{out}_curves"
+    )
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def make_project(root: Path, base: Path, adapter: Path, alpaca: Path) -> Path:
+    """Copy the outs into ``root`` and write down that the pipeline made them."""
+    data = root / "data"
+    shutil.copytree(base, data / "bases" / RUNG)
+    shutil.copytree(adapter, data / "adapters" / RUNG)
+    shutil.copytree(alpaca, data / "alpaca")
+    shutil.copyfile(alpaca.parent / "labelled.parquet", data / "labelled.parquet")
+    write_rows(data / "predictions" / "tuned" / f"{RUNG}.parquet", [], PREDICTIONS)
+    (root / "metrics").mkdir()
+    for name, values in {**METRICS, "models": models_metrics()}.items():
+        (root / "metrics" / f"{name}.json").write_text(json.dumps(values))
+    lock(root)
+    return root
+
+
+def lock(root: Path) -> None:
+    """Record the outs as they are now."""
+    data, tuned = "data", f"data/predictions/tuned/{RUNG}.parquet"
+    base, adapter, labelled = f"{data}/bases/{RUNG}", f"{data}/adapters/{RUNG}", f"{data}/labelled.parquet"
+    shown = " ".join(options(TRAINING))
+    folders = f"--base {base} --alpaca data/alpaca --out {adapter} --curves data/curves/{RUNG}"
+    rows = {
+        "merge": ("python -m stages.merge --gap_seconds 18", {"merge": {"gap_seconds": 18}}, [], []),
+        "pick_questions": (
+            "python -m stages.pick_questions --threshold rules=5 --threshold punctuation=7",
+            {"questions": QUESTIONS},
+            [],
+            [],
+        ),
+        "label": ("python -m stages.label", {}, [], [labelled, "metrics/annotation.json"]),
+        "to_alpaca": ("python -m stages.to_alpaca", {"prompt": PROMPT}, [labelled], ["data/alpaca"]),
+        f"train@{RUNG}": (
+            f"python -m stages.train {folders} --lora_r 64 {shown}",
+            {"max_length": TRAINING["max-length"]},
+            [base, "data/alpaca"],
+            [adapter],
+        ),
+        f"predict_tuned@{RUNG}": ("python -m stages.predict", {}, [adapter, base, labelled], [tuned]),
+        "calibrate": ("python -m stages.calibrate", {}, [labelled], ["metrics/calibration.json"]),
+        "evaluate": ("python -m stages.evaluate", {}, [labelled, tuned], ["metrics/models.json"]),
+    }
+    stages = {
+        name: {
+            "cmd": cmd,
+            "params": {"params.yaml": params},
+            **{
+                kind: [{"path": path, "hash": "md5", "md5": md5_of(root / path)} for path in paths]
+                for kind, paths in (("deps", deps), ("outs", outs))
+            },
+        }
+        for name, (cmd, params, deps, outs) in rows.items()
+    }
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False))
