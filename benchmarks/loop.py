@@ -12,6 +12,7 @@ simulator knows.
 """
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -32,6 +33,11 @@ SHOWN = (
     "metrics/calibration.json",
     "metrics/models.json",
     "metrics/review.json",
+)
+#: And of them the lines that are shown.
+JUDGED_BY = re.compile(
+    r"Path |---|_rate |\.excess|disagreed|\bflipped|calibration.*(items|gate) "
+    r"|json\W+(precision|macro_f1)\.slope|tuned\.macro_f1 |contradicted"
 )
 
 
@@ -87,11 +93,12 @@ class Clone:
 
 
 def _worth_reading(output: str) -> list[str]:
-    """What stages say of gate, queue and review; not DVC's own lines."""
-    words = ("gate", "data/review:", "round ", "Path", "metrics/", "annotations")
-    noise = (">", "Running", "Updating", "'")
+    """What stages say of gate, queue and review, and of a difference the lines that a round is judged by."""
+    said = ("gate", "data/review:", "round ")
     return [
-        line for line in output.splitlines() if line.startswith(words) or (words[0] in line and line[0] not in noise)
+        line
+        for line in output.splitlines()
+        if line.startswith(said) or (line.startswith("|") and JUDGED_BY.search(line))
     ]
 
 
