@@ -51,10 +51,7 @@ def read_answers(path: Path, item_ids: Sequence[str], stage: str) -> Predictions
     """
     if not path.is_file():
         raise DataError(f"{path}: expected predictions, got no file. Run {stage}.")
-    try:
-        said = read_predictions(path, item_ids)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected predictions, got text that is no UTF-8. Run {stage} again.") from error
+    said = read_predictions(path, item_ids)
     if not np.isfinite([*said.log_odds, said.mean_log_odds]).all():
         raise DataError(f"{path}: expected probabilities from 0 to 1, got one without an end. Run {stage} again.")
     return said

@@ -3,6 +3,8 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from score_rows import write_base, write_labelled, write_predictions
@@ -179,3 +181,32 @@ def test_equal_seeds_write_equal_bytes(run, tmp_path):
         written.append([file.read_bytes() for file in files])
     assert written[0] == written[1]
     assert written[0][0] != written[2][0]
+
+
+def damaged(path, column, values):
+    """The parquet file with other values in one of its columns."""
+    table = pq.read_table(path)
+    at = table.schema.get_field_index(column)
+    pq.write_table(table.set_column(at, column, values(table.num_rows)), path)
+
+
+@pytest.mark.parametrize("name", ["labelled", "vanilla/small"])
+def test_ids_that_are_no_utf8_are_an_error_that_names_the_file(run, tmp_path, name):
+    rungs = (("small", 1_000, 0.2, 0), ("large", 4_000, 0.9, 0))
+    run(*rungs)
+    path = tmp_path / f"{name}.parquet"
+    damaged(path, "item_id", lambda rows: pa.array([b"\xff"] * rows, pa.binary()).view(pa.string()))
+    named = [f"--rung={key}" for key, *_ in rungs]
+    folders = [f"--{folder}={tmp_path / folder}" for folder in ("bases", "vanilla")]
+    files = [f"--labelled={tmp_path / 'labelled.parquet'}", f"--metrics={tmp_path / 'again.json'}"]
+    result = CliRunner().invoke(main, [*named, *folders, *files, "--draws=300", "--seed=0"])
+    assert result.exit_code == 1
+    assert f"{path}: expected texts in UTF-8" in result.output
+    assert not (tmp_path / "again.json").exists()
+
+
+def test_an_unknown_label_is_an_error_that_names_the_file(run, tmp_path):
+    damaged(tmp_path / "labelled.parquet", "label", lambda rows: pa.array(["maybe"] * rows))
+    result = run(("small", 1_000, 0.2, 0), ("large", 4_000, 0.9, 0))
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'labelled.parquet'}: expected needed or not_needed, got 'maybe'" in result.output

@@ -273,7 +273,7 @@ class TestRefusals:
         table = read_rows(path, PREDICTIONS)
         damaged = pa.array([b"\xff\xfe"] * table.num_rows, pa.binary()).view(pa.string())
         pq.write_table(table.set_column(0, table.schema.field(0), damaged), path)
-        self.refused(chat, f"{path}: expected predictions, got text that is no UTF-8.")
+        self.refused(chat, f"{path}: expected texts in UTF-8 as item_id, got others.")
 
     @pytest.mark.parametrize("name", ["vanilla/small", "tuned/small"])
     def test_endless_probabilities_are_refused(self, chat, name):

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from stages.cli import DataError
 from stages.files import read_json
 from stages.rows import LABELLED, PREDICTIONS, read_rows
-from stages.statistics.scores import ANSWERS, NEEDED, UNKNOWN, Floats
+from stages.statistics.scores import ANSWERS, NEEDED, NOT_NEEDED, UNKNOWN, Floats
 
 #: Probabilities are held above this, so that one certain answer cannot move the mean log-odds at will.
 _SMALLEST = 1e-9
+#: What an item may be labelled: the answers less "unknown".
+_LABELS = (ANSWERS[NEEDED], ANSWERS[NOT_NEEDED])
 _KEY = re.compile(r"[A-Za-z]\w*")
 
 
@@ -113,13 +115,29 @@ def read_items(path: Path, split: str | None) -> Items:
     table = read_rows(path, LABELLED).select(["item_id", "conversation", "label", "split"])
     if split is not None:
         table = table.filter(pc.equal(table["split"], split))
-    references = np.array([ANSWERS.index(label) for label in table["label"].to_pylist()], dtype=np.int64)
+    labels = _texts(table, "label", path)
+    unknown = next((label for label in labels if label not in _LABELS), None)
+    if unknown is not None:
+        raise DataError(f"{path}: expected needed or not_needed, got {unknown!a}. Run stages.label again.")
+    references = np.array([ANSWERS.index(label) for label in labels], dtype=np.int64)
     if len(np.unique(references)) < 2:
         raise DataError(
             f"{path}: expected needed and not_needed among {split or 'all'} items, got {len(references)} items "
             "of one label or none. Annotate more conversations."
         )
-    return Items(table["item_id"].to_pylist(), table["conversation"].to_pylist(), references)
+    return Items(_texts(table, "item_id", path), _texts(table, "conversation", path), references)
+
+
+def _texts(table: pa.Table, name: str, path: Path) -> list[str]:
+    """A column of texts.
+
+    Raises:
+        DataError: If some are no UTF-8.
+    """
+    try:
+        return table[name].to_pylist()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected texts in UTF-8 as {name}, got others. Write the file again.") from error
 
 
 def read_predictions(path: Path, item_ids: Sequence[str]) -> Predictions:
@@ -131,7 +149,7 @@ def read_predictions(path: Path, item_ids: Sequence[str]) -> Predictions:
     if not path.is_file():
         raise DataError(f"{path}: expected predictions, got no file. Run its predict stage.")
     table = read_rows(path, PREDICTIONS)
-    place = {item_id: row for row, item_id in enumerate(table["item_id"].to_pylist())}
+    place = {item_id: row for row, item_id in enumerate(_texts(table, "item_id", path))}
     if len(place) < table.num_rows:
         raise DataError(f"{path}: expected one prediction an item, got {table.num_rows} for {len(place)} items.")
     missing = [item_id for item_id in item_ids if item_id not in place]
@@ -163,8 +181,8 @@ def _log_odds(table: pa.Table) -> Floats:
 
 
 def _answer_codes(table: pa.Table, path: Path) -> NDArray[np.int64]:
-    answers = table["answer"].to_pylist()
-    for item_id, answer in zip(table["item_id"].to_pylist(), answers, strict=True):
+    answers = _texts(table, "answer", path)
+    for item_id, answer in zip(_texts(table, "item_id", path), answers, strict=True):
         if answer not in ANSWERS:
             raise DataError(f"{path}: item {item_id!a}: expected one of {', '.join(ANSWERS)}, got {answer!a}.")
     return np.array([ANSWERS.index(answer) for answer in answers], dtype=np.int64)
