@@ -17,8 +17,9 @@ from typing import Any
 import click
 
 from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder, example
-from stages.files import whole_folder, write_json
+from stages.files import read_json, whole_folder, write_json
 from stages.models.loading import RUNG, count_parameters, fetch
+from stages.models.needs import parameters, read_config
 from stages.models.prompts import ANSWER_FORMS, LANGUAGES
 
 SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -68,13 +69,25 @@ def train_embedded(options: dict[str, Any], folder: Path) -> dict[str, Any]:
     return build(shape, items, settings, language=options["language"], answer=options["answer"], out=folder)
 
 
+def sizes(folder: Path) -> dict[str, int]:
+    """``params`` of a model in safetensors and, of a mixture of experts, ``active_params``: those that a token meets.
+
+    Raises:
+        DataError: If it holds no safetensors.
+    """
+    counted = {"params": count_parameters(folder)}
+    config = folder / "config.json"
+    shape = read_config(read_json(config)) if config.is_file() else None
+    return {**counted, "active_params": parameters(shape, active=True)} if shape and shape.num_experts else counted
+
+
 def point_at_folder(path: Path) -> dict[str, Any]:
     """What ``rung.json`` says of a model folder.
 
     Raises:
         DataError: If it holds no safetensors.
     """
-    return {"path": path.as_posix(), "params": count_parameters(path)}
+    return {"path": path.as_posix(), **sizes(path)}
 
 
 def point_at_hub(repo: str, revision: str) -> dict[str, Any]:
@@ -88,7 +101,7 @@ def point_at_hub(repo: str, revision: str) -> dict[str, Any]:
             f"--revision: expected a commit of 40 hexadecimal digits, got {revision!r}. A branch or tag can move; "
             f"copy the commit from https://huggingface.co/{repo}/commits/main."
         )
-    return {"repo": repo, "revision": revision, "params": count_parameters(fetch(repo, revision))}
+    return {"repo": repo, "revision": revision, **sizes(fetch(repo, revision))}
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))

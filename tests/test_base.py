@@ -127,3 +127,28 @@ def test_a_hub_that_does_not_answer_is_an_error(tmp_path, monkeypatch):
     result = run(main, "--source", "hub", "--repo", "a/b", "--revision", COMMIT, "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert f"a/b@{COMMIT}: expected a model on the hub, got: no route to host" in result.output
+
+
+def test_a_mixture_of_experts_says_how_many_parameters_a_token_meets(tmp_path):
+    from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
+
+    config = Qwen2MoeConfig(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        moe_intermediate_size=8,
+        shared_expert_intermediate_size=24,
+        num_experts=6,
+        num_experts_per_tok=2,
+    )
+    model = Qwen2MoeForCausalLM(config)
+    model.save_pretrained(tmp_path / "model")
+    assert run(main, "--source", "folder", "--path", tmp_path / "model", "--out", tmp_path / "out").exit_code == 0
+    said = json.loads((tmp_path / "out" / "rung.json").read_text())
+    everything = sum(weight.numel() for weight in model.parameters())
+    idle = 2 * (6 - 2) * 3 * 16 * 8  # layers, experts that a token does not meet, three matrices each
+    assert said["params"] == everything
+    assert said["active_params"] == everything - idle

@@ -29,6 +29,8 @@ LADDER = {
     "small": {"base": TINY, "train": {}},
     "large": {"base": {**TINY, "hidden_size": 16}, "train": {"learning_rate": 1.0e-2}},
 }
+#: The rung that judges labels it was not trained on.
+JUDGE = "small"
 
 
 class Project:
@@ -66,14 +68,17 @@ class Project:
 
 def two_rungs(graph: dict) -> None:
     """Let the stages that gather all rungs gather these two."""
-    for name in ("calibrate", "evaluate"):
+    for name in ("rank_labels", "calibrate", "evaluate"):
         stage = graph["stages"][name]
-        stage["cmd"] = re.sub(r"--rung \S+\s*", "", stage["cmd"]) + " --rung small --rung large"
+        stage["cmd"] = re.sub(r"--(tuned-)?rung \S+\s*", "", stage["cmd"]) + " --rung small --rung large"
         kept = [dep for dep in stage["deps"] if not re.match(r"data/(bases|predictions)/", dep)]
         kinds = ("vanilla", "tuned") if name == "evaluate" else ("vanilla",)
         made = [f"data/bases/{rung}" for rung in LADDER]
         made += [f"data/predictions/{kind}/{rung}.parquet" for kind in kinds for rung in LADDER]
         stage["deps"] = kept + made
+    ranking = graph["stages"]["rank_labels"]
+    ranking["cmd"] += f" --tuned-rung {JUDGE}"
+    ranking["deps"] += ["data/predictions/words", f"data/predictions/out_of_fold/{JUDGE}.parquet"]
     graph.pop("plots")
 
 
@@ -82,6 +87,7 @@ def small_params(params: dict) -> None:
     params["pretraining"]["dialogues"] = 256
     params["train"].update(num_train_epochs=1, learning_rate=1.6e-2)
     params["evaluation"]["draws"] = 200
+    params["review"]["rungs"] = {JUDGE: {"train": LADDER[JUDGE]["train"]}}
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +121,7 @@ def project(tmp_path_factory):
 def built(project):
     ran = project.repro()
     assert {"train@small", "train@large", "predict_tuned@small", "evaluate", "summarize"} <= ran
+    assert {"out_of_fold@small", "word_baselines", "rank_labels"} <= ran
     return project
 
 
@@ -130,6 +137,7 @@ def test_a_learning_rate_reruns_what_depends_on_it_and_going_back_retrains_nothi
     ran = built.repro()
     assert {"train@small", "predict_tuned@small", "evaluate", "summarize"} <= ran
     allowed = {"train@small", "predict_tuned@small", "train@large", "evaluate", "summarize"}
+    allowed |= {"out_of_fold@small", "rank_labels"}
     assert ran <= allowed, ran - allowed
     assert built.digests("metrics") != before
     built.edit("params.yaml", lambda params: params["train"].update(learning_rate=1.6e-2))
@@ -155,6 +163,7 @@ def test_another_hash_seed_gives_the_same_bytes(built):
         "data/bases",
         "data/adapters",
         "data/predictions",
+        "data/review",
         "metrics",
     )
     before = built.digests(*folders) | {kind: built.digests(str(Path(kind).parent))[kind] for kind in kinds}
