@@ -48,7 +48,7 @@ from stages.statistics.folds import folds_of
 from stages.statistics.predictions import centre, read_predictions
 from stages.suspicion.baselines import boosted, cross_fitted, logistic
 from stages.suspicion.evidence import Evidence, log_odds, probability_needed
-from stages.suspicion.features import Floats, for_a_line, for_trees, overlap
+from stages.suspicion.features import Floats, for_a_line, for_trees, overlap, texts_of
 
 Labels = NDArray[np.int64]
 CONDITIONS = ((0.05, "uniform"), (0.10, "uniform"), (0.05, "hard"), (0.10, "hard"))
@@ -161,16 +161,14 @@ def tuned(data: Set, given: Labels, rung: str, params: Mapping[str, Any]) -> Flo
 
 
 def as_plain(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """What a user of scikit-learn would begin with: TF-IDF of the characters of history and question together."""
+    """What a user of scikit-learn would begin with: TF-IDF of the question's characters, and of all that was said."""
+    from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = ["\n".join([*(turn["text"] for turn in row["window"][-4:]), row["text"]]) for row in rows]
-    question = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), min_df=2, sublinear_tf=True)
-    history = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), min_df=2, sublinear_tf=True)
-    from scipy.sparse import csr_matrix, hstack
-
-    own = question.fit_transform([row["text"] for row in rows])
-    return csr_matrix(hstack([own, history.fit_transform(texts)]))
+    questions, histories = texts_of(rows)
+    everything = [f"{history}\n{question}" for question, history in zip(questions, histories, strict=True)]
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), min_df=2, sublinear_tf=True)
+    return csr_matrix(hstack([characters.fit_transform(questions), characters.fit_transform(everything)]))
 
 
 class Prepared(NamedTuple):
