@@ -78,7 +78,7 @@ def export(
     from stages.exporting.card import dataset_card, model_card
     from stages.exporting.merging import has_chat_template, stored_dtype, write_adapter, write_merged
     from stages.files import whole_folder, write_json
-    from stages.models.lora import read_alpaca
+    from stages.models.alpaca import read_alpaca
     from stages.models.prompts import Prompt
 
     base, adapter, settings = sources.bases / rung, sources.adapters / rung, facts.settings

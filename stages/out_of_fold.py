@@ -22,8 +22,8 @@ import numpy as np
 
 from stages.cli import SETTINGS, InputFile, InputFolder, OutputFile, example
 from stages.models.kept_folds import KeptFolds
-from stages.models.lora_options import lora_options
 from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
+from stages.models.settings import TrainSettings, train_options
 from stages.rows import PREDICTIONS, write_rows
 from stages.statistics.folds import check_folds, folds_of, reviewable
 
@@ -50,7 +50,7 @@ def answer_fold(
         base: Base folder of the rung.
         rows: What is learned.
         items: Alpaca rows of the questions that are answered; their labels are not looked at.
-        options: Fields of ``LoraSettings``.
+        options: Fields of ``TrainSettings``.
 
     Returns:
         Rows of ``PREDICTIONS``, in the order of ``items``.
@@ -58,14 +58,15 @@ def answer_fold(
     Raises:
         DataError: If the training diverges.
     """
+    from stages.models.adapters import wrap
     from stages.models.answers import prediction_rows
-    from stages.models.fitting import Encoded, encode_rows
+    from stages.models.encoding import Encoded, encode_rows
     from stages.models.loading import load, read_rung
-    from stages.models.lora import LoraSettings, fit, wrap
     from stages.models.prompts import Prompt
     from stages.models.scoring import probabilities, score
+    from stages.models.training import fit
 
-    settings = LoraSettings(**options)
+    settings = TrainSettings(**options)
     model, tokenizer = load(base)
     adapted: Any = wrap(model, settings, read_rung(base)["name"])
     encoded = encode_rows(tokenizer, rows, settings.max_length)
@@ -84,7 +85,7 @@ def answer_fold(
     "--answer", type=click.Choice(ANSWER_FORMS), required=True, help="Form of the answer: needed, or B: needed."
 )
 @click.option("--prompt-seed", type=int, required=True, help="Seed of the order of the options.")
-@lora_options
+@train_options
 @click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
 def main(
     base: Path, labelled: Path, folds: int, language: str, answer: str, prompt_seed: int, out: Path, **options: Any

@@ -14,7 +14,7 @@ import click
 
 from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder, example
 from stages.files import whole_folder
-from stages.models.lora_options import lora_options
+from stages.models.settings import TrainSettings, train_options
 
 
 def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: Path) -> str:
@@ -23,12 +23,14 @@ def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: 
     Raises:
         DataError: If there is nothing to learn, or the training diverges; neither folder is then written.
     """
+    from stages.models.adapters import save, wrap
+    from stages.models.alpaca import read_alpaca
     from stages.models.curves import Curves
-    from stages.models.fitting import encode_rows
+    from stages.models.encoding import encode_rows
     from stages.models.loading import load, read_rung
-    from stages.models.lora import LoraSettings, fit, read_alpaca, save, wrap
+    from stages.models.training import fit
 
-    settings = LoraSettings(**options)
+    settings = TrainSettings(**options)
     rows = {split: read_alpaca(alpaca / f"{split}.json") for split in ("train", "validation")}
     if not rows["train"]:
         raise DataError(f"{alpaca / 'train.json'}: expected rows to learn, got none.")
@@ -47,7 +49,7 @@ def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--base", type=InputFolder, required=True, help="Base folder that stages.base wrote.")
 @click.option("--alpaca", type=InputFolder, required=True, help="Folder that stages.to_alpaca wrote.")
-@lora_options
+@train_options
 @click.option("--out", type=OutputFolder, required=True, help="Adapter folder to write.")
 @click.option("--curves", type=OutputFolder, required=True, help="Folder of loss curves to write.")
 def main(base: Path, alpaca: Path, out: Path, curves: Path, **options: Any) -> None:

@@ -9,7 +9,7 @@ from model_fixtures import TINY, options, run
 
 from stages.base import main
 from stages.models import embedded
-from stages.models.fitting import encode_rows
+from stages.models.encoding import encode_rows
 from stages.models.loading import load
 from stages.models.prompts import fixed_texts, one_line, option_texts
 from stages.models.world import dialogues

@@ -17,7 +17,7 @@ from stages import base, train
 from stages.catalogues import COMMIT, names, read
 from stages.catalogues.edit import rungs_of, swap_pipeline
 from stages.ladder import ladder_command
-from stages.models.lora import LoraSettings
+from stages.models.settings import TrainSettings
 from tests.conftest import ROOT
 
 FILES = ("params.yaml", "dvc.yaml")
@@ -193,7 +193,7 @@ def test_the_commands_of_a_hub_ladder_parse(project, name):
 def test_the_published_ladder_has_the_published_settings():
     catalogue = read("qwen1_5")
     shared = {path.removeprefix("train."): value for path, value in catalogue.params.items()}
-    assert {*shared} - {"max_length"} <= {*LoraSettings.__dataclass_fields__}
+    assert {*shared} - {"max_length"} <= {*TrainSettings.__dataclass_fields__}
     for key, rung in catalogue.rungs.items():
         train = {**shared, **rung["train"]}
         assert (int(train["per_device_train_batch_size"]), int(train["lora_r"])) == PUBLISHED[key]

@@ -3,7 +3,7 @@ import pytest
 
 from stages.models import scoring
 from stages.models.embedded import train_tokenizer
-from stages.models.fitting import deciding_index, encode_prompts
+from stages.models.encoding import deciding_index, encode_prompts
 from stages.models.loading import load
 from stages.models.prompts import render
 

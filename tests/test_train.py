@@ -10,8 +10,10 @@ from model_fixtures import PROMPT, TRAINING, options, run
 from sklearn.metrics import f1_score
 
 from stages.cli import DataError
-from stages.models.fitting import Example, batches_by_length, check_finite, cosine
-from stages.models.lora import macro_f1, read_alpaca
+from stages.models.alpaca import read_alpaca
+from stages.models.encoding import Example
+from stages.models.fitting import batches_by_length, check_finite, cosine
+from stages.models.training import macro_f1
 from stages.to_alpaca import main as to_alpaca
 from stages.train import main
 
@@ -134,7 +136,7 @@ def test_a_diverged_loss_writes_nothing(train, tmp_path, monkeypatch):
     import torch
 
     lost = torch.tensor(float("nan"), requires_grad=True)
-    monkeypatch.setattr("stages.models.lora.answer_losses", lambda *_: (lost, lost))
+    monkeypatch.setattr("stages.models.training.answer_losses", lambda *_: (lost, lost))
     result = train()
     assert result.exit_code == 1
     assert "step 1: expected a finite loss, got nan" in result.output

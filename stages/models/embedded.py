@@ -15,14 +15,13 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from stages.models.encoding import Example, encode_rows
 from stages.models.fitting import (
-    Example,
     answer_losses,
     batches_by_length,
     check_finite,
     collate,
     cosine,
-    encode_rows,
     reproducible,
 )
 from stages.models.loading import quiet

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.models.fitting import IGNORE_INDEX, Example, collate, encode_options, encode_prompts, pad_left
+from stages.models.encoding import Example, encode_options, encode_prompts
+from stages.models.fitting import IGNORE_INDEX, collate, pad_left
 from stages.models.prompts import ANSWERS, Prompt
 
 if TYPE_CHECKING:

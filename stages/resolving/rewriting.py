@@ -78,7 +78,8 @@ def rewrite(
     import torch
     from transformers import GenerationConfig
 
-    from stages.models.fitting import encode_prompts, pad_left
+    from stages.models.encoding import encode_prompts
+    from stages.models.fitting import pad_left
 
     known = model.generation_config
     ends = getattr(known, "eos_token_id", None) or tokenizer.eos_token_id

@@ -1,9 +1,44 @@
-"""The hyper-parameters of LoRA as options of a command: ``${train}`` of params.yaml fills them in."""
+"""The hyper-parameters of training: a record, and options of a command that ``${train}`` of params.yaml fills in."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Hyper-parameters, named as transformers and peft name them.
+
+    Attributes:
+        learning_rate: Of AdamW, at the top of the schedule.
+        num_train_epochs: Times that every row is seen.
+        per_device_train_batch_size: Rows in one forward pass.
+        gradient_accumulation_steps: Forward passes in one step.
+        warmup_steps: Steps of rising learning rate.
+        weight_decay: Of AdamW.
+        lora_r: Rank of the adapter.
+        lora_alpha: The adapter is scaled by ``lora_alpha / lora_r``.
+        lora_dropout: Share of the adapter's inputs that are dropped in training.
+        target_modules: Names of linear layers, or ``all-linear`` alone.
+        max_length: Most tokens of a prompt with its answer; longer ones lose their oldest history.
+        seed: Of the adapter's weights, the dropout and the order of the batches.
+    """
+
+    learning_rate: float
+    num_train_epochs: int
+    per_device_train_batch_size: int
+    gradient_accumulation_steps: int
+    warmup_steps: int
+    weight_decay: float
+    lora_r: int
+    lora_alpha: float
+    lora_dropout: float
+    target_modules: tuple[str, ...]
+    max_length: int
+    seed: int
+
 
 _OPTIONS = (
     click.option(
@@ -33,8 +68,8 @@ _OPTIONS = (
 )
 
 
-def lora_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command an option for each field of ``LoraSettings``."""
+def train_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command an option for each field of ``TrainSettings``."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
