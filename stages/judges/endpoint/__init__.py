@@ -57,12 +57,12 @@ def score_texts(
         if len(tokens):
             _announce(plan, len(tokens), int(tokens.sum()), echo)
             # Imported late: the client alone takes half a second, and a run that finds all answers needs none.
-            from stages.judges.endpoint.run import ask_endpoint
+            from stages.judges.endpoint.scoring import ask_endpoint
 
             key = read_key(options.key_variable)
             run = ask_endpoint(plan, key, missing=len(tokens), largest=int(tokens.max()))
             if run.unusable:
-                raise _unusable(plan, run.unusable, run.refused)
+                raise _unusable(plan, [item.position for item in run.unusable], run.refused)
             if run.spent:
                 raise DataError(
                     f"{options.base_url}: the budget {run.spent} ended with {plan.scored:,} of {plan.report.texts:,} "
@@ -84,15 +84,7 @@ def _announce(plan: Plan, missing: int, tokens: int, echo: Callable[[str], None]
         f"{report.cached:,} answered before: {missing:,} requests and at most about {tokens:,} tokens "
         f"(UTF-8 bytes / {BYTES_A_TOKEN}, and {options.max_answer_tokens} for each answer), before retries."
     )
-    for name, needed, allowed in (
-        ("max_requests", missing, options.max_requests),
-        ("max_tokens", tokens, options.max_tokens),
-    ):
-        if needed > allowed:
-            raise DataError(
-                f"{name}: the run would take about {needed:,}, {needed - allowed:,} more than the {allowed:,} allowed; "
-                f"nothing was sent. Raise {name}, or score fewer turns."
-            )
+    options.connection().refuse_beyond(missing, tokens, "score fewer turns")
 
 
 def _unusable(plan: Plan, positions: list[int], refused: str) -> DataError:

@@ -1,7 +1,7 @@
-"""Answers of endpoints on disk, so that no text is paid for twice.
+"""Answers of endpoints on disk, so that nothing is paid for twice.
 
-An answer is kept as the hash of what was asked, its score and the tokens it took: never the text, never a key. Only
-scores are kept; failures and unusable answers are not.
+A judge's answer is kept as the hash of what was asked, its score and the tokens it took: never the text, never a key.
+Only scores are kept; failures and unusable answers are not.
 
 One SQLite file in WAL mode, one transaction an answer. A committed answer outlives the process however it ends, and
 with ``synchronous=NORMAL`` a power cut may cost the last answers but never the file. Processes may share the file.
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from stages.cli import DataError
 
@@ -37,15 +38,15 @@ CREATE TABLE IF NOT EXISTS answers (
 _INSERT = "INSERT INTO answers VALUES (?, ?, ?, ?, ?) ON CONFLICT (key, form) DO NOTHING"
 
 
-class AnswerCache:
-    """The answers under one folder.
+class AnswerFile:
+    """One table of answers in a file of its own.
 
     Attributes:
         path: The SQLite file.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Open the file, and make it and its folder where there is none.
+    def __init__(self, folder: Path, table: str = _TABLE) -> None:
+        """Open the file, and make it and its folder where there is none; ``table`` is the statement that makes it.
 
         Raises:
             DataError: If it cannot be written, or is no file of answers.
@@ -63,16 +64,30 @@ class AnswerCache:
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, VERSION):
                 raise DataError(f"{self.path}: expected answers of version {VERSION}, got {version}; move it away.")
-            self._database.execute(_TABLE)
+            self._database.execute(table)
             self._database.execute(f"PRAGMA user_version={VERSION}")
 
-    def __enter__(self) -> "AnswerCache":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise DataError(
+                f"{self.path}: the answers kept here cannot be read or written: {error}. "
+                "Free space if the disk is full; otherwise move the file away, and its answers are asked for again."
+            ) from error
+
+
+class AnswerCache(AnswerFile):
+    """The scores under one folder."""
 
     def scores(self, keys: Sequence[bytes], forms: Sequence[str]) -> dict[bytes, float]:
         """The scores of those ``keys`` that were answered in one of ``forms``, the first form that has one."""
@@ -113,13 +128,3 @@ class AnswerCache:
             if done.rowcount:
                 return score
         return self.scores([key], [form])[key]
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise DataError(
-                f"{self.path}: the answers kept here cannot be read or written: {error}. "
-                "Free space if the disk is full; otherwise move the file away, and its answers are asked for again."
-            ) from error

@@ -15,7 +15,6 @@ Sources:
 """
 
 import asyncio
-import json
 import math
 import re
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +27,8 @@ import httpx2
 import openai
 
 from stages.cli import DataError
-from stages.judges.endpoint.prompt import parse_score, response_format
+from stages.judges.endpoint.completion import entry, read_completion
+from stages.judges.endpoint.prompt import SCORE_FORMAT, parse_score
 
 #: A score takes 20 bytes, the thoughts before it some thousand.
 MAX_BODY_BYTES = 1_000_000
@@ -123,21 +123,31 @@ class Endpoint:
             Retry: If it may be answered later.
             DataError: If no request of this run will be.
         """
-        asked = {**body, "response_format": response_format()} if structured else body
+        content = await self.post({**body, "response_format": SCORE_FORMAT} if structured else body)
+        return Reply(None) if content is None else read_reply(content)
+
+    async def post(self, body: dict[str, Any]) -> bytes | None:
+        """Send one request, once, and give the body of its reply; None if that is too long, or compressed.
+
+        Raises:
+            Refused: If this request will never be answered.
+            Retry: If it may be answered later.
+            DataError: If no request of this run will be.
+        """
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._client.post("/chat/completions", body=asked, cast_to=httpx2.Response)
+                response = await self._client.post("/chat/completions", body=body, cast_to=httpx2.Response)
         except openai.APIStatusError as error:
             failure = self._failure(error)
         except (openai.APITimeoutError, TimeoutError):
             failure = Retry(f"no reply within {self._timeout:g} s", charged=True)
         except openai.APIConnectionError as error:
             if isinstance(error.__cause__, TooLong):
-                return Reply(None)
+                return None
             refused = isinstance(error.__cause__, httpx2.ConnectError)
             failure = Retry("cannot be reached" if refused else "the connection broke", charged=not refused)
         else:
-            return read_reply(response.content)
+            return response.content
         # The client's errors hold the request, and with it the key: none of them is chained.
         raise failure from None
 
@@ -201,23 +211,8 @@ async def _bound(response: httpx2.Response) -> None:
 
 def read_reply(content: bytes) -> Reply:
     """Read a chat completion; whatever is not one, or holds no score, gives a reply without a score."""
-    try:
-        reply = json.loads(content)
-    except (ValueError, RecursionError):
-        return Reply(None)
-    usage = _entry(reply, "usage")
-    choices = _entry(reply, "choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    score = parse_score(_entry(_entry(first, "message"), "content"))
-    return Reply(score, _count(_entry(usage, "prompt_tokens")), _count(_entry(usage, "completion_tokens")))
-
-
-def _entry(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, dict) else None
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value <= 10**9 else None
+    choice, prompt_tokens, completion_tokens = read_completion(content)
+    return Reply(parse_score(entry(entry(choice, "message"), "content")), prompt_tokens, completion_tokens)
 
 
 def retry_after(headers: httpx2.Headers) -> float:

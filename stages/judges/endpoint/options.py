@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from stages.cli import DataError
+
 #: ``auto`` holds the model to the answer's schema if the server can do it.
 STRUCTURED = ("auto", "always", "never")
 #: How the most tokens of an answer are called; servers differ (Ollama knows the second alone).
@@ -11,6 +13,39 @@ ANSWER_LIMITS = ("max_completion_tokens", "max_tokens")
 #: Forms of a request, as kept with its answer.
 SCHEMA_FORM, PLAIN_FORM = "json_schema", "plain"
 FORMS = {"auto": (SCHEMA_FORM, PLAIN_FORM), "always": (SCHEMA_FORM,), "never": (PLAIN_FORM,)}
+
+
+class Connection(NamedTuple):
+    """What every request to an endpoint needs, whatever it asks; `EndpointOptions` says what each means."""
+
+    base_url: str
+    model: str
+    key_variable: str
+    answer_limit: str
+    max_answer_tokens: int
+    temperature: float | None
+    extra_body: str
+    concurrency: int
+    requests_per_minute: int
+    tokens_per_minute: int
+    max_requests: int
+    max_tokens: int
+    timeout: float
+    max_retries: int
+
+    def refuse_beyond(self, requests: int, tokens: int, fewer: str) -> None:
+        """Hold what a run will send, before retries, to its budget; ``fewer`` says how to need less.
+
+        Raises:
+            DataError: If it is more.
+        """
+        budget = (("max_requests", requests, self.max_requests), ("max_tokens", tokens, self.max_tokens))
+        for name, needed, allowed in budget:
+            if needed > allowed:
+                raise DataError(
+                    f"{name}: the run would take about {needed:,}, {needed - allowed:,} more than the {allowed:,} "
+                    f"allowed; nothing was sent. Raise {name}, or {fewer}."
+                )
 
 
 class EndpointOptions(NamedTuple):
@@ -55,6 +90,10 @@ class EndpointOptions(NamedTuple):
     max_tokens: int
     timeout: float
     max_retries: int
+
+    def connection(self) -> Connection:
+        """The options that do not depend on what is asked."""
+        return Connection(*(getattr(self, name) for name in Connection._fields))
 
 
 @dataclass

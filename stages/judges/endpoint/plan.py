@@ -1,7 +1,7 @@
 """Which texts an endpoint is asked about, and under which key each answer is kept."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from hashlib import sha256
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
@@ -77,7 +77,7 @@ class Plan:
         self.options, self.cache = options, cache
         self.forms = FORMS[options.structured]
         self._turns, self._prompt = turns, prompt
-        extra = _extra(options.extra_body)
+        extra = extra_fields(options.extra_body)
         drawn = {"temperature": options.temperature, "seed": options.seed}
         chosen = {name: value for name, value in drawn.items() if value is not None} | extra
         limit = {options.answer_limit: options.max_answer_tokens}
@@ -177,7 +177,12 @@ def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
         yield some
 
 
-def _extra(text: str) -> dict[str, Any]:
+def extra_fields(text: str, reserved: Set[str] = RESERVED) -> dict[str, Any]:
+    """The fields of ``extra_body``.
+
+    Raises:
+        DataError: If it is no JSON object, or has a field of ``reserved``.
+    """
     if not text:
         return {}
     try:
@@ -186,6 +191,6 @@ def _extra(text: str) -> dict[str, Any]:
         fields = None
     if not isinstance(fields, dict):
         raise DataError('extra_body: expected a JSON object such as {"thinking": {"type": "disabled"}}.')
-    if taken := sorted(RESERVED & fields.keys()):
+    if taken := sorted(fields.keys() & reserved):
         raise DataError(f"extra_body: expected other fields than {', '.join(taken)}, which have options of their own.")
     return fields
