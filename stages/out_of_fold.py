@@ -58,18 +58,19 @@ def answer_fold(
     Raises:
         DataError: If the training diverges.
     """
-    from stages.models.adapters import wrap
     from stages.models.answers import prediction_rows
     from stages.models.encoding import Encoded, encode_rows
-    from stages.models.loading import load, read_rung
+    from stages.models.loading import load, read_rung, within_context
+    from stages.models.methods import trainable
     from stages.models.prompts import Prompt
     from stages.models.scoring import probabilities, score
     from stages.models.training import fit
 
-    settings = TrainSettings(**options)
+    # A fold has no validation rows to stop by: it trains all epochs.
+    settings = TrainSettings(**{**options, "early_stopping_patience": 0})
     model, tokenizer = load(base)
-    adapted: Any = wrap(model, settings, read_rung(base)["name"])
-    encoded = encode_rows(tokenizer, rows, settings.max_length)
+    adapted = trainable(model, settings, read_rung(base)["name"])
+    encoded = encode_rows(tokenizer, rows, within_context(model, settings.max_length))
     fit(adapted, tokenizer.pad_token_id, encoded, Encoded([], [], [], 0), settings, lambda *_: None)
     prompts = [Prompt(item["instruction"], item["options"]) for item in items]
     scores, _ = score(adapted.eval(), tokenizer, prompts, settings.max_length)

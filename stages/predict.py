@@ -67,13 +67,14 @@ def main(
         raise DataError(f"{questions}: expected questions{where}, got none. Choose other --splits or label more.")
     prompts = [render_row(item, language=language, answer=answer, seed=seed) for item in items]
 
-    from stages.models.loading import load
+    from stages.models.loading import load, within_context
     from stages.models.scoring import probabilities, score
 
     model, tokenizer = load(base, adapter)
     scores, shortened = score(model, tokenizer, prompts, max_length)
     write_rows(out, prediction_rows(items, probabilities(scores)), PREDICTIONS)
-    click.echo(f"{out}: {len(items):,} answers, {shortened:,} prompts shortened to {max_length} tokens")
+    room = within_context(model, max_length)
+    click.echo(f"{out}: {len(items):,} answers, {shortened:,} prompts shortened to {room} tokens")
 
 
 if __name__ == "__main__":

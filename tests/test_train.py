@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from model_fixtures import PROMPT, TRAINING, options, run
+from safetensors.numpy import load_file
 from sklearn.metrics import f1_score
 
 from stages.cli import DataError
+from stages.models import methods, training
 from stages.models.alpaca import read_alpaca
 from stages.models.encoding import Example
-from stages.models.fitting import batches_by_length, check_finite, cosine
+from stages.models.fitting import Losses, batches_by_length, check_finite, cosine
 from stages.models.training import macro_f1
+from stages.predict import main as predict
+from stages.rows import PREDICTIONS, read_rows
 from stages.to_alpaca import main as to_alpaca
 from stages.train import main
 
@@ -136,11 +140,11 @@ def test_a_diverged_loss_writes_nothing(train, tmp_path, monkeypatch):
     import torch
 
     lost = torch.tensor(float("nan"), requires_grad=True)
-    monkeypatch.setattr("stages.models.training.answer_losses", lambda *_: (lost, lost))
+    monkeypatch.setattr("stages.models.training.answer_losses", lambda *_: Losses(lost, lost, 1))
     result = train()
     assert result.exit_code == 1
     assert "step 1: expected a finite loss, got nan" in result.output
-    assert "lower learning_rate" in result.output
+    assert "try learning_rate 2.0e-03" in result.output
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "a-curves").exists()
 
@@ -207,6 +211,102 @@ def test_batches_hold_every_row_once_and_rows_of_like_length():
     other = list(batches_by_length(rows, 10, Random(1)))
     assert batches == again
     assert batches != other
+
+
+def test_all_weights_may_be_trained_and_then_answer(train, tiny_base, tmp_path, labelled):
+    result = train(method="full", learning_rate="1e-3")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+    ]
+    asked = ["--questions", labelled, *PROMPT, "--max-length", "512"]
+    for name, adapter in {"vanilla": (), "tuned": ("--adapter", tmp_path / "a")}.items():
+        result = run(predict, "--base", tiny_base, *adapter, *asked, "--out", tmp_path / f"{name}.parquet")
+        assert result.exit_code == 0, result.output
+    vanilla, tuned = (read_rows(tmp_path / f"{name}.parquet", PREDICTIONS) for name in ("vanilla", "tuned"))
+    assert vanilla["p_needed"] != tuned["p_needed"]
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train("whole").exit_code == 0
+    learn = training.Watch.see
+
+    def killed(watch, step, loss):
+        learn(watch, step, loss)
+        if step == 11:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.Watch, "see", killed)
+    assert train("part", checkpoint_seconds=0).exit_code == 1
+    assert not (tmp_path / "part").exists()
+    kept = tmp_path / ".chatladder" / "checkpoints"
+    assert len(list(kept.iterdir())) == 1
+    monkeypatch.setattr(training.Watch, "see", learn)
+    steps = []
+    step = training._Run.step
+    monkeypatch.setattr(training._Run, "step", lambda *given: steps.append(given) or step(*given))
+    assert train("part", checkpoint_seconds=0).exit_code == 0
+    assert len(steps) == 24 - 10
+    assert contents(tmp_path / "part") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "part-curves") == contents(tmp_path / "whole-curves")
+    assert not list(kept.iterdir())
+
+
+def test_a_run_that_was_killed_while_it_wrote_has_nothing_to_learn_again(train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train("whole").exit_code == 0
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    write = methods.write
+    monkeypatch.setattr(methods, "write", full)
+    result = train("part", checkpoint_seconds=0)
+    assert result.exit_code == 1
+    assert "the disk is full; nothing was written" in result.output
+    monkeypatch.setattr(methods, "write", write)
+    monkeypatch.setattr(training._Run, "step", lambda *_: pytest.fail("a step was taken again"))
+    assert train("part", checkpoint_seconds=0).exit_code == 0
+    assert contents(tmp_path / "part") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "part-curves") == contents(tmp_path / "whole-curves")
+
+
+def launched(command, tmp_path, name, launcher):
+    environment = {**os.environ, "LAUNCHER": launcher, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    folders = ["--out", str(tmp_path / name), "--curves", str(tmp_path / f"{name}-curves")]
+    started = [sys.executable, "-m", "stages.train", *command, *folders]
+    return subprocess.run(
+        started, check=False, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_adapter_of_one(tiny_base, tiny_alpaca, tmp_path):
+    settings = options({**TRAINING, "lora-dropout": 0, "num-train-epochs": 3})
+    command = ["--base", str(tiny_base), "--alpaca", str(tiny_alpaca), *settings]
+    torchrun = f"{sys.executable} -m torch.distributed.run --standalone --nproc-per-node 2"
+    for name, launcher in {"one": "", "two": torchrun}.items():
+        ended = launched(command, tmp_path, name, launcher)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.count("12 rows, 9 steps, last loss") == 1
+    one, two = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, weight in one.items():
+        np.testing.assert_allclose(weight, two[name], atol=1e-4)
+    for name in ("train/loss", "train/deciding_loss", "validation/deciding_loss"):
+        single, double = (curve(tmp_path / f"{run}-curves", name) for run in ("one", "two"))
+        assert single == pytest.approx(double, abs=1e-4)
+
+
+def test_a_launcher_that_is_not_there_is_a_usage_error(tiny_base, tiny_alpaca, tmp_path):
+    command = ["--base", str(tiny_base), "--alpaca", str(tiny_alpaca), *options(TRAINING)]
+    ended = launched(command, tmp_path, "a", "no-such-launcher --num_processes 2")
+    assert ended.returncode == 2
+    assert "LAUNCHER: expected a command such as" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])

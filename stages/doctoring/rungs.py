@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from stages.catalogues import COMMIT, known_models
 from stages.cli import DataError
 from stages.doctoring.machine import Machine
 from stages.files import read_json
+from stages.models.devices import QUANTIZED
+from stages.models.loading import RUNG, count_parameters
 from stages.models.needs import (
     OTHER_FILES,
     RUNTIME,
@@ -23,6 +26,7 @@ from stages.models.needs import (
     training_bytes,
     weight_bytes,
 )
+from stages.models.settings import TrainSettings
 
 #: Tokens of the embedded family's tokenizer; a base that has been trained says its own.
 EMBEDDED_VOCABULARY = 5634
@@ -116,6 +120,8 @@ def facts_of(key: str, base: Mapping[str, Any], settings: Settings, bases: Path)
         return _folder(Path(str(base.get("path"))))
     if source == "hub":
         return _hub(base, settings.models)
+    if source == "package":
+        return _package(base, bases / key)
     return Facts(source, exact=False)
 
 
@@ -133,14 +139,26 @@ def _embedded(key: str, base: Mapping[str, Any], bases: Path) -> Facts:
 
 
 def _folder(path: Path) -> Facts:
-    from stages.models.loading import count_parameters
-
     try:
         params = count_parameters(path)
         shape = read_config(read_json(path / "config.json"))
     except (DataError, OSError) as error:
         return Facts("folder", problem=getattr(error, "message", str(error)))
     return Facts("folder", params, _active(shape), shape or guess(params), shape is not None)
+
+
+def _package(base: Mapping[str, Any], folder: Path) -> Facts:
+    """A package says nothing of its model until it is fetched; the base folder that was made of it says all."""
+    lacking = [name for name in ("package", "package_version") if not base.get(name)]
+    if lacking:
+        return Facts("package", exact=False, problem=f"its base section lacks {' and '.join(lacking)}")
+    try:
+        made = read_json(folder / RUNG)
+        if all(str(made[name]) == str(base[name]) for name in ("package", "package_version")):
+            return replace(_folder(folder), source="package")
+    except (DataError, KeyError, TypeError):
+        pass  # it was not made yet, or is another's
+    return Facts("package", exact=False)
 
 
 def _hub(base: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> Facts:
@@ -185,8 +203,10 @@ def sized(facts: Facts, params: int | None) -> Facts:
 def training_of(rung: Mapping[str, Any], settings: Settings) -> Training:
     """The settings that a rung is trained with, as far as memory goes."""
     train = {**settings.train, **(rung.get("train") or {})}
+    # A batch of more tokens than this goes through the model in parts.
+    most = int(train.get("tokens_per_forward", TrainSettings.tokens_per_forward)) // settings.length
     return Training(
-        rows=int(train.get("per_device_train_batch_size", 1)),
+        rows=min(int(train.get("per_device_train_batch_size", 1)), max(1, most)),
         length=settings.length,
         lora_r=int(train.get("lora_r", 16)),
         target_modules=tuple(str(train.get("target_modules", "all-linear")).split(",")),
@@ -210,11 +230,12 @@ def need(key: str, rung: Mapping[str, Any], facts: Facts, settings: Settings, ma
     from stages.models.scoring import TOKENS_A_BATCH
 
     reasons = [facts.problem] if facts.problem else []
+    reasons += _refusals(rung, facts, training_of(rung, settings), machine)
     if facts.shape is None or facts.params is None:
         return Need(key, facts, fits=False if reasons else None, reasons=tuple(reasons))
     shape, training = facts.shape, training_of(rung, settings)
     base = rung.get("base") or {}
-    small = 0.5 if base.get("load_in_4bit") else 1.0 if base.get("load_in_8bit") else None
+    small = next((size for name, size in QUANTIZED.items() if base.get(name)), None)
 
     def sizes(training: Training, *, gpu: bool) -> tuple[int, int]:
         number = 2 if gpu else 4
@@ -240,13 +261,27 @@ def need(key: str, rung: Mapping[str, Any], facts: Facts, settings: Settings, ma
     return Need(key, facts, scoring, trained, checkpointed, gpus, not reasons, tuple(reasons))
 
 
+def _refusals(rung: Mapping[str, Any], facts: Facts, training: Training, machine: Machine) -> Iterator[str]:
+    """What stages would refuse, whatever room there is."""
+    small = next((name for name in QUANTIZED if (rung.get("base") or {}).get(name)), None)
+    mixture = facts.shape is not None and facts.shape.num_experts > 0
+    if small and not machine.gpus:
+        yield f"{small} needs a GPU"
+    if small and find_spec("bitsandbytes") is None:
+        yield f"{small} needs bitsandbytes, which is not installed"
+    if small and mixture:
+        yield f"{small} leaves the experts of a mixture as they are"
+    if mixture and training.dropout and training.target_modules == ("all-linear",):
+        yield "its experts take no dropout: set lora_dropout: 0.0 in its train section"
+
+
 def _advice(training: Training, fits: Callable[[Training], bool], settings: Settings) -> Iterator[str]:
-    """The largest batch that fits, with the steps that make up for it; and checkpointing, where it can be chosen."""
-    rows, parts = training.rows, 1
-    while rows % 2 == 0:
-        rows, parts = rows // 2, parts * 2
+    """What changes memory and nothing that is learned: fewer tokens a pass; and checkpointing, if it can be chosen."""
+    rows = training.rows
+    while rows > 1:
+        rows //= 2
         if fits(replace(training, rows=rows)):
-            yield f"per_device_train_batch_size {rows} with {parts} times the gradient_accumulation_steps would fit"
+            yield f"tokens_per_forward {rows * training.length} would fit"
             break
     choice = "gradient_checkpointing" in settings.train and not training.checkpointing
     if choice and fits(replace(training, checkpointing=True)):

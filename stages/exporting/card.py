@@ -21,7 +21,7 @@ SHOWN = {
     "auroc": "AUROC",
 }
 #: What ``rung.json`` may say that a stranger can use; never a path.
-_FACTS = ("source", "repo", "revision", "package", "version", "params")
+_FACTS = ("source", "repo", "revision", "package", "package_version", "params")
 #: Training options that say where things lay on the machine.
 _PLACES = ("base", "alpaca", "out", "curves")
 

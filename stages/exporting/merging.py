@@ -90,9 +90,10 @@ def write_merged(
     """
     from stages.models.scoring import score
 
-    model, tokenizer = load(base, adapter)
+    model, tokenizer = load(base, adapter, quantized=False)
     before = score(model, tokenizer, prompts, max_length)[0]
-    merged = cast("Any", model).merge_and_unload()
+    # Of a model whose weights were all trained, there is nothing to merge.
+    merged: Any = cast("Any", model).merge_and_unload() if hasattr(model, "peft_config") else model
     dtype = stored_dtype(base)
     if read_rung(base)["source"] == "embedded":
         merged = _as_llama(merged)

@@ -194,7 +194,8 @@ def pretrain(model: "Qwen2ForCausalLM", rows: Sequence[Example], settings: Pretr
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
     losses = []
     for step, batch in enumerate(tqdm(batches, desc="pretrain", disable=None), start=1):
-        loss, _ = answer_losses(model, collate(batch, filler))
+        losses_of_step = answer_losses(model, collate(batch, filler))
+        loss = losses_of_step.answer / losses_of_step.tokens
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, schedule in zip(optimizers, schedules, strict=True):

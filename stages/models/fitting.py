@@ -5,9 +5,9 @@ those last few positions alone, which for a small model with a large vocabulary 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.cli import DataError
 from stages.models.encoding import Example
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     Attributes:
         inputs: What the model takes: ``input_ids``, ``attention_mask``, ``position_ids``, each of shape (n, length).
         labels: Token ids of the answers, shape (n, longest answer), ``IGNORE_INDEX`` where a row's is shorter.
-        deciding: Column of each row's deciding token in ``labels``, shape (n,).
+        deciding: Place of each row's deciding token in the flattened ``labels``, shape (n,).
     """
 
     inputs: "dict[str, torch.Tensor]"
@@ -58,7 +58,7 @@ def collate(examples: Sequence[Example], filler: int) -> Batch:
     inputs = pad_left([example.prompt + example.answer[:-1] for example in examples], filler)
     longest = max(len(example.answer) for example in examples)
     labels = [[IGNORE_INDEX] * (longest - len(e.answer)) + e.answer for e in examples]
-    deciding = [longest - len(e.answer) + e.deciding for e in examples]
+    deciding = [row * longest + longest - len(e.answer) + e.deciding for row, e in enumerate(examples)]
     return Batch(inputs, torch.tensor(labels), torch.tensor(deciding))
 
 
@@ -81,21 +81,46 @@ def batches_by_length(
         yield [examples[index] for index in batch]
 
 
-def answer_losses(model: "PreTrainedModel", batch: Batch) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Mean cross-entropy over the answer tokens, and over the deciding tokens alone (both in nats).
+def on_device(inputs: Mapping[str, Any], device: "torch.device") -> dict[str, Any]:
+    """The inputs with tensors on this device; a cache is only read if it is among them."""
+    import torch
 
-    The mean hides the deciding token: once the rest of the answer is copied from the prompt, a coin toss between
-    two options costs only ln 2 divided by the answer's length.
+    moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
+    return {"use_cache": False, **moved}
+
+
+class Losses(NamedTuple):
+    """Cross-entropy of a batch, in nats: sums, so that those of a step's parts add up to the step's.
+
+    Attributes:
+        answer: Over all answer tokens, a scalar.
+        deciding: Over the rows' deciding tokens alone, a scalar.
+        tokens: Answer tokens that were counted.
     """
+
+    answer: "torch.Tensor"
+    deciding: "torch.Tensor"
+    tokens: int
+
+
+def answer_losses(model: "PreTrainedModel", batch: Batch) -> Losses:
+    """Losses of a batch whose rows are padded on the left.
+
+    The mean over an answer hides the deciding token: once the rest of the answer is copied from the prompt, a coin
+    toss between two options costs only ln 2 divided by the answer's length.
+    """
+    logits = model(**on_device(batch.inputs, model.device), logits_to_keep=batch.labels.shape[1]).logits
+    return sum_losses(logits, batch.labels, batch.deciding)
+
+
+def sum_losses(logits: "torch.Tensor", labels: "torch.Tensor", deciding: "torch.Tensor") -> Losses:
+    """Losses of logits of shape (n, answer, vocabulary), with labels and deciding places as in ``Batch``."""
     from torch.nn.functional import cross_entropy
 
-    device = model.device
-    labels = batch.labels.to(device)
-    inputs = {name: tensor.to(device) for name, tensor in batch.inputs.items()}
-    logits = model(**inputs, logits_to_keep=labels.shape[1], use_cache=False).logits.float()
-    losses = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
-    deciding = losses.gather(1, batch.deciding.to(device)[:, None])
-    return losses.sum() / (labels != IGNORE_INDEX).sum(), deciding.mean()
+    tokens = int((labels != IGNORE_INDEX).sum())
+    labels, deciding = labels.flatten().to(logits.device), deciding.to(logits.device)
+    losses = cross_entropy(logits.float().flatten(0, 1), labels, reduction="none")
+    return Losses(losses.sum(), losses[deciding].sum(), tokens)
 
 
 def cosine(steps: int, warmup_steps: int) -> Callable[[int], float]:
@@ -109,17 +134,14 @@ def cosine(steps: int, warmup_steps: int) -> Callable[[int], float]:
     return factor
 
 
-def check_finite(loss: float, step: int) -> float:
+def check_finite(loss: float, step: int, advice: str = "lower learning_rate, raise warmup_steps, or both") -> float:
     """Give the loss back.
 
     Raises:
         DataError: If it is not a finite number: the weights are lost from here on.
     """
     if not math.isfinite(loss):
-        raise DataError(
-            f"step {step}: expected a finite loss, got {loss}. The training diverged: "
-            "lower learning_rate, raise warmup_steps, or both."
-        )
+        raise DataError(f"step {step}: expected a finite loss, got {loss}. The training diverged: {advice}.")
     return loss
 
 
@@ -129,3 +151,5 @@ def reproducible(seed: int) -> None:
 
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
+    # It would also fill all memory before it is used: a tenth of the time, and no code of ours reads what was there.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -1,19 +1,15 @@
 """Answers of folds that are done, kept while others are not: a long run that is stopped loses one fold at most."""
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stages.cli import DataError
+from stages.models.digests import described, digest
 from stages.rows import PREDICTIONS, read_rows, write_rows
 
 #: Outside the outs, which DVC removes before it runs a stage.
 FOLDER = Path(".chatladder/folds")
-#: Libraries whose releases differ in their last digits.
-LIBRARIES = ("peft", "tokenizers", "torch", "transformers")
 
 
 class KeptFolds:
@@ -28,9 +24,7 @@ class KeptFolds:
     def __init__(self, sources: Sequence[Path], options: Mapping[str, Any], folder: Path = FOLDER) -> None:
         self._folder = folder
         self._used: set[Path] = set()
-        releases = {name: version(name) for name in LIBRARIES}
-        files = [file for source in sources for file in _files(source)]
-        self._run = json.dumps([options, releases, files], sort_keys=True)
+        self._run = [dict(options), described(sources)]
 
     def get(
         self, learned: Sequence[Mapping[str, Any]], asked: Sequence[Mapping[str, Any]]
@@ -67,15 +61,6 @@ class KeptFolds:
 
     def _path(self, learned: Sequence[Mapping[str, Any]], asked: Sequence[Mapping[str, Any]]) -> Path:
         questions = [[row["item_id"], row["instruction"], row["options"]] for row in asked]
-        fold = json.dumps([self._run, list(map(dict, learned)), questions], sort_keys=True)
-        path = self._folder / f"{hashlib.sha256(fold.encode()).hexdigest()[:32]}.parquet"
+        path = self._folder / f"{digest([self._run, list(map(dict, learned)), questions])}.parquet"
         self._used.add(path)
         return path
-
-
-def _files(source: Path) -> Iterator[tuple[str, str]]:
-    """Names of files and digests of what they hold, in a fixed order; what Python caches is no content."""
-    inside = [path for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    for path in sorted(inside) if source.is_dir() else [source]:
-        with path.open("rb") as file:
-            yield path.relative_to(source.parent).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()

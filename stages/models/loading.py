@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from stages.cli import DataError
 from stages.files import read_json
+from stages.models.devices import QUANTIZED, check_map, placement
+from stages.models.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 #: What a base folder says about its model: source, name, params, and where it lies.
 RUNG = "rung.json"
 #: What is fetched of a hub model: no pickles, no code.
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+#: The same weights once more, as some hub models have them for other programs.
+OTHER_LAYOUTS = ("*/*", "consolidated*.safetensors")
 
 
 def read_rung(base: Path) -> dict[str, Any]:
@@ -32,12 +35,15 @@ def read_rung(base: Path) -> dict[str, Any]:
     return read_json(path)
 
 
-def load(base: Path, adapter: Path | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def load(
+    base: Path, adapter: Path | None = None, *, quantized: bool = True
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The model, ready to score, and its tokenizer.
 
     Args:
         base: A folder written by ``stages.base``.
-        adapter: A folder written by ``stages.train``; None for the untouched model.
+        adapter: A folder written by ``stages.train``, of an adapter or of all weights; None for the untouched model.
+        quantized: Whether ``load_in_4bit`` and ``load_in_8bit`` of the rung count; a merge needs the whole weights.
 
     Raises:
         DataError: If the folders or the weights cannot be used.
@@ -46,13 +52,25 @@ def load(base: Path, adapter: Path | None = None) -> "tuple[PreTrainedModel, Pre
 
     quiet()
     rung = read_rung(base)
+    if rung["source"] == "endpoint":
+        raise DataError(f"{base}: expected a model with weights, got one that is served elsewhere; it only answers.")
+    whole = adapter if adapter is not None and (adapter / "config.json").is_file() else None
     try:
-        model, tokenizer = _embedded(base) if rung["source"] == "embedded" else _any(rung)
-    except (OSError, ValueError, SafetensorError) as error:
+        if rung["source"] == "embedded":
+            model, tokenizer = _embedded(base, whole)
+        else:
+            model, tokenizer = _any(base, rung if quantized else _unquantized(rung), whole)
+    except (ImportError, OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise DataError(f"{base}: expected a model that loads, got: {error}") from error
-    if adapter is not None:
+    if adapter is not None and whole is None:
         model = _adapted(model, adapter)
     return model.eval(), tokenizer
+
+
+def within_context(model: "PreTrainedModel", max_length: int) -> int:
+    """Most tokens of a prompt with its answer: ``max_length``, or what the model was made to read if that is less."""
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return min(max_length, int(context)) if context else max_length
 
 
 def quiet() -> None:
@@ -65,13 +83,17 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
 
 
-def _embedded(base: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def _unquantized(rung: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in rung.items() if name not in QUANTIZED}
+
+
+def _embedded(base: Path, whole: Path | None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     # The auto classes would cost more imports; these are always Qwen2, and so small that the CPU is as fast.
     import torch
     from transformers import PreTrainedTokenizerFast
     from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 
-    model = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
+    model = Qwen2ForCausalLM.from_pretrained(whole or base, dtype=torch.float32, use_safetensors=True)
     return model, PreTrainedTokenizerFast.from_pretrained(base)
 
 
@@ -90,58 +112,110 @@ def _adapted(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
     return cast("PreTrainedModel", adapted)
 
 
-def _any(rung: dict[str, Any]) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def _any(base: Path, rung: dict[str, Any], whole: Path | None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    import torch
+    from transformers import AutoModelForCausalLM
 
-    where = str(rung["path"] if rung["source"] == "folder" else rung["repo"])
-    pinned = {"revision": rung["revision"]} if rung["source"] == "hub" else {}
-    device, dtype = best_device()
-    tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **pinned)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        where, dtype=dtype, use_safetensors=True, trust_remote_code=False, **pinned
+    loader: Any = AutoModelForCausalLM
+    folder = place(base, rung)
+    tokenizer = load_tokenizer(folder, rung.get("chat_template", "auto"))
+    chosen = placement(rung["params"], rung)
+    model, said = loader.from_pretrained(
+        str(whole or folder), use_safetensors=True, trust_remote_code=False, output_loading_info=True, **chosen
     )
-    return model.to(device), tokenizer
+    if missing := sorted(said["missing_keys"]):
+        raise DataError(
+            f"{folder}: expected all weights of the model, got none of {missing[0]} ({len(missing)} in all)."
+        )
+    check_map(model)
+    if not {"device_map", "quantization_config"} & {*chosen}:
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    _name_end(model, tokenizer)
+    return model, tokenizer
+
+
+def place(base: Path, rung: dict[str, Any]) -> Path:
+    """The folder that holds a rung's weights and tokenizer; a hub model's is in the hub's cache.
+
+    Raises:
+        DataError: If the folder is gone, or a hub model has to be fetched and cannot be.
+    """
+    if rung["source"] == "hub":
+        return fetch(rung["repo"], rung["revision"])
+    folder = Path(rung["path"]) if rung["source"] == "folder" else base
+    if not folder.is_dir():  # transformers would take its name for one on the hub
+        raise DataError(f"{base / RUNG}: expected a model in the folder {folder}, got no such folder.")
+    return folder
+
+
+def _name_end(model: Any, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Let whoever generates stop at the token that ends an answer here, too."""
+    config, end = model.generation_config, tokenizer.eos_token_id
+    known = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if end is not None and end not in known:
+        others = [number for number in known if number is not None]
+        config.eos_token_id = [end, *others] if others else end
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors that a model's weights are loaded from: those of its index, or one file.
+
+    Others may lie beside them: an adapter, or the same weights in another layout.
+
+    Raises:
+        DataError: If there is none, or one that the index names is not there.
+    """
+    index = folder / "model.safetensors.index.json"
+    try:
+        names = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"{index}: expected a weight_map from weights to files, got none.") from error
+    for name in names:
+        if not (folder / name).is_file():
+            raise DataError(
+                f"{folder}: expected a model in safetensors, got no {name}. Weights in pickles are not read; "
+                "convert them first."
+            )
+    return [folder / name for name in names]
 
 
 def count_parameters(folder: Path) -> int:
     """Weights in a model's safetensors, from their headers alone; a shared embedding is stored, and counted, once.
 
     Raises:
-        DataError: If the folder holds none.
+        DataError: If the folder holds none, or one that is damaged.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise DataError(
-            f"{folder}: expected a model in safetensors, got no *.safetensors. Weights in pickles are not read; "
-            "convert them first."
-        )
     total = 0
-    for path in files:
-        with safe_open(path, framework="numpy") as weights:
-            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="numpy") as weights:
+                total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+        except SafetensorError as error:
+            raise DataError(f"{path}: expected weights in safetensors, got: {error}") from error
     return total
 
 
 def fetch(repo: str, revision: str) -> Path:
-    """Download one commit of a hub model, safetensors and text alone, and give its folder in the hub's cache.
+    """The folder of one commit of a hub model in the hub's cache, downloaded if it is not all there.
+
+    Only safetensors and text are fetched.
 
     Raises:
         DataError: If it cannot be fetched.
     """
     from huggingface_hub import snapshot_download
 
+    wanted: dict[str, Any] = {"allow_patterns": list(HUB_FILES), "ignore_patterns": list(OTHER_LAYOUTS)}
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(HUB_FILES)))
+        cached = Path(snapshot_download(repo, revision=revision, local_files_only=True, **wanted))
+        weight_files(cached)
+        if (cached / "config.json").is_file():
+            return cached
+    except (DataError, OSError, ValueError):
+        pass  # not all of it is there
+    try:
+        return Path(snapshot_download(repo, revision=revision, **wanted))
     except (OSError, ValueError) as error:
         raise DataError(f"{repo}@{revision}: expected a model on the hub, got: {error}") from error
-
-
-def best_device() -> "tuple[str, torch.dtype]":
-    """Where models run: the GPU in bfloat16, or the CPU in float32."""
-    import torch
-
-    return ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stages.models.attention import takes_blocks
 from stages.models.encoding import Example, encode_options, encode_prompts
-from stages.models.fitting import IGNORE_INDEX, collate, pad_left
+from stages.models.fitting import IGNORE_INDEX, collate, on_device, pad_left
+from stages.models.loading import within_context
+from stages.models.prefix import Prefix, continued, shared_length
 from stages.models.prompts import ANSWERS, Prompt
 
 if TYPE_CHECKING:
@@ -20,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Prompt tokens in one forward pass; the padding of a batch is counted in.
 TOKENS_A_BATCH = 4096
-#: Architectures that take a 4-d mask and plain positions; a test compares each with separate passes.
-BLOCK_MASK = ("llama", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
 
 
 def score(
@@ -33,24 +34,33 @@ def score(
         model: Any causal language model of transformers, with or without an adapter.
         tokenizer: Its tokenizer.
         prompts: In any order; they are batched by length.
-        max_length: Most tokens of a prompt with its answer; longer ones lose their oldest history.
+        max_length: Most tokens of a prompt with its answer, or the model's context where that is less; longer ones
+            lose their oldest history.
 
     Returns:
         Sums in nats, shape (n, 3) with columns as ``ANSWERS``, and how many prompts were shortened.
+
+    Raises:
+        DataError: If the tokenizer does not keep the options apart from the prompt and from each other.
     """
     import torch
     from tqdm import tqdm
 
-    options = encode_options(tokenizer, [prompt.options for prompt in prompts])
+    max_length = within_context(model, max_length)
+    asked = prompts[0].instruction if prompts else ""
+    options = encode_options(tokenizer, [prompt.options for prompt in prompts], asked)
     longest = max((len(ids) for row in options for ids in row.values()), default=0)
     rows, shortened = encode_prompts(tokenizer, [prompt.instruction for prompt in prompts], max_length - longest)
     scores = np.zeros((len(prompts), len(ANSWERS)))
-    batches = length_batches([len(ids) for ids in rows])
+    shared = shared_length(model, rows)
+    batches = length_batches([len(ids) - shared for ids in rows])
     model.eval()
     with torch.inference_mode(), tqdm(total=len(rows), desc="score", disable=None) as bar:
+        prefix = Prefix(model, rows[0][:shared]) if shared else None
         for batch in batches:
             texts = [[options[index][name] for name in ANSWERS] for index in batch]
-            scores[batch] = score_batch(model, [rows[index] for index in batch], texts, tokenizer.pad_token_id)
+            own = [rows[index][shared:] for index in batch]
+            scores[batch] = score_batch(model, own, texts, tokenizer.pad_token_id, prefix)
             bar.update(len(batch))
     return scores, shortened
 
@@ -73,7 +83,11 @@ def length_batches(lengths: Sequence[int]) -> list[list[int]]:
 
 
 def score_batch(
-    model: "PreTrainedModel", prompts: Sequence[list[int]], options: Sequence[Sequence[list[int]]], filler: int
+    model: "PreTrainedModel",
+    prompts: Sequence[list[int]],
+    options: Sequence[Sequence[list[int]]],
+    filler: int,
+    prefix: Prefix | None = None,
 ) -> np.ndarray:
     """Scores of one batch: the prompt is read once where the architecture allows, else once for each option.
 
@@ -82,13 +96,14 @@ def score_batch(
         prompts: Token ids, n rows.
         options: Token ids of the three options of each row.
         filler: Token id for padding.
+        prefix: Of an architecture that takes it; what all prompts begin with, which is then not in ``prompts``.
 
     Returns:
         Sums of log-probabilities in nats, shape (n, 3).
     """
     one_token = all(len(ids) == 1 for row in options for ids in row)
-    if one_token or model.config.model_type in BLOCK_MASK:
-        return _one_pass(model, prompts, options, filler)
+    if one_token or takes_blocks(model.config):
+        return _one_pass(model, prompts, options, filler, prefix)
     return _separate_passes(model, prompts, options, filler)
 
 
@@ -99,8 +114,7 @@ def _separate_passes(
     for column in zip(*options, strict=True):
         examples = [Example(prompt, ids, 0) for prompt, ids in zip(prompts, column, strict=True)]
         batch = collate(examples, filler)
-        inputs = {name: tensor.to(model.device) for name, tensor in batch.inputs.items()}
-        logits = model(**inputs, logits_to_keep=batch.labels.shape[1], use_cache=False).logits
+        logits = model(**on_device(batch.inputs, model.device), logits_to_keep=batch.labels.shape[1]).logits
         labels = batch.labels.to(logits.device)
         chosen = logits.float().log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
         columns.append(chosen.masked_fill(labels == IGNORE_INDEX, 0).double().sum(1).cpu().numpy())
@@ -108,7 +122,11 @@ def _separate_passes(
 
 
 def _one_pass(
-    model: "PreTrainedModel", prompts: Sequence[list[int]], options: Sequence[Sequence[list[int]]], filler: int
+    model: "PreTrainedModel",
+    prompts: Sequence[list[int]],
+    options: Sequence[Sequence[list[int]]],
+    filler: int,
+    prefix: Prefix | None,
 ) -> np.ndarray:
     """Each row is its prompt, then the three options side by side, each blind to the other two.
 
@@ -120,8 +138,8 @@ def _one_pass(
     inputs = pad_left(prompts, filler)
     if sum(widths):
         inputs = _with_blocks(inputs, options, widths, filler, model.dtype)
-    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-    logits = model(**inputs, logits_to_keep=1 + sum(widths), use_cache=False).logits
+    following = continued(inputs, prefix) if prefix else inputs
+    logits = model(**on_device(following, model.device), logits_to_keep=1 + sum(widths)).logits
     log_probabilities = logits.float().log_softmax(-1).cpu()
     scores = torch.zeros(len(prompts), len(widths), dtype=torch.float64)
     start = 1

@@ -80,7 +80,9 @@ def rewrite(
 
     from stages.models.encoding import encode_prompts
     from stages.models.fitting import pad_left
+    from stages.models.loading import within_context
 
+    room = within_context(model, max_length) - MOST_TOKENS
     known = model.generation_config
     ends = getattr(known, "eos_token_id", None) or tokenizer.eos_token_id
     greedy = GenerationConfig(
@@ -89,7 +91,7 @@ def rewrite(
     plain = cast("Any", model).disable_adapter if hasattr(model, "peft_config") else nullcontext
     for start in range(0, len(rows), BATCH):
         asked = [instruction(row, language) for row in rows[start : start + BATCH]]
-        prompts, _ = encode_prompts(tokenizer, asked, max(1, max_length - MOST_TOKENS))
+        prompts, _ = encode_prompts(tokenizer, asked, max(1, room))
         inputs = pad_left(prompts, cast("int", tokenizer.pad_token_id))
         del inputs["position_ids"]  # generate counts them itself
         inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}

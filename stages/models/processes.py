@@ -1,0 +1,111 @@
+"""The processes that train one model together, as accelerate's launcher set them up; mostly it is this one alone.
+
+``LAUNCHER="accelerate launch --num_processes 2" dvc repro`` starts them on two GPUs; on CPUs, where accelerate leaves
+that to MPI, ``LAUNCHER="torchrun --nproc-per-node 2"`` with ``ACCELERATE_USE_CPU=true``. Each takes its share of every
+step's rows, and the gradients are added up, so the adapter is the one that a single process trains; only dropout draws
+differ.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import torch
+
+#: Names the command that starts the processes, such as ``accelerate launch --num_processes 2``.
+VARIABLE = "LAUNCHER"
+
+
+def launch(module: str) -> None:
+    """Where ``LAUNCHER`` is set, run this module under it, with this process's arguments, and exit as it does."""
+    launcher = shlex.split(os.environ.get(VARIABLE, ""))
+    if not launcher:
+        return
+    # The processes that it starts come by here too, and must not start others.
+    rest = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    try:
+        ended = subprocess.run([*launcher, "-m", module, *sys.argv[1:]], check=False, env=rest)
+    except FileNotFoundError:
+        message = "expected a command such as 'accelerate launch --num_processes 2', got one that is not installed"
+        click.echo(f"Error: {VARIABLE}: {message}: {launcher[0]}", err=True)
+        sys.exit(2)
+    sys.exit(ended.returncode)
+
+
+class Processes:
+    """What training needs to know of the processes around it, and how they add up what each found."""
+
+    def __init__(self) -> None:
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedType
+
+        self.accelerator = Accelerator()
+        #: Whether weights are spread over the processes (FSDP, DeepSpeed), so that all must run in step.
+        self.sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+
+    @property
+    def index(self) -> int:
+        """Number of this process, from 0."""
+        return int(self.accelerator.process_index)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the one that writes and prints."""
+        return bool(self.accelerator.is_main_process)
+
+    def prepare(self, model: Any, optimizer: Any) -> tuple[Any, Any]:
+        """The model and its optimizer, spread over the processes if the launcher says so."""
+        if self.sharded:
+            spread: tuple[Any, Any] = self.accelerator.prepare(model, optimizer)
+            return spread
+        # Weights keep their identity, so the optimizer made for them stays theirs.
+        return (model.to(self.accelerator.device) if self.count > 1 else model), optimizer
+
+    def backward(self, loss: "torch.Tensor", *, last: bool) -> None:
+        """Add a part's gradients to the step's.
+
+        Args:
+            loss: The part's share of the step's mean loss, over the rows of all processes.
+            last: Whether the step's last part; spread weights are brought in line there alone.
+        """
+        if not self.sharded:
+            loss.backward()
+            return
+        self.accelerator.sync_gradients = last
+        # Gradients of spread weights are averaged over the processes; ours are to be added up.
+        self.accelerator.backward(loss * self.count)
+
+    def add_gradients(self, weights: "Iterable[torch.Tensor]") -> None:
+        """Give every process the sum of all processes' gradients."""
+        import torch
+
+        if self.sharded or self.count == 1:
+            return
+        for weight in weights:
+            own = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            weight.grad = self.accelerator.reduce(own, reduction="sum")
+
+    def add(self, values: "torch.Tensor") -> "torch.Tensor":
+        """The sum of all processes' values."""
+        if self.count == 1:
+            return values
+        return self.accelerator.reduce(values.to(self.accelerator.device), reduction="sum").cpu()
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        self.accelerator.wait_for_everyone()
+
+    def weights_of(self, model: Any) -> dict[str, Any] | None:
+        """All weights of a spread model, gathered; None where they are not spread. All processes must ask."""
+        return self.accelerator.get_state_dict(model) if self.sharded else None

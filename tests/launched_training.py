@@ -1,0 +1,57 @@
+"""``stages.train`` as accelerate's launcher starts it, where there is no GPU.
+
+    accelerate launch --config_file stages/launchers/fsdp_14b.yaml tests/launched_training.py TELL ARGUMENTS...
+
+accelerate spreads weights over GPUs alone. Here a CPU passes for the GPU of each process; all else is as it is there.
+TELL is a file to write: over how many processes the weights were spread, and which share each holds.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def pass_for_gpu() -> None:
+    """Let accelerate, when it looks for a GPU and how to reach others, find this CPU and gloo."""
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType
+
+    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+    # DeepSpeed finds out by itself, given a way to reach the others.
+    fsdp = os.environ.get("ACCELERATE_USE_FSDP") == "true"
+    found = ("gloo", DistributedType.MULTI_GPU if fsdp else DistributedType.NO)
+    PartialState._prepare_backend = lambda *_arguments, **_options: found
+
+
+def tell(path: Path) -> None:
+    """Have the main process write down how it spreads the weights."""
+    from stages.models.processes import Processes
+
+    prepare = Processes.prepare
+
+    def prepare_and_tell(self, model, optimizer):
+        spread, optimizer = prepare(self, model, optimizer)
+        weights = list(spread.parameters())
+        held = [own.to_local() if hasattr(own, "to_local") else getattr(own, "ds_tensor", own) for own in weights]
+        whole = sum(getattr(own, "ds_numel", own.numel()) for own in weights)
+        names = [type(module).__name__ for module in spread.modules()]
+        told = {
+            "kind": self.accelerator.distributed_type.value,
+            "processes": self.count,
+            "share": sum(own.numel() for own in held) / whole,
+            "layers": names.count("FSDPQwen2DecoderLayer"),
+        }
+        if self.main:
+            path.write_text(json.dumps(told), encoding="utf-8")
+        return spread, optimizer
+
+    Processes.prepare = prepare_and_tell
+
+
+if __name__ == "__main__":
+    pass_for_gpu()
+    tell(Path(sys.argv.pop(1)))
+    from stages.train import main
+
+    main()
