@@ -1,0 +1,406 @@
+r"""Speed and memory of LoRA training on one GPU, at the shape of a real rung: random weights, nothing downloaded.
+
+Run it in the repository's root on a machine with a GPU that does nothing else.
+
+Example:
+    python -m benchmarks.chip --shape qwen2_7b --rows 16 --steps 8
+    python -m benchmarks.chip --shape qwen2_7b --variant plain --tokens-per-forward 2048 --tokens-per-forward 8192
+    python -m benchmarks.chip --shape tiny --steps 3
+
+Weights are drawn on the device in bfloat16, an adapter of rank 64 goes on every linear layer, and rows of random tokens
+with a shared beginning are trained by ``stages.models.training.fit``, as every rung is. Variants take turns, each on a
+fresh model. "tokens/s" counts all tokens of the rows, "read" those that went through the model, padding left out: what
+rows share is read once. Work is that of tokens read, by the usual count: a frozen weight costs two operations a token
+forward and two backward, an adapter's weight six; the output layer is charged for the answers alone; attention and what
+checkpointing computes again are not counted. It is set against the chip's data sheet and against what a large product
+of two matrices reaches in the same run. Memory is the most that tensors took on the GPU (without one: the process), and
+what ``stages.models.needs`` counts for the largest forward pass. Prints a Markdown table. Without a GPU the shape
+``tiny`` shows that the script works, and its speeds mean nothing.
+"""
+
+import gc
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import ceil
+from random import Random
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import click
+
+from benchmarks.peers.trl_sft import forget_peak, memory
+from stages.cli import SETTINGS, example
+from stages.models import needs
+
+#: Sizes of published models, in transformers' names; ``tiny`` is none.
+SIZES = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "intermediate_size",
+    "vocab_size",
+    "tie_word_embeddings",
+)
+SHAPES = {
+    "qwen2_7b": (3584, 28, 28, 4, 18944, 152064, False),
+    "qwen2_0_5b": (896, 24, 14, 2, 4864, 151936, True),
+    "tiny": (64, 2, 4, 2, 128, 512, True),
+}
+#: Dense bfloat16 operations a second in 10^12, by the end of the name that the driver gives: NVIDIA's data sheets.
+PEAKS = {
+    r"H200": 989.0,
+    r"H100 80GB HBM3": 989.0,
+    r"H100 PCIe": 756.0,
+    r"A100\S*( 80GB PCIe| PCIE)?\S*": 312.0,
+    r"L4": 121.0,
+    r"RTX 4090": 165.0,
+}
+#: What each variant changes: fields of TrainSettings, and switches of torch.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "checkpointing": {"gradient_checkpointing": True},
+    "packing": {"packing": True},
+    "checkpointing and packing": {"gradient_checkpointing": True, "packing": True},
+    # The adapter is float32: on most GPUs its products are far slower than those of the base unless they may round.
+    "TF32": {"tf32": True},
+    # Deterministic torch fills new memory, so that reading it early cannot go unnoticed.
+    "memory not filled": {"fill": False},
+}
+TERA, GIB = 1e12, 2**30
+
+
+@dataclass
+class Runs:
+    """What the runs of one variant showed.
+
+    Attributes:
+        variant: Its name.
+        tokens_per_forward: Most tokens in one forward pass.
+        speeds: Tokens of the rows a second, one for each timed step.
+        read: Tokens a second that went through the model.
+        rates: Operations a second, in 10^12.
+        most: Bytes at most, one for each run.
+        counted: Bytes that ``needs`` counts.
+        loss: Of the first step, nats an answer token.
+        failed: Whether memory ran out.
+    """
+
+    variant: str
+    tokens_per_forward: int
+    speeds: list[float] = field(default_factory=list)
+    read: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    most: list[int] = field(default_factory=list)
+    counted: int = 0
+    loss: float = 0.0
+    failed: bool = False
+
+
+class Reader:
+    """Counts the tokens that go through a model, padding left out, without waiting for the device."""
+
+    def __init__(self, model: Any) -> None:
+        self.counts: list[Any] = [0]
+        model.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, _model: Any, _given: Any, inputs: dict[str, Any]) -> None:
+        ids, mask = inputs["input_ids"], inputs.get("attention_mask")
+        # A mask of four dimensions is one of packed rows, which have no padding.
+        plain = mask is not None and mask.dim() == 2
+        self.counts[-1] = self.counts[-1] + (mask[:, -ids.shape[1] :].sum() if plain else ids.numel())
+
+    def next_step(self) -> None:
+        """Count the next step's tokens apart."""
+        self.counts.append(0)
+
+
+def peak_of(name: str) -> float | None:
+    """The peak of a GPU of this name in 10^12 operations a second; None where the table has none."""
+    return next((peak for pattern, peak in PEAKS.items() if re.search(rf"\b{pattern}$", name)), None)
+
+
+def make_rows(count: int, vocabulary: int, lengths: tuple[int, int, int, int], seed: int) -> list[Any]:
+    """Rows of random tokens.
+
+    Args:
+        count: How many.
+        vocabulary: Tokens are below it.
+        lengths: Of the beginning that all share, of the shortest and the longest own part, and of the answer.
+        seed: Of the tokens and lengths.
+    """
+    from stages.models.encoding import Example
+
+    draw = Random(seed)
+    shared, shortest, longest, answer = lengths
+
+    def tokens(number: int) -> list[int]:
+        return [draw.randrange(1, vocabulary) for _ in range(number)]
+
+    beginning = tokens(shared)
+    return [Example(beginning + tokens(draw.randint(shortest, longest)), tokens(answer), 0) for _ in range(count)]
+
+
+def build(shape: str, dtype: str) -> Any:
+    """A model of random weights, drawn where it will run."""
+    import torch
+    from transformers import AutoModelForCausalLM, Qwen2Config
+
+    torch.manual_seed(0)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        return AutoModelForCausalLM.from_config(
+            Qwen2Config(**dict(zip(SIZES, SHAPES[shape], strict=True))), dtype=getattr(torch, dtype)
+        )
+
+
+@contextmanager
+def switched(tf32: bool = False, fill: bool = True) -> Iterator[None]:
+    """Torch with these switches, and as it was afterwards."""
+    import torch
+
+    before = torch.backends.cuda.matmul.allow_tf32, torch.utils.deterministic.fill_uninitialized_memory
+    torch.backends.cuda.matmul.allow_tf32, torch.utils.deterministic.fill_uninitialized_memory = tf32, fill
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.utils.deterministic.fill_uninitialized_memory = before
+
+
+def shape_of(model: Any) -> needs.Shape:
+    """The model's shape as ``needs`` knows it."""
+    shape = needs.read_config(model.config.to_dict())
+    assert shape is not None
+    return shape
+
+
+def operations(shape: needs.Shape, lora_r: int, read: int, answers: int) -> int:
+    """Operations of a training step that reads so many tokens and predicts so many (see the module)."""
+    blocks = shape.num_hidden_layers * sum(inputs * outputs for inputs, outputs in needs.linears(shape).values())
+    output = shape.hidden_size * shape.vocab_size
+    return read * (4 * blocks + 6 * needs.adapter_parameters(shape, lora_r)) + answers * 4 * output
+
+
+def counted_bytes(model: Any, steps: Sequence[Sequence[Any]], settings: Any) -> int:
+    """What ``needs`` counts for the largest forward pass, what rows share counted once; of an adapted model."""
+    from stages.models.prefix import shared_length
+    from stages.models.training import split_rows
+
+    largest, rows = 0, 1
+    for step in steps:
+        shared = 0 if settings.gradient_checkpointing else shared_length(model, [row.prompt for row in step])
+        size = settings.per_device_train_batch_size
+        for part in split_rows(step, size, settings.tokens_per_forward, shared):
+            own = [len(row.prompt) - shared + len(row.answer) - 1 for row in part]
+            tokens = shared + (sum(own) if settings.packing else max(own) * len(own))
+            if tokens > largest:
+                largest, rows = tokens, len(part)
+    frozen = [weight for weight in model.parameters() if not weight.requires_grad]
+    training = needs.Training(
+        rows,
+        ceil(largest / rows),
+        settings.lora_r,
+        checkpointing=settings.gradient_checkpointing,
+        dropout=settings.lora_dropout > 0,
+    )
+    gpu = model.device.type == "cuda"
+    weights = sum(weight.numel() * weight.element_size() for weight in frozen)
+    return needs.training_bytes(shape_of(model), weights, training, model.dtype.itemsize, gpu=gpu) + (
+        0 if gpu else needs.RUNTIME
+    )
+
+
+def train_once(runs: Runs, shape: str, dtype: str, examples: Sequence[Any], settings: Any, warm_up: int) -> None:
+    """Train a fresh model and add what was measured to the variant's runs."""
+    import torch
+
+    from stages.models.encoding import Encoded
+    from stages.models.fitting import batches_by_length
+    from stages.models.methods import trainable
+    from stages.models.training import fit
+
+    gpu = torch.cuda.is_available()
+    model = trainable(build(shape, dtype), settings, shape)
+    steps = list(batches_by_length(examples, settings.per_device_train_batch_size, Random(settings.seed)))
+    runs.counted = counted_bytes(model, steps, settings)
+    reader = Reader(model)
+    ends, losses = [0.0], []
+
+    def log(name: str, _step: int, value: float) -> None:
+        if name == "train/loss":
+            if gpu:
+                torch.cuda.synchronize()
+            losses.append(value)
+            ends.append(perf_counter())
+            reader.next_step()
+
+    forget_peak()
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    ends[0] = perf_counter()
+    fit(model, 0, Encoded(list(examples), [], [], 0), Encoded([], [], [], 0), settings, log)
+    runs.most.append(torch.cuda.max_memory_allocated() if gpu else memory("VmHWM"))
+    runs.loss = losses[0]
+    for number, rows in enumerate(steps):
+        if number < warm_up:
+            continue
+        seconds, read = ends[number + 1] - ends[number], int(reader.counts[number])
+        runs.speeds.append(sum(len(row.prompt) + len(row.answer) for row in rows) / seconds)
+        runs.read.append(read / seconds)
+        answers = sum(len(row.answer) for row in rows)
+        runs.rates.append(operations(shape_of(model), settings.lora_r, read, answers) / seconds / TERA)
+
+
+def product_rate(size: int, dtype: str) -> float:
+    """Operations a second, in 10^12, that a product of two square matrices reaches here: the median of 20."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    place: dict[str, Any] = {"device": "cuda" if gpu else "cpu", "dtype": getattr(torch, dtype)}
+    left, right = torch.randn(size, size, **place), torch.randn(size, size, **place)
+    rates = []
+    for _ in range(25):
+        begun = perf_counter()
+        torch.mm(left, right)
+        if gpu:
+            torch.cuda.synchronize()
+        rates.append(2 * size**3 / (perf_counter() - begun) / TERA)
+    return median(rates[5:])  # the first ones warm up
+
+
+def row_of(runs: Runs, peak: float | None, product: float) -> str:
+    """A line of the table."""
+    start = f"| {runs.variant} | {runs.tokens_per_forward:,} |"
+    counted = runs.counted / GIB
+    if runs.failed:
+        return f"{start} out of memory | | | | | | {counted:.2f} | |"
+    rate, speeds = median(runs.rates), runs.speeds
+    share = f"{rate / peak:.0%}" if peak else ""
+    return (
+        f"{start} {median(speeds):,.0f} ({min(speeds):,.0f}-{max(speeds):,.0f}) | {median(runs.read):,.0f} | "
+        f"{rate:.3g} | {share} | {rate / product:.0%} | {max(runs.most) / GIB:.2f} | {counted:.2f} | {runs.loss:.3f} |"
+    )
+
+
+def run_all(
+    variants: Sequence[str], budgets: Sequence[int], rounds: int, given: dict[str, Any], *, shape: str, **more: Any
+) -> list[Runs]:
+    """All variants at all sizes of a forward pass, in turns; one that runs out of memory is not tried again."""
+    import torch
+
+    from stages.models.settings import TrainSettings
+
+    found = [Runs(variant, budget) for budget in budgets for variant in variants]
+    for number in range(rounds):
+        for runs in found:
+            changes = dict(VARIANTS[runs.variant])
+            switches = {name: changes.pop(name) for name in ("tf32", "fill") if name in changes}
+            settings = TrainSettings(**{**given, **changes, "tokens_per_forward": runs.tokens_per_forward})
+            if not runs.failed:
+                click.echo(f"round {number + 1}: {runs.variant}, {runs.tokens_per_forward:,} tokens", err=True)
+                try:
+                    with switched(**switches):
+                        train_once(runs, shape, settings=settings, **more)
+                except torch.OutOfMemoryError:
+                    runs.failed = True
+            # What failed is let go of only here, after its traceback.
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+    return found
+
+
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.option("--shape", type=click.Choice(tuple(SHAPES)), required=True, help="Of the model.")
+@click.option("--variant", "variants", type=click.Choice(tuple(VARIANTS)), multiple=True, help="Repeat; default: all.")
+@click.option(
+    "--tokens-per-forward", "budgets", type=click.IntRange(64), multiple=True, default=(4096,), help="Repeat."
+)
+@click.option("--rows", type=click.IntRange(2), default=16, show_default=True, help="Rows a step.")
+@click.option("--steps", type=click.IntRange(2), default=8, show_default=True, help="Steps of each run.")
+@click.option("--warm-up", type=click.IntRange(0), default=2, show_default=True, help="Of them not timed.")
+@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each variant.")
+@click.option(
+    "--lengths",
+    type=click.IntRange(1),
+    nargs=4,
+    default=(128, 48, 400, 3),
+    show_default=True,
+    help="Tokens that all rows begin with, of the shortest and the longest own part, and of an answer.",
+)
+@click.option("--lora-r", type=click.IntRange(1), default=64, show_default=True, help="Rank of the adapter.")
+@click.option(
+    "--lora-dropout", type=click.FloatRange(0, 1, max_open=True), default=0.05, show_default=True, help="Its."
+)
+@click.option("--dtype", type=click.Choice(("bfloat16", "float32")), default="bfloat16", show_default=True)
+@click.option("--product", type=click.IntRange(1), help="Side of the matrices whose product is timed; 8192, or 512.")
+@click.option("--peak", type=click.FloatRange(0, min_open=True), help="The chip's 10^12 operations a second.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of rows and adapter.")
+def main(
+    shape: str,
+    variants: tuple[str, ...],
+    budgets: tuple[int, ...],
+    rows: int,
+    steps: int,
+    warm_up: int,
+    rounds: int,
+    lengths: tuple[int, int, int, int],
+    lora_r: int,
+    lora_dropout: float,
+    dtype: str,
+    product: int | None,
+    peak: float | None,
+    seed: int,
+) -> None:
+    """Print tokens a second, share of the chip's peak and memory of LoRA training at a real shape."""
+    import torch
+
+    from stages.models.loading import quiet
+
+    gpu = torch.cuda.is_available()
+    if not gpu and shape != "tiny":
+        raise click.UsageError(f"--shape: expected tiny where there is no GPU, got {shape}.")
+    if warm_up >= steps:
+        raise click.UsageError(f"--warm-up: expected less than the {steps} --steps, got {warm_up}.")
+    if lengths[1] > lengths[2]:
+        raise click.UsageError(f"--lengths: expected a shortest part below the longest, got {lengths[1:3]}.")
+    quiet()
+    name = torch.cuda.get_device_name() if gpu else "no GPU"
+    peak = peak or peak_of(name)
+    rate = product_rate(product or (8192 if gpu else 512), dtype)
+    examples = make_rows(rows * steps, SHAPES[shape][SIZES.index("vocab_size")], lengths, seed)
+    given = {
+        "learning_rate": 2.0e-5,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": rows,
+        "gradient_accumulation_steps": 1,
+        "warmup_steps": 0,
+        "weight_decay": 0.0,
+        "lora_r": lora_r,
+        "lora_alpha": 16.0,
+        "lora_dropout": lora_dropout,
+        "target_modules": ("all-linear",),
+        "max_length": 1 << 20,
+        "seed": seed,
+    }
+    more = {"dtype": dtype, "examples": examples, "warm_up": warm_up}
+    found = run_all(variants or tuple(VARIANTS), budgets, rounds, given, shape=shape, **more)
+    known = f"peak {peak:,.0f} TFLOP/s" if peak else "a peak that is not known here (--peak)"
+    mean = sum(len(row.prompt) + len(row.answer) for row in examples) / len(examples)
+    click.echo(
+        f"{shape} on {name}, {dtype}; {known}, {rate:.3g} TFLOP/s by a product of matrices. "
+        f"{rows} rows of {mean:.0f} tokens a step, {lengths[0]} of them shared.\n"
+    )
+    click.echo("| variant | tokens a pass | tokens/s (range) | read/s | TFLOP/s | of peak | of product |", nl=False)
+    click.echo(" GiB at most | counted | first loss |")
+    click.echo("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for runs in found:
+        click.echo(row_of(runs, peak, rate))
+    if not gpu:
+        click.echo("\nNo GPU: this shows that the script works, and nothing about speed.")
+
+
+if __name__ == "__main__":
+    main()
