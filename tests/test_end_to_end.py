@@ -62,8 +62,8 @@ class Project:
         change(value)
         path.write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
-    def predictions(self) -> dict[str, pd.DataFrame]:
-        files = sorted((self.folder / "data" / "predictions").rglob("*.parquet"))
+    def tuned(self) -> dict[str, pd.DataFrame]:
+        files = sorted((self.folder / "data" / "predictions" / "tuned").rglob("*.parquet"))
         return {str(file.relative_to(self.folder)): pd.read_parquet(file) for file in files}
 
     def digests(self, *names: str) -> dict[str, str]:
@@ -167,15 +167,21 @@ def test_another_hash_seed_gives_the_same_bytes(built):
         "data/alpaca",
         "data/bases",
         "data/adapters",
+        "data/predictions/vanilla",
+        "data/predictions/out_of_fold",
+        "data/predictions/words",
+        "data/review",
         "metrics",
     )
     before = built.digests(*folders) | {kind: built.digests(str(Path(kind).parent))[kind] for kind in kinds}
-    predicted = built.predictions()
+    predicted = built.tuned()
     built.run("dvc", "repro", "--force", "--no-run-cache", hash_seed="4242")
     after = built.digests(*folders) | {kind: built.digests(str(Path(kind).parent))[kind] for kind in kinds}
     assert after == before
-    # Matrix libraries do not promise the last bits of a probability from run to run; one in some runs differs there.
-    again = built.predictions()
+    # Not byte for byte: one run of two on a busy machine wrote another file for one rung, from an equal adapter and
+    # with equal metrics. Why is not known.
+    again = built.tuned()
+    assert len(again) == len(LADDER)
     assert again.keys() == predicted.keys()
     for path, rows in predicted.items():
         pd.testing.assert_frame_equal(again[path], rows, rtol=0, atol=1e-6, obj=path)
