@@ -207,7 +207,7 @@ def counted_bytes(model: Any, steps: Sequence[Sequence[Any]], settings: Any) -> 
     )
     gpu = model.device.type == "cuda"
     weights = sum(weight.numel() * weight.element_size() for weight in frozen)
-    return needs.training_bytes(shape_of(model), weights, training, model.dtype.itemsize, gpu=gpu) + (
+    return needs.training_bytes(shape_of(model), weights, training, model.dtype.itemsize) + (
         0 if gpu else needs.RUNTIME
     )
 

@@ -22,7 +22,7 @@ from benchmarks.peers.trl_sft import forget_peak, memory
 KINDS = {
     "matrix products": ("mm", "linear", "bmm", "addmm", "matmul"),
     "attention": ("attention", "softmax"),
-    "dropout": ("dropout", "bernoulli", "native_dropout"),
+    "dropout": ("dropout", "bernoulli", "random", "_Dropped"),
     "copies and casts": ("copy", "cat", "contiguous", "clone", "fill", "zero", "empty", "to"),
 }
 

@@ -95,7 +95,7 @@ def share(shape: Shape, training: Training, processes: int, tokens: int) -> Shar
         weights=parameters(shape) * NUMBER // processes,
         adapter=states // processes,
         gathered=0 if processes == 1 else NUMBER * (2 * layer + table),
-        activations=training_bytes(shape, 0, own, NUMBER, gpu=True) - states,
+        activations=training_bytes(shape, 0, own, NUMBER) - states,
     )
 
 

@@ -2,13 +2,14 @@
 
 import csv
 import errno
+import fcntl
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -23,16 +24,22 @@ _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and move it there once the block ends without an error.
 
+    What a process that was killed left of an earlier try is removed.
+
     Raises:
         DataError: If the disk is full or the folder cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def make() -> Path:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
+        return Path(name)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, lock = _locked(path, make)
     except OSError as error:
         raise _write_error(path, error) from error
-    temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -43,18 +50,21 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise _write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(lock)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside ``path`` that replaces it once the block ends without an error.
 
+    What a process that was killed left of an earlier try is removed.
+
     Raises:
         DataError: If the disk is full or the parent folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary, lock = _locked(path, lambda: Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)))
     except OSError as error:
         raise _write_error(path, error) from error
     try:
@@ -73,6 +83,40 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked(path: Path, make: Callable[[], Path]) -> tuple[Path, int]:
+    """A temporary file or folder for ``path``, and an open lock on it, which ends with the process at the latest."""
+    _sweep(path)
+    while True:
+        temporary = make()
+        try:
+            lock = os.open(temporary, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        with suppress(OSError):  # some network drives have no locks; what is left there stays
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        # Until it was locked, another process may have taken it for left over.
+        if temporary.exists():
+            return temporary, lock
+        os.close(lock)
+
+
+def _sweep(path: Path) -> None:
+    """Remove temporary files and folders for ``path`` that nobody has locked: their processes are dead."""
+    left = re.compile(re.escape(f".{path.name}.") + "[a-z0-9_]{8}")
+    for other in [other for other in path.parent.iterdir() if left.fullmatch(other.name)]:
+        with suppress(OSError):  # locked, gone, or not ours
+            lock = os.open(other, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if other.is_dir():
+                    shutil.rmtree(other)
+                else:
+                    other.unlink()
+            finally:
+                os.close(lock)
 
 
 def _write_error(path: Path, error: OSError) -> DataError:

@@ -7,7 +7,7 @@ Example:
         --out data/adapters/small --curves data/curves/small
 
 A run that was killed goes on from its last checkpoint, under .chatladder/checkpoints, if it is started again with the
-same settings; on a CPU it then ends in the same weights.
+same settings; on a CPU it then ends in the same weights. One that ends removes what other settings left for its out.
 """
 
 from pathlib import Path
@@ -47,7 +47,9 @@ def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: 
     encoded = {split: encode_rows(tokenizer, part, room) for split, part in rows.items()}
     model = trainable(model, settings, read_rung(base)["name"])
     run = digest([options, described([base, alpaca, Path(__file__), Path(__file__).parent / "models"])])
-    kept = Checkpoints(FOLDER / f"{run}.safetensors", seconds)
+    # Those of one adapter have one beginning, so that whoever finishes it finds what other settings left.
+    place = f"{out.name}-{digest(str(out.absolute()))[:8]}"
+    kept = Checkpoints(FOLDER / f"{place}-{run}.safetensors", seconds)
     logged: list[tuple[str, int, float]] = []
     model = fit(
         model,

@@ -1,5 +1,7 @@
 """What is read between stages: rows, or one error that names the place and not what stands there; files made once."""
 
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ import pytest
 
 from stages.annotation import assignment, guidelines
 from stages.cli import DataError
-from stages.files import create_json, read_json, read_jsonl
+from stages.files import create_json, read_json, read_jsonl, whole_file, whole_folder
 from stages.rows import SCORES, Rows, read_rows, write_rows
 
 DEEP = '{"a": ' + "[" * 200_000
@@ -137,3 +139,44 @@ def test_two_who_begin_a_round_at_once_follow_one_assignment_and_one_wording(tmp
         wordings,
     )
     assert sorted(map(str, told)) == ["None", "refused"]
+
+
+#: Begins to write the out that it is given, says so, and waits.
+WRITES = """
+import sys, time
+from pathlib import Path
+from stages import files
+with getattr(files, sys.argv[1])(Path(sys.argv[2])):
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("way", [whole_file, whole_folder])
+class TestLeftOver:
+    def begin(self, way, out):
+        command = [sys.executable, "-c", WRITES, way.__name__, str(out)]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+        assert writer.stdout.readline() == "begun\n"
+        return writer
+
+    def test_what_a_killed_process_left_is_gone_after_the_next_write(self, tmp_path, way):
+        writer = self.begin(way, tmp_path / "out")
+        writer.kill()
+        writer.communicate()
+        assert len(list(tmp_path.iterdir())) == 1
+        with way(tmp_path / "other"):
+            assert len(list(tmp_path.iterdir())) == 2
+        with way(tmp_path / "out"):
+            pass
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "out"]
+
+    def test_what_a_living_process_writes_stays(self, tmp_path, way):
+        writer = self.begin(way, tmp_path / "out")
+        try:
+            with way(tmp_path / "out"):
+                pass
+            assert len(list(tmp_path.iterdir())) == 2
+        finally:
+            writer.kill()
+            writer.communicate()

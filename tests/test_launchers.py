@@ -194,7 +194,7 @@ def test_the_memory_at_the_head_is_what_is_counted(name):
 def test_one_gpu_holds_what_needs_counts():
     shape, training = rung_of(read("qwen1_5"), "qwen1_5_14b")
     alone = share(shape, training, 1, training.rows * training.length)
-    assert alone.total == RUNTIME + training_bytes(shape, parameters(shape) * 2, training, 2, gpu=True)
+    assert alone.total == RUNTIME + training_bytes(shape, parameters(shape) * 2, training, 2)
 
 
 def test_more_gpus_hold_less_each_and_the_same_together():

@@ -240,10 +240,13 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(train, tmp_pat
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training.Watch, "see", killed)
+    assert train("part", checkpoint_seconds=0, seed=7).exit_code == 1
     assert train("part", checkpoint_seconds=0).exit_code == 1
     assert not (tmp_path / "part").exists()
     kept = tmp_path / ".chatladder" / "checkpoints"
-    assert len(list(kept.iterdir())) == 1
+    assert len(list(kept.iterdir())) == 2
+    other = kept / "part-of-another-out-0123.safetensors"
+    other.touch()
     monkeypatch.setattr(training.Watch, "see", learn)
     steps = []
     step = training._Run.step
@@ -252,7 +255,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(train, tmp_pat
     assert len(steps) == 24 - 10
     assert contents(tmp_path / "part") == contents(tmp_path / "whole")
     assert contents(tmp_path / "part-curves") == contents(tmp_path / "whole-curves")
-    assert not list(kept.iterdir())
+    assert list(kept.iterdir()) == [other]
 
 
 def test_a_run_that_was_killed_while_it_wrote_has_nothing_to_learn_again(train, tmp_path, monkeypatch):

@@ -1,5 +1,9 @@
 """Training as a function: however a step is computed, on one process or resumed, what is learned is the same."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from stages.cli import DataError
@@ -257,3 +261,55 @@ def test_a_loss_that_rises_far_above_the_first_ones_stops_the_run():
 def test_a_learning_rate_far_too_high_is_noticed():
     with pytest.raises(DataError, match=r"The training diverged: try learning_rate 5\.0e-01"):
         learned({"learning_rate": 5.0, "num_train_epochs": 20, "method": "full"})
+
+
+def test_dropout_drops_its_share_and_lets_the_same_gradient_through():
+    import torch
+
+    from stages.models.dropout import Dropout
+
+    torch.manual_seed(0)
+    ones = torch.ones(501, 333, requires_grad=True)
+    out = Dropout(0.05)(ones)
+    out.backward(torch.full_like(out, 2.0))
+    dropped = (out == 0).float().mean().item()
+    # Five standard deviations of so many draws.
+    assert dropped == pytest.approx(0.05, abs=5 * (0.05 * 0.95 / out.numel()) ** 0.5)
+    assert torch.equal(ones.grad, 2 * out.detach())
+    assert out.max().item() == pytest.approx(1 / 0.95)
+    rows_dropped, columns_dropped = (out == 0).float().mean(0), (out == 0).float().mean(1)
+    assert rows_dropped.max() < 0.15
+    assert columns_dropped.max() < 0.15
+    torch.manual_seed(0)
+    assert torch.equal(Dropout(0.05)(ones), out)
+    assert not torch.equal(Dropout(0.05)(ones), out)
+    assert torch.equal(Dropout(0.05).eval()(ones), ones)
+    assert torch.equal(Dropout(0.0)(ones), ones)
+
+
+def test_an_adapter_drops_its_inputs_so():
+    from stages.models.dropout import Dropout
+
+    tuned = trainable(model(), settings(lora_dropout=0.25), "tiny")
+    dropping = [module for name, module in tuned.named_modules() if ".lora_dropout." in name]
+    assert dropping
+    assert all(isinstance(module, Dropout) and module.p == 0.25 for module in dropping)
+
+
+def test_matrix_products_add_in_one_order():
+    import torch
+
+    if not torch.backends.mkl.is_available():
+        pytest.skip("this torch has other matrix products than oneMKL's")
+    asked = "import stages.models, torch; torch.ones(64, 64) @ torch.ones(64, 64)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MKL_")}
+    said = subprocess.run(
+        [sys.executable, "-c", asked],
+        env={**environment, "MKL_VERBOSE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    products = [line for line in said.splitlines() if "GEMM" in line]
+    assert products
+    assert all("CNR:AUTO,STRICT" in line for line in products)

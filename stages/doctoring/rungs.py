@@ -213,6 +213,7 @@ def training_of(rung: Mapping[str, Any], settings: Settings) -> Training:
         checkpointing=bool(train.get("gradient_checkpointing", False)),
         small_states="8bit" in str(train.get("optim", "")),
         dropout=float(train.get("lora_dropout", 0)) > 0,
+        full=train.get("method") == "full",
     )
 
 
@@ -241,7 +242,7 @@ def need(key: str, rung: Mapping[str, Any], facts: Facts, settings: Settings, ma
         number = 2 if gpu else 4
         weights = weight_bytes(facts.params or 0, small or number)
         scored = scoring_bytes(shape, weights, training.length, TOKENS_A_BATCH, number)
-        return scored, training_bytes(shape, weights, training, number, gpu=gpu)
+        return scored, training_bytes(shape, weights, training, number)
 
     on_gpu = bool(machine.gpus) and facts.source != "embedded"  # embedded models stay on the CPU
     scoring, trained = sizes(training, gpu=on_gpu)
@@ -269,9 +270,11 @@ def _refusals(rung: Mapping[str, Any], facts: Facts, training: Training, machine
         yield f"{small} needs a GPU"
     if small and find_spec("bitsandbytes") is None:
         yield f"{small} needs bitsandbytes, which is not installed"
+    if small and training.full:
+        yield f"method: full trains weights as they are, not in {small}"
     if small and mixture:
         yield f"{small} leaves the experts of a mixture as they are"
-    if mixture and training.dropout and training.target_modules == ("all-linear",):
+    if mixture and training.dropout and not training.full and training.target_modules == ("all-linear",):
         yield "its experts take no dropout: set lora_dropout: 0.0 in its train section"
 
 

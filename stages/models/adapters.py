@@ -25,6 +25,8 @@ def wrap(model: "PreTrainedModel", settings: TrainSettings, name: str) -> "PeftM
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
+    from stages.models.dropout import replace_dropout
+
     modules = settings.target_modules
     experts = expert_weights(model) if modules == ("all-linear",) else []
     if experts and settings.lora_dropout:
@@ -49,6 +51,7 @@ def wrap(model: "PreTrainedModel", settings: TrainSettings, name: str) -> "PeftM
         wrapped: Any = get_peft_model(model, config)
     except ValueError as error:
         raise DataError(f"target_modules: expected names of linear layers of {name}, got: {error}") from error
+    replace_dropout(wrapped)
     resolved = wrapped.peft_config["default"]
     # peft keeps sets, and would save them in an order that changes from run to run.
     resolved.target_modules = sorted(resolved.target_modules)

@@ -7,6 +7,7 @@ curves so far; it is replaced whole. On a CPU a resumed run ends in the very wei
 import json
 import time
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +116,10 @@ class Checkpoints:
         return Progress(**said, kept=groups["kept"])
 
     def clear(self) -> None:
-        """Forget it: the training is done."""
-        self.path.unlink(missing_ok=True)
+        """Forget it, and what runs with other settings left: files whose names differ after the last dash alone."""
+        alike, dash, _ = self.path.name.rpartition("-")
+        for path in self.path.parent.glob(f"{escape(alike)}-*.safetensors") if dash else [self.path]:
+            path.unlink(missing_ok=True)
 
 
 def _by_group(tensors: "dict[str, torch.Tensor]") -> "dict[str, dict[str, torch.Tensor]]":

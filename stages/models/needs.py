@@ -1,7 +1,8 @@
 """What a model needs, counted from its shape before anything is downloaded: parameters, disk and memory.
 
-Training is LoRA on a frozen base: the base's weights stay in their own type, the adapter's are float32. What the
-backward pass keeps is counted tensor by tensor (see ``kept_bytes``); a test holds the count to what torch keeps.
+Training is LoRA on a frozen base, whose weights stay in their own type while the adapter's are float32; or of all
+weights, in float32. What the backward pass keeps is counted tensor by tensor (see ``kept_bytes``); a test holds the
+count to what torch keeps.
 """
 
 from collections.abc import Iterable, Mapping
@@ -79,6 +80,7 @@ class Training:
         checkpointing: Whether layers are computed again in the backward pass, and only their inputs kept.
         small_states: Whether the optimizer's states take one byte a number and not four.
         dropout: Whether the adapter's inputs are dropped now and then.
+        full: Whether all weights are trained, and there is no adapter.
     """
 
     rows: int
@@ -88,6 +90,7 @@ class Training:
     checkpointing: bool = False
     small_states: bool = False
     dropout: bool = True
+    full: bool = False
 
 
 def read_config(config: Mapping[str, Any]) -> Shape | None:
@@ -179,30 +182,34 @@ def adapter_parameters(shape: Shape, lora_r: int, target_modules: Iterable[str] 
     return shape.num_hidden_layers * lora_r * sum(inputs + outputs for inputs, outputs in sizes)
 
 
-def kept_bytes(shape: Shape, training: Training, number: int, *, gpu: bool = False) -> int:
+def kept_bytes(shape: Shape, training: Training, number: int) -> int:
     """Bytes that the backward pass keeps of one token in one layer.
 
-    The base is frozen, so its linear layers keep nothing. What is kept, each in the model's type unless said otherwise:
-    the inputs of both norms in float32; queries, keys, values and the output of attention; gate, its activation and up;
-    with an adapter, of each layer that it is on, the dropped input and the drop-out's mask (one byte a number on a GPU,
-    four without) in float32, and what comes out of the first of its two matrices.
+    Of a frozen base, linear layers keep nothing. What is kept, each in the model's type unless said otherwise: the
+    inputs of both norms in float32; queries, keys, values and the output of attention; gate, its activation and up;
+    with an adapter, of each layer that it is on, the dropped input in float32, a byte a number for what was dropped,
+    and what comes out of the first of its two matrices. With all weights trained, what each layer reads and each norm
+    has normed, in float32 as all else.
 
     Args:
         shape: Of the model.
         training: Settings.
-        number: Bytes of a number in the model's type.
-        gpu: Whether it runs on one.
+        number: Bytes of a number in the model's type; all weights are trained in float32, whatever it is.
 
     Source:
         The method of arXiv 2205.05198, section 4.1, worked out for a frozen Llama block with LoRA.
     """
-    mask = 0 if not training.dropout else 1 if gpu else FLOAT
+    number = FLOAT if training.full else number
     norms = 2 * FLOAT * (shape.hidden_size + 1) + shape.head_norms * FLOAT * (shape.queries + shape.keys)
     attention = number * 2 * (shape.queries + shape.keys) + FLOAT * shape.num_attention_heads
     forward = number * 3 * shape.intermediate_size
     routed = shape.num_experts_per_tok * number * (3 * shape.moe_intermediate_size + 2 * shape.hidden_size)
+    if training.full:
+        routed += FLOAT * shape.num_experts_per_tok * shape.moe_intermediate_size
+        normed = 4 * shape.hidden_size + shape.head_norms * (shape.queries + shape.keys)
+        return norms + attention + forward + routed + FLOAT * (normed + shape.intermediate_size)
     on = targeted(shape, training.target_modules).values()
-    adapter = sum((FLOAT + mask) * inputs + FLOAT * training.lora_r for inputs, _ in on)
+    adapter = sum((FLOAT + training.dropout) * inputs + FLOAT * training.lora_r for inputs, _ in on)
     return norms + attention + forward + routed + adapter
 
 
@@ -216,24 +223,25 @@ def passing_bytes(shape: Shape, number: int) -> int:
     return number * (widest + routed + 2 * shape.hidden_size) + FLOAT * max(shape.hidden_size, shape.intermediate_size)
 
 
-def training_bytes(shape: Shape, weights: int, training: Training, number: int, *, gpu: bool = False) -> int:
-    """Most memory that tensors take in LoRA training.
+def training_bytes(shape: Shape, weights: int, training: Training, number: int) -> int:
+    """Most memory that tensors take in training.
 
-    The base's weights; of the adapter a weight, a gradient and two states of AdamW, and one number more while a step is
-    taken; what is kept of each token in each layer, or with checkpointing each layer's input and one layer in full;
-    one layer's gradients; and the logits of the answers, with their logarithms and gradients in float32.
+    The base's weights; of what is trained a weight, a gradient and two states of AdamW, and one number more while a
+    step is taken; what is kept of each token in each layer, or with checkpointing each layer's input and one layer in
+    full; one layer's gradients; and the logits of the answers, with their logarithms and gradients in float32.
 
     Args:
         shape: Of the model.
-        weights: Bytes of the base's weights.
+        weights: Bytes of the base's weights; where all are trained, they are counted as float32 in their place.
         training: Settings.
         number: Bytes of a number in the model's type.
-        gpu: Whether it runs on one.
     """
     tokens = training.rows * training.length
-    adapter = adapter_parameters(shape, training.lora_r, training.target_modules)
-    states = adapter * (3 * FLOAT + 2 * (1 if training.small_states else FLOAT))
-    kept = kept_bytes(shape, training, number, gpu=gpu)
+    trained = adapter_parameters(shape, training.lora_r, training.target_modules)
+    if training.full:
+        trained, weights, number = parameters(shape), 0, FLOAT
+    states = trained * (3 * FLOAT + 2 * (1 if training.small_states else FLOAT))
+    kept = kept_bytes(shape, training, number)
     layers = shape.num_hidden_layers
     activations = layers * number * shape.hidden_size + kept if training.checkpointing else layers * kept
     passing = FLOAT * (3 * shape.intermediate_size + 2 * shape.hidden_size)
