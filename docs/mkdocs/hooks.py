@@ -1,0 +1,79 @@
+"""What MkDocs does beside rendering: pages that lie elsewhere in the repository, and parts made from its sources.
+
+A line ``<!-- made: NAME ARGUMENT -->`` in a page becomes what ``made.py`` makes of that name, so that tables of params,
+rows, stages and commands are never copies that fall behind.
+"""
+
+import posixpath
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+from mkdocs.utils import get_relative_url
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+# Hooks are loaded by file; their neighbours, and the commands that mkdocs-click imports, are found by path.
+for folder in (str(HERE), str(ROOT)):
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+import made  # noqa: E402 - after the path above
+
+#: Files of the repository that are pages too: path -> page.
+ELSEWHERE = {
+    "benchmarks/README.md": "benchmarks.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "stages/annotation/guidelines.md": "reference/guidelines.md",
+}
+#: Pages that the navigation names before they are written; until then they are left out of it.
+AWAITED = {"how-to/cluster.md"}
+_LINK = re.compile(r"(?<!!)\]\((?!https?://|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
+_MADE = re.compile(r"^<!-- made: (\w[\w-]*)(?: ([\w./-]+))? -->$", flags=re.M)
+
+
+def on_config(config: Any, **_: Any) -> Any:
+    """Leave out of the navigation what is awaited and not there yet."""
+    missing = {page for page in AWAITED if not (HERE.parent / page).is_file()}
+    config.nav = _without(config.nav, missing)
+    return config
+
+
+def _without(nav: list[Any], missing: set[str]) -> list[Any]:
+    kept = []
+    for entry in nav:
+        ((title, value),) = entry.items()
+        if isinstance(value, list):
+            kept.append({title: _without(value, missing)})
+        elif value not in missing:
+            kept.append(entry)
+    return kept
+
+
+def on_files(files: Any, config: Any, **_: Any) -> Any:
+    """Take the pages that lie outside of docs/."""
+    for path, page in ELSEWHERE.items():
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any, **_: Any) -> str:
+    """Make what is to be made, and lead links to where the pages are on the site."""
+    here = page.file.src_uri
+    source = next((path for path, name in ELSEWHERE.items() if name == here), f"docs/{here}")
+
+    def to_page(uri: str, anchor: str) -> str:
+        return f"{get_relative_url(files.get_file_from_path(uri).url, page.url)}#{anchor}"
+
+    markdown = _MADE.sub(lambda found: made.make(found[1], found[2], to_page), markdown)
+    return _LINK.sub(lambda found: f"]({_page(found[1], source, here)}{found[2] or ''})", markdown)
+
+
+def _page(target: str, source: str, here: str) -> str:
+    """A link of a source file as one between pages; what is no page is left for MkDocs to complain about."""
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+    page = ELSEWHERE.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
+    return posixpath.relpath(page, posixpath.dirname(here) or ".") if page else target
