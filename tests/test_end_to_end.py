@@ -196,10 +196,9 @@ def shared(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    served = ["--host", "127.0.0.1", "--port", str(port), "--root", str(tmp_path), "--auth", "anonymous"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "wsgidav.server.server_cli", *served, "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as server:
+    command = [sys.executable, "-m", "wsgidav.server.server_cli", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--root", str(tmp_path), "--auth", "anonymous", "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         until = time.monotonic() + 30
         while time.monotonic() < until and server.poll() is None:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
