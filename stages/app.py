@@ -13,6 +13,7 @@ from stages.cli import SETTINGS, example
 from stages.doctor import doctor_command
 from stages.export import export_command
 from stages.import_labelled import import_command
+from stages.init import init_command
 from stages.label_studio import label_studio_group
 from stages.ladder import ladder_command
 from stages.privacy.secret import secret_command
@@ -21,6 +22,7 @@ from stages.report import report_command
 from stages.resolve import resolve_command
 from stages.review import review_command
 from stages.simulate import answers, chat, review
+from stages.status import status_command
 
 
 @click.group(context_settings=SETTINGS, epilog=example(__doc__))
@@ -36,6 +38,8 @@ main.add_command(chat, "simulate")
 main.add_command(answers, "simulate-answers")
 main.add_command(review, "simulate-review")
 main.add_command(import_command, "import")
+main.add_command(init_command, "init")
+main.add_command(status_command, "status")
 main.add_command(secret_command, "secret")
 main.add_command(questions_command, "questions")
 main.add_command(annotate_command, "annotate")
