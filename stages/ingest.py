@@ -18,7 +18,7 @@ that vanish with the process; then names become pseudonyms in them on the way to
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -37,6 +37,7 @@ from stages.chat.settle import Settled, hex_ids, settle
 from stages.chat.source import Source
 from stages.chat.spill import in_order
 from stages.cli import SETTINGS, DataError, InputFolder, OutputFile, example
+from stages.engine import Workers, workers
 from stages.files import write_json
 from stages.privacy import masking
 from stages.privacy.names import Names
@@ -73,34 +74,54 @@ class Reading:
         """How many people or groups have a longer pseudonym, since the short one was another's."""
         return self._pseudonyms.collisions
 
-    def messages(self) -> Iterator[pa.Table]:
-        """Rows of ``MESSAGES`` in their order, with names of people in texts replaced."""
+    def messages(self, pool: Workers | None = None) -> Iterator[pa.Table]:
+        """Rows of ``MESSAGES`` in their order, with names of people in texts replaced; by workers, if there are any."""
         index = self._collector.index()
         settled = settle(index, self.counts)
         del index
         replace = self._names.replacer()
         rows = in_order(self._collector.spill.read(), settled.position, COLLECTED, self._folder)
-        start = 0
-        for part in tqdm(rows, desc="names", unit=" parts", disable=None):
-            yield self._finished(part, start, settled, replace)
-            start += part.num_rows
+        parts = _with_settled(tqdm(rows, desc="names", unit=" parts", disable=None), settled)
+        done = (finish(part, replace) for part in parts) if pool is None else pool.map(finish, parts, replace)
+        for table, masked in done:
+            self.masked.update(masked)
+            yield table
 
-    def _finished(self, part: pa.Table, start: int, settled: Settled, replace: Replacer) -> pa.Table:
-        """A part that starts at row ``start`` of the messages, with ids, recalls and replies settled."""
-        rows = slice(start, start + part.num_rows)
-        texts = [
-            (replace.in_file_name if kind == "file" else replace)(text, self.masked)
-            for text, kind in zip(part["text"].to_pylist(), part["kind"].to_pylist(), strict=True)
-        ]
-        columns: dict[str, Any] = {name: part[name] for name in COLLECTED.names}
-        # Who took their words back has taken them back.
-        recalled = pa.array(settled.recalled[rows])
-        columns["text"] = pc.if_else(recalled, "", pa.array(texts, pa.string()))
-        columns["kind"] = pc.if_else(recalled, "system", part["kind"])
-        columns["message_id"] = hex_ids(settled.message_id[rows])
-        answered = hex_ids(settled.reply_to[rows])
-        columns["reply_to"] = pc.if_else(pa.array(settled.replies[rows]), answered, pa.scalar(None, pa.string()))
-        return pa.table({name: columns[name] for name in MESSAGES.names}, schema=MESSAGES)
+
+def _with_settled(parts: Iterable[pa.Table], settled: Settled) -> Iterator[tuple[pa.Table, Settled]]:
+    """Each part with what was settled of its own rows; ``position`` is not among it."""
+    start = 0
+    for part in parts:
+        own = [values[start : start + part.num_rows] for values in settled[1:]]
+        yield part, Settled(settled.position[:0], *own)
+        start += part.num_rows
+
+
+def finish(part: tuple[pa.Table, Settled], replace: Replacer) -> tuple[pa.Table, Counter[str]]:
+    """Rows of ``MESSAGES`` of those collected, with ids, recalls and replies as settled, and names replaced.
+
+    Args:
+        part: Rows of ``COLLECTED``, and what was settled of them.
+        replace: Takes names out of texts.
+
+    Returns:
+        The rows, and how many names were taken out.
+    """
+    rows, settled = part
+    masked: Counter[str] = Counter()
+    texts = [
+        (replace.in_file_name if kind == "file" else replace)(text, masked)
+        for text, kind in zip(rows["text"].to_pylist(), rows["kind"].to_pylist(), strict=True)
+    ]
+    columns: dict[str, Any] = {name: rows[name] for name in COLLECTED.names}
+    # Who took their words back has taken them back.
+    recalled = pa.array(settled.recalled)
+    columns["text"] = pc.if_else(recalled, "", pa.array(texts, pa.string()))
+    columns["kind"] = pc.if_else(recalled, "system", rows["kind"])
+    columns["message_id"] = hex_ids(settled.message_id)
+    answered = hex_ids(settled.reply_to)
+    columns["reply_to"] = pc.if_else(pa.array(settled.replies), answered, pa.scalar(None, pa.string()))
+    return pa.table({name: columns[name] for name in MESSAGES.names}, schema=MESSAGES), masked
 
 
 def ingest(
@@ -134,14 +155,14 @@ def ingest(
     """
     names = Names(pseudonyms, listed_names(raw, DENY), listed_names(raw, KEEP))
     context = Context(pseudonyms, names.know, ZoneInfo(timezone), date_order, phone_regions, columns or {})
-    with row_writer(out, MESSAGES) as writer:
+    with workers() as pool, row_writer(out, MESSAGES) as writer:
         reading = Reading(pseudonyms, context, names, out.parent)
         sources = find_exports(raw, reading.counts)
         reading.read(sources, format_name)
         kinds: Counter[str] = Counter()
         groups: set[str] = set()
         senders: set[str] = set()
-        for part in reading.messages():
+        for part in reading.messages(pool):
             writer.write(part)
             for value in pc.value_counts(part["kind"]).to_pylist():
                 kinds[value["values"]] += value["counts"]

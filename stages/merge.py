@@ -19,6 +19,7 @@ Source: section 3.1 of arXiv 2405.02817; 18 s is the value of its published scri
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -26,12 +27,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.cli import SETTINGS, InputFile, OutputFile, example
+from stages.engine import Workers, workers
+from stages.engine.ranges import RANGE_ROWS, Range, RowRange, cut_evenly
 from stages.files import write_json
 from stages.rows import KINDS, MESSAGES, TURNS, Rows, row_writer
 
 JOINER = "\n"
 #: Texts of this many turns are brought together at once: one array of text holds 2 GiB at most.
 BATCH_TURNS = 65_536
+#: What decides whether a message continues a turn.
+DECIDING = ("group", "sender", "timestamp", "resolution_seconds", "kind", "reply_to")
+#: Rows that are looked at together where a range's first turn is sought: it is mostly the second row's.
+LOOKED_AT = 4096
+
+
+class Merged(NamedTuple):
+    """Some turns, and what was counted on the way; see ``count``."""
+
+    turns: pa.Table
+    came: Counter[str]  # of the messages
+    went: Counter[str]  # of the turns
 
 
 def merge_stream(parts: Iterable[pa.Table], gap_seconds: int) -> Iterator[pa.Table]:
@@ -103,6 +118,56 @@ def _continues(rows: pa.Table, gap_seconds: int) -> np.ndarray:
     return continues
 
 
+def merged(messages: Rows, gap_seconds: int, pool: Workers | None) -> Iterator[Merged]:
+    """Turns of a file of messages, in order; by workers, or without them in this process."""
+    if pool is not None:
+        ranges = cut_evenly(messages.num_rows, RANGE_ROWS)
+        yield from pool.map(merge_range, ranges, messages.path.resolve(), gap_seconds)
+        return
+    came: Counter[str] = Counter()
+
+    def counted() -> Iterator[pa.Table]:
+        for part in messages.parts():
+            came.update(count(part))
+            yield part
+
+    for turns in merge_stream(counted(), gap_seconds):
+        yield Merged(turns, came.copy(), count(turns))
+        came.clear()
+
+
+def merge_range(own: Range, messages: Path, gap_seconds: int) -> Merged:
+    """The turns that begin in a range of messages, but for the one at its start that others may have begun before.
+
+    That one is the range's before, which reads on until it has ended. So the turns of all ranges are those of
+    ``merge``, each once.
+    """
+    start = next_start(messages, own.start, gap_seconds) if own.start else 0
+    rows = RowRange(messages, MESSAGES, start, next_start(messages, own.stop, gap_seconds)).table()
+    turns = merge(rows, gap_seconds)
+    return Merged(turns, count(rows), count(turns))
+
+
+def next_start(messages: Path, row: int, gap_seconds: int) -> int:
+    """The first message that starts a turn whatever stands before ``row``; the number of messages if there is none.
+
+    Someone must have said something from ``row`` on which it does not continue.
+    """
+    rest = RowRange(messages, MESSAGES, row)
+    said, numbers = MESSAGES.empty_table().select(DECIDING), np.zeros(0, np.int64)
+    position = rest.start
+    for part in rest.parts(DECIDING, LOOKED_AT):
+        own = np.flatnonzero(pc.not_equal(part["kind"], "system").to_numpy())
+        rows = pa.concat_tables([said, part.take(own)])
+        numbers = np.append(numbers, own + position)
+        starts = np.flatnonzero(~_continues(rows, gap_seconds)[1:]) + 1
+        if len(starts):
+            return int(numbers[starts[0]])
+        said, numbers = rows.slice(max(0, rows.num_rows - 1)), numbers[-1:]
+        position += part.num_rows
+    return rest.stop
+
+
 def _whole(column: pa.ChunkedArray, missing: int) -> np.ndarray:
     return column.fill_null(missing).to_numpy()
 
@@ -157,16 +222,11 @@ def main(messages: Path, gap_seconds: int, out: Path, counts: Path) -> None:
     rows = Rows(messages, MESSAGES)
     came: Counter[str] = Counter()
     went: Counter[str] = Counter()
-
-    def counted() -> Iterator[pa.Table]:
-        for part in rows.parts():
-            came.update(count(part))
-            yield part
-
-    with row_writer(out, TURNS) as writer:
-        for turns in merge_stream(counted(), gap_seconds):
-            went.update(count(turns))
-            writer.write(turns)
+    with workers() as pool, row_writer(out, TURNS) as writer:
+        for part in merged(rows, gap_seconds, pool):
+            came.update(part.came)
+            went.update(part.went)
+            writer.write(part.turns)
     numbers = summarize(came, went)
     write_json(counts, numbers)
     click.echo(

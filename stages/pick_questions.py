@@ -26,17 +26,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from tqdm import tqdm
 
 from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example
+from stages.engine import Workers, workers
 from stages.files import read_json, write_json
-from stages.judges.text import ADDRESSED
+from stages.picking.choosing import choose
 from stages.picking.conversations import Conversations, Reach
 from stages.picking.marks import Marks, read_marks
-from stages.picking.verdicts import JOINS, Judge, Verdict, Verdicts
+from stages.picking.spread import Spread
+from stages.picking.verdicts import JOINS, Judge, Verdicts
 from stages.rows import QUESTIONS, TURNS, Rows, RowWriter, row_writer
 
 
@@ -51,7 +50,13 @@ class Picked(NamedTuple):
 
 
 def pick(
-    turns: Rows, verdicts: Verdicts, min_characters: int, reach: Reach, writer: RowWriter, marks: Marks | None = None
+    turns: Rows,
+    verdicts: Verdicts,
+    min_characters: int,
+    reach: Reach,
+    writer: RowWriter,
+    marks: Marks | None = None,
+    pool: Workers | None = None,
 ) -> Picked:
     """Pick the questions among turns.
 
@@ -62,6 +67,7 @@ def pick(
         reach: Of conversations and windows.
         writer: Takes the questions, rows of ``QUESTIONS``, in the order of the turns.
         marks: Learns which turns were picked.
+        pool: Workers to do it; without them it is done here.
 
     Returns:
         Counts: the turns are the questions and those left out.
@@ -69,54 +75,51 @@ def pick(
     Raises:
         DataError: If a judge's scores are not those of these turns, or no turn passes.
     """
+    if pool is None:
+        picked = _pick_here(turns, verdicts, min_characters, reach, writer, marks)
+    else:
+        picked = _pick_there(Spread(pool, turns, verdicts, reach), min_characters, writer, marks)
+    if not picked.questions:
+        listed = ", ".join(f"{reason} {count}" for reason, count in picked.left_out.items())
+        raise DataError(
+            f"expected questions, got none of {turns.num_rows} turns ({listed}). Lower the thresholds or "
+            "--min-characters."
+        )
+    return picked
+
+
+def _pick_here(
+    turns: Rows, verdicts: Verdicts, min_characters: int, reach: Reach, writer: RowWriter, marks: Marks | None
+) -> Picked:
     conversations = Conversations(reach)
     left_out: Counter[str] = Counter()
     questions = 0
     with tqdm(total=turns.num_rows, desc="questions", unit=" turns", disable=None) as progress:
         for part in turns.parts():
-            kept = _choose(part, verdicts.of(part), min_characters, left_out)
+            kept, counts = choose(part, verdicts.of(part), min_characters)
+            left_out.update(counts)
             if marks is not None:
                 marks.look(part, kept)
             questions += int(kept.sum())
             writer.write(conversations.take(part, kept))
             progress.update(part.num_rows)
     writer.write(conversations.finish())
-    judges = verdicts.finish()
-    if not questions:
-        listed = ", ".join(f"{reason} {count}" for reason, count in left_out.items())
-        raise DataError(
-            f"expected questions, got none of {turns.num_rows} turns ({listed}). Lower the thresholds or "
-            "--min-characters."
-        )
     found = conversations.conversations, len(conversations.with_questions)
-    return Picked(questions, dict(left_out), judges, *found)
+    return Picked(questions, dict(left_out), verdicts.finish(), *found)
 
 
-def _choose(part: pa.Table, verdict: Verdict, min_characters: int, left_out: Counter[str]) -> np.ndarray:
-    """Which turns are questions, bool of shape ``(turns,)``; the others are counted."""
-    reasons = {
-        "not_text": pc.not_equal(part["kind"], "text").to_numpy(),
-        "too_short": _characters(part) < min_characters,
-        **verdict.below,
-    }
-    kept, counts = count_reasons(reasons, part.num_rows)
-    left_out.update(counts)
-    return kept
-
-
-def _characters(turns: pa.Table) -> np.ndarray:
-    said = pc.replace_substring_regex(turns["text"].fill_null(""), ADDRESSED, "")
-    return pc.utf8_length(pc.utf8_trim_whitespace(said)).to_numpy()
-
-
-def count_reasons(reasons: dict[str, np.ndarray], rows: int) -> tuple[np.ndarray, dict[str, int]]:
-    """Which rows no reason holds for, and for each reason the rows it is the first to hold for."""
-    kept = np.ones(rows, bool)
-    counts = {}
-    for reason, holds in reasons.items():
-        counts[reason] = int((kept & holds).sum())
-        kept &= ~holds
-    return kept, counts
+def _pick_there(spread: Spread, min_characters: int, writer: RowWriter, marks: Marks | None) -> Picked:
+    left_out: Counter[str] = Counter()
+    kept, verdicts = spread.choose(min_characters, left_out, marks)
+    judges = verdicts.finish()
+    conversations = with_questions = 0
+    with tqdm(total=int(kept.sum()), desc="questions", disable=None) as progress:
+        for talk in spread.talk(kept):
+            writer.write(talk.questions)
+            conversations += talk.conversations
+            with_questions += talk.with_questions
+            progress.update(talk.questions.num_rows)
+    return Picked(int(kept.sum()), dict(left_out), judges, conversations, with_questions)
 
 
 def summarize(
@@ -252,8 +255,8 @@ def main(
     cost = {name: _flat_counts(path) for name, path in _named_files("--cost", costs).items()}
     marked = read_marks(marks) if marks else None
     try:
-        with row_writer(out, QUESTIONS) as writer:
-            picked = pick(rows, Verdicts(judges, join), min_characters, Reach(**reach), writer, marked)
+        with workers() as pool, row_writer(out, QUESTIONS) as writer:
+            picked = pick(rows, Verdicts(judges, join), min_characters, Reach(**reach), writer, marked, pool)
     except DataError as error:
         raise DataError(f"{turns}: {error.message}") from error
     write_json(metrics, summarize(picked, numbers, cost, marked.summary() if marked else None))

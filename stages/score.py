@@ -21,10 +21,12 @@ import numpy as np
 import pyarrow as pa
 
 from stages.cli import SETTINGS, DataError, InputFile, OutputFile, example
+from stages.engine import workers
 from stages.files import write_json
 from stages.judges import JUDGES
 from stages.judges.endpoint import CACHE_FOLDER, score_texts
 from stages.judges.endpoint.command import endpoint_options, gather
+from stages.judges.spread import SpreadTurns
 from stages.judges.turns import TextTurns
 from stages.rows import SCORES, TURNS, Rows, row_writer
 
@@ -93,11 +95,12 @@ def main(judge: str, kind: str, turns: Path, out: Path, counts: Path, **options:
     What stands between --seed and --turns is for judges of kind endpoint.
     """
     rows = Rows(turns, TURNS)
-    texts = TextTurns(rows)
-    try:
-        scores, cost = score_turns(texts, kind, options)
-    except DataError as error:
-        raise DataError(f"{judge}, {turns}: {error.message}") from error
+    with workers() as pool:
+        texts = TextTurns(rows) if pool is None else SpreadTurns(rows, pool)
+        try:
+            scores, cost = score_turns(texts, kind, options)
+        except DataError as error:
+            raise DataError(f"{judge}, {turns}: {error.message}") from error
     write_scores(texts, scores, out)
     write_json(counts, cost)
     click.echo(f"{out}: {len(scores):,} of {rows.num_rows:,} turns scored by {judge}, mean {scores.mean():.2f}")

@@ -58,6 +58,14 @@ class Examples(NamedTuple):
     turn: np.ndarray  # position of the sentence's turn among those given, ascending
 
 
+class Predicted(NamedTuple):
+    """What the models say of some turns."""
+
+    chance: np.ndarray  # P(mark) of each turn's best sentence, shape (turns,)
+    sum_of_marked: float  # of P(mark) over the sentences that carry one
+    marks: int  # how many do
+
+
 def score(turns: TextTurns, seed: int) -> np.ndarray:
     """Score text turns by a model of the chat's own question marks.
 
@@ -77,15 +85,22 @@ def score(turns: TextTurns, seed: int) -> np.ndarray:
     sums, marks = [], 0
     with tqdm(total=turns.num_rows, desc="punctuation", unit=" turns", disable=None) as progress:
         start = 0
-        for texts in turns.texts():
-            some = _examples(texts)
-            predicted = _chance_of_mark(models, some, folds[start : start + len(texts)])
-            np.maximum.at(chance, start + some.turn, predicted)
-            sums.append(float(predicted[some.marked].sum()))
-            marks += int(some.marked.sum())
-            start += len(texts)
-            progress.update(len(texts))
+        for part in turns.map(predict, models, folds):
+            chance[start : start + len(part.chance)] = part.chance
+            sums.append(part.sum_of_marked)
+            marks += part.marks
+            start += len(part.chance)
+            progress.update(len(part.chance))
     return 10 * np.minimum(1, chance * marks / math.fsum(sums))
+
+
+def predict(texts: list[str], start: int, models: "list[SGDClassifier]", folds: np.ndarray) -> Predicted:
+    """What the models say of some texts, the first of which is the chat's number ``start``."""
+    some = _examples(texts)
+    predicted = _chance_of_mark(models, some, folds[start : start + len(texts)])
+    chance = np.zeros(len(texts))
+    np.maximum.at(chance, some.turn, predicted)
+    return Predicted(chance, float(predicted[some.marked].sum()), int(some.marked.sum()))
 
 
 def deal_folds(turns: int, seed: int) -> np.ndarray:

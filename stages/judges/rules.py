@@ -45,11 +45,16 @@ def score(turns: TextTurns, seed: int) -> np.ndarray:
     scores = np.zeros(turns.num_rows, np.float32)
     with tqdm(total=turns.num_rows, desc="rules", unit=" turns", disable=None) as progress:
         start = 0
-        for texts in turns.texts():
-            scores[start : start + len(texts)] = [score_text(text) for text in texts]
-            start += len(texts)
-            progress.update(len(texts))
+        for some in turns.map(score_texts):
+            scores[start : start + len(some)] = some
+            start += len(some)
+            progress.update(len(some))
     return scores
+
+
+def score_texts(texts: list[str], start: int) -> np.ndarray:
+    """Score some texts; which of the chat's they are (``start``) changes nothing."""
+    return np.array([score_text(text) for text in texts], np.float32)
 
 
 def score_text(text: str) -> float:

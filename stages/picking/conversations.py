@@ -143,7 +143,7 @@ class Conversations:
         rows = np.flatnonzero(answered.is_valid().to_numpy()) + new
         if not len(rows):
             return rows
-        parents = _rows_of_messages(known.rows, answered.drop_null())
+        parents = rows_of_messages(known.rows, answered.drop_null())
         threaded = []
         for row, message in zip(rows.tolist(), answered.drop_null().to_pylist(), strict=True):
             parent = parents.get(message)
@@ -239,7 +239,7 @@ def _codes(rows: pa.Table) -> np.ndarray:
     return rows["group"].combine_chunks().dictionary_encode().indices.to_numpy()
 
 
-def _rows_of_messages(rows: pa.Table, wanted: pa.ChunkedArray) -> dict[str, int]:
+def rows_of_messages(rows: pa.Table, wanted: pa.ChunkedArray) -> dict[str, int]:
     """The row of the turn that holds each of some messages."""
     ids = rows["message_ids"].combine_chunks()
     turn = pc.list_parent_indices(ids)

@@ -36,10 +36,16 @@ class Marks:
 
     def look(self, turns: pa.Table, picked: np.ndarray) -> None:
         """Note which of the marked turns are among these, and picked; ``picked`` has shape ``(turns,)``."""
+        self.add(self.seen(turns, picked))
+
+    def seen(self, turns: pa.Table, picked: np.ndarray) -> dict[str, bool]:
+        """The marked turns among these by id, and whether each is picked; nothing is noted."""
         known = pc.is_in(turns["turn_id"], value_set=self._ids).to_numpy()
-        self._picked.update(
-            zip(turns["turn_id"].filter(pa.array(known)).to_pylist(), picked[known].tolist(), strict=True)
-        )
+        return dict(zip(turns["turn_id"].filter(pa.array(known)).to_pylist(), picked[known].tolist(), strict=True))
+
+    def add(self, seen: dict[str, bool]) -> None:
+        """Note what ``seen`` has found."""
+        self._picked.update(seen)
 
     def summary(self) -> dict[str, float]:
         """Precision and recall of the choice, with 95 % intervals, and how many marks there are.

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.cli import DataError
+from stages.engine.ranges import RowRange
 from stages.rows import SCORES, Rows
 
 JOINS = ("all", "majority", "mean")
@@ -34,20 +35,29 @@ class Verdict(NamedTuple):
     below: dict[str, np.ndarray]  # reason -> bool, shape (turns,): why a turn is not picked
 
 
+class Tally(NamedTuple):
+    """What ``Verdicts`` has counted."""
+
+    passed: Counter[str]  # judge -> turns
+    pairs: dict[tuple[str, str], Counter[tuple[bool, bool]]]  # two judges -> whether each passes -> turns
+    differ: dict[tuple[str, str], list[tuple[float, str]]]  # two judges -> gap and id of the turns they differ on most
+
+
 class Verdicts:
     """Reads every judge's scores along with the turns, part by part."""
 
-    def __init__(self, judges: list[Judge], join: str) -> None:
+    def __init__(self, judges: list[Judge], join: str, start: int = 0) -> None:
         """Open the scores.
 
         Args:
             judges: At least one.
             join: all: every judge must pass a turn; majority: more than half of them; mean: their mean score must
                 reach the mean of their thresholds.
+            start: How many scores to pass over: those of the text turns before the first that is looked at.
         """
-        self._judges = judges
-        self._join = join
-        self._scores = {judge.name: _Scores(judge) for judge in judges}
+        self.judges = judges
+        self.join = join
+        self._scores = {judge.name: _Scores(judge, start) for judge in judges}
         self._passed: Counter[str] = Counter()
         self._pairs: dict[tuple[str, str], Counter[tuple[bool, bool]]] = {}
         self._differ: dict[tuple[str, str], list[tuple[float, str]]] = {}
@@ -64,7 +74,7 @@ class Verdicts:
         text = pc.equal(turns["kind"], "text").to_numpy()
         ids = turns["turn_id"].filter(pa.array(text))
         scores = {name: each.take(ids) for name, each in self._scores.items()}
-        passed = {judge.name: scores[judge.name] >= judge.threshold for judge in self._judges}
+        passed = {judge.name: scores[judge.name] >= judge.threshold for judge in self.judges}
         for name, values in passed.items():
             self._passed[name] += int(values.sum())
         self._compare(ids, scores, passed)
@@ -74,6 +84,17 @@ class Verdicts:
             below[reason][text] = values
         picked = text & ~np.logical_or.reduce(list(below.values()))
         return Verdict(picked, below)
+
+    def tally(self) -> Tally:
+        """What was counted so far."""
+        return Tally(self._passed, self._pairs, self._differ)
+
+    def add(self, other: Tally) -> None:
+        """Take over what others counted, in whatever order."""
+        self._passed.update(other.passed)
+        for pair, counts in other.pairs.items():
+            self._pairs[pair].update(counts)
+            self._differ[pair] = _most(self._differ[pair] + other.differ[pair])
 
     def finish(self) -> dict[str, Any]:
         """How many turns each judge passed, and how far the judges agree.
@@ -88,7 +109,7 @@ class Verdicts:
         """
         for scores in self._scores.values():
             scores.finish()
-        found: dict[str, Any] = {judge.name: {"passed": self._passed[judge.name]} for judge in self._judges}
+        found: dict[str, Any] = {judge.name: {"passed": self._passed[judge.name]} for judge in self.judges}
         kappas = []
         for (one, other), counts in self._pairs.items():
             kappas.append(_kappa(counts))
@@ -104,11 +125,11 @@ class Verdicts:
         return found
 
     def _below(self, scores: dict[str, np.ndarray], passed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        if self._join == "all":
+        if self.join == "all":
             return {f"below_{name}": ~values for name, values in passed.items()}
-        if self._join == "majority":
+        if self.join == "majority":
             return {"below_majority": 2 * np.sum(list(passed.values()), axis=0) <= len(passed)}
-        needed = float(np.mean([judge.threshold for judge in self._judges]))
+        needed = float(np.mean([judge.threshold for judge in self.judges]))
         return {"below_mean": np.mean(list(scores.values()), axis=0) < needed}
 
     def _compare(self, ids: pa.ChunkedArray, scores: dict[str, np.ndarray], passed: dict[str, np.ndarray]) -> None:
@@ -120,15 +141,16 @@ class Verdicts:
             widest = rows[np.argsort(-gaps, kind="stable")[:LISTED]]
             named = zip(np.sort(-gaps)[:LISTED], ids.take(pa.array(widest)).to_pylist(), strict=True)
             candidates = self._differ[one, other] + [(round(float(-gap), 5), turn) for gap, turn in named]
-            self._differ[one, other] = heapq.nsmallest(LISTED, candidates, key=lambda item: (-item[0], item[1]))
+            self._differ[one, other] = _most(candidates)
 
 
 class _Scores:
     """One judge's scores, read in step with the turns."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, start: int) -> None:
         self._judge = judge
-        self._parts: Iterator[pa.Table] = Rows(judge.path, SCORES).parts()
+        rows = RowRange(judge.path, SCORES, start) if start else Rows(judge.path, SCORES)
+        self._parts: Iterator[pa.Table] = rows.parts()
         self._waiting = SCORES.empty_table()
 
     def take(self, ids: pa.ChunkedArray) -> np.ndarray:
@@ -153,6 +175,10 @@ class _Scores:
             f"{self._judge.path}: expected a score of {self._judge.name} for each text turn, in their order; got those "
             "of other turns. Score these turns again."
         )
+
+
+def _most(candidates: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    return heapq.nsmallest(LISTED, candidates, key=lambda item: (-item[0], item[1]))
 
 
 def _kappa(counts: Counter[tuple[bool, bool]]) -> float:

@@ -26,7 +26,7 @@ from stages.ingest import Reading
 from stages.judges.rules import score_text
 from stages.judges.text import ADDRESSED
 from stages.merge import merge_stream
-from stages.pick_questions import count_reasons
+from stages.picking.choosing import count_reasons
 from stages.picking.conversations import Conversations, Reach
 from stages.privacy.names import Names
 from stages.privacy.pseudonyms import Pseudonyms
