@@ -1,12 +1,12 @@
-"""Begin a project of your own in a new folder: the pipeline without the demo, your settings, a secret, your export.
+"""Begin a project of your own in an empty folder: the pipeline without the demo, your settings, a secret, your export.
 
 Example:
-    chatladder init friends
+    mkdir friends && cd friends && chatladder init
     chatladder init friends --export ~/export.zip --timezone Asia/Shanghai --language zh --annotators li,wu
     chatladder init friends --yes
 
 What is not given as an option is asked. The pipeline is that of the checkout that this command belongs to, as git
-tracks it. The export is copied and never moved; git passes over it. If anything fails, the folder is not made.
+tracks it. The export is copied and never moved; git passes over it. If anything fails, nothing is left of it.
 """
 
 import os
@@ -25,8 +25,6 @@ from stages.cli import SETTINGS, example, printable
 
 LANGUAGES = ("zh", "en")
 LADDERS = f"Which models: {', '.join(catalogues())}; embedded needs no GPU and no hub."
-#: Files that are named; more are counted.
-MOST_NAMES = 4
 
 
 def local_zone() -> str:
@@ -142,7 +140,7 @@ def _parsed(check: Callable[[str], Any]) -> Callable[[click.Context, click.Param
     context_settings=SETTINGS,
     epilog=example(__doc__),
 )
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path), default=".")
 @click.option("--export", metavar="PATH", help="Export of the chat, a file or a folder; it is copied.")
 @click.option("--timezone", callback=_parsed(zone), help="Of exports in local time: UTC, Asia/Shanghai.")
 @click.option("--language", type=click.Choice(LANGUAGES), help="Of the chat, and so of the prompts.")
@@ -150,9 +148,9 @@ def _parsed(check: Callable[[str], Any]) -> Callable[[click.Context, click.Param
 @click.option("--annotators", callback=_parsed(people), help="Who annotates, as li,wu; two get each question.")
 @click.option("--yes", "takes_defaults", is_flag=True, help="Ask nothing: take the default of what is not given.")
 def init_command(folder: Path, takes_defaults: bool, **given: str | None) -> None:
-    """Begin a project in FOLDER, which must be new or empty."""
+    """Begin a project in FOLDER, which must be new or empty; the current one unless given."""
     from stages.starting.checkout import CHECKOUT
-    from stages.starting.project import Plan, check_folder, make
+    from stages.starting.project import Plan, check_folder, make, some_of
     from stages.starting.standing import Standing, next_step
 
     path = check_folder(folder)
@@ -162,13 +160,12 @@ def init_command(folder: Path, takes_defaults: bool, **given: str | None) -> Non
     sharing = people(answers["annotators"])
     plan = Plan(folder, export, answers["timezone"], answers["language"], answers["ladder"], sharing)
     made = make(plan, CHECKOUT)
-    shown = printable(str(folder))
+    shown = printable(str(folder) if folder.name else path.name)
     click.echo(f"{shown}: {made.files} files of the pipeline, a git and DVC repository, and a new secret key.")
     if made.left:
         click.echo(
-            f"Left out, since git does not track them in the checkout: {printable(', '.join(made.left[:MOST_NAMES]))}"
-            f"{f' and {len(made.left) - MOST_NAMES} more' if len(made.left) > MOST_NAMES else ''}. Without code "
-            "that the pipeline imports its stages fail: git add it there, and begin again."
+            f"Left out, since git does not track them in the checkout: {some_of(made.left)}. Stages "
+            "that import them take the checkout's, unseen by DVC, or fail: git add them there, and begin again."
         )
     click.echo(f"params.yaml: timezone {plan.timezone}, language {plan.language}, ladder {', '.join(made.rungs)}")
     if made.exports:
@@ -179,7 +176,8 @@ def init_command(folder: Path, takes_defaults: bool, **given: str | None) -> Non
     if os.environ.get("CHATLADDER_PRIVACY_KEY"):
         click.echo("CHATLADDER_PRIVACY_KEY is set and goes before the new key; unset it to use the file.")
     step = next_step(Standing(exports=made.exports, private=made.exports, has_secret=True))
-    click.echo(printable(f"Next: cd {shlex.quote(str(folder))} && {step.command}   # {step.why}"))
+    there = "" if path == Path.cwd().resolve() else f"cd {shlex.quote(str(folder))} && "
+    click.echo(printable(f"Next: {there}{step.command}   # {step.why}"))
 
 
 if __name__ == "__main__":

@@ -183,8 +183,8 @@ def test_what_is_not_in_git_and_what_people_own_stays_behind(here, monkeypatch):
     assert "Left out" not in made("tidy", "--yes")
     (checkout / "stages" / "new\x1b.py").write_text("ours")
     said = made("friends", "--yes")
-    # Somebody who is at work on the pipeline would miss it only when a stage fails.
-    assert "git does not track them in the checkout: stages/new\ufffd.py. Without code" in said
+    # Where chatladder is installed from the checkout, Python finds there what the project lacks, and nobody notices.
+    assert "git does not track them in the checkout: stages/new\ufffd.py. Stages that import them take" in said
     own = {
         ".chatladder/privacy_key",
         ".chatladder/.gitignore",
@@ -243,14 +243,77 @@ def test_an_empty_folder_will_do(here):
     assert names_in(here) == ["friends"]
 
 
-@pytest.mark.parametrize("folder", [".", "..", "full", "file"])
-def test_a_folder_that_is_taken_is_refused_and_left(here, folder):
+def test_the_current_folder_is_filled_unless_another_is_given(here, monkeypatch):
+    export = here / "chat.txt"
+    export.write_text("hello")
+    (here / "friends").mkdir(mode=0o700)
+    monkeypatch.chdir(here / "friends")
+    inode = (here / "friends").stat().st_ino
+    said = made("--yes", "--export", export)
+    assert said.startswith("friends: ")
+    # A shell that is in it goes on in it, and nobody else is let in.
+    assert (here / "friends").stat().st_ino == inode
+    assert stat.S_IMODE((here / "friends").stat().st_mode) == 0o700
+    assert said.splitlines()[-1].startswith("Next: dvc repro pick_questions ")
+    assert {".git", ".dvc", ".chatladder", "dvc.yaml", "stages", "data"} <= {*names_in(here / "friends")}
+    assert not [name for name in names_in(here / "friends") if "being_made" in name]
+    assert "got a project; it was left as it is. Run chatladder status" in refused("--yes")
+
+
+@pytest.mark.parametrize("step", ["copy_pipeline", "create", "git"])
+def test_whatever_fails_the_current_folder_stays_empty(here, monkeypatch, step):
+    def fail(*_arguments, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(project, step, fail)
+    assert "the disk is full; nothing was written" in refused("--yes")
+    assert names_in(here) == []
+
+
+def test_a_move_that_fails_is_taken_back(here, monkeypatch):
+    rename = Path.rename
+
+    def fail(path, target):
+        if path.name == "params.yaml":
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    assert "cannot be written: Permission denied" in refused("--yes")
+    assert names_in(here) == []
+
+
+def test_what_a_killed_try_left_holds_nobody_up(here):
+    (here / "..being_made.a1b2c3d4" / "stages").mkdir(parents=True)
+    made("--yes")
+    assert "..being_made.a1b2c3d4" not in names_in(here)
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        (".", "got one that holds file, full; it was left as it is. Name another"),
+        ("..", "expected a new or an empty folder, got one that holds"),
+        ("full", "got one that holds .hidden, a, b, c and 2 more; it was left as it is"),
+        ("file", "expected a new or an empty folder, got a file"),
+    ],
+)
+def test_a_folder_that_is_taken_is_refused_and_left(here, folder, message):
     (here / "full").mkdir()
-    (here / "full" / ".hidden").write_text("theirs")
+    for name in (".hidden", "a", "b", "c", "d", "e"):
+        (here / "full" / name).write_text("theirs")
     (here / "file").write_text("theirs")
-    said = refused(folder, "--yes")
-    assert "expected a folder below or beside" in said or "expected a new or an empty folder" in said
-    assert files_of(here) == {"full/.hidden", "file"}
+    before = files_of(here)
+    assert message in refused(folder, "--yes")
+    assert files_of(here) == before
+
+
+def test_hostile_names_of_what_is_in_the_way_are_cut_and_not_printed_raw(here):
+    (here / "full").mkdir()
+    (here / "full" / ("\x1b[2J\u202e" + "x" * 200)).touch()
+    said = refused("full", "--yes")
+    assert "holds \ufffd[2J\ufffdxxx" in said
+    assert "x" * 50 not in said
 
 
 @pytest.mark.parametrize(
@@ -311,7 +374,7 @@ def test_what_somebody_puts_there_meanwhile_is_kept(here, monkeypatch):
         (here / "friends" / "theirs.txt").write_text("theirs")
 
     monkeypatch.setattr(project, "git", meddle)
-    assert "got one that holds something" in refused("friends", "--yes")
+    assert "got one that holds theirs.txt; it was left" in refused("friends", "--yes")
     assert names_in(here) == ["friends"]
     assert files_of(here / "friends") == {"theirs.txt"}
 
@@ -446,9 +509,10 @@ def test_a_new_project_reads_its_chat(here):
         return done.stdout
 
     assert "ingest" in (staleness(folder).stale or ())
-    assert "200 messages of" in dvc("repro", "ingest")
-    assert (folder / "data" / "messages.parquet").is_file()
-    assert "didn't change, skipping" in dvc("repro", "ingest")
-    assert "ingest" not in (staleness(folder).stale or ())
+    assert "200 messages of" in dvc("repro", "ingest", "merge")
+    assert (folder / "data" / "turns.parquet").is_file()
+    assert dvc("repro", "ingest", "merge").count("didn't change, skipping") == 2
+    assert not {"ingest", "merge"} & {*(staleness(folder).stale or ("ingest",))}
+    assert "Data and pipelines are up to date" in dvc("status", "ingest", "merge")
     step = next_step(Standing(exports=1, private=1, has_secret=True, stale=staleness(folder).stale))
     assert step.command == "dvc repro pick_questions"

@@ -27,6 +27,7 @@ PICKED = replace(RAW, questions=400, counted=1, stale=("label", "train@a"))
 BEGUN = replace(PICKED, answered=1, workers=(Worker("li", 400, 400), Worker("wu", 120, 400)))
 LABELLED = replace(BEGUN, workers=(Worker("li", 400, 400), Worker("wu", 400, 400)))
 RUN = replace(LABELLED, stale=(), gate="pass", tuned=Tuned("large", 0.81))
+HALF = replace(RUN, workers=BEGUN.workers)
 REVIEW = replace(LABELLED, round=2, answered=2, is_review=True)
 ANNOTATE_NAME = "chatladder annotate --round 1 --annotator NAME"
 REVIEW_NAME = "chatladder review --annotator NAME"
@@ -39,7 +40,9 @@ EXPORT = "chatladder export large --out exported/large"
     [
         (Standing(), "cp EXPORT data/raw/", "no export of a chat yet"),
         (EMPTY, "cp EXPORT data/raw/", "no export of a chat yet"),
-        (replace(EMPTY, absent=3), "dvc pull", "DVC keeps the exports (3)"),
+        (replace(EMPTY, absent=3), "dvc pull", "DVC keeps 3 of the exports"),
+        (replace(RAW, absent=1), "dvc pull", "DVC keeps 1 of the exports"),
+        (replace(BEGUN, absent=1, busy=True, stale=None), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
         (replace(RAW, has_secret=False), "chatladder secret", "a key of your own"),
         (replace(RAW, has_secret=False, busy=True, stale=None), "chatladder secret", "a key of your own"),
         (replace(RAW, private=0, has_secret=False), "dvc repro pick_questions", "no questions are picked yet"),
@@ -75,6 +78,10 @@ EXPORT = "chatladder export large --out exported/large"
         (replace(RUN, gate="fail"), REVIEW_NAME, "a larger model agrees less"),
         (replace(RUN, gate="fail", undecided=9), REVIEW_NAME, "a larger model agrees less"),
         (replace(RUN, gate="inconclusive", more_items=1200), REVIEW_NAME, "(about 1,200 more would)"),
+        (replace(HALF, gate="fail"), REVIEW_NAME, "a larger model agrees less"),
+        (replace(HALF, gate="inconclusive"), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
+        (HALF, EXPORT, "the gate passes and nothing is stale"),
+        (replace(HALF, stale=("label",)), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
         (replace(RUN, gate="inconclusive"), REVIEW_NAME, "too few labels to tell whether they are good:"),
         (replace(RUN, gate="inconclusive", undecided=9), ADJUDICATE, "each one settled is a label more"),
         (replace(RUN, undecided=9), ADJUDICATE, "each one settled is a label more"),

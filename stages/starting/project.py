@@ -1,8 +1,11 @@
 """A new project, made whole or not at all: the pipeline, git, DVC, params, the secret, an export, the annotators."""
 
 import errno
+import re
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,12 @@ from stages.files import whole_folder
 from stages.privacy.secret import KEY_FILE, create
 from stages.starting.adapting import adapt_params, rungs_here, swap_ladder
 from stages.starting.checkout import copy_pipeline, git, untracked
+
+#: In a folder that is there, what is made lies under this name until it is whole.
+BEING_MADE = ".being_made"
+LEFT_BEHIND = re.compile(rf"\.{re.escape(BEING_MADE)}\.[a-z0-9_]{{8}}")
+#: Files that are named, in so many columns each; more are counted.
+MOST_NAMES, NAME_COLUMNS = 4, 40
 
 README = """\
 # A chatladder project
@@ -32,7 +41,7 @@ class Plan:
     """What a new project is to be.
 
     Attributes:
-        folder: Where; absent or empty, not the folder that the command runs in.
+        folder: Where; absent or empty.
         export: File or folder to copy into data/raw, or None for later.
         timezone: Of exports in local time, as in the IANA database.
         language: Of the prompts.
@@ -71,29 +80,73 @@ def check_folder(folder: Path) -> Path:
     """The folder of a new project, as an absolute path.
 
     Raises:
-        DataError: If something is in it, or it is the current folder or above it.
+        DataError: If something is in it, or it cannot be read.
     """
-    path = folder.resolve()
-    if Path.cwd().resolve().is_relative_to(path):
-        raise DataError(
-            f"{printable(str(folder))}: expected a folder below or beside the current one, which cannot be replaced "
-            "while you are in it. Go one up, and give its name."
-        )
+    try:
+        path = folder.resolve()
+    except OSError as error:  # the current folder was removed
+        raise DataError(f"{printable(str(folder))}: cannot be read: {error.strerror or error}.") from error
     _check_empty(path, folder)
     return path
 
 
 def _check_empty(path: Path, shown: Path) -> None:
+    """Refuse a folder that holds anything but what is being made there, or was when a try was killed."""
+    place = printable(str(shown))
     try:
         if path.exists() and not path.is_dir():
-            raise DataError(f"{printable(str(shown))}: expected a new or an empty folder, got a file.")
-        if path.exists() and any(path.iterdir()):
-            raise DataError(
-                f"{printable(str(shown))}: expected a new or an empty folder, got one that holds something; it was "
-                "left as it is. Name another."
-            )
+            raise DataError(f"{place}: expected a new or an empty folder, got a file. Name another.")
+        found = sorted(each.name for each in path.iterdir()) if path.exists() else []
     except OSError as error:
-        raise DataError(f"{printable(str(shown))}: cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"{place}: cannot be read: {error.strerror or error}.") from error
+    found = [name for name in found if not LEFT_BEHIND.fullmatch(name)]
+    if {"dvc.yaml", "params.yaml"} <= {*found}:
+        raise DataError(
+            f"{place}: expected a new or an empty folder, got a project; it was left as it is. Run chatladder status "
+            "in it to see where it stands, or name another folder."
+        )
+    if found:
+        raise DataError(
+            f"{place}: expected a new or an empty folder, got one that holds {some_of(found)}; it was left as it is. "
+            "Name another: chatladder init FOLDER, with --export PATH for a chat that is here."
+        )
+
+
+def some_of(names: list[str]) -> str:
+    """The first few of some names, printable and cut, and how many more there are."""
+    said = [printable(name if len(name) <= NAME_COLUMNS else f"{name[: NAME_COLUMNS - 1]}…") for name in names]
+    return ", ".join(said[:MOST_NAMES]) + (f" and {len(said) - MOST_NAMES:,} more" if len(said) > MOST_NAMES else "")
+
+
+@contextmanager
+def filled(path: Path) -> Iterator[Path]:
+    """Give a temporary folder whose content is that of ``path`` once the block ends without an error.
+
+    A folder that is there is filled and not replaced: a shell may be in it, or another disk mounted on it.
+
+    Raises:
+        DataError: If the disk is full or the folder cannot be written.
+    """
+    if not path.exists():
+        with whole_folder(path) as folder:
+            yield folder
+        return
+    with whole_folder(path / BEING_MADE) as folder:
+        yield folder
+        _move_all(folder, path)
+    (path / BEING_MADE).rmdir()
+
+
+def _move_all(source: Path, target: Path) -> None:
+    moved: list[str] = []
+    try:
+        for entry in sorted(source.iterdir()):
+            entry.rename(target / entry.name)
+            moved.append(entry.name)
+    except BaseException:
+        for name in moved:
+            (target / name).rename(source / name)
+        raise
 
 
 def check_export(export: Path, folder: Path) -> None:
@@ -122,7 +175,7 @@ def make(plan: Plan, checkout: Path) -> Made:
         check_export(plan.export, path)
     for name in plan.annotators:
         log_path(Path("data/annotations"), 1, name)  # a name that names no file is refused before anything
-    with whole_folder(path) as folder:
+    with filled(path) as folder:
         files = copy_pipeline(checkout, folder)
         (folder / "README.md").write_text(README, encoding="utf-8")
         rungs = _adapt(folder, plan)

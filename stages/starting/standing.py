@@ -90,8 +90,9 @@ def next_step(standing: Standing) -> Step:
 
 def _chat(now: Standing) -> Step | None:
     """From nothing to questions."""
-    if not now.exports and now.absent:
-        return Step("dvc pull", f"DVC keeps the exports ({now.absent:,}) and they are not in data/raw")
+    if now.absent and not (now.exports and now.busy):
+        # No stage runs until they are back, whatever else is there.
+        return Step("dvc pull", f"DVC keeps {now.absent:,} of the exports, which are not in data/raw")
     if not now.exports:
         return Step("cp EXPORT data/raw/", "there is no export of a chat yet")
     if now.private and not now.has_secret:
@@ -111,12 +112,17 @@ def _is_annotated(now: Standing) -> bool:
     return bool(now.answered) and all(each.answered >= each.items for each in now.workers)
 
 
+def _is_told(now: Standing) -> bool:
+    """Whether the answers so far were enough for the gate: then those that are missing hold nobody up."""
+    return now.gate in ("pass", "fail") and now.stale == ()
+
+
 def _labels(now: Standing) -> Step | None:
     """From questions to answers that count."""
     if not now.questions:
         return None
     for each in now.workers:
-        if each.answered < each.items or not now.answered:
+        if (each.answered < each.items and not _is_told(now)) or not now.answered:
             begun = f"{shlex.quote(each.name)} has {each.items - each.answered:,} of {each.items:,} questions left"
             return _work(now, each.name, begun)
     if not now.answered:
