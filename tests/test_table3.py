@@ -1,10 +1,12 @@
 """The grid of ablations: one setting at a time, commands that DVC takes, and a table of what came out."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import yaml
@@ -255,6 +257,8 @@ def test_queued_once_run_and_shown(project, monkeypatch):
         subprocess.run(shlex.split(words), check=True)
     whole = table3.grid
     monkeypatch.setattr(table3, "grid", lambda *given, **options: whole(*given, **options)[:2])
+    # DVC starts its worker by name, and without one it would wait for ever.
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     start = ["own", "--learning-rate", "1.0e-3", "--lora-r", "8"]
     first = said(*start, "--queue")
     assert first.exit_code == 0, first.output
