@@ -30,6 +30,11 @@ def example(docstring: str | None) -> str | None:
     return f"\b\n{found[0]}" if found else None
 
 
+def shortened(text: str, columns: int) -> str:
+    """Text of at most so many characters; of a longer one the beginning, and a sign that there was more."""
+    return text if len(text) <= columns else f"{text[: columns - 1]}…"
+
+
 def printable(text: str) -> str:
     """Text of a chat, or a file's name, without what could move the cursor, colour the terminal or turn its writing.
 

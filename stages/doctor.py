@@ -18,7 +18,7 @@ import click
 
 from stages.catalogues import KEY, read_text
 from stages.catalogues.nodes import block, compose, plain
-from stages.cli import SETTINGS, DataError, InputFile, example
+from stages.cli import SETTINGS, DataError, InputFile, example, shortened
 from stages.doctoring.machine import Machine, this_machine
 from stages.doctoring.rungs import (
     Facts,
@@ -81,17 +81,13 @@ def table(found: Sequence[Need]) -> list[str]:
     width = max(len(COLUMNS[0]), *(min(len(each.key), widest) for each in found))
     rows = [COLUMNS, *map(_row, found)]
     return [
-        " ".join([f"{_cut(key, width):<{width}}", f"{source:<{_WIDTHS[0]}}", *_right(rest)]).rstrip()
+        " ".join([f"{shortened(key, width):<{width}}", f"{source:<{_WIDTHS[0]}}", *_right(rest)]).rstrip()
         for key, source, *rest in rows
     ]
 
 
 def _right(cells: Sequence[str]) -> list[str]:
     return [f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS[1:], strict=True)]
-
-
-def _cut(key: str, width: int) -> str:
-    return key if len(key) <= width else f"{key[: width - 1]}…"
 
 
 def _row(each: Need) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from stages.cli import SETTINGS, example, printable
+from stages.cli import SETTINGS, example, printable, shortened
 from stages.starting.standing import Standing, Worker, next_step, stages_in_words
 
 #: Annotators that are named; columns that one name may take.
@@ -59,12 +59,10 @@ def _untold(now: Standing) -> str:
 def _names(workers: Sequence[Worker]) -> str:
     # Whoever has most left comes first: the others may be left out.
     ordered = sorted(workers, key=lambda each: (each.answered - each.items, each.name))
-    said = [f"{_cut(each.name)} {each.answered:,} of {each.items:,}" for each in ordered[:MOST_NAMES]]
+    said = [
+        f"{shortened(each.name, NAME_COLUMNS)} {each.answered:,} of {each.items:,}" for each in ordered[:MOST_NAMES]
+    ]
     return ", ".join(said) + (f" and {len(workers) - MOST_NAMES} more" if len(workers) > MOST_NAMES else "")
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= NAME_COLUMNS else f"{name[: NAME_COLUMNS - 1]}…"
 
 
 def _age(now: Standing) -> str:
@@ -77,13 +75,13 @@ def _age(now: Standing) -> str:
 def _tuned(now: Standing) -> str:
     if now.tuned is None:
         return "not run yet"
-    return f"macro-F1 {now.tuned.macro_f1:.3f} of {_cut(now.tuned.rung)}{_age(now)}"
+    return f"macro-F1 {now.tuned.macro_f1:.3f} of {shortened(now.tuned.rung, NAME_COLUMNS)}{_age(now)}"
 
 
 def _stale(now: Standing) -> str:
     if now.stale is None:
         return f"not known: {now.trouble}"
-    return stages_in_words([_cut(name) for name in now.stale]) or "nothing"
+    return stages_in_words([shortened(name, NAME_COLUMNS) for name in now.stale]) or "nothing"
 
 
 @click.command(

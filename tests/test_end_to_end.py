@@ -208,14 +208,24 @@ def shared(tmp_path):
         server.kill()
 
 
-def test_a_colleague_pulls_from_a_server_and_goes_on_without_computing_anything_again(built, shared, tmp_path):
+def commit(project: Project, message: str) -> None:
+    project.run("git", "add", "--all")
     person = ("-c", "user.name=Li", "-c", "user.email=li@example.org")
-    built.run("dvc", "remote", "add", "--default", "team", shared)
-    built.run("git", "add", "--all")
-    built.run("git", *person, "commit", "--quiet", "--message", "All done")
-    built.run("dvc", "push")
+    project.run("git", *person, "commit", "--quiet", "--allow-empty", "--message", message)
+
+
+@pytest.fixture
+def clone(built, tmp_path):
+    """A clone of the project as it is now."""
+    commit(built, "All done")
     built.run("git", "clone", "--quiet", ".", str(tmp_path / "clone"))
-    clone = Project(tmp_path / "clone")
+    return Project(tmp_path / "clone")
+
+
+def test_a_colleague_pulls_from_a_server_and_goes_on_without_computing_anything_again(built, shared, clone):
+    for project in (built, clone):
+        project.run("dvc", "remote", "add", "--local", "--default", "team", shared)
+    built.run("dvc", "push")
     clone.run("dvc", "pull")
     assert clone.repro() == set()
     assert clone.digests("metrics", "data/adapters", "data/predictions") == built.digests(
@@ -225,10 +235,7 @@ def test_a_colleague_pulls_from_a_server_and_goes_on_without_computing_anything_
     assert clone.repro() <= {"calibrate", "evaluate", "summarize"}
 
 
-def test_two_people_annotate_on_branches_that_merge(built, tmp_path):
-    person = ("-c", "user.name=Li", "-c", "user.email=li@example.org")
-    built.run("git", "clone", "--quiet", ".", str(tmp_path / "clone"))
-    clone = Project(tmp_path / "clone")
+def test_two_people_annotate_on_branches_that_merge(clone):
     answers = sorted((clone.folder / "data" / "annotations").glob("round_1/*.jsonl"))[0].read_text(encoding="utf-8")
     for who in ("li", "wu"):
         clone.run("git", "switch", "--quiet", "--create", who, "HEAD" if who == "li" else "li~1")
@@ -236,9 +243,8 @@ def test_two_people_annotate_on_branches_that_merge(built, tmp_path):
         log = clone.folder / "data" / "annotations" / "round_3" / f"{who}.jsonl"
         log.parent.mkdir(exist_ok=True)
         log.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
-        clone.run("git", "add", "data/annotations")
-        clone.run("git", *person, "commit", "--quiet", "--message", f"Answers of {who}")
-    clone.run("git", *person, "merge", "--quiet", "--no-edit", "li")
+        commit(clone, f"Answers of {who}")
+    clone.run("git", "-c", "user.name=Li", "-c", "user.email=li@example.org", "merge", "--quiet", "--no-edit", "li")
     assert sorted(path.name for path in (clone.folder / "data/annotations/round_3").iterdir()) == [
         "li.jsonl",
         "wu.jsonl",

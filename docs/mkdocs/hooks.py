@@ -29,28 +29,8 @@ ELSEWHERE = {
     "CHANGELOG.md": "changelog.md",
     "stages/annotation/guidelines.md": "reference/guidelines.md",
 }
-#: Pages that the navigation names before they are written; until then they are left out of it.
-AWAITED = {"how-to/cluster.md"}
 _LINK = re.compile(r"(?<!!)\]\((?!https?://|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _MADE = re.compile(r"^<!-- made: (\w[\w-]*)(?: ([\w./-]+))? -->$", flags=re.M)
-
-
-def on_config(config: Any, **_: Any) -> Any:
-    """Leave out of the navigation what is awaited and not there yet."""
-    missing = {page for page in AWAITED if not (HERE.parent / page).is_file()}
-    config.nav = _without(config.nav, missing)
-    return config
-
-
-def _without(nav: list[Any], missing: set[str]) -> list[Any]:
-    kept = []
-    for entry in nav:
-        ((title, value),) = entry.items()
-        if isinstance(value, list):
-            kept.append({title: _without(value, missing)})
-        elif value not in missing:
-            kept.append(entry)
-    return kept
 
 
 def on_files(files: Any, config: Any, **_: Any) -> Any:

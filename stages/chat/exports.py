@@ -98,7 +98,7 @@ def _files(folder: Path) -> Iterator[Path]:
         DataError: If one is a link that DVC did not make, or no regular file.
     """
     for path in folder.iterdir():
-        if _is_note(path.name):
+        if is_note(path.name):
             continue
         if path.is_symlink() and not _made_by_dvc(path):
             raise DataError(f"{path}: expected a file, got a link. Links are not followed; copy the export here.")
@@ -110,7 +110,8 @@ def _files(folder: Path) -> Iterator[Path]:
             raise DataError(f"{path}: expected a file, got something else. Move it out of the folder.")
 
 
-def _is_note(name: str) -> bool:
+def is_note(name: str) -> bool:
+    """Whether a file or folder of this name lies among exports and is none: hidden, a note, a list of names."""
     return (
         name.startswith(".")
         or name == "__MACOSX"
@@ -147,7 +148,7 @@ def _members(path: Path, counts: Counter[str]) -> Iterator[Source]:
     for info in infos:
         _check_member(path, info, seen)
         parts = PurePosixPath(info.filename).parts
-        if info.is_dir() or any(_is_note(part) for part in parts):
+        if info.is_dir() or any(is_note(part) for part in parts):
             continue
         kept.append(PurePosixPath(info.filename))
     places = attachments(kept, path.name)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.chat.exports import DENY, KEEP, MEDIA
+from stages.chat.exports import MEDIA, is_note
 from stages.cli import DataError, printable
 from stages.files import read_json
 from stages.starting.standing import Standing, Tuned, Worker
@@ -75,14 +75,7 @@ def exports(raw: Path) -> tuple[list[Path], int]:
     if not raw.is_dir():
         return [], 0
     paths = [path for path in sorted(raw.rglob("*")) if not _is_hidden(path.relative_to(raw))]
-    files = [
-        path
-        for path in paths
-        if path.is_file()
-        and path.name.lower() not in ("readme.md", "desktop.ini")
-        and path.suffix not in (".dvc", DENY, KEEP)
-        and not MEDIA.fullmatch(path.suffix)
-    ]
+    files = [path for path in paths if path.is_file() and not is_note(path.name) and not MEDIA.fullmatch(path.suffix)]
     absent = sum(path.suffix == ".dvc" and path.is_file() and not path.with_suffix("").exists() for path in paths)
     return files, absent
 

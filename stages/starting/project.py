@@ -13,7 +13,7 @@ from stages.annotation.assignment import settle
 from stages.annotation.log import log_path
 from stages.catalogues import read_text
 from stages.chat.exports import find_exports
-from stages.cli import DataError, printable
+from stages.cli import DataError, printable, shortened
 from stages.files import whole_folder
 from stages.privacy.secret import KEY_FILE, create
 from stages.starting.adapting import adapt_params, rungs_here, swap_ladder
@@ -114,7 +114,7 @@ def _check_empty(path: Path, shown: Path) -> None:
 
 def some_of(names: list[str]) -> str:
     """The first few of some names, printable and cut, and how many more there are."""
-    said = [printable(name if len(name) <= NAME_COLUMNS else f"{name[: NAME_COLUMNS - 1]}…") for name in names]
+    said = [printable(shortened(name, NAME_COLUMNS)) for name in names]
     return ", ".join(said[:MOST_NAMES]) + (f" and {len(said) - MOST_NAMES:,} more" if len(said) > MOST_NAMES else "")
 
 
