@@ -29,6 +29,7 @@ from stages.annotation.log import (
     log_path,
     replay,
 )
+from stages.annotation.rounds import Owner, check_owner, owner, round_folders
 from stages.annotation.split import split_conversations, stable_fraction
 from stages.cli import DataError
 
@@ -498,3 +499,118 @@ def test_who_differs_from_the_others_stands_out():
     other = alike | {f"i{number}": Label.NEEDED for number in range(0, 20, 3)}
     agreement = round_agreement({1: {"li": alike, "wu": alike, "xu": other}})
     assert agreement.annotators["li"] == agreement.annotators["wu"] > agreement.annotators["xu"]
+
+
+@pytest.mark.parametrize("name", ["li", "7", "李", "li.wu", "li-wu_2"])
+def test_names_of_any_script_with_dots_and_dashes_within_are_files_names(tmp_path, name):
+    assert log_path(tmp_path, 12, name) == tmp_path / "round_12" / f"{name}.jsonl"
+    assert owner(log_path(tmp_path, 12, name)) == Owner(12, name, "annotates")
+    assert owner(adjudication_path(tmp_path, 12, name)) == Owner(12, name, "adjudicates")
+
+
+@pytest.mark.parametrize("name", ["-li", "li\n", "li\x1b[2J", "li:wu"])
+def test_a_name_that_is_no_files_name_is_shown_without_what_it_would_do_to_a_terminal(tmp_path, name):
+    with pytest.raises(DataError, match=r"annotator .*: expected letters, digits") as caught:
+        log_path(tmp_path, 1, name)
+    assert ascii(name) in str(caught.value)
+
+
+def test_rounds_are_numbered_from_one_without_leading_zeros(tmp_path):
+    for number in (0, -1):
+        with pytest.raises(DataError, match=rf"expected a log in a folder round_1, round_2, …, got 'round_{number}'"):
+            log_path(tmp_path, number, "li")
+    (tmp_path / "round_01").mkdir()
+    with pytest.raises(DataError, match="round_01: expected only folders round_1"):
+        round_folders(tmp_path)
+
+
+def test_what_is_hidden_or_no_log_is_passed_over(tmp_path):
+    (tmp_path / ".jsonl").touch()
+    for name in (".git", "round_2", "round_1/adjudication"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in (".li.jsonl", "li.jsonl~", "review.json", "li.jsonl", "adjudication/.chen.jsonl"):
+        (tmp_path / "round_1" / name).write_text("x")
+    assert list(round_folders(tmp_path).items()) == [(1, tmp_path / "round_1"), (2, tmp_path / "round_2")]
+    assert log_files(tmp_path, 1) == [tmp_path / "round_1" / "li.jsonl"]
+    assert adjudication_files(tmp_path, 2) == []
+    with pytest.raises(DataError, match=r"expected answers of round 2 in round_2/.*; rounds that have some: 1\. "):
+        log_files(tmp_path, 2)
+    (tmp_path / "round_1" / "li.jsonl").unlink()
+    with pytest.raises(DataError, match=r"rounds that have some: none\. "):
+        log_files(tmp_path, 1)
+
+
+def test_a_round_counts_as_answered_if_any_of_its_logs_holds_something(tmp_path):
+    for number, sizes in ((1, (3,)), (2, (0, 3)), (3, (0, 0)), (4, ())):
+        folder = tmp_path / f"round_{number}"
+        folder.mkdir()
+        for place, size in enumerate(sizes):
+            (folder / f"a{place}.jsonl").write_text("x" * size)
+    assert (latest_answered(tmp_path), latest_round(tmp_path)) == (2, 4)
+
+
+def test_an_answer_is_held_against_the_round_and_the_name_of_its_log():
+    log = Owner(2, "li", "annotates")
+    check_owner(answer(round_number=2), log, "li.jsonl:3")
+    with pytest.raises(DataError, match=r'li\.jsonl:3: expected "round" 2, as the folder says, got 1'):
+        check_owner(answer(), log, "li.jsonl:3")
+    with pytest.raises(DataError, match=r"li\.jsonl:3: expected .annotator. 'li', as the file is named, got 'wu'"):
+        check_owner(answer(annotator="wu", round_number=2), log, "li.jsonl:3")
+
+
+N, S, U = Label.NEEDED, Label.NOT_NEEDED, Label.UNSURE
+
+
+@pytest.mark.parametrize(
+    ("labels", "label"),
+    [([N], N), ([N, N, S, S, U], None), ([N, S, S], S), ([U, S, U, N], U), ([N, S, U], None), ([S, N, N, N], N)],
+)
+def test_the_majority_is_the_label_given_most_often_whatever_the_order(labels, label):
+    assert majority(labels) == majority(labels[::-1]) == label
+
+
+def test_annotators_who_each_give_one_label_of_their_own_agree_no_better_than_by_chance():
+    assert cohen_kappa([N, N], [S, S]) == 0.0
+    assert cohen_kappa([], []) is None
+    assert cohen_kappa([N, S], [S, N]) == -1.0
+
+
+def test_a_pair_without_a_kappa_counts_for_nobody_and_one_item_is_enough_to_share():
+    said = {"li": {"a": N, "b": S}, "wu": {"a": N, "b": S, "c": N}, "xu": {"c": N}, "yu": {"z": N}}
+    agreement = agreement_by_round({1: said})[1]
+    assert (agreement.items, agreement.kappa) == (3, 1.0)
+    assert agreement.annotators == {"li": 1.0, "wu": 1.0, "xu": None, "yu": None}
+    assert agreement_by_round({1: {"li": {"a": N}, "wu": {"a": N}}})[1][:4] == (1, 1, None, None)
+    # Rounds come in the order of their numbers, and three who share an item share one item.
+    three = {who: {"a": N, "b": S} for who in ("li", "wu", "xu")}
+    assert [(number, one.items) for number, one in agreement_by_round({10: three, 2: said}).items()] == [
+        (2, 3),
+        (10, 2),
+    ]
+
+
+def test_kappa_of_three_is_the_mean_over_their_pairs():
+    same = {f"i{number}": N if number % 2 else S for number in range(10)}
+    other = {item: S if label == N else N for item, label in same.items()}
+    agreement = agreement_by_round({1: {"li": same, "wu": same, "xu": other}})[1]
+    assert agreement.kappa == pytest.approx((1 - 1 - 1) / 3)
+    assert agreement.annotators == {"li": 0.0, "wu": 0.0, "xu": -1.0}
+    # By hand: of 30 values 15 are of either label; 4 of 6 ordered pairs within an item differ, 450 of 870 of all.
+    assert agreement.alpha == pytest.approx(1 - (4 / 6) / (450 / 870))
+
+
+def test_agreement_follows_the_times_and_not_their_texts():
+    # As texts, "12:00:00.5Z" sorts before "12:00:00Z".
+    answers = [
+        Answer(item_id, who, 1, label, f"2023-10-01T12:00:00{fraction}Z")
+        for item_id, fraction, labels in (("a", "", (N, N)), ("b", ".5", (N, S)), ("c", ".7", (S, S)))
+        for who, label in zip(("li", "wu"), labels, strict=True)
+    ]
+    parts = agreement_over_time(answers, 3)
+    assert [(part.start[19:], part.end[19:], part.items) for part in parts] == [
+        ("Z", "Z", 1),
+        (".5Z", ".5Z", 1),
+        (".7Z", ".7Z", 1),
+    ]
+    assert [part.items for part in agreement_over_time(answers, 2)] == [1, 2]
+    assert agreement_over_time(answers, 1)[0].kappa == pytest.approx(0.4)

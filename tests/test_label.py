@@ -1,17 +1,30 @@
 import json
 import random
+from datetime import UTC, datetime
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from stages.annotation import review as review_module
 from stages.annotation.agreement import majority
 from stages.annotation.log import Answer, Label, adjudication_path, append, create, log_path
-from stages.annotation.review import Review, begin
-from stages.annotation.verdicts import Placed, cases, combine, decide
+from stages.annotation.review import (
+    Review,
+    begin,
+    flips,
+    flips_as_metrics,
+    flips_in_words,
+    read_review,
+    refuse_review,
+    wilson,
+)
+from stages.annotation.split import split_conversations, stable_fraction
+from stages.annotation.verdicts import Placed, Verdict, cases, combine, decide, rounded
 from stages.cli import DataError
-from stages.label import conversation_starts, main
-from stages.rows import QUESTIONS, write_rows
+from stages.label import check_splits, conversation_starts, label_questions, main
+from stages.rows import LABELLED, QUESTIONS, write_rows
 
 AT = "2023-10-01T12:00:00Z"
 N, S, Q, U = Label.NEEDED, Label.NOT_NEEDED, Label.NOT_A_QUESTION, Label.UNSURE
@@ -296,8 +309,6 @@ def test_a_conversation_without_times_cannot_be_split_by_date(project, tmp_path)
 
 
 def test_starts_use_all_questions_so_that_labels_cannot_move_a_conversation():
-    import pyarrow as pa
-
     starts = conversation_starts(pa.Table.from_pylist(questions(2)[::-1], schema=QUESTIONS))
     assert starts == {"c1": 1_696_030_000, "c0": 1_696_000_000}
 
@@ -419,3 +430,206 @@ class TestReviews:
         assert result.exit_code == 1
         assert f"{folder / 'review.json'}: expected" in result.output
         assert not (tmp_path / "annotation.json").exists()
+
+
+class TestEdges:
+    """Where a count, a split or a verdict turns."""
+
+    def test_answers_may_come_in_any_order_of_rounds(self):
+        answers = given(("i", "li", 2, S), ("i", "wu", 1, N), ("i", "xu", 3, N), ("i", "li", 1, N), ("i", "wu", 3, N))
+        for order in (answers, answers[::-1]):
+            (case,) = cases(order, given(("i", "chen", 2, S), ("i", "zhao", 3, Q))).values()
+            assert (case.round, case.annotators, case.adjudicators) == (3, {"xu": N, "wu": N}, {"zhao": Q})
+        assert cases([], given(("i", "chen", 1, S))) == {}
+
+    def test_more_than_half_of_the_items_unknown_is_an_error_and_half_is_not(self):
+        answers = [("i0", "li", 1, N), ("gone", "li", 1, N), ("gone", "wu", 1, N)]
+        found = combine(placed(*answers), ["i0", "i1"], 1, refuse_orphans=False)
+        assert (found.counts["orphaned"], found.counts["items"], found.logs.first_orphan) == (1, 1, "log:2")
+        with pytest.raises(
+            DataError, match=r"log:2: .* got 'gone'; 2 of 3 annotated items are unknown, more than half"
+        ):
+            combine(placed(*answers, ("lost", "wu", 1, N)), ["i0", "i1"], 1, refuse_orphans=False)
+        with pytest.raises(DataError, match=r"log:1: .* got 'gone'; 1 of 2 .* --orphans report"):
+            combine(placed(*answers[:1]), ["i0"], 1, True, placed(("gone", "chen", 1, N)))
+
+    def test_nothing_unknown_is_no_error_even_if_refused(self):
+        found = combine(placed(("i0", "li", 1, N)), ["i0"], 1, refuse_orphans=True)
+        assert (found.counts["orphaned"], found.logs.first_orphan) == (0, None)
+
+    def test_a_label_that_ends_in_a_tie_has_flipped_and_a_tie_that_stays_has_not(self):
+        answers = placed(
+            *((item, who, 1, N if who == "li" else label)
+              for item, label in (("lost", N), ("tie", S), ("settled", S), ("kept", N)) for who in ("li", "wu")),
+            *((item, who, 2, N if who == "li" else label)
+              for item, label in (("lost", S), ("tie", S), ("settled", N), ("kept", N)) for who in ("li", "wu")),
+        )  # fmt: skip
+        counts = combine(answers, ["lost", "tie", "settled", "kept"], 2, refuse_orphans=False).counts
+        assert (counts["flipped"], counts["settled"], counts["disagreed"], counts["needed"]) == (1, 1, 2, 2)
+
+    def test_only_what_the_last_round_changed_counts_as_changed(self):
+        answers = placed(("i", "li", 1, N), ("i", "li", 2, S), ("j", "li", 3, S))
+        assert combine(answers, ["i", "j"], 3, refuse_orphans=False).counts["flipped"] == 0
+        assert combine(answers[:2], ["i", "j"], 2, refuse_orphans=False).counts["flipped"] == 1
+
+    def test_one_annotator_alone_has_no_agreement(self):
+        counts = combine(placed(("i", "li", 1, N)), ["i"], 1, refuse_orphans=False).counts
+        assert {name: counts[name] for name in ("kappa", "alpha", "annotators", "kappa_round", "kappa_items")} == {
+            "kappa": None, "alpha": None, "annotators": {}, "kappa_round": None, "kappa_items": 0,
+        }  # fmt: skip
+        assert counts["rounds"] == {}
+
+    def test_metrics_keep_five_digits_and_no_minus_before_zero(self):
+        assert rounded(None) is None
+        assert (rounded(2 / 3), rounded(0.000_004), str(rounded(-0.000_001))) == (0.66667, 0.0, "0.0")
+
+    def test_only_scored_labels_are_written_in_the_order_of_the_questions(self):
+        table = pa.Table.from_pylist(questions(2), schema=QUESTIONS)
+        verdicts = {"i5": Verdict(N, 1.0), "i0": Verdict(S, 0.75), "i1": Verdict(Q, 1.0), "i2": Verdict(None, 0.0),
+                    "i3": Verdict(U, 1.0), "elsewhere": Verdict(N, 1.0)}  # fmt: skip
+        found = label_questions(table, verdicts, {"c0": "test", "c1": "train"})
+        assert found.schema.names == LABELLED.names
+        rows = found.select(["item_id", "label", "agreement", "split"]).to_pylist()
+        assert [tuple(row.values()) for row in rows] == [
+            ("i0", "not_needed", 0.75, "test"),
+            ("i5", "needed", 1.0, "train"),
+        ]
+        assert found.cast(LABELLED).num_rows == 2
+        assert label_questions(table.slice(0, 0), verdicts, {}).cast(LABELLED).num_rows == 0
+
+    def test_a_conversation_that_lacks_one_time_has_no_start(self):
+        rows = questions(4)
+        rows[0]["timestamp"] = rows[4]["timestamp"] = rows[8]["timestamp"] = None
+        rows[10]["timestamp"] -= 50_000
+        starts = conversation_starts(pa.Table.from_pylist(rows, schema=QUESTIONS))
+        assert starts == {"c0": None, "c1": None, "c2": None, "c3": 1_696_050_000}
+
+    @pytest.mark.parametrize(
+        ("missing", "message"),
+        [
+            (("train", "needed"), "split train: expected items labelled needed, got none"),
+            (("train", "not_needed"), "split train: expected items labelled not_needed, got none"),
+            (("test", "needed"), "split test: expected items labelled needed, got none"),
+            (("test", "not_needed"), "split test: expected items labelled not_needed, got none"),
+        ],
+    )
+    def test_training_and_test_need_both_labels_and_validation_none(self, missing, message):
+        cells = [(split, label) for split in ("train", "test") for label in ("needed", "not_needed")]
+        full = [*cells, ("train", "needed")]
+        assert check_splits(labelled_rows(full)) == {"train": 3, "validation": 0, "test": 2}
+        assert check_splits(labelled_rows([*full, ("validation", "needed")]))["validation"] == 1
+        with pytest.raises(DataError, match=rf"{message} \(3 items in 3 conversations in all\)"):
+            check_splits(labelled_rows([cell for cell in cells if cell != missing]))
+
+    def test_shares_of_nothing_and_of_all_leave_no_exception(self):
+        starts = dict.fromkeys((f"c{number}" for number in range(200)), 0)
+        for validation, test, expected in ((0, 0, "train"), (1, 0, "validation"), (0, 1, "test"), (1, 1, "test")):
+            splits = split_conversations(starts, validation=validation, test=test, test_from=None)
+            assert set(splits.values()) == {expected}
+            assert list(splits) == list(starts)
+
+    def test_a_share_ends_before_a_conversation_whose_number_it_is(self):
+        for purpose in ("test", "validation"):
+            number = stable_fraction("c1", purpose)
+            shares = {"test": 0.0, "validation": 0.0}
+            split = split_conversations({"c1": None}, **{**shares, purpose: number}, test_from=None)["c1"]
+            assert split == "train"
+            assert (
+                split_conversations({"c1": None}, **{**shares, purpose: number + 2**-48}, test_from=None)["c1"]
+                == purpose
+            )
+        assert stable_fraction("c1", "test") != stable_fraction("c1", "validation")
+        assert all(0 <= stable_fraction(str(key), "test") < 1 for key in range(1_000))
+
+    def test_a_conversation_that_starts_at_the_instant_itself_is_test(self):
+        instant = datetime(2023, 10, 1, tzinfo=UTC)
+        at = int(instant.timestamp())
+        splits = split_conversations({"on": at, "before": at - 1}, validation=0, test=1, test_from=instant)
+        assert splits == {"on": "test", "before": "train"}
+        with pytest.raises(DataError, match=r"conversation 'c\\u4e00': expected a time"):
+            split_conversations({"c\u4e00": None}, validation=0, test=0, test_from=instant)
+
+    @pytest.mark.parametrize(
+        ("date", "instant"),
+        [("2023-10-06", 1_696_550_400), ("2023-10-06T08:00", 1_696_579_200), ("2023-10-06T08:00+08:00", 1_696_550_400)],
+    )
+    def test_a_date_is_of_utc_unless_it_says_otherwise(self, project, tmp_path, date, instant):
+        assert project("--test-from", date, "--validation", 0).exit_code == 0
+        rows = pq.read_table(tmp_path / "labelled.parquet").select(["conversation", "split"]).to_pylist()
+        starts = {row["conversation"]: 1_696_000_000 + 30_000 * int(row["conversation"][1:]) for row in rows}
+        tests = [starts[row["conversation"]] for row in rows if row["split"] == "test"]
+        trained = [starts[row["conversation"]] for row in rows if row["split"] == "train"]
+        assert max(trained) < instant <= min(tests)
+
+    def test_a_date_that_is_none_says_which_form_is_expected(self, project):
+        result = project("--test-from", "soon")
+        assert result.exit_code == 2
+        assert "expected a date or time in ISO 8601, as 2023-10-01, got 'soon'" in " ".join(result.output.split())
+
+
+def labelled_rows(cells):
+    """Labelled items of (split, label), each in a conversation of its own."""
+    rows = [
+        {"item_id": f"i{number}", "conversation": f"c{number}", "split": split, "label": label}
+        for number, (split, label) in enumerate(cells)
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+class TestReviewEdges:
+    """What a review is, and what is said of it."""
+
+    def test_a_round_without_a_record_is_no_review(self, tmp_path):
+        assert read_review(tmp_path) is None
+        refuse_review(tmp_path)
+
+    def test_a_record_may_hold_controls_alone_and_keeps_the_order(self, tmp_path):
+        review = Review(("b", "a", "c"), frozenset("abc"))
+        assert begin(tmp_path, review) == review == read_review(tmp_path)
+        assert json.loads((tmp_path / "review.json").read_text()) == {
+            "items": ["b", "a", "c"], "controls": ["a", "b", "c"],
+        }  # fmt: skip
+        with pytest.raises(DataError, match=r"review\.json: expected a round of annotation, but this one is a review"):
+            refuse_review(tmp_path)
+        assert begin(tmp_path, Review(("z",), frozenset())) == review
+
+    def test_metrics_are_of_one_level_and_tell_no_directions(self):
+        before = {"a": N, "b": N, "c": S}
+        found = flips_as_metrics(flips(Review(tuple("abc"), frozenset("c")), before, {"a": S, "b": N, "c": S}))
+        assert list(found) == [
+            "suspects", "suspects_answered", "suspects_flipped", "suspects_rate", "suspects_rate_lo",
+            "suspects_rate_hi", "controls", "controls_answered", "controls_flipped", "controls_rate",
+            "controls_rate_lo", "controls_rate_hi", "excess", "excess_lo", "excess_hi", "unlabelled",
+        ]  # fmt: skip
+        assert (found["suspects_rate"], found["suspects_rate_lo"], found["suspects_rate_hi"]) == (0.5, 0.09453, 0.90547)
+        assert (found["excess"], found["unlabelled"]) == (0.5, 0)
+
+    @pytest.mark.parametrize(
+        ("after", "line"),
+        [
+            ({}, "round 3 looked again at 0 suspects and 0 controls"),
+            ({"c": S}, "round 3 looked again at 0 suspects and 1 controls: 0 % of the controls flipped"),
+            (
+                {"a": S, "b": N, "c": S},
+                "round 3 looked again at 2 suspects and 1 controls: 50 % of the suspects flipped, 0 % of the controls; "
+                "excess +50 points [-39, +91]",
+            ),
+        ],
+    )
+    def test_a_line_tells_shares_of_what_was_answered(self, after, line):
+        found = flips(Review(tuple("abc"), frozenset("c")), {"a": N, "b": N, "c": S}, after)
+        assert flips_in_words(3, found) == line
+
+    def test_all_suspects_and_no_control_turned_are_a_hundred_points(self):
+        found = flips(Review(tuple("ab"), frozenset("b")), {"a": N, "b": N}, {"a": S, "b": N})
+        assert "100 % of the suspects flipped, 0 % of the controls; excess +100 points [" in flips_in_words(2, found)
+
+    def test_a_record_that_vanishes_while_it_is_made_asks_to_start_again(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(review_module, "create_json", lambda _path, _value: None)
+        with pytest.raises(DataError, match=r"review\.json: something removed it .* Start again\."):
+            begin(tmp_path, Review(("a",), frozenset()))
+
+    def test_a_share_of_nothing_is_none_and_of_none_is_zero(self):
+        assert wilson(0, 0) is None
+        assert wilson(0, 1).value == 0.0
+        assert wilson(3, 4)[0] == 0.75

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import merge as merge_module
@@ -138,6 +138,7 @@ ROW = st.tuples(
 )
 
 
+@settings(deadline=None)  # a busy machine misses it
 @given(st.lists(ROW, max_size=30), st.integers(0, 30), st.integers(1, 4))
 def test_no_text_and_no_message_is_lost(rows, gap, batch):
     clock, full = 0, []
@@ -162,6 +163,7 @@ def test_no_text_and_no_message_is_lost(rows, gap, batch):
     assert firsts == sorted(firsts)
 
 
+@settings(deadline=None)  # a busy machine misses it
 @given(st.lists(ROW, max_size=30), st.integers(0, 30), st.lists(st.integers(1, 9), min_size=30, max_size=30))
 def test_parts_of_any_size_make_the_same_turns(rows, gap, sizes):
     clock, full = 0, []
@@ -174,3 +176,66 @@ def test_parts_of_any_size_make_the_same_turns(rows, gap, sizes):
         parts.append(table.slice(start, size))
         start += size
     assert pa.concat_tables(merge_stream(parts, gap)).to_pylist() == merge(table, gap).to_pylist()
+
+
+#: In runs that go on over notices, pictures, answers, gaps and groups; the last turn is of two messages.
+RUNS = (
+    ("a", 0, "1"), ("a", 5, "2"), ("b", 6, "", "system"), ("a", 7, "3"), ("a", 40, "4"), ("b", 41, "5"),
+    ("b", None, "", "system"), ("c", None, "", "system"), ("b", 50, "6"), ("b", 51, "x", "image"), ("b", 52, "7"),
+    ("b", 53, "8", "text", 1, "g", "0" * 16), ("b", 54, "9"),
+    ("b", 55, "10", "text", 1, "h"), ("b", 60, "11", "text", 1, "h"),
+)  # fmt: skip
+
+
+def test_a_turn_goes_on_from_one_part_to_the_next_wherever_they_are_cut():
+    table = messages(*RUNS)
+    whole = merge(table, 18).to_pylist()
+    assert [row["text"] for row in whole if row["kind"] == "text"] == ["1\n2\n3", "4", "5\n6", "7", "8\n9", "10\n11"]
+    for size in range(1, table.num_rows + 1):
+        parts = [table.slice(start, size) for start in range(0, table.num_rows, size)]
+        assert pa.concat_tables(merge_stream(parts, 18)).to_pylist() == whole, f"parts of {size}"
+
+
+def test_a_stream_keeps_back_no_more_than_the_turn_that_may_go_on():
+    table = messages(*RUNS)
+    given, held = 0, []
+
+    def parts():
+        nonlocal given
+        for row in range(table.num_rows):
+            given += 1
+            yield table.slice(row, 1)
+
+    done = 0
+    for turns_of_part in merge_stream(parts(), 18):
+        done += sum(len(row["message_ids"]) for row in turns_of_part.to_pylist())
+        held.append(given - done)
+    # The longest turn, with the notices within and behind it.
+    assert (max(held), held[-1]) == (4, 0)
+
+
+def test_many_texts_of_one_turn_keep_their_order_with_notices_between_them():
+    rows = [("a", number, str(number), "text" if number % 3 else "system") for number in range(300)]
+    (turn,) = [row for row in merge(messages(*rows), 18).to_pylist() if row["kind"] == "text"]
+    assert turn["text"].split("\n") == [str(number) for number in range(300) if number % 3]
+    assert turn["message_ids"] == [f"{number:016x}" for number in range(300) if number % 3]
+
+
+@pytest.mark.parametrize(("gap", "apart", "joins"), [(59, 60, True), (60, 60, False), (60, 59, True), (61, 60, True)])
+def test_a_clock_as_exact_as_the_gap_is_not_coarser_than_it(gap, apart, joins):
+    found = turns(("a", 0, "1", "text", 60), ("a", apart, "2", "text", 60), gap=gap)
+    assert (found == [("a", "1\n2")]) == joins
+
+
+def test_of_two_clocks_the_coarser_counts_and_one_that_is_not_known_shows_seconds():
+    for resolutions in ((60, 1), (1, 60)):
+        first, second = resolutions
+        assert turns(("a", 0, "1", "text", first), ("a", 60, "2", "text", second)) == [("a", "1\n2")]
+    assert len(turns(("a", 0, "1", "text", None), ("a", 2, "2", "text", None), gap=1)) == 2
+    assert len(turns(("a", 0, "1", "text", None), ("a", 1, "2", "text", None), gap=0)) == 1
+
+
+def test_parts_without_messages_make_no_turns():
+    none = messages()
+    assert [part.num_rows for part in merge_stream([none, none], 18)] == [0, 0, 0]
+    assert [part.num_rows for part in merge_stream([], 18)] == [0]
