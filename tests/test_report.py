@@ -17,6 +17,7 @@ from score_rows import write_base, write_labelled, write_predictions
 from sklearn.metrics import f1_score
 
 from stages.annotation.answer import Label
+from stages.audit import audit_command
 from stages.calibrate import main as calibrate
 from stages.label import main as label
 from stages.report import report_command
@@ -158,6 +159,16 @@ def test_without_texts_no_message_is_in_the_page(project):
     assert "前文" not in page
     assert "This page quotes no message." in page
     assert "i0" in page
+
+
+def test_the_audit_finds_nothing_in_a_page_of_ours(project):
+    report()
+    Path("data/page.html").write_bytes(Path("page.html").read_bytes())
+    Path("data/raw").mkdir()
+    Path("data/raw/chat.jsonl").write_text('{"group": "g", "sender": "qvex", "timestamp": 1, "text": "hi"}\n')
+    result = CliRunner().invoke(audit_command, ["--derived", "data/page.html"])
+    assert result.exit_code == 0, result.output
+    assert "nothing found in 1 files" in result.output
 
 
 def test_the_text_of_the_chat_is_shown_and_cannot_act(project):

@@ -25,6 +25,8 @@ DIGEST = re.compile(
     r"\s*(?:-\s*)?(?:[\w.-]{1,40}:\s*)?[\"']?(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32})(?:\.dir)?[\"']?,?\s*"
     r"|\s*(?:size|nfiles): \d+\s*"
 )
+#: Digests in a page that ``chatladder report`` wrote: of its style, and of the files that it was made of.
+PAGE_DIGEST = re.compile(r"(?:'|&#39;)sha256-[A-Za-z0-9+/]{43}=(?:'|&#39;)|(?<=<td class=\"id\">)[0-9a-f]{64}(?=</td>)")
 #: Ids of messages, turns and questions, 16 hex digits that may happen to look like a number.
 OWN_ID_FIELD = re.compile(r"(?:\w+_)?ids?|reply_to|conversation")
 OWN_ID = re.compile(r"[0-9a-f]{16}")
@@ -92,7 +94,7 @@ class Search:
         counts["secret"] += sum(text.count(secret) for secret in self._secrets)
         own_id = OWN_ID.fullmatch(text) and OWN_ID_FIELD.fullmatch(field)
         if not own_id and not DIGEST.fullmatch(text):
-            self._replace(mask(text, counts, self._phone_regions), counts)
+            self._replace(mask(PAGE_DIGEST.sub("", text), counts, self._phone_regions), counts)
         counts = +counts
         if not counts and len(self._clean) < MOST_REMEMBERED and len(text) < 1000:
             self._clean.add(text)
