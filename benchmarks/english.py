@@ -199,6 +199,10 @@ def main(
     vanilla = folder / f"vanilla_{experiment.prompt['answer']}"
     words(split, vanilla / f"{base.name}.parquet", baseline.folder / "tuned" / f"{base.name}.parquet")
     by_words = baseline.evaluate(vanilla, baseline.folder / "tuned")[base.name]["tuned"]
+    # evaluate pairs two sets of answers to the same items: here the classifier's and the main run's.
+    beside = Experiment(base, split, folder, "beside_words", {})
+    beside.folder.mkdir(exist_ok=True)
+    gain = beside.evaluate(baseline.folder / "tuned", experiment.folder / "tuned")[base.name]["gain"]
     items = read_rows(split, LABELLED).to_pylist()
     counts = {name: sum(item["split"] == name for item in items) for name in ("train", "validation", "test")}
     click.echo(f"{counts['train']:,} rows to train on, {counts['test']:,} to test, other conversations.")
@@ -207,6 +211,8 @@ def main(
     click.echo("\n".join(lines))
     click.echo(f"| TF-IDF and logistic regression | | {cell(by_words)} | | |")
     click.echo(f"| always needed | | {found['floor']['macro_f1']:.3f} | | |")
+    low, high = gain["macro_f1_lo"], gain["macro_f1_hi"]
+    click.echo(f"{next(iter(changes))} minus the classifier: {gain['macro_f1']:+.3f} [{low:+.3f}, {high:+.3f}], paired.")
 
 
 if __name__ == "__main__":
