@@ -1,61 +1,275 @@
-r"""From raw lines to questions on simulated chats of growing size: time and memory of every stage.
+r"""From raw lines to questions on simulated chats of growing size: time and memory of every stage, by either engine.
 
 Example:
     python -m benchmarks.scale --lines 100000 --lines 1000000 --lines 10000000 --folder /tmp/scale
+    python -m benchmarks.scale --lines 50000 --groups 4 --engine local --engine ray --folder /tmp/engines
 
-Each stage is a process of its own, as in ``dvc repro``. Time is the processor's (user and system), which other work on
-the machine moves less than the clock's; both are printed. Memory is the process's largest resident set. The exponent
-is the slope of log(seconds) against log(lines) between the smallest size and the largest.
+Each stage is a process of its own, as in ``dvc repro``. For ray it starts a cluster on this machine and stops it; with
+RAY_ADDRESS set it joins that one, whose processes are not seen here. Groups are of equal size, each an export.
+
+- Time is the processor's (user and system), which other work on the machine moves less than the clock's; both are
+  printed. Of the processes that a stage starts it is what they had taken when last looked at, every 0.2 s.
+- Memory is the largest resident set that the stage's process ever had, and the largest of any process that it
+  started; what lies in Ray's object store counts in every process that maps it.
+- The exponent is the slope of log(processor seconds) against log(lines) between the smallest size and the largest.
+
+What was measured is kept in the folder, by lines, groups, engine and stage: run it again to go on after a stop, or to
+print the table. Of the files that were made only hashes stay: those of both engines must be the same. A chat is made
+once for all engines and deleted after them.
 """
 
 import json
 import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from hashlib import file_digest
 from pathlib import Path
+from typing import NamedTuple
 
 import click
+import psutil
 
-from benchmarks.to_questions import Cost, run, to_questions
+from stages.engine import VARIABLE
+from stages.files import write_json
+from stages.privacy.secret import DEMO_GROUP, KEY_VARIABLE
 
-SEED = "2405"
+SEED = 2405
+SECONDS_BETWEEN_LOOKS = 0.2
 GIB = 2**30
+ENGINES = ("local", "ray")
 
 
-def measure(lines: int, folder: Path) -> dict[str, Cost]:
-    """Simulate a chat of so many lines below ``folder`` and take it to questions."""
-    raw, out = folder / "raw", folder / "out"
-    raw.mkdir(parents=True, exist_ok=True)
-    chat = raw / "chat.txt"
-    costs = {}
-    made = ["--seed", SEED, "--truth", str(folder / "truth.jsonl"), "--out", str(chat)]
-    costs["simulate"] = run("stages.app", "simulate", "--lines", str(lines), *made)
-    size = chat.stat().st_size
-    costs |= to_questions(raw, out)
-    found = json.loads((out / "questions.json").read_text())
-    click.echo(
-        f"{lines:,} lines, {size / GIB:.2f} GiB: {found['turns']:,} turns, {found['questions']:,} questions", err=True
-    )
-    return costs
+class Cost(NamedTuple):
+    """What one stage took."""
+
+    cpu: float  # seconds, of all its processes
+    wall: float  # seconds
+    own: int  # bytes, largest resident set of the stage's process
+    largest: int  # bytes, largest of any that it started; 0 where there was none
+
+
+@dataclass
+class Measured:
+    """One size by one engine, as far as it has come."""
+
+    costs: dict[str, Cost] = field(default_factory=dict)  # by stage, in order
+    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of each out
+    turns: int = 0
+    questions: int = 0
+
+
+def simulate(lines: int, groups: int, folder: Path) -> Path:
+    """The folder with an export for each group, so many lines in all; made if it is not there."""
+    raw = folder / "raw"
+    if raw.exists():
+        return raw
+    making = folder / "making"
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    truth = folder / "truth.jsonl"
+    for number in range(groups):
+        made = making / f"{number}.txt"
+        size = str(lines // groups + (number < lines % groups))
+        command = ["simulate", "--lines", size, "--seed", str(SEED + number), "--truth", str(truth), "--out", str(made)]
+        subprocess.run([sys.executable, "-m", "stages.app", *command], check=True, capture_output=True)
+        if groups > 1:
+            rename_group(made, f"{number}@chatroom")
+    truth.unlink()
+    making.rename(raw)
+    return raw
+
+
+def rename_group(path: Path, name: str) -> None:
+    """Put another group's name into an export, line by line."""
+    other = path.with_suffix(".other")
+    with path.open(encoding="utf-8", newline="") as read, other.open("w", encoding="utf-8", newline="") as write:
+        write.writelines(line.replace(DEMO_GROUP, name) for line in read)
+    other.replace(path)
+
+
+def commands(raw: Path, out: Path) -> dict[str, list[str]]:
+    """The data stages by name, with the params of the demo."""
+    messages, turns, questions = (str(out / f"{name}.parquet") for name in ("messages", "turns", "questions"))
+    ingest, merge = str(out / "ingest.json"), str(out / "merge.json")
+    reading = ["stages.ingest", "--raw", str(raw), "--format", "auto", "--timezone", "UTC", "--date-order", "auto"]
+    found = {
+        "ingest": [*reading, "--out", messages, "--counts", ingest],
+        "merge": ["stages.merge", "--messages", messages, "--gap-seconds", "18", "--out", turns, "--counts", merge],
+    }
+    picking = ["stages.pick_questions", "--turns", turns, "--join", "all", "--counts", ingest, "--counts", merge]
+    picking += ["--min-characters", "7", "--window", "12", "--conversation-gap", "1800"]
+    picking += ["--max-conversation-turns", "500", "--reply-reach", "86400"]
+    for judge in ("rules", "punctuation"):
+        scores = str(out / f"{judge}.parquet")
+        found[judge] = ["stages.score", "--judge", judge, "--kind", judge, "--seed", "0", "--turns", turns]
+        found[judge] += ["--out", scores, "--counts", str(out / f"{judge}.json")]
+        picking += ["--scores", f"{judge}={scores}", "--threshold", f"{judge}=5"]
+    return found | {"pick_questions": [*picking, "--out", questions, "--metrics", str(out / "questions.json")]}
+
+
+def run(command: list[str], engine: str) -> Cost:
+    """Run a stage to its end and look at its processes on the way."""
+    environment = {KEY_VARIABLE: "a key for benchmarks alone", **os.environ, VARIABLE: engine}
+    started = time.monotonic()
+    # Into a file: a pipe that nobody reads would fill up.
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], env=environment, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        seen = Processes(process.pid)
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            seen.look()
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        if status:
+            errors.seek(0)
+            raise click.ClickException(f"{' '.join(command)}\n{errors.read()[-2000:]}")
+    wall = time.monotonic() - started
+    if seen.largest:
+        return Cost(sum(seen.seconds.values()), wall, seen.own, seen.largest)
+    # Exact, but mixed with that of processes which it started and waited for, if there were any.
+    return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024, 0)
+
+
+class Processes:
+    """A stage's process and all that it started, as they were when last looked at."""
+
+    def __init__(self, pid: int) -> None:
+        self.seconds: dict[psutil.Process, float] = {}  # of the processor, by process
+        self.own = self.largest = 0  # bytes, largest resident set of the stage's process, and of any other
+        self._first = psutil.Process(pid)
+
+    def look(self) -> None:
+        """Look at them now."""
+        try:
+            started = self._first.children(recursive=True)
+        except psutil.Error:
+            started = []
+        for process in (self._first, *started):
+            try:
+                taken = process.cpu_times()
+                self.seconds[process] = taken.user + taken.system
+                # The larger of both: one that has just ended has no memory any more.
+                if process == self._first:
+                    self.own = max(self.own, peak(process))
+                else:
+                    self.largest = max(self.largest, peak(process))
+            except (psutil.Error, OSError):
+                continue  # it has ended
+
+
+def peak(process: psutil.Process) -> int:
+    """The largest resident set that a process has had, in bytes; where the system does not say, the present one."""
+    status = Path(f"/proc/{process.pid}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    kib = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
+    return process.memory_info().rss if kib is None else int(kib) * 1024
+
+
+def measure(lines: int, groups: int, engine: str, folder: Path) -> Measured:
+    """Take a chat to questions by an engine, from the stage on that was not measured yet."""
+    kept, out = folder / f"{engine}.json", folder / engine
+    found = read(kept) if kept.exists() else Measured()
+    if not found.digests and not out.exists():
+        found = Measured()
+        out.mkdir(parents=True)
+    for stage, command in commands(folder / "raw", out).items():
+        if stage in found.costs:
+            continue
+        simulate(lines, groups, folder)
+        click.echo(f"{lines:,} lines, {groups} group(s), {engine}: {stage}", err=True)
+        found.costs[stage] = run(command, engine)
+        write_json(kept, asdict(found))
+    if not found.digests:
+        found.digests = {path.name: digest(path) for path in sorted(out.iterdir())}
+        numbers = json.loads((out / "questions.json").read_text())
+        found.turns, found.questions = numbers["turns"], numbers["questions"]
+        write_json(kept, asdict(found))
+    shutil.rmtree(out, ignore_errors=True)
+    return found
+
+
+def read(kept: Path) -> Measured:
+    """What was measured before."""
+    found = json.loads(kept.read_text())
+    return Measured(**{**found, "costs": {stage: Cost(*cost) for stage, cost in found["costs"].items()}})
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def table(found: dict[int, dict[str, Measured]], engines: tuple[str, ...]) -> list[str]:
+    """Rows of every stage and engine, sizes side by side, as Markdown."""
+    least, most = min(found), max(found)
+    heads = " | ".join(f"{lines:,} lines" for lines in found)
+    rows = [
+        f"| stage | engine | {heads} | exponent | most memory | largest worker |",
+        f"| --- | --- |{' ---: |' * len(found)} ---: | ---: | ---: |",
+    ]
+    stages = list(found[most][engines[0]].costs)
+    for name in [*stages, "all stages"]:
+        for engine in engines:
+            costs = {lines: chosen(by_engine[engine], name) for lines, by_engine in found.items()}
+            cpu = {lines: sum(cost.cpu for cost in some) for lines, some in costs.items()}
+            wall = {lines: sum(cost.wall for cost in some) for lines, some in costs.items()}
+            slope = f"{math.log(cpu[most] / cpu[least]) / math.log(most / least):.2f}" if most > least else ""
+            own, largest = (max(getattr(c, m) for some in costs.values() for c in some) for m in ("own", "largest"))
+            cells = " | ".join(f"{cpu[lines]:.1f} s ({wall[lines]:.1f} s)" for lines in found)
+            worker = f"{largest / GIB:.2f} GiB" if largest else ""
+            rows.append(f"| {name} | {engine} | {cells} | {slope} | {own / GIB:.2f} GiB | {worker} |")
+    return rows
+
+
+def chosen(measured: Measured, name: str) -> list[Cost]:
+    """Of one stage, or of all."""
+    return list(measured.costs.values()) if name == "all stages" else [measured.costs[name]]
+
+
+def differing(by_engine: dict[str, Measured]) -> list[str]:
+    """Names of the files that are not the same of all engines."""
+    digests = [measured.digests for measured in by_engine.values()]
+    names = sorted(set().union(*digests))
+    return [name for name in names if len({each.get(name) for each in digests}) > 1]
 
 
 @click.command()
 @click.option("--lines", "sizes", type=int, multiple=True, required=True, help="Size of a chat; repeat it.")
-@click.option("--folder", type=click.Path(path_type=Path), required=True, help="Where the chats lie; needs the space.")
-def main(sizes: tuple[int, ...], folder: Path) -> None:
-    """Print time and memory of every stage at each size."""
-    found = {lines: measure(lines, folder / str(lines)) for lines in sorted(sizes)}
-    heads = " | ".join(f"{lines:,} lines" for lines in found)
-    click.echo(f"| stage | {heads} | exponent | most memory |")
-    click.echo(f"| --- |{' ---: |' * len(found)} ---: | ---: |")
-    least, most = min(found), max(found)
-    stages = [name for name in found[most] if name != "simulate"]
-    for name in [*stages, "all stages"]:
-        chosen = stages if name == "all stages" else [name]
-        cpu = {lines: sum(costs[each].cpu for each in chosen) for lines, costs in found.items()}
-        wall = {lines: sum(costs[each].wall for each in chosen) for lines, costs in found.items()}
-        memory = max(costs[each].memory for costs in found.values() for each in chosen)
-        exponent = math.log(cpu[most] / cpu[least]) / math.log(most / least) if most > least else math.nan
-        cells = " | ".join(f"{cpu[lines]:.1f} s ({wall[lines]:.1f} s)" for lines in found)
-        click.echo(f"| {name} | {cells} | {exponent:.2f} | {memory / GIB:.2f} GiB |")
+@click.option("--groups", type=click.IntRange(1), default=1, show_default=True, help="That share the lines evenly.")
+@click.option(
+    "--engine",
+    "engines",
+    type=click.Choice(ENGINES),
+    multiple=True,
+    default=["local"],
+    show_default=True,
+    help="Where stages work; repeat it.",
+)
+@click.option("--folder", type=click.Path(path_type=Path), required=True, help="Where all lies; needs the space.")
+def main(sizes: tuple[int, ...], groups: int, engines: tuple[str, ...], folder: Path) -> None:
+    """Print time and memory of every stage at each size, and stop if engines differ in a byte."""
+    found: dict[int, dict[str, Measured]] = {}
+    for lines in sorted(set(sizes)):
+        own = folder / f"{lines}x{groups}"
+        found[lines] = {engine: measure(lines, groups, engine, own) for engine in dict.fromkeys(engines)}
+        shutil.rmtree(own / "raw", ignore_errors=True)
+    click.echo("\n".join(table(found, tuple(dict.fromkeys(engines)))))
+    for lines, by_engine in found.items():
+        first = next(iter(by_engine.values()))
+        click.echo(f"\n{lines:,} lines, {groups} group(s): {first.turns:,} turns, {first.questions:,} questions.")
+        if other := differing(by_engine):
+            raise click.ClickException(f"the engines made different files: {', '.join(other)}")
+        if len(by_engine) > 1:
+            click.echo(f"{len(first.digests)} files, the same bytes from {' and '.join(by_engine)}.")
 
 
 if __name__ == "__main__":

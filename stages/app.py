@@ -4,12 +4,14 @@ Example:
     chatladder simulate --lines 58000 --seed 2024 --out data/raw/demo.txt.bz2 --truth data/demo/truth.jsonl.bz2
 """
 
+from typing import Any
+
 import click
 
 from stages.adjudicate import adjudicate_command
 from stages.annotate import annotate_command
 from stages.audit import audit_command
-from stages.cli import SETTINGS, example
+from stages.cli import SETTINGS, example, stoppable
 from stages.doctor import doctor_command
 from stages.export import export_command
 from stages.import_labelled import import_command
@@ -25,7 +27,16 @@ from stages.simulate import answers, chat, review
 from stages.status import status_command
 
 
-@click.group(context_settings=SETTINGS, epilog=example(__doc__))
+class Commands(click.Group):
+    """A group whose commands, if they do not say it themselves, say of a Ctrl+C that no file is cut short by it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        with stoppable("No file is left half-written; the same command starts over."):
+            return super().invoke(ctx)
+
+
+@click.group(cls=Commands, context_settings=SETTINGS, epilog=example(__doc__))
 @click.version_option(package_name="chatladder")
 def main() -> None:
     """From a raw group chat to a fine-tuned model whose labels you can trust.

@@ -161,7 +161,9 @@ def lines_of(report: Report, names: int) -> Iterator[str]:
 )
 @click.option("--raw", type=InputFolder, default="data/raw", show_default=True, help="Folder of chat exports.")
 @click.option("--format", "format_name", default="auto", show_default=True, help="Format of the exports.")
-@click.option("--date-order", type=click.Choice(DATE_ORDERS), default="auto", help="Of dates, as for ingest.")
+@click.option(
+    "--date-order", type=click.Choice(DATE_ORDERS), default="auto", show_default=True, help="Of dates, as for ingest."
+)
 @phone_region_option
 @column_option
 @click.option(

@@ -22,7 +22,7 @@ from typing import Any
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder, example
+from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFolder, OutputFolder, example, stoppable
 from stages.files import read_json, whole_folder, write_json
 from stages.models.checking import check_model
 from stages.models.devices import QUANTIZED, check_quantization
@@ -194,6 +194,7 @@ def describe(source: str, options: dict[str, Any], folder: Path) -> dict[str, An
 )
 @click.option("--load-in-8bit/--no-load-in-8bit", default=None, help="Not embedded: quantize when it is loaded (GPU).")
 @click.option("--out", type=OutputFolder, required=True, help="Base folder to write.")
+@stoppable(NOTHING_KEPT)
 def main(source: str, out: Path, **given: Any) -> None:
     """Prepare one base model of the ladder.
 

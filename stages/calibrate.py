@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from stages.cli import SETTINGS, InputFile, InputFolder, OutputFile, OutputFolder, example
+from stages.cli import NOTHING_KEPT, SETTINGS, InputFile, InputFolder, OutputFile, OutputFolder, example, stoppable
 from stages.files import whole_folder, write_csv, write_json
 from stages.statistics.gate import GATED
 from stages.statistics.gate_ladder import Ladder, Reading, calibration, read_ladder
@@ -80,6 +80,7 @@ def report(metrics: Mapping[str, Any], ladder: Ladder, readings: Mapping[str, Re
 @click.option("--seed", type=click.IntRange(min=0), required=True, help="Seed of the bootstrap.")
 @click.option("--metrics", type=OutputFile, required=True, help="Metrics to write (JSON).")
 @click.option("--plots", type=OutputFolder, help="Folder of plot data to write: pairs.csv and rungs.csv.")
+@stoppable(NOTHING_KEPT)
 def main(
     labelled: Path,
     keys: tuple[str, ...],

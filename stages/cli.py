@@ -1,7 +1,11 @@
 """What every stage's command shares: click settings, path types, and the error that users see."""
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import click
 
@@ -15,8 +19,36 @@ SETTINGS = {
 #: Control characters, those that give text a direction, and halves of characters, which are bytes that are no UTF-8.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
-InputFile = click.Path(exists=True, dir_okay=False, path_type=Path)
-InputFolder = click.Path(exists=True, file_okay=False, path_type=Path)
+
+class DataError(click.ClickException):
+    """Input that cannot be used: one message that names the place, what was expected and what came.
+
+    Exits with 1 and no traceback; bugs keep theirs, usage errors exit with 2.
+    """
+
+    exit_code = 1
+
+
+class Input(click.Path):
+    """A file or folder to read; a default that is not there means the wrong folder, or that a stage has not run."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises:
+            DataError: If it is a default and not there.
+            click.BadParameter: If it was given, and is not there or cannot be read.
+        """
+        if param is not None and value == param.default and not Path(value).exists():
+            raise DataError(
+                f'{value}: expected here, got nothing. Run in the project\'s folder; "chatladder status" says there '
+                f"what is to be run first. Or name another with {param.opts[0]}."
+            )
+        return super().convert(value, param, ctx)
+
+
+InputFile = Input(exists=True, dir_okay=False, path_type=Path)
+InputFolder = Input(exists=True, file_okay=False, path_type=Path)
 OutputFile = click.Path(dir_okay=False, path_type=Path)
 OutputFolder = click.Path(file_okay=False, path_type=Path)
 
@@ -43,10 +75,34 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub("\ufffd", text)
 
 
-class DataError(click.ClickException):
-    """Input that cannot be used: one message that names the place, what was expected and what came.
+class Stopped(click.ClickException):
+    """Ctrl+C: one line that says what is kept and how to go on, and no traceback.
 
-    Exits with 1 and no traceback; bugs keep theirs, usage errors exit with 2.
+    Exits with 130, as what a shell runs does: 128 and the number of SIGINT.
     """
 
-    exit_code = 1
+    exit_code = 130
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line, below the terminal's ``^C``."""
+        click.echo(f"{chr(10) if sys.stderr.isatty() else ''}Stopped. {self.message}", file=file, err=True)
+
+
+@contextmanager
+def stoppable(kept: str) -> Iterator[None]:
+    """Say of a block, or of a command that this decorates, what a Ctrl+C in it leaves.
+
+    Args:
+        kept: What is kept, and how to go on.
+
+    Raises:
+        Stopped: In place of KeyboardInterrupt.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, click.Abort) as error:  # click's is of a Ctrl+C at a question that it asks
+        raise Stopped(kept) from error
+
+
+#: What a command says that writes at its end, whole.
+NOTHING_KEPT = "Nothing was written; the same command starts over."

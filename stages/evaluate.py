@@ -3,12 +3,12 @@ r"""Score every rung on the test items, before and after LoRA, with paired 95 % 
 Example:
     python -m stages.evaluate --labelled data/labelled.parquet --rung tiny --rung small --bases data/bases \
         --vanilla data/predictions/vanilla --tuned data/predictions/tuned --seed 0 \
-        --metrics metrics/models.json --plots data/plots
+        --curves data/curves --metrics metrics/models.json --plots data/plots
 
 Reads predictions only, so a new metric costs seconds and no model.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,19 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
+from stages.cli import (
+    NOTHING_KEPT,
+    SETTINGS,
+    DataError,
+    InputFile,
+    InputFolder,
+    OutputFile,
+    OutputFolder,
+    example,
+    stoppable,
+)
 from stages.files import whole_folder, write_csv, write_json
+from stages.plotting import tuning
 from stages.statistics.intervals import DIGITS, Bootstrap, bootstrap, interval
 from stages.statistics.predictions import (
     Items,
@@ -113,22 +124,42 @@ def confusion_rows(items: Items, compared: list[Compared]) -> Iterator[tuple[Any
                 yield (*rung, kind, ANSWERS[reference], ANSWERS[answer], int(count), share)
 
 
+def tuning_table(compared: Sequence[Compared], curves: Path) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Columns and rows of what each rung was trained with and came to.
+
+    Raises:
+        DataError: If what a rung was trained with is not in its folder of curves.
+    """
+    settings = {rung.key: tuning.read_settings(curves / rung.key) for rung, _ in compared}
+    names = tuple(dict.fromkeys(name for of_rung in settings.values() for name in of_rung))
+    rows: list[tuple[Any, ...]] = []
+    for rung, kinds in compared:
+        scored = kinds["tuned"]
+        values = metrics_of(scored)
+        loss = tuning.validation_loss(curves / rung.key, settings[rung.key])
+        rows += tuning.tuning_rows(rung, settings[rung.key], names, len(scored.predictions.answers), values, loss)
+    return (*tuning.COLUMNS, *names), rows
+
+
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
 @click.option("--rung", "keys", multiple=True, required=True, help="Key of a rung; repeat it for each.")
 @click.option("--bases", type=InputFolder, required=True, help="Folder of base folders, one a rung.")
 @click.option("--vanilla", type=InputFolder, required=True, help="Folder of predictions before LoRA.")
 @click.option("--tuned", type=InputFolder, required=True, help="Folder of predictions after LoRA.")
+@click.option("--curves", type=InputFolder, help="Folder of curve folders, one a rung, for plots over experiments.")
 @click.option("--draws", type=click.IntRange(min=100), default=2000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=click.IntRange(min=0), required=True, help="Seed of the bootstrap.")
 @click.option("--metrics", type=OutputFile, required=True, help="Metrics to write (JSON).")
 @click.option("--plots", type=OutputFolder, required=True, help="Folder of plot data to write.")
+@stoppable(NOTHING_KEPT)
 def main(
     labelled: Path,
     keys: tuple[str, ...],
     bases: Path,
     vanilla: Path,
     tuned: Path,
+    curves: Path | None,
     draws: int,
     seed: int,
     metrics: Path,
@@ -146,6 +177,8 @@ def main(
     with whole_folder(plots) as folder:
         write_csv(folder / "scaling.csv", SCALING_COLUMNS, scaling_rows(compared, floor))
         write_csv(folder / "confusion.csv", CONFUSION_COLUMNS, confusion_rows(items, compared))
+        if curves:
+            write_csv(folder / "tuning.csv", *tuning_table(compared, curves))
     write_json(metrics, models_metrics(items, compared, floor))
     click.echo(f"{metrics}: {len(rungs)} rungs on {len(items.ids):,} test items; plots in {plots}")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFolder, example
+from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFile, InputFolder, OutputFolder, example, stoppable
 from stages.exporting.hub import DATASET, TOKEN_VARIABLE
 from stages.exporting.lineage import Sources
 from stages.exporting.settings import RECORD
@@ -67,6 +67,7 @@ def gather(sources: Sources, rung: str, license_id: str | None) -> "Facts":
     )
 
 
+@stoppable(NOTHING_KEPT)
 def export(
     sources: Sources, rung: str, out: Path, *, facts: "Facts", adapter_only: bool, with_data: bool, shard_size: str
 ) -> None:

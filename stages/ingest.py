@@ -36,7 +36,7 @@ from stages.chat.options import DATE_ORDERS, column_option, phone_region_option,
 from stages.chat.settle import Settled, hex_ids, settle
 from stages.chat.source import Source
 from stages.chat.spill import in_order
-from stages.cli import SETTINGS, DataError, InputFolder, OutputFile, example
+from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFolder, OutputFile, example, stoppable
 from stages.engine import Workers, workers
 from stages.files import write_json
 from stages.privacy import masking
@@ -86,6 +86,7 @@ class Reading:
         for table, masked in done:
             self.masked.update(masked)
             yield table
+        self._collector.spill.close()
 
 
 def _with_settled(parts: Iterable[pa.Table], settled: Settled) -> Iterator[tuple[pa.Table, Settled]]:
@@ -169,7 +170,7 @@ def ingest(
             groups.update(pc.unique(part["group"]).to_pylist())
             senders.update(pc.unique(part["sender"]).to_pylist())
         if not kinds:
-            reasons = ", ".join(f"{name} {count}" for name, count in sorted(reading.counts.items()) if count)
+            reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(reading.counts.items()) if count)
             raise DataError(
                 f"{raw}: expected messages, got none ({reasons or 'the files hold no records'}). Export the chat again."
             )
@@ -220,6 +221,7 @@ def _summary(reading: Reading, kinds: Counter[str], files: int, groups: int, sen
 @column_option
 @click.option("--out", type=OutputFile, required=True, help="Messages to write (parquet).")
 @click.option("--counts", type=OutputFile, required=True, help="Counts to write (JSON).")
+@stoppable(NOTHING_KEPT)
 def main(
     raw: Path,
     format_name: str,

@@ -96,7 +96,7 @@ def settled(given: dict[str, str | None], folder: Path, *, takes_defaults: bool)
     if lacking and not takes_defaults and not sys.stdin.isatty():
         options = ", ".join(f"--{name}" for name in lacking)
         raise click.UsageError(f"there is no terminal to ask in: give {options}, or --yes to take the defaults.")
-    defaults = {
+    defaults: dict[str, Callable[[], str]] = {
         "export": lambda: "",
         "timezone": local_zone,
         "language": lambda: LANGUAGES[0],
@@ -161,6 +161,8 @@ def init_command(folder: Path, takes_defaults: bool, **given: str | None) -> Non
     plan = Plan(folder, export, answers["timezone"], answers["language"], answers["ladder"], sharing)
     made = make(plan, CHECKOUT)
     shown = printable(str(folder) if folder.name else path.name)
+    if path.is_relative_to(CHECKOUT):
+        click.echo(f"{shown} lies in the checkout of chatladder, whose git lists it from now on: better move it out.")
     click.echo(f"{shown}: {made.files} files of the pipeline, a git and DVC repository, and a new secret key.")
     if made.left:
         click.echo(

@@ -2,12 +2,13 @@ r"""Turn the annotation logs into one label and one split for each question.
 
 Example:
     python -m stages.label --questions data/questions.parquet --annotations data/annotations --round 2 \
-        --validation 0.05 --test 0.25 --out data/labelled.parquet --metrics metrics/annotation.json
+        --validation 0.05 --test 0.25 --out data/labelled.parquet --metrics metrics/annotation.json \
+        --picked metrics/questions.json --plots metrics/plots
 
 The latest round in which any annotator answered an item decides it: by what was adjudicated of that round, else by
 majority of its annotators. A tie, or adjudicators who differ, leave the item out, counted as ``disagreed``. Only items
 that end as needed or not_needed are written. Of a round that is a review, the metrics also say how many of the labels
-that it looked at again turned over.
+that it looked at again turned over. The plots are agreement by round, and the way from raw lines to labels.
 """
 
 from collections import Counter
@@ -21,9 +22,20 @@ import pyarrow as pa
 
 from stages.annotation.review import flips_as_metrics, flips_by_round, flips_in_words
 from stages.annotation.split import split_conversations
-from stages.annotation.verdicts import SCORED, Verdict, combine, read_adjudications, read_logs
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example
-from stages.files import write_json
+from stages.annotation.verdicts import SCORED, Labelling, Verdict, combine, read_adjudications, read_logs
+from stages.cli import (
+    NOTHING_KEPT,
+    SETTINGS,
+    DataError,
+    InputFile,
+    InputFolder,
+    OutputFile,
+    OutputFolder,
+    example,
+    stoppable,
+)
+from stages.files import whole_folder, write_csv, write_json
+from stages.plotting import funnel, rounds
 from stages.rows import LABELLED, QUESTIONS, SPLITS, read_rows, write_rows
 
 
@@ -75,6 +87,21 @@ def check_splits(labelled: pa.Table) -> dict[str, int]:
     return {split: sum(cells[split, label.value] for label in SCORED) for split in SPLITS}
 
 
+def write_plots(folder: Path, picked: Path | None, labelling: Labelling, sizes: Mapping[str, int]) -> None:
+    """Write ``rounds.csv``, and ``funnel.csv`` where it is known what was picked.
+
+    Raises:
+        DataError: If ``picked`` does not hold the counts of pick_questions.
+    """
+    counts = labelling.counts
+    tables = {"rounds": (rounds.COLUMNS, rounds.round_rows(labelling.logs.answers, counts["rounds"]))}
+    if picked:
+        tables["funnel"] = (funnel.COLUMNS, funnel.funnel_rows(funnel.read_picked(picked), counts, sizes))
+    with whole_folder(folder) as temporary:
+        for name, (columns, rows) in tables.items():
+            write_csv(temporary / f"{name}.csv", columns, rows)
+
+
 def _instant(_context: click.Context, _option: click.Parameter, value: str | None) -> datetime | None:
     if value is None:
         return None
@@ -103,6 +130,9 @@ def _instant(_context: click.Context, _option: click.Parameter, value: str | Non
 )
 @click.option("--out", type=OutputFile, required=True, help="Labelled questions to write (parquet).")
 @click.option("--metrics", type=OutputFile, required=True, help="Counts and agreement to write (JSON).")
+@click.option("--picked", type=InputFile, help="Counts that pick_questions wrote (JSON); needs --plots.")
+@click.option("--plots", type=OutputFolder, help="Folder of plot data: rounds.csv, and with --picked funnel.csv.")
+@stoppable(NOTHING_KEPT)
 def main(
     questions: Path,
     annotations: Path,
@@ -113,6 +143,8 @@ def main(
     orphans: str,
     out: Path,
     metrics: Path,
+    picked: Path | None,
+    plots: Path | None,
 ) -> None:
     """Write the labelled questions with their splits, and how far the annotators agree."""
     table = read_rows(questions, QUESTIONS)
@@ -127,6 +159,8 @@ def main(
     write_rows(out, labelled, LABELLED)
     turned = {str(number): flips_as_metrics(found) for number, found in reviews.items()}
     write_json(metrics, {**labelling.counts, "reviews": turned, **sizes})
+    if plots:
+        write_plots(plots, picked, labelling, sizes)
     for place in (*torn, *torn_adjudications):
         click.echo(f"{place}: the last line is cut short; left out. The next answer repairs it.", err=True)
     if labelling.logs.first_orphan:

@@ -159,7 +159,7 @@ def label_studio_group() -> None:
     """Annotate in Label Studio instead of here, and bring the answers back."""
 
 
-@label_studio_group.command("export", context_settings=SETTINGS)
+@label_studio_group.command("export", context_settings=SETTINGS, short_help="Write the questions as tasks.")
 @click.option("--out", type=OutputFile, required=True, help="Tasks to write (JSON).")
 @click.option("--config", type=OutputFile, help="Labelling configuration to write (XML).")
 @click.option("--questions", type=InputFile, default="data/questions.parquet", show_default=True)

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.cli import SETTINGS, InputFile, OutputFile, example
+from stages.cli import NOTHING_KEPT, SETTINGS, InputFile, OutputFile, example, stoppable
 from stages.engine import Workers, workers
 from stages.engine.ranges import RANGE_ROWS, Range, RowRange, cut_evenly
 from stages.files import write_json
@@ -169,7 +169,8 @@ def next_start(messages: Path, row: int, gap_seconds: int) -> int:
 
 
 def _whole(column: pa.ChunkedArray, missing: int) -> np.ndarray:
-    return column.fill_null(missing).to_numpy()
+    values: np.ndarray = column.fill_null(missing).to_numpy()
+    return values
 
 
 def _turns(rows: pa.Table, bounds: np.ndarray) -> pa.Table:
@@ -217,6 +218,7 @@ def _characters(rows: pa.Table) -> int:
 )
 @click.option("--out", type=OutputFile, required=True, help="Turns to write (parquet).")
 @click.option("--counts", type=OutputFile, required=True, help="Counts to write (JSON).")
+@stoppable(NOTHING_KEPT)
 def main(messages: Path, gap_seconds: int, out: Path, counts: Path) -> None:
     """Join successive messages of one sender into turns."""
     rows = Rows(messages, MESSAGES)

@@ -11,23 +11,44 @@ Example:
         --out data/predictions/out_of_fold/small.parquet
 
 A fold that is done is kept under .chatladder/folds until the last one is, so a run that was stopped goes on there.
+``CHATLADDER_ENGINE=ray`` trains and answers several folds at once, on a cluster (see docs/how-to/cluster.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import numpy as np
 
-from stages.cli import SETTINGS, InputFile, InputFolder, OutputFile, example
+from stages.cli import SETTINGS, InputFile, InputFolder, OutputFile, example, stoppable
+from stages.engine import Workers, workers
 from stages.models.kept_folds import KeptFolds
 from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
 from stages.models.settings import TrainSettings, train_options
 from stages.rows import PREDICTIONS, write_rows
 from stages.statistics.folds import check_folds, folds_of, reviewable
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from stages.models.spread import Place
+
 _HERE = Path(__file__)
+
+
+class Fold(NamedTuple):
+    """What one adapter learns and answers.
+
+    Attributes:
+        number: From 1.
+        learned: Alpaca rows.
+        asked: Alpaca rows, of other conversations.
+    """
+
+    number: int
+    learned: list[dict[str, Any]]
+    asked: list[dict[str, Any]]
 
 
 def alpaca_row(item: dict[str, Any], prompt: dict[str, Any]) -> dict[str, Any]:
@@ -39,6 +60,18 @@ def alpaca_row(item: dict[str, Any], prompt: dict[str, Any]) -> dict[str, Any]:
         "output": rendered.options[item["label"]],
         "options": rendered.options,
     }
+
+
+def fold_rows(rows: Sequence[dict[str, Any]], places: "NDArray[np.int64]") -> list[Fold]:
+    """Alpaca rows by the fold that each is in; each fold is answered by one that learned the others."""
+    return [
+        Fold(
+            number,
+            [row for row, place in zip(rows, places, strict=True) if place != own],
+            [row for row, place in zip(rows, places, strict=True) if place == own],
+        )
+        for number, own in enumerate(np.unique(places), start=1)
+    ]
 
 
 def answer_fold(
@@ -77,6 +110,27 @@ def answer_fold(
     return prediction_rows(items, probabilities(scores))
 
 
+def answer_there(fold: Fold, base: Path, options: dict[str, Any], place: "Place") -> list[dict[str, Any]]:
+    """On a worker: ``answer_fold``."""
+    place.check()
+    return answer_fold(base, fold.learned, fold.asked, options)
+
+
+def answered(
+    base: Path, folds: Sequence[Fold], options: dict[str, Any], pool: Workers | None
+) -> Iterator[tuple[Fold, list[dict[str, Any]]]]:
+    """Folds and their answers, as they are done; by workers, or without them one after another in this process."""
+    if pool is None:
+        for fold in folds:
+            yield fold, answer_fold(base, fold.learned, fold.asked, options)
+    elif folds:
+        from stages.models.spread import Place, need_of
+
+        own = base.resolve()
+        for number, given in pool.as_done(answer_there, folds, own, options, Place(own), need=need_of(base)):
+            yield folds[number], given
+
+
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--base", type=InputFolder, required=True, help="Base folder that stages.base wrote.")
 @click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
@@ -88,6 +142,7 @@ def answer_fold(
 @click.option("--prompt-seed", type=int, required=True, help="Seed of the order of the options.")
 @train_options
 @click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
+@stoppable("Folds that are done are kept in .chatladder/folds; the same command goes on.")
 def main(
     base: Path, labelled: Path, folds: int, language: str, answer: str, prompt_seed: int, out: Path, **options: Any
 ) -> None:
@@ -97,23 +152,28 @@ def main(
     check_folds([item["label"] for item in items], places, labelled)
     prompt = {"language": language, "answer": answer, "seed": prompt_seed}
     rows = [alpaca_row(item, prompt) for item in items]
-    kept = KeptFolds((base, _HERE, _HERE.parent / "models"), options)
+    cut = fold_rows(rows, places)
+    kept = KeptFolds(out, (base, _HERE, _HERE.parent / "models"), options)
     answers: dict[str, dict[str, Any]] = {}
-    used = np.unique(places)
-    for number, fold in enumerate(used, start=1):
-        learned = [row for row, place in zip(rows, places, strict=True) if place != fold]
-        asked = [row for row, place in zip(rows, places, strict=True) if place == fold]
-        given = kept.get(learned, asked)
-        said = "kept from a run that was stopped"
-        if given is None:
-            given = answer_fold(base, learned, asked, options)
-            kept.put(learned, asked, given)
-            said = "done"
+
+    def take(fold: Fold, given: list[dict[str, Any]], said: str) -> None:
         answers.update((row["item_id"], row) for row in given)
-        click.echo(f"fold {number} of {len(used)}: {len(learned):,} learned, {len(asked):,} asked, {said}")
+        told = f"{len(fold.learned):,} learned, {len(fold.asked):,} asked, {said}"
+        click.echo(f"fold {fold.number} of {len(cut)}: {told}")
+
+    missing = []
+    for fold in cut:
+        if (given := kept.get(fold.learned, fold.asked)) is None:
+            missing.append(fold)
+        else:
+            take(fold, given, "kept from a run that was stopped")
+    with workers() as pool:
+        for fold, given in answered(base, missing, options, pool):
+            kept.put(fold.learned, fold.asked, given)
+            take(fold, given, "done")
     write_rows(out, [answers[item["item_id"]] for item in items], PREDICTIONS)
     kept.clear()
-    click.echo(f"{out}: {len(items):,} answers by {len(used)} adapters, none to a question it was trained on")
+    click.echo(f"{out}: {len(items):,} answers by {len(cut)} adapters, none to a question it was trained on")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import click
 from tqdm import tqdm
 
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example
+from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFile, InputFolder, OutputFile, example, stoppable
 from stages.engine import Workers, workers
 from stages.files import read_json, write_json
 from stages.picking.choosing import choose
@@ -80,9 +80,9 @@ def pick(
     else:
         picked = _pick_there(Spread(pool, turns, verdicts, reach), min_characters, writer, marks)
     if not picked.questions:
-        listed = ", ".join(f"{reason} {count}" for reason, count in picked.left_out.items())
+        listed = ", ".join(f"{reason} {count:,}" for reason, count in picked.left_out.items())
         raise DataError(
-            f"expected questions, got none of {turns.num_rows} turns ({listed}). Lower the thresholds or "
+            f"expected questions, got none of {turns.num_rows:,} turns ({listed}). Lower the thresholds or "
             "--min-characters."
         )
     return picked
@@ -222,7 +222,9 @@ def _judges(scores: tuple[str, ...], thresholds: tuple[str, ...]) -> list[Judge]
     metavar="NAME=SCORE",
     help="From which the judge passes a turn.",
 )
-@click.option("--join", type=click.Choice(JOINS), required=True, help="Who must pass a turn: see above.")
+@click.option(
+    "--join", type=click.Choice(JOINS), required=True, help="Who must pass a turn: all judges, most, or their mean."
+)
 @click.option(
     "--cost", "costs", multiple=True, metavar="NAME=PATH", help="What the judge cost (JSON); repeat it for each."
 )
@@ -235,6 +237,7 @@ def _judges(scores: tuple[str, ...], thresholds: tuple[str, ...]) -> list[Judge]
 @click.option("--reply-reach", type=click.IntRange(0), required=True, help="How late a reply may be, in seconds.")
 @click.option("--out", type=OutputFile, required=True, help="Questions to write (parquet).")
 @click.option("--metrics", type=OutputFile, required=True, help="Counts at every step to write (JSON).")
+@stoppable(NOTHING_KEPT)
 def main(
     turns: Path,
     scores: tuple[str, ...],

@@ -1,7 +1,8 @@
 r"""Answer questions with one rung of the ladder: untouched, or with its adapter.
 
 An untouched model answers every question, labelled or not, so that another round of annotation costs it nothing.
-A tuned one answers the questions of the splits that it was not trained on.
+A tuned one answers the questions of the splits that it was not trained on. ``CHATLADDER_ENGINE=ray`` spreads the
+questions over a cluster (see docs/how-to/cluster.md).
 
 Example:
     python -m stages.predict --base data/bases/small --questions data/questions.parquet --language zh \
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example
+from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFile, InputFolder, OutputFile, example, stoppable
+from stages.engine import workers
 from stages.models.answers import prediction_rows
 from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
 from stages.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
@@ -47,6 +49,7 @@ from stages.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, wri
     help="Most tokens of prompt and answer; the oldest history goes first.",
 )
 @click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
+@stoppable(NOTHING_KEPT)
 def main(
     base: Path,
     adapter: Path | None,
@@ -67,13 +70,12 @@ def main(
         raise DataError(f"{questions}: expected questions{where}, got none. Choose other --splits or label more.")
     prompts = [render_row(item, language=language, answer=answer, seed=seed) for item in items]
 
-    from stages.models.loading import load, within_context
-    from stages.models.scoring import probabilities, score
+    from stages.models.scoring import probabilities
+    from stages.models.spread import score_rung
 
-    model, tokenizer = load(base, adapter)
-    scores, shortened = score(model, tokenizer, prompts, max_length)
+    with workers() as pool:
+        scores, shortened, room = score_rung(base, adapter, prompts, max_length, pool)
     write_rows(out, prediction_rows(items, probabilities(scores)), PREDICTIONS)
-    room = within_context(model, max_length)
     click.echo(f"{out}: {len(items):,} answers, {shortened:,} prompts shortened to {room} tokens")
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
+from stages.cli import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example, stoppable
 from stages.files import whole_folder, write_json
 from stages.judges.endpoint.command import connection_options, pick
 from stages.judges.endpoint.options import Connection
@@ -117,6 +117,7 @@ def in_words(said: dict[str, Any], shortened: int, max_length: int) -> str:
 )
 @click.option("--base", type=OutputFolder, required=True, help="Base folder to write.")
 @click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
+@stoppable("Answers are kept in .chatladder/served; the same command goes on.")
 def main(
     rung: str,
     params: int,

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example, printable
+from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example, printable, stoppable
 from stages.rows import QUESTIONS, SCORES, TURNS, Rows
 
 #: Turns shown before each one.
@@ -171,8 +171,9 @@ def questions_command(
     if mark:
         # Mixed, so that the order gives nothing away.
         order = np.random.default_rng(seed).permutation(len(all_shown))
-        count = _mark(mark, [all_shown[number] for number in order])
-        click.echo(f'{mark}: {count} answers added. "dvc repro" turns them into precision and recall.')
+        with stoppable(f"Every answer is in {mark}; the same command goes on."):
+            count = _mark(mark, [all_shown[number] for number in order])
+        click.echo(f'{mark}: {count:,} answers added. "dvc repro" turns them into precision and recall.')
         return
     known = {name: scores_of([shown.turn_id for shown in all_shown], each) for name, each in judges.items()}
     for shown in all_shown:

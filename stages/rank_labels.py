@@ -23,7 +23,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
+from stages.cli import (
+    NOTHING_KEPT,
+    SETTINGS,
+    DataError,
+    InputFile,
+    InputFolder,
+    OutputFile,
+    OutputFolder,
+    example,
+    stoppable,
+)
 from stages.files import whole_folder, write_json, write_jsonl
 from stages.rows import RANKING, write_rows
 from stages.statistics.folds import reviewable
@@ -157,6 +167,7 @@ def in_words(found: Mapping[str, Any]) -> str:
 @click.option("--seed", type=click.IntRange(0), required=True, help="Seed of the folds and of the controls.")
 @click.option("--out", type=OutputFolder, required=True, help="Folder for queue.jsonl and ranking.parquet.")
 @click.option("--metrics", type=OutputFile, required=True, help="Counts to write (JSON).")
+@stoppable(NOTHING_KEPT)
 def main(
     labelled: Path,
     bases: Path,

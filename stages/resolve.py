@@ -24,7 +24,7 @@ import click
 
 from stages.chat.formats import NAMES
 from stages.chat.options import DATE_ORDERS, column_option, phone_region_option, timezone_name
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
+from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example, stoppable
 from stages.exporting.settings import Settings, checked
 from stages.files import whole_file
 from stages.models.prompts import ANSWER_FORMS, ANSWERS, LANGUAGES, render_row
@@ -179,6 +179,7 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--adapters", type=OutputFolder, default="data/adapters", show_default=True)
 @click.option("--lock", type=OutputFile, default="dvc.lock", show_default=True)
 @setting_options
+@stoppable("No file was written; the same command starts over.")
 def resolve_command(
     chat: Path,
     rung: str | None,

@@ -162,19 +162,32 @@ def write_rows(path: Path, rows: pa.Table | list[dict[str, Any]], schema: pa.Sch
 
 
 class Rows:
-    """Rows of a parquet file that another stage wrote, read as often as one likes, a part at a time."""
+    """Rows of a parquet file that another stage wrote, read as often as one likes, a part at a time.
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    Attributes:
+        start: The first row, as the file counts.
+        stop: The row after the last one.
+        num_rows: Between them.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, start: int = 0, stop: int | None = None) -> None:
         """Open the file and hold its columns against the schema.
+
+        Args:
+            path: Of the file.
+            schema: Of the rows.
+            start: First row; of the file no more is read than the row groups that hold the rows from there on.
+            stop: Row after the last one; None for all that follow.
 
         Raises:
             DataError: If it is not parquet, or the names of its columns are not those of ``schema``.
         """
         self.path = path
         self.schema = schema
+        rows: int
         try:
             with pq.ParquetFile(path) as file:
-                found, self.num_rows = file.schema_arrow.names, file.metadata.num_rows
+                found, rows = file.schema_arrow.names, file.metadata.num_rows
         except _DAMAGED as error:
             raise DataError(f"{path}: expected a parquet file: {error}") from error
         missing = [name for name in schema.names if name not in found]
@@ -183,6 +196,9 @@ class Rows:
         twice = [name for name in schema.names if found.count(name) > 1]
         if twice:
             raise DataError(f"{path}: expected every column once, got {', '.join(twice)} twice.")
+        self.start = min(start, rows)
+        self.stop = rows if stop is None else min(stop, rows)
+        self.num_rows = max(0, self.stop - self.start)
 
     def parts(self, columns: Sequence[str] | None = None, rows: int = PART_ROWS) -> Iterator[pa.Table]:
         """Tables of up to so many rows, in order; every column unless some are named.
@@ -190,14 +206,38 @@ class Rows:
         Raises:
             DataError: If the file is damaged, or a column holds another kind of value.
         """
-        names = list(columns or self.schema.names)
-        schema = pa.schema([self.schema.field(name) for name in names])
+        schema = self._chosen(columns)
         try:
             with pq.ParquetFile(self.path) as file:
-                for batch in file.iter_batches(rows, columns=names):
-                    yield self._typed(pa.Table.from_batches([batch]).select(names), schema)
+                groups, position = self._groups(file.metadata)
+                for batch in file.iter_batches(rows, row_groups=groups, columns=schema.names) if groups else ():
+                    begin, end = max(self.start - position, 0), min(self.stop - position, batch.num_rows)
+                    position += batch.num_rows
+                    if begin < end:
+                        own = pa.Table.from_batches([batch.slice(begin, end - begin)])
+                        yield self._typed(own.select(schema.names), schema)
         except _DAMAGED as error:
             raise DataError(f"{self.path}: expected a parquet file: {error}") from error
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows, as ``parts`` gives them."""
+        parts = list(self.parts(columns))
+        return pa.concat_tables(parts) if parts else self._chosen(columns).empty_table()
+
+    def _chosen(self, columns: Sequence[str] | None) -> pa.Schema:
+        return pa.schema([self.schema.field(name) for name in columns or self.schema.names])
+
+    def _groups(self, metadata: pq.FileMetaData) -> tuple[list[int], int]:
+        """The row groups that hold the rows, and the first one's first row."""
+        groups: list[int] = []
+        first = position = 0
+        for number in range(metadata.num_row_groups):
+            end = position + metadata.row_group(number).num_rows
+            if position < self.stop and end > self.start:
+                first = first if groups else position
+                groups.append(number)
+            position = end
+        return groups, first
 
     def _typed(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
         try:
@@ -215,5 +255,4 @@ def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
     Raises:
         DataError: If it is not parquet, or its columns are not those of ``schema``.
     """
-    parts = list(Rows(path, schema).parts())
-    return pa.concat_tables(parts) if parts else schema.empty_table()
+    return Rows(path, schema).table()

@@ -1,7 +1,8 @@
 r"""Score every text turn: is it a question? One judge a run; see stages/judges for what each kind looks at.
 
 Images, files, system notices and the like get no score. A judge of kind endpoint asks a model: its key comes from the
-environment, its answers are kept in .chatladder/judges, and a run that was stopped goes on where it was.
+environment, its answers are kept in .chatladder/judges, and a run that was stopped goes on where it was. One of kind
+batch asks a model in the same words, in batches where GPUs are, by Ray and vLLM; that has not been run on a GPU yet.
 
 Example:
     python -m stages.score --judge rules --kind rules --seed 0 --turns data/turns.parquet \
@@ -11,6 +12,11 @@ Example:
         --max-answer-tokens 64 --max-characters 2000 --temperature 0 --concurrency 16 --requests-per-minute 0 \
         --tokens-per-minute 0 --max-requests 20000 --max-tokens 20000000 --timeout 60 --max-retries 5 \
         --turns data/turns.parquet --out data/scores/local.parquet --counts data/counts/score_local.json
+    python -m stages.score --judge qwen --kind batch --repo Qwen/Qwen3-8B --revision <commit> \
+        --prompt stages/judges/prompts/question.txt --structured always --max-answer-tokens 64 --max-characters 2000 \
+        --temperature 0 --dtype bfloat16 --max-model-len 8192 --tensor-parallel-size 1 --gpu-memory-utilization 0.9 \
+        --replicas 1 --batch-size 64 \
+        --turns data/turns.parquet --out data/scores/qwen.parquet --counts data/counts/score_qwen.json
 """
 
 from pathlib import Path
@@ -20,17 +26,19 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from stages.cli import SETTINGS, DataError, InputFile, OutputFile, example
+from stages.cli import SETTINGS, DataError, InputFile, OutputFile, example, stoppable
 from stages.engine import workers
 from stages.files import write_json
-from stages.judges import JUDGES
-from stages.judges.endpoint import CACHE_FOLDER, score_texts
+from stages.judges import JUDGES, batch, endpoint
+from stages.judges.batch.options import batch_options
+from stages.judges.batch.options import gather as gather_batch
 from stages.judges.endpoint.command import endpoint_options, gather
+from stages.judges.endpoint.options import EndpointReport
 from stages.judges.spread import SpreadTurns
 from stages.judges.turns import TextTurns
 from stages.rows import SCORES, TURNS, Rows, row_writer
 
-ENDPOINT = "endpoint"
+ENDPOINT, BATCH = "endpoint", "batch"
 
 
 def score_turns(turns: TextTurns, kind: str, options: dict[str, Any]) -> tuple[np.ndarray, dict[str, int]]:
@@ -38,8 +46,8 @@ def score_turns(turns: TextTurns, kind: str, options: dict[str, Any]) -> tuple[n
 
     Args:
         turns: In the order of the chat.
-        kind: A name in stages.judges.JUDGES, or ``ENDPOINT``.
-        options: ``seed`` for judges that draw at random; for an endpoint what EndpointOptions names.
+        kind: A name in stages.judges.JUDGES, ``ENDPOINT`` or ``BATCH``.
+        options: ``seed`` for judges that draw at random; for the last two what EndpointOptions and BatchOptions name.
 
     Returns:
         A score from 0 to 10 for each turn, in order, shape ``(turns,)``; and what they cost, the same in every run.
@@ -50,14 +58,8 @@ def score_turns(turns: TextTurns, kind: str, options: dict[str, Any]) -> tuple[n
     if not turns.num_rows:
         raise DataError("expected text turns to score, got none.")
     cost = {"scored": turns.num_rows}
-    if kind == ENDPOINT:
-        answers, report = score_texts(turns, gather(options), CACHE_FOLDER, lambda line: click.echo(line, err=True))
-        click.echo(
-            f"{report.requests:,} requests ({report.retried:,} retried, {report.asked_again:,} asked again) with "
-            f"{report.prompt_tokens:,} + {report.completion_tokens:,} tokens; {report.cached:,} of {report.texts:,} "
-            "texts were answered before",
-            err=True,
-        )
+    if kind in (ENDPOINT, BATCH):
+        answers, report = ask_model(turns, kind, options)
         cost["texts"] = report.texts
         cost["prompt_tokens"], cost["completion_tokens"] = report.answer_prompt_tokens, report.answer_completion_tokens
     elif options["seed"] is None:
@@ -69,6 +71,28 @@ def score_turns(turns: TextTurns, kind: str, options: dict[str, Any]) -> tuple[n
     if scores.shape != (turns.num_rows,) or not ((scores >= 0) & (scores <= 10)).all():
         raise ValueError(f"judge {kind}: expected {turns.num_rows} scores from 0 to 10.")
     return scores, cost
+
+
+def ask_model(turns: TextTurns, kind: str, options: dict[str, Any]) -> tuple[np.ndarray, EndpointReport]:
+    """Scores by a model, as of `score_turns`, and what its run did, of which a line tells.
+
+    Raises:
+        DataError: If the model does not score every text.
+    """
+
+    def tell(line: str) -> None:
+        click.echo(line, err=True)
+
+    if kind == ENDPOINT:
+        answers, report = endpoint.score_texts(turns, gather(options), endpoint.CACHE_FOLDER, tell)
+    else:
+        answers, report = batch.score_texts(turns, gather_batch(options), endpoint.CACHE_FOLDER, tell)
+    tell(
+        f"{report.requests:,} requests ({report.retried:,} retried, {report.asked_again:,} asked again) with "
+        f"{report.prompt_tokens:,} + {report.completion_tokens:,} tokens; {report.cached:,} of {report.texts:,} "
+        "texts were answered before"
+    )
+    return answers, report
 
 
 def write_scores(turns: TextTurns, scores: np.ndarray, out: Path) -> None:
@@ -83,16 +107,18 @@ def write_scores(turns: TextTurns, scores: np.ndarray, out: Path) -> None:
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--judge", required=True, help="Name of the judge.")
-@click.option("--kind", type=click.Choice([*JUDGES, ENDPOINT]), required=True, help="What it looks at.")
+@click.option("--kind", type=click.Choice([*JUDGES, ENDPOINT, BATCH]), required=True, help="What it looks at.")
 @click.option("--seed", type=int, help="Seed of what a judge draws at random, or of a model's answers.")
 @endpoint_options
+@batch_options
 @click.option("--turns", type=InputFile, required=True, help="Turns to score (parquet).")
 @click.option("--out", type=OutputFile, required=True, help="Scores to write (parquet).")
 @click.option("--counts", type=OutputFile, required=True, help="What it cost to write (JSON).")
+@stoppable("Answers of a model are kept in .chatladder/judges; the same command goes on.")
 def main(judge: str, kind: str, turns: Path, out: Path, counts: Path, **options: Any) -> None:
     """Write one judge's score, 0 to 10, of every text turn.
 
-    What stands between --seed and --turns is for judges of kind endpoint.
+    What stands between --seed and --turns is for judges of kind endpoint and batch.
     """
     rows = Rows(turns, TURNS)
     with workers() as pool:

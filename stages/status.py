@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from stages.cli import SETTINGS, example, printable, shortened
-from stages.starting.standing import Standing, Worker, next_step, stages_in_words
+from stages.starting.standing import NOT_BEFORE_GATE, NOT_BEFORE_TUNED, Standing, Worker, next_step, stages_in_words
 
 #: Annotators that are named; columns that one name may take.
 MOST_NAMES, NAME_COLUMNS = 5, 24
@@ -25,7 +25,7 @@ def lines(now: Standing) -> list[str]:
         ("Exports", _exports(now)),
         ("Questions", "not picked yet" if now.questions is None else f"{now.questions:,}"),
         (f"Round {now.round}", _round(now)),
-        ("Gate", f"{now.gate}{_age(now)}" if now.gate else "not run yet"),
+        ("Gate", f"{now.gate}{_age(now, NOT_BEFORE_GATE)}" if now.gate else "not run yet"),
         ("Tuned", _tuned(now)),
         ("Stale", _stale(now)),
         ("Next", f"{step.command}   # {step.why}"),
@@ -65,17 +65,19 @@ def _names(workers: Sequence[Worker]) -> str:
     return ", ".join(said) + (f" and {len(workers) - MOST_NAMES} more" if len(workers) > MOST_NAMES else "")
 
 
-def _age(now: Standing) -> str:
-    """Marks a figure of the last run where something has changed since."""
+def _age(now: Standing, unrelated: frozenset[str]) -> str:
+    """Marks a figure of the last run where something that it comes from has changed since."""
     if now.stale is None:
         return ", of the last run that ended"
-    return ", of an earlier run" if now.stale else ""
+    return ", of an earlier run" if now.is_outdated(unrelated) else ""
 
 
 def _tuned(now: Standing) -> str:
     if now.tuned is None:
         return "not run yet"
-    return f"macro-F1 {now.tuned.macro_f1:.3f} of {shortened(now.tuned.rung, NAME_COLUMNS)}{_age(now)}"
+    return (
+        f"macro-F1 {now.tuned.macro_f1:.3f} of {shortened(now.tuned.rung, NAME_COLUMNS)}{_age(now, NOT_BEFORE_TUNED)}"
+    )
 
 
 def _stale(now: Standing) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFile, OutputFile, example
+from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFile, OutputFile, example, stoppable
 from stages.files import read_json, whole_file
 from stages.statistics.figures import short_count
 
@@ -105,7 +105,7 @@ def gate_line(calibration: Metrics) -> str:
     """The gate's verdict on the labels, and the pair of sizes that speaks most against them."""
     line = f"The labels against the scaling law (precision of untouched models): {calibration('gate')}"
     pair = calibration("precision", "worst_pair")
-    if pair is None:
+    if pair is None or pair["larger"] is None:
         return f"{line}."
     difference = with_interval(calibration, "precision", "worst_pair", "difference")
     return f"{line}; {pair['larger']} minus {pair['smaller']} is {difference}."
@@ -137,6 +137,7 @@ def markdown_table(rows: list[tuple[str, ...]]) -> str:
 @click.option("--calibration", type=InputFile, required=True, help="Slopes that calibrate wrote (JSON).")
 @click.option("--models", type=InputFile, required=True, help="Scores that evaluate wrote (JSON).")
 @click.option("--out", type=OutputFile, required=True, help="Markdown to write.")
+@stoppable(NOTHING_KEPT)
 def main(questions: Path, annotation: Path, calibration: Path, models: Path, out: Path) -> None:
     """Print the table of scores per rung, and write it as Markdown."""
     model_metrics, calibration_metrics = read_metrics(models), read_metrics(calibration)

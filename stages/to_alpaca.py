@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from stages.cli import SETTINGS, InputFile, OutputFolder, example
+from stages.cli import NOTHING_KEPT, SETTINGS, InputFile, OutputFolder, example, stoppable
 from stages.files import whole_folder, write_json
 from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
 from stages.rows import LABELLED, SPLITS, read_rows
@@ -56,6 +56,7 @@ def alpaca_rows(
 )
 @click.option("--seed", type=int, required=True, help="Seed of the order of the options.")
 @click.option("--out", type=OutputFolder, required=True, help="Folder for train, validation and test JSON.")
+@stoppable(NOTHING_KEPT)
 def main(labelled: Path, language: str, answer: str, seed: int, out: Path) -> None:
     """Write alpaca rows, one JSON file for each split."""
     rows = read_rows(labelled, LABELLED).to_pylist()

@@ -10,12 +10,13 @@ A run that was killed goes on from its last checkpoint, under .chatladder/checkp
 same settings; on a CPU it then ends in the same weights. One that ends removes what other settings left for its out.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder, example
+from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder, example, stoppable
 from stages.files import whole_folder
 from stages.models.checkpoints import FOLDER, SECONDS, Checkpoints
 from stages.models.digests import described, digest
@@ -67,6 +68,7 @@ def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: 
     # Opened this late, so that a run that is killed leaves no half-filled folders beside the outs.
     with whole_folder(out) as adapter, whole_folder(curves) as folder, Curves(folder) as log:
         write(processes.accelerator.unwrap_model(model), adapter, weights)
+        log.settings(asdict(settings))
         for value in logged:
             log(*value)
     kept.clear()
@@ -90,6 +92,7 @@ def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: 
     show_default=True,
     help="Time between checkpoints, from which a run that was stopped goes on; 0 for one after each step.",
 )
+@stoppable(f"The same command goes on from the last checkpoint in {FOLDER}, or starts over if there is none yet.")
 def main(base: Path, alpaca: Path, out: Path, curves: Path, checkpoint_seconds: float, **options: Any) -> None:
     """Fit a LoRA adapter, or all weights, and write the loss curves.
 

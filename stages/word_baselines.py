@@ -15,7 +15,7 @@ from typing import Any
 import click
 import numpy as np
 
-from stages.cli import SETTINGS, InputFile, OutputFolder, example
+from stages.cli import NOTHING_KEPT, SETTINGS, InputFile, OutputFolder, example, stoppable
 from stages.files import whole_folder
 from stages.rows import PREDICTIONS, write_rows
 from stages.statistics.folds import check_folds, folds_of, reviewable
@@ -49,6 +49,7 @@ def prediction_rows(items: Sequence[dict[str, Any]], shares: Floats) -> list[dic
 @click.option("--repeats", type=click.IntRange(1, 50), required=True, help="How often they are dealt anew.")
 @click.option("--seed", type=click.IntRange(0), required=True, help="Seed of the deals.")
 @click.option("--out", type=OutputFolder, required=True, help="Folder for line.parquet and trees.parquet.")
+@stoppable(NOTHING_KEPT)
 def main(labelled: Path, folds: int, repeats: int, seed: int, out: Path) -> None:
     """Write, for every labelled question outside the test split, what classifiers say that never saw its label."""
     items = reviewable(labelled)

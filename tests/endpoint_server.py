@@ -27,6 +27,7 @@ class Request:
         path: Of the address.
         headers: Names in lower case.
         body: The JSON of a chat completion.
+        port: From which it was sent.
         answered: Whether all of the reply has been handed to the socket.
     """
 
@@ -35,6 +36,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    port: int = 0
     answered: bool = False
 
     @property
@@ -159,7 +161,8 @@ class _Connection(asyncio.Protocol):
             body = json.loads(rest[:size]) if size else {}
             number = len(self._server.requests)
             now = asyncio.get_running_loop().time()
-            request = Request(number, now, first.split(" ")[1], headers, body)
+            port = self._transport.get_extra_info("peername")[1]
+            request = Request(number, now, first.split(" ")[1], headers, body, port)
             self._server.requests.append(request)
             task = asyncio.get_running_loop().create_task(self._reply(request))
             self._tasks.add(task)

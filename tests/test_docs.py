@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from stages.app import main as chatladder
+from stages.statistics.scores import METRICS
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -219,6 +220,7 @@ def test_columns_are_those_of_the_schemas(making):
 def test_the_metrics_page_names_every_metric():
     page = (DOCS / "reference" / "metrics.md").read_text(encoding="utf-8")
     told = set(re.findall(r"`(\w+)`", page))
+    assert set(METRICS) <= told
     ladder = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["ladder"]
     for path in sorted((ROOT / "metrics").glob("*.json")):
         assert f"## `metrics/{path.name}`" in page

@@ -105,10 +105,11 @@ def two_rungs(graph: dict) -> None:
     for name in ("rank_labels", "calibrate", "evaluate"):
         stage = graph["stages"][name]
         stage["cmd"] = re.sub(r"--(tuned-)?rung \S+\s*", "", stage["cmd"]) + " --rung small --rung large"
-        kept = [dep for dep in stage["deps"] if not re.match(r"data/(bases|predictions)/", dep)]
+        kept = [dep for dep in stage["deps"] if not re.match(r"data/(bases|predictions|curves)/", dep)]
         kinds = ("vanilla", "tuned") if name == "evaluate" else ("vanilla",)
         made = [f"data/bases/{rung}" for rung in LADDER]
         made += [f"data/predictions/{kind}/{rung}.parquet" for kind in kinds for rung in LADDER]
+        made += [f"data/curves/{rung}" for rung in LADDER if name == "evaluate"]
         stage["deps"] = kept + made
     ranking = graph["stages"]["rank_labels"]
     ranking["cmd"] += f" --tuned-rung {JUDGE}"

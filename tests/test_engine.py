@@ -3,9 +3,12 @@
 import importlib.util
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -304,9 +307,12 @@ def test_one_process_alone_imports_no_ray(messages):
 # Over a real cluster
 
 
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}  # one processor, the smallest object store
+
+
 @pytest.fixture(scope="module")
-def cluster():
-    """A cluster of two nodes, each with one processor and the smallest object store; its address."""
+def nodes():
+    """A cluster of two nodes, joined by this process."""
     from stages.engine.ray_workers import QUIET, _connect
 
     with pytest.MonkeyPatch.context() as patch:
@@ -315,14 +321,19 @@ def cluster():
         import ray
         from ray.cluster_utils import Cluster
 
-        nodes = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-        started = Cluster(initialize_head=True, head_node_args={**nodes, "include_dashboard": False})
-        started.add_node(**nodes)
+        started = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        started.add_node(**NODE)
         _connect(ray, started.address)
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
-        yield started.address
+        yield started
         ray.shutdown()
         started.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(nodes):
+    """The address of a cluster of two nodes."""
+    return nodes.address
 
 
 @pytest.fixture
@@ -463,6 +474,54 @@ def test_workers_that_are_killed_again_and_again_leave_an_error_and_no_out(over_
     assert result.exit_code == 1
     assert "Ray: a task was lost and 3 further tries failed too" in result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["messages"]
+
+
+def merge_until_the_node_goes(own, messages, gap_seconds):
+    """As ``merge.merge_range``, but on the node that is to go a worker says that it is there, and waits for its end."""
+    import ray
+
+    if ray.get_runtime_context().get_node_id() == messages.with_name("going").read_text():
+        messages.with_name("reached").touch()
+        time.sleep(600)
+    return merge.merge_range(own, messages, gap_seconds)
+
+
+def remove_once_reached(nodes, node, folder):
+    """Take a node out of the cluster while a worker of it is busy."""
+    until = time.monotonic() + 120
+    while not (folder / "reached").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    nodes.remove_node(node, allow_graceful=False)
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_node_that_goes_in_mid_stage_changes_no_byte(over_ray, nodes, here, tmp_path, monkeypatch):
+    node = nodes.add_node(**NODE)
+    (tmp_path / "going").write_text(node.node_id)
+    monkeypatch.setattr(merge, "merge_range", merge_until_the_node_goes)
+    with ThreadPoolExecutor() as beside:
+        removed = beside.submit(remove_once_reached, nodes, node, tmp_path)
+        result = merge_of(here[1], tmp_path)
+        removed.result()
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "reached").exists()
+    assert (tmp_path / "out.parquet").read_bytes() == here[0][Path("turns.parquet")]
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_day_of_a_real_chat_makes_the_bytes_of_one_process(over_ray, shared_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLADDER_PRIVACY_KEY", "a key for tests alone")
+    for name in ("raw", "over", "here"):
+        (tmp_path / name).mkdir()
+    day = max((shared_data / "irc" / "ubuntu-zh").iterdir(), key=lambda path: path.stat().st_size)
+    shutil.copy(day, tmp_path / "raw")
+    over = run_all(tmp_path / "raw", tmp_path / "over")
+    monkeypatch.setenv("CHATLADDER_ENGINE", "local")
+    assert over == run_all(tmp_path / "raw", tmp_path / "here")
+    assert pq.read_metadata(tmp_path / "over" / "messages.parquet").num_rows > 3 * merge.RANGE_ROWS
+    assert pq.read_metadata(tmp_path / "over" / "questions.parquet").num_rows > 0
 
 
 def big(number):

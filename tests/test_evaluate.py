@@ -1,12 +1,9 @@
 import csv
 import json
-import re
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from dvc_render.vega import VegaRenderer
 from score_rows import write_base, write_labelled, write_predictions
 
 from stages.evaluate import main
@@ -121,26 +118,6 @@ def test_a_rung_given_twice_or_with_a_taken_name_is_an_error(project):
 def test_a_base_without_parameter_count_is_an_error(project, tmp_path):
     (tmp_path / "bases" / "small" / "rung.json").write_text('{"params": "1k"}')
     assert "small/rung.json: expected \"params\" to be a number of parameters, got '1k'" in project().output
-
-
-@pytest.mark.parametrize(
-    ("template", "name", "x", "y"),
-    [("scaling", "scaling", "params", "value"), ("confusion_by_rung", "confusion", "answer", "reference")],
-)
-def test_the_plots_templates_use_columns_that_are_written(project, tmp_path, template, name, x, y):
-    project()
-    with (tmp_path / "plots" / f"{name}.csv").open() as lines:
-        rows = [{"rev": "workspace", **row} for row in csv.DictReader(lines)]
-    templates = Path(__file__).parents[1] / ".dvc" / "plots"
-    filled = VegaRenderer(rows, name, template=template, template_dir=str(templates), x=x, y=y)
-    content = filled.get_filled_template()
-    assert content["data"]["values"] == rows
-    del content["data"]
-    text = json.dumps(content)
-    assert "<DVC_METRIC" not in text
-    made = {*rows[0], *re.findall(r'"as": "(\w+)"', text)}
-    used = re.findall(r'"field": "(\w+)"', text) + re.findall(r"datum\.(\w+)", text)
-    assert set(used) <= made
 
 
 def test_plot_data_is_complete(project, tmp_path):

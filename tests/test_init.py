@@ -202,6 +202,14 @@ def test_what_is_not_in_git_and_what_people_own_stays_behind(here, monkeypatch):
     }
 
 
+def test_a_project_in_the_checkout_is_told_to_move_out(here, monkeypatch):
+    checkout = small_checkout(here / "checkout")
+    monkeypatch.setattr("stages.starting.checkout.CHECKOUT", checkout)
+    told = "lies in the checkout of chatladder"
+    assert f"checkout/friends {told}" in made("checkout/friends", "--yes")
+    assert told not in made("friends", "--yes")
+
+
 def test_a_checkout_that_is_none_is_refused(here, monkeypatch):
     checkout = small_checkout(here / "checkout")
     monkeypatch.setattr("stages.starting.checkout.CHECKOUT", checkout)

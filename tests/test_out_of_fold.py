@@ -203,7 +203,9 @@ class TestGoingOn:
         assert answer("whole").exit_code == 0
         with monkeypatch.context() as patch:
             before = interrupt_at(2, patch)
-            assert answer("a").exit_code == 1
+            stopped = answer("a")
+        assert stopped.exit_code == 130
+        assert "Folds that are done are kept" in stopped.output
         assert (len(before), len(kept())) == (1, 1)
         assert not (tmp_path / "a.parquet").exists()
         after = interrupt_at(99, monkeypatch)
@@ -224,6 +226,7 @@ class TestGoingOn:
         result = answer(**changes)
         assert result.exit_code == 0, result.output
         assert "kept" not in result.output
+        assert kept() == []
 
     @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"PAR1"])
     def test_a_damaged_fold_is_trained_again(self, answer, tmp_path, monkeypatch, damage):
@@ -264,8 +267,9 @@ class TestKeptFolds:
         self.folds(tmp_path / "base").put(LEARNED, ASKED, ANSWERS)
         return tmp_path / "base"
 
-    def folds(self, base, **changes):
-        return KeptFolds([base], {"seed": 0, "target_modules": ("q_proj",), **changes}, base.parent / "folds")
+    def folds(self, base, out="a.parquet", **changes):
+        options = {"seed": 0, "target_modules": ("q_proj",), **changes}
+        return KeptFolds(base.parent / out, [base], options, base.parent / "folds")
 
     def test_what_was_kept_comes_back(self, base):
         assert self.folds(base).get(LEARNED, ASKED) == ANSWERS
@@ -320,17 +324,31 @@ class TestKeptFolds:
         write_rows(path, answers, PREDICTIONS)
         assert self.folds(base).get(LEARNED, ASKED) is None
 
-    def test_only_the_folds_of_the_run_are_forgotten(self, base):
-        others, own = self.folds(base, seed=1), self.folds(base)
-        others.put(LEARNED, ASKED, ANSWERS)
-        own.get(LEARNED, ASKED)
-        own.clear()
+    def test_a_run_that_ends_forgets_its_folds_and_those_that_other_settings_of_it_left(self, base):
+        for settings in ({}, {"seed": 1}, {"lora_r": 4}):
+            self.folds(base, **settings).put(LEARNED, ASKED, ANSWERS)
+        self.folds(base, lora_r=4).clear()
+        assert [*(base.parent / "folds").iterdir()] == []
+
+    @pytest.mark.parametrize("out", ["b.parquet", "aa.parquet", "a.parquet-1", "more/a.parquet"])
+    def test_folds_of_another_out_stay(self, base, out):
+        other = self.folds(base, out)
+        other.put(LEARNED, ASKED, ANSWERS)
+        self.folds(base).clear()
         assert self.folds(base).get(LEARNED, ASKED) is None
-        assert self.folds(base, seed=1).get(LEARNED, ASKED) == ANSWERS
+        assert other.get(LEARNED, ASKED) == ANSWERS
+
+    def test_folds_that_say_not_whose_they_are_go(self, base):
+        (own,) = (base.parent / "folds").iterdir()
+        old, foreign = own.with_name(f"{'0a' * 16}.parquet"), own.with_name("notes.parquet")
+        for path in (old, foreign):
+            path.write_bytes(own.read_bytes())
+        self.folds(base).clear()
+        assert [*(base.parent / "folds").iterdir()] == [foreign]
 
     def test_a_folder_that_cannot_be_written_is_named(self, base):
         (base.parent / "file").touch()
-        folds = KeptFolds([base], {}, base.parent / "file")
+        folds = KeptFolds(base.parent / "a.parquet", [base], {}, base.parent / "file")
         with pytest.raises(DataError, match="cannot be written"):
             folds.put(LEARNED, ASKED, ANSWERS)
 
@@ -339,9 +357,9 @@ def test_the_code_that_trains_is_part_of_the_digest(monkeypatch, tiny_base, answ
     seen = []
 
     class Spy(KeptFolds):
-        def __init__(self, sources, *more):
+        def __init__(self, out, sources, *more):
             seen.extend(sources)
-            super().__init__(sources, *more)
+            super().__init__(out, sources, *more)
 
     monkeypatch.setattr(out_of_fold, "KeptFolds", Spy)
     monkeypatch.setattr(out_of_fold, "answer_fold", lambda *_: [])

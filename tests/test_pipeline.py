@@ -145,6 +145,8 @@ def test_every_judge_is_heard(params, stages):
     for judge in params["judges"]:
         assert f"{judge}=data/scores/{judge}.parquet" in stages["pick_questions"].cmd
         assert f"data/scores/{judge}.parquet" in deps_of(stages["pick_questions"])
+        assert f"--threshold {judge}=" in stages["pick_questions"].cmd
+        assert f"--cost {judge}=data/counts/score_{judge}.json" in stages["pick_questions"].cmd
 
 
 def leaves(value, path=()):

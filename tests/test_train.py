@@ -240,8 +240,8 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(train, tmp_pat
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training.Watch, "see", killed)
-    assert train("part", checkpoint_seconds=0, seed=7).exit_code == 1
-    assert train("part", checkpoint_seconds=0).exit_code == 1
+    assert train("part", checkpoint_seconds=0, seed=7).exit_code == 130
+    assert train("part", checkpoint_seconds=0).exit_code == 130
     assert not (tmp_path / "part").exists()
     kept = tmp_path / ".chatladder" / "checkpoints"
     assert len(list(kept.iterdir())) == 2

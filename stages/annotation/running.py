@@ -27,7 +27,7 @@ from stages.annotation.log import HeldError, LogWriter, log_path, replay
 from stages.annotation.options import zone
 from stages.annotation.session import Session
 from stages.annotation.verdicts import Case
-from stages.cli import DataError
+from stages.cli import DataError, stoppable
 
 #: How long a browser's app waits for the log.
 _RELOAD_SECONDS = 5
@@ -196,6 +196,7 @@ def tell(message: str) -> None:
         click.echo(message)
 
 
+@stoppable("Every answer is in the log; the same command goes on.")
 def launch(context: click.Context, module: str, run: Callable[[Mapping[str, Any]], None]) -> None:
     """Run a command in the terminal, serve it to a browser, or be what a browser shows.
 

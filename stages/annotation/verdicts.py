@@ -216,12 +216,13 @@ def _check_orphans(first: Placed, orphaned: int, items: int, refuse: bool) -> No
     what = f"{first.place}: expected an item of the questions, got {first.answer.item_id!a}"
     if refuse:
         raise DataError(
-            f"{what}; {orphaned} of {items} annotated items are unknown. "
-            "Remove those lines, or let --orphans report count them."
+            f"{what}; {orphaned:,} of {items:,} annotated items are unknown. They were picked from another chat, by "
+            "other judges or under another key: bring those back, or let --orphans report (annotation.orphans in "
+            "params.yaml) count these answers and leave them out."
         )
     if 2 * orphaned > items:
         raise DataError(
-            f"{what}; {orphaned} of {items} annotated items are unknown, more than half. These annotations "
+            f"{what}; {orphaned:,} of {items:,} annotated items are unknown, more than half. These annotations "
             "were made on another chat, under another privacy key, or before the filters became stricter: "
             "bring back what changed, or point to the annotations that belong to these questions."
         )

@@ -151,7 +151,7 @@ class Source:
             if magic.startswith(start):
                 # The buffer makes lines fast: gzip and xz files yield them through Python otherwise.
                 opened = opener(stream, "rb")
-                return io.BufferedReader(_Bounded(opened, packed, str(self)), HEAD_BYTES)
+                return io.BufferedReader(_Bounded(opened, packed, str(self), stream), HEAD_BYTES)
         if self.archive is not None:
             return io.BufferedReader(_Bounded(stream, packed, str(self)), HEAD_BYTES)
         return stream
@@ -168,8 +168,9 @@ class Source:
 class _Bounded(io.RawIOBase):
     """Reads on from a decompressor until it has given far more than it was given."""
 
-    def __init__(self, stream: Any, packed: int, place: str) -> None:
+    def __init__(self, stream: Any, packed: int, place: str, beneath: IO[bytes] | None = None) -> None:
         self._stream = stream
+        self._beneath = beneath  # what the decompressor reads, and does not close
         self._left = max(FREE_BYTES, packed * MOST_EXPANSION)
         self._place = place
 
@@ -189,6 +190,8 @@ class _Bounded(io.RawIOBase):
 
     def close(self) -> None:
         self._stream.close()
+        if self._beneath is not None:
+            self._beneath.close()
         super().close()
 
 

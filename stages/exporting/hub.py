@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.cli import DataError
+from stages.cli import DataError, stoppable
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -50,18 +50,24 @@ def push_data(folder: Path, repo: str, secret: str, *, public: bool) -> None:
 def _upload(folder: Path, repo: str, kind: str, secret: str, public: bool, ignore: list[str]) -> None:
     from httpx2 import HTTPError
 
+    again = f"hf upload {repo} {folder} --repo-type {kind}" + ("" if public else " --private")
+    again += "".join(f' --exclude "{each}"' for each in ignore)
     try:
-        api = _api(secret)
-        api.create_repo(repo, repo_type=kind, private=not public, exist_ok=True)
-        api.upload_folder(
-            repo_id=repo, repo_type=kind, folder_path=folder, ignore_patterns=ignore, commit_message="chatladder export"
-        )
+        with stoppable(f"{folder} is whole and stays as it is. To upload it: {again}"):
+            api = _api(secret)
+            api.create_repo(repo, repo_type=kind, private=not public, exist_ok=True)
+            api.upload_folder(
+                repo_id=repo,
+                repo_type=kind,
+                folder_path=folder,
+                ignore_patterns=ignore,
+                commit_message="chatladder export",
+            )
     except (OSError, ValueError, RuntimeError, HTTPError) as error:
         reason = " ".join(str(error).replace(secret, "***").split())[:300]
         raise DataError(
             f"{repo}: expected the hub to take the {kind}, got: {reason or type(error).__name__}. {folder} stays as it "
-            f"is; once the hub can be reached: hf upload {repo} {folder} --repo-type {kind}"
-            + "".join(f' --exclude "{pattern}"' for pattern in ignore)
+            f"is; once the hub can be reached: {again}"
         ) from error
 
 

@@ -170,7 +170,8 @@ def _as_llama(model: "PreTrainedModel") -> "PreTrainedModel":
         if name.endswith("o_proj.bias"):
             weights[name] = torch.zeros_like(weight)
     other.load_state_dict(weights)
-    return other.eval()
+    ready: PreTrainedModel = other.eval()
+    return ready
 
 
 def _set_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:

@@ -5,7 +5,8 @@ A judge of this machine is a module of this package with one function, found thr
     score(turns: TextTurns, seed: int) -> np.ndarray of shape (turns,)
 
 It reads the texts part by part, as often as it likes. A judge that cannot give a score raises `DataError`: a failure is
-never a score. A judge behind an OpenAI-compatible endpoint needs no code, but a section in params.yaml (``endpoint``).
+never a score. One that asks a model needs no code, but a section in params.yaml: behind an
+OpenAI-compatible endpoint (``endpoint``), or in batches where GPUs are (``batch``).
 """
 
 from stages.judges import punctuation, rules

@@ -58,7 +58,8 @@ def wrap(model: "PreTrainedModel", settings: TrainSettings, name: str) -> "PeftM
     if experts:
         resolved.target_parameters = sorted(resolved.target_parameters)
     resolved.base_model_name_or_path = name
-    return wrapped
+    adapted: PeftModel = wrapped
+    return adapted
 
 
 def expert_weights(model: "PreTrainedModel") -> list[str]:

@@ -74,8 +74,8 @@ def _read_header(gguf: Path) -> "tuple[torch.dtype, str | None]":
         DataError: If transformers would pass over something that decides what the model says.
     """
     import torch
-    from transformers.integrations.gguf import GgufHeader, read_gguf_metadata
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
+    from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
 
     metadata, tensors = read_gguf_metadata(str(gguf))
     architecture = metadata["general.architecture"]

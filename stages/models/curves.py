@@ -1,8 +1,15 @@
 """Training curves as dvclive writes them, for ``dvc plots`` to draw: one value a step, no clock, no machine."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from dvclive import Live
+from dvclive.live import Live
+
+from stages.files import write_json
+
+#: What a run was trained with, in its folder of curves: plots over experiments read it.
+SETTINGS = "settings.json"
 
 
 class _Files(Live):
@@ -25,11 +32,15 @@ class Curves:
         self.steps = 0
         self._last: dict[str, float] = {}
 
+    def settings(self, settings: Mapping[str, Any]) -> None:
+        """Write what the run was trained with into ``settings.json``, in the order given."""
+        write_json(Path(self.live.dir) / SETTINGS, dict(settings))
+
     def __enter__(self) -> "Curves":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.live.end()
+        self.live.end()  # type: ignore[no-untyped-call]
 
     def __call__(self, name: str, step: int, value: float) -> None:
         """Add a value to a curve; steps count from 1."""

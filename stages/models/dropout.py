@@ -39,7 +39,8 @@ class Dropout(torch.nn.Dropout):
         """The input with some elements 0 and the others scaled up; of any shape."""
         if not self.training or not self.p or input.device.type != "cpu":
             return super().forward(input)
-        dropped: torch.Tensor = _Dropped.apply(input, self.p)
+        apply: Any = _Dropped.apply  # torch has no types for it
+        dropped: torch.Tensor = apply(input, self.p)
         return dropped
 
 

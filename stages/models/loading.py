@@ -32,7 +32,8 @@ def read_rung(base: Path) -> dict[str, Any]:
     path = base / RUNG
     if not path.is_file():
         raise DataError(f"{base}: expected a folder written by stages.base, got none that holds {RUNG}.")
-    return read_json(path)
+    described: dict[str, Any] = read_json(path)
+    return described
 
 
 def load(

@@ -31,7 +31,8 @@ def make_optimizer(model: "PreTrainedModel", settings: TrainSettings) -> "torch.
             loraplus_weight_decay=settings.weight_decay,
         )
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    return kind(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer: torch.optim.Optimizer = kind(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    return optimizer
 
 
 def _adamw(name: str) -> Any:

@@ -100,7 +100,8 @@ class Processes:
         """The sum of all processes' values."""
         if self.count == 1:
             return values
-        return self.accelerator.reduce(values.to(self.accelerator.device), reduction="sum").cpu()
+        summed: torch.Tensor = self.accelerator.reduce(values.to(self.accelerator.device), reduction="sum").cpu()
+        return summed
 
     def wait(self) -> None:
         """Wait until all processes are here."""

@@ -5,7 +5,7 @@ counted: no option begins another, so the text alone decides, and a chat model t
 is not marked down for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,52 @@ if TYPE_CHECKING:
 
 #: Prompt tokens in one forward pass; the padding of a batch is counted in.
 TOKENS_A_BATCH = 4096
+
+
+class Scoring:
+    """Prompts that one model is to score, in batches fixed by the lengths of all of them.
+
+    So any share of the batches, scored anywhere, gives the numbers that scoring all of them here gives.
+
+    Attributes:
+        batches: Indices of prompts.
+        shortened: How many prompts were too long.
+        room: Most tokens of a prompt with its answer.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        prompts: Sequence[Prompt],
+        max_length: int,
+    ) -> None:
+        """Encode the prompts; see ``score``."""
+        self._model, self._filler = model, tokenizer.pad_token_id
+        self._prefix: Prefix | None = None
+        self.room = within_context(model, max_length)
+        asked = prompts[0].instruction if prompts else ""
+        self._options = encode_options(tokenizer, [prompt.options for prompt in prompts], asked)
+        longest = max((len(ids) for row in self._options for ids in row.values()), default=0)
+        texts = [prompt.instruction for prompt in prompts]
+        self._rows, self.shortened = encode_prompts(tokenizer, texts, self.room - longest)
+        self._shared = shared_length(model, self._rows)
+        self.batches = length_batches([len(ids) - self._shared for ids in self._rows])
+
+    def scores(self, batches: Iterable[Sequence[int]]) -> Iterator[np.ndarray]:
+        """Scores of each batch, shape (n, 3)."""
+        import torch
+
+        self._model.eval()
+        for batch in batches:
+            # Not around the loop: it would hold for the caller, too, until the last batch was taken.
+            with torch.inference_mode():
+                if self._shared and self._prefix is None:
+                    self._prefix = Prefix(self._model, self._rows[0][: self._shared])
+                texts = [[self._options[index][name] for name in ANSWERS] for index in batch]
+                own = [self._rows[index][self._shared :] for index in batch]
+                found = score_batch(self._model, own, texts, self._filler, self._prefix)
+            yield found
 
 
 def score(
@@ -43,32 +89,22 @@ def score(
     Raises:
         DataError: If the tokenizer does not keep the options apart from the prompt and from each other.
     """
-    import torch
     from tqdm import tqdm
 
-    max_length = within_context(model, max_length)
-    asked = prompts[0].instruction if prompts else ""
-    options = encode_options(tokenizer, [prompt.options for prompt in prompts], asked)
-    longest = max((len(ids) for row in options for ids in row.values()), default=0)
-    rows, shortened = encode_prompts(tokenizer, [prompt.instruction for prompt in prompts], max_length - longest)
+    scoring = Scoring(model, tokenizer, prompts, max_length)
     scores = np.zeros((len(prompts), len(ANSWERS)))
-    shared = shared_length(model, rows)
-    batches = length_batches([len(ids) - shared for ids in rows])
-    model.eval()
-    with torch.inference_mode(), tqdm(total=len(rows), desc="score", disable=None) as bar:
-        prefix = Prefix(model, rows[0][:shared]) if shared else None
-        for batch in batches:
-            texts = [[options[index][name] for name in ANSWERS] for index in batch]
-            own = [rows[index][shared:] for index in batch]
-            scores[batch] = score_batch(model, own, texts, tokenizer.pad_token_id, prefix)
+    with tqdm(total=len(prompts), desc="score", disable=None) as bar:
+        for batch, found in zip(scoring.batches, scoring.scores(scoring.batches), strict=True):
+            scores[batch] = found
             bar.update(len(batch))
-    return scores, shortened
+    return scores, scoring.shortened
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:
     """Softmax over the three options, shape (n, 3)."""
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
+    shares: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+    return shares
 
 
 def length_batches(lengths: Sequence[int]) -> list[list[int]]:

@@ -55,7 +55,8 @@ def load_tokenizer(folder: Path, chat_template: str = "auto") -> "PreTrainedToke
     if chat_template == "none":
         tokenizer.chat_template = None
     _set_ends(tokenizer, folder)
-    return tokenizer
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
 
 
 def _encodes_as(tokenizer: Any, written: dict[str, Any]) -> bool:

@@ -93,7 +93,8 @@ def fit(
         if checkpoints and checkpoints.due() and run.processes.main:
             checkpoints.write(progress, run.weights, run.optimizer)
     _restore(progress, run)
-    return run.model
+    fitted: PreTrainedModel = run.model
+    return fitted
 
 
 def _check(model: "PreTrainedModel", validation: Encoded, settings: TrainSettings) -> None:

@@ -23,7 +23,8 @@ def choose(part: pa.Table, verdict: Verdict, min_characters: int) -> tuple[np.nd
 
 def _characters(turns: pa.Table) -> np.ndarray:
     said = pc.replace_substring_regex(turns["text"].fill_null(""), ADDRESSED, "")
-    return pc.utf8_length(pc.utf8_trim_whitespace(said)).to_numpy()
+    lengths: np.ndarray = pc.utf8_length(pc.utf8_trim_whitespace(said)).to_numpy()
+    return lengths
 
 
 def count_reasons(reasons: dict[str, np.ndarray], rows: int) -> tuple[np.ndarray, dict[str, int]]:

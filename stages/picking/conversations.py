@@ -99,7 +99,7 @@ class Conversations:
         """UTC seconds of each turn; one without a time has that of the turn before it in its group, or 0."""
         timed = rows["timestamp"].is_valid().to_numpy().copy()
         group = _codes(pa.concat_tables([self._open.rows, rows]))[self._open.rows.num_rows :]
-        at = rows["timestamp"].fill_null(0).to_numpy().copy()
+        at: np.ndarray = rows["timestamp"].fill_null(0).to_numpy().copy()
         goes_on = bool(len(self._open.at) and len(rows) and self._open.rows["group"][-1] == rows["group"][0])
         if goes_on and not timed[0]:
             at[0] = self._open.at[-1]
@@ -236,7 +236,8 @@ def split_conversations(group: np.ndarray, at: np.ndarray, gap: int, most: int) 
 
 def _codes(rows: pa.Table) -> np.ndarray:
     """Number of each turn's group, in order of appearance."""
-    return rows["group"].combine_chunks().dictionary_encode().indices.to_numpy()
+    codes: np.ndarray = rows["group"].combine_chunks().dictionary_encode().indices.to_numpy()
+    return codes
 
 
 def rows_of_messages(rows: pa.Table, wanted: pa.ChunkedArray) -> dict[str, int]:

@@ -58,7 +58,8 @@ class Cuts:
         over = np.zeros(len(places) + 1, np.int64)
         np.add.at(over, np.searchsorted(places, parents, side="right"), 1)
         np.add.at(over, np.searchsorted(places, answers, side="right"), -1)
-        return places[np.cumsum(over[:-1]) == 0]
+        uncrossed: np.ndarray = places[np.cumsum(over[:-1]) == 0]
+        return uncrossed
 
     def _find_places(self, known: pa.Table, rows: np.ndarray, at: np.ndarray, new: int) -> None:
         """Places among the turns from row ``new`` of those known on; the last turn of the past is before them."""

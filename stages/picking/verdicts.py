@@ -163,7 +163,8 @@ class _Scores:
         taken, self._waiting = self._waiting.slice(0, len(ids)), self._waiting.slice(len(ids))
         if not taken["turn_id"].combine_chunks().equals(ids.combine_chunks()):
             raise self._error()
-        return taken["score"].to_numpy()
+        scores: np.ndarray = taken["score"].to_numpy()
+        return scores
 
     def finish(self) -> None:
         """Check that nothing is left."""

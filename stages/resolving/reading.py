@@ -133,7 +133,7 @@ def _of_chat(
         yield Asked(row, {"line": found[0], "lines": found})
     counts.update({name: count for name, count in reading.counts.items() if name.startswith("skipped_") and count})
     if not counts["turns"]:
-        reasons = ", ".join(f"{name} {count}" for name, count in sorted(reading.counts.items()) if count)
+        reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(reading.counts.items()) if count)
         raise DataError(f"{path}: expected messages, got none ({reasons or 'the file is empty'}).")
 
 

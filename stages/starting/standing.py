@@ -8,6 +8,13 @@ from typing import NamedTuple
 
 #: The stages from the exports to the questions; all others need labels or models.
 QUESTION_STAGES = ("ingest", "merge", "score", "pick_questions")
+#: The stages that the gate's verdict does not come from, and those that the tuned scores do not.
+NOT_BEFORE_GATE = frozenset(
+    ["to_alpaca", "train", "predict_tuned", "out_of_fold", "word_baselines", "rank_labels", "evaluate", "summarize"]
+)
+NOT_BEFORE_TUNED = frozenset(
+    ["predict_served", "out_of_fold", "word_baselines", "rank_labels", "calibrate", "summarize"]
+)
 #: In commands, for what only the reader knows.
 NAME = "NAME"
 
@@ -77,6 +84,10 @@ class Standing:
     trouble: str = ""
     busy: bool = False
     exported: bool = False
+
+    def is_outdated(self, unrelated: frozenset[str]) -> bool:
+        """Whether anything is stale but stages that do not matter to a figure."""
+        return any(name.partition("@")[0] not in unrelated for name in self.stale or ())
 
     def is_stale(self, *stages: str) -> bool:
         """Whether one of these stages is stale, in any of its instances."""

@@ -47,7 +47,9 @@ def bootstrap(conversations: Sequence[str], draws: int, seed: int) -> Bootstrap:
     """
     index = {conversation: place for place, conversation in enumerate(dict.fromkeys(conversations))}
     if len(index) < 2:
-        raise DataError(f"intervals: expected items of two conversations or more, got {len(index)}.")
+        raise DataError(
+            f"intervals: expected items of two conversations or more, got {len(index)}. Annotate more conversations."
+        )
     generator = np.random.Generator(np.random.PCG64(seed))
     drawn = generator.multinomial(len(index), np.full(len(index), 1 / len(index)), size=draws)
     return Bootstrap(

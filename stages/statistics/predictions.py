@@ -135,9 +135,10 @@ def _texts(table: pa.Table, name: str, path: Path) -> list[str]:
         DataError: If some are no UTF-8.
     """
     try:
-        return table[name].to_pylist()
+        texts: list[str] = table[name].to_pylist()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected texts in UTF-8 as {name}, got others. Write the file again.") from error
+    return texts
 
 
 def read_predictions(path: Path, item_ids: Sequence[str]) -> Predictions:

@@ -26,4 +26,5 @@ def slope_per_doubling(params: Sequence[int], values: Floats) -> Floats:
         raise DataError(f"slope: expected rungs of at least two sizes, got {sorted({*params})}. Add one to the ladder.")
     doublings = np.log2(np.asarray(params, dtype=np.float64))
     centred = doublings - doublings.mean()
-    return values @ centred / (centred @ centred)
+    slopes: np.ndarray = values @ centred / (centred @ centred)
+    return slopes

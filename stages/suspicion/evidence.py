@@ -108,7 +108,8 @@ def growth(vanilla: Mapping[str, Floats], params: Mapping[str, int], is_needed: 
         return np.zeros(len(is_needed))
     centred = doublings - doublings.mean()
     support = np.stack([vanilla[rung] for rung in rungs]) * np.where(is_needed == 1, 1, -1)
-    return centred @ support / (centred @ centred)
+    slopes: Floats = centred @ support / (centred @ centred)
+    return slopes
 
 
 def contradicted_by_size(

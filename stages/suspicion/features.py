@@ -80,7 +80,8 @@ def overlap(rows: Sequence[Mapping[str, Any]]) -> Floats:
         )
     values = np.array(figures, dtype=np.float64)
     spread = values.std(axis=0)
-    return (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    standardized: Floats = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return standardized
 
 
 def for_a_line(rows: Sequence[Mapping[str, Any]]) -> "csr_matrix":

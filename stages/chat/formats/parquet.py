@@ -109,7 +109,7 @@ def _gigantic(source: Source, number: int, what: str) -> DataError:
 def _is_text(kind: pa.DataType) -> bool:
     if types.is_dictionary(kind):
         return _is_text(kind.value_type)
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return any(is_kind(kind) for is_kind in (types.is_string, types.is_large_string, types.is_string_view))
 
 
 def _text_bytes(batch: pa.RecordBatch, source: Source, number: int) -> int:
@@ -138,7 +138,8 @@ def _cells(column: pa.Array) -> list[Any]:
         per_second, zone = PER_SECOND[column.type.unit], UTC if column.type.tz else None
         ticks = column.cast(pa.int64()).to_pylist()
         return [_moment(tick // per_second, zone) if tick is not None else None for tick in ticks]
-    return column.to_pylist()
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def _moment(seconds: int, zone: Any) -> datetime:

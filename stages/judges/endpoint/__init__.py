@@ -11,7 +11,8 @@ answered and not committed; those alone are asked again. Two runs at once share 
 asking just now.
 
 The prompt and the walls around a text are in stages/judges/endpoint/prompt.py, those around the key in
-stages/judges/endpoint/address.py and endpoint/client.py, the limits in endpoint/budget.py.
+stages/judges/endpoint/address.py and endpoint/client.py, the limits in endpoint/budget.py. Over Ray only the requests
+themselves are sent by workers (endpoint/ray_posts.py); all of this stays with the one process that counts and keeps.
 """
 
 from collections.abc import Callable

@@ -32,14 +32,19 @@ def check_address(base_url: str, *, with_key: bool) -> None:
             "base_url: expected an address such as https://host/v1 or http://localhost:8000/v1, without user, "
             "password, query or fragment; a key goes into the environment variable that key_variable names."
         )
-    if with_key and parts.scheme == "http" and not _is_this_machine(host):
+    if with_key and parts.scheme == "http" and not _is_loopback(host):
         raise DataError(
             f"base_url: a key would travel unencrypted to {host}; use https, a tunnel to localhost, or leave "
             "key_variable empty where the server wants no key."
         )
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(base_url: str) -> bool:
+    """Whether an address that `check_address` passed means, on whatever machine, that machine."""
+    return _is_loopback(urlsplit(base_url).hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:

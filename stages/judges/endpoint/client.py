@@ -20,8 +20,9 @@ import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import httpx2
 import openai
@@ -81,35 +82,27 @@ class Retry(Exception):
         self.wait = wait
         self.charged = charged
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is made anew from its message alone, which lacks ``charged``; another process sends these.
+        return partial(Retry, charged=self.charged), (str(self), self.wait)
 
-class Endpoint:
-    """One model behind one address."""
 
-    def __init__(self, base_url: str, key: str, timeout: float, concurrency: int) -> None:
-        """Prepare connections; nothing is sent yet.
+class Sender:
+    """What sends requests to one model, opened and closed by ``async with``.
 
-        Args:
-            base_url: Passed by `check_address`.
-            key: "" to send none.
-            timeout: Seconds from sending a request to the end of its reply.
-            concurrency: Requests at once.
-        """
-        self._base_url = base_url
-        self._key = key
-        self._timeout = timeout
-        limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._strip], "response": [_bound]}
-        http = httpx2.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False, event_hooks=hooks)
-        # The client wants some key, and would else look for one in the environment.
-        self._client = openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", max_retries=0, http_client=http)
+    `Endpoint` does it itself, `stages.judges.endpoint.ray_posts.RayPosts` has workers do it.
+    """
 
-    async def __aenter__(self) -> "Endpoint":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.close()
+        raise NotImplementedError
+
+    async def can_send(self) -> None:
+        """Wait until a request that is posted now goes out at once, so that a rate counts when it is sent."""
 
     async def ask(self, body: dict[str, Any], *, structured: bool) -> Reply:
         """Send one request, once.
@@ -134,6 +127,37 @@ class Endpoint:
             Retry: If it may be answered later.
             DataError: If no request of this run will be.
         """
+        raise NotImplementedError
+
+
+class Endpoint(Sender):
+    """One model behind one address, asked from this process."""
+
+    def __init__(self, base_url: str, key: str, timeout: float, concurrency: int) -> None:
+        """Prepare connections; nothing is sent yet.
+
+        Args:
+            base_url: Passed by `check_address`.
+            key: "" to send none.
+            timeout: Seconds from sending a request to the end of its reply.
+            concurrency: Requests at once.
+        """
+        self._base_url = base_url
+        self._key = key
+        self._timeout = timeout
+        limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._strip], "response": [_bound]}
+        http = httpx2.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False, event_hooks=hooks)
+        # The client wants some key, and would else look for one in the environment.
+        self._client = openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", max_retries=0, http_client=http)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def post(self, body: dict[str, Any]) -> bytes | None:
+        """As of `Sender`."""
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._client.post("/chat/completions", body=body, cast_to=httpx2.Response)

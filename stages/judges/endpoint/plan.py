@@ -104,7 +104,8 @@ class Plan:
 
     def tokens(self) -> np.ndarray:
         """The most tokens that a request may take, for each text without a score."""
-        return self._tokens[self._first[np.isnan(self.scores)]] + self.options.max_answer_tokens
+        tokens: np.ndarray = self._tokens[self._first[np.isnan(self.scores)]]
+        return tokens + self.options.max_answer_tokens
 
     def answers_took(self) -> tuple[int, int]:
         """Prompt and completion tokens of the answers to all texts, whichever run asked for them."""

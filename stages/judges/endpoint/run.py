@@ -1,15 +1,21 @@
-"""Asking an endpoint: so many requests at once, each until it is answered or given up."""
+"""Asking an endpoint: so many requests at once, each until it is answered or given up.
+
+What must be one for the whole run is here, in one process: what is asked, the limits, the retries and the answers. Only
+the requests themselves are sent elsewhere where ``stages.engine`` says so (stages/judges/endpoint/ray_posts.py).
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 from tqdm import tqdm
 
 from stages.cli import DataError
+from stages.engine import workers
 from stages.judges.endpoint.budget import Budget, Limits, Spent
-from stages.judges.endpoint.client import Endpoint, Refused, Retry
+from stages.judges.endpoint.client import Endpoint, Refused, Retry, Sender
 from stages.judges.endpoint.options import Connection, EndpointReport
 
 #: Items refused one after the other before anything was answered: the server will not take these requests at all.
@@ -49,7 +55,7 @@ class Asking:
     """
 
     def __init__(
-        self, items: Iterator[Any], options: Connection, report: EndpointReport, endpoint: Endpoint, budget: Budget
+        self, items: Iterator[Any], options: Connection, report: EndpointReport, endpoint: Sender, budget: Budget
     ) -> None:
         self.unusable: list[Any] = []
         self.refused = self.spent = ""
@@ -168,6 +174,7 @@ class Asking:
     async def _send(self, post: Callable[[], Awaitable[R]], tokens: int) -> R:
         if self._stopped:
             raise _Stopped
+        await self.endpoint.can_send()
         reserved = await self._budget.reserve(tokens, self._options.max_answer_tokens)
         task = asyncio.current_task()
         self._sending.add(task)
@@ -205,7 +212,7 @@ A = TypeVar("A", bound=Asking)
 
 
 def run_asking(
-    start: Callable[[Endpoint, Budget, "tqdm[None]"], A],
+    start: Callable[[Sender, Budget, "tqdm[None]"], A],
     options: Connection,
     report: EndpointReport,
     key: str,
@@ -226,13 +233,13 @@ def run_asking(
         unit: What the items are.
 
     Raises:
-        DataError: If the server does not answer, or takes no request.
+        DataError: If the server does not answer, or takes no request; or if there are no workers to ask it.
     """
     limits = Limits(options.max_requests, options.max_tokens, options.requests_per_minute, options.tokens_per_minute)
 
-    async def asking(progress: "tqdm[None]") -> A:
+    async def asking(sender: Sender, progress: "tqdm[None]") -> A:
         budget = Budget(limits, largest)
-        async with Endpoint(options.base_url, key, options.timeout, options.concurrency) as endpoint:
+        async with sender as endpoint:
             run = start(endpoint, budget, progress)
             try:
                 await run.ask_all()
@@ -242,5 +249,21 @@ def run_asking(
                 report.completion_tokens = budget.completion_tokens
         return run
 
-    with tqdm(total=missing, desc=options.model, unit=f" {unit}", disable=None) as progress:
-        return asyncio.run(asking(progress))
+    with (
+        _sender(options, key) as sender,
+        tqdm(total=missing, desc=options.model, unit=f" {unit}", disable=None) as progress,
+    ):
+        return asyncio.run(asking(sender, progress))
+
+
+@contextmanager
+def _sender(options: Connection, key: str) -> Iterator[Sender]:
+    """What sends the requests: this process, or the workers that the environment asks for."""
+    with workers() as pool:
+        if pool is None:
+            yield Endpoint(options.base_url, key, options.timeout, options.concurrency)
+        else:
+            from stages.judges.endpoint.ray_posts import RayPosts
+
+            # Without the key: each worker has it from its own environment.
+            yield RayPosts(pool, options)
