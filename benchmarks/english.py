@@ -212,7 +212,8 @@ def main(
     click.echo(f"| TF-IDF and logistic regression | | {cell(by_words)} | | |")
     click.echo(f"| always needed | | {found['floor']['macro_f1']:.3f} | | |")
     low, high = gain["macro_f1_lo"], gain["macro_f1_hi"]
-    click.echo(f"{next(iter(changes))} minus the classifier: {gain['macro_f1']:+.3f} [{low:+.3f}, {high:+.3f}], paired.")
+    paired = f"{gain['macro_f1']:+.3f} [{low:+.3f}, {high:+.3f}], paired"
+    click.echo(f"{next(iter(changes))} minus the classifier: {paired}.")
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ AT_TERMINAL = {
 NOISE = re.compile(
     r"> |Updating lock file|Generating lock file|.*' didn't change|Stage '.*' is cached|Left out, since git"
     r"|To track the changes|\tgit add|To enable auto|\tdvc config|Use `dvc push`|fold \d+ of "
+    r"|The evidence hardly tells the labels apart"  # they are few here
 )
 SETTINGS = {"dialogues": 512, "num_train_epochs": 1, "draws": 100}
 
@@ -134,6 +135,7 @@ FORMS = [
     (rf"(?<![\w]){NUMBER}|(?<=[≈(\[]){NUMBER}", rf"(?:{NUMBER}|-)"),
     (r"\b(?:inconclusive|pass|fail)\b", r"(?:inconclusive|pass|fail)"),
     (r"\b(?:true|false)\b", r"(?:true|false)"),  # what a model answers
+    (r"(?<=\.auroc)(?=\s)", r"(?:_lo|_hi)?"),  # of few test items the score may stay, and its interval move
     (r"\b[a-z]+-[a-z]+\b(?=\s|')", r"[\w-]+"),
     (r"\s+", r"\s+"),
 ]
@@ -295,6 +297,10 @@ class Shell:
         self.names.update(zip(queued.findall(step.shown or ""), queued.findall(done.printed), strict=False))
         if step.command.startswith("dvc queue start"):
             self._wait()
+        if step.page == TUTORIAL and step.command.startswith("chatladder init"):
+            # Who disagrees with whom follows from the ids, and they from the key: under this one the annotators do.
+            key = self.folder / "../group/.chatladder/privacy_key"
+            key.write_text(f"tutorial-{4:064}\n", encoding="utf-8")
         if step.page == TUTORIAL and step.command.startswith("chatladder ladder"):
             self._shorten(self.folder / "params.yaml")
 
@@ -387,7 +393,8 @@ def test_the_tutorial_does_what_it_shows(tutorial, step):
     done = tutorial[step]
     assert done.code == 0, f"{step.command}\n{done.printed}"
     if step.shown is not None and not step.command.startswith("cat "):
-        assert not difference(step.shown, done.printed), step.command
+        wrong = difference(step.shown, done.printed)
+        assert wrong == "", f"{step.command}\n{wrong}"
 
 
 @pytest.mark.slow
