@@ -1,10 +1,15 @@
 """Shared fixtures: real data where it is at hand, a tiny model, and quiet, offline libraries."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Where a script runs the tests in the background they ignore SIGINT, and so would all that they start and stop with it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
