@@ -259,10 +259,9 @@ def _connect(ray: ModuleType, address: str | None) -> None:
             _knock(address)
         ray.init(address or "local", **options)
     except Exception as error:
-        # Of no class of its own where a node takes too long to start.
-        if not isinstance(error, OSError | RuntimeError | ValueError | ray.exceptions.RayError | TimeoutError) and (
-            type(error) is not Exception
-        ):
+        # A bare Exception is what Ray raises where a node takes too long to start.
+        known = isinstance(error, OSError | RuntimeError | ValueError | ray.exceptions.RayError)
+        if not known and type(error) is not Exception:
             raise
         place = f"{ADDRESS}={address}" if address else "CHATLADDER_ENGINE=ray"
         raise DataError(

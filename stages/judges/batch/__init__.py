@@ -18,14 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.cli import DataError
 from stages.judges.batch.options import BatchOptions
 from stages.judges.endpoint.cache import AnswerCache
 from stages.judges.endpoint.options import EndpointReport
 from stages.judges.endpoint.plan import Plan, Turns
 from stages.judges.endpoint.prompt import BYTES_A_TOKEN, read_prompt
 
-SHOWN_TURNS = 10
+ADVICE = "raise max_answer_tokens or max_model_len, use a clearer prompt, or structured: always"
 
 
 def score_texts(
@@ -61,17 +60,7 @@ def score_texts(
 
             failed = ask_engine(plan, options, len(tokens))
             if failed.positions:
-                raise _unusable(plan, options, failed.positions, failed.why)
+                refused = f"the engine refused some: {failed.why}" if failed.why else ""
+                raise plan.unusable(options.repo, failed.positions, refused, ADVICE)
         plan.report.answer_prompt_tokens, plan.report.answer_completion_tokens = plan.answers_took()
     return plan.scores[plan.places], plan.report
-
-
-def _unusable(plan: Plan, options: BatchOptions, positions: list[int], why: str) -> DataError:
-    ids, turns = plan.turn_ids(positions, SHOWN_TURNS)
-    more = f" and {turns - len(ids):,} more" if turns > len(ids) else ""
-    refused = f" (the engine refused some: {why})" if why else ""
-    return DataError(
-        f"{options.repo}: {len(positions):,} texts got no answer that is a score from 0 to 10{refused}: "
-        f"turns {', '.join(ids)}{more}. {plan.scored:,} of {plan.report.texts:,} texts are scored, and their answers "
-        "kept; raise max_answer_tokens or max_model_len, use a clearer prompt, or structured: always, and run again."
-    )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from stages.cli import DataError
-from stages.judges.endpoint.command import pick
+from stages.judges.endpoint.command import pick, with_options
 from stages.judges.endpoint.options import EndpointOptions
 from stages.judges.endpoint.plan import extra_fields
 
@@ -126,9 +126,7 @@ _OPTIONS = (
 
 def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that a judge of kind batch has beside those of an endpoint; none is required."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(command, _OPTIONS)
 
 
 def gather(given: dict[str, Any]) -> BatchOptions:

@@ -29,7 +29,7 @@ from stages.judges.endpoint.prompt import BYTES_A_TOKEN, read_prompt
 
 #: Where answers are kept unless told otherwise; git and DVC pass over it.
 CACHE_FOLDER = Path(".chatladder/judges")
-SHOWN_TURNS = 10
+ADVICE = "use a clearer prompt, a model that can follow it, or structured: always"
 
 
 def score_texts(
@@ -63,7 +63,8 @@ def score_texts(
             key = read_key(options.key_variable)
             run = ask_endpoint(plan, key, missing=len(tokens), largest=int(tokens.max()))
             if run.unusable:
-                raise _unusable(plan, [item.position for item in run.unusable], run.refused)
+                refused = f"some were refused: {run.refused}" if run.refused else ""
+                raise plan.unusable(options.base_url, [item.position for item in run.unusable], refused, ADVICE)
             if run.spent:
                 raise DataError(
                     f"{options.base_url}: the budget {run.spent} ended with {plan.scored:,} of {plan.report.texts:,} "
@@ -86,14 +87,3 @@ def _announce(plan: Plan, missing: int, tokens: int, echo: Callable[[str], None]
         f"(UTF-8 bytes / {BYTES_A_TOKEN}, and {options.max_answer_tokens} for each answer), before retries."
     )
     options.connection().refuse_beyond(missing, tokens, "score fewer turns")
-
-
-def _unusable(plan: Plan, positions: list[int], refused: str) -> DataError:
-    ids, turns = plan.turn_ids(positions, SHOWN_TURNS)
-    more = f" and {turns - len(ids):,} more" if turns > len(ids) else ""
-    why = f" (some were refused: {refused})" if refused else ""
-    return DataError(
-        f"{plan.options.base_url}: {len(positions):,} texts got no answer that is a score from 0 to 10{why}: "
-        f"turns {', '.join(ids)}{more}. {plan.scored:,} of {plan.report.texts:,} texts are scored, and their answers "
-        "kept; use a clearer prompt, a model that can follow it, or structured: always, and run again."
-    )

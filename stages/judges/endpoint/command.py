@@ -38,15 +38,16 @@ _QUESTION = (
 
 def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every option of a judge behind an endpoint; none of them is required."""
-    return _given(command, (*_CONNECTION, *_QUESTION))
+    return with_options(command, (*_CONNECTION, *_QUESTION))
 
 
 def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of `stages.judges.endpoint.options.Connection`; none of them is required."""
-    return _given(command, _CONNECTION)
+    return with_options(command, _CONNECTION)
 
 
-def _given(command: Callable[..., Any], options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
+def with_options(command: Callable[..., Any], options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
+    """Give a command options, which --help lists in this order."""
     for option in reversed(options):
         command = option(command)
     return command

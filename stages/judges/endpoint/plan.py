@@ -18,6 +18,8 @@ from stages.judges.endpoint.prompt import Prompt, guess_tokens
 #: Keys looked up at once.
 SLICE = 1000
 KEY_BYTES = 32
+#: Ids of turns that an error names.
+SHOWN_TURNS = 10
 #: What ``extra_body`` must not set: other options do, or the reading of answers relies on it.
 RESERVED = {"model", "messages", "temperature", "seed", "response_format", "stream", "n", *ANSWER_LIMITS}
 
@@ -133,13 +135,32 @@ class Plan:
                 else:
                     yield item
 
-    def turn_ids(self, positions: list[int], most: int) -> tuple[list[str], int]:
+    def unusable(self, whose: str, positions: list[int], refused: str, advice: str) -> DataError:
+        """What to say of the texts at those positions, which got no score: whose answers, in which turns, what now.
+
+        Args:
+            whose: Answers: of a server or a model.
+            positions: Of the texts.
+            refused: That some were refused, and why; "" if none was.
+            advice: What helps.
+        """
+        ids, turns = self._turn_ids(positions)
+        more = f" and {turns - len(ids):,} more" if turns > len(ids) else ""
+        why = f" ({refused})" if refused else ""
+        return DataError(
+            f"{whose}: {len(positions):,} texts got no answer that is a score from 0 to 10{why}: "
+            f"turns {', '.join(ids)}{more}. {self.scored:,} of {self.report.texts:,} texts are scored, and their "
+            f"answers kept; {advice}, and run again."
+        )
+
+    def _turn_ids(self, positions: list[int]) -> tuple[list[str], int]:
         """The first ids of turns with the texts at those positions, and how many such turns there are."""
         rows = np.flatnonzero(np.isin(self.places, positions))
+        shown = rows[:SHOWN_TURNS]
         found: list[str] = []
         start = 0
         for ids in self._turns.ids():
-            inside = rows[:most][(rows[:most] >= start) & (rows[:most] < start + len(ids))]
+            inside = shown[(shown >= start) & (shown < start + len(ids))]
             found += ids.take(pa.array(inside - start)).to_pylist()
             start += len(ids)
         return found, len(rows)
