@@ -33,9 +33,10 @@ from stages.chat.exports import DENY, KEEP, find_exports, listed_names
 from stages.chat.formats import NAMES, with_formats
 from stages.chat.message import Context
 from stages.chat.options import DATE_ORDERS, column_option, phone_region_option, timezone_name
+from stages.chat.portions import cut, read_portions
 from stages.chat.settle import Settled, hex_ids, settle
 from stages.chat.source import Source
-from stages.chat.spill import in_order
+from stages.chat.spill import Spill, in_order
 from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFolder, OutputFile, example, stoppable
 from stages.engine import Workers, workers
 from stages.files import write_json
@@ -54,20 +55,43 @@ class Reading:
         self.counts: Counter[str] = Counter()
         self.masked: Counter[str] = Counter()
         self._pseudonyms = pseudonyms
+        self._context = context
         self._names = names
         self._folder = folder
-        self._collector = Collector(context, self.masked, self.counts, folder)
+        self._texts = Spill(COLLECTED, folder)
+        self._collector = Collector(context, self.masked, self.counts, self._texts)
 
-    def read(self, sources: list[Source], format_name: str) -> None:
-        """Collect every message of the files.
+    def read(self, sources: list[Source], format_name: str, pool: Workers | None = None) -> None:
+        """Collect every message of the files; by workers, if there are any.
 
         Raises:
             DataError: If a file cannot be read, or a private chat would be read under the public key.
         """
         with tqdm(unit=" records", disable=None) as progress:
-            for source, format_ in with_formats(sources, format_name, self.counts):
-                self._collector.read(format_, source, progress)
+            if pool is None:
+                self._read_here(sources, format_name, progress)
+            else:
+                self._read_there(sources, format_name, progress, pool)
         check_private(self._pseudonyms, self._collector.groups)
+
+    def _read_here(self, sources: list[Source], format_name: str, progress: tqdm) -> None:
+        for source, format_ in with_formats(sources, format_name, self.counts):
+            self._collector.read(format_, source, progress)
+
+    def _read_there(self, sources: list[Source], format_name: str, progress: tqdm, pool: Workers) -> None:
+        portions = list(cut(sources))
+        for portion, found in zip(portions, read_portions(portions, format_name, self._context, pool), strict=True):
+            if found is None or not self._pseudonyms.agree(found.known):
+                self._read_here(portion, format_name, progress)
+                continue
+            self._collector.add(found.collected)
+            for names in found.met:
+                self._context.know(*names)
+            for batch in found.batches:
+                self._texts.write(batch)
+                progress.update(batch.num_rows)
+            self.counts.update(found.counts)
+            self.masked.update(found.masked)
 
     @property
     def collisions(self) -> int:
@@ -80,13 +104,13 @@ class Reading:
         settled = settle(index, self.counts)
         del index
         replace = self._names.replacer()
-        rows = in_order(self._collector.spill.read(), settled.position, COLLECTED, self._folder)
+        rows = in_order(self._texts.read(), settled.position, COLLECTED, self._folder)
         parts = _with_settled(tqdm(rows, desc="names", unit=" parts", disable=None), settled)
         done = (finish(part, replace) for part in parts) if pool is None else pool.map(finish, parts, replace)
         for table, masked in done:
             self.masked.update(masked)
             yield table
-        self._collector.spill.close()
+        self._texts.close()
 
 
 def _with_settled(parts: Iterable[pa.Table], settled: Settled) -> Iterator[tuple[pa.Table, Settled]]:
@@ -159,7 +183,7 @@ def ingest(
     with workers() as pool, row_writer(out, MESSAGES) as writer:
         reading = Reading(pseudonyms, context, names, out.parent)
         sources = find_exports(raw, reading.counts)
-        reading.read(sources, format_name)
+        reading.read(sources, format_name, pool)
         kinds: Counter[str] = Counter()
         groups: set[str] = set()
         senders: set[str] = set()

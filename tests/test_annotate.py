@@ -345,7 +345,7 @@ class TestCommand:
             seen = {}
 
             def screen(session, items, text, options, notices):
-                seen.update(session=session, notices=notices)
+                seen.update(session=session, notices=notices, zone=options["zone"])
                 keys(session)
 
             monkeypatch.setattr(running, "show", screen)
@@ -376,6 +376,23 @@ class TestCommand:
         refused = run("--annotator", "zhao")["result"]
         assert refused.exit_code == 1
         assert "expected one of chen, li, wu, who share this round; got 'zhao'" in refused.output
+
+    @pytest.mark.parametrize(
+        ("params", "zone"),
+        [
+            ("ingest: {timezone: Asia/Shanghai}\n", "Asia/Shanghai"),
+            ("ingest: {}\n", "UTC"),
+            ("- a list", "UTC"),
+            ("{", "UTC"),
+            (None, "UTC"),
+        ],
+    )
+    def test_times_are_those_of_the_exports_unless_said_otherwise(self, run, tmp_path, monkeypatch, params, zone):
+        monkeypatch.chdir(tmp_path)
+        if params is not None:
+            (tmp_path / "params.yaml").write_text(params)
+        assert run()["zone"] == zone
+        assert run("--timezone", "Europe/Berlin")["zone"] == "Europe/Berlin"
 
     def test_a_list_of_items_is_followed_in_its_order(self, run, tmp_path):
         listed = tmp_path / "queue.jsonl"

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import engine, ingest, merge, pick_questions, score, simulate
+from stages.chat import portions
 from stages.cli import DataError
 from stages.engine.ranges import Range, RowRange, cut_at, cut_evenly
 from stages.judges import punctuation, rules
@@ -37,6 +38,7 @@ from tests.conftest import ROOT
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: chatladder[ray]")
 REACH = Reach(window=4, conversation_gap=30, max_conversation_turns=6, reply_reach=90)
 LINES, GROUPS = 3000, 3
+KEY = "a key for tests alone"
 
 
 class Here:
@@ -318,6 +320,7 @@ def nodes():
     with pytest.MonkeyPatch.context() as patch:
         for name, value in QUIET.items():
             patch.setenv(name, value)
+        patch.setenv("CHATLADDER_PRIVACY_KEY", KEY)  # nodes have their own
         import ray
         from ray.cluster_utils import Cluster
 
@@ -341,6 +344,7 @@ def over_ray(cluster, monkeypatch):
     """This process's stages run over the cluster, in small ranges."""
     monkeypatch.setenv("CHATLADDER_ENGINE", "ray")
     monkeypatch.setenv("RAY_ADDRESS", cluster)
+    monkeypatch.setattr(portions, "PORTION_BYTES", 1)
     monkeypatch.setattr(merge, "RANGE_ROWS", 500)
     monkeypatch.setattr(spread, "RANGE_ROWS", 500)
     return cluster
@@ -384,7 +388,7 @@ def run_all(raw, out):
 def here(chat, tmp_path_factory):
     """What one process makes of the chat: path -> bytes, and the folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CHATLADDER_PRIVACY_KEY", "a key for tests alone")
+        patch.setenv("CHATLADDER_PRIVACY_KEY", KEY)
         patch.delenv("CHATLADDER_ENGINE", raising=False)
         out = tmp_path_factory.mktemp("here")
         return run_all(chat, out), out
@@ -393,8 +397,22 @@ def here(chat, tmp_path_factory):
 @pytest.mark.slow
 @needs_ray
 def test_every_data_stage_over_two_nodes_makes_the_bytes_of_one_process(over_ray, chat, here, tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLADDER_PRIVACY_KEY", "a key for tests alone")
+    monkeypatch.setenv("CHATLADDER_PRIVACY_KEY", KEY)
     assert run_all(chat, tmp_path) == here[0]
+
+
+@pytest.mark.slow
+@needs_ray
+def test_nodes_with_another_key_than_the_command_are_told(over_ray, chat, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("CHATLADDER_PRIVACY_KEY", "a key of the command's own")
+    stage, arguments = next(commands(chat, tmp_path))
+    result = CliRunner().invoke(stage.main, arguments)
+    assert result.exit_code == 1, result.output
+    assert "CHATLADDER_PRIVACY_KEY: expected the command's key on " in result.output
+    assert "got another" in result.output
+    assert KEY not in result.output
+    assert "Unhandled" not in caplog.text
+    assert bytes_below(tmp_path) == {}
 
 
 @pytest.mark.slow
@@ -512,7 +530,7 @@ def test_a_node_that_goes_in_mid_stage_changes_no_byte(over_ray, nodes, here, tm
 @pytest.mark.slow
 @needs_ray
 def test_a_day_of_a_real_chat_makes_the_bytes_of_one_process(over_ray, shared_data, tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLADDER_PRIVACY_KEY", "a key for tests alone")
+    monkeypatch.setenv("CHATLADDER_PRIVACY_KEY", KEY)
     for name in ("raw", "over", "here"):
         (tmp_path / name).mkdir()
     day = max((shared_data / "irc" / "ubuntu-zh").iterdir(), key=lambda path: path.stat().st_size)

@@ -1,14 +1,18 @@
 """What the commands that show the annotator's screen are told: their options, as decorators."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
+import yaml
 
 from stages.annotation.guidelines import GUIDELINES
 from stages.annotation.keys import parse_keys
 from stages.cli import InputFile, OutputFolder
+
+PARAMS = Path("params.yaml")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -35,6 +39,15 @@ def zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError) as error:
         raise ValueError(f"expected a time zone such as Asia/Shanghai, got {name!a}.") from error
+
+
+def project_zone() -> str:
+    """The time zone of the project's exports, as params.yaml of this folder names it; UTC where it names none."""
+    try:
+        params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+        return str(params["ingest"]["timezone"])
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, TypeError, KeyError):
+        return "UTC"
 
 
 def check_sharing(options: Mapping[str, Any]) -> None:
@@ -101,7 +114,12 @@ screen_options = _together(
         help="Other keys: needed=a,undo=x.",
     ),
     click.option(
-        "--timezone", "zone", callback=_checked(zone), default="UTC", show_default=True, help="Of the times shown."
+        "--timezone",
+        "zone",
+        callback=_checked(zone),
+        default=project_zone,
+        show_default="ingest.timezone of params.yaml, else UTC",
+        help="Of the times shown.",
     ),
 )
 #: Where the screen is: in this terminal, or in a browser.

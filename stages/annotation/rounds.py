@@ -51,7 +51,7 @@ def _path(folder: Path, name: str, who: str) -> Path:
     if not _NAME.fullmatch(name):
         raise DataError(
             f"{who} {name!a}: expected letters, digits, dots, dashes and underscores, "
-            "beginning with a letter or digit, since it names a file."
+            "beginning with none of the dots and dashes, since it names a file."
         )
     owner(path)
     return path

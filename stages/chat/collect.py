@@ -6,8 +6,7 @@ Only what decides a message's identity and place stays in memory, some 50 bytes 
 import hashlib
 from array import array
 from collections import Counter
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,6 @@ from tqdm import tqdm
 from stages.chat.formats import Format
 from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
-from stages.chat.spill import Spill
 from stages.cli import DataError
 from stages.privacy import masking
 from stages.rows import MESSAGES
@@ -43,20 +41,38 @@ class Index(NamedTuple):
     files: list[str]  # name of each file
 
 
+class Collected(NamedTuple):
+    """All that a collector has but the texts; numbers in it are its own."""
+
+    groups: list[str]  # the exports' own names
+    senders: list[str]  # pseudonyms
+    files: list[str]
+    columns: dict[str, "array[int]"]  # as the first fields of ``Index``
+    replies: tuple["array[int]", "array[int]"]  # as in ``Index``
+    recalls: "array[int]"
+
+
+class Writer(Protocol):
+    """What texts are put aside with."""
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Append rows of ``COLLECTED``."""
+
+
 class Collector:
     """Takes the messages of one file after another."""
 
-    def __init__(self, context: Context, masked: Counter[str], counts: Counter[str], folder: Path) -> None:
+    def __init__(self, context: Context, masked: Counter[str], counts: Counter[str], texts: Writer) -> None:
         """Start with nothing.
 
         Args:
             context: What the files are read with.
             masked: Gains one for everything masked, by kind.
             counts: Gains one for every record, and one under its reason for each that makes no message.
-            folder: Where the texts wait, on disk.
+            texts: Where the texts wait.
         """
         self.groups: dict[str, int] = {}  # the exports' own names
-        self.spill = Spill(COLLECTED, folder)
+        self._texts = texts
         self._context = context
         self._masked = masked
         self._counts = counts
@@ -65,7 +81,7 @@ class Collector:
         self._columns = {name: array(code) for name, code in zip(Index._fields[:7], "Qbiiiiq", strict=True)}
         self._reply_rows, self._reply_keys, self._recalls = array("q"), array("Q"), array("Q")
 
-    def read(self, format_: Format, source: Source, progress: tqdm) -> None:
+    def read(self, format_: Format, source: Source, progress: tqdm | None = None) -> None:
         """Take one file's records, checking that time does not run backwards within a group."""
         self._files.append(source.name)
         latest: dict[str, int] = {}
@@ -81,11 +97,34 @@ class Collector:
             rows.append(self._row(item, source))
             characters += len(item.text)
             if len(rows) == BATCH_ROWS or characters > BATCH_CHARACTERS:
-                progress.update(len(rows))
-                self._put_aside(rows)
+                self._put_aside(rows, progress)
                 rows, characters = [], 0
-        progress.update(len(rows))
-        self._put_aside(rows)
+        self._put_aside(rows, progress)
+
+    def collected(self) -> Collected:
+        """What was read so far."""
+        replies = self._reply_rows, self._reply_keys
+        return Collected(list(self.groups), list(self._senders), self._files, self._columns, replies, self._recalls)
+
+    def add(self, other: Collected) -> None:
+        """Take over what another collector read, as if its files had been read here; their texts are to be put aside.
+
+        The pseudonyms must be those that would be made here.
+        """
+        rows, files = len(self._columns["key"]), len(self._files)
+        groups = [self.groups.setdefault(name, len(self.groups)) for name in other.groups]
+        senders = [self._senders.setdefault(name, len(self._senders)) for name in other.senders]
+        own = {name: np.frombuffer(values, values.typecode) for name, values in other.columns.items()}
+        own["group"] = np.array(groups, "i")[own["group"]]
+        own["sender"] = np.array(senders, "i")[own["sender"]]
+        own["file"] = own["file"] + np.array(files, "i")
+        for name, values in own.items():
+            self._columns[name].frombytes(values.tobytes())
+        self._files += other.files
+        reply_rows, reply_keys = other.replies
+        self._reply_rows.extend(row + rows for row in reply_rows)
+        self._reply_keys.extend(reply_keys)
+        self._recalls.extend(other.recalls)
 
     def index(self) -> Index:
         """What decides about each row read so far; it is handed over, not kept."""
@@ -147,11 +186,13 @@ class Collector:
         place = f"{pseudonyms.file(source.name)}:{item.line}"
         return group, sender, item.timestamp, item.resolution_seconds, item.kind, text, place
 
-    def _put_aside(self, rows: list[tuple[Any, ...]]) -> None:
+    def _put_aside(self, rows: list[tuple[Any, ...]], progress: tqdm | None) -> None:
+        if progress is not None:
+            progress.update(len(rows))
         if rows:
             columns = zip(*rows, strict=True)
             arrays = [pa.array(column, field.type) for column, field in zip(columns, COLLECTED, strict=True)]
-            self.spill.write(pa.RecordBatch.from_arrays(arrays, schema=COLLECTED))
+            self._texts.write(pa.RecordBatch.from_arrays(arrays, schema=COLLECTED))
 
 
 def message_hash(*parts: str) -> int:

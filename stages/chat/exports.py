@@ -134,10 +134,14 @@ def _is_zip(path: Path) -> bool:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
 
-def _members(path: Path, counts: Counter[str]) -> Iterator[Source]:
-    """The files in a zip that may hold messages, by name."""
+def open_archive(path: Path) -> Archive:
+    """A zip, and those of its files that may hold messages; it is open as long as its sources are.
+
+    Raises:
+        DataError: If it cannot be read, or holds what no exporter writes.
+    """
     try:
-        file = zipfile.ZipFile(path)  # open as long as its sources are
+        file = zipfile.ZipFile(path)
         infos = file.infolist()
     except UNREADABLE as error:
         raise DataError(f"{path}: expected a whole zip; it cannot be read. Export or download it again.") from error
@@ -148,12 +152,17 @@ def _members(path: Path, counts: Counter[str]) -> Iterator[Source]:
     for info in infos:
         _check_member(path, info, seen)
         parts = PurePosixPath(info.filename).parts
-        if info.is_dir() or any(is_note(part) for part in parts):
-            continue
-        kept.append(PurePosixPath(info.filename))
-    places = attachments(kept, path.name)
-    archive = Archive(path, file, frozenset(map(str, kept)))
-    for name in sorted(kept, key=lambda name: name.parts):
+        if not info.is_dir() and not any(is_note(part) for part in parts):
+            kept.append(str(PurePosixPath(info.filename)))
+    return Archive(path, file, frozenset(kept))
+
+
+def _members(path: Path, counts: Counter[str]) -> Iterator[Source]:
+    """The files in a zip that may hold messages, by name."""
+    archive = open_archive(path)
+    names = sorted(map(PurePosixPath, archive.members), key=lambda name: name.parts)
+    places = attachments(names, path.name)
+    for name in names:
         source = Source(path, str(name), archive)
         if MEDIA.fullmatch(name.suffix) or (name in places and not looks_like_export(source)):
             counts["files_passed_over"] += 1

@@ -25,7 +25,7 @@ COMPRESSIONS: tuple[tuple[bytes, str, Any], ...] = (
 HEAD_BYTES = 65_536
 LONGEST_LINE = 16 * 2**20
 #: Text compresses to a hundredth at best; zeros to a thousandth and far less.
-MOST_EXPANSION = 250
+MOST_EXPANSION, USUAL_EXPANSION = 250, 10
 #: Up to here nothing is checked: small files may well be all alike.
 FREE_BYTES = 64 * 2**20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -68,6 +68,19 @@ class Source:
 
     def __str__(self) -> str:
         return self._place
+
+    @property
+    def inner(self) -> str:
+        """The path below the folder of exports, or inside the archive."""
+        return str(self._inner)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes the file holds; where it is compressed, ten times those that it takes."""
+        packed = self._inner.name.lower().endswith(tuple(suffix for _, suffix, _ in COMPRESSIONS))
+        member = self.archive and self.archive.file.getinfo(self.inner)
+        stored = member.file_size if member else self.path.stat().st_size
+        return stored * USUAL_EXPANSION if packed else stored
 
     def where(self, line: int) -> str:
         """The place as ``file:line``."""
@@ -160,7 +173,7 @@ class Source:
         """The file's bytes as they are stored, and how many those are."""
         if self.archive is None:
             return self.path.open("rb"), self.path.stat().st_size
-        info = self.archive.file.getinfo(str(self._inner))
+        info = self.archive.file.getinfo(self.inner)
         member = cast("io.RawIOBase", self.archive.file.open(info))
         return io.BufferedReader(member, HEAD_BYTES), info.compress_size
 

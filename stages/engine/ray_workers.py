@@ -52,6 +52,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning about GPUs on machines that have none
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of tasks that nobody asks for any more, since one before them failed
 }
 #: What the calls of one ``map`` share, on a worker: kept from task to task, by the reference's name.
 _kept: dict[str, tuple[Any, ...]] = {}
@@ -305,7 +306,7 @@ def _lost(error: Exception) -> DataError:
         )
     return DataError(
         f"Ray: a task was lost and {RETRIES} further tries failed too ({name}). See whether nodes go away or end "
-        "processes, in Ray's logs under RAY_TMPDIR or /tmp/ray, and run again. Nothing was written."
+        "processes, in Ray's logs under RAY_TMPDIR or /tmp/ray, and run again. No out was written."
     )
 
 

@@ -19,6 +19,10 @@ ASSISTANT = "assistant"
 DEMO_KEY = "chatladder demo: a public key that hides nothing"
 
 
+#: Names and their pseudonyms, in the order in which they were asked for: of people, groups and files.
+Known = tuple[dict[str, str], dict[str, str], dict[str, str]]
+
+
 class Pseudonyms:
     """Pseudonyms under one key; each name is computed once."""
 
@@ -41,6 +45,24 @@ class Pseudonyms:
         """Whether the key is the public one."""
         return self._key == DEMO_KEY.encode()
 
+    @property
+    def check(self) -> str:
+        """What is the same under the same key, and leads back to it no more than a pseudonym does."""
+        return self._digits("\0which key is this?")[:16]
+
+    @property
+    def known(self) -> Known:
+        """Every name that was asked for."""
+        return self._people, self._groups, self._files
+
+    def agree(self, known: Known) -> bool:
+        """Ask for the same names in the same order, and say whether they have the same pseudonyms."""
+        people, groups, files = known
+        same = [self.person(name) == pseudonym for name, pseudonym in people.items()]
+        same += [self.group(name) == pseudonym for name, pseudonym in groups.items()]
+        same += [self.file(name) == pseudonym for name, pseudonym in files.items()]
+        return all(same)
+
     def person(self, name: str) -> str:
         """Pseudonym of a person; the assistant keeps its name."""
         if name == ASSISTANT:
@@ -57,9 +79,7 @@ class Pseudonyms:
 
     def _pseudonym(self, letter: str, name: str, known: dict[str, str]) -> str:
         if name not in known:
-            # surrogatepass: a JSON escape can hold half a character, which is still a name.
-            data = name.encode("utf-8", "surrogatepass")
-            digits = hmac.new(self._key, data, hashlib.sha256).hexdigest()
+            digits = self._digits(name)
             pseudonym = letter + digits[:8]
             if pseudonym in self._taken:
                 self.collisions += 1
@@ -67,3 +87,7 @@ class Pseudonyms:
             self._taken.add(pseudonym)
             known[name] = pseudonym
         return known[name]
+
+    def _digits(self, name: str) -> str:
+        # surrogatepass: a JSON escape can hold half a character, which is still a name.
+        return hmac.new(self._key, name.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()

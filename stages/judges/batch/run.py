@@ -112,7 +112,10 @@ def fetch(repo: str, revision: str) -> Path:
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=list(FILES)))
     except (OSError, ValueError) as error:
-        raise DataError(f"{repo}@{revision}: expected a model on the hub, got: {type(error).__name__}.") from error
+        raise DataError(
+            f"{repo}@{revision}: expected a model on the hub, got: {type(error).__name__}. See that "
+            "repo and revision name one, that this machine reaches the hub, and that HF_TOKEN is set if it is gated."
+        ) from error
 
 
 def _keep(plan: Plan, row: dict[str, Any]) -> bool:
