@@ -19,7 +19,7 @@ def test_the_result_is_the_committed_summary():
 def test_ci_runs_the_test_command_of_the_readme():
     command = README.split("<!-- test command -->\n```bash\n")[1].split("\n```")[0]
     assert command.count("\n") == 0
-    assert command.endswith("&& pytest")
+    assert command.endswith("&& pytest -n 2")
     assert "test command" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
