@@ -3,9 +3,11 @@ r"""From raw lines to questions on simulated chats of growing size: time and mem
 Example:
     python -m benchmarks.scale --lines 100000 --lines 1000000 --lines 10000000 --folder /tmp/scale
     python -m benchmarks.scale --lines 50000 --groups 4 --engine local --engine ray --folder /tmp/engines
+    python -m benchmarks.scale --raw data/raw --engine local --engine ray --nodes 2 --folder /tmp/nodes
 
 Each stage is a process of its own, as in ``dvc repro``. For ray it starts a cluster on this machine and stops it; with
-RAY_ADDRESS set it joins that one, whose processes are not seen here. Groups are of equal size, each an export.
+RAY_ADDRESS set it joins that one, or with --nodes one of nodes of one processor each; their processes are not seen
+here. Groups are of equal size, each an export; --raw takes exports that are there.
 
 - Time is the processor's (user and system), which other work on the machine moves less than the clock's; both are
   printed. Of the processes that a stage starts it is what they had taken when last looked at, every 0.2 s.
@@ -26,7 +28,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from typing import NamedTuple
@@ -34,11 +39,13 @@ from typing import NamedTuple
 import click
 import psutil
 
+from stages.cli import InputFolder
 from stages.engine import VARIABLE
 from stages.files import write_json
 from stages.privacy.secret import DEMO_GROUP, KEY_VARIABLE
 
 SEED = 2405
+KEY = "a key for benchmarks alone"
 SECONDS_BETWEEN_LOOKS = 0.2
 GIB = 2**30
 ENGINES = ("local", "ray")
@@ -59,6 +66,7 @@ class Measured:
 
     costs: dict[str, Cost] = field(default_factory=dict)  # by stage, in order
     digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of each out
+    lines: int = 0
     turns: int = 0
     questions: int = 0
 
@@ -114,7 +122,7 @@ def commands(raw: Path, out: Path) -> dict[str, list[str]]:
 
 def run(command: list[str], engine: str) -> Cost:
     """Run a stage to its end and look at its processes on the way."""
-    environment = {KEY_VARIABLE: "a key for benchmarks alone", **os.environ, VARIABLE: engine}
+    environment = {KEY_VARIABLE: KEY, **os.environ, VARIABLE: engine}
     started = time.monotonic()
     # Into a file: a pipe that nobody reads would fill up.
     with tempfile.TemporaryFile("w+") as errors:
@@ -173,24 +181,31 @@ def peak(process: psutil.Process) -> int:
     return process.memory_info().rss if kib is None else int(kib) * 1024
 
 
-def measure(lines: int, groups: int, engine: str, folder: Path) -> Measured:
-    """Take a chat to questions by an engine, from the stage on that was not measured yet."""
+def measure(chat: Callable[[], Path], what: str, engine: str, folder: Path) -> Measured:
+    """Take a chat to questions by an engine, from the stage on that was not measured yet.
+
+    Args:
+        chat: The folder of its exports, when they are needed.
+        what: The chat, in a few words.
+        engine: One of ``ENGINES``.
+        folder: Where outs and what was measured lie.
+    """
     kept, out = folder / f"{engine}.json", folder / engine
     found = read(kept) if kept.exists() else Measured()
     if not found.digests and not out.exists():
         found = Measured()
         out.mkdir(parents=True)
-    for stage, command in commands(folder / "raw", out).items():
+    for stage in commands(out, out):
         if stage in found.costs:
             continue
-        simulate(lines, groups, folder)
-        click.echo(f"{lines:,} lines, {groups} group(s), {engine}: {stage}", err=True)
+        command = commands(chat(), out)[stage]
+        click.echo(f"{what}, {engine}: {stage}", err=True)
         found.costs[stage] = run(command, engine)
         write_json(kept, asdict(found))
     if not found.digests:
         found.digests = {path.name: digest(path) for path in sorted(out.iterdir())}
         numbers = json.loads((out / "questions.json").read_text())
-        found.turns, found.questions = numbers["turns"], numbers["questions"]
+        found.lines, found.turns, found.questions = numbers["raw_lines"], numbers["turns"], numbers["questions"]
         write_json(kept, asdict(found))
     shutil.rmtree(out, ignore_errors=True)
     return found
@@ -242,9 +257,32 @@ def differing(by_engine: dict[str, Measured]) -> list[str]:
     return [name for name in names if len({each.get(name) for each in digests}) > 1]
 
 
+@contextmanager
+def cluster(nodes: int) -> Iterator[None]:
+    """A Ray cluster of so many nodes of a processor each, which stages join; with 0 each starts its own."""
+    if not nodes:
+        yield
+        return
+    from ray.cluster_utils import Cluster
+
+    from stages.engine.ray_workers import ADDRESS, QUIET
+
+    os.environ.update(QUIET)
+    os.environ.setdefault(KEY_VARIABLE, KEY)
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    for _ in range(nodes - 1):
+        started.add_node(num_cpus=1)
+    os.environ[ADDRESS] = started.address
+    try:
+        yield
+    finally:
+        started.shutdown()
+
+
 @click.command()
-@click.option("--lines", "sizes", type=int, multiple=True, required=True, help="Size of a chat; repeat it.")
+@click.option("--lines", "sizes", type=int, multiple=True, help="Size of a simulated chat; repeat it.")
 @click.option("--groups", type=click.IntRange(1), default=1, show_default=True, help="That share the lines evenly.")
+@click.option("--raw", type=InputFolder, help="A folder of exports, instead of simulated ones.")
 @click.option(
     "--engine",
     "engines",
@@ -254,18 +292,29 @@ def differing(by_engine: dict[str, Measured]) -> list[str]:
     show_default=True,
     help="Where stages work; repeat it.",
 )
+@click.option("--nodes", type=click.IntRange(1), default=0, help="Of a cluster here, of a processor each, for ray.")
 @click.option("--folder", type=click.Path(path_type=Path), required=True, help="Where all lies; needs the space.")
-def main(sizes: tuple[int, ...], groups: int, engines: tuple[str, ...], folder: Path) -> None:
+def main(
+    sizes: tuple[int, ...], groups: int, raw: Path | None, engines: tuple[str, ...], nodes: int, folder: Path
+) -> None:
     """Print time and memory of every stage at each size, and stop if engines differ in a byte."""
-    found: dict[int, dict[str, Measured]] = {}
-    for lines in sorted(set(sizes)):
-        own = folder / f"{lines}x{groups}"
-        found[lines] = {engine: measure(lines, groups, engine, own) for engine in dict.fromkeys(engines)}
-        shutil.rmtree(own / "raw", ignore_errors=True)
-    click.echo("\n".join(table(found, tuple(dict.fromkeys(engines)))))
-    for lines, by_engine in found.items():
+    if bool(sizes) == bool(raw):
+        raise click.UsageError("either --lines or --raw says which chat.")
+    engines = tuple(dict.fromkeys(engines))
+    found: list[dict[str, Measured]] = []
+    with cluster(nodes):
+        if raw:
+            found.append({engine: measure(lambda: raw, str(raw), engine, folder) for engine in engines})
+        for lines in sorted(set(sizes)):
+            own = folder / f"{lines}x{groups}"
+            chat = partial(simulate, lines, groups, own)
+            what = f"{lines:,} lines, {groups} group(s)"
+            found.append({engine: measure(chat, what, engine, own) for engine in engines})
+            shutil.rmtree(own / "raw", ignore_errors=True)
+    click.echo("\n".join(table({next(iter(each.values())).lines: each for each in found}, engines)))
+    for by_engine in found:
         first = next(iter(by_engine.values()))
-        click.echo(f"\n{lines:,} lines, {groups} group(s): {first.turns:,} turns, {first.questions:,} questions.")
+        click.echo(f"\n{first.lines:,} lines: {first.turns:,} turns, {first.questions:,} questions.")
         if other := differing(by_engine):
             raise click.ClickException(f"the engines made different files: {', '.join(other)}")
         if len(by_engine) > 1:

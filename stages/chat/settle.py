@@ -29,18 +29,21 @@ def settle(index: Index, counts: Counter[str]) -> Settled:
     keys, kept = _settle_ids(index)
     counts["skipped_duplicate"] += int((~kept).sum())
     order = _time_order(index)
-    order = order[kept[order]]
+    if not kept.all():
+        order = order[kept[order]]
     position = np.full(len(keys), -1, np.int64)
     position[order] = np.arange(len(order))
     ids = keys[order]
-    recalled = np.isin(ids, index.recalls)
+    by_id = np.argsort(ids)
+    recalled = np.zeros(len(order), bool)
+    taken_back = _places(index.recalls, ids, by_id)
+    recalled[taken_back[taken_back >= 0]] = True
     rows, answered = index.replies
     rows, answered = rows[kept[rows]], answered[kept[rows]]
-    known = np.isin(answered, ids)
+    found = _places(answered, ids, by_id)
+    known = found >= 0
     # A topic's message may answer one of another topic; whoever reads a group does not see that.
-    by_id = np.argsort(ids)
-    found = order[by_id[np.searchsorted(ids, answered[known], sorter=by_id)]]
-    known[known] = index.group[found] == index.group[rows[known]]
+    known[known] = index.group[order[found[known]]] == index.group[rows[known]]
     reply_to, replies = np.zeros(len(order), np.uint64), np.zeros(len(order), bool)
     reply_to[position[rows[known]]] = answered[known]
     replies[position[rows[known]]] = True
@@ -48,6 +51,15 @@ def settle(index: Index, counts: Counter[str]) -> Settled:
     counts["replies"] = int(known.sum())
     counts["replies_to_unknown"] = int((~known).sum())
     return Settled(position, ids, recalled, reply_to, replies)
+
+
+def _places(wanted: np.ndarray, ids: np.ndarray, by_id: np.ndarray) -> np.ndarray:
+    """Where each wanted id is among the ids, which ``by_id`` sorts; -1 where it is not."""
+    if not len(ids):
+        return np.full(len(wanted), -1)
+    # numpy.isin would hold several copies of all ids.
+    found = by_id[np.minimum(np.searchsorted(ids, wanted, sorter=by_id), len(ids) - 1)]
+    return np.where(ids[found] == wanted, found, -1)
 
 
 def _settle_ids(index: Index) -> tuple[np.ndarray, np.ndarray]:
@@ -115,12 +127,12 @@ def _time_order(index: Index) -> np.ndarray:
     A row without a time keeps its place: after the row before it in its group and file, or where there is
     none, before the group's next row that has a time, or at the group's end.
     """
+    if (index.timestamp != NO_TIME).all():
+        return np.lexsort((index.timestamp, index.group))  # stable, and rows come by file and line
     order = np.lexsort((index.file, index.group))
     groups, files, rows = index.group[order], index.file[order], np.arange(len(order))
     times = index.timestamp[order]
     timed = times != NO_TIME
-    if timed.all():
-        return order[np.lexsort((times, groups))]
     starts = np.ones(len(rows), dtype=bool)
     starts[1:] = (groups[1:] != groups[:-1]) | (files[1:] != files[:-1])
     before = np.maximum.accumulate(np.where(timed | starts, rows, 0))
