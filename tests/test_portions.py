@@ -100,8 +100,14 @@ def exports(draw):
 
 
 @settings(deadline=None, max_examples=150)
-@given(files=exports(), size=st.integers(1, 2000), most=st.integers(1, 2000), digits=st.sampled_from([1, 2, 64]))
-def test_any_cut_reads_as_one_process(tmp_path_factory, files, size, most, digits):
+@given(
+    files=exports(),
+    size=st.integers(1, 2000),
+    most=st.integers(1, 2000),
+    kept=st.integers(1, 4000),
+    digits=st.sampled_from([1, 2, 64]),
+)
+def test_any_cut_reads_as_one_process(tmp_path_factory, files, size, most, kept, digits):
     folder = tmp_path_factory.mktemp("portions")
     (folder / "raw").mkdir()
     for name, content in files:
@@ -111,6 +117,7 @@ def test_any_cut_reads_as_one_process(tmp_path_factory, files, size, most, digit
         patch.setenv("CHATLADDER_PRIVACY_KEY", KEY)
         patch.setattr(portions, "PORTION_BYTES", size)
         patch.setattr(portions, "MOST_BYTES", most)
+        patch.setattr(portions, "KEPT_BYTES", kept)
         # Few digits: names meet in one pseudonym, which the files before decide.
         patch.setattr(Pseudonyms, "_digits", lambda self, name: digits_of(self, name)[:digits].zfill(8) + name)
         assert_same(folder / "raw", folder)
@@ -184,6 +191,26 @@ def test_large_files_are_read_by_the_command_alone(tmp_path, monkeypatch):
     pool = Here()
     assert_same(raw, tmp_path, pool)
     assert pool.items == 1  # the other two are too large
+
+
+def test_a_file_that_unpacks_to_more_than_a_worker_may_hold_is_read_by_the_command(tmp_path, monkeypatch):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    rows = "".join(line("g", "ann", n, "hi " * 200) for n in range(300))
+    (raw / "a.jsonl.gz").write_bytes(gzip.compress(rows.encode()))
+    given = []
+
+    class Watched(Here):
+        def map(self, function, items, *shared):
+            for found in super().map(function, items, *shared):
+                given.append(found)
+                yield found
+
+    monkeypatch.setattr(portions, "KEPT_BYTES", 2 * len(rows))
+    assert assert_same(raw, tmp_path, Watched())["counts"]["raw_lines"] == 300
+    monkeypatch.setattr(portions, "KEPT_BYTES", len(rows) // 2)
+    assert assert_same(raw, tmp_path, Watched())["counts"]["raw_lines"] == 300
+    assert [each is None for each in given] == [False, True]
 
 
 def test_sizes_of_what_is_packed_are_guessed_and_of_what_is_in_a_zip_known(tmp_path):

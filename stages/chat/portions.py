@@ -31,6 +31,8 @@ from stages.privacy.secret import KEY_FILE, KEY_VARIABLE
 #: Small files are read together until they hold so much; a larger one than ``MOST_BYTES`` is read by the command,
 #: since all of a portion is in a worker's memory.
 PORTION_BYTES, MOST_BYTES = 32 * 2**20, 256 * 2**20
+#: What a worker holds of a portion at most: a packed file may be far larger than it looks.
+KEPT_BYTES = 2**30
 
 
 class Place(NamedTuple):
@@ -52,14 +54,26 @@ class Portion(NamedTuple):
     masked: Counter[str]
 
 
+class TooLargeError(Exception):
+    """A portion that does not fit into ``KEPT_BYTES``."""
+
+
 class Kept:
     """Batches in memory, in place of a spill."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.batches: list[pa.RecordBatch] = []
+        self._left = most  # bytes
 
     def write(self, rows: pa.RecordBatch) -> None:
-        """Append rows."""
+        """Append rows.
+
+        Raises:
+            TooLargeError: If they are too many.
+        """
+        self._left -= rows.nbytes
+        if self._left < 0:
+            raise TooLargeError
         self.batches.append(rows)
 
 
@@ -92,13 +106,16 @@ def read_portions(
         for portion in compress(portions, small)
     )
     options = (context.timezone, context.date_order, context.phone_regions, dict(context.columns))
-    found = pool.map(read_portion, items, Path.cwd(), format_name, options, context.pseudonyms.check)
+    shared = (Path.cwd(), format_name, options, context.pseudonyms.check, KEPT_BYTES)
+    found = pool.map(read_portion, items, *shared)
     for is_small in small:
         yield next(found) if is_small else None
 
 
-def read_portion(places: list[Place], folder: Path, format_name: str, options: tuple[Any, ...], check: str) -> Portion:
-    """On a worker: read some files, as seen from a folder; see ``read_portions``."""
+def read_portion(
+    places: list[Place], folder: Path, format_name: str, options: tuple[Any, ...], check: str, most: int
+) -> Portion | None:
+    """On a worker: read some files, as seen from a folder; None if their rows take more than ``most`` bytes."""
     check_seen(folder)
     with chdir(folder):  # so that errors name files, and the key is looked for, as at the command
         pseudonyms = Pseudonyms()
@@ -110,10 +127,13 @@ def read_portion(places: list[Place], folder: Path, format_name: str, options: t
             )
         met: dict[tuple[str, ...], None] = {}
         context = Context(pseudonyms, lambda *names: met.setdefault(names), *options)
-        kept, counts, masked = Kept(), Counter[str](), Counter[str]()
+        kept, counts, masked = Kept(most), Counter[str](), Counter[str]()
         collector = Collector(context, masked, counts, kept)
-        for source, format_ in with_formats(_opened(places), format_name, counts):
-            collector.read(format_, source)
+        try:
+            for source, format_ in with_formats(_opened(places), format_name, counts):
+                collector.read(format_, source)
+        except TooLargeError:
+            return None
     return Portion(collector.collected(), kept.batches, pseudonyms.known, list(met), counts, masked)
 
 
