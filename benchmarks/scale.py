@@ -15,7 +15,7 @@ here. Groups are of equal size, each an export; --raw takes exports that are the
   started; what lies in Ray's object store counts in every process that maps it.
 - The exponent is the slope of log(processor seconds) against log(lines) between the smallest size and the largest.
 
-What was measured is kept in the folder, by lines, groups, engine and stage: run it again to go on after a stop, or to
+What was measured is kept in the folder, by chat, nodes, engine and stage: run it again to go on after a stop, or to
 print the table. Of the files that were made only hashes stay: those of both engines must be the same. A chat is made
 once for all engines and deleted after them.
 """
@@ -301,12 +301,14 @@ def main(
     if bool(sizes) == bool(raw):
         raise click.UsageError("either --lines or --raw says which chat.")
     engines = tuple(dict.fromkeys(engines))
+    suffix = f"-{nodes}-nodes" if nodes else ""
     found: list[dict[str, Measured]] = []
     with cluster(nodes):
         if raw:
-            found.append({engine: measure(lambda: raw, str(raw), engine, folder) for engine in engines})
+            own = folder / (str(raw.resolve()).strip("/").replace("/", "-") + suffix)
+            found.append({engine: measure(lambda: raw, str(raw), engine, own) for engine in engines})
         for lines in sorted(set(sizes)):
-            own = folder / f"{lines}x{groups}"
+            own = folder / f"{lines}x{groups}{suffix}"
             chat = partial(simulate, lines, groups, own)
             what = f"{lines:,} lines, {groups} group(s)"
             found.append({engine: measure(chat, what, engine, own) for engine in engines})

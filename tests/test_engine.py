@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import pickle
 import shutil
 import signal
 import subprocess
@@ -34,19 +33,12 @@ from stages.picking.verdicts import Judge, Verdicts
 from stages.privacy.secret import DEMO_GROUP
 from stages.rows import MESSAGES, QUESTIONS, SCORES, TURNS, Rows, row_writer, write_rows
 from tests.conftest import ROOT
+from tests.workers_here import Here
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: chatladder[ray]")
 REACH = Reach(window=4, conversation_gap=30, max_conversation_turns=6, reply_reach=90)
 LINES, GROUPS = 3000, 3
 KEY = "a key for tests alone"
-
-
-class Here:
-    """Workers that are this process; what goes to them and comes back is pickled, as over Ray."""
-
-    def map(self, function, items, *shared):
-        function, shared = pickle.loads(pickle.dumps((function, shared)))
-        return (pickle.loads(pickle.dumps(function(pickle.loads(pickle.dumps(item)), *shared))) for item in items)
 
 
 def bytes_below(folder):

@@ -18,22 +18,10 @@ from stages.chat.message import Context
 from stages.cli import DataError
 from stages.privacy.names import Names
 from stages.privacy.pseudonyms import Pseudonyms
+from tests.workers_here import Here
 
 KEY = "a key for tests only"
 PEOPLE = ["ann", "Bob Stone", "carl_77", "张伟", "Dora", "eve", "alice", "assistant"]
-
-
-class Here:
-    """Workers that are this process; what goes to them and comes back is pickled, as over Ray."""
-
-    def __init__(self):
-        self.items = 0
-
-    def map(self, function, items, *shared):
-        function, shared = pickle.loads(pickle.dumps((function, shared)))
-        for item in items:
-            self.items += 1
-            yield pickle.loads(pickle.dumps(function(pickle.loads(pickle.dumps(item)), *shared)))
 
 
 @pytest.fixture(autouse=True)
