@@ -6,7 +6,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
-import yaml
 
 from stages.annotation.guidelines import GUIDELINES
 from stages.annotation.keys import parse_keys
@@ -43,6 +42,8 @@ def zone(name: str) -> ZoneInfo:
 
 def project_zone() -> str:
     """The time zone of the project's exports, as params.yaml of this folder names it; UTC where it names none."""
+    import yaml  # here: no other command needs it to start
+
     try:
         params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
         return str(params["ingest"]["timezone"])
