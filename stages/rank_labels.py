@@ -208,7 +208,7 @@ def main(
         seed=seed,
     )
     found = counts(is_needed, p_needed, queue)
-    with whole_folder(out) as folder:
+    with whole_folder(out, "queue.jsonl", "ranking.parquet") as folder:
         write_jsonl(folder / "queue.jsonl", ({"item_id": ids[row]} for row in queue.order))
         write_rows(folder / "ranking.parquet", ranking_table(items, suspicion, why, queue), RANKING)
     write_json(metrics, found)

@@ -61,7 +61,7 @@ def main(labelled: Path, language: str, answer: str, seed: int, out: Path) -> No
     """Write alpaca rows, one JSON file for each split."""
     rows = read_rows(labelled, LABELLED).to_pylist()
     splits = alpaca_rows(rows, language=language, answer=answer, seed=seed)
-    with whole_folder(out) as folder:
+    with whole_folder(out, *(f"{split}.json" for split in splits)) as folder:
         for split, part in splits.items():
             write_json(folder / f"{split}.json", part)
     click.echo(f"{out}: " + ", ".join(f"{len(part):,} {split}" for split, part in splits.items()))

@@ -17,11 +17,20 @@ from typing import Any
 import click
 
 from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder, example, stoppable
-from stages.files import whole_folder
+from stages.files import check_replaceable, whole_folder
 from stages.models.checkpoints import FOLDER, SECONDS, Checkpoints
 from stages.models.digests import described, digest
 from stages.models.processes import launch
 from stages.models.settings import TrainSettings, train_options
+
+#: The files of an adapter, or of a model whose weights were all trained; the first pattern is of a file that both have.
+TRAINED = (
+    "*config.json",
+    "adapter_model.safetensors",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+)
+CURVES = ("settings.json", "metrics.json", "plots/metrics/*.tsv")
 
 
 def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: Path, seconds: float) -> str:
@@ -38,6 +47,8 @@ def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: 
     from stages.models.processes import Processes
     from stages.models.training import fit
 
+    check_replaceable(out, *TRAINED)  # before hours of training, not after
+    check_replaceable(curves, *CURVES)
     settings = TrainSettings(**options)
     rows = {split: read_alpaca(alpaca / f"{split}.json") for split in ("train", "validation")}
     if not rows["train"]:
@@ -66,7 +77,7 @@ def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: 
     if not processes.main:
         return ""
     # Opened this late, so that a run that is killed leaves no half-filled folders beside the outs.
-    with whole_folder(out) as adapter, whole_folder(curves) as folder, Curves(folder) as log:
+    with whole_folder(out, *TRAINED) as adapter, whole_folder(curves, *CURVES) as folder, Curves(folder) as log:
         write(processes.accelerator.unwrap_model(model), adapter, weights)
         log.settings(asdict(settings))
         for value in logged:

@@ -57,7 +57,7 @@ def main(labelled: Path, folds: int, repeats: int, seed: int, out: Path) -> None
     check_folds(labels, folds_of([item["conversation"] for item in items], folds, seed), labelled)
     is_needed = np.array([label == "needed" for label in labels], dtype=np.int64)
     found = word_baselines(items, is_needed, folds=folds, repeats=repeats, seed=seed)
-    with whole_folder(out) as folder:
+    with whole_folder(out, *(f"{name}.parquet" for name in found)) as folder:
         for name, shares in found.items():
             write_rows(folder / f"{name}.parquet", prediction_rows(items, shares), PREDICTIONS)
     right = {name: float(np.mean((shares > 0.5) == (is_needed == 1))) for name, shares in found.items()}

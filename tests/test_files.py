@@ -1,10 +1,14 @@
 """What is read between stages: rows, or one error that names the place and not what stands there; files made once."""
 
+import os
+import random
+import stat
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +17,7 @@ import pytest
 
 from stages.annotation import assignment, guidelines
 from stages.cli import DataError
-from stages.files import create_json, read_json, read_jsonl, whole_file, whole_folder
+from stages.files import create_json, read_json, read_jsonl, share, whole_file, whole_folder
 from stages.rows import SCORES, Rows, read_rows, write_rows
 
 DEEP = '{"a": ' + "[" * 200_000
@@ -180,3 +184,136 @@ class TestLeftOver:
         finally:
             writer.kill()
             writer.communicate()
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """The current folder, with an answer in it that nobody can give again."""
+    folder = tmp_path / "project"
+    log = folder / "data" / "annotations" / "round_1" / "li.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"item_id": "a"}\n')
+    (folder / "notes.md").write_text("mine")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestReplacedFolders:
+    @pytest.mark.parametrize(
+        "out", [".", "..", "../..", "/", "data", "data/annotations", "data/annotations/round_1", "notes.md", "link"]
+    )
+    def test_only_an_output_of_the_same_command_is_replaced(self, project, out):
+        (project / "link").symlink_to("data", target_is_directory=True)
+        before = contents(project.parent)
+        with pytest.raises(DataError), whole_folder(Path(out), "train.json", "test.json") as folder:
+            (folder / "train.json").write_text("[]")
+        assert contents(project.parent) == before
+
+    def test_the_message_names_the_file_that_is_in_the_way(self, project):
+        message = refusal(whole_folder(Path("data"), "train.json").__enter__)
+        assert "data: " in message
+        assert "annotations/round_1/li.jsonl" in message
+
+    @pytest.mark.parametrize(
+        "there", [["notes.txt"], ["test.json"], ["train.json", "sub/train.json"], ["train.json", "x"]]
+    )
+    def test_one_foreign_file_or_the_lack_of_the_sign_is_enough(self, project, there):
+        out = project / "out"
+        for name in there:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_text("kept")
+        with pytest.raises(DataError), whole_folder(out, "train.json", "test.json"):
+            pass
+        assert sorted(contents(out)) == sorted(there)
+
+    def test_a_file_that_appears_meanwhile_is_kept(self, project):
+        out = project / "out"
+        writing = whole_folder(out, "train.json")
+        (writing.__enter__() / "train.json").write_text("[]")
+        out.mkdir()
+        (out / "mine").write_text("kept")
+        assert "mine" in refusal(writing.__exit__, None, None, None)
+        assert contents(out) == {"mine": b"kept"}
+
+    def test_an_earlier_output_is_replaced_as_a_whole(self, project):
+        out = project / "out"
+        for text in ("old", "new"):
+            with whole_folder(out, "train.json", "plots/*.tsv") as folder:
+                (folder / "plots").mkdir()
+                (folder / "plots" / f"{text}.tsv").write_text(text)
+                (folder / "train.json").write_text(text)
+        assert contents(out) == {"train.json": b"new", "plots/new.tsv": b"new"}
+        assert sorted(path.name for path in project.iterdir()) == ["data", "notes.md", "out"]
+
+    def test_the_folder_that_an_earlier_kill_left_aside_comes_back(self, project):
+        aside = project / ".out.replaced"
+        aside.mkdir()
+        (aside / "train.json").write_text("old")
+        with pytest.raises(ZeroDivisionError), whole_folder(project / "out", "train.json"):
+            raise ZeroDivisionError
+        assert contents(project / "out") == {"train.json": b"old"}
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("name", ["li.jsonl", "review.json", "new/x.json", "adjudication/wu.jsonl"])
+    @pytest.mark.parametrize("folder", ["data/annotations/round_1", "data/annotations/ROUND_2", "linked"])
+    def test_no_file_of_a_round_is_written_by_a_stage(self, project, folder, name):
+        (project / "linked").symlink_to("data/annotations/round_1", target_is_directory=True)
+        before = contents(project)
+        with pytest.raises(DataError, match="annotations"), whole_file(Path(folder) / name) as temporary:
+            temporary.write_text("rows")
+        assert contents(project) == before
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700), (0o002, 0o664, 0o775)]
+)
+def test_the_umask_decides_who_can_read_what_is_written(tmp_path, umask, file, folder):
+    before = os.umask(umask)
+    try:
+        with whole_file(tmp_path / "file") as temporary:
+            temporary.chmod(0o600)  # as safetensors leaves it
+        with whole_folder(tmp_path / "folder") as temporary:
+            (temporary / "weights").touch(0o600)
+            share(temporary)
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("file", "folder", "folder/weights")]
+    assert modes == [file, folder, file]
+
+
+#: Replaces an output again and again; the file in it says which one it is, twice.
+REPLACES = """
+import sys
+from pathlib import Path
+from stages import files
+if sys.argv[2] == "aside":
+    files.ctypes.CDLL = lambda *names, **options: None  # no system call: by way of a third name
+for number in range(1_000_000):
+    with files.whole_folder(Path(sys.argv[1]), "a.json", "b.json") as folder:
+        for name in ("a.json", "b.json"):
+            (folder / name).write_text(str(number))
+    if not number:
+        print("begun", flush=True)
+"""
+
+
+@pytest.mark.parametrize("way", ["exchange", "aside"])
+def test_a_kill_at_any_moment_leaves_the_old_folder_or_the_new_one(tmp_path, way):
+    out = tmp_path / "out"
+    for kill in range(25):
+        command = [sys.executable, "-c", REPLACES, str(out), way]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+        assert writer.stdout.readline() == "begun\n"
+        time.sleep(random.Random(kill).random() / 50)
+        writer.kill()
+        writer.communicate()
+        if way == "aside":  # the next command brings back what it finds under the third name
+            with suppress(ZeroDivisionError), whole_folder(out, "a.json", "b.json"):
+                raise ZeroDivisionError
+        assert sorted(contents(out)) == ["a.json", "b.json"]
+        assert len(set(contents(out).values())) == 1

@@ -524,3 +524,12 @@ def test_a_new_project_reads_its_chat(here):
     assert "Data and pipelines are up to date" in dvc("status", "ingest", "merge")
     step = next_step(Standing(exports=1, private=1, has_secret=True, stale=staleness(folder).stale))
     assert step.command == "dvc repro pick_questions"
+
+
+def test_a_copied_export_is_its_owners_alone(here):
+    (here / "chat").mkdir(mode=0o755)
+    (here / "chat" / "day.txt").write_text("hello")
+    (here / "chat" / "day.txt").chmod(0o644)
+    made("friends", "--export", here / "chat", "--yes")
+    copied = here / "friends" / "data" / "raw" / "chat"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (copied, copied / "day.txt")] == [0o700, 0o600]

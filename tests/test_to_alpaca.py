@@ -47,3 +47,15 @@ def test_questions_without_labels_are_refused(tmp_path):
     assert result.exit_code == 1
     assert "questions.parquet: expected columns" in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_mistyped_out_erases_nothing(labelled, tmp_path, monkeypatch):
+    log = tmp_path / "project" / "data" / "annotations" / "round_1" / "li.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text("an answer")
+    monkeypatch.chdir(tmp_path / "project")
+    for out in (".", "..", "data", "data/annotations", "data/annotations/round_1"):
+        result = run(main, "--labelled", labelled, "--language", "zh", "--answer", "text", "--seed", 0, "--out", out)
+        assert result.exit_code == 1
+        assert f"{out}: expected " in result.output
+    assert log.read_text() == "an answer"

@@ -114,8 +114,10 @@ def test_equal_seeds_give_equal_bytes_and_others_other_deals(answer, tmp_path):
 
 def test_an_older_answer_is_replaced_whole(answer, tmp_path):
     (tmp_path / "words").mkdir()
-    (tmp_path / "words" / "old.parquet").touch()
+    for name in ("line", "trees"):
+        (tmp_path / "words" / f"{name}.parquet").write_bytes(b"old")
     answer()
+    assert b"old" not in contents(tmp_path / "words").values()
     assert sorted(contents(tmp_path / "words")) == ["line.parquet", "trees.parquet"]
 
 

@@ -61,4 +61,4 @@ def settle(folder: Path, file: Path, version: str, *, allow_changed: bool) -> No
             "Answers under two wordings do not compare: begin another --round, bring the earlier wording back, "
             "or go on with --allow-changed-guidelines, which is recorded."
         )
-    write_json(path, {**row, "changed_to": [*changed, version]})
+    write_json(path, {**row, "changed_to": [*changed, version]}, answers=True)

@@ -226,7 +226,7 @@ def create(path: Path, answers: Iterable[Answer]) -> None:
     for answer in answers:
         check_owner(answer, owner(path), where=str(path))
         rows.append(row_of(answer))
-    write_jsonl(path, rows)
+    write_jsonl(path, rows, answers=True)
 
 
 def replay(path: Path) -> Replay:

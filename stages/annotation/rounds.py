@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from stages.annotation.answer import Answer
 from stages.cli import DataError
+from stages.files import ROUND_FOLDER
 
 #: In a round's folder, what was settled of it.
 ADJUDICATION = "adjudication"
-_ROUND_FOLDER = re.compile(r"round_([1-9]\d*)")
 #: Names that are safe as a file's name everywhere: letters of any script, digits, dot, dash, underscore.
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -91,7 +91,7 @@ def round_folders(annotations: Path) -> dict[int, Path]:
     """
     rounds: dict[int, Path] = {}
     for entry in sorted(annotations.iterdir()):
-        match = _ROUND_FOLDER.fullmatch(entry.name)
+        match = ROUND_FOLDER.fullmatch(entry.name)
         if match and entry.is_dir():
             rounds[int(match[1])] = entry
         elif (entry.is_dir() or entry.suffix == ".jsonl") and not entry.name.startswith("."):
@@ -110,7 +110,7 @@ def _logs(annotations: Path, within: str = "") -> dict[int, list[Path]]:
 
 def latest_round(annotations: Path) -> int:
     """Number of the latest round that has a folder, or 1 where there is none yet."""
-    found = [_ROUND_FOLDER.fullmatch(path.name) for path in annotations.glob("round_*") if path.is_dir()]
+    found = [ROUND_FOLDER.fullmatch(path.name) for path in annotations.glob("round_*") if path.is_dir()]
     return max((int(match[1]) for match in found if match), default=1)
 
 
@@ -132,7 +132,7 @@ def owner(path: Path) -> Owner:
     """
     is_adjudication = path.parent.name == ADJUDICATION
     folder = path.parent.parent if is_adjudication else path.parent
-    match = _ROUND_FOLDER.fullmatch(folder.name)
+    match = ROUND_FOLDER.fullmatch(folder.name)
     if not match:
         raise DataError(f"{path}: expected a log in a folder round_1, round_2, …, got {folder.name!a}.")
     return Owner(int(match[1]), path.stem, "adjudicates" if is_adjudication else "annotates")

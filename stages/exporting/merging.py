@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from stages.cli import DataError
-from stages.files import read_json, write_json
+from stages.files import read_json, share, write_json
 from stages.models.loading import RUNG, count_parameters, load, read_rung
 from stages.models.prompts import Prompt
 
@@ -102,8 +102,7 @@ def write_merged(
     _set_ends(merged, tokenizer)
     merged.save_pretrained(out, max_shard_size=shard_size)
     _write_tokenizer(tokenizer, out)
-    for path in out.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors lets only the owner read
+    share(out)
     del model, merged
     after = score(*load_folder(out), prompts, max_length)[0]
     _check_same(before, after, str(dtype).removeprefix("torch."), adapter)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.cli import DataError
+from stages.files import share
 from stages.models.loading import quiet
 from stages.models.tokenizers import write_tokenizer
 
@@ -63,8 +64,7 @@ def convert(gguf: Path, folder: Path) -> None:
     with torch.inference_mode():
         model.save_pretrained(folder)
     write_tokenizer(tokenizer, folder)
-    for path in folder.iterdir():
-        path.chmod(0o644)  # safetensors lets only the owner read
+    share(folder)
 
 
 def _read_header(gguf: Path) -> "tuple[torch.dtype, str | None]":

@@ -208,6 +208,7 @@ def _copy_export(export: Path, raw: Path) -> int:
             shutil.copytree(source, target, symlinks=True)
         else:
             shutil.copy2(source, target)
+        _keep_private(target)
     except shutil.Error as error:
         failed = error.args[0] if error.args and isinstance(error.args[0], list) else [("", "", error)]
         raise DataError(
@@ -222,6 +223,13 @@ def _copy_export(export: Path, raw: Path) -> int:
     except DataError as error:
         # It names the copy, which is about to go.
         raise DataError(error.message.replace(f"{raw}/", f"{source.parent}/").replace(str(raw), place)) from error
+
+
+def _keep_private(export: Path) -> None:
+    """Let nobody but the owner read a copied export, whatever the modes of the original were."""
+    for entry in (export, *export.rglob("*")):
+        if not entry.is_symlink():
+            entry.chmod(0o700 if entry.is_dir() else 0o600)
 
 
 def _share(folder: Path, annotators: tuple[str, ...]) -> int:
