@@ -11,6 +11,7 @@ import click
 from stages.adjudicate import adjudicate_command
 from stages.annotate import annotate_command
 from stages.audit import audit_command
+from stages.carry_answers import carry_answers_command
 from stages.cli import SETTINGS, example, stoppable
 from stages.doctor import doctor_command
 from stages.export import export_command
@@ -56,6 +57,7 @@ main.add_command(questions_command, "questions")
 main.add_command(annotate_command, "annotate")
 main.add_command(adjudicate_command, "adjudicate")
 main.add_command(review_command, "review")
+main.add_command(carry_answers_command, "carry-answers")
 main.add_command(report_command, "report")
 main.add_command(label_studio_group, "label-studio")
 main.add_command(audit_command, "audit")

@@ -8,9 +8,10 @@ Every file of the folder is read, in folders and zips too, by name, except hidde
 the like. Every record becomes a message or is counted under the reason why not. Rows come out by group, and within
 a group by time; messages of one time keep the order of their files.
 
-``message_id`` is a hash of the group and the export's own id, or else of group, sender, time and text, with
-an ordinal for each repetition within the file. So a message keeps its id when exports grow or overlap, and
-one that two files hold is taken once and counted as a duplicate.
+``message_id`` is a hash, under the project's key, of the group and the export's own id, or else of group, sender,
+time and text as they were before masking, with an ordinal for each repetition within the file. So a message keeps
+its id when exports grow or overlap and when more of it is masked, and one that two files hold is taken once and
+counted as a duplicate.
 
 Names are known only once every file is read. So texts wait on disk, masked but for names, in files without a name
 that vanish with the process; then names become pseudonyms in them on the way to the out. Memory grows by some

@@ -47,18 +47,18 @@ def test_a_day_of_messages_actions_and_events(tmp_path):
         "=== Ann is now known as ann_away\n[00:31] <bob> hello\n[00:32]  * bob eats\n\n[00:33] -bot- done\nnoise\n",
     )
     assert rows == [
-        Message(1, "ubuntu-cn", "ann", None, "system", "", 60),
-        Message(2, "ubuntu-cn", "bob", NIGHT + 31 * 60, "text", "hello", 60),
-        Message(3, "ubuntu-cn", "bob", NIGHT + 32 * 60, "text", "eats", 60),
+        Message(1, "ubuntu-cn", "ann", None, "system", "", 60, typed=""),
+        Message(2, "ubuntu-cn", "bob", NIGHT + 31 * 60, "text", "hello", 60, typed="hello"),
+        Message(3, "ubuntu-cn", "bob", NIGHT + 32 * 60, "text", "eats", 60, typed="eats"),
         Skipped(4, "blank"),
-        Message(5, "ubuntu-cn", "bot", NIGHT + 33 * 60, "other", "done", 60),
+        Message(5, "ubuntu-cn", "bot", NIGHT + 33 * 60, "other", "done", 60, typed="done"),
         Skipped(6, "not_a_log_line"),
     ]
 
 
 def test_lines_that_carry_channel_and_date(tmp_path):
     rows = parse(tmp_path, "rust 2018-05-29 [21:20:37] <talchas>\t but I don't \n", "rust.0.ascii.txt")
-    assert rows == [Message(1, "rust", "talchas", 1527628837, "text", "but I don't", 1)]
+    assert rows == [Message(1, "rust", "talchas", 1527628837, "text", "but I don't", 1, typed="but I don't")]
 
 
 #: By layout: the file's name, its lines, and what they are read as.

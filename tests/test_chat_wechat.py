@@ -36,8 +36,8 @@ def test_pretty_printed_and_compact_objects(tmp_path, indent):
     rows = parse(tmp_path, record(), record(content='{"a": "}"}\n}'), indent=indent)
     lines = (1, 2) if indent is None else (1, 12)
     assert rows == [
-        Message(lines[0], GROUP, "wxid_a", 1672531200, "text", "text", own_id="11"),
-        Message(lines[1], GROUP, "wxid_a", 1672531200, "text", '{"a": "}"}\n}', own_id="11"),
+        Message(lines[0], GROUP, "wxid_a", 1672531200, "text", "text", own_id="11", typed="text"),
+        Message(lines[1], GROUP, "wxid_a", 1672531200, "text", '{"a": "}"}\n}', own_id="11", typed='{"a": "}"}\n}'),
     ]
 
 

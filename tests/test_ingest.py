@@ -9,6 +9,7 @@ from collections import Counter
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from planted import EXPORTS
 
 from stages.chat.exports import find_exports
 from stages.cli import DataError
@@ -320,3 +321,32 @@ def test_options_that_make_no_sense_are_usage_errors(tmp_path, option, value, me
     result = CliRunner().invoke(main, ["--raw", str(raw(tmp_path, chat=line())), option, value])
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("name", sorted(EXPORTS))
+def test_ids_stay_what_they_are_when_more_is_masked(tmp_path, name):
+    folder = raw(tmp_path, **{name: EXPORTS[name]()})
+    ids, texts = [], []
+    for deny in ("", "fails\nhow\n"):
+        (folder / "words.deny").write_text(deny)
+        ingest(folder, "auto", NAMES, tmp_path / "messages.parquet", phone_regions=("GB",) if deny else ())
+        table = read_rows(tmp_path / "messages.parquet", MESSAGES)
+        ids.append(table["message_id"].to_pylist())
+        texts.append(table["text"].to_pylist())
+    assert ids[0] == ids[1]
+    assert texts[0] != texts[1]
+
+
+def test_only_who_has_the_key_can_compute_an_id(tmp_path):
+    ids = set()
+    for key in (KEY, KEY + "x"):
+        folder = raw(tmp_path, chat=line(), own=line(message_id="1"))
+        ingest(folder, "auto", Pseudonyms(key), tmp_path / "messages.parquet")
+        ids |= set(read_rows(tmp_path / "messages.parquet", MESSAGES)["message_id"].to_pylist())
+    assert len(ids) == 4
+
+
+def test_no_name_makes_one_message_out_of_two(tmp_path):
+    # Joined by a zero, group, sender and time of the two would be the same characters.
+    found, _ = rows(tmp_path, chat=line("a", "x\0y", group="g") + line("a", "y", group="g\0x"))
+    assert len(found) == 2

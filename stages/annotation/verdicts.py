@@ -217,14 +217,15 @@ def _check_orphans(first: Placed, orphaned: int, items: int, refuse: bool) -> No
     if refuse:
         raise DataError(
             f"{what}; {orphaned:,} of {items:,} annotated items are unknown. They were picked from another chat, by "
-            "other judges or under another key: bring those back, or let --orphans report (annotation.orphans in "
-            "params.yaml) count these answers and leave them out."
+            "other judges, under another key, or by an earlier release (chatladder carry-answers): bring those back, "
+            "or let --orphans report (annotation.orphans in params.yaml) count these answers and leave them out."
         )
     if 2 * orphaned > items:
         raise DataError(
             f"{what}; {orphaned:,} of {items:,} annotated items are unknown, more than half. These annotations "
-            "were made on another chat, under another privacy key, or before the filters became stricter: "
-            "bring back what changed, or point to the annotations that belong to these questions."
+            "were made on another chat, under another privacy key, before the filters became stricter, or with an "
+            "earlier release (chatladder carry-answers): bring back what changed, or point to the annotations that "
+            "belong to these questions."
         )
 
 

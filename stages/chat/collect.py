@@ -3,7 +3,6 @@
 Only what decides a message's identity and place stays in memory, some 50 bytes each.
 """
 
-import hashlib
 from array import array
 from collections import Counter
 from typing import Any, NamedTuple, Protocol
@@ -29,7 +28,7 @@ NO_TIME = -(2**63)
 class Index(NamedTuple):
     """What decides about each collected row; arrays of shape ``(rows,)`` where nothing else is said."""
 
-    key: np.ndarray  # 64-bit hash of what identifies the message
+    key: np.ndarray  # 64-bit keyed hash of what identifies the message
     has_own_id: np.ndarray  # bool: the hash is of the export's own id
     file: np.ndarray  # number of its file
     line: np.ndarray
@@ -163,18 +162,20 @@ class Collector:
         text = masking.mask(text, self._masked, self._context.phone_regions)
         self._counts["damaged"] += item.damaged or damaged
         # A message keeps its id where one export knows its topic and another does not.
-        chat = group if item.chat is None else pseudonyms.group(item.chat)
+        chat = item.group if item.chat is None else item.chat
         if item.own_id is not None:
-            key = message_hash(chat, item.own_id)
+            key = pseudonyms.message(chat, item.own_id)
         else:
             # Without a time, equal rows of two files are not known to be one message.
             time = source.plain_name if item.timestamp is None else str(item.timestamp)
-            key = message_hash(group, sender, time, text)
+            # As typed, so that the answers about a message stay with it when more of it is masked.
+            typed = item.text if item.typed is None else item.typed
+            key = pseudonyms.message(item.group, item.sender, time, typed)
         if item.reply_to is not None:
             self._reply_rows.append(len(self._columns["key"]))
-            self._reply_keys.append(message_hash(chat, item.reply_to))
+            self._reply_keys.append(pseudonyms.message(chat, item.reply_to))
         if item.recalls is not None:
-            self._recalls.append(message_hash(chat, item.recalls))
+            self._recalls.append(pseudonyms.message(chat, item.recalls))
         columns = self._columns
         columns["key"].append(key)
         columns["has_own_id"].append(item.own_id is not None)
@@ -193,12 +194,6 @@ class Collector:
             columns = zip(*rows, strict=True)
             arrays = [pa.array(column, field.type) for column, field in zip(columns, COLLECTED, strict=True)]
             self._texts.write(pa.RecordBatch.from_arrays(arrays, schema=COLLECTED))
-
-
-def message_hash(*parts: str) -> int:
-    """64 bits that are the same for the same parts on every machine."""
-    data = "\0".join(parts).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
 def _valid_text(text: str) -> tuple[str, bool]:

@@ -27,6 +27,7 @@ class Message(NamedTuple):
     recalls: str | None = None  # own_id of the message that this one takes back
     damaged: bool = False  # bytes that were not UTF-8 stand as U+FFFD
     chat: str | None = None  # what the group is a part of
+    typed: str | None = None  # the text with the names that people were mentioned by, where ``text`` has pseudonyms
 
 
 class Skipped(NamedTuple):

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from stages.chat.collect import NO_TIME, Index, message_hash
+from stages.chat.collect import NO_TIME, Index
 from stages.cli import DataError
+from stages.privacy.pseudonyms import repeated_message
 
 
 class Settled(NamedTuple):
@@ -82,7 +83,7 @@ def _settle_ids(index: Index) -> tuple[np.ndarray, np.ndarray]:
         if not index.has_own_id[row]:
             place = (int(index.file[row]), key)
             if seen[place]:
-                key = message_hash(str(key), str(seen[place]))
+                key = repeated_message(key, seen[place])
             seen[place] += 1
         keys[row] = key
         if key in first:

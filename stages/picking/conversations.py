@@ -11,9 +11,8 @@ own thread (what it answers, and all that leads there or answers the same) come 
 
 import hashlib
 import json
-from collections import Counter
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -67,8 +66,6 @@ class Conversations:
         self._past = NOTHING  # turns that a reply may still answer
         self._ids: dict[int, str] = {}  # id of each conversation among the past, by its first turn's number
         self._shown = 0  # turns before the open ones
-        self._seen: Counter[tuple[Any, ...]] = Counter()  # turns that one to come could equal
-        self._last: tuple[str, int | None] = ("", None)  # the last group, and the last time that is known in it
         self.conversations = 0
         self.with_questions: set[int] = set()
 
@@ -164,47 +161,15 @@ class Conversations:
     def _questions(self, known: _Turns, new: int, threaded: np.ndarray) -> pa.Table:
         """Rows of QUESTIONS among the turns from row ``new`` on."""
         asked = np.flatnonzero(known.asked[new:]) + new
-        ids = self._item_ids(known, new, asked)
         homes = known.home[asked].tolist()
         self.with_questions.update(homes)
         rows = known.rows.take(pa.array(asked))
         columns = {name: rows[name] for name in QUESTIONS.names if name in rows.column_names}
-        columns["item_id"] = pa.array(ids, pa.string())
+        # Their messages' ids outlast any change of what is masked, and so do answers about the item.
+        columns["item_id"] = pa.array([_hash(*messages) for messages in rows["message_ids"].to_pylist()], pa.string())
         columns["conversation"] = pa.array([self._ids[home] for home in homes], pa.string())
         columns["window"] = _windows(known, asked, threaded, self._reach)
         return pa.table({name: columns[name] for name in QUESTIONS.names}, schema=QUESTIONS)
-
-    def _item_ids(self, known: _Turns, new: int, asked: np.ndarray) -> list[str]:
-        """Ids of the questions at the rows ``asked``: hashes of group, sender, timestamp and text.
-
-        A turn that repeats an earlier one in all four (a clock that shows minutes allows it) also has its number
-        among them in its id, counted whether or not the earlier one is a question.
-        """
-        rows = known.rows.select(["group", "sender", "timestamp", "text"]).slice(new)
-        same_text = pc.is_in(rows["text"], value_set=rows["text"].take(pa.array(asked - new)).combine_chunks())
-        # A later part may hold an equal of what has no time, or the last time.
-        group = rows["group"][-1].as_py()
-        self._last = (group, self._last_time(rows, group))
-        may_come = pc.or_kleene(rows["timestamp"].is_null(), pc.equal(rows["timestamp"], self._last[1])).fill_null(True)
-        chosen = np.flatnonzero(pc.or_(same_text, may_come).to_numpy())
-        wanted = set((asked - new).tolist())
-        found = {}
-        columns = rows.take(pa.array(chosen)).to_pydict()
-        for row, *key in zip(chosen.tolist(), *columns.values(), strict=True):
-            repeated = self._seen[tuple(key)]
-            self._seen[tuple(key)] += 1
-            if row in wanted:
-                found[row] = _hash(*key, *([repeated] if repeated else []))
-        may_come_again = (None, self._last[1])
-        self._seen = Counter({key: n for key, n in self._seen.items() if key[0] == group and key[2] in may_come_again})
-        return [found[row] for row in (asked - new).tolist()]
-
-    def _last_time(self, rows: pa.Table, group: str) -> int | None:
-        """The last time that is known in the last group: of these rows, or of those before them."""
-        timed = rows["timestamp"].filter(pc.equal(rows["group"], group)).drop_null()
-        if len(timed):
-            return int(timed[-1].as_py())
-        return self._last[1] if self._last[0] == group else None
 
 
 def split_conversations(group: np.ndarray, at: np.ndarray, gap: int, most: int) -> np.ndarray:
@@ -286,5 +251,5 @@ def _label(rows: pa.Table) -> pa.ChunkedArray:
     return pc.utf8_rtrim_whitespace(pc.binary_join_element_wise(kind, rows["text"].fill_null(""), " "))
 
 
-def _hash(*parts: str | int | None) -> str:
+def _hash(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]

@@ -11,6 +11,7 @@ one that comes later gets 16 digits, so two people never become one, and the mee
 
 import hashlib
 import hmac
+import json
 
 from stages.privacy.secret import local_key
 
@@ -33,6 +34,7 @@ class Pseudonyms:
             DataError: If the local secret cannot be used (see ``stages.privacy.secret.local_key``).
         """
         self._key = (key or local_key() or DEMO_KEY).encode()
+        self._message_key = hashlib.sha256(b"messages\0" + self._key).digest()
         self._people: dict[str, str] = {}
         self._groups: dict[str, str] = {}
         self._files: dict[str, str] = {}
@@ -77,6 +79,15 @@ class Pseudonyms:
         """Pseudonym of a file: exports are named for the group, or for the person it is with."""
         return self._pseudonym("f", name, self._files)
 
+    def message(self, *parts: str) -> int:
+        """Return 64 bits that stand for a message, whatever is masked in it: a keyed hash of what identifies it.
+
+        Args:
+            parts: Names, times and texts as the export has them.
+        """
+        data = json.dumps(parts).encode()  # no name or text can pass for the end of one part and the start of another
+        return int.from_bytes(hashlib.blake2b(data, digest_size=8, key=self._message_key).digest(), "big")
+
     def _pseudonym(self, letter: str, name: str, known: dict[str, str]) -> str:
         if name not in known:
             digits = self._digits(name)
@@ -91,3 +102,13 @@ class Pseudonyms:
     def _digits(self, name: str) -> str:
         # surrogatepass: a JSON escape can hold half a character, which is still a name.
         return hmac.new(self._key, name.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def repeated_message(key: int, ordinal: int) -> int:
+    """Return the 64 bits of a later one of equal messages of one file.
+
+    Args:
+        key: The bits of the first, as of ``Pseudonyms.message``.
+        ordinal: The number of those before it.
+    """
+    return int.from_bytes(hashlib.blake2b(f"{key}\0{ordinal}".encode(), digest_size=8).digest(), "big")

@@ -73,6 +73,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
             timestamp=None if stamp["minute"] is None else calendar.seconds(stamp, number),
             kind=told.kind,
             text=replace_nicks(told.text, nicks, context.pseudonyms),
+            typed=told.text,
             resolution_seconds=1 if stamp["second"] else 60,
             damaged=damaged,
         )

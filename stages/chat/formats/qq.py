@@ -120,9 +120,10 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
         elif entry.name not in met:
             met.add(entry.name)
             context.know(sender, alias)
+        typed = said
         if kind == "text":
             said = _replace_mentions(said, survey.people, context)
-        yield Message(number, group, sender, clock.seconds(entry.local), kind, said)
+        yield Message(number, group, sender, clock.seconds(entry.local), kind, said, typed=typed)
 
 
 def _survey(source: Source) -> Survey:

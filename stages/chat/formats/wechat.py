@@ -137,6 +137,7 @@ def _message(type_: str, data: dict[str, Any], line: int, pseudonyms: Pseudonyms
         own_id=_own_id(data.get("newMsgId")) or _own_id(data.get("msgId")),
         reply_to=reply_to,
         recalls=recalls,
+        typed=_text(data.get("content")),
     )
 
 

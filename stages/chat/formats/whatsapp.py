@@ -112,10 +112,11 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
         if split is None or kind == NOTICE:
             yield Message(number, group, "", seconds, "system", "", resolution)
             continue
+        typed = MARKS.sub("", said)
         if kind in ("text", "other"):
             said = people.replace_mentions(said)
             kind = kind if said else "other"  # what may be seen once leaves nothing behind
-        yield Message(number, group, people.sender(split[0]), seconds, kind, said, resolution)
+        yield Message(number, group, people.sender(split[0]), seconds, kind, said, resolution, typed=typed)
 
 
 def _survey(source: Source) -> Survey:
