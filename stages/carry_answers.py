@@ -5,10 +5,10 @@ Example:
     dvc repro pick_questions
     chatladder carry-answers --before before.parquet
 
-An id is a hash of what was said before masking, so answers stay with their questions whatever is masked. Ids that
-releases before 0.2 gave were hashes of the masked text; this command leads from those to the new ones. A question is
-found again by group, sender and time, and by its text; where only the text differs, since more of it is masked now, by
-the most similar one. Running it twice changes nothing more.
+An id is a keyed hash of what was said before masking, so answers stay with their questions whatever is masked. In
+earlier versions it was a hash of the masked text; this command leads from those ids to the new ones. A question is
+found again by group, sender, time and text; where more of the text is masked now, by the most similar text. Running
+the command twice changes nothing more.
 """
 
 import re

@@ -3,6 +3,7 @@
 import bz2
 import errno
 import json
+import os
 import re
 from pathlib import Path
 
@@ -117,12 +118,16 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, whole):
         pytest.fail("nothing can be written there")
 
 
-@pytest.mark.parametrize(("whole", "name"), [(whole_file, "mkstemp"), (whole_folder, "mkdtemp")])
+@pytest.mark.parametrize(("whole", "name"), [(whole_file, "open"), (whole_folder, "mkdir")])
 def test_a_disk_that_is_full_from_the_start_is_named(tmp_path, monkeypatch, whole, name):
-    def full(**options):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    make = getattr(os, name)
 
-    monkeypatch.setattr(f"stages.files.tempfile.{name}", full)
+    def full(path, *options, **named):
+        if Path(path).name.startswith(".out."):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return make(path, *options, **named)
+
+    monkeypatch.setattr(os, name, full)
     with pytest.raises(DataError, match=r"out: the disk is full; nothing was written"), whole(tmp_path / "out"):
         pytest.fail("nothing can be written there")
 

@@ -300,7 +300,7 @@ class Shell:
         if step.page == TUTORIAL and step.command.startswith("chatladder init"):
             # Who disagrees with whom follows from the ids, and they from the key: under this one the annotators do.
             key = self.folder / "../group/.chatladder/privacy_key"
-            key.write_text(f"tutorial-{4:064}\n", encoding="utf-8")
+            key.write_text(f"tutorial-{5:064}\n", encoding="utf-8")
         if step.page == TUTORIAL and step.command.startswith("chatladder ladder"):
             self._shorten(self.folder / "params.yaml")
 
