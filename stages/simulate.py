@@ -92,16 +92,23 @@ def true_items(questions: pa.Table, truths: list[Truth]) -> list[TrueItem]:
     """Join picked questions with the truth, by sender and time of the first message.
 
     What the simulator did not write as a question is "not a question", and easy to see.
+
+    Raises:
+        DataError: If the simulator wrote none of them.
     """
     pseudonyms = Pseudonyms()
     known = {(pseudonyms.person(truth.sender), truth.timestamp): truth for truth in truths}
-    items = []
     columns = questions.select(["item_id", "sender", "timestamp"]).to_pydict()
-    for item_id, sender, timestamp in zip(*columns.values(), strict=True):
-        truth = known.get((sender, timestamp))
-        label, hardness = (truth.label, truth.hardness) if truth else ("not_a_question", 0.1)
-        items.append(TrueItem(item_id, label, hardness))
-    return items
+    found = [known.get(place) for place in zip(columns["sender"], columns["timestamp"], strict=True)]
+    if not any(found):
+        raise DataError(
+            f"expected questions of the simulated chat, got {len(found):,} of which its truth knows none. Simulated "
+            "annotators answer nothing else; name the truth of this chat, and use the key that it was ingested with."
+        )
+    return [
+        TrueItem(item_id, truth.label, truth.hardness) if truth else TrueItem(item_id, "not_a_question", 0.1)
+        for item_id, truth in zip(columns["item_id"], found, strict=True)
+    ]
 
 
 def write_answers(answers: list[Answer], out: Path) -> None:
@@ -109,6 +116,20 @@ def write_answers(answers: list[Answer], out: Path) -> None:
     for number, annotator in dict.fromkeys((answer.round, answer.annotator) for answer in answers):
         own = [answer for answer in answers if (answer.round, answer.annotator) == (number, annotator)]
         create(log_path(out, number, annotator), own)
+
+
+def refuse_answered(annotations: Path) -> None:
+    """Keep simulated answers from mixing with those that are there, which may be people's.
+
+    Raises:
+        DataError: If there are any.
+    """
+    log = min(annotations.glob("round_*/**/[!.]*.jsonl"), default=None)
+    if log is not None:
+        raise DataError(
+            f"{log}: expected a folder without answers, got one with some, among which simulated ones would count. "
+            "Name another with --out, or move these away first."
+        )
 
 
 def open_review(annotations: Path, queue: Path, ranking: Path, known: Collection[str]) -> tuple[int, Review]:
@@ -156,6 +177,7 @@ def chat(lines: int, seed: int, out: Path, truth: Path) -> None:
 @click.option("--out", type=OutputFolder, required=True, help="Folder for round_1 and round_2.")
 def answers(questions: Path, truth: Path, seed: int, out: Path) -> None:
     """Write the answers of two simulated annotators, in two rounds."""
+    refuse_answered(out)
     items = true_items(read_rows(questions, QUESTIONS), read_truth(truth))
     first = round_one(items, ANNOTATORS, seed)
     second = round_two(items, first, ANNOTATORS, seed)

@@ -243,15 +243,16 @@ class TestImport:
         folder = tmp_path / "annotations" / "round_2"
         for path in folder.glob("*.jsonl"):
             path.unlink()
-        append = LogWriter.append
+        extend = LogWriter.extend
 
-        def breaks(log, answer):
-            append(log, answer)
-            if log.path.stem == "labelstudio_2" and answer.item_id == "item01":
+        def breaks(log, answers):
+            if log.path.stem == "labelstudio_2":
+                extend(log, answers[:2])
                 raise KeyboardInterrupt
+            extend(log, answers)
 
         with monkeypatch.context() as patch:
-            patch.setattr(LogWriter, "append", breaks)
+            patch.setattr(LogWriter, "extend", breaks)
             bring(tasks, code=1)
         assert labels(logs()["labelstudio_2"]) == [("item00", "unsure"), ("item01", "unsure")]
         with (folder / "labelstudio_2.jsonl").open("a") as log:

@@ -257,6 +257,45 @@ class TestReview:
         assert demo.logs(2) == {}
 
 
+class TestAnswers:
+    def run(self, demo, out):
+        places = ["--questions", demo.folder / "questions.parquet", "--truth", demo.folder / "truth.jsonl"]
+        return CliRunner().invoke(main, ["simulate-answers", *map(str, [*places, "--seed", DEMO_SEED, "--out", out])])
+
+    def test_two_annotators_answer_where_nobody_has(self, demo):
+        out = demo.folder / "simulated"
+        result = self.run(demo, out)
+        assert result.exit_code == 0, result.output
+        assert [replay(log_path(out, 1, name)).answers.keys() for name in ("annotator_a", "annotator_b")] == [
+            {f"i{n}" for n in range(8)}
+        ] * 2
+        before = {path: path.read_bytes() for path in out.rglob("*.jsonl")}
+        assert "expected a folder without answers" in self.run(demo, out).output
+        assert {path: path.read_bytes() for path in out.rglob("*.jsonl")} == before
+
+    @pytest.mark.parametrize("path", ["round_1/li.jsonl", "round_3/li.jsonl", "round_2/adjudication/chen.jsonl"])
+    def test_they_never_mix_with_those_of_people(self, demo, path):
+        log = demo.folder / "mine" / path
+        log.parent.mkdir(parents=True)
+        log.write_text("{}")
+        result = self.run(demo, demo.folder / "mine")
+        assert result.exit_code == 1
+        assert f"{log}: expected a folder without answers" in result.output
+        assert [each for each in (demo.folder / "mine").rglob("*") if each.is_file()] == [log]
+
+    def test_questions_of_another_chat_get_no_answers(self, demo):
+        rows = [
+            {"item_id": "i0", "turn_id": "t", "group": "g", "conversation": "c", "text": "?", "window": [],
+             "sender": Pseudonyms().person("somebody"), "timestamp": 0}
+        ]  # fmt: skip
+        write_rows(demo.folder / "questions.parquet", rows, QUESTIONS)
+        for result in (self.run(demo, demo.folder / "simulated"), demo.run()):
+            assert result.exit_code == 1
+            assert "expected questions of the simulated chat" in result.output
+        assert not (demo.folder / "simulated").exists()
+        assert demo.logs(2) == {}
+
+
 def test_command_writes_the_chat_in_callback_form_and_its_truth_apart(tmp_path):
     out, truth = tmp_path / "chat.txt", tmp_path / "truth.jsonl"
     result = CliRunner().invoke(
