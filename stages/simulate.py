@@ -20,7 +20,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from stages.annotation.assignment import settle
-from stages.annotation.log import Answer, create, latest_answered, log_path
+from stages.annotation.log import Answer, create, latest_answered, log_path, refuse_existing
 from stages.annotation.review import Review, begin, read_review
 from stages.annotation.review_queue import is_queue_of, next_round, own_items, read_queue
 from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
@@ -112,24 +112,18 @@ def true_items(questions: pa.Table, truths: list[Truth]) -> list[TrueItem]:
 
 
 def write_answers(answers: list[Answer], out: Path) -> None:
-    """Write answers as the log that annotating by hand appends to: one file an annotator and round."""
-    for number, annotator in dict.fromkeys((answer.round, answer.annotator) for answer in answers):
-        own = [answer for answer in answers if (answer.round, answer.annotator) == (number, annotator)]
-        create(log_path(out, number, annotator), own)
-
-
-def refuse_answered(annotations: Path) -> None:
-    """Keep simulated answers from mixing with those that are there, which may be people's.
+    """Write answers as the logs that annotating by hand appends to, one an annotator and round, none if one is there.
 
     Raises:
-        DataError: If there are any.
+        DataError: If one is there.
     """
-    log = min(annotations.glob("round_*/**/[!.]*.jsonl"), default=None)
-    if log is not None:
-        raise DataError(
-            f"{log}: expected a folder without answers, got one with some, among which simulated ones would count. "
-            "Name another with --out, or move these away first."
-        )
+    logs: dict[Path, list[Answer]] = {}
+    for answer in answers:
+        logs.setdefault(log_path(out, answer.round, answer.annotator), []).append(answer)
+    for path in logs:
+        refuse_existing(path)
+    for path, own in logs.items():
+        create(path, own)
 
 
 def open_review(annotations: Path, queue: Path, ranking: Path, known: Collection[str]) -> tuple[int, Review]:
@@ -177,7 +171,6 @@ def chat(lines: int, seed: int, out: Path, truth: Path) -> None:
 @click.option("--out", type=OutputFolder, required=True, help="Folder for round_1 and round_2.")
 def answers(questions: Path, truth: Path, seed: int, out: Path) -> None:
     """Write the answers of two simulated annotators, in two rounds."""
-    refuse_answered(out)
     items = true_items(read_rows(questions, QUESTIONS), read_truth(truth))
     first = round_one(items, ANNOTATORS, seed)
     second = round_two(items, first, ANNOTATORS, seed)

@@ -262,26 +262,31 @@ class TestAnswers:
         places = ["--questions", demo.folder / "questions.parquet", "--truth", demo.folder / "truth.jsonl"]
         return CliRunner().invoke(main, ["simulate-answers", *map(str, [*places, "--seed", DEMO_SEED, "--out", out])])
 
-    def test_two_annotators_answer_where_nobody_has(self, demo):
-        out = demo.folder / "simulated"
-        result = self.run(demo, out)
-        assert result.exit_code == 0, result.output
-        assert [replay(log_path(out, 1, name)).answers.keys() for name in ("annotator_a", "annotator_b")] == [
-            {f"i{n}" for n in range(8)}
-        ] * 2
-        before = {path: path.read_bytes() for path in out.rglob("*.jsonl")}
-        assert "expected a folder without answers" in self.run(demo, out).output
-        assert {path: path.read_bytes() for path in out.rglob("*.jsonl")} == before
+    def logs_of(self, out):
+        return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
-    @pytest.mark.parametrize("path", ["round_1/li.jsonl", "round_3/li.jsonl", "round_2/adjudication/chen.jsonl"])
-    def test_they_never_mix_with_those_of_people(self, demo, path):
-        log = demo.folder / "mine" / path
-        log.parent.mkdir(parents=True)
-        log.write_text("{}")
-        result = self.run(demo, demo.folder / "mine")
+    def test_two_annotators_answer_beside_people(self, demo):
+        before = self.logs_of(demo.annotations)
+        result = self.run(demo, demo.annotations)
+        assert result.exit_code == 0, result.output
+        assert [
+            replay(log_path(demo.annotations, 1, name)).answers.keys() for name in ("annotator_a", "annotator_b")
+        ] == [{f"i{n}" for n in range(8)}] * 2
+        after = self.logs_of(demo.annotations)
+        assert after.items() >= before.items()
+        assert "annotator_a.jsonl: expected no log here yet" in self.run(demo, demo.annotations).output
+        assert self.logs_of(demo.annotations) == after
+
+    @pytest.mark.parametrize("log", ["round_1/annotator_a.jsonl", "round_1/annotator_b.jsonl"])
+    @pytest.mark.parametrize("content", ["{}", ""])
+    def test_where_one_log_is_there_none_is_written(self, demo, log, content):
+        path = demo.annotations / log
+        path.write_text(content)
+        before = self.logs_of(demo.annotations)
+        result = self.run(demo, demo.annotations)
         assert result.exit_code == 1
-        assert f"{log}: expected a folder without answers" in result.output
-        assert [each for each in (demo.folder / "mine").rglob("*") if each.is_file()] == [log]
+        assert f"{path}: expected no log here yet" in result.output
+        assert self.logs_of(demo.annotations) == before
 
     def test_questions_of_another_chat_get_no_answers(self, demo):
         rows = [

@@ -49,6 +49,7 @@ __all__ = [
     "log_files",
     "log_path",
     "now",
+    "refuse_existing",
     "replay",
 ]
 
@@ -260,9 +261,18 @@ def create(path: Path, answers: Iterable[Answer]) -> None:
         DataError: If the log exists or is being begun, or an answer belongs into another file.
     """
     with LogWriter(path) as log:
-        if path.exists():
-            raise DataError(f"{path}: expected no log here yet; answers are only ever added to one, never replaced.")
+        refuse_existing(path)
         log.extend(answers)
+
+
+def refuse_existing(path: Path) -> None:
+    """Keep a new log from being written where one is.
+
+    Raises:
+        DataError: If there is one.
+    """
+    if os.path.lexists(path):
+        raise DataError(f"{path}: expected no log here yet; answers are only ever added to one, never replaced.")
 
 
 def replay(path: Path) -> Replay:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from stages.chat.formats import Format
-from stages.chat.message import Context, Message, Skipped
+from stages.chat.message import Context, Message, Skipped, valid_text
 from stages.chat.source import Source
 from stages.cli import DataError
 from stages.privacy import masking
@@ -159,7 +159,7 @@ class Collector:
         sender = pseudonyms.person(item.sender)
         if sender not in self._senders:
             self._context.know(item.sender)
-        text, damaged = _valid_text(item.text)
+        text, damaged = valid_text(item.text)
         text = masking.mask(text, self._masked, self._context.phone_regions)
         self._counts["damaged"] += item.damaged or damaged
         # A message keeps its id where one export knows its topic and another does not.
@@ -199,12 +199,3 @@ def message_hash(*parts: str) -> int:
     """64 bits that are the same for the same parts on every machine."""
     data = "\0".join(parts).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
-
-
-def _valid_text(text: str) -> tuple[str, bool]:
-    """Text that UTF-8 can hold, and whether it had to change: JSON escapes can hold half a character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), True
-    return text, False

@@ -77,6 +77,10 @@ class Pseudonyms:
         """Pseudonym of a file: exports are named for the group, or for the person it is with."""
         return self._pseudonym("f", name, self._files)
 
+    def digits(self, kind: str, name: str) -> str:
+        """An id of 16 hex digits in place of another, such as that of a message, which may tell what it is of."""
+        return self._digits(f"\0{kind}\0{name}")[:16]
+
     def _pseudonym(self, letter: str, name: str, known: dict[str, str]) -> str:
         if name not in known:
             digits = self._digits(name)
