@@ -139,6 +139,30 @@ def test_lines_that_end_in_anything_else_are_refused_with_their_place(tmp_path, 
         replay(path)
 
 
+@given(
+    ends=st.lists(
+        st.sampled_from(["\n", "\r", "\r\n", "\n\n", "\u2028", "\x85", "\x0b", "", " ", ",", "\0"]), max_size=5
+    ),
+    cut=st.integers(0, 150),
+    put=st.binary(max_size=2),
+    data=st.data(),
+)
+def test_whatever_becomes_of_a_log_it_is_refused_or_every_answer_in_it_is_read(tmp_path_factory, ends, cut, put, data):
+    whole = "".join(
+        f"{line.decode()}{end}" for line, end in zip(lines_of(*"abcdef"), [*ends, "\n"], strict=False)
+    ).encode()
+    at = data.draw(st.integers(0, len(whole)))
+    content = data.draw(st.sampled_from([whole[: len(whole) - cut], whole[:at] + put + whole[at:]]))
+    path = write(tmp_path_factory.mktemp("log"), content)
+    try:
+        seen = replay(path)
+    except DataError:
+        return
+    torn = content.splitlines()[-1].count(b'"item_id"') if seen.torn else 0
+    assert len(seen.history) == content.count(b'"item_id"') - torn
+    assert torn < 2
+
+
 @given(answers, st.data())
 def test_what_an_interrupted_write_leaves_is_known_by_its_form(answer, data):
     """Cut anywhere, a line is a beginning; with anything of another record or sign in it, it is none."""
