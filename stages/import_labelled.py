@@ -147,8 +147,8 @@ def hide(
     )
     if pseudonyms.is_demo and not (person is item is conversation is str):
         raise DataError(
-            "expected a key of your own, since the questions hold senders or ids that are no pseudonyms yet, got none: "
-            'under the public key anybody can find out who is who. Make one with "chatladder secret", or set '
+            "expected a key of your own, since the questions hold senders or ids that are not pseudonyms yet, got "
+            'none: under the public key anybody can find out who is who. Make one with "chatladder secret", or set '
             f"{KEY_VARIABLE}, and run again."
         )
     names = Names(pseudonyms, deny, keep)
