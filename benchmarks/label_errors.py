@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stages.cli import SETTINGS, InputFile, example
-from stages.import_labelled import hide_names, read_labelled
+from stages.import_labelled import hide, read_labelled
 from stages.out_of_fold import alpaca_row, answer_fold
 from stages.privacy.pseudonyms import Pseudonyms
 from stages.rows import LABELLED, QUESTIONS, read_rows
@@ -105,7 +105,7 @@ def weaker_annotator(rows: Sequence[Mapping[str, Any]], labels: Labels, conversa
 
 def labelled_set(name: str, path: Path) -> Set:
     items = [item for item in read_labelled(path) if item.question["window"]]
-    hidden = list(hide_names(items, Pseudonyms()))
+    hidden = hide(items, Pseudonyms("public data needs no secret"))
     rows = [item.question for item in hidden]
     labels = np.array([item.label == "needed" for item in hidden], dtype=np.int64)
     conversations = [row["conversation"] for row in rows]

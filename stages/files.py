@@ -271,7 +271,7 @@ def read_json(path: Path) -> Any:
         DataError: If it cannot be read, is not UTF-8 or not JSON, or is too deep or too long a number to be held.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # editors put a mark before it
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -312,9 +312,9 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
 
 
-def write_jsonl(path: Path, rows: Iterable[dict[str, Any]], *, answers: bool = False) -> None:
-    """Write one compact JSON object a line; ``answers`` as of ``whole_file``."""
-    with whole_file(path, answers=answers) as temporary, temporary.open("w", encoding="utf-8") as out:
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write one compact JSON object a line."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as out:
         for row in rows:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
 

@@ -139,8 +139,7 @@ def import_answers(source: Path, options: Mapping[str, Any]) -> Counter[str]:
         # Each is read once it is held: what somebody else writes meanwhile would be missed.
         todo = {name: new_answers(answers[name], replay(path), name, round_number) for name, path in paths.items()}
         for name, (added, left) in todo.items():
-            for answer in added:
-                logs[name].append(answer)
+            logs[name].extend(added)
             counts["older"] += left["older"]
             click.echo(f"{paths[name]}: {len(added):,} answers added, {left['known']:,} known already.")
     return counts

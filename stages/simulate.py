@@ -20,7 +20,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from stages.annotation.assignment import settle
-from stages.annotation.log import Answer, create, latest_answered, log_path
+from stages.annotation.log import Answer, create, latest_answered, log_path, refuse_existing
 from stages.annotation.review import Review, begin, read_review
 from stages.annotation.review_queue import is_queue_of, next_round, own_items, read_queue
 from stages.cli import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
@@ -92,23 +92,38 @@ def true_items(questions: pa.Table, truths: list[Truth]) -> list[TrueItem]:
     """Join picked questions with the truth, by sender and time of the first message.
 
     What the simulator did not write as a question is "not a question", and easy to see.
+
+    Raises:
+        DataError: If the simulator wrote none of them.
     """
     pseudonyms = Pseudonyms()
     known = {(pseudonyms.person(truth.sender), truth.timestamp): truth for truth in truths}
-    items = []
     columns = questions.select(["item_id", "sender", "timestamp"]).to_pydict()
-    for item_id, sender, timestamp in zip(*columns.values(), strict=True):
-        truth = known.get((sender, timestamp))
-        label, hardness = (truth.label, truth.hardness) if truth else ("not_a_question", 0.1)
-        items.append(TrueItem(item_id, label, hardness))
-    return items
+    found = [known.get(place) for place in zip(columns["sender"], columns["timestamp"], strict=True)]
+    if not any(found):
+        raise DataError(
+            f"expected questions of the simulated chat, got {len(found):,} of which its truth knows none. Simulated "
+            "annotators answer nothing else; name the truth of this chat, and use the key that it was ingested with."
+        )
+    return [
+        TrueItem(item_id, truth.label, truth.hardness) if truth else TrueItem(item_id, "not_a_question", 0.1)
+        for item_id, truth in zip(columns["item_id"], found, strict=True)
+    ]
 
 
 def write_answers(answers: list[Answer], out: Path) -> None:
-    """Write answers as the log that annotating by hand appends to: one file an annotator and round."""
-    for number, annotator in dict.fromkeys((answer.round, answer.annotator) for answer in answers):
-        own = [answer for answer in answers if (answer.round, answer.annotator) == (number, annotator)]
-        create(log_path(out, number, annotator), own)
+    """Write answers as the logs that annotating by hand appends to, one an annotator and round, none if one is there.
+
+    Raises:
+        DataError: If one is there.
+    """
+    logs: dict[Path, list[Answer]] = {}
+    for answer in answers:
+        logs.setdefault(log_path(out, answer.round, answer.annotator), []).append(answer)
+    for path in logs:
+        refuse_existing(path)
+    for path, own in logs.items():
+        create(path, own)
 
 
 def open_review(annotations: Path, queue: Path, ranking: Path, known: Collection[str]) -> tuple[int, Review]:

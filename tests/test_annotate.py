@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from stages.annotate import annotate_command
-from stages.annotation import assignment, display, guidelines, running
+from stages.annotation import assignment, display, guidelines, review, running
 from stages.annotation.answer import Answer, Label
 from stages.annotation.assignment import assigned, order_items
 from stages.annotation.items import Items
@@ -185,6 +185,28 @@ class TestAssignment:
         (tmp_path / "assignment.json").write_text(content)
         with pytest.raises(DataError, match=r"assignment\.json.*expected"):
             assignment.settle(tmp_path, [], None)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("assignment.json", lambda folder: assignment.settle(folder, [], None)),
+        ("guidelines.json", lambda folder: guidelines.settle(folder, folder, "a", allow_changed=True)),
+        ("review.json", review.read_review),
+    ],
+)
+@pytest.mark.parametrize("what", ["folder", "empty", "byte order mark", "broken link"])
+def test_a_record_of_a_round_that_cannot_be_read_is_an_error_and_stays(tmp_path, name, read, what):
+    path = tmp_path / name
+    if what == "folder":
+        path.mkdir()
+    elif what == "broken link":
+        path.symlink_to("nowhere")
+    else:
+        path.write_bytes(b"" if what == "empty" else b"\xef\xbb\xbf{}")
+    with pytest.raises(DataError, match=name):
+        read(tmp_path)
+    assert [(each.name, each.is_symlink()) for each in tmp_path.iterdir()] == [(name, what == "broken link")]
 
 
 class TestGuidelines:

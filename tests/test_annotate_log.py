@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from stages.annotation import answer as answer_module
 from stages.annotation import log as log_module
 from stages.annotation.answer import Answer, Label, line_of, line_reader, parse
-from stages.annotation.log import append, log_path, replay
+from stages.annotation.log import (
+    LogWriter,
+    adjudication_files,
+    append,
+    create,
+    latest_answered,
+    log_files,
+    log_path,
+    replay,
+)
+from stages.annotation.rounds import Owner
 from stages.annotation.session import Session
 from stages.cli import DataError
 
@@ -90,6 +100,157 @@ def test_lines_spelled_otherwise_count_just_as_much(tmp_path):
     assert seen.torn is None
 
 
+def write(folder, content, who="li"):
+    path = log_path(folder, 2, who)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def lines_of(*item_ids):
+    return [LINE.replace("9f2c", item_id).encode() for item_id in item_ids]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_log_that_an_editor_saved_is_read_whole_and_goes_on(tmp_path, mark, end, ended):
+    content = mark + end.join(lines_of("a", "b", "需")) + end * ended
+    path = write(tmp_path, content)
+    seen = replay(path)
+    assert (seen.lines, seen.torn) == ({"a": 1, "b": 2, "需": 3}, None)
+    with LogWriter(path) as log:
+        assert log.set_aside == 0
+        log.append(Answer("d", "li", 2, Label.NEEDED, AT))
+    assert [*replay(path).answers] == ["a", "b", "需", "d"]
+    assert path.read_bytes().startswith(content)
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "", " "])
+def test_lines_that_end_in_anything_else_are_refused_with_their_place(tmp_path, end):
+    content = end.encode().join(lines_of("a", "b", "c"))
+    path = write(tmp_path, content)
+    for attempt in (lambda: replay(path), lambda: LogWriter(path)):
+        with pytest.raises(DataError, match=r"li\.jsonl:1: .* several answers: end each with a line feed"):
+            attempt()
+    assert path.read_bytes() == content
+    path.write_bytes(b"\n".join([*lines_of("z"), content]))
+    with pytest.raises(DataError, match=r"li\.jsonl:2: .* several answers"):
+        replay(path)
+
+
+@given(
+    ends=st.lists(
+        st.sampled_from(["\n", "\r", "\r\n", "\n\n", "\u2028", "\x85", "\x0b", "", " ", ",", "\0"]), max_size=5
+    ),
+    cut=st.integers(0, 150),
+    put=st.binary(max_size=2),
+    data=st.data(),
+)
+def test_whatever_becomes_of_a_log_it_is_refused_or_every_answer_in_it_is_read(tmp_path_factory, ends, cut, put, data):
+    whole = "".join(
+        f"{line.decode()}{end}" for line, end in zip(lines_of(*"abcdef"), [*ends, "\n"], strict=False)
+    ).encode()
+    at = data.draw(st.integers(0, len(whole)))
+    content = data.draw(st.sampled_from([whole[: len(whole) - cut], whole[:at] + put + whole[at:]]))
+    path = write(tmp_path_factory.mktemp("log"), content)
+    try:
+        seen = replay(path)
+    except DataError:
+        return
+    torn = content.splitlines()[-1].count(b'"item_id"') if seen.torn else 0
+    assert len(seen.history) == content.count(b'"item_id"') - torn
+    assert torn < 2
+
+
+@given(answers, st.data())
+def test_what_an_interrupted_write_leaves_is_known_by_its_form(answer, data):
+    """Cut anywhere, a line is a beginning; with anything of another record or sign in it, it is none."""
+    line = line_of(answer).encode()
+    cut = line[: data.draw(st.integers(1, len(line) - 1))]
+    own = Owner(answer.round, answer.annotator, "annotates")
+    assert log_module._is_cut_short(cut, own)
+    assert not log_module._is_cut_short(cut + b"\x00", own)
+    assert not log_module._is_cut_short(cut + b'{"item_id": "', own)
+    assert not log_module._is_cut_short(b" " + cut, own)
+    assert not log_module._is_cut_short(line + b"}", own)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        LINE[:-1].replace('"round": 2', '"round": 3'),
+        LINE.replace("li", "wu")[:-1],
+        LINE[:20] + LINE,
+        LINE[:-1] + LINE,
+        LINE + "}",
+        LINE[:30] + "\0" * 40,
+        "\0" * 200,
+        "<<<<<<< HEAD",
+        "not json",
+        '{"item": "9f2c',
+    ],
+)
+def test_an_end_that_no_interrupted_write_leaves_is_an_error_and_stays(tmp_path, end):
+    content = lines_of("a")[0] + b"\n" + end.encode()
+    path = write(tmp_path, content)
+    for attempt in (lambda: replay(path), lambda: LogWriter(path)):
+        with pytest.raises(DataError, match=r"li\.jsonl:2: expected a JSON object"):
+            attempt()
+    assert path.read_bytes() == content
+    assert not (path.parent / ".li.torn").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xef\xbb\xbf", b" \r\n\n"])
+def test_a_log_that_lost_its_answers_is_an_error_for_whoever_reads_or_writes_it(tmp_path, content):
+    path = write(tmp_path, content)
+    for attempt in (
+        lambda: replay(path),
+        lambda: LogWriter(path),
+        lambda: create(path, []),
+        lambda: [replay(log) for log in log_files(tmp_path, 2)],
+    ):
+        with pytest.raises(DataError, match=r"li\.jsonl: expected answers, got none.* Restore it"):
+            attempt()
+    assert path.read_bytes() == content
+
+
+def test_an_empty_log_of_any_round_is_told_where_rounds_are_listed(tmp_path):
+    write(tmp_path, LINE.encode())
+    settled = tmp_path / "round_1" / "adjudication" / "chen.jsonl"
+    settled.parent.mkdir(parents=True)
+    settled.touch()
+    with pytest.raises(DataError, match=r"chen\.jsonl: expected answers, got none"):
+        adjudication_files(tmp_path, 2)
+    (tmp_path / "round_3").mkdir()
+    (tmp_path / "round_3" / "wu.jsonl").touch()
+    for attempt in (lambda: latest_answered(tmp_path), lambda: log_files(tmp_path, 2)):
+        with pytest.raises(DataError, match=r"wu\.jsonl: expected answers, got none"):
+            attempt()
+
+
+@pytest.mark.parametrize("what", ["folder", "broken link", "link to itself"])
+def test_a_log_that_is_no_file_is_refused(tmp_path, what):
+    path = log_path(tmp_path, 2, "li")
+    path.parent.mkdir()
+    if what == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path if what == "link to itself" else "nowhere")
+    for attempt in (lambda: replay(path), lambda: LogWriter(path), lambda: log_files(tmp_path, 2)):
+        with pytest.raises(DataError, match=r"li\.jsonl: "):
+            attempt()
+
+
+def test_a_torn_line_alone_is_moved_aside_with_its_mark(tmp_path):
+    path = write(tmp_path, b"\xef\xbb\xbf" + LINE[:40].encode())
+    assert (replay(path).torn, replay(path).answers) == (1, {})
+    with LogWriter(path) as log:
+        assert log.set_aside == 40
+    assert [each.name for each in path.parent.iterdir()] == [".li.torn"]
+    assert replay(path).history == []
+
+
 def test_what_append_writes_is_read_quickly(tmp_path, monkeypatch):
     path = log_path(tmp_path, 1, "李")
     append(path, Answer("需要", "李", 1, Label.NEEDED, AT))
@@ -122,8 +283,9 @@ def test_replay_gives_what_a_stack_for_each_item_would(steps, tmp_path_factory):
         lines.append(
             line_of(Answer(item_id, "li", 1, Label.NEEDED if label is None else label, AT, undo=label is None))
         )
-    path.parent.mkdir()
-    path.write_text("".join(f"{line}\n" for line in lines))
+    if lines:
+        path.parent.mkdir()
+        path.write_text("".join(f"{line}\n" for line in lines))
     seen = replay(path)
     first = dict.fromkeys(json.loads(line)["item_id"] for line in lines)
     counting = {item_id: stacks[item_id][-1] for item_id in first if stacks[item_id]}

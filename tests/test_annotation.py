@@ -122,14 +122,16 @@ def test_a_log_cut_at_any_byte_loses_only_what_was_cut_and_doubles_nothing(li):
         append(li, answer(f"问题{number}", Label.UNSURE))
     append(li, answer("问题2", Label.UNSURE, undo=True))
     whole = li.read_bytes()
-    for size in range(len(whole) + 1):
+    for size in range(1, len(whole) + 1):
         li.write_bytes(whole[:size])
         with LogWriter(li) as log:
             # A line that lacks its newline alone is whole.
             kept = whole[: size + 1] if whole[size : size + 1] == b"\n" else whole[:size]
             kept = kept[: kept.rfind(b"\n") + 1]
             assert log.set_aside == max(0, size - len(kept))
-            assert li.read_bytes() == kept
+            # A log without an answer has no place yet.
+            assert li.exists() == bool(kept)
+            assert not kept or li.read_bytes() == kept
             log.append(answer("next"))
         assert li.read_bytes() == kept + line(item_id="next").encode()
         assert replay(li).torn is None
@@ -241,9 +243,72 @@ def test_a_folder_that_cannot_be_written_is_reported(li, monkeypatch, code):
         LogWriter(li)
 
 
-def test_a_log_without_an_answer_does_not_stay(li):
-    LogWriter(li).close()
+def test_a_log_without_an_answer_has_no_place_yet_and_does_not_stay(li):
+    with LogWriter(li):
+        assert log_module.replay(li).history == []
+        assert not li.exists()
+    assert [*li.parent.iterdir()] == []
+
+
+def kill_in(path, call):
+    """Give an answer in a process that is killed where it calls something of ``os``, or of the log's path."""
+    child = os.fork()
+    if child == 0:
+        owner, name = (type(path), call) if call == "rename" else (os, call)
+
+        def die(*_):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(owner, name, die)
+        with LogWriter(path) as log:
+            log.append(answer("killed"))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("call", "cut"), [("write", False), ("fsync", True), ("rename", True)])
+def test_a_kill_before_the_first_answer_is_confirmed_leaves_no_empty_log(li, call, cut):
+    kill_in(li, call)
     assert not li.exists()
+    with LogWriter(li) as log:
+        assert (log.set_aside > 0) == cut
+        log.append(answer("i1"))
+    assert [*replay(li).answers] == ["i1"]
+    assert sorted(path.name for path in li.parent.iterdir()) == [*[".li.torn"] * cut, "li.jsonl"]
+
+
+def test_a_first_answer_that_could_not_be_confirmed_leaves_no_log(li, monkeypatch):
+    with LogWriter(li) as log:
+        with monkeypatch.context() as patched:
+            patched.setattr(log_module, "_sync_folder", lambda _: (_ for _ in ()).throw(OSError(5, "broken disk")))
+            with pytest.raises(DataError, match="could not be recorded: broken disk"):
+                log.append(answer("i1"))
+        assert not li.exists()
+        log.append(answer("i2"))
+    assert [*replay(li).answers] == ["i2"]
+
+
+def test_a_log_that_appears_before_the_first_answer_is_left_alone(li):
+    with LogWriter(li) as log:
+        li.write_text(line(item_id="theirs"))
+        with pytest.raises(DataError, match="something else changed, replaced or removed it"):
+            log.append(answer("i1"))
+    assert li.read_text() == line(item_id="theirs")
+
+
+def test_a_log_is_created_whole_and_never_into_one_that_is_there(li):
+    create(li, [answer("i1"), answer("i2")])
+    before = li.read_bytes()
+    for answers in ([answer("i3")], []):
+        with pytest.raises(DataError, match=r"li\.jsonl: expected no log here yet"):
+            create(li, answers)
+    assert li.read_bytes() == before
+    wu = log_path(li.parent.parent, 1, "wu")
+    with pytest.raises(DataError, match="as the file is named"):
+        create(wu, [answer("i1", annotator="wu"), answer("i2")])
+    with LogWriter(wu), pytest.raises(HeldError):
+        create(wu, [answer("i1", annotator="wu")])
+    assert [path.name for path in li.parent.iterdir()] == ["li.jsonl"]
 
 
 def test_the_latest_round_is_the_one_with_the_highest_number(tmp_path):
@@ -258,10 +323,10 @@ def test_the_latest_answered_round_is_not_one_that_was_only_begun(tmp_path):
     assert latest_answered(tmp_path) == 0
     for number in (1, 2):
         append(log_path(tmp_path, number, "li"), answer(round_number=number))
-    (tmp_path / "round_3").mkdir()
-    (tmp_path / "round_3" / "li.jsonl").touch()
     append(adjudication_path(tmp_path, 4, "chen"), answer(annotator="chen", round_number=4))
-    assert latest_answered(tmp_path) == 2
+    with LogWriter(log_path(tmp_path, 3, "li")):
+        assert (tmp_path / "round_3").is_dir()
+        assert latest_answered(tmp_path) == 2
 
 
 def test_an_adjudicators_log_is_kept_and_mended_as_an_annotators(tmp_path):
@@ -540,13 +605,13 @@ def test_what_is_hidden_or_no_log_is_passed_over(tmp_path):
         log_files(tmp_path, 1)
 
 
-def test_a_round_counts_as_answered_if_any_of_its_logs_holds_something(tmp_path):
-    for number, sizes in ((1, (3,)), (2, (0, 3)), (3, (0, 0)), (4, ())):
+def test_a_round_counts_as_answered_if_it_has_a_log(tmp_path):
+    for number, logs in ((1, 1), (2, 2), (3, 0)):
         folder = tmp_path / f"round_{number}"
         folder.mkdir()
-        for place, size in enumerate(sizes):
-            (folder / f"a{place}.jsonl").write_text("x" * size)
-    assert (latest_answered(tmp_path), latest_round(tmp_path)) == (2, 4)
+        for place in range(logs):
+            (folder / f"a{place}.jsonl").write_text("x")
+    assert (latest_answered(tmp_path), latest_round(tmp_path)) == (2, 3)
 
 
 def test_an_answer_is_held_against_the_round_and_the_name_of_its_log():

@@ -342,6 +342,34 @@ def test_a_torn_line_is_reported_and_the_rest_counts(project, tmp_path):
     assert "li.jsonl:120: the last line is cut short" in result.stderr
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\r\n"])
+def test_a_log_with_the_line_ends_of_an_editor_says_the_same(project, tmp_path, end):
+    assert project().exit_code == 0
+    outs = [tmp_path / name for name in ("labelled.parquet", "annotation.json")]
+    before = [out.read_bytes() for out in outs]
+    path = log_path(tmp_path / "annotations", 1, "li")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", end))
+    assert project().exit_code == 0
+    assert [out.read_bytes() for out in outs] == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_text(path.read_text().replace("\n", "\u2028")), "li.jsonl:1: expected a JSON object"),
+        (lambda path: path.write_bytes(b""), "li.jsonl: expected answers, got none"),
+        (lambda path: (path.unlink(), path.mkdir()), "li.jsonl: expected a file of answers"),
+    ],
+)
+def test_no_answer_vanishes_in_silence(project, tmp_path, damage, message):
+    damage(log_path(tmp_path / "annotations", 1, "li"))
+    result = project()
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "labelled.parquet").exists()
+
+
 def test_an_unknown_label_is_an_error(project, tmp_path):
     path = log_path(tmp_path / "annotations", 1, "wu")
     path.write_text(path.read_text().replace("unsure", "maybe"))

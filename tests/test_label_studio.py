@@ -243,15 +243,16 @@ class TestImport:
         folder = tmp_path / "annotations" / "round_2"
         for path in folder.glob("*.jsonl"):
             path.unlink()
-        append = LogWriter.append
+        extend = LogWriter.extend
 
-        def breaks(log, answer):
-            append(log, answer)
-            if log.path.stem == "labelstudio_2" and answer.item_id == "item01":
+        def breaks(log, answers):
+            if log.path.stem == "labelstudio_2":
+                extend(log, answers[:2])
                 raise KeyboardInterrupt
+            extend(log, answers)
 
         with monkeypatch.context() as patch:
-            patch.setattr(LogWriter, "append", breaks)
+            patch.setattr(LogWriter, "extend", breaks)
             bring(tasks, code=1)
         assert labels(logs()["labelstudio_2"]) == [("item00", "unsure"), ("item01", "unsure")]
         with (folder / "labelstudio_2.jsonl").open("a") as log:
@@ -382,14 +383,20 @@ class TestRefusals:
         assert json.loads(settled.read_text())["changed_to"] == ["0123456789ab"]
 
     def test_a_round_that_others_share_takes_only_their_answers(self, bring, logs, tmp_path):
-        write_json(tmp_path / "annotations" / "round_2" / "assignment.json", {"annotators": ["li", "wu"], "overlap": 1})
+        write_json(
+            tmp_path / "annotations" / "round_2" / "assignment.json",
+            {"annotators": ["li", "wu"], "overlap": 1},
+            answers=True,
+        )
         tasks = [task(0, annotation(1, 7, "needed"))]
         assert "expected answers of li, wu, who share this round; got some of labelstudio_7" in bring(tasks, code=1)
         bring(tasks, "--annotators", "7=wu")
         assert list(logs()) == ["wu"]
 
     def test_a_review_takes_no_answers_from_elsewhere(self, bring, logs, tmp_path):
-        write_json(tmp_path / "annotations" / "round_2" / "review.json", {"items": ["item00"], "controls": []})
+        write_json(
+            tmp_path / "annotations" / "round_2" / "review.json", {"items": ["item00"], "controls": []}, answers=True
+        )
         assert "this one is a review" in bring([task(0, annotation(1, 7, "needed"))], code=1)
         assert not logs()
 

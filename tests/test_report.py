@@ -400,7 +400,7 @@ def test_what_cannot_be_reported_is_refused(project, options, expected):
 
 
 def test_damaged_inputs_are_refused_without_a_text(project):
-    write_log(Path("data/annotations"), 3, "li", [])
+    write_log(Path("data/annotations"), 3, "li", [("gone", "needed")])
     assert "round_3: expected answers about the questions at hand, got none." in report("--round=3", code=1)
     shutil.rmtree("data/annotations/round_3")
     write_predictions(Path("data/predictions/vanilla/small.parquet"), project[:50], 1.0)

@@ -131,7 +131,7 @@ class TestRounds:
     def test_the_queue_is_frozen_before_anything_is_shown(self, run, place):
         files = []
         run(keys=lambda _session: files.extend(path.name for path in place.folder_of(2).iterdir()))
-        assert sorted(files) == ["guidelines.json", "li.jsonl", "review.json"]
+        assert sorted(files) == [".li.begun", "guidelines.json", "review.json"]
 
     def test_another_queue_changes_nothing_for_a_review_under_way(self, run, place):
         run(keys=lambda session: session.answer(N))

@@ -257,6 +257,50 @@ class TestReview:
         assert demo.logs(2) == {}
 
 
+class TestAnswers:
+    def run(self, demo, out):
+        places = ["--questions", demo.folder / "questions.parquet", "--truth", demo.folder / "truth.jsonl"]
+        return CliRunner().invoke(main, ["simulate-answers", *map(str, [*places, "--seed", DEMO_SEED, "--out", out])])
+
+    def logs_of(self, out):
+        return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def test_two_annotators_answer_beside_people(self, demo):
+        before = self.logs_of(demo.annotations)
+        result = self.run(demo, demo.annotations)
+        assert result.exit_code == 0, result.output
+        assert [
+            replay(log_path(demo.annotations, 1, name)).answers.keys() for name in ("annotator_a", "annotator_b")
+        ] == [{f"i{n}" for n in range(8)}] * 2
+        after = self.logs_of(demo.annotations)
+        assert after.items() >= before.items()
+        assert "annotator_a.jsonl: expected no log here yet" in self.run(demo, demo.annotations).output
+        assert self.logs_of(demo.annotations) == after
+
+    @pytest.mark.parametrize("log", ["round_1/annotator_a.jsonl", "round_1/annotator_b.jsonl"])
+    @pytest.mark.parametrize("content", ["{}", ""])
+    def test_where_one_log_is_there_none_is_written(self, demo, log, content):
+        path = demo.annotations / log
+        path.write_text(content)
+        before = self.logs_of(demo.annotations)
+        result = self.run(demo, demo.annotations)
+        assert result.exit_code == 1
+        assert f"{path}: expected no log here yet" in result.output
+        assert self.logs_of(demo.annotations) == before
+
+    def test_questions_of_another_chat_get_no_answers(self, demo):
+        rows = [
+            {"item_id": "i0", "turn_id": "t", "group": "g", "conversation": "c", "text": "?", "window": [],
+             "sender": Pseudonyms().person("somebody"), "timestamp": 0}
+        ]  # fmt: skip
+        write_rows(demo.folder / "questions.parquet", rows, QUESTIONS)
+        for result in (self.run(demo, demo.folder / "simulated"), demo.run()):
+            assert result.exit_code == 1
+            assert "expected questions of the simulated chat" in result.output
+        assert not (demo.folder / "simulated").exists()
+        assert demo.logs(2) == {}
+
+
 def test_command_writes_the_chat_in_callback_form_and_its_truth_apart(tmp_path):
     out, truth = tmp_path / "chat.txt", tmp_path / "truth.jsonl"
     result = CliRunner().invoke(

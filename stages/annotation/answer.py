@@ -26,6 +26,11 @@ class Label(StrEnum):
 
 _FIELDS = (("item_id", str), ("annotator", str), ("round", int), ("label", str), ("at", str))
 _LABELS = {label.value: label for label in Label}
+_OPENING = '{"item_id": "'
+#: A line up to where its item's id ends or, within an escape sign too, where the line was cut.
+_ID_BEGUN = re.compile(
+    re.escape(_OPENING) + r'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-f]{4}))*(?:\\(?:u[0-9a-f]{0,3})?\Z)?'
+)
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,10 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def row_of(answer: Answer) -> dict[str, Any]:
-    """The JSON object of a log line."""
-    return {name: value for name, value in asdict(answer).items() if name != "undo" or value}
-
-
 def line_of(answer: Answer) -> str:
     """The log line, without its end."""
-    return json.dumps(row_of(answer), ensure_ascii=False)
+    row = {name: value for name, value in asdict(answer).items() if name != "undo" or value}
+    return json.dumps(row, ensure_ascii=False)
 
 
 def line_reader(annotator: str, round_number: int) -> Callable[[str], Answer | None]:
@@ -74,7 +75,7 @@ def line_reader(annotator: str, round_number: int) -> Callable[[str], Answer | N
         annotator: Whose log it is.
         round_number: Of which round.
     """
-    own = re.escape(f'"annotator": {json.dumps(annotator, ensure_ascii=False)}, "round": {round_number}')
+    own = re.escape(_own(annotator, round_number))
     text = r'"([^"\\\x00-\x1f]+)"'
     form = re.compile(
         rf'\{{"item_id": {text}, {own}, "label": "({"|".join(_LABELS)})", "at": {text}(, "undo": true)?\}}'
@@ -87,6 +88,33 @@ def line_reader(annotator: str, round_number: int) -> Callable[[str], Answer | N
         return Answer(found[1], annotator, round_number, _LABELS[found[2]], found[3], undo=found[4] is not None)
 
     return read
+
+
+def is_beginning(text: str, annotator: str, round_number: int) -> bool:
+    """Whether a text is the beginning of a line that ``line_of`` gives, as an interrupted write leaves it.
+
+    Args:
+        text: What stands where a whole line was expected.
+        annotator: Whose log it is in.
+        round_number: Of which round.
+    """
+    start = _ID_BEGUN.match(text)
+    if start is None:
+        return _OPENING.startswith(text)
+    rest = text[start.end() :]
+    for label in _LABELS:
+        middle = f'", {_own(annotator, round_number)}, "label": "{label}", "at": "'
+        if middle.startswith(rest):
+            return True
+        if rest.startswith(middle):
+            end = rest.removeprefix(middle).lstrip("0123456789T:.+Z-")
+            return '"}'.startswith(end) or '", "undo": true}'.startswith(end)
+    return False
+
+
+def _own(annotator: str, round_number: int) -> str:
+    """What every line of one log has in common."""
+    return f'"annotator": {json.dumps(annotator, ensure_ascii=False)}, "round": {round_number}'
 
 
 def parse(row: Any, where: str) -> Answer:

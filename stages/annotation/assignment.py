@@ -1,5 +1,6 @@
 """Who annotates which item, and in what order. Both follow from the item itself: another item changes neither."""
 
+import os
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -64,7 +65,7 @@ def settle(folder: Path, annotators: Sequence[str], overlap: int | None) -> tupl
     """
     path = folder / FILE
     wanted = (sorted(annotators), overlap) if annotators and overlap is not None else None
-    if not path.exists():
+    if not os.path.lexists(path):
         if wanted is None:
             return None
         create_json(path, {"annotators": wanted[0], "overlap": wanted[1]})

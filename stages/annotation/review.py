@@ -4,6 +4,7 @@ The queue is frozen when the review begins: ``round_<n>/review.json`` is ``{"ite
 are shown], "controls": [ids, sorted]}``. A pipeline that makes another queue meanwhile changes nothing for it.
 """
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import hypot
@@ -53,7 +54,7 @@ def read_review(folder: Path) -> Review | None:
         DataError: If the record is damaged.
     """
     path = folder / FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     row = read_json(path)
     items, controls = (_ids(row.get(name)) if isinstance(row, dict) else None for name in ("items", "controls"))
@@ -75,7 +76,7 @@ def refuse_review(folder: Path) -> None:
     Raises:
         DataError: If the round is a review.
     """
-    if (folder / FILE).exists():
+    if os.path.lexists(folder / FILE):
         raise DataError(
             f"{folder / FILE}: expected a round of annotation, but this one is a review. "
             "Go on with chatladder review, or name another --round."

@@ -1,6 +1,7 @@
 """Where the logs lie: ``round_<n>/<annotator>.jsonl``, and ``round_<n>/adjudication/<adjudicator>.jsonl``."""
 
 import re
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ def log_files(annotations: Path, last_round: int) -> list[Path]:
     """Every annotator's log of rounds 1 to ``last_round``, by round, then by name.
 
     Raises:
-        DataError: If ``last_round`` has no log, or answers lie where no round is.
+        DataError: If ``last_round`` has no log, answers lie where no round is, or a log holds none.
     """
     logs = _logs(annotations)
     if not logs.get(last_round):
@@ -77,7 +78,7 @@ def adjudication_files(annotations: Path, last_round: int) -> list[Path]:
     """Every adjudicator's log of rounds 1 to ``last_round``, by round, then by name.
 
     Raises:
-        DataError: If answers lie where no round is.
+        DataError: If answers lie where no round is, or a log holds none.
     """
     logs = _logs(annotations, ADJUDICATION)
     return [path for number in logs if number <= last_round for path in logs[number]]
@@ -103,9 +104,36 @@ def round_folders(annotations: Path) -> dict[int, Path]:
 
 
 def _logs(annotations: Path, within: str = "") -> dict[int, list[Path]]:
-    """The logs in every round's folder, or in the folder ``within`` it, by name; a round without any has none."""
+    """The logs in every round's folder, or in the folder ``within`` it, by name; a round without any has none.
+
+    Raises:
+        DataError: If answers lie where no round is, or a log holds none.
+    """
     folders = round_folders(annotations)
-    return {number: sorted((folder / within).glob("[!.]*.jsonl")) for number, folder in folders.items()}
+    logs = {number: sorted((folder / within).glob("[!.]*.jsonl")) for number, folder in folders.items()}
+    for path in chain.from_iterable(logs.values()):
+        check_log(path)
+    return logs
+
+
+def check_log(path: Path) -> None:
+    """Refuse a log that lost its answers: no log is ever written without one.
+
+    Raises:
+        DataError: If it is empty or not a file.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: expected a file of answers, got a folder or a broken link. Move or rename it.")
+    if not path.stat().st_size:
+        raise lost(path)
+
+
+def lost(path: Path) -> DataError:
+    """The error of a log without an answer in it."""
+    return DataError(
+        f"{path}: expected answers, got none: the file is empty, though a log is only written with its first answer. "
+        "Restore it from git or a backup; remove it if nothing was ever answered."
+    )
 
 
 def latest_round(annotations: Path) -> int:
@@ -118,10 +146,10 @@ def latest_answered(annotations: Path) -> int:
     """Number of the latest round in which an annotator answered anything, or 0 if none did.
 
     Raises:
-        DataError: If answers lie where no round is.
+        DataError: If answers lie where no round is, or a log holds none.
     """
     logs = _logs(annotations)
-    return max((number for number, paths in logs.items() if any(path.stat().st_size for path in paths)), default=0)
+    return max((number for number, paths in logs.items() if paths), default=0)
 
 
 def owner(path: Path) -> Owner:

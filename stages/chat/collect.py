@@ -12,7 +12,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from stages.chat.formats import Format
-from stages.chat.message import Context, Message, Skipped
+from stages.chat.message import Context, Message, Skipped, valid_text
 from stages.chat.source import Source
 from stages.cli import DataError
 from stages.privacy import masking
@@ -158,7 +158,7 @@ class Collector:
         sender = pseudonyms.person(item.sender)
         if sender not in self._senders:
             self._context.know(item.sender)
-        text, damaged = _valid_text(item.text)
+        text, damaged = valid_text(item.text)
         text = masking.mask(text, self._masked, self._context.phone_regions)
         self._counts["damaged"] += item.damaged or damaged
         # A message keeps its id where one export knows its topic and another does not.
@@ -194,12 +194,3 @@ class Collector:
             columns = zip(*rows, strict=True)
             arrays = [pa.array(column, field.type) for column, field in zip(columns, COLLECTED, strict=True)]
             self._texts.write(pa.RecordBatch.from_arrays(arrays, schema=COLLECTED))
-
-
-def _valid_text(text: str) -> tuple[str, bool]:
-    """Text that UTF-8 can hold, and whether it had to change: JSON escapes can hold half a character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), True
-    return text, False

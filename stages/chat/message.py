@@ -52,3 +52,12 @@ class Context(NamedTuple):
     date_order: str = "auto"  # of dates that the file itself does not decide: dmy, mdy or ymd
     phone_regions: tuple[str, ...] = ()  # countries whose phone numbers are told without their +, too
     columns: Mapping[str, str] = MappingProxyType({})  # our column -> the table's own
+
+
+def valid_text(text: str) -> tuple[str, bool]:
+    """Text that UTF-8 can hold, and whether it had to change: JSON escapes can hold half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), True
+    return text, False

@@ -88,6 +88,10 @@ class Pseudonyms:
         data = json.dumps(parts).encode()  # no name or text can pass for the end of one part and the start of another
         return int.from_bytes(hashlib.blake2b(data, digest_size=8, key=self._message_key).digest(), "big")
 
+    def digits(self, kind: str, name: str) -> str:
+        """An id of 16 hex digits in place of another, such as that of a message, which may tell what it is of."""
+        return self._digits(f"\0{kind}\0{name}")[:16]
+
     def _pseudonym(self, letter: str, name: str, known: dict[str, str]) -> str:
         if name not in known:
             digits = self._digits(name)

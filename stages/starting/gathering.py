@@ -143,7 +143,7 @@ def answers_of(annotations: Path, ids: list[str]) -> Answers:
     sharing = _sharing(folder)
     known = set(ids)
     paths = {name: log_path(annotations, number, name) for name in sorted(names | {*(sharing[0] if sharing else ())})}
-    done = {name: known & replay(path).answers.keys() if path.exists() else set() for name, path in paths.items()}
+    done = {name: known & replay(path).answers.keys() for name, path in paths.items()}
     if review:
         wanted = known.intersection(review.items)
     elif number == 1:
