@@ -112,6 +112,9 @@ def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry
     begun = state.get("marks", ())
     people = [each for each in exports.aliases if pseudonyms.mark(each) in begun] or chosen(exports, name, only)
     if not people and not state:
+        if pseudonyms.mark(name) in forgotten:
+            click.echo("They are forgotten, and nothing of theirs is in the exports.")
+            return
         raise DataError(
             "nobody in the exports goes by this name; nothing was done. Names are spelt there as the app shows them; "
             "chatladder forget takes a pseudonym, too."

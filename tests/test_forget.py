@@ -440,6 +440,14 @@ def test_of_several_people_of_one_name_those_are_forgotten_who_are_chosen(bare):
     assert [sender for sender, _, _ in read_again()[0]] == [first]
 
 
+def test_who_is_forgotten_already_is_no_error(bare):
+    Path("data/raw/a.jsonl").write_bytes(jsonl())
+    for said in ("1 exports written again", "They are forgotten"):
+        done = run(ANN, "--yes")
+        assert done.exit_code == 0
+        assert said in done.output
+
+
 def test_nobody_of_that_name_changes_nothing(project):
     before = everything(project)
     done = run("Nobody", "--yes")

@@ -40,9 +40,10 @@ class Derived:
         first = next((stage for stage in graph if getattr(stage, "name", None) == "ingest"), None)
         if first is None:
             raise DataError("dvc.yaml: expected a stage ingest, got none. Run in a project's folder.")
-        stages = [first, *networkx.ancestors(graph, first)]  # an edge leads to what a stage needs
+        behind = {first, *networkx.ancestors(graph, first)}  # an edge leads to what a stage needs
+        stages = [stage for stage in repo.index.stages if stage in behind]
         #: Names of the stages.
-        self.stages = sorted(stage.name for stage in stages)
+        self.stages = [stage.name for stage in stages]
         self._outs = {out.def_path: Path(out.fs_path) for stage in stages for out in stage.outs if out.use_cache}
         self._cache = Path(repo.cache.local.path).resolve().parents[1]
         self._runs = Path(repo.cache.legacy.path) / "runs"
