@@ -12,13 +12,12 @@ records are lines are written again without theirs. What it cannot do is listed,
 done. Commit data/raw/members.forgotten: it holds no name, and without it an export to come would bring them back.
 """
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.cli import SETTINGS, DataError, example, printable
+from stages.cli import SETTINGS, DataError, example, printable, stoppable
 
 if TYPE_CHECKING:
     from stages.forgetting.derived import Derived
@@ -60,11 +59,11 @@ def _remember(marks: list[str], check: str) -> None:
         temporary.write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
 
 
-def _told(lines: list[str]) -> None:
-    for line in lines[:MOST_TOLD]:
+def _told(lines: list[str], most: int | None = MOST_TOLD) -> None:
+    for line in lines[:most]:
         click.echo(f"  {printable(line)}")
-    if len(lines) > MOST_TOLD:
-        click.echo(f"  and {len(lines) - MOST_TOLD:,} more")
+    if most is not None and len(lines) > most:
+        click.echo(f"  and {len(lines) - most:,} more")
 
 
 def _plan(exports: "Exports", people: list[str], made: "Derived", answers: int) -> None:
@@ -96,7 +95,7 @@ def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry
     Exits with 1 while anything in this folder is left to be done by hand.
     """
     from stages.chat.exports import forgotten_marks
-    from stages.cli import stoppable
+    from stages.files import write_json
     from stages.forgetting.answers import items_of, remove_answers
     from stages.forgetting.derived import beyond, derived
     from stages.forgetting.exports import remove_member
@@ -120,7 +119,7 @@ def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry
             "chatladder forget takes a pseudonym, too."
         )
     theirs = [pseudonyms.person(identity) for identity in people] or state["pseudonyms"]
-    with derived(Path.cwd()) as made, stoppable(KEPT):
+    with derived(Path.cwd()) as made:
         items = None if state else items_of(Path("data"), theirs)
         if dry_run or not is_agreed:
             _plan(exports, people, made, len(items.questions | items.turns) if items else 0)
@@ -128,39 +127,37 @@ def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry
             return
         if not is_agreed and not click.confirm("Go on?"):
             raise DataError("nothing was done.")
-        _remember([pseudonyms.mark(identity) for identity in people], pseudonyms.check)
-        if items is not None:
-            removed = remove_answers(Path("data"), items)
-            state = {
-                "asked": pseudonyms.mark(name),
-                "marks": [pseudonyms.mark(identity) for identity in people],
-                "pseudonyms": theirs,
-                "answers": removed,
-                "read_again": items.read_again,
-            }
-            _write_state(state)
-        made.remove(keep=STATE.resolve())
-        hidden = Pseudonyms()
-        hidden.forget(forgotten | {pseudonyms.mark(identity) for identity in people})
-        rewritten, left = remove_member(exports, people, hidden)
-        left += [
-            f"{path}: an experiment's copy. dvc queue stop --kill, and delete it" for path in made.in_experiments()
-        ]
-        stale = made.raw_in_cache(RAW)
-        if made.is_shared:
-            shared = [*made.in_cache(), *stale]
-            if shared:
-                left.append(
-                    f"{made.cache}: {len(shared):,} versions of what was removed. Other projects may use this cache: "
-                    "dvc gc --workspace --projects OTHER, with each of them"
-                )
-        else:
-            for path in stale:
-                path.unlink(missing_ok=True)
-        _report(state, made, rewritten, left, beyond(Path.cwd(), made.remotes))
+        with stoppable(KEPT):
+            marks = [pseudonyms.mark(identity) for identity in people]
+            _remember(marks, pseudonyms.check)
+            if items is not None:
+                state = {"asked": pseudonyms.mark(name), "marks": marks, "pseudonyms": theirs}
+                state |= {"answers": remove_answers(Path("data"), items), "read_again": items.read_again}
+                write_json(STATE, state)
+            made.remove(keep=STATE.resolve())
+            hidden = Pseudonyms()
+            hidden.forget(forgotten.union(marks))
+            rewritten, left = remove_member(exports, people, hidden)
+            left += _clear_cache(made)
+            _report(state, made, rewritten, left, beyond(Path.cwd(), made.remotes))
     if left:
         context.exit(1)
     STATE.unlink(missing_ok=True)
+
+
+def _clear_cache(made: "Derived") -> list[str]:
+    """Remove what only exports that are gone kept in the cache; what is left to be done, a line each."""
+    stale = made.raw_in_cache(RAW)
+    left = [f"{path}: an experiment's copy. dvc queue stop --kill, and delete it" for path in made.in_experiments()]
+    if not made.is_shared:
+        for path in stale:
+            path.unlink(missing_ok=True)
+    elif shared := [*made.in_cache(), *stale]:
+        left.append(
+            f"{made.cache}: {len(shared):,} versions of what was removed. Other projects may use this cache: "
+            "dvc gc --workspace --projects OTHER, with each of them"
+        )
+    return left
 
 
 def _state(asked: str) -> dict[str, Any]:
@@ -169,16 +166,6 @@ def _state(asked: str) -> dict[str, Any]:
 
     state = read_json(STATE) if STATE.exists() else {}
     return state if state.get("asked") == asked else {}
-
-
-def _write_state(state: dict[str, Any]) -> None:
-    from stages.files import write_json
-
-    write_json(STATE, state)
-    ignore = STATE.parent / ".gitignore"
-    with suppress(FileExistsError):
-        ignore.touch(exist_ok=False)
-        ignore.write_text("*\n", encoding="utf-8")
 
 
 def _report(state: dict[str, Any], made: "Derived", rewritten: list[Path], left: list[str], far: list[str]) -> None:
@@ -193,13 +180,11 @@ def _report(state: dict[str, Any], made: "Derived", rewritten: list[Path], left:
     )
     click.echo(f"To be made again, by dvc repro: {stages_in_words(made.stages)}")
     if state["read_again"]:
-        click.echo(f"To be read again, since their histories lose something ({len(state['read_again']):,} questions):")
-        _told(state["read_again"])
+        click.echo("Answered questions of others whose history loses something; they are to be read again:")
+        _told(state["read_again"], most=None)
     if far:
         click.echo("Out of this command's reach:")
-    for line in far:
-        click.echo(f"  {printable(line)}")
+        _told(far, most=None)
     if left:
         click.echo("Left to you, then run the same command again:")
-    for line in left:
-        click.echo(f"  {printable(line)}")
+        _told(left, most=None)

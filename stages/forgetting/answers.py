@@ -21,7 +21,7 @@ class Items(NamedTuple):
 
     questions: set[str]
     turns: set[str]
-    read_again: list[str]  # questions of others that show something of theirs
+    read_again: list[str]  # answered questions of others that show something of theirs
 
 
 def items_of(data: Path, people: Collection[str]) -> Items:
@@ -32,13 +32,14 @@ def items_of(data: Path, people: Collection[str]) -> Items:
     """
     logs = list(_logs(data / "annotations"))
     marks = read_marks(data / "marks") if (data / "marks").is_dir() else None
+    answered = {item_id for path in logs for item_id in replay(path).answers}
     found = Items(set(), set(), [])
     if logs or (data / "questions.parquet").exists():
         for part in _rows(data / "questions.parquet", QUESTIONS).parts(["item_id", "sender", "window"]):
             for row in part.to_pylist():
                 if row["sender"] in people:
                     found.questions.add(row["item_id"])
-                elif any(turn["sender"] in people for turn in row["window"]):
+                elif row["item_id"] in answered and any(turn["sender"] in people for turn in row["window"]):
                     found.read_again.append(row["item_id"])
     if marks is not None:
         for part in _rows(data / "turns.parquet", TURNS).parts(["turn_id", "sender"]):

@@ -18,8 +18,8 @@ from stages.starting.checkout import git
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-#: Made by commands, or kept by stages for another try; the key lies among them.
-BESIDE = ("exported", "data/reports", "dvc_plots", ".chatladder")
+#: Made by commands.
+BESIDE = ("exported", "data/reports", "dvc_plots")
 
 
 class Entry(NamedTuple):
@@ -76,11 +76,11 @@ class Derived:
 
     def in_workspace(self) -> list[Path]:
         """Files and folders that are there."""
-        kept = {self._root / KEY_FILE, self._root / KEY_FILE.parent / ".gitignore"}
-        beside = [self._root / name for name in BESIDE]
-        found = [path for path in (*self._outs.values(), *beside) if path.exists() and path.name != ".chatladder"]
-        hidden = self._root / KEY_FILE.parent
-        return found + ([path for path in sorted(hidden.iterdir()) if path not in kept] if hidden.is_dir() else [])
+        found = [path for path in (*self._outs.values(), *map(self._root.joinpath, BESIDE)) if path.exists()]
+        # What stages keep for another try lies beside the key.
+        kept = self._root / KEY_FILE.parent
+        beside = sorted(kept.iterdir()) if kept.is_dir() else []
+        return found + [path for path in beside if path.name not in (KEY_FILE.name, ".gitignore")]
 
     def in_cache(self) -> list[Path]:
         """Versions of them that DVC's cache holds."""

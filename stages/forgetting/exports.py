@@ -45,21 +45,23 @@ def remove_member(exports: Exports, people: Collection[str], pseudonyms: Pseudon
     Returns:
         The files that were rewritten, and what is left to be done by hand, a line a file.
     """
-    replace = exports.names(pseudonyms).replacer(only=people)
     own_names = {name for person in people for name in exports.aliases.get(person, ())}
-    clean = _Cleaner(replace, own_names)
+    clean = _Cleaner(exports.names(pseudonyms).replacer(only=people), own_names)
     context = exports.context(lambda *_: None, pseudonyms)
-    done, left = [], []
+    done: list[Path] = []
+    left: dict[str, None] = {}
     for source, format_ in exports.files:
-        place = str(source)
         if clean.names_in(re.sub("[/_]", " ", source.name)):
-            left.append(f"{place}: its name tells theirs. Rename it, or delete it")
+            left[f"{source}: its name tells theirs. Rename it, or delete it"] = None
         try:
-            if _rewrite(source, format_, context, people, clean, exports.format):
-                done.append(source.path)
+            if source.archive is None and format_ in LINES and not source.head().startswith(table.PARQUET):
+                if _rewrite(source, format_, context, people, clean, exports.format):
+                    done.append(source.path)
+            elif _tells(source, format_, exports, people, clean):
+                raise UnsafeError("it tells of them, and cannot be rewritten in this format")
         except UnsafeError as error:
-            left.append(f"{place}: {error}. Export it again without them, or delete it")
-    return done, left
+            left[f"{source.path}: {error}. Export it again without them, or delete it"] = None
+    return done, list(left)
 
 
 class _Cleaner:
@@ -120,11 +122,6 @@ def _rewrite(
     Raises:
         UnsafeError: If that is not possible.
     """
-    is_lines = format_ in LINES and source.archive is None and not source.head().startswith(table.PARQUET)
-    if not is_lines:
-        if _tells(source, format_, context, people, clean):
-            raise UnsafeError("it tells of them, and cannot be rewritten in this format")
-        return False
     mode = source.path.stat().st_mode
     with source.path.open("rb") as stored:
         magic = stored.read(6)
@@ -192,14 +189,14 @@ def _records(source: Source, format_: Format, context: Context) -> Iterator[tupl
         yield b"".join(gathered), item
 
 
-def _tells(source: Source, format_: Format, context: Context, people: Collection[str], clean: _Cleaner) -> bool:
+def _tells(source: Source, format_: Format, exports: Exports, people: Collection[str], clean: _Cleaner) -> bool:
     """Whether an export has messages of some people, or names them."""
     known: set[str] = set()
-    told = context._replace(know=lambda identity, *_: known.add(identity))
-    for item in format_.parse(source, told):
-        if isinstance(item, Message) and (item.sender in people or f"@{PLACEHOLDER}" in item.text):
-            return True
-        if isinstance(item, Message) and clean.names_in(item.text):
+    mentions = [f"@{exports.pseudonyms.person(person)}" for person in people]
+    for item in format_.parse(source, exports.context(lambda identity, *_: known.add(identity))):
+        if isinstance(item, Message) and (
+            item.sender in people or any(each in item.text for each in mentions) or clean.names_in(item.text)
+        ):
             return True
     return not known.isdisjoint(people)
 
