@@ -345,6 +345,18 @@ def test_exports_of_lines_lose_their_records_and_nothing_else(bare, name, conten
     assert path.read_bytes()[:3] == content[:3]
 
 
+def test_what_wechat_quotes_of_them_goes(bare):
+    quote = f"<refermsg><svrid>2</svrid><chatusr>{ANN}</chatusr><content>the {SECRET} one works</content></refermsg>"
+    answered = {"fromGroup": "1@chatroom", "fromUser": BOB, "newMsgId": 9, "timestamp": START + 900}
+    answered |= {"title": "which one?", "content": f"<appmsg><title>which one?</title>{quote}</appmsg>"}
+    record = json.dumps({"messageType": "80014", "data": answered}) + "\n"
+    Path("data/raw/a.json").write_bytes(wechat() + record.encode())
+    assert run(ANN, "--yes").exit_code == 0
+    assert holding(bare, SECRET, ANN) == []
+    assert "<svrid>2</svrid>" in Path("data/raw/a.json").read_text()
+    assert read_again()[0][-1] == (pseudonym(BOB), START + 900, "which one?")
+
+
 def test_records_of_others_stay_to_the_byte(bare):
     path = Path("data/raw/a.jsonl")
     odd = b'{"text": "1e5 \\u00e9", "n": 1.50, "sender":"Bo","timestamp":1705312800 }\n\n'
@@ -541,6 +553,20 @@ def test_a_stage_that_had_another_name_came_from_the_exports_all_the_same(projec
     assert run(ANN, "--yes").exit_code == 0
     assert holding(project / ".dvc", SECRET, pseudonym(ANN)) == []
     assert holding(project / ".dvc" / "cache", "nobody")
+
+
+def test_what_only_an_experiment_names_goes_too(project):
+    git("update-ref", "refs/exps/aa/some-experiment", "HEAD")
+    git("reset", "--quiet", "--hard", "HEAD~1")
+    shutil.rmtree(".dvc/cache/runs")
+    copy = Path(".dvc/tmp/exps/tmpabc")
+    (copy / "data").mkdir(parents=True)
+    done = run(ANN, "--yes")
+    assert done.exit_code == 1
+    assert f"{copy}: an experiment's copy" in done.output
+    copy.joinpath("data").rmdir()
+    assert run(ANN, "--yes").exit_code == 0
+    assert holding(project, SECRET, ANN, pseudonym(ANN)) == []
 
 
 def test_an_export_that_knows_them_by_another_name_is_not_forgotten_after_a_kill(bare):

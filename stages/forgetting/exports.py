@@ -78,6 +78,11 @@ class _Cleaner:
         """A text with ``<name>`` for names, but where its sender is written."""
         if text in self._names and text != sender:
             return PLACEHOLDER
+        # WeChat writes whose message another one quotes, and its text.
+        before, mark, quoted = text.partition("<refermsg>")
+        if mark and any(name in quoted for name in self._names):
+            start, content, rest = quoted.partition("<content>")
+            text = before + mark + start + content + "".join(rest.partition("</content>")[1:])
         pieces = re.split(rf"((?<!\w){re.escape(sender)}(?!\w))", text, flags=re.IGNORECASE) if sender else [text]
         return "".join(piece if number % 2 else self._piece(piece) for number, piece in enumerate(pieces))
 
