@@ -420,6 +420,14 @@ def test_an_export_that_would_read_differently_is_left(bare):
     assert path.read_bytes() == before
 
 
+def test_a_record_that_is_nested_too_deep_leaves_its_file(bare):
+    deep = jsonl([(BOB, "hello")]).replace(b'"text"', b'"more": ' + b"[" * 700 + b"]" * 700 + b', "text"')
+    Path("data/raw/a.jsonl").write_bytes(jsonl([(ANN, "hello")]) + deep)
+    done = run(ANN, "--yes")
+    assert done.exit_code == 1
+    assert "data/raw/a.jsonl: a record is nested too deep" in done.output
+
+
 def test_a_file_that_is_named_for_them_is_named(bare):
     Path(f"data/raw/WhatsApp Chat with {ANN}.txt").write_bytes(whatsapp())
     done = run(ANN, "--yes")

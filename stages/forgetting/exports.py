@@ -96,8 +96,11 @@ class _Cleaner:
         text = record.decode("utf-8", "surrogateescape")
         if not is_json or not text.lstrip().startswith("{"):
             return self.text(text, sender).encode("utf-8", "surrogateescape")
-        row = json.loads(text)
-        cleaned = _mapped(row, lambda value: self.text(value, sender))
+        try:
+            row = json.loads(text)
+            cleaned = _mapped(row, lambda value: self.text(value, sender))
+        except RecursionError as error:
+            raise UnsafeError("a record is nested too deep") from error
         if cleaned == row:
             return record
         indented = re.match(r"\s*\{\r?\n([ \t]+)", text)
