@@ -15,6 +15,7 @@ from stages.carry_answers import carry_answers_command
 from stages.cli import SETTINGS, example, stoppable
 from stages.doctor import doctor_command
 from stages.export import export_command
+from stages.forget import forget_command
 from stages.import_labelled import import_command
 from stages.init import init_command
 from stages.label_studio import label_studio_group
@@ -61,6 +62,7 @@ main.add_command(carry_answers_command, "carry-answers")
 main.add_command(report_command, "report")
 main.add_command(label_studio_group, "label-studio")
 main.add_command(audit_command, "audit")
+main.add_command(forget_command, "forget")
 main.add_command(ladder_command, "ladder")
 main.add_command(doctor_command, "doctor")
 main.add_command(export_command, "export")

@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from stages.chat.collect import COLLECTED, Collector
-from stages.chat.exports import DENY, KEEP, find_exports, listed_names
+from stages.chat.exports import DENY, KEEP, find_exports, forgotten_marks, listed_names
 from stages.chat.formats import NAMES, with_formats
 from stages.chat.message import Context
 from stages.chat.options import DATE_ORDERS, column_option, phone_region_option, timezone_name
@@ -179,6 +179,7 @@ def ingest(
     Raises:
         DataError: If a file cannot be read, or no file holds a message.
     """
+    pseudonyms.forget(forgotten_marks(raw, pseudonyms))
     names = Names(pseudonyms, listed_names(raw, DENY), listed_names(raw, KEEP))
     context = Context(pseudonyms, names.know, ZoneInfo(timezone), date_order, phone_regions, columns or {})
     with workers() as pool, row_writer(out, MESSAGES) as writer:
@@ -261,7 +262,8 @@ def main(
 
     The key of the pseudonyms comes from the environment variable CHATLADDER_PRIVACY_KEY, or from the secret that
     "chatladder secret" makes; the demo alone is read without one. Names to take out of every text, one a line, may
-    stand in data/raw/*.deny, and names to leave alone, since the chat uses them as words, in data/raw/*.keep.
+    stand in data/raw/*.deny, and names to leave alone, since the chat uses them as words, in data/raw/*.keep. Members
+    whom "chatladder forget" put into data/raw/*.forgotten are left out.
     """
     pseudonyms = Pseudonyms()
     numbers = ingest(raw, format_name, pseudonyms, out, timezone, date_order, phone_regions, columns)

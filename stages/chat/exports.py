@@ -15,11 +15,13 @@ from pathlib import Path, PurePosixPath
 from stages.chat.attachments import attachments, looks_like_export
 from stages.chat.source import UNREADABLE, Archive, Source
 from stages.cli import DataError, printable
+from stages.privacy.pseudonyms import Pseudonyms
 
 MOST_MEMBERS = 200_000
 ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
-#: Lists of names that a person wants out of every text, or kept in though somebody is called so; they are no exports.
-DENY, KEEP = ".deny", ".keep"
+#: Lists of names that a person wants out of every text, or kept in though somebody is called so, and of the marks of
+#: members who are forgotten; they are no exports.
+DENY, KEEP, FORGOTTEN = ".deny", ".keep", ".forgotten"
 #: What exports hold beside their messages: pictures, sound and films; documents that people send, and pages that an
 #: exporter makes of the same messages.
 MEDIA = re.compile(
@@ -33,8 +35,8 @@ MEDIA = re.compile(
 def find_exports(folder: Path, counts: Counter[str]) -> list[Source]:
     """Every file below a folder that may hold messages, in the order of their paths.
 
-    Hidden files, README.md, ``*.dvc``, ``*.deny`` and ``*.keep`` are no exports; media are counted as
-    ``files_passed_over``.
+    Hidden files, README.md, ``*.dvc``, ``*.deny``, ``*.keep`` and ``*.forgotten`` are no exports; media are counted
+    as ``files_passed_over``.
 
     Raises:
         DataError: If there is none, or a file is refused.
@@ -77,6 +79,21 @@ def read_names(path: Path) -> list[str]:
     return [name for line in lines if (name := line.partition("#")[0].strip())]
 
 
+def forgotten_marks(folder: Path, pseudonyms: Pseudonyms) -> set[str]:
+    """The marks of members who are forgotten, in the lists of a folder: a line has the key's check and a mark.
+
+    Raises:
+        DataError: If a list was made under another key, which tells nobody of those in it.
+    """
+    lines = listed_names(folder, FORGOTTEN)
+    if any(line.partition(" ")[0] != pseudonyms.check for line in lines):
+        raise DataError(
+            f"{folder}/*{FORGOTTEN}: expected lists of the key that is in use, got one of another: who is forgotten "
+            "would come back. Bring the old key back, or remove the lists and run chatladder forget again."
+        )
+    return {line.partition(" ")[2] for line in lines}
+
+
 def _find(folder: Path, counts: Counter[str]) -> Iterator[Source]:
     paths = sorted(_files(folder), key=lambda path: path.relative_to(folder).parts)
     names = [path.relative_to(folder) for path in paths]
@@ -116,7 +133,7 @@ def is_note(name: str) -> bool:
         name.startswith(".")
         or name == "__MACOSX"
         or name.lower() in ("readme.md", "desktop.ini")
-        or PurePosixPath(name).suffix in (".dvc", DENY, KEEP)
+        or PurePosixPath(name).suffix in (".dvc", DENY, KEEP, FORGOTTEN)
     )
 
 

@@ -106,14 +106,21 @@ def read_portions(
         for portion in compress(portions, small)
     )
     options = (context.timezone, context.date_order, context.phone_regions, dict(context.columns))
-    shared = (Path.cwd(), format_name, options, context.pseudonyms.check, KEPT_BYTES)
+    pseudonyms = context.pseudonyms
+    shared = (Path.cwd(), format_name, options, pseudonyms.check, KEPT_BYTES, pseudonyms.forgotten)
     found = pool.map(read_portion, items, *shared)
     for is_small in small:
         yield next(found) if is_small else None
 
 
 def read_portion(
-    places: list[Place], folder: Path, format_name: str, options: tuple[Any, ...], check: str, most: int
+    places: list[Place],
+    folder: Path,
+    format_name: str,
+    options: tuple[Any, ...],
+    check: str,
+    most: int,
+    forgotten: frozenset[str] = frozenset(),
 ) -> Portion | None:
     """On a worker: read some files, as seen from a folder; None if their rows take more than ``most`` bytes."""
     check_seen(folder)
@@ -125,6 +132,7 @@ def read_portion(
                 f"{KEY_VARIABLE}: expected the command's key on {platform.node()} too, got {got}. Set it there before "
                 f"ray start, or keep it in {KEY_FILE} of the project's folder."
             )
+        pseudonyms.forget(forgotten)
         met: dict[tuple[str, ...], None] = {}
         context = Context(pseudonyms, lambda *names: met.setdefault(names), *options)
         kept, counts, masked = Kept(most), Counter[str](), Counter[str]()

@@ -25,7 +25,7 @@ Not found: nicknames that nobody registered, misspelt names, initials, and lette
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from stages.privacy.folding import fold
 from stages.privacy.lexicon import Lexicon
@@ -106,11 +106,12 @@ class Names:
         """Whether a whole value, such as a sender, is somebody's name, be it a word or not."""
         return _tidy(name) in self._owners
 
-    def replacer(self, addresses: bool = True) -> Replacer:
+    def replacer(self, addresses: bool = True, only: Collection[str] | None = None) -> Replacer:
         """A function that takes every name known so far out of a text.
 
         Args:
             addresses: Whether a text is a message, so that ``linux: try again`` addresses somebody.
+            only: Identities whose names are taken out; None for everybody's.
 
         It counts ``name`` and ``denied`` for each replacement. Its time is linear in the text, whatever the number
         of names, but for names that lie on top of each other.
@@ -122,6 +123,8 @@ class Names:
         anywhere: dict[str, Known] = {}
         addressed: dict[str, str] = {}
         for name, known in owners.items():
+            if only is not None and known.keys().isdisjoint(only):
+                continue
             if name in self._keep or name in issued or (name.isdigit() and len(name) < 6):
                 continue
             # One letter is nobody: "E: ..." is an error of apt's.

@@ -12,7 +12,9 @@ one that comes later gets 16 digits, so two people never become one, and the mee
 import hashlib
 import hmac
 import json
+from collections.abc import Iterable
 
+from stages.privacy.replacing import PLACEHOLDER
 from stages.privacy.secret import local_key
 
 #: Sender of a bot's own answers; the one name that is kept, since it is nobody's.
@@ -39,6 +41,9 @@ class Pseudonyms:
         self._groups: dict[str, str] = {}
         self._files: dict[str, str] = {}
         self._taken: set[str] = set()
+        #: Marks of people who have none: they become ``<name>``.
+        self.forgotten: frozenset[str] = frozenset()
+        self._is_forgotten: dict[str, bool] = {}
         #: How many names met a pseudonym that was taken.
         self.collisions = 0
 
@@ -65,10 +70,28 @@ class Pseudonyms:
         same += [self.file(name) == pseudonym for name, pseudonym in files.items()]
         return all(same)
 
+    def forget(self, marks: Iterable[str]) -> None:
+        """Give people of these marks no pseudonym; to be said before any is asked for."""
+        self.forgotten = frozenset(marks)
+
+    def mark(self, name: str) -> str:
+        """What tells a person again under the same key and is neither name nor pseudonym."""
+        return self._digits(f"\0forgotten\0{name}")[:32]
+
+    def is_forgotten(self, name: str) -> bool:
+        """Whether a person is among those without a pseudonym."""
+        if not self.forgotten:
+            return False
+        if name not in self._is_forgotten:
+            self._is_forgotten[name] = self.mark(name) in self.forgotten
+        return self._is_forgotten[name]
+
     def person(self, name: str) -> str:
-        """Pseudonym of a person; the assistant keeps its name."""
+        """Pseudonym of a person; the assistant keeps its name, and who is forgotten has none."""
         if name == ASSISTANT:
             return ASSISTANT
+        if name == PLACEHOLDER or self.is_forgotten(name):
+            return PLACEHOLDER
         return self._pseudonym("u", name, self._people)
 
     def group(self, name: str) -> str:

@@ -121,7 +121,8 @@ def _notes(folder: Path) -> None:
         "chat is\nnever committed; `dvc add data/raw/<export>` keeps a version of one all the same.\n",
         encoding="utf-8",
     )
-    (raw / ".gitignore").write_text("*\n!.gitignore\n!README.md\n!*.dvc\n!*.deny\n!*.keep\n", encoding="utf-8")
+    kept = (".gitignore", "README.md", "*.dvc", "*.deny", "*.keep", "*.forgotten")
+    (raw / ".gitignore").write_text("".join(["*\n", *(f"!{name}\n" for name in kept)]), encoding="utf-8")
     for note in (folder / "data" / "annotations" / "README.md", folder / "data" / "marks" / "README.md"):
         note.parent.mkdir(parents=True, exist_ok=True)
         if note.is_file():
