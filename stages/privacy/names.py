@@ -15,16 +15,18 @@ a known name like            is replaced
 ``linux``, ``the``, ``bo``   where it addresses somebody: ``linux: try again``, ``@linux``, ``thanks yeats!``
 ===========================  ==========================================================================
 
-A display name's parts count as names too (``Alice Smith`` is also ``Alice``), unless more than two people share
-them. A name of several people becomes ``<name>``. Case, width, accents' encoding and invisible characters make no
-difference. Whether something is a word is told from frequencies that do not depend on the chat (``wordfreq``), so a
-decision stays what it was when the chat grows; a word that people also use as a name can be denied by hand, and a
-name that the chat uses as a word can be kept.
+A display name's parts count as names too (``Alice Smith`` is also ``Alice``, 欧阳娜娜 is 娜娜), unless more than two
+different names share one that is neither a first name nor a surname: that is a team or a town. A name of several people
+becomes ``<name>``. Case, width, accents (``Jose`` for ``José``) and invisible characters make no difference. Whether
+something is a word is told from frequencies that do not depend on the chat (``wordfreq``), so a decision stays what it
+was when the chat grows; a word that people also use as a name can be denied by hand, and a name that the chat uses as a
+word can be kept.
 
 Not found: nicknames that nobody registered, misspelt names, initials, and letters that only look alike.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from stages.privacy.folding import fold
@@ -32,13 +34,16 @@ from stages.privacy.lexicon import Lexicon
 from stages.privacy.pseudonyms import ASSISTANT, Pseudonyms
 from stages.privacy.replacing import CJK, CJK_LETTER, PLACEHOLDER, Known, Replacer
 
-#: More people than this do not share a part of their names by chance: it is a team or a town.
+#: More names than this do not share a part by chance: unless it is a first name or a surname, it is a team or a town.
 MOST_SHARED = 2
-#: A name longer than this is a sentence.
+#: A name longer than this is a sentence; so much of it, with what nobody sees, is looked at.
 LONGEST = 64
+LONGEST_RAW = 4 * LONGEST
 
 _ALL_CJK = re.compile(f"[{CJK}]+")
 _PARTS = re.compile(rf"[{CJK}]+|[^\W{CJK}](?:[^\W{CJK}]|['’\-.](?=[^\W{CJK}]))*")
+#: Words alone, as people write their own names.
+_PLAIN = re.compile(r"[^\W\d_]+(?:[ .'’-]{1,2}[^\W\d_]+)*\.?")
 _LETTERS = re.compile(r"(?:[^\W\d_]|['’](?=[^\W\d_]))+")
 
 
@@ -67,8 +72,13 @@ class Names:
         self._languages = tuple(languages)
         #: Folded name -> identities, in the order of knowing; and the form in which a name was seen (``_see``).
         self._owners: dict[str, dict[str, None]] = {}
-        self._parts: dict[str, dict[str, None]] = {}
         self._forms: dict[str, str] = {}
+        #: Folded part of a name -> identities, and the first name of each that it is a part of.
+        self._parts: dict[str, dict[str, str]] = {}
+        #: First names and surnames that stand without a blank in a name, and whether they are names for sure.
+        self._split: dict[str, bool] = {}
+        #: Parts of names that are more than words, such as ``[team] Ann``.
+        self._tags: set[str] = set()
 
     def __len__(self) -> int:
         """How many different names are known, parts of names not counted."""
@@ -82,20 +92,25 @@ class Names:
             aliases: Display name, user name, nick; empty ones are passed over.
         """
         for alias in (identity, *aliases):
-            name = _tidy(alias)
+            form = " ".join(alias.strip()[:LONGEST_RAW].split())
+            name = _tidy(form)
             if not name or alias == ASSISTANT or len(name) > LONGEST:
                 continue
             owners = self._owners.setdefault(name, {})
             if identity in owners:
                 continue
             owners[identity] = None
-            self._see(name, " ".join(alias.split()))
-            pieces = _PARTS.findall(" ".join(alias.split()))
-            for piece in (*pieces, *_given_names(pieces)):
+            self._see(name, form)
+            is_plain = _PLAIN.fullmatch(name) is not None
+            for piece, is_name in _parts_of(form):
                 part = _tidy(piece)
                 if part and part != name:
-                    self._parts.setdefault(part, {})[identity] = None
+                    self._parts.setdefault(part, {}).setdefault(identity, name)
                     self._see(part, piece)
+                    if is_name is not None:
+                        self._split[part] = is_name or self._split.get(part, False)
+                    elif not is_plain:
+                        self._tags.add(part)
 
     def _see(self, name: str, form: str) -> None:
         """Keep the first form of a name, but that with a capital letter, since accounts have none: ``zelda``, Zelda."""
@@ -116,8 +131,14 @@ class Names:
         of names, but for names that lie on top of each other.
         """
         lexicon = Lexicon(self._languages)
-        owners = {name: known for name, known in self._parts.items() if len(known) <= MOST_SHARED}
+        owners: dict[str, Iterable[str]] = {
+            part: bearers for part, bearers in self._parts.items() if not self._is_tag(part, bearers, lexicon)
+        }
         owners.update(self._owners)
+        forms = dict(self._forms)
+        for name in [name for name in owners if not name.isascii()]:
+            if (plain := _without_accents(name)) not in owners:
+                owners[plain], forms[plain] = owners[name], _without_accents(forms[name])
         issued = {self._replacement(known) for known in owners.values()}
         anywhere: dict[str, Known] = {}
         addressed: dict[str, str] = {}
@@ -127,13 +148,24 @@ class Names:
             # One letter is nobody: "E: ..." is an error of apt's.
             if addresses and (len(name) > 1 or CJK_LETTER.match(name)):
                 addressed[name] = self._replacement(known)
-            found = _policy(name, self._forms[name], self._replacement(known), lexicon)
+            found = _policy(name, forms[name], self._replacement(known), lexicon, self._split.get(name, False))
             if found is not None:
                 anywhere[name] = found
+                if found.form is None and " " in name:  # as in the names of files
+                    for sign in "_-":
+                        anywhere.setdefault(name.replace(" ", sign), found)
         for name in self._deny:
             whole = not CJK_LETTER.search(name)
             anywhere[name] = Known(PLACEHOLDER, len(name), False, None, whole, False, denied=True)
         return Replacer(anywhere, addressed, lexicon)
+
+    def _is_tag(self, part: str, bearers: dict[str, str], lexicon: Lexicon) -> bool:
+        """Whether a part is what a team or a town has given many names, and nobody's own name."""
+        if len(set(bearers.values())) <= MOST_SHARED or part in self._split:
+            return False
+        if lexicon.is_given_name(part) or lexicon.is_surname(part):
+            return False
+        return part in self._tags or bool(CJK_LETTER.search(part)) or lexicon.frequency(part) >= lexicon.WORD
 
     def _replacement(self, identities: Iterable[str]) -> str:
         people = {self.pseudonyms.person(identity) for identity in identities}
@@ -148,19 +180,34 @@ def _is_capitalised(form: str) -> bool:
     return form[:1].isupper() and not form.isupper()
 
 
-def _given_names(pieces: list[str]) -> Iterator[str]:
-    """``伟明`` of ``张伟明``: friends leave the surname out."""
-    for piece in pieces:
-        if len(piece) == 3 and _ALL_CJK.fullmatch(piece) and piece[0] in Lexicon.surnames():
-            yield piece[1:]
+def _without_accents(name: str) -> str:
+    """``jose`` of ``josé``; other scripts as they are, since their marks are letters."""
+    plain = "".join(each for each in unicodedata.normalize("NFD", name) if not unicodedata.combining(each))
+    return plain if plain.isascii() else name
 
 
-def _policy(name: str, form: str, replacement: str, lexicon: Lexicon) -> Known | None:
+def _parts_of(form: str) -> Iterator[tuple[str, bool | None]]:
+    """The parts of a name that people go by, and of those that no blank parts whether each is a name for sure."""
+    composed = unicodedata.normalize("NFC", form)
+    if any(unicodedata.category(each)[0] == "M" for each in composed):  # Devanagari writes vowels so
+        yield from ((word, None) for word in composed.split())
+        return
+    for piece in _PARTS.findall(form):
+        yield piece, None
+        if _ALL_CJK.fullmatch(piece):
+            yield from Lexicon.name_parts(piece).items()
+        elif "-" in piece:  # Anna-Lena
+            words = piece.split("-")
+            if all(word.isalpha() and _is_capitalised(word) for word in words):
+                yield from ((word, None) for word in words)
+
+
+def _policy(name: str, form: str, replacement: str, lexicon: Lexicon, is_personal: bool = False) -> Known | None:
     """How a known name is to be found inside sentences; None if it only counts as an address."""
     found = Known(replacement, len(name), False, None, True, False, False)
     if CJK_LETTER.search(name):
         found = found._replace(whole_word=False, crossing=len(name) == 2 and not lexicon.is_chinese_name(name))
-        plain = len(name) < 2 or (_ALL_CJK.fullmatch(name) and lexicon.is_chinese_word(name))
+        plain = len(name) < 2 or (_ALL_CJK.fullmatch(name) and lexicon.is_chinese_word(name, is_personal))
         return None if plain else found
     words = name.split(" ")
     if len(words) > 1:

@@ -1,6 +1,7 @@
 """Known names found in a text and replaced; which, and how each is to be found, ``stages.privacy.names`` decides."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,7 +18,10 @@ CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U
 CJK_LETTER = re.compile(f"[{CJK}]")
 #: At the start of a message: who it is for.
 _ADDRESS = re.compile(r"\s*@?([^\s:,：，]{1,64})([:,：，])\s*")
-_MENTION = re.compile(r"(?<![A-Za-z0-9._%+/-])@([^\s@:,：，。!！?？、]{1,64})")
+#: What may be somebody's name, with all that may follow it.
+_MENTION = re.compile(r"(?<![A-Za-z0-9._%+/-])@([^\s@][^@\n]{0,63})")
+#: Where a name after an @ may end.
+_MENTION_END = re.compile(r"[\s:,：，。!！?？、]|\.(?=\s|$)|$")
 #: A word after one of these, at a sentence's end, is somebody; and so are a last word after a comma, and a first one
 #: that two spaces follow.
 _GREETING = re.compile(
@@ -26,6 +30,12 @@ _GREETING = re.compile(
 )
 #: What a sentence has before its first word.
 _SENTENCE_START = re.compile(r"(?:^|[.!?。！？…\n:：;；\"“'(\[>*-])\s*$")
+
+#: The rest of a document's name, behind a part of it; underscores are blanks there, and not in ``max_len.py``.
+_DOCUMENT = re.compile(
+    r"[^\s/\\]{0,120}\.(?:pdf|docx?|xlsx?|pptx?|od[tsp]|rtf|pages|key|numbers|txt|md|csv|zip|rar|7z|jpe?g|png|gif|heic"
+    r"|mp[34]|m4a|mov|wav|psd|ai)(?![a-z0-9])"
+)
 
 
 class Known(NamedTuple):
@@ -55,13 +65,14 @@ class Replacer:
         self._automaton.make_automaton()
         self._iterate = self._automaton.iter if anywhere else lambda text: ()
 
-    def __call__(self, text: str, counts: Counter[str]) -> str:
+    def __call__(self, text: str, counts: Counter[str], is_file_name: bool = False) -> str:
         """Replace the names in one text and count each as ``name`` or ``denied``."""
         folded, origins = original = fold(text)
+        typed = text if origins is None else None
         found = [
             (end + 1 - known.length, -known.length, known.replacement, known.denied)
             for end, known in self._iterate(folded)
-            if self._counts_here(known, end + 1 - known.length, end + 1, folded, text if origins is None else None)
+            if self._counts_here(known, end + 1 - known.length, end + 1, folded, typed, is_file_name)
         ]
         found += self._addresses(folded)
         if not found:
@@ -81,17 +92,19 @@ class Replacer:
     def in_file_name(self, name: str, counts: Counter[str]) -> str:
         """As for a text, but underscores part words, as they do where apps take spaces out: ``Ann_Lee_CV.pdf``."""
         found: Counter[str] = Counter()
-        replaced = self(name.replace("_", " "), found)
-        if not found:
-            return name
+        replaced = self(name, found, is_file_name=True)
         counts.update(found)
-        return replaced
+        return " ".join(replaced.replace("_", " ").split()) if found else name
 
-    def _counts_here(self, known: Known, start: int, end: int, folded: str, text: str | None) -> bool:
+    def _counts_here(
+        self, known: Known, start: int, end: int, folded: str, text: str | None, is_file_name: bool
+    ) -> bool:
         """Whether a name found at this place is one, and not a part of a word or of a placeholder."""
         before = folded[start - 1] if start else " "
         after = folded[end] if end < len(folded) else " "
         if known.whole_word:
+            if "_" in (before, after) and (is_file_name or _DOCUMENT.match(folded, end)):
+                before, after = before.replace("_", " "), after.replace("_", " ")
             if _joins(before) and (_joins(folded[start]) or folded[start] == "-"):
                 return False
             if _joins(after) and (_joins(folded[end - 1]) or folded[end - 1] == "-"):
@@ -125,14 +138,19 @@ class Replacer:
             position = match.end()
         if "@" in folded:
             for match in _MENTION.finditer(folded):
-                # @anna你好: nothing says where a mention ends, but a change of script does.
-                for name in (match[1], CJK_LETTER.split(match[1], maxsplit=1)[0]):
-                    if found := self._addressed.get(name):
-                        yield match.start(1), -len(name), found, False
-                        break
+                if name := self._mentioned(match[1]):
+                    yield match.start(1), -len(name), self._addressed[name], False
         for start, name in _vocatives(folded):
             if (found := self._addressed.get(name)) and self._lexicon.frequency(name) < self._lexicon.COMMON:
                 yield start, -len(name), found, False
+
+    def _mentioned(self, words: str) -> str:
+        """The longest name at the start of what follows an @, where a name may end; empty if there is none."""
+        ends = [match.start() for match in _MENTION_END.finditer(words)]
+        # @anna你好: nothing says where a mention ends, but a change of script does; and 你好 follows 月亮 as it likes.
+        ends += [place + 1 for place in range(len(words) - 1) if CJK_LETTER.match(words, place + 1)]
+        ends += [place + 1 for place in range(len(words) - 1) if CJK_LETTER.match(words, place)]
+        return next((words[:end] for end in sorted(ends, reverse=True) if words[:end] in self._addressed), "")
 
 
 def _vocatives(folded: str) -> Iterator[tuple[int, str]]:
@@ -154,4 +172,6 @@ def _apart(before: str, replacement: str, after: str) -> str:
 
 def _joins(character: str) -> bool:
     """Whether a character beside a name makes it a part of a longer word."""
-    return (character.isalnum() or character == "_") and not CJK_LETTER.match(character)
+    if character.isascii():
+        return character.isalnum() or character == "_"
+    return (character.isalnum() or unicodedata.category(character)[0] == "M") and not CJK_LETTER.match(character)
