@@ -21,7 +21,22 @@ from tests.planted import EXPORTS
 KEY = "a key that only this test knows"
 PSEUDONYMS = Pseudonyms(KEY)
 MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-SAMPLES = [make() for make in EXPORTS.values()]
+#: One line of a log in a layout that names the channel, among what Ubuntu's logs do not stamp.
+EVENTS = b"=== ann has joined #c\nc 2018-05-29 [21:20:37] <ann> hi\n=== ann is now known as bob\n"
+NOTICE = '<sysmsg type="revokemsg"><newmsgid>1</newmsgid><replacemsg>"a" took it back</replacemsg></sysmsg>'
+NOTICES = b"".join(
+    json.dumps(
+        {"messageType": type_, "data": {"fromGroup": "g", "fromUser": "u", "newMsgId": 2} | data}, indent=1
+    ).encode()
+    + b"\n"
+    for type_, data in (
+        ("80010", {"content": NOTICE}),
+        ("80014", {"title": "x", "content": "<refermsg><chatusr>b</chatusr><svrid>1</svrid></refermsg>"}),
+        ("80009", {"content": "", "pushContent": "b : a.pdf"}),
+        ("80001", {"content": "@a\u2005x", "atlist": ["b"], "pushContent": "b : x"}),
+    )
+)
+SAMPLES = [*(make() for make in EXPORTS.values()), EVENTS, NOTICES]
 
 
 def records(format_, path):
@@ -37,18 +52,23 @@ def records(format_, path):
 
 @st.composite
 def damaged_exports(draw):
-    """A real export of any format, cut, doubled, with bytes changed, put in or left out."""
+    """A real export of any format, cut, doubled, with bytes changed, fields or lines put in or left out."""
     data = bytearray(draw(st.sampled_from(SAMPLES)))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(data)))
         until = draw(st.integers(at, min(len(data), at + 400)))
-        change = draw(st.sampled_from(["cut", "put", "double", "truncate"]))
+        change = draw(st.sampled_from(["cut", "put", "double", "truncate", "field", "line"]))
         if change == "cut":
             del data[at:until]
         elif change == "put":
             data[at:at] = draw(st.binary(max_size=20))
         elif change == "double":
             data[at:at] = data[at:until]
+        elif change == "field":
+            del data[at : data.find(b" ", at) + 1]
+        elif change == "line":
+            start = data.rfind(b"\n", 0, at) + 1
+            data[start:start] = draw(st.sampled_from(SAMPLES)).splitlines(keepends=True)[0]
         else:
             del data[at:]
     return bytes(data)

@@ -17,14 +17,12 @@ class People:
         self._strangers: set[str] = set()
 
     def meet(self, identity: str, *names: str) -> None:
-        """Make a person known, and those of their names that are new."""
-        is_new = identity not in self._met
+        """Make those of a person's names known that are new; who speaks is known without one."""
         met = self._met.setdefault(identity, set())
-        new = [name for name in dict.fromkeys(map(cut_name, names)) if name and name not in met]
-        if is_new or new:
+        if new := [name for name in dict.fromkeys(map(cut_name, names)) if name and name not in met]:
             met.update(new)
             self._names.update(new)
-            self._know(identity, *new)
+            self._know(*dict.fromkeys((identity, *new)))
 
     def stranger(self, name: str) -> None:
         """Note somebody who is named without an id."""

@@ -72,12 +72,14 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     people = _People(context)
     beside: Any = None
     chat = _Chat("")
-    for record in records(source, (*MESSAGES, *PEOPLE), ("id", "name")):
+    for record in records(source, (*MESSAGES, *PEOPLE), ("id", "name", "type")):
         if record.path in PEOPLE:
             people.account(object_of(record.value))
             continue
         if record.beside is not beside:
             beside = record.beside
+            if beside.get("type") == "personal_chat" and (number := id_of(beside.get("id"))):
+                people.meet(f"user{number}", text_of(beside.get("name")))
             chat = _Chat(id_of(beside.get("id")) or id_of(beside.get("name")) or source.plain_name)
         yield _entry(record, chat, people, context, source.where(record.line))
     people.tell_strangers()
