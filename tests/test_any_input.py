@@ -1,7 +1,9 @@
 """Whatever bytes come in, every format ends in rows or in one clear error; and any text survives ingest and merge."""
 
 import json
+import time
 from collections import Counter
+from contextlib import suppress
 
 import pyarrow as pa
 import pytest
@@ -16,7 +18,8 @@ from stages.ingest import ingest
 from stages.merge import merge
 from stages.privacy.pseudonyms import Pseudonyms
 from stages.rows import KINDS, MESSAGES, read_rows
-from tests.planted import EXPORTS
+from tests import planted
+from tests.planted import EXPORTS, SAID, SECRETS
 
 KEY = "a key that only this test knows"
 PSEUDONYMS = Pseudonyms(KEY)
@@ -104,6 +107,28 @@ def test_any_file_among_the_exports_is_read_or_refused_whole(tmp_path, data):
         return
     assert counts["raw_lines"] == counts["messages"] + counts["skipped"]
     assert read_rows(out, MESSAGES).num_rows == counts["messages"]
+
+
+def seconds_to_ingest(folder, name, who):
+    """Processor seconds for an export in which one of three people is called ``who``."""
+    folder.mkdir()
+    said = [(who if sender == SECRETS["sender"] else sender, text) for sender, text in SAID]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planted, "SAID", said)
+        (folder / name).write_bytes(EXPORTS[name]())
+    start = time.process_time()
+    with suppress(DataError):
+        ingest(folder, "auto", PSEUDONYMS, folder / "messages.parquet")
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("unit", [" ", "a ", "(1", "@", "a'", "张", "\u200b", "e\u0301", "【", "<"])
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_long_name_takes_linear_time(tmp_path, name, unit):
+    length = 30_000 // len(unit)
+    once = min(seconds_to_ingest(tmp_path / f"once{number}", name, unit * length) for number in range(2))
+    twice = min(seconds_to_ingest(tmp_path / f"twice{number}", name, unit * 2 * length) for number in range(2))
+    assert twice < 2.6 * once + 0.2
 
 
 @pytest.mark.parametrize("name", EXPORTS)

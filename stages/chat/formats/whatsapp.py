@@ -58,7 +58,7 @@ FILE_NAMES = re.compile(
 #: What iOS calls the file; the name is that of its zip or folder.
 IOS_NAMES = ("_chat", "chat")
 SUFFIX = re.compile(r"\.(?:txt|zip)$", re.IGNORECASE)
-COPY = re.compile(r"\s*\(\d{1,3}\)$")
+COPY = re.compile(r"(?<!\s)\s*\(\d{1,3}\)$")
 
 #: A prefix with an open quotation that comes so often is a name.
 REPEATED = 3
