@@ -106,7 +106,9 @@ class Lexicon:
 
     def is_chinese_name(self, name: str) -> bool:
         """Whether it starts as Chinese names do: with a surname, or with 小, 老 or 阿 before one."""
-        return name[0] in _chinese_surnames() or (name[0] in "小老阿" and name[1:2] in _chinese_surnames())
+        first, second = name[0], name[1:2]
+        surnames = _chinese_surnames()
+        return first in surnames or first + second in _COMPOUND or (first in "小老阿" and second in surnames)
 
     def is_chinese_word(self, name: str, is_name: bool = False) -> bool:
         """Whether a nick of Chinese characters is a word that texts use; if it is a name, it must be a common word."""
