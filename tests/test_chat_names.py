@@ -62,6 +62,9 @@ PEOPLE = [
     ("K1", "김민준"),
     ("U4", "Anna-Lena Voss"),
     ("N1", "xiao_ming77"),
+    ("N2", "Kestrel"),
+    ("N3", "X"),
+    ("U5", "Seán Rye"),
 ]
 ALL = names(*PEOPLE).replacer()
 
@@ -100,6 +103,11 @@ ALL = names(*PEOPLE).replacer()
         ("田中さん, 花子", "J1", "{0}さん, {0}"),
         ("민준아", "K1", "{}아"),
         ("lena wrote", "U4", "{} wrote"),
+        ("Kestrel wrote", "N2", "{} wrote"),
+        ("kestrel!", "N2", "{}!"),
+        ("@X have a look", "N3", "@{} have a look"),
+        ("Seán wrote", "U5", "{} wrote"),
+        ("sean wrote", "U5", "{} wrote"),
         ("see Alice_Smith_CV.pdf", "U1", "see {} _CV.pdf"),
         ("al\u200bice sm\u200bith wrote", "U1", "{} wrote"),
         ("ａｓｍｉｔｈ＿ｄｅｖ wrote", "U1", "{} wrote"),
@@ -120,6 +128,9 @@ def test_names_become_pseudonyms(text, identity, expected):
         "jhutchinson and xusr13x, bazdr_willis",
         "安装方法，王者，国王，看月光",
         "alice_smith_model.py",
+        "X: error, a kestrel flies",
+        "linux",
+        "install!",
         "I read yeats and a non-linux book, thanks to all, the",
         "孩子明天来",
         "<phone> <id> <name> <user>",

@@ -7,6 +7,7 @@ in a billion words, 3 for once in a million. Given names and Chinese surnames ar
 import importlib
 import math
 import pkgutil
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -54,6 +55,8 @@ class Lexicon:
     WORD: ClassVar = 2.0
     #: A nick with digits or signs in it, such as mp3.
     HANDLE: ClassVar = 2.5
+    #: Where a sentence starts with such a word in a chat with somebody of that name, it is them.
+    RARE: ClassVar = 3.0
     #: A word that everybody uses (hi, help, note).
     COMMON: ClassVar = 4.0
     #: Not even a capital letter makes it a name.
@@ -72,7 +75,7 @@ class Lexicon:
 
     def is_given_name(self, word: str) -> bool:
         """Whether a word in lower case is somebody's first name somewhere."""
-        return word in _given_names()
+        return word in _given_names() or without_accents(word) in _given_names()
 
     def is_ambiguous(self, word: str) -> bool:
         """Whether a given name is a word as well."""
@@ -120,6 +123,14 @@ class Lexicon:
     def crosses(self, before: str, name: str, after: str) -> bool:
         """Whether two characters belong to two words, as 子明 does in 孩子明天."""
         return self.frequency(before + name[0]) >= self.COMMON or self.frequency(name[-1] + after) >= self.COMMON
+
+
+def without_accents(word: str) -> str:
+    """``jose`` of ``josé``; other scripts as they are, since their marks are letters."""
+    if word.isascii():
+        return word
+    plain = "".join(each for each in unicodedata.normalize("NFD", word) if not unicodedata.combining(each))
+    return plain if plain.isascii() else word
 
 
 @cache

@@ -11,8 +11,9 @@ a known name like            is replaced
 ``jhutchins``, ``bazhang``   everywhere: not a word of the language
 ``Alice Smith``, ``张伟``    everywhere: two words, or two Chinese characters that are no common word
 ``alice``, ``Sara``          everywhere: a word, but a given name
+``Kestrel``                  where it has a capital letter: a word, but a rare one
 ``Rose``, ``Smith``          where it has a capital letter and no sentence starts with it
-``linux``, ``the``, ``bo``   where it addresses somebody: ``linux: try again``, ``@linux``, ``thanks yeats!``
+``linux``, ``the``, ``bo``   where it calls somebody: ``linux: try again``, ``@linux``, ``thanks yeats!``
 ===========================  ==========================================================================
 
 A display name's parts count as names too (``Alice Smith`` is also ``Alice``, 欧阳娜娜 is 娜娜), unless more than two
@@ -30,7 +31,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from stages.privacy.folding import fold
-from stages.privacy.lexicon import Lexicon
+from stages.privacy.lexicon import Lexicon, without_accents
 from stages.privacy.pseudonyms import ASSISTANT, Pseudonyms
 from stages.privacy.replacing import CJK, CJK_LETTER, PLACEHOLDER, Known, Replacer
 
@@ -73,7 +74,7 @@ class Names:
         #: Folded name -> identities, in the order of knowing; and the form in which a name was seen (``_see``).
         self._owners: dict[str, dict[str, None]] = {}
         self._forms: dict[str, str] = {}
-        #: Folded part of a name -> identities, and the first name of each that it is a part of.
+        #: Folded part of a name -> identities, and a name of each that it is a part of.
         self._parts: dict[str, dict[str, str]] = {}
         #: First names and surnames that stand without a blank in a name, and whether they are names for sure.
         self._split: dict[str, bool] = {}
@@ -105,7 +106,8 @@ class Names:
             for piece, is_name in _parts_of(form):
                 part = _tidy(piece)
                 if part and part != name:
-                    self._parts.setdefault(part, {}).setdefault(identity, name)
+                    bearers = self._parts.setdefault(part, {})
+                    bearers[identity] = min(name, bearers.get(identity, name))
                     self._see(part, piece)
                     if is_name is not None:
                         self._split[part] = is_name or self._split.get(part, False)
@@ -137,16 +139,15 @@ class Names:
         owners.update(self._owners)
         forms = dict(self._forms)
         for name in [name for name in owners if not name.isascii()]:
-            if (plain := _without_accents(name)) not in owners:
-                owners[plain], forms[plain] = owners[name], _without_accents(forms[name])
+            if (plain := without_accents(name)) not in owners:
+                owners[plain], forms[plain] = owners[name], without_accents(forms[name])
         issued = {self._replacement(known) for known in owners.values()}
         anywhere: dict[str, Known] = {}
         addressed: dict[str, str] = {}
         for name, known in owners.items():
             if name in self._keep or name in issued or (name.isdigit() and len(name) < 6):
                 continue
-            # One letter is nobody: "E: ..." is an error of apt's.
-            if addresses and (len(name) > 1 or CJK_LETTER.match(name)):
+            if addresses:
                 addressed[name] = self._replacement(known)
             found = _policy(name, forms[name], self._replacement(known), lexicon, self._split.get(name, False))
             if found is not None:
@@ -178,12 +179,6 @@ def _tidy(name: str) -> str:
 
 def _is_capitalised(form: str) -> bool:
     return form[:1].isupper() and not form.isupper()
-
-
-def _without_accents(name: str) -> str:
-    """``jose`` of ``josé``; other scripts as they are, since their marks are letters."""
-    plain = "".join(each for each in unicodedata.normalize("NFD", name) if not unicodedata.combining(each))
-    return plain if plain.isascii() else name
 
 
 def _parts_of(form: str) -> Iterator[tuple[str, bool | None]]:
@@ -222,4 +217,5 @@ def _policy(name: str, form: str, replacement: str, lexicon: Lexicon, is_persona
     if lexicon.frequency(name) < lexicon.WORD or (lexicon.is_given_name(name) and not lexicon.is_ambiguous(name)):
         return found
     capitalised = _is_capitalised(form) and lexicon.frequency(name) < lexicon.VERY_COMMON
-    return found._replace(capital=True) if capitalised or lexicon.is_given_name(name) else None
+    is_rare = lexicon.frequency(name) < lexicon.RARE
+    return found._replace(capital=True, starting=is_rare) if capitalised or lexicon.is_given_name(name) else None

@@ -16,6 +16,8 @@ PLACEHOLDERS = frozenset({"phone", "email", "id", "ip", "key", "name", "user", "
 #: Scripts that are written without spaces between words.
 CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"
 CJK_LETTER = re.compile(f"[{CJK}]")
+#: A message that is nothing but a name is no longer.
+LONGEST_CALL = 80
 #: At the start of a message: who it is for.
 _ADDRESS = re.compile(r"\s*@?([^\s:,：，]{1,64})([:,：，])\s*")
 #: What may be somebody's name, with all that may follow it.
@@ -43,11 +45,12 @@ class Known(NamedTuple):
 
     replacement: str
     length: int  # of the folded name
-    capital: bool  # only with a capital letter, and not where a sentence starts
+    capital: bool  # only with a capital letter
     form: str | None  # only as it was typed by its owner
     whole_word: bool  # neighbours must not be letters or digits
     crossing: bool  # two Chinese characters that may belong to two words
     denied: bool
+    starting: bool = True  # also where a sentence starts, with a capital letter in any case
 
 
 class Replacer:
@@ -113,23 +116,23 @@ class Replacer:
                 return False  # don't is not Don
         if before == "<" and after == ">" and folded[start:end] in PLACEHOLDERS:
             return False
-        if known.capital and not self._has_capital(start, folded, text):
+        if known.capital and not self._has_capital(known, start, text):
             return False
         if known.form is not None and (text is None or text[start:end] != known.form):
             return False
         return not (known.crossing and self._lexicon.crosses(before, folded[start:end], after))
 
     @staticmethod
-    def _has_capital(start: int, folded: str, text: str | None) -> bool:
+    def _has_capital(known: Known, start: int, text: str | None) -> bool:
         if text is None or not text[start].isupper() or text[start + 1 : start + 2].isupper():
             return False
-        return not _SENTENCE_START.search(text, max(0, start - 8), start)
+        return known.starting or not _SENTENCE_START.search(text, max(0, start - 8), start)
 
     def _addresses(self, folded: str) -> Iterator[tuple[int, int, str, bool]]:
         """Names at the start (``ann: ``, ``ann, bob: ``) and after an @."""
         position = 0
         waiting: list[tuple[int, int, str, bool]] = []
-        while (match := _ADDRESS.match(folded, position)) and (found := self._addressed.get(match[1])):
+        while (match := _ADDRESS.match(folded, position)) and (found := self._called(match[1])):
             waiting.append((match.start(1), -len(match[1]), found, False))
             # "hi, all" greets nobody called hi; "hi, all: ..." does.
             if match[2] in ":：" or self._lexicon.frequency(match[1]) < self._lexicon.COMMON:
@@ -141,8 +144,12 @@ class Replacer:
                 if name := self._mentioned(match[1]):
                     yield match.start(1), -len(name), self._addressed[name], False
         for start, name in _vocatives(folded):
-            if (found := self._addressed.get(name)) and self._lexicon.frequency(name) < self._lexicon.COMMON:
+            if (found := self._called(name)) and self._lexicon.frequency(name) < self._lexicon.COMMON:
                 yield start, -len(name), found, False
+
+    def _called(self, name: str) -> str | None:
+        """Who is called by a name without an @. One letter is nobody: "E: ..." is an error of apt's."""
+        return self._addressed.get(name) if len(name) > 1 or CJK_LETTER.match(name) else None
 
     def _mentioned(self, words: str) -> str:
         """The longest name at the start of what follows an @, where a name may end; empty if there is none."""
@@ -155,6 +162,8 @@ class Replacer:
 
 def _vocatives(folded: str) -> Iterator[tuple[int, str]]:
     """Words that stand where people are called by name: (place, word)."""
+    if len(folded) < LONGEST_CALL:
+        yield folded.find(alone := folded.strip(" .!?:;()")), alone
     first, gap, _ = folded.partition("  ")
     if gap and " " not in first:
         yield 0, first
