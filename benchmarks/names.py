@@ -40,6 +40,8 @@ GIVEN = "娜娜 子轩 梓涵 浩然 思远 佳怡 雨桐 俊熙 若兮 芷晴 �
 NICK_STARTS = "月亮 云朵 咸鱼 橘猫 星河 芝士 奶茶 晚风 海盐 柠檬 松鼠 北极熊 土豆 花卷"
 NICK_ENDS = "打烊了 不加班 在散步 想睡觉 翻了个身 爱吃糖 去远方 数星星 还没醒 不说话"
 SYLLABLES = "tha ven ro zil ka dre mor phi jun ael wex bra quo dal nim osk yre cha lop fen gri"
+#: Nicks that are words, but rare ones: without a capital letter nobody can tell.
+RARE_NICKS = "Kestrel Zephyr Totoro Nimbus Quokka Basilisk Marmot Obsidian Tundra Saffron Cobalt Pangolin"
 #: People whose nicks are words; only an @ shows that they are meant.
 WORD_NICKS = ("linux", "install", "hope", "安装", "天空", "高兴")
 #: People whose first names are words; those are not looked for, but must not spoil anything.
@@ -77,6 +79,9 @@ chase the bug down the stack
 is there a way to sort by date?
 why does the kernel panic on boot?
 turn left at the church in Washington
+the deadline is in May, not in June
+put the Mark on line 5
+a case in Rose Gold, please
 the victoria line is late
 月亮很圆，今天天空很蓝
 怎么安装这个软件
@@ -167,6 +172,8 @@ def people(seed: int) -> list[Person]:
         add("three bearers", f"{first} {surname}", first)
     for surname in rng.sample("赵钱孙周吴郑冯陈", 3):
         add("three bearers", surname + given, given)
+    for name in rng.sample(RARE_NICKS.split(), 3):
+        add("rare word", name)
     for name in WORD_NAMES:
         add("a word, too", name)
     return list(found.values()) + [Person("word", name) for name in WORD_NICKS]
@@ -325,6 +332,11 @@ def texts_after(files: dict[str, bytes]) -> list[list[str]]:
         shutil.rmtree(folder)
 
 
+def blanks(text: str) -> str:
+    """A text in lower case, with blanks for underscores."""
+    return text.replace("_", " ").casefold()
+
+
 def measure(name: str, seed: int, misses: list[str]) -> Counter[str]:
     """Counts of one format: ``whole``, ``part`` and ``harmless`` texts, and of each those that came out right."""
     counts: Counter[str] = Counter()
@@ -336,8 +348,8 @@ def measure(name: str, seed: int, misses: list[str]) -> Counter[str]:
             raise click.ClickException(f"{name}: expected {len(said)} texts, got {len(after)}.")
         for each, text in zip(said, after, strict=True):
             if each.kind:
-                spoken = text.replace("_", " ").casefold()
-                right = text == each.text if each.kind == "harmless" else each.gone.casefold() not in spoken
+                is_left = blanks(each.gone) in blanks(text)
+                right = text == each.text if each.kind == "harmless" else not is_left
                 counts[each.kind] += 1
                 counts[f"{each.kind} right"] += right
                 if not right:

@@ -174,18 +174,28 @@ def test_a_name_of_several_people_is_no_ones_pseudonym():
         (("Anna Roth", "Anna Blum", "Anna Berg"), "so anna wrote", "so <name> wrote"),
         (("Tom Smith", "Ann Smith", "Bo Smith"), "the Smith house", "the <name> house"),
         (("Femi Oyelaran", "Ade Oyelaran", "Tolu Oyelaran"), "oyelaran said", "<name> said"),
+        (("Femi Oyelaran", "Ade Oyelaran 🌸", "[x] Tolu Oyelaran"), "oyelaran said", "<name> said"),
+        (("王小明☀️",), "小明来了", "{}来了"),
         (("张伟明", "李伟明", "王伟明"), "伟明来了", "<name>来了"),
         (("欧阳娜娜", "欧阳丽丽", "欧阳震华"), "问欧阳", "问<name>"),
     ],
 )
 def test_a_part_that_three_names_share_is_a_name_unless_a_team_gave_it(names_of_three, text, expected):
     people = [(f"U{number}", name) for number, name in enumerate(names_of_three)]
-    assert replaced(text, *people) == expected
+    assert replaced(text, *people) == expected.format(u("U0"))
 
 
 def test_one_person_of_three_exports_is_hidden_under_each_part_of_the_name():
     people = [(identity, "Alys Qwertz 王小明") for identity in ("U1", "user7", "4711")]
     assert replaced("to Alys, alys qwertz 王小明, qwertz, 小明", *people) == "to <name>, <name>, <name>, <name>"
+
+
+def test_the_host_of_a_mail_address_is_nobody():
+    assert replaced("qq.com is down, ask an.li@qq.com", "an.li@qq.com") == f"qq.com is down, ask {u('an.li@qq.com')}"
+
+
+def test_what_is_denied_is_denied_in_names_of_files_too():
+    assert replaced("see plan_Project_X_v2.pdf, Project-X", deny=["project x"]) == "see plan_ <name> _v2.pdf, <name>"
 
 
 def test_accents_may_be_left_out():

@@ -150,7 +150,8 @@ FORWARDED = (
         ("80001", {"content": "a : b", "pushContent": "王小明 : a : b"}, [("wxid_a", "王小明")]),
         ("80001", {"content": "hi", "pushContent": "a:b: hi"}, [("wxid_a", "a:b")]),
         ("80001", {"content": "@x\u2005hi", "pushContent": "王小明在群聊中@了你"}, [("wxid_a", "王小明")]),
-        ("80001", {"content": "hi : there", "pushContent": "hi : there"}, [("wxid_a", "hi")]),
+        ("80001", {"content": "hi : there", "pushContent": "hi : there"}, []),
+        ("80001", {"content": "怎么装: apt install x y z", "pushContent": "怎么装: apt install..."}, []),
         ("80002", {"pushContent": "王小明 : [图片]"}, [("wxid_a", "王小明")]),
         ("80009", {"content": "", "pushContent": "王小明 : [文件]a: b.pdf"}, [("wxid_a", "王小明")]),
         (

@@ -30,7 +30,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from stages.privacy.folding import fold
+from stages.privacy.folding import fold, narrow
 from stages.privacy.lexicon import Lexicon, without_accents
 from stages.privacy.pseudonyms import ASSISTANT, Pseudonyms
 from stages.privacy.replacing import CJK, CJK_LETTER, PLACEHOLDER, Known, Replacer
@@ -43,8 +43,10 @@ LONGEST_RAW = 4 * LONGEST
 
 _ALL_CJK = re.compile(f"[{CJK}]+")
 _PARTS = re.compile(rf"[{CJK}]+|[^\W{CJK}](?:[^\W{CJK}]|['’\-.](?=[^\W{CJK}]))*")
-#: Words alone, as people write their own names.
-_PLAIN = re.compile(r"[^\W\d_]+(?:[ .'’-]{1,2}[^\W\d_]+)*\.?")
+#: An address is somebody; qq.com is not.
+_MAIL = re.compile(r"[^\s@]+@[a-z0-9-]+(?:\.[a-z0-9-]+)+")
+#: What sets a team apart in a name: [team] Ann, Ann | team.
+_TAG_SIGNS = re.compile(r"[\d_(){}<>【】（）《》|/\\@#:：·•~+*\[\]]")
 _LETTERS = re.compile(r"(?:[^\W\d_]|['’](?=[^\W\d_]))+")
 
 
@@ -78,8 +80,8 @@ class Names:
         self._parts: dict[str, dict[str, str]] = {}
         #: First names and surnames that stand without a blank in a name, and whether they are names for sure.
         self._split: dict[str, bool] = {}
-        #: Parts of names that are more than words, such as ``[team] Ann``.
-        self._tags: set[str] = set()
+        #: Parts of names without the signs that set a team apart, as in ``[team] Ann``.
+        self._plain: set[str] = set()
 
     def __len__(self) -> int:
         """How many different names are known, parts of names not counted."""
@@ -102,8 +104,8 @@ class Names:
                 continue
             owners[identity] = None
             self._see(name, form)
-            is_plain = _PLAIN.fullmatch(name) is not None
-            for piece, is_name in _parts_of(form):
+            is_plain = not _TAG_SIGNS.search(name)
+            for piece, is_name in _parts_of(form) if not _MAIL.fullmatch(name) else ():
                 part = _tidy(piece)
                 if part and part != name:
                     bearers = self._parts.setdefault(part, {})
@@ -111,8 +113,8 @@ class Names:
                     self._see(part, piece)
                     if is_name is not None:
                         self._split[part] = is_name or self._split.get(part, False)
-                    elif not is_plain:
-                        self._tags.add(part)
+                    if is_plain:
+                        self._plain.add(part)
 
     def _see(self, name: str, form: str) -> None:
         """Keep the first form of a name, but that with a capital letter, since accounts have none: ``zelda``, Zelda."""
@@ -149,15 +151,16 @@ class Names:
                 continue
             if addresses:
                 addressed[name] = self._replacement(known)
-            found = _policy(name, forms[name], self._replacement(known), lexicon, self._split.get(name, False))
-            if found is not None:
-                anywhere[name] = found
-                if found.form is None and " " in name:  # as in the names of files
-                    for sign in "_-":
-                        anywhere.setdefault(name.replace(" ", sign), found)
+            told = _policy(name, forms[name], self._replacement(known), lexicon, self._split.get(name, False))
+            if told is not None:
+                anywhere[name] = told
         for name in self._deny:
             whole = not CJK_LETTER.search(name)
             anywhere[name] = Known(PLACEHOLDER, len(name), False, None, whole, False, denied=True)
+        for name, found in list(anywhere.items()):  # as in the names of files
+            if " " in name and found.form is None:
+                for sign in "_-":
+                    anywhere.setdefault(name.replace(" ", sign), found)
         return Replacer(anywhere, addressed, lexicon)
 
     def _is_tag(self, part: str, bearers: dict[str, str], lexicon: Lexicon) -> bool:
@@ -166,7 +169,7 @@ class Names:
             return False
         if lexicon.is_given_name(part) or lexicon.is_surname(part):
             return False
-        return part in self._tags or bool(CJK_LETTER.search(part)) or lexicon.frequency(part) >= lexicon.WORD
+        return part not in self._plain or bool(CJK_LETTER.search(part)) or lexicon.frequency(part) >= lexicon.WORD
 
     def _replacement(self, identities: Iterable[str]) -> str:
         people = {self.pseudonyms.person(identity) for identity in identities}
@@ -183,9 +186,9 @@ def _is_capitalised(form: str) -> bool:
 
 def _parts_of(form: str) -> Iterator[tuple[str, bool | None]]:
     """The parts of a name that people go by, and of those that no blank parts whether each is a name for sure."""
-    composed = unicodedata.normalize("NFC", form)
-    if any(unicodedata.category(each)[0] == "M" for each in composed):  # Devanagari writes vowels so
-        yield from ((word, None) for word in composed.split())
+    plain = narrow(form).text
+    if any(unicodedata.category(each)[0] == "M" for each in plain):  # Devanagari writes vowels so
+        yield from ((word, None) for word in plain.split())
         return
     for piece in _PARTS.findall(form):
         yield piece, None

@@ -236,6 +236,8 @@ def replace_mentions(text: str, at_list: Any, pseudonyms: Pseudonyms, people: Pe
 def _meet_sender(sender: str, data: dict[str, Any], said: str, people: People) -> str:
     """Meet who sent a message by the name that phones show before it; return what they show after the name."""
     pushed = _text(data.get("pushContent"))
+    if said and said.startswith(pushed.rstrip(".…")):  # the text alone, where phones hide who writes
+        return pushed
     name, shown = "", ""
     head = pushed.removesuffix(said).rstrip()
     if said and head != pushed and head.endswith((":", "：")):
