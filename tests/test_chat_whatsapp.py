@@ -256,6 +256,7 @@ def test_names_are_the_same_with_and_without_marks(tmp_path):
         ("Zoe Q added Yan Q and Pat Q", ["Pat Q", "Yan Q", "Zoe Q"]),
         ("~ Zoe Q joined using this group's invite link", ["Zoe Q"]),
         ("Zoe Q left", ["Zoe Q"]),
+        ("You added Yan Q", ["Yan Q"]),
         ("Zoe Q hat Yan Q hinzugefügt", ["Yan Q", "Zoe Q"]),
         ("Zoe Q añadió a Yan Q", ["Yan Q", "Zoe Q"]),
         ("Zoe Q a ajouté Yan Q", ["Yan Q", "Zoe Q"]),

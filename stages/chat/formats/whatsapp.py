@@ -86,6 +86,8 @@ HAPPENED = tuple(
         "WHO ?(?:已?(?:使用|通过|透過).{0,20}加入.*|加入了?.*|已?退出.*|离开了?.*|離開了?.*|已?更改.*|变更.*)",
     )
 )
+#: What the phone's owner is called there.
+OWNER = ("you", "du", "tú", "usted", "você", "tu", "vous", "你", "您")
 #: Between several people.
 SEVERAL = re.compile(r", |、| and | und | y | e | et |和")
 
@@ -265,8 +267,9 @@ class _People(People):
         for pattern in HAPPENED if "\n" not in text else ():
             if match := pattern.fullmatch(plain):
                 for names in filter(None, match.groups()):
-                    for name in SEVERAL.split(names):
-                        self.stranger(clean_name(name))
+                    for name in map(clean_name, SEVERAL.split(names)):
+                        if name.casefold() not in OWNER:
+                            self.stranger(name)
                 return
 
     def _meet(self, name: str) -> None:
