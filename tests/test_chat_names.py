@@ -65,6 +65,8 @@ PEOPLE = [
     ("N2", "Kestrel"),
     ("N3", "X"),
     ("U5", "Seán Rye"),
+    ("W10", "人工智能"),
+    ("W11", "诸葛亮"),
 ]
 ALL = names(*PEOPLE).replacer()
 
@@ -95,6 +97,8 @@ ALL = names(*PEOPLE).replacer()
         ("伟明来了", "W6", "{}来了"),
         ("王：在吗", "W5", "{}：在吗"),
         ("@安装你好", "W3", "@{}你好"),
+        ("诸葛亮来了", "W11", "{}来了"),
+        ("@人工智能在吗", "W10", "@{}在吗"),
         ("@Happy Help please", "U3", "@{} please"),
         ("@install. Done", "install", "@{}. Done"),
         ("娜娜来了吗", "W7", "{}来了吗"),
@@ -131,6 +135,7 @@ def test_names_become_pseudonyms(text, identity, expected):
         "X: error, a kestrel flies",
         "linux",
         "install!",
+        "人工智能都不懂",
         "I read yeats and a non-linux book, thanks to all, the",
         "孩子明天来",
         "<phone> <id> <name> <user>",

@@ -61,7 +61,7 @@ class Lexicon:
     COMMON: ClassVar = 4.0
     #: Not even a capital letter makes it a name.
     VERY_COMMON: ClassVar = 5.5
-    #: Chinese: two characters without, two with a surname in front, and more.
+    #: Chinese: without a surname in front; with one, of two characters and of more (诸葛亮 lies below).
     CHINESE: ClassVar = (3.5, 4.2, 4.0)
 
     def __init__(self, languages: tuple[str, ...]) -> None:
@@ -115,10 +115,10 @@ class Lexicon:
 
     def is_chinese_word(self, name: str, is_name: bool = False) -> bool:
         """Whether a nick of Chinese characters is a word that texts use; if it is a name, it must be a common word."""
-        bare, with_surname, longer = self.CHINESE
-        if len(name) == 2:
-            return self.frequency(name) >= (with_surname if is_name or self.is_chinese_name(name) else bare)
-        return self.frequency(name) >= longer
+        bare, with_surname, longer_with_surname = self.CHINESE
+        if not (is_name or self.is_chinese_name(name)):
+            return self.frequency(name) >= bare
+        return self.frequency(name) >= (with_surname if len(name) == 2 else longer_with_surname)
 
     def crosses(self, before: str, name: str, after: str) -> bool:
         """Whether two characters belong to two words, as 子明 does in 孩子明天."""
