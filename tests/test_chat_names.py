@@ -208,7 +208,16 @@ def test_accents_may_be_left_out():
 
 
 def test_vowel_signs_are_letters():
-    assert replaced("प्रिया बोली, कमला", ("U1", "प्रिया शर्मा"), ("U2", "कमल राय")) == f"{u('U1')} बोली, कमला"
+    people = (("U1", "प्रिया शर्मा"), ("U2", "कमल राय"), ("U3", "शशी राय"))
+    assert replaced("प्रिया बोली, कमला, शशी", *people) == f"{u('U1')} बोली, कमला, {u('U3')}"
+
+
+def test_a_nick_that_starts_with_a_surname_of_another_language_hides_no_word():
+    assert replaced("清水河畔的清水", ("U1", "清水河畔")) == f"{u('U1')}的清水"
+
+
+def test_surnames_of_three_characters():
+    assert replaced("直樹さん、佐々木さん", ("U1", "佐々木直樹")) == f"{u('U1')}さん、{u('U1')}さん"
 
 
 def test_two_characters_that_belong_to_two_words_are_no_name():

@@ -98,10 +98,11 @@ class Lexicon:
             are, 开水 of 白开水 may be a word.
         """
         parts: dict[str, bool] = {}
-        surname, given = name[:2], name[2:]
-        is_compound = surname in _COMPOUND
-        if len(name) in (3, 4, 5) and (is_compound or surname in _surnames()):
-            parts.update(dict.fromkeys((surname, given), True))
+        is_compound = name[:2] in _COMPOUND
+        for surname, given in ((name[:length], name[length:]) for length in (2, 3)):
+            if 1 <= len(given) <= 3 and (surname in _COMPOUND or surname in _surnames()):
+                is_sure = surname in _COMPOUND or given in _given_names()  # 清水河畔 is nobody of the house of Shimizu
+                parts.update(dict.fromkeys((surname, given), is_sure))
         if len(name) == 3 and not is_compound and name[0] in _surnames():
             given = name[1:]
             parts[given] = given in _given_names() or given[0] == given[1]

@@ -48,6 +48,8 @@ _MAIL = re.compile(r"[^\s@]+@[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 #: What sets a team apart in a name: [team] Ann, Ann | team.
 _TAG_SIGNS = re.compile(r"[\d_(){}<>【】（）《》|/\\@#:：·•~+*\[\]]")
 _LETTERS = re.compile(r"(?:[^\W\d_]|['’](?=[^\W\d_]))+")
+#: Vowel signs and the like, which many scripts write as marks.
+_MARK_CATEGORIES = ("Mn", "Mc")
 
 
 class Names:
@@ -187,7 +189,7 @@ def _is_capitalised(form: str) -> bool:
 def _parts_of(form: str) -> Iterator[tuple[str, bool | None]]:
     """The parts of a name that people go by, and of those that no blank parts whether each is a name for sure."""
     plain = narrow(form).text
-    if any(unicodedata.category(each)[0] == "M" for each in plain):  # Devanagari writes vowels so
+    if any(unicodedata.category(each) in _MARK_CATEGORIES for each in plain):
         yield from ((word, None) for word in plain.split())
         return
     for piece in _PARTS.findall(form):
@@ -211,7 +213,8 @@ def _policy(name: str, form: str, replacement: str, lexicon: Lexicon, is_persona
     if len(words) > 1:
         common = all(lexicon.frequency(word) >= lexicon.COMMON and not lexicon.is_given_name(word) for word in words)
         return found._replace(form=form) if common else found
-    if not _LETTERS.fullmatch(name):
+    letters = "".join(each for each in name if unicodedata.category(each) not in _MARK_CATEGORIES)
+    if not _LETTERS.fullmatch(letters):
         core = name.strip("-")  # "non-" is more often half a word
         plain = len(core) < 4 or lexicon.frequency(core) >= lexicon.HANDLE
         return None if plain else found
