@@ -65,10 +65,11 @@ def wechat() -> bytes:
     for number, at, who, text in times():
         data = {
             "fromGroup": "9876543210@chatroom",
-            "fromUser": who,
+            "fromUser": f"wxid_{sum(map(ord, who))}abc",
             "newMsgId": number + 1,
             "timestamp": at,
             "content": text,
+            "pushContent": f"{who} : {text}",
         }
         records.append(json.dumps({"messageType": "80001", "data": data}, ensure_ascii=False, indent=2) + "\n")
     return "".join(records).encode()

@@ -1,7 +1,9 @@
 """Whatever bytes come in, every format ends in rows or in one clear error; and any text survives ingest and merge."""
 
 import json
+import time
 from collections import Counter
+from contextlib import suppress
 
 import pyarrow as pa
 import pytest
@@ -16,12 +18,28 @@ from stages.ingest import ingest
 from stages.merge import merge
 from stages.privacy.pseudonyms import Pseudonyms
 from stages.rows import KINDS, MESSAGES, read_rows
-from tests.planted import EXPORTS
+from tests import planted
+from tests.planted import EXPORTS, SAID, SECRETS
 
 KEY = "a key that only this test knows"
 PSEUDONYMS = Pseudonyms(KEY)
 MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-SAMPLES = [make() for make in EXPORTS.values()]
+#: One line of a log in a layout that names the channel, among what Ubuntu's logs do not stamp.
+EVENTS = b"=== ann has joined #c\nc 2018-05-29 [21:20:37] <ann> hi\n=== ann is now known as bob\n"
+NOTICE = '<sysmsg type="revokemsg"><newmsgid>1</newmsgid><replacemsg>"a" took it back</replacemsg></sysmsg>'
+NOTICES = b"".join(
+    json.dumps(
+        {"messageType": type_, "data": {"fromGroup": "g", "fromUser": "u", "newMsgId": 2} | data}, indent=1
+    ).encode()
+    + b"\n"
+    for type_, data in (
+        ("80010", {"content": NOTICE}),
+        ("80014", {"title": "x", "content": "<refermsg><chatusr>b</chatusr><svrid>1</svrid></refermsg>"}),
+        ("80009", {"content": "", "pushContent": "b : a.pdf"}),
+        ("80001", {"content": "@a\u2005x", "atlist": ["b"], "pushContent": "b : x"}),
+    )
+)
+SAMPLES = [*(make() for make in EXPORTS.values()), EVENTS, NOTICES]
 
 
 def records(format_, path):
@@ -37,18 +55,23 @@ def records(format_, path):
 
 @st.composite
 def damaged_exports(draw):
-    """A real export of any format, cut, doubled, with bytes changed, put in or left out."""
+    """A real export of any format, cut, doubled, with bytes changed, fields or lines put in or left out."""
     data = bytearray(draw(st.sampled_from(SAMPLES)))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(data)))
         until = draw(st.integers(at, min(len(data), at + 400)))
-        change = draw(st.sampled_from(["cut", "put", "double", "truncate"]))
+        change = draw(st.sampled_from(["cut", "put", "double", "truncate", "field", "line"]))
         if change == "cut":
             del data[at:until]
         elif change == "put":
             data[at:at] = draw(st.binary(max_size=20))
         elif change == "double":
             data[at:at] = data[at:until]
+        elif change == "field":
+            del data[at : data.find(b" ", at) + 1]
+        elif change == "line":
+            start = data.rfind(b"\n", 0, at) + 1
+            data[start:start] = draw(st.sampled_from(SAMPLES)).splitlines(keepends=True)[0]
         else:
             del data[at:]
     return bytes(data)
@@ -84,6 +107,28 @@ def test_any_file_among_the_exports_is_read_or_refused_whole(tmp_path, data):
         return
     assert counts["raw_lines"] == counts["messages"] + counts["skipped"]
     assert read_rows(out, MESSAGES).num_rows == counts["messages"]
+
+
+def seconds_to_ingest(folder, name, who):
+    """Processor seconds for an export in which one of three people is called ``who``."""
+    folder.mkdir()
+    said = [(who if sender == SECRETS["sender"] else sender, text) for sender, text in SAID]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planted, "SAID", said)
+        (folder / name).write_bytes(EXPORTS[name]())
+    start = time.process_time()
+    with suppress(DataError):
+        ingest(folder, "auto", PSEUDONYMS, folder / "messages.parquet")
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("unit", [" ", "a ", "(1", "@", "a'", "张", "\u200b", "e\u0301", "【", "<"])
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_long_name_takes_linear_time(tmp_path, name, unit):
+    length = 30_000 // len(unit)
+    once = min(seconds_to_ingest(tmp_path / f"once{number}", name, unit * length) for number in range(2))
+    twice = min(seconds_to_ingest(tmp_path / f"twice{number}", name, unit * 2 * length) for number in range(2))
+    assert twice < 2.6 * once + 0.2
 
 
 @pytest.mark.parametrize("name", EXPORTS)

@@ -140,6 +140,13 @@ def test_zip_slip_is_refused(tmp_path, name):
         find_exports(tmp_path, Counter())
 
 
+def test_a_zip_with_a_name_that_no_system_takes_is_refused(tmp_path):
+    zipped(tmp_path / "c.zip", **{f"WhatsApp Chat with {' ' * 60_000}x.txt": "x"})
+    with pytest.raises(DataError, match=r"expected a name of at most 4,096 characters, got 60,024") as caught:
+        find_exports(tmp_path, Counter())
+    assert len(caught.value.message) < 1000
+
+
 def test_links_devices_and_encrypted_files_in_a_zip_are_refused(tmp_path):
     info = zipfile.ZipInfo("chat.txt")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16

@@ -331,6 +331,31 @@ def test_nicks_that_only_appear_in_renames_are_made_known(tmp_path):
     assert known == [("bob",)]  # ann and annie are senders
 
 
+@pytest.mark.parametrize(
+    ("line", "nick"),
+    [
+        ("=== ann was kicked by Bob_77 (spam)", "bob_77"),
+        ("=== ann has quit (I was kicked by help)", None),
+        ("[00:01] *** bob sets mode: +o zed_1", "zed_1"),
+        ("[00:01] -!- mode/#chan [+o zed_1] by bob", "zed_1"),
+        ("[00:01] *** bob sets mode: +b *!*@host", None),
+    ],
+)
+def test_who_takes_part_in_an_event_is_made_known(tmp_path, line, nick):
+    known = []
+    parse(tmp_path, f"{line}\n[00:02] <c> hi\n", context=Context(NAMES, know=lambda *names: known.append(names)))
+    assert known == ([] if nick is None else [(nick,)])
+
+
+def test_events_without_a_stamp_are_of_the_files_channel(tmp_path):
+    content = "rust 2018-05-29 [21:20:37] <ann> hi\n=== bob has joined\n"
+    rows = parse(tmp_path, content, "chan.log")
+    assert [(row.group, row.sender, row.timestamp is None) for row in rows] == [
+        ("rust", "ann", False),
+        ("chan", "bob", True),
+    ]
+
+
 def test_bytes_that_are_not_utf_8_are_replaced_and_marked(tmp_path):
     good, bad = parse(tmp_path, "[00:01] <a> 好\n".encode() + b"[00:02] <a> ok\xa1\xa1ok\n")
     assert (good.damaged, bad.damaged, bad.text) == (False, True, "ok\ufffd\ufffdok")

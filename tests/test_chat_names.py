@@ -55,6 +55,18 @@ PEOPLE = [
     ("W5", "王"),
     ("W6", "李伟明"),
     ("U3", "Happy Help"),
+    ("W7", "欧阳娜娜"),
+    ("W8", "王丽丽"),
+    ("W9", "白月光"),
+    ("J1", "田中花子"),
+    ("K1", "김민준"),
+    ("U4", "Anna-Lena Voss"),
+    ("N1", "xiao_ming77"),
+    ("N2", "Kestrel"),
+    ("N3", "X"),
+    ("U5", "Seán Rye"),
+    ("W10", "人工智能"),
+    ("W11", "诸葛亮"),
 ]
 ALL = names(*PEOPLE).replacer()
 
@@ -84,6 +96,23 @@ ALL = names(*PEOPLE).replacer()
         ("小白你好", "W4", "{}你好"),
         ("伟明来了", "W6", "{}来了"),
         ("王：在吗", "W5", "{}：在吗"),
+        ("@安装你好", "W3", "@{}你好"),
+        ("诸葛亮来了", "W11", "{}来了"),
+        ("@人工智能在吗", "W10", "@{}在吗"),
+        ("@Happy Help please", "U3", "@{} please"),
+        ("@install. Done", "install", "@{}. Done"),
+        ("娜娜来了吗", "W7", "{}来了吗"),
+        ("我问欧阳", "W7", "我问<name>"),
+        ("丽丽呢", "W8", "{}呢"),
+        ("田中さん, 花子", "J1", "{0}さん, {0}"),
+        ("민준아", "K1", "{}아"),
+        ("lena wrote", "U4", "{} wrote"),
+        ("Kestrel wrote", "N2", "{} wrote"),
+        ("kestrel!", "N2", "{}!"),
+        ("@X have a look", "N3", "@{} have a look"),
+        ("Seán wrote", "U5", "{} wrote"),
+        ("sean wrote", "U5", "{} wrote"),
+        ("see Alice_Smith_CV.pdf", "U1", "see {} _CV.pdf"),
         ("al\u200bice sm\u200bith wrote", "U1", "{} wrote"),
         ("ａｓｍｉｔｈ＿ｄｅｖ wrote", "U1", "{} wrote"),
         ("ask jose\u0301 mu\u0308ller", "U2", "ask {}"),
@@ -101,7 +130,12 @@ def test_names_become_pseudonyms(text, identity, expected):
         "Rose garden. Rose again",
         "hi, everybody; hi",
         "jhutchinson and xusr13x, bazdr_willis",
-        "安装方法，王者，国王",
+        "安装方法，王者，国王，看月光",
+        "alice_smith_model.py",
+        "X: error, a kestrel flies",
+        "linux",
+        "install!",
+        "人工智能都不懂",
         "I read yeats and a non-linux book, thanks to all, the",
         "孩子明天来",
         "<phone> <id> <name> <user>",
@@ -136,9 +170,54 @@ def test_a_name_of_several_people_is_no_ones_pseudonym():
     assert replaced("alice and Alice Jones", *people) == f"<name> and {u('U2')}"
 
 
-def test_a_part_that_many_people_share_is_not_a_name():
-    people = [(f"U{number}", f"Qwertz {name}") for number, name in enumerate(("Anna", "Bert", "Cleo"))]
-    assert replaced("at qwertz with anna", *people) == f"at qwertz with {u('U0')}"
+@pytest.mark.parametrize(
+    ("names_of_three", "text", "expected"),
+    [
+        (("[Qwertz] Anna", "[Qwertz] Bert", "[Qwertz] Cleo"), "at qwertz", "at qwertz"),
+        (("Anna 北航", "Bert 北航", "Cleo 北航"), "北航的", "北航的"),
+        (("Team Anna", "Team Bert", "Team Cleo"), "the Team", "the Team"),
+        (("Anna Roth", "Anna Blum", "Anna Berg"), "so anna wrote", "so <name> wrote"),
+        (("Tom Smith", "Ann Smith", "Bo Smith"), "the Smith house", "the <name> house"),
+        (("Femi Oyelaran", "Ade Oyelaran", "Tolu Oyelaran"), "oyelaran said", "<name> said"),
+        (("Femi Oyelaran", "Ade Oyelaran 🌸", "[x] Tolu Oyelaran"), "oyelaran said", "<name> said"),
+        (("王小明☀️",), "小明来了", "{}来了"),
+        (("张伟明", "李伟明", "王伟明"), "伟明来了", "<name>来了"),
+        (("欧阳娜娜", "欧阳丽丽", "欧阳震华"), "问欧阳", "问<name>"),
+    ],
+)
+def test_a_part_that_three_names_share_is_a_name_unless_a_team_gave_it(names_of_three, text, expected):
+    people = [(f"U{number}", name) for number, name in enumerate(names_of_three)]
+    assert replaced(text, *people) == expected.format(u("U0"))
+
+
+def test_one_person_of_three_exports_is_hidden_under_each_part_of_the_name():
+    people = [(identity, "Alys Qwertz 王小明") for identity in ("U1", "user7", "4711")]
+    assert replaced("to Alys, alys qwertz 王小明, qwertz, 小明", *people) == "to <name>, <name>, <name>, <name>"
+
+
+def test_the_host_of_a_mail_address_is_nobody():
+    assert replaced("qq.com is down, ask an.li@qq.com", "an.li@qq.com") == f"qq.com is down, ask {u('an.li@qq.com')}"
+
+
+def test_what_is_denied_is_denied_in_names_of_files_too():
+    assert replaced("see plan_Project_X_v2.pdf, Project-X", deny=["project x"]) == "see plan_ <name> _v2.pdf, <name>"
+
+
+def test_accents_may_be_left_out():
+    assert replaced("ask Zoe Angstrom or zoe", ("U1", "Zoë Ångström")) == f"ask {u('U1')} or {u('U1')}"
+
+
+def test_vowel_signs_are_letters():
+    people = (("U1", "प्रिया शर्मा"), ("U2", "कमल राय"), ("U3", "शशी राय"))
+    assert replaced("प्रिया बोली, कमला, शशी", *people) == f"{u('U1')} बोली, कमला, {u('U3')}"
+
+
+def test_a_nick_that_starts_with_a_surname_of_another_language_hides_no_word():
+    assert replaced("清水河畔的清水", ("U1", "清水河畔")) == f"{u('U1')}的清水"
+
+
+def test_surnames_of_three_characters():
+    assert replaced("直樹さん、佐々木さん", ("U1", "佐々木直樹")) == f"{u('U1')}さん、{u('U1')}さん"
 
 
 def test_two_characters_that_belong_to_two_words_are_no_name():
@@ -174,6 +253,9 @@ def test_names_in_the_names_of_files():
     assert replace.in_file_name("cv of Ann Lee.pdf", counts) == f"cv of {u('U1')}.pdf"
     assert replace.in_file_name("max_len.py", counts) == "max_len.py"
     assert counts == {"name": 2}
+    replace = names(("U2", "xiao_ming77"), ("U3", "王小明")).replacer()
+    assert replace.in_file_name("cv_xiao_ming77_v2.pdf", counts) == f"cv {u('U2')} v2.pdf"
+    assert replace.in_file_name("简历_王小明_2.pdf", counts) == f"简历 {u('U3')} 2.pdf"
 
 
 def test_nobody_known_and_unusable_names():

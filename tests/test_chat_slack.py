@@ -82,7 +82,7 @@ def test_a_message(tmp_path):
     profile = {"name": "ann", "real_name": "Ann Lee", "display_name": "", "first_name": "Ann", "avatar_hash": "x"}
     rows = day(tmp_path, entry(user_profile=profile), entry(ts="1452837319.5", user_profile=profile), known=known)
     assert rows[0] == Message(2, "C2", "U1", 1452837318, "text", "hello", own_id="1452837318.000002")
-    assert known == [("U1", "ann", "Ann Lee")]
+    assert known == [("U1", "ann", "Ann Lee", "Ann")]
 
 
 def test_a_group_is_the_channels_id_or_else_its_folder(tmp_path):
@@ -182,6 +182,14 @@ def test_a_message_of_blocks_alone_says_what_they_say(tmp_path):
         "3 May@subteam",
     ]
     assert one(tmp_path, text="", blocks=[rich | {"elements": [1, {"elements": "x"}]}, None, {}, "x"]).text == ""
+
+
+def test_whom_notices_and_shared_messages_name_is_known(tmp_path):
+    known = []
+    shared = [{"author_id": "U5", "author_name": "Eve Lee", "text": "x"}, {"author_name": "A web page"}]
+    notice = entry(subtype="channel_join", user="U3", text="<@U3|zoe_q> has joined; <@U4|yan_q> invited")
+    day(tmp_path, notice, entry(attachments=shared), known=known)
+    assert known == [("U3", "zoe_q"), ("U4", "yan_q"), ("U5", "Eve Lee")]
 
 
 def test_names_in_mentions_are_known(tmp_path):

@@ -204,6 +204,13 @@ def test_links_between_user_names_and_people(tmp_path):
     assert known == [("user200", "Ann Lee", "annlee"), ("user300", "Bob"), ("@dan_99", "dan_99"), ("Eve X",)]
 
 
+def test_the_other_of_a_personal_chat_and_who_is_mentioned_by_name_are_known(tmp_path):
+    known = []
+    mention = {"type": "mention_name", "text": "Zoe Q", "user_id": 77}
+    parse(tmp_path, chat(entry(text=["hi ", mention]), type="personal_chat", name="Yan Q", id=55), known)
+    assert known == [("user55", "Yan Q"), ("user200", "Ann Lee"), ("user77", "Zoe Q")]
+
+
 def test_who_is_only_named_is_known_too(tmp_path):
     known = []
     reactions = [{"type": "emoji", "emoji": "x", "count": 1, "recent": [{"from": "Dan", "from_id": "user400"}]}]
@@ -226,9 +233,9 @@ def test_who_is_only_named_is_known_too(tmp_path):
         ("user300", "Bob"),
         ("user200", "Ann Lee"),
         ("user400", "Dan"),
+        ("user9", "Pat Q"),
         ("Eve X",),
         ("Hidden Q",),
-        ("Pat Q",),
         ("Sid Q",),
         ("Yan Q",),
         ("Zoe Q",),

@@ -1,13 +1,16 @@
 """The WeChat callback dump: kinds, mentions, quotes, recalls, and what a hostile member may send."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from stages.chat.formats import wechat
+from stages.chat.formats.people import People
 from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
 from stages.cli import DataError
+from stages.privacy.names import Names
 from stages.privacy.pseudonyms import Pseudonyms
 
 NAMES = Pseudonyms("key")
@@ -19,12 +22,13 @@ def record(type_="80001", **data):
     return {"wcId": "wxid_bot", "messageType": type_, "data": base | data}
 
 
-def parse(tmp_path, *records, indent=2):
+def parse(tmp_path, *records, indent=2, known=None):
     path = tmp_path / "chat.json"
     path.write_text(
         "".join(json.dumps(each, ensure_ascii=False, indent=indent) + "\n" for each in records), encoding="utf-8"
     )
-    return list(wechat.parse(Source(path), Context(NAMES)))
+    know = (lambda *names: None) if known is None else (lambda *names: known.append(names))
+    return list(wechat.parse(Source(path), Context(NAMES, know)))
 
 
 def one(tmp_path, type_, **data):
@@ -85,6 +89,116 @@ def test_a_recall_typed_as_text_is_only_text(tmp_path):
     assert (row.kind, row.text, row.recalls) == ("text", content, None)
 
 
+@pytest.mark.parametrize("type_", ["80002", "80007", "80009", "80014", "80010"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '<msg><title><![CDATA[<sysmsg type="revokemsg"><newmsgid>99</newmsgid></sysmsg>]]></title></msg>',
+        '<msg><appmsg><title>&lt;sysmsg type="revokemsg"&gt;&lt;newmsgid&gt;99&lt;/newmsgid&gt;</title></appmsg></msg>',
+        '<msg><appmsg><title>x</title><sysmsg type="revokemsg"><newmsgid>99</newmsgid></sysmsg></appmsg></msg>',
+        "<msg><appmsg><title><![CDATA[<refermsg><svrid>99</svrid></refermsg>]]></title></appmsg></msg>",
+        "<msg><title><![CDATA[<refermsg><svrid>99</svrid><title>]]></title><x></refermsg></msg>",
+    ],
+)
+def test_a_title_forges_neither_a_recall_nor_an_answer(tmp_path, type_, content):
+    row = one(tmp_path, type_, title="hello", content=content)
+    assert (row.kind == "system", row.recalls, row.reply_to) == (False, None, None)
+
+
+def test_a_nickname_in_a_recall_does_not_choose_what_is_recalled(tmp_path):
+    name = "<newmsgid>5</newmsgid>"
+    content = (
+        f'<sysmsg type="revokemsg"><revokemsg><replacemsg><![CDATA["{name}" 撤回了一条消息]]></replacemsg>'
+        "<newmsgid>99</newmsgid></revokemsg></sysmsg>"
+    )
+    assert one(tmp_path, "80010", content=content).recalls == "99"
+
+
+def test_notices_of_other_kinds_recall_nothing(tmp_path):
+    content = '<sysmsg type="pat"><x>revokemsg</x><newmsgid>99</newmsgid></sysmsg>'
+    row = one(tmp_path, "80010", content=content)
+    assert (row.kind, row.recalls) == ("system", None)
+
+
+INVITED = """<sysmsg type="sysmsgtemplate"><sysmsgtemplate><content_template type="tmpl_type_profile">
+<plain><![CDATA[]]></plain><template><![CDATA["$username$"邀请"$names$"加入了群聊]]></template><link_list>
+<link name="username" type="link_profile"><memberlist><member><username>wxid_b</username>
+<nickname><![CDATA[月亮打烊了]]></nickname></member></memberlist></link>
+<link name="names" type="link_profile"><memberlist><member><username><![CDATA[wxid_c]]></username>
+<nickname><![CDATA[A&B <3]]></nickname></member></memberlist></link></link_list></content_template>
+</sysmsgtemplate></sysmsg>"""
+QUOTE = (
+    "<msg><appmsg><title>x</title><refermsg><svrid>9</svrid><fromusr>1@chatroom</fromusr>{}</refermsg></appmsg></msg>"
+)
+FORWARDED = (
+    "<msg><appmsg><title>x</title><recorditem><![CDATA[<recordinfo><datalist><dataitem><sourcename>王小明"
+    "</sourcename></dataitem></datalist></recordinfo>]]></recorditem></appmsg></msg>"
+)
+
+
+@pytest.mark.parametrize(
+    ("type_", "data", "expected"),
+    [
+        (
+            "80001",
+            {"content": "@月亮打烊了\u2005@李四\u2005在吗", "atlist": ["wxid_b", "wxid_c"]},
+            [("wxid_b", "月亮打烊了"), ("wxid_c", "李四")],
+        ),
+        ("80001", {"content": "@Tom 看下", "atlist": ["wxid_b"]}, [("wxid_b", "Tom")]),
+        ("80001", {"content": "@怎么装\u2005 @linux "}, []),
+        ("80001", {"content": "@所有人\u2005开会", "atlist": ["notify@all"]}, []),
+        ("80001", {"content": "a : b", "pushContent": "王小明 : a : b"}, [("wxid_a", "王小明")]),
+        ("80001", {"content": "hi", "pushContent": "a:b: hi"}, [("wxid_a", "a:b")]),
+        ("80001", {"content": "@x\u2005hi", "pushContent": "王小明在群聊中@了你"}, [("wxid_a", "王小明")]),
+        ("80001", {"content": "hi : there", "pushContent": "hi : there"}, []),
+        ("80001", {"content": "怎么装: apt install x y z", "pushContent": "怎么装: apt install..."}, []),
+        ("80002", {"pushContent": "王小明 : [图片]"}, [("wxid_a", "王小明")]),
+        ("80009", {"content": "", "pushContent": "王小明 : [文件]a: b.pdf"}, [("wxid_a", "王小明")]),
+        (
+            "80014",
+            {"title": "好", "content": QUOTE.format("<chatusr>wxid_b</chatusr><displayname>李四</displayname>")},
+            [("wxid_b", "李四")],
+        ),
+        ("80014", {"title": "好", "content": QUOTE.format("<displayname>李四</displayname>")}, [("李四",)]),
+        ("80010", {"content": INVITED}, [("wxid_b", "月亮打烊了"), ("wxid_c", "A&B <3")]),
+        (
+            "80010",
+            {"content": '2@chatroom:\n<sysmsg type="revokemsg"><replacemsg>"张三" 撤回了消息</replacemsg></sysmsg>'},
+            [("张三",)],
+        ),
+        ("80013", {"content": '"张三"邀请"李四"加入了群聊'}, [("张三",), ("李四",)]),
+        ("80003", {"content": '<msg bigheadimgurl="x" username="v3_x" nickname="王&amp;明" sex="1"/>'}, [("王&明",)]),
+        ("80013", {"content": FORWARDED}, [("王小明",)]),
+    ],
+)
+def test_names_that_a_message_tells_are_known(tmp_path, type_, data, expected):
+    known = []
+    parse(tmp_path, record(type_, **data), known=known)
+    assert known == expected
+
+
+def test_who_is_only_named_is_known_by_name_unless_an_id_has_it(tmp_path):
+    known = []
+    notice = '<sysmsg type="revokemsg"><replacemsg>"张三" 撤回了一条消息</replacemsg></sysmsg>'
+    parse(tmp_path, record("80010", content=notice), record(content="x", pushContent="张三 : x"), known=known)
+    assert known == [("wxid_a", "张三")]
+
+
+def test_a_mentioned_member_is_hidden_without_an_at_too(tmp_path):
+    mention = record(content="@月亮打烊了\u2005@怎么\u2005在吗", atlist=["wxid_b", "wxid_c"])
+    texts = [mention, record(content="月亮打烊了今天来吗", newMsgId=12), record(content="这个怎么装", newMsgId=13)]
+    texts.append(
+        record("80009", content="<title>简历_王小明_v2.pdf</title>", pushContent="王小明 : [文件]x", newMsgId=14)
+    )
+    names = Names(NAMES)
+    path = tmp_path / "chat.json"
+    path.write_text("".join(json.dumps(each, indent=2) + "\n" for each in texts), encoding="utf-8")
+    rows = list(wechat.parse(Source(path), Context(NAMES, names.know)))
+    replace = names.replacer()
+    said = [replace.in_file_name(row.text, Counter()) for row in rows]
+    assert said[1:] == [f"{B}今天来吗", "这个怎么装", f"简历 {NAMES.person('wxid_a')} v2.pdf"]
+
+
 def test_entities_are_not_expanded(tmp_path):
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><title>&b;</title>'
     assert one(tmp_path, "80009", content=bomb).text == "&b;"
@@ -132,7 +246,7 @@ B, C = NAMES.person("wxid_b"), NAMES.person("wxid_c")
     ],
 )
 def test_mentions_become_pseudonyms(text, at_list, expected):
-    assert wechat.replace_mentions(text, at_list, NAMES) == expected
+    assert wechat.replace_mentions(text, at_list, NAMES, People(lambda *names: None)) == expected
 
 
 WHOLE = json.dumps(record(), indent=2) + "\n"

@@ -250,6 +250,31 @@ def test_names_are_the_same_with_and_without_marks(tmp_path):
     assert {row.sender for row in rows} == {"Ann Lee"}
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Zoe Q added Yan Q and Pat Q", ["Pat Q", "Yan Q", "Zoe Q"]),
+        ("~ Zoe Q joined using this group's invite link", ["Zoe Q"]),
+        ("Zoe Q left", ["Zoe Q"]),
+        ("You added Yan Q", ["Yan Q"]),
+        ("Zoe Q hat Yan Q hinzugefügt", ["Yan Q", "Zoe Q"]),
+        ("Zoe Q añadió a Yan Q", ["Yan Q", "Zoe Q"]),
+        ("Zoe Q a ajouté Yan Q", ["Yan Q", "Zoe Q"]),
+        ("小红邀请了小蓝", ["小红", "小蓝"]),
+        ("小红加入了群组", ["小红"]),
+        ("小红已退出", ["小红"]),
+        ("Zoe Q changed the subject to “Club added Yan”", ["Zoe Q"]),
+        ("Ann: Yan Q.vcf (file attached)", ["Yan Q"]),
+        ("Ann: Zoe Q added Yan Q", []),
+    ],
+)
+def test_whom_notices_and_contacts_name_is_known(tmp_path, line, expected):
+    known = []
+    content = f"{SETTLED}30/01/2021, 20:49 - Ann: hi\n30/01/2021, 20:50 - {line}\n"
+    parse(tmp_path, content, know=lambda *names: known.append(names))
+    assert known[1:] == [(name,) for name in expected]
+
+
 def test_mentions_become_pseudonyms(tmp_path):
     known = []
     content = (

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from stages.chat.formats.json_stream import Record, id_of, keys_of, object_of, objects_of, records, text_of
+from stages.chat.formats.people import People
 from stages.chat.formats.timestamps import parse_timestamp
 from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
@@ -58,14 +59,14 @@ def detects(name: str, head: bytes) -> bool:
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     """One Message or Skipped for each message (see ``stages.chat.formats``)."""
-    met: dict[str, tuple[str, ...]] = {}
+    people = People(context.know)
     for record in records(source, ["messages.*"], ["channel"]):
         channel = object_of(record.beside.get("channel"))
         if not isinstance(record.value, dict):
             yield Skipped(record.line, "not_a_message")
             continue
         for person in _people(record.value):
-            _meet(person, met, context)
+            _meet(person, people)
         group = id_of(channel.get("id")) or id_of(channel.get("name")) or source.plain_name
         yield _message(record, group, context.pseudonyms, source.where(record.line))
 
@@ -79,14 +80,11 @@ def _people(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from objects_of(reaction.get("users"))
 
 
-def _meet(person: dict[str, Any], met: dict[str, tuple[str, ...]], context: Context) -> None:
+def _meet(person: dict[str, Any], people: People) -> None:
     """Make a person's names known; those of bots are often words."""
     identity = id_of(person.get("id"))
-    names = tuple(name for key in ("name", "nickname") if (name := text_of(person.get(key))))
-    if identity is None or person.get("isBot") is True or met.get(identity) == names:
-        return
-    met[identity] = names
-    context.know(identity, *names)
+    if identity is not None and person.get("isBot") is not True:
+        people.meet(identity, text_of(person.get("name")), text_of(person.get("nickname")))
 
 
 def _message(record: Record, group: str, pseudonyms: Pseudonyms, where: str) -> Message | Skipped:

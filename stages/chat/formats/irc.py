@@ -68,7 +68,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
         stamp = told.stamp
         yield Message(
             line=number,
-            group=stamp["channel"] if "channel" in stamp.re.groupindex else group,
+            group=stamp.groupdict().get("channel") or group,  # Ubuntu's logs do not stamp what happens
             sender=told.nick,
             timestamp=None if stamp["minute"] is None else calendar.seconds(stamp, number),
             kind=told.kind,
@@ -112,13 +112,13 @@ def _first_lines(head: bytes) -> list[str]:
 
 
 def _nicks(source: Source, layout: Layout, context: Context) -> set[str]:
-    """Every nick that speaks, acts or is renamed in the file, in lower case; and a look at its encoding.
+    """Every nick that speaks, acts, is renamed or takes part in the file, in lower case; and a look at its encoding.
 
     Raises:
         DataError: If most of the lines that hold more than ASCII are not UTF-8; a few damaged ones may pass.
     """
     nicks: set[str] = set()
-    renamed: set[str] = set()
+    others: set[str] = set()
     beyond_ascii = 0
     wrong: list[int] = []
     for number, line, damaged in _lines(source):
@@ -128,17 +128,16 @@ def _nicks(source: Source, layout: Layout, context: Context) -> set[str]:
         told = layout.read(line)
         if isinstance(told, Told):
             nicks.add(told.nick)
-            if told.renamed:
-                renamed.add(told.renamed)
+            others.update(told.others)
     if len(wrong) >= ANOTHER_ENCODING and 2 * len(wrong) > beyond_ascii:
         raise DataError(
             f"{source.where(wrong[0])}: expected UTF-8, got other bytes here and in {len(wrong)} of the "
             f"{beyond_ascii} lines that hold more than ASCII. Convert the file, for example: "
             "iconv -f GB18030 -t UTF-8"
         )
-    for nick in sorted(renamed - nicks):
-        context.know(nick)  # nobody's message tells of those who never speak under their new name
-    return nicks | renamed
+    for nick in sorted(others - nicks):
+        context.know(nick)  # nobody's message tells of those who never speak under that name
+    return nicks | others
 
 
 def _group_name(source: Source) -> str:

@@ -80,6 +80,11 @@ EVENT = (
     r"|(?:Topic changed on \S+|[#&]\S*: mode change '[^']*') by (?P<setter>[^\s!:]+))"
 )
 RENAMED = re.compile(r"(?: now known as|Nick change: \S+ ->) (\S+)$")
+#: Who else takes part: who kicked somebody, or was made an operator. Behind a bracket stands what somebody wrote.
+OTHER = re.compile(
+    r"[^(]*?(?: kicked (?:from \S+ )?by|(?: sets? mode:?|mode/\S+|Mode \S+) \[?[+-][ohvaq]{1,8}| operator status to)"
+    r" ([^\s\])(]+)"
+)
 #: What a client tells its user.
 NOTICE = r"(?:\*{1,4}|-!-|===|-->|<--|---?|=!=|!\S|\t|Topic|[#&]\S*: mode)"
 #: Where logging starts, stops or enters a day; the date may be in a language that is not read.
@@ -98,7 +103,7 @@ class Told(NamedTuple):
     kind: str  # text, other (a notice, which is what bots send) or system
     nick: str
     text: str = ""
-    renamed: str | None = None  # what the nick is called from now on
+    others: tuple[str, ...] = ()  # what the nick is called from now on, and who else took part
 
 
 class Layout(NamedTuple):
@@ -114,8 +119,8 @@ class Layout(NamedTuple):
         if match := self.said.match(line):
             return _said(match)
         if match := self.event.match(line):
-            renamed = RENAMED.search(line)
-            return Told(match, "system", match[match.lastgroup or 0].lower(), "", renamed and renamed[1].lower())
+            others = tuple(each[1].lower() for each in (RENAMED.search(line), OTHER.match(line)) if each)
+            return Told(match, "system", match[match.lastgroup or 0].lower(), "", others)
         if not line or line.isspace():
             return "blank"
         if MARKER.match(line):

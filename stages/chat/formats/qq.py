@@ -31,6 +31,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from stages.chat.formats.clock import LocalClock
+from stages.chat.formats.people import People
 from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
 from stages.cli import DataError
@@ -66,6 +67,13 @@ PLACEHOLDER = re.compile(
 )
 FILE = re.compile(r"\[文件\] ?(?P<name>[^\n]{1,255})")
 RECALL = re.compile(r"[^\n]{0,64}撤回了(?:一条|.{1,32}的)消息[^\n]{0,16}")
+#: Whom a notice names: before what they did, or between what was done to them.
+NAMED = re.compile(
+    r"(?:^(?:管理员|群主)?(?:将|把|撤回了)?|邀请|[，,]|移出)\s?(?P<name>[^\n，,()]{1,64}?)\s?(?:\((?P<number>\d{5,12})\))?\s?"
+    r"(?=邀请|撤回了|的消息|加入|进入|退出|离开|被|移出|成为|通过|修改|设置|设为|开启|关闭|领取|获得)"
+)
+NOBODY = ("你", "管理员", "群主", "成员", "新人", "大家", "系统", "有成员")
+LONGEST_NOTICE = 400
 #: QQ ends a mention by a space; the name may hold some itself.
 MENTION = re.compile(r"(?<![A-Za-z0-9._%+-])@([^@\n]{1,64})")
 EVERYBODY = "全体成员"
@@ -106,7 +114,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     survey = _survey(source)
     group = _file_group(source)
     clock = LocalClock(context.timezone)
-    met: set[str] = set()
+    people = People(context.know)
     for number, entry, text in _records(source, survey.is_spaced):
         if entry is None:
             if number in survey.groups:
@@ -115,15 +123,17 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
             continue
         sender, alias = _person(entry.name, survey.has_accounts)
         kind, said = _content(text)
+        if kind == "system" or sender in SYSTEM_SENDERS:
+            _meet_others(text.strip(), people)
         if sender in SYSTEM_SENDERS:
             sender, kind, said = "", "system", ""
-        elif entry.name not in met:
-            met.add(entry.name)
-            context.know(sender, alias)
+        else:
+            people.meet(sender, alias)
         typed = said
         if kind == "text":
             said = _replace_mentions(said, survey.people, context)
         yield Message(number, group, sender, clock.seconds(entry.local), kind, said, typed=typed)
+    people.tell_strangers()
 
 
 def _survey(source: Source) -> Survey:
@@ -243,6 +253,16 @@ def _person(name: str, has_accounts: bool) -> tuple[str, str]:
     title = TITLES.match(name)
     alias = name[title.end() :].strip() if title else name.strip()
     return (alias or name) if account in ("", ANONYMOUS) else account, alias
+
+
+def _meet_others(notice: str, people: People) -> None:
+    """Meet whom QQ's own words name, by number if they tell it."""
+    for match in NAMED.finditer(notice[:LONGEST_NOTICE]):
+        name = match["name"].strip()
+        if match["number"]:
+            people.meet(match["number"], name)
+        elif name not in NOBODY:
+            people.stranger(name)
 
 
 def _content(text: str) -> tuple[str, str]:

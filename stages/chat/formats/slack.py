@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from stages.chat.formats.json_stream import Record, id_of, object_of, objects_of, records, text_of
+from stages.chat.formats.people import People
 from stages.chat.formats.slack_blocks import blocks_text
 from stages.chat.formats.timestamps import parse_timestamp
 from stages.chat.message import Context, Message, Skipped
@@ -48,6 +49,7 @@ COMPANIONS: Mapping[str, bytes] = {
 TALK = frozenset(("", "me_message", "thread_broadcast", "file_share", "file_comment"))
 APPS = frozenset(("bot_message", "slackbot_response"))
 SLACKBOT = "USLACKBOT"
+NAME_FIELDS = ("name", "real_name", "display_name", "first_name", "last_name")
 #: What Slack puts in angle brackets; somebody's own are &lt; and &gt;. A colon after a mention is a client's.
 MARKUP = re.compile(
     r"<(?:@(?P<person>[A-Z0-9]{1,20})(?:\|(?P<username>[^<>]{0,200}))?>(?::(?=\s|$))? ?"
@@ -124,19 +126,12 @@ def _channels(source: Source) -> _Channels:
     return _last_channels[key]
 
 
-class _People:
+class _People(People):
     """Who is met in a file."""
 
     def __init__(self, context: Context) -> None:
+        super().__init__(context.know)
         self._context = context
-        self._met: dict[str, set[str]] = {}
-
-    def meet(self, identity: str, *names: Any) -> None:
-        """Make the names of somebody known that are new."""
-        met = self._met.setdefault(identity, set())
-        if new := [name for name in dict.fromkeys(map(text_of, names)) if name and name not in met]:
-            met.update(new)
-            self._context.know(identity, *new)
 
     def member(self, member: dict[str, Any]) -> None:
         """Somebody in the list of members; names of apps are often words."""
@@ -144,8 +139,7 @@ class _People:
         if identity is None or member.get("is_bot") is True or identity == SLACKBOT:
             return
         profile = object_of(member.get("profile"))
-        names = [each.get(key) for each in (member, profile) for key in ("name", "real_name", "display_name")]
-        self.meet(identity, *names)
+        self.meet(identity, *(text_of(each.get(key)) for each in (member, profile) for key in NAME_FIELDS))
 
     def pseudonym(self, identity: str) -> str:
         return self._context.pseudonyms.person(identity)
@@ -163,8 +157,15 @@ def _message(record: Record, group: str, people: _People, channels: _Channels, w
     is_app = subtype in APPS or sender == SLACKBOT or (bool(entry.get("bot_id")) and "client_msg_id" not in entry)
     if not is_app:
         people.member({**object_of(entry.get("user_profile")), "id": sender})
-        people.meet(sender, entry.get("username"))
-    kind, text = _content(entry, subtype) if subtype in TALK or subtype in APPS else ("system", "")
+        people.meet(sender, text_of(entry.get("username")))
+    for shared in objects_of(entry.get("attachments")):  # somebody's message, from here or another channel
+        if author := id_of(shared.get("author_id")):
+            people.meet(author, text_of(shared.get("author_name")), text_of(shared.get("author_subname")))
+    if subtype in TALK or subtype in APPS:
+        kind, text = _content(entry, subtype)
+    else:
+        kind, text = "system", ""
+        _shown(text_of(entry.get("text")), people, channels)  # meets whom a notice names
     return Message(
         line=record.line,
         group=group,
@@ -229,7 +230,7 @@ def _shown(text: str, people: _People, channels: _Channels) -> str:
 
     def replaced(match: re.Match[str]) -> str:
         if person := match["person"]:
-            people.meet(person, match["username"])
+            people.meet(person, match["username"] or "")
             return f"@{people.pseudonym(person)} "
         if match["all"]:
             return "@all "

@@ -24,6 +24,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from stages.chat.formats.json_stream import Record, id_of, keys_of, object_of, objects_of, records, text_of
+from stages.chat.formats.people import People
 from stages.chat.formats.timestamps import parse_timestamp
 from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
@@ -71,24 +72,25 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     people = _People(context)
     beside: Any = None
     chat = _Chat("")
-    for record in records(source, (*MESSAGES, *PEOPLE), ("id", "name")):
+    for record in records(source, (*MESSAGES, *PEOPLE), ("id", "name", "type")):
         if record.path in PEOPLE:
             people.account(object_of(record.value))
             continue
         if record.beside is not beside:
             beside = record.beside
+            if beside.get("type") == "personal_chat" and (number := id_of(beside.get("id"))):
+                people.meet(f"user{number}", text_of(beside.get("name")))
             chat = _Chat(id_of(beside.get("id")) or id_of(beside.get("name")) or source.plain_name)
         yield _entry(record, chat, people, context, source.where(record.line))
     people.tell_strangers()
 
 
-class _People:
+class _People(People):
     """Who is met in a file, and who is only named there."""
 
     def __init__(self, context: Context) -> None:
+        super().__init__(context.know)
         self._context = context
-        self._met: dict[str, str] = {}  # identity -> name
-        self._named: set[str] = set()
         self._owner: dict[str, str] = {}  # identities of the user names that the account tells
 
     def account(self, person: dict[str, Any]) -> None:
@@ -100,7 +102,7 @@ class _People:
             return
         if username:
             self._owner[username] = f"user{number}"
-        self._meet(f"user{number}", _full_name(person), username.removeprefix("@"))
+        self.meet(f"user{number}", _full_name(person), username.removeprefix("@"))
 
     def sender(self, entry: dict[str, Any], label: str) -> str | None:
         """Identity of who sent an entry, or did what it tells: their id if there is one, or else their name."""
@@ -110,32 +112,21 @@ class _People:
             identity = f"user{identity}"  # ids were numbers before 2021, and all of them users'
         name = text_of(entry.get(label))
         if identity or name:
-            self._meet(identity or name, name)
+            self.meet(identity or name, name)
         return identity or name or None
 
     def mention(self, piece: dict[str, Any]) -> str:
         """``@<pseudonym> `` of who is mentioned."""
         number = id_of(piece.get("user_id"))
-        username = text_of(piece.get("text")).lower()
-        identity = f"user{number}" if number is not None else self._owner.get(username, username)
+        words = text_of(piece.get("text"))
+        if number is not None:  # somebody without a user name, whose name was inserted
+            self.meet(f"user{number}", words.removeprefix("@"))
+            return f"@{self._context.pseudonyms.person(f'user{number}')} "
+        username = words.lower()
+        identity = self._owner.get(username, username)
         if identity == username:
-            self._meet(identity, username.removeprefix("@"))
+            self.meet(identity, username.removeprefix("@"))
         return f"@{self._context.pseudonyms.person(identity)} "
-
-    def stranger(self, name: Any) -> None:
-        """Somebody who is named without an id."""
-        if text_of(name):
-            self._named.add(name)
-
-    def tell_strangers(self) -> None:
-        """Make known who was only named; at the end, since who speaks up in the meantime has an id."""
-        for name in sorted(self._named.difference(self._met.values())):
-            self._context.know(name)
-
-    def _meet(self, identity: str, name: str, *others: str) -> None:
-        if self._met.get(identity) != name:
-            self._met[identity] = name
-            self._context.know(identity, *(each for each in (name, *others) if each))
 
 
 class _Chat:
@@ -198,10 +189,13 @@ def _meet_others(entry: dict[str, Any], people: _People) -> None:
     contact = _full_name(object_of(entry.get("contact_information")))
     others = (entry.get("inviter"), entry.get("author"), contact)  # the author is who signed a channel's post
     for name in (*(members if isinstance(members, list) else ()), *others):
-        people.stranger(name)
+        people.stranger(text_of(name))
     # Channels are called by words. Who hides their account has no id where they are quoted.
-    if not (id_of(entry.get("forwarded_from_id")) or "").startswith(("channel", "chat")):
-        people.stranger(entry.get("forwarded_from"))
+    origin, name = id_of(entry.get("forwarded_from_id")) or "", text_of(entry.get("forwarded_from"))
+    if origin.startswith("user"):
+        people.meet(origin, name)
+    elif not origin.startswith(("channel", "chat")):
+        people.stranger(name)
 
 
 def _content(entry: dict[str, Any], people: _People) -> tuple[str, str]:

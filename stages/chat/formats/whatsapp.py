@@ -26,6 +26,7 @@ from datetime import datetime, time
 from typing import NamedTuple
 
 from stages.chat.formats.clock import LocalClock
+from stages.chat.formats.people import People
 from stages.chat.formats.whatsapp_dates import ORDERS, Dates, read_date, unlikely_orders
 from stages.chat.formats.whatsapp_lines import MARKS, Header, Layout, match_header
 from stages.chat.formats.whatsapp_phrases import NOTICE, classify
@@ -57,7 +58,7 @@ FILE_NAMES = re.compile(
 #: What iOS calls the file; the name is that of its zip or folder.
 IOS_NAMES = ("_chat", "chat")
 SUFFIX = re.compile(r"\.(?:txt|zip)$", re.IGNORECASE)
-COPY = re.compile(r"\s*\(\d{1,3}\)$")
+COPY = re.compile(r"(?<!\s)\s*\(\d{1,3}\)$")
 
 #: A prefix with an open quotation that comes so often is a name.
 REPEATED = 3
@@ -68,6 +69,27 @@ QUOTES = re.compile('["“”„«»「」『』]')
 PHONE = re.compile(r"\+?[(\d][\d ().-]{5,22}\d")
 #: The app puts a name that it inserts between isolates; a number stands for somebody without a name.
 MENTION = re.compile(r"@\u2068(?P<name>[^\u2069\n]{1,120})\u2069 ?|(?<![\w@.+/-])@(?P<phone>\d{7,15})(?![\w@]|\.\w) ?")
+#: A contact that somebody sends is a file of that name.
+CONTACT = re.compile(r"(?P<name>[^\n/\\:]{1,64})\.vcf\b")
+#: Who did what to whom, in the languages that most exports are in; the name of a chat stands in quotes.
+_WHO = r"([^\n\"“”„«»「」:]{1,120}?)"
+HAPPENED = tuple(
+    re.compile(pattern.replace("WHO", _WHO) + r"\W*")
+    for pattern in (
+        "WHO (?:added|removed|invited) WHO",
+        "WHO (?:joined|left|was added|was removed|is now an admin|requested to join|changed|created)(?: .*)?",
+        "WHO hat WHO (?:hinzugefügt|entfernt|eingeladen)",
+        "WHO (?:hat die Gruppe|ist der Gruppe|wurde hinzugefügt|wurde entfernt|hat den|hat das|hat diese).*",
+        "WHO (?:añadió|agregó|eliminó|expulsó|adicionou|removeu|a ajouté|a retiré|ha aggiunto|ha rimosso) (?:a )?WHO",
+        "WHO (?:se unió|salió|entrou|saiu|a rejoint|est parti|a quitté|è entrato|è uscito|ha abbandonato)(?: .*)?",
+        "WHO(?:添加|新增|邀请|邀請|移除)了?WHO(?:加入.*|进群)?",
+        "WHO ?(?:已?(?:使用|通过|透過).{0,20}加入.*|加入了?.*|已?退出.*|离开了?.*|離開了?.*|已?更改.*|变更.*)",
+    )
+)
+#: What the phone's owner is called there.
+OWNER = ("you", "du", "tú", "usted", "você", "tu", "vous", "你", "您")
+#: Between several people.
+SEVERAL = re.compile(r", |、| and | und | y | e | et |和")
 
 
 class Survey(NamedTuple):
@@ -109,7 +131,10 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
         seconds = clock.seconds(datetime.combine(day, time(*header.time)))
         split = _split(text, survey.prefixes)
         kind, said = classify(split[1].strip(), bracketed) if split else (NOTICE, "")
+        if contact := CONTACT.match(MARKS.sub("", split[1])) if split else None:
+            people.stranger(contact["name"])
         if split is None or kind == NOTICE:
+            people.notice(split[1] if split else text)
             yield Message(number, group, "", seconds, "system", "", resolution)
             continue
         typed = MARKS.sub("", said)
@@ -117,6 +142,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
             said = people.replace_mentions(said)
             kind = kind if said else "other"  # what may be seen once leaves nothing behind
         yield Message(number, group, people.sender(split[0]), seconds, kind, said, resolution, typed=typed)
+    people.tell_strangers()
 
 
 def _survey(source: Source) -> Survey:
@@ -208,15 +234,15 @@ def _split(rest: str, prefixes: Counter[str]) -> tuple[str, str] | None:
     return prefix, text + newline + more
 
 
-class _People:
+class _People(People):
     """Who speaks in a file and who is mentioned, by the names of the phone that exported it."""
 
     def __init__(self, context: Context, prefixes: Iterable[str]) -> None:
         """Take what stands before the colons of the whole file: a number may be mentioned before it speaks."""
+        super().__init__(context.know)
         self._context = context
         numbers = [name for prefix in prefixes if PHONE.fullmatch(name := clean_name(prefix))]
         self._of_digits = {_digits(name): name for name in numbers}
-        self._met: set[str] = set()
 
     def sender(self, prefix: str) -> str:
         """Identity of what stands before the colon."""
@@ -236,11 +262,19 @@ class _People:
         self._meet(name)
         return f"@{self._context.pseudonyms.person(name)} "
 
+    def notice(self, text: str) -> None:
+        """Note who is named by what happened."""
+        plain = MARKS.sub("", text)
+        for pattern in HAPPENED if "\n" not in text else ():
+            if match := pattern.fullmatch(plain):
+                for names in filter(None, match.groups()):
+                    for name in map(clean_name, SEVERAL.split(names)):
+                        if name.casefold() not in OWNER:
+                            self.stranger(name)
+                return
+
     def _meet(self, name: str) -> None:
-        if name in self._met:
-            return
-        self._met.add(name)
-        self._context.know(name, *([_digits(name)] if PHONE.fullmatch(name) else []))
+        self.meet(name, name, *([_digits(name)] if PHONE.fullmatch(name) else []))
 
 
 def _digits(number: str) -> str:
