@@ -26,7 +26,7 @@ from stages.rank_labels import read_answers
 from stages.rows import PREDICTIONS, read_rows
 from stages.statistics.predictions import read_mixtures, read_predictions, read_rungs
 from tests.conftest import ROOT
-from tests.endpoint_server import Say, completion, failure, serving
+from tests.endpoint_server import Say, completion, failure, recording_proxy, serving
 from tests.served_scripts import (
     COMPLETE,
     CONNECTION,
@@ -108,6 +108,13 @@ class TestARun:
         }
         assert "m is asked by the probabilities of its first tokens" in result.output
         assert "24 answers with 0.940 of the probability seen on average, less than 0.5 in 0" in result.output
+
+    def test_the_environments_proxies_see_no_request(self, project, monkeypatch):
+        with serving(knows) as server, recording_proxy(monkeypatch.setenv) as proxy:
+            result = predict(server.base_url)
+            assert result.exit_code == 0, result.output
+            assert proxy.requests == []
+            assert len(server.requests) == 24
 
     def test_a_request_is_the_prompt_of_local_rungs_and_what_the_options_say(self, project):
         with serving(knows) as server:
