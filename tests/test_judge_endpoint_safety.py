@@ -20,8 +20,8 @@ pytest_plugins = ["tests.endpoint_fixtures"]
 
 KEY = "sk-Zq8vW1-do-not-show"
 VARIABLE = "CHATLADDER_TEST_KEY"
-#: Nobody listens there.
-NOBODY = "https://127.0.0.1:1/v1"
+#: A name that nobody has.
+NOBODY = "https://host.invalid/v1"
 
 
 @pytest.fixture

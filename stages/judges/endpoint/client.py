@@ -32,6 +32,7 @@ import httpx2
 import openai
 
 from stages.cli import DataError
+from stages.judges.endpoint.address import is_this_machine
 from stages.judges.endpoint.completion import entry, read_completion
 from stages.judges.endpoint.prompt import SCORE_FORMAT, parse_score
 
@@ -176,7 +177,8 @@ class Endpoint(Sender):
             if isinstance(error.__cause__, TooLong):
                 return None
             refused = isinstance(error.__cause__, httpx2.ConnectError)
-            failure = Retry(f"cannot be reached{_unused()}" if refused else "the connection broke", charged=not refused)
+            reason = f"cannot be reached{self._unused()}" if refused else "the connection broke"
+            failure = Retry(reason, charged=not refused)
         else:
             return response.content
         # The client's errors hold the request, and with it the key: none of them is chained.
@@ -214,15 +216,14 @@ class Endpoint(Sender):
             return Retry(said, wait, charged=False)
         return DataError(f"{self._base_url}: {said}: expected an OpenAI-compatible endpoint; check base_url and model.")
 
+    def _unused(self) -> str:
+        """Words on the variables of the environment that may be why another machine cannot be reached, or ""."""
+        found = sorted(name for name in os.environ if name.upper() in _UNUSED)
+        return f" ({', '.join(found)}: not used)" if found and not is_this_machine(self._base_url) else ""
+
     def _fit(self, words: list[str]) -> str:
         """The first code word that is fit to be shown, or ""."""
         return next((w for w in words if _CODE.fullmatch(w) and not (self._key and self._key in w)), "")
-
-
-def _unused() -> str:
-    """Words on the variables of the environment that may be why a server cannot be reached, or ""."""
-    found = sorted(name for name in os.environ if name.upper() in _UNUSED)
-    return f" ({', '.join(found)}: not used)" if found else ""
 
 
 class TooLong(httpx2.RequestError):
