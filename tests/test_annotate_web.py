@@ -124,6 +124,18 @@ class TestTheDoor:
         assert seen[403] > 15 * 4
         assert set(seen) == {101, 200, 403, 404}
 
+    @pytest.mark.parametrize("other", ["chatladder=x", 'broken"="; ,=', '_xsrf=2|a|b|1; session="a b"'])
+    def test_cookies_of_other_ports_keep_nobody_out(self, other):
+        async def visit():
+            async with started() as (server, client):
+                folder, cookie = await enter(server, client)
+                own = cookie.partition(";")[0]
+                for both in (f"{own}; {other}", f"{other}; {own}"):
+                    assert (await client.get(folder, headers={"Cookie": both})).status == 200
+                assert (await client.get(folder, headers={"Cookie": other})).status == 403
+
+        asyncio.run(visit())
+
     def test_the_address_opens_once_and_another_is_printed(self, capsys):
         async def visit():
             async with started() as (server, client):

@@ -73,7 +73,7 @@ class GuardedServer(Server):
         """Let pass who has been let in, and let in who brings the token."""
         if not self._comes_from_here(request):
             return web.Response(status=403, text=REFUSAL)
-        if request.path.startswith(self._folder) and _equal(request.cookies.get(COOKIE, ""), self._secret):
+        if request.path.startswith(self._folder) and self._has_cookie(request):
             response = await handler(request)
             if isinstance(response, web.Response) and response.content_type == "text/html" and response.text:
                 response.text = response.text.replace("</body>", f"{FOCUS}</body>")
@@ -95,6 +95,11 @@ class GuardedServer(Server):
         return request.headers.getall(hdrs.HOST, []) == [self._host] and (
             origins == [self.public_url] or not (origins or is_socket)
         )
+
+    def _has_cookie(self, request: web.Request) -> bool:
+        """Whether the cookie is there, whatever a page of another port has put beside it, under the same name even."""
+        cookies = request.headers.get(hdrs.COOKIE, "").split(";")
+        return any(_equal(cookie.strip(), f"{COOKIE}={self._secret}") for cookie in cookies)
 
     async def _seal(self, request: web.Request, response: web.StreamResponse) -> None:
         """Keep what is shown in this page: no other page may hold it, no cache keep it, no other host hear of it."""

@@ -5,8 +5,8 @@ attempt is seen. Around it stand a few walls:
 
 - the key goes into one header of requests to one origin: redirects are not followed;
 - nothing of the environment changes where a request goes, what is in its head, or who vouches for the server: proxies,
-  ``SSL_CERT_*`` and ``OPENAI_*`` are not read. A proxy would see in clear what goes to a server on this machine, and
-  one whose certificates the environment trusts everything else;
+  ``SSL_CERT_*`` and ``OPENAI_*`` count for nothing. A proxy would read what goes to a server on this machine, and one
+  whose certificates the environment trusts would read everything else;
 - no header tells anything of this machine;
 - a body ends after `MAX_BODY_BYTES`, uncompressed, and a reply after the time-out, however it is dripped;
 - of what a server says about a failure only the status and a code word are repeated, and never the key.
