@@ -10,6 +10,10 @@ PROMPT = ROOT / "stages" / "judges" / "prompts" / "question.txt"
 TEXTS = ["how do I install it?", "重启一下", "能不能换成 4bit 量化", "thanks"]
 
 
+#: Numbers that JSON can hold, or that Python's reader takes for JSON, and no count, score or probability is.
+ODD_NUMBERS = ["1e999", "-1e999", "NaN", "Infinity", "-Infinity", "9" * 400, "-" + "9" * 400, "9" * 5000]
+
+
 class Chat:
     """Turns in parts of five."""
 

@@ -1,7 +1,5 @@
 """The judge behind an endpoint as a fixture, for tests that name this module in ``pytest_plugins``."""
 
-import os
-
 import pytest
 
 from stages.judges.endpoint import score_texts
@@ -10,11 +8,9 @@ from tests.endpoint_chat import TEXTS, Chat, options
 
 @pytest.fixture
 def soon(monkeypatch):
-    """Retries come at once, and no proxy stands between."""
+    """Retries come at once."""
     monkeypatch.setattr("stages.judges.endpoint.run.BACKOFF_FIRST", 0.01)
     monkeypatch.setattr("stages.judges.endpoint.run.BACKOFF_JITTER", 0.01)
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -204,6 +204,20 @@ class _Connection(asyncio.Protocol):
             request.answered = True
 
 
+#: What clients read of an environment to send requests elsewhere; each is lower case, too.
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+@contextmanager
+def recording_proxy(setenv: Callable[[str, str], None]) -> Iterator[EndpointServer]:
+    """A proxy that every variable of the environment names; it keeps what it was sent, and passes nothing on."""
+    with serving(lambda request: failure(502)) as proxy:
+        for name in PROXIES:
+            setenv(name, proxy.base_url.removesuffix("/v1"))
+            setenv(name.lower(), proxy.base_url.removesuffix("/v1"))
+        yield proxy
+
+
 @contextmanager
 def serving(script: Script) -> Iterator[EndpointServer]:
     """Serve a script for the length of a block."""

@@ -1,6 +1,5 @@
 """The annotator without its screen: state, order, sharing, guidelines, keys, and the command."""
 
-import asyncio
 import fcntl
 import json
 import os
@@ -10,7 +9,6 @@ import sys
 import time
 import unicodedata
 from collections import Counter
-from contextlib import suppress
 from itertools import combinations
 
 import pytest
@@ -22,7 +20,7 @@ from stages.annotation.answer import Answer, Label
 from stages.annotation.assignment import assigned, order_items
 from stages.annotation.items import Items
 from stages.annotation.keys import KEYS, parse_keys
-from stages.annotation.log import HeldError, LogWriter, append, log_files, log_path, replay
+from stages.annotation.log import append, log_files, log_path, replay
 from stages.annotation.session import Session
 from stages.cli import DataError
 from stages.rows import QUESTIONS, RowWriter, write_rows
@@ -520,90 +518,6 @@ def test_in_a_real_terminal_from_start_to_quit(questions, tmp_path):
     labels = [answer.label for answer in replay(tmp_path / "annotations" / "round_1" / "li.jsonl").answers.values()]
     assert labels == [Label.NEEDED, Label.NOT_A_QUESTION]
     assert b"2 of 30 items done" in seen
-
-
-class TestWeb:
-    def test_only_the_printed_address_opens_the_app(self, questions, tmp_path):
-        from aiohttp.test_utils import TestClient, TestServer
-
-        from stages.annotation.web import GuardedServer
-
-        arguments = f"--annotator li --questions {questions} --annotations {tmp_path / 'annotations'}"
-
-        async def visit():
-            server = GuardedServer(f"{sys.executable} -m stages.annotate {arguments}", "127.0.0.1", 8765)
-            async with TestClient(TestServer(await server._make_app())) as client:
-                for path in ("/", "/ws", "/static/js/textual.js", "/?token=wrong", "/download/x"):
-                    refused = await client.get(path)
-                    assert refused.status == 403, path
-                entered = await client.get(f"/?token={server.token}", allow_redirects=False)
-                assert (entered.status, entered.headers["Location"]) == (303, "/")
-                cookie = entered.headers["Set-Cookie"]
-                assert "HttpOnly" in cookie
-                assert "SameSite=Strict" in cookie
-                page = await client.get("/")
-                assert page.status == 200
-                assert server.token not in await page.text()
-                assert "default-src 'self'" in page.headers["Content-Security-Policy"]
-                assert "terminal.focus()" in await page.text()
-                for key, shown in (("j", b"0 done"), ("k", b"1 done")):  # the page is loaded again after the first
-                    async with client.ws_connect("/ws?width=100&height=30") as socket:
-                        drawn = b""
-                        while shown not in drawn:
-                            drawn += (await socket.receive(timeout=30)).data
-                        await socket.send_json(["stdin", key])
-                        while b"takes it back" not in drawn:
-                            drawn += (await socket.receive(timeout=30)).data
-                        if key == "k":
-                            await socket.send_json(["stdin", "q"])
-                            while not socket.closed:
-                                await socket.receive(timeout=30)
-            path = tmp_path / "annotations" / "round_1" / "li.jsonl"
-            for _ in range(50):
-                await asyncio.sleep(0.1)
-                with suppress(HeldError):
-                    LogWriter(path).close()  # the app let go of it
-                    break
-            else:
-                pytest.fail("the app outlives its page")
-            await asyncio.sleep(1)  # textual-serve waits for no process; the loop must outlive them
-            return replay(path).answers
-
-        assert [answer.label for answer in asyncio.run(visit()).values()] == [Label.NEEDED, Label.NOT_NEEDED]
-
-    @pytest.mark.parametrize(
-        ("host", "message"),
-        [
-            ("0.0.0.0", "expected the one address"),
-            ("192.0.2.7", "Add --expose if that is meant"),
-            ("example.org", "expected an address such as 127.0.0.1"),
-        ],
-    )
-    def test_other_machines_are_kept_out_unless_asked_for(self, questions, host, message):
-        arguments = ["--annotator", "li", "--questions", str(questions), "--web", "--host", host]
-        result = CliRunner().invoke(annotate_command, arguments)
-        assert result.exit_code == 1
-        assert message in result.output
-
-    def test_exposing_it_takes_two_options(self):
-        from stages.annotation.web import check_host
-
-        check_host("192.0.2.7", is_exposed=True)
-        check_host("127.0.0.1", is_exposed=False)
-        check_host("localhost", is_exposed=False)
-        check_host("::1", is_exposed=False)
-
-    def test_the_browsers_app_gets_the_options_that_were_given(self, questions, monkeypatch):
-        import stages.annotation.web
-
-        started = []
-        monkeypatch.setattr(stages.annotation.web, "serve", lambda *args, **_options: started.append(args))
-        arguments = ["--annotator", "li", "--questions", str(questions), "--web", "--port", "9000", "--keys", "undo=x"]
-        CliRunner().invoke(annotate_command, [*arguments, "--allow_changed_guidelines"], catch_exceptions=False)
-        assert started[0][1:] == ("127.0.0.1", 9000)
-        words = started[0][0].split()
-        assert words[1:] == ["-m", "stages.annotate", "--annotator", "li", "--questions", str(questions),
-                             "--allow-changed-guidelines", "--keys", "undo=x"]  # fmt: skip
 
 
 def test_the_command_module_needs_no_screen_library_to_load():

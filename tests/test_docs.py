@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ import yaml
 
 from stages.app import main as chatladder
 from stages.statistics.scores import METRICS
+from tests.browser import chromium
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -377,13 +377,8 @@ def served(site):
 
 @pytest.mark.slow
 def test_a_browser_shows_the_picture_and_finds_words_without_another_host(served):
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("no browser here")
     asked, told = [], []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: told.append(message.text))
@@ -393,7 +388,6 @@ def test_a_browser_shows_the_picture_and_finds_words_without_another_host(served
         page.locator("input.md-search__input").click()
         page.keyboard.type("pseudonyms")
         page.wait_for_selector(".md-search-result__link")
-        browser.close()
     assert shown > 10
     assert wide > 60
     assert {urlsplit(url).netloc for url in asked if urlsplit(url).scheme not in ("data", "blob")} == {served[7:]}

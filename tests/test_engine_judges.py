@@ -24,7 +24,7 @@ from stages.judges.endpoint.ray_posts import RayPosts
 from stages.rows import TURNS, write_rows
 from tests import test_predict_served, test_score_endpoint
 from tests.endpoint_chat import by_length, options
-from tests.endpoint_server import completion, failure, serving
+from tests.endpoint_server import completion, failure, recording_proxy, serving
 from tests.endpoint_server import score as scored
 from tests.served_scripts import knows
 from tests.turn_rows import turn
@@ -192,26 +192,27 @@ def test_a_worker_that_hangs_is_lost_too(monkeypatch):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two nodes with four processors each, which have the key in their environment."""
+    """Two nodes with four processors each, which have the key and a proxy in their environment."""
     from stages.engine.ray_workers import QUIET
 
     with pytest.MonkeyPatch.context() as patch:
         # Ray's workers would give way to everything else on a busy machine.
         for name, value in {**QUIET, VARIABLE: KEY, "RAY_worker_niceness": "0"}.items():
             patch.setenv(name, value)
-        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-            patch.delenv(name)
         import ray
         from ray.cluster_utils import Cluster
 
         nodes = {"num_cpus": WORKERS // 2, "object_store_memory": 80 * 2**20}
-        started = Cluster(initialize_head=True, head_node_args={**nodes, "include_dashboard": False})
-        started.add_node(**nodes)
-        # As _connect does, but without sending the code along: then the processes that are there already do.
-        ray.init(started.address, logging_level="ERROR", log_to_driver=False)
-        yield started
-        ray.shutdown()
-        started.shutdown()
+        # Every node's environment names a proxy. No request to an endpoint comes there; Ray has some of its own.
+        with recording_proxy(patch.setenv) as proxy:
+            started = Cluster(initialize_head=True, head_node_args={**nodes, "include_dashboard": False})
+            started.add_node(**nodes)
+            # As _connect does, but without sending the code along: then the processes that are there already do.
+            ray.init(started.address, logging_level="ERROR", log_to_driver=False)
+            yield started
+            ray.shutdown()
+            started.shutdown()
+            assert not [request.path for request in proxy.requests if "completions" in request.path]
 
 
 @pytest.fixture(scope="module")

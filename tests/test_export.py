@@ -345,6 +345,16 @@ def test_a_push_needs_the_token_of_the_environment(project, monkeypatch):
     assert not out.exists()
 
 
+def test_nothing_goes_to_a_hub_whose_address_is_not_encrypted(project, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://user:{TOKEN}@127.0.0.1:1")
+    result, out = export("--adapter-only", "--push", "me/model")
+    assert result.exit_code == 1
+    assert "HF_ENDPOINT: expected an address that begins with https://" in result.output
+    assert TOKEN not in result.output
+    assert not out.exists()
+
+
 def test_without_a_network_the_folder_stays_and_the_token_is_not_told(project, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     result, out = export("--adapter-only", "--push", "me/model")

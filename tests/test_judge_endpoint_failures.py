@@ -10,8 +10,8 @@ import pytest
 from stages.cli import DataError
 from stages.judges.endpoint.budget import Budget, Limits
 from stages.judges.endpoint.client import retry_after
-from tests.endpoint_chat import TEXTS, by_length, in_turn
-from tests.endpoint_server import Say, failure, score, serving
+from tests.endpoint_chat import ODD_NUMBERS, TEXTS, by_length, in_turn
+from tests.endpoint_server import Say, completion, failure, score, serving
 
 pytest_plugins = ["tests.endpoint_fixtures"]
 
@@ -78,6 +78,25 @@ def test_retry_after_is_read_in_every_form():
     assert 55 < seconds(retry_after=formatdate(time.time() + 60, usegmt=True)) <= 60
     for unreadable in ("", "-1", "nan", "inf", "soon", "Thu, 99 Foo 2026"):
         assert seconds(retry_after=unreadable) == 0
+
+
+@pytest.mark.parametrize("number", ODD_NUMBERS, ids=lambda number: f"{number[:9]} of {len(number)}")
+def test_a_number_that_is_none_is_no_answer(judge, number):
+    odd = f'{{"code": {number}, "type": {number}, "param": {number}, "message": {number}}}'
+    counted = score(7).content.replace(b": 100", f": {number}".encode()).replace(b": 6", f": {number}".encode())
+    says = [
+        completion(f'{{"score": {number}}}'),
+        Say(f'{{"error": {odd}}}'.encode(), 500),
+        Say(f'{{"error": {number}}}'.encode(), 429, {"retry-after-ms": number[:400], "retry-after": number[:400]}),
+        Say(counted),
+    ]
+    with serving(in_turn(*says)) as server:
+        scores, report = judge(server, TEXTS[:1])
+    assert scores == [7]
+    assert (report.requests, report.retried, report.asked_again) == (4, 2, 1)
+    # Of a reply without a count the reservation stands.
+    assert 100 < report.prompt_tokens < 1000
+    assert 6 < report.completion_tokens < 100
 
 
 @pytest.mark.parametrize(

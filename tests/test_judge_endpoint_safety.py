@@ -14,12 +14,14 @@ from stages.judges.endpoint.address import check_address
 from stages.judges.endpoint.cache import FILE_NAME
 from stages.judges.endpoint.prompt import quoted, read_prompt
 from tests.endpoint_chat import TEXTS, by_length, in_turn, options
-from tests.endpoint_server import Say, completion, failure, score, serving
+from tests.endpoint_server import PROXIES, Say, completion, failure, recording_proxy, score, serving
 
 pytest_plugins = ["tests.endpoint_fixtures"]
 
 KEY = "sk-Zq8vW1-do-not-show"
 VARIABLE = "CHATLADDER_TEST_KEY"
+#: A name that nobody has.
+NOBODY = "https://host.invalid/v1"
 
 
 @pytest.fixture
@@ -68,6 +70,54 @@ def test_the_environments_own_headers_stay_here(judge, monkeypatch):
         judge(server)
         allowed = {"host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent"}
         assert set().union(*(request.headers for request in server.requests)) <= allowed
+
+
+@pytest.mark.parametrize("no_proxy", [None, "", "example.org"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_environments_proxies_see_no_request(judge, key, monkeypatch, host, no_proxy):
+    if no_proxy is not None:
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+    with serving(by_length) as server, recording_proxy(monkeypatch.setenv) as proxy:
+        _, report = judge(server, key_variable=key, base_url=server.base_url.replace("127.0.0.1", host))
+        assert proxy.requests == []
+        assert len(server.requests) == report.requests == 4
+
+
+@pytest.mark.parametrize("name", [*PROXIES, *map(str.lower, PROXIES)])
+def test_no_proxy_is_asked_for_a_tunnel_and_the_error_says_which_variable_is_not_used(judge, key, monkeypatch, name):
+    with recording_proxy(lambda name, value: None) as proxy:
+        monkeypatch.setenv(name, f"http://user:{KEY}@{proxy.base_url[7:-3]}")
+        with pytest.raises(DataError) as caught:
+            judge(None, key_variable=key, base_url=NOBODY, max_retries=0)
+        assert proxy.requests == []
+    assert re.search(rf"cannot be reached \((\w+, )*{name}\b.*: not used\)", caught.value.message)
+    assert "user:" not in caught.value.message
+    assert KEY not in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_the_environment_adds_nobody_who_vouches_for_a_server(judge, monkeypatch, tmp_path, name):
+    monkeypatch.setenv(name, str(tmp_path / "none.pem"))
+    with serving(by_length) as server:
+        judge(server)
+    with pytest.raises(DataError, match=rf"\((\w+, )*{name}\b.*: not used\)"):
+        judge(None, base_url=NOBODY, max_retries=0)
+
+
+def test_the_environments_headers_change_no_request(judge, key, monkeypatch):
+    with serving(by_length) as server:
+        judge(server, TEXTS[:1], key_variable=key)
+        hostile = ["Host: other.example", "Content-Length: 1", "Transfer-Encoding: chunked", "Connection: close"]
+        hostile += [f"User-Agent: {KEY}", "Content-Type: text/plain", "Accept: text/html", "Accept-Encoding: gzip"]
+        monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "\n".join(hostile))
+        monkeypatch.setenv("OPENAI_BASE_URL", "http://192.0.2.1/v1")
+        judge(server, TEXTS[1:2], key_variable=key)
+        plain, changed = (
+            {name: value for name, value in request.headers.items() if name != "content-length"}
+            for request in server.requests
+        )
+        assert plain == changed
+        assert plain["host"] == server.base_url[7:-3]
 
 
 def test_a_redirect_takes_the_key_nowhere(judge, key):

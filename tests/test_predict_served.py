@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from model_fixtures import run, write_questions
 
 from stages import calibrate, predict_served
+from stages.judges.endpoint.completion import read_completion
 from stages.judges.endpoint.prompt import guess_tokens
 from stages.models.loading import RUNG
 from stages.models.prompts import render
@@ -26,7 +27,8 @@ from stages.rank_labels import read_answers
 from stages.rows import PREDICTIONS, read_rows
 from stages.statistics.predictions import read_mixtures, read_predictions, read_rungs
 from tests.conftest import ROOT
-from tests.endpoint_server import Say, completion, failure, serving
+from tests.endpoint_chat import ODD_NUMBERS
+from tests.endpoint_server import Say, completion, failure, recording_proxy, serving
 from tests.served_scripts import (
     COMPLETE,
     CONNECTION,
@@ -108,6 +110,28 @@ class TestARun:
         }
         assert "m is asked by the probabilities of its first tokens" in result.output
         assert "24 answers with 0.940 of the probability seen on average, less than 0.5 in 0" in result.output
+
+    def test_the_environments_proxies_see_no_request(self, project, monkeypatch):
+        with serving(knows) as server, recording_proxy(monkeypatch.setenv) as proxy:
+            result = predict(server.base_url)
+            assert result.exit_code == 0, result.output
+            assert proxy.requests == []
+            assert len(server.requests) == 24
+
+    @pytest.mark.parametrize("number", ODD_NUMBERS, ids=lambda number: f"{number[:9]} of {len(number)}")
+    def test_whatever_number_a_server_writes_the_run_ends_in_words(self, project, number):
+        def script(request):
+            said = knows(request).content.decode()
+            if request.number % 2:
+                return Say(f'{{"error": {{"code": {number}, "type": {number}, "message": {number}}}}}'.encode(), 400)
+            return Say(
+                re.sub(r'("logprob"|"(?:prompt|completion)_tokens"): [-+.e0-9]+', rf"\1: {number}", said).encode()
+            )
+
+        with serving(script) as server:
+            result = predict(server.base_url, max_retries=0)
+        assert isinstance(result.exception, SystemExit)
+        assert result.output.splitlines()[-1].startswith("Error: large, questions.parquet: http://127.0.0.1:")
 
     def test_a_request_is_the_prompt_of_local_rungs_and_what_the_options_say(self, project):
         with serving(knows) as server:
@@ -547,6 +571,16 @@ class TestProbabilities:
         assert read_probabilities(said, OPTIONS).seen == pytest.approx(0.5)
         least = choice({**token(COMPLETE, 0.5), "top_logprobs": [{"token": COMPLETE, "logprob": -9999.0}]})
         assert read_probabilities(least, OPTIONS).shares is None
+
+    @pytest.mark.parametrize("number", ODD_NUMBERS, ids=lambda number: f"{number[:9]} of {len(number)}")
+    def test_a_number_that_is_no_probability_is_left_out(self, number):
+        known, odd = json.dumps(token(COMPLETE, 0.5)), f'{{"token": "{NEEDED}", "logprob": {number}}}'
+        for own, listed, seen in ((known, f"{odd}, {known}", 0.5), (odd, known, None), (known, odd, None)):
+            step = f'{own[:-1]}, "top_logprobs": [{listed}]}}'
+            body = f'{{"choices": [{{"message": {{}}, "logprobs": {{"content": [{step}]}}}}], "usage": null}}'
+            first, *_ = read_completion(body.encode())
+            answer = read_probabilities(first, OPTIONS)
+            assert (answer and answer.seen) == seen
 
     @given(st.lists(st.floats(1e-6, 1), min_size=3, max_size=3), st.lists(st.floats(1e-9, 1), max_size=5))
     def test_shares_are_probabilities_and_seen_ones_keep_their_order(self, mass, others):

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from base64 import b64encode
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from stages.reporting.words import direction, plain, signed
 from stages.rows import QUESTIONS, write_rows
 from stages.statistics.predictions import Rung
 from stages.statistics.rung_scores import Interval, Point
+from tests.browser import chromium
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNGS = (("small", 1_000, 0.2), ("medium", 4_000, 0.8), ("large", 16_000, 1.6))
@@ -497,21 +497,6 @@ def test_a_path_outside_the_working_folder_tells_nothing_of_where_it_lies(tmp_pa
     monkeypatch.chdir(tmp_path / "inside")
     assert shown_path(tmp_path / "secret" / "q.parquet") == "…/q.parquet"
     assert shown_path(tmp_path / "inside" / "a" / "q.parquet") == "a/q.parquet"
-
-
-@contextmanager
-def chromium():
-    """A headless Chromium; the test is skipped, with the reason, where none is found."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    with api.sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        except api.Error as error:
-            pytest.skip(f"no Chromium to open the page in: {str(error).splitlines()[0]}")
-        with browser:
-            yield browser
 
 
 #: Elements that reach out of the window, those in a box of their own aside.

@@ -1,4 +1,8 @@
-"""An exported folder on the hub: only when asked, with the environment's token, in a repository that is private."""
+"""An exported folder on the hub: only when asked, encrypted, with the environment's token, in a private repository.
+
+The hub's own client sends it. It heeds proxies of the environment, as it does for every download: of what is sent to an
+https address a proxy passes on the encrypted bytes.
+"""
 
 import os
 from pathlib import Path
@@ -18,13 +22,21 @@ def token() -> str:
     """The token of the environment.
 
     Raises:
-        DataError: If there is none; one that an earlier login left on the disk is not used.
+        DataError: If there is none, or it would travel in the open. One that an earlier login left on the disk is not
+            used.
     """
+    from huggingface_hub import constants
+
     found = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not found:
         raise DataError(
             f"{TOKEN_VARIABLE}: expected a token that may write to the hub in this environment variable, got none; "
             "nothing was exported. Make one at https://huggingface.co/settings/tokens."
+        )
+    if not constants.ENDPOINT.startswith("https://"):
+        raise DataError(
+            "HF_ENDPOINT: expected an address that begins with https://, since the token and what is exported would "
+            "travel unencrypted; nothing was exported."
         )
     return found
 

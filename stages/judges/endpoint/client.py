@@ -4,7 +4,10 @@ The official client speaks the protocol; everything that repeats, waits or count
 attempt is seen. Around it stand a few walls:
 
 - the key goes into one header of requests to one origin: redirects are not followed;
-- no other header leaves: neither those of ``OPENAI_*`` variables nor the client's description of this machine;
+- nothing of the environment changes where a request goes, what is in its head, or who vouches for the server: proxies,
+  ``SSL_CERT_*`` and ``OPENAI_*`` count for nothing. A proxy would read what goes to a server on this machine, and one
+  whose certificates the environment trusts would read everything else;
+- no header tells anything of this machine;
 - a body ends after `MAX_BODY_BYTES`, uncompressed, and a reply after the time-out, however it is dripped;
 - of what a server says about a failure only the status and a code word are repeated, and never the key.
 
@@ -16,6 +19,7 @@ Sources:
 
 import asyncio
 import math
+import os
 import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -28,6 +32,7 @@ import httpx2
 import openai
 
 from stages.cli import DataError
+from stages.judges.endpoint.address import is_this_machine
 from stages.judges.endpoint.completion import entry, read_completion
 from stages.judges.endpoint.prompt import SCORE_FORMAT, parse_score
 
@@ -48,7 +53,8 @@ NO_QUOTA = {"insufficient_quota", "exceeded_current_quota_error", "billing_hard_
 REFUSED = (400, 413, 422)
 PASSING = (408, 409, 425, 429)
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}")
-_HEADERS = {b"host", b"accept", b"connection", b"content-length", b"content-type", b"user-agent"}
+#: Variables that other clients heed, told where a server cannot be reached; their values may hold a secret.
+_UNUSED = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 
 
 class Reply(NamedTuple):
@@ -146,8 +152,10 @@ class Endpoint(Sender):
         self._key = key
         self._timeout = timeout
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._strip], "response": [_bound]}
-        http = httpx2.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False, event_hooks=hooks)
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._set_headers], "response": [_bound]}
+        http = httpx2.AsyncClient(
+            timeout=timeout, limits=limits, follow_redirects=False, trust_env=False, event_hooks=hooks
+        )
         # The client wants some key, and would else look for one in the environment.
         self._client = openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", max_retries=0, http_client=http)
 
@@ -169,17 +177,24 @@ class Endpoint(Sender):
             if isinstance(error.__cause__, TooLong):
                 return None
             refused = isinstance(error.__cause__, httpx2.ConnectError)
-            failure = Retry("cannot be reached" if refused else "the connection broke", charged=not refused)
+            reason = f"cannot be reached{self._unused()}" if refused else "the connection broke"
+            failure = Retry(reason, charged=not refused)
         else:
             return response.content
         # The client's errors hold the request, and with it the key: none of them is chained.
         raise failure from None
 
-    async def _strip(self, request: httpx2.Request) -> None:
-        headers = [(name, value) for name, value in request.headers.raw if name.lower() in _HEADERS]
-        headers.append((b"Accept-Encoding", b"identity"))
+    async def _set_headers(self, request: httpx2.Request) -> None:
+        headers = {
+            "Host": request.url.netloc.decode("ascii"),
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(await request.aread())),
+            "User-Agent": "chatladder",
+        }
         if self._key:
-            headers.append((b"Authorization", f"Bearer {self._key}".encode("ascii")))
+            headers["Authorization"] = f"Bearer {self._key}"
         request.headers = httpx2.Headers(headers)
 
     def _failure(self, error: openai.APIStatusError) -> Exception:
@@ -200,6 +215,11 @@ class Endpoint(Sender):
                 return DataError(f"{self._base_url}: {said}: the server asks to wait {wait:,.0f} s; run again then.")
             return Retry(said, wait, charged=False)
         return DataError(f"{self._base_url}: {said}: expected an OpenAI-compatible endpoint; check base_url and model.")
+
+    def _unused(self) -> str:
+        """Words on the variables of the environment that may be why another machine cannot be reached, or ""."""
+        found = sorted(name for name in os.environ if name.upper() in _UNUSED)
+        return f" ({', '.join(found)}: not used)" if found and not is_this_machine(self._base_url) else ""
 
     def _fit(self, words: list[str]) -> str:
         """The first code word that is fit to be shown, or ""."""

@@ -3,11 +3,14 @@
 import json
 from typing import Any
 
+#: Of a whole number. Longer ones may have no float, and Python reads none of more than 4,300 digits.
+MOST_DIGITS = 20
+
 
 def read_completion(content: bytes) -> tuple[Any, int | None, int | None]:
     """The first choice of a chat completion, None where there is none, and the tokens of prompt and answer."""
     try:
-        reply = json.loads(content)
+        reply = json.loads(content, parse_int=_whole)
     except (ValueError, RecursionError):
         return None, None, None
     choices, usage = entry(reply, "choices"), entry(reply, "usage")
@@ -18,6 +21,11 @@ def read_completion(content: bytes) -> tuple[Any, int | None, int | None]:
 def entry(value: Any, name: str) -> Any:
     """What an object of JSON has under a name; None where it is no object or has nothing there."""
     return value.get(name) if isinstance(value, dict) else None
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number of JSON; as a float where no count or probability has so many digits, infinite beyond 1e308."""
+    return int(digits) if len(digits) < MOST_DIGITS else float(digits)
 
 
 def _count(value: Any) -> int | None:

@@ -156,7 +156,7 @@ def _list(value: Any) -> list[Any]:
 
 def _token(said: Any) -> tuple[bytes, float] | None:
     text, spelled, logprob = (entry(said, name) for name in ("token", "bytes", "logprob"))
-    if isinstance(logprob, bool) or not isinstance(logprob, (int, float)) or math.isnan(logprob):
+    if isinstance(logprob, bool) or not isinstance(logprob, (int, float)) or not math.isfinite(logprob):
         return None
     probability = math.exp(min(0.0, logprob))
     # Bytes first: a token may be a part of a character, which no text can show.
