@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from stages.chat.exports import DENY, KEEP, find_exports, listed_names
-from stages.chat.source import LONGEST_LINE, Source
+from stages.chat.source import LIMITS, LONGEST_LINE, Source
 from stages.chat.spill import Spill, in_order
 from stages.cli import DataError, printable
 
@@ -177,7 +177,7 @@ def test_a_member_whose_data_is_damaged_is_named(tmp_path):
 
 @pytest.mark.parametrize("kind", ["zip", "gz", "bz2"])
 def test_a_bomb_is_refused_before_it_fills_the_machine(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr("stages.chat.source.FREE_BYTES", 100_000)
+    monkeypatch.setitem(LIMITS, "bytes", LIMITS["bytes"]._replace(free=100_000))
     zeros = (b"0" * 99 + b"\n") * 50_000
     if kind == "zip":
         zipped(tmp_path / "c.zip", **{"chat.txt": zeros})
@@ -186,7 +186,7 @@ def test_a_bomb_is_refused_before_it_fills_the_machine(tmp_path, kind, monkeypat
         (tmp_path / f"c.{kind}").write_bytes(compress(zeros))
     (source,) = find_exports(tmp_path, Counter())
     read = []
-    with pytest.raises(DataError, match="unpacks to more than 250 times its size"):
+    with pytest.raises(DataError, match="unpacks to more than 250 bytes for each of its bytes"):
         read.extend(len(line) for _, line in source.lines())
     assert sum(read) < len(zeros)
 

@@ -245,7 +245,7 @@ def test_parquet_that_claims_to_be_gigantic_is_refused(tmp_path, monkeypatch):
     dictionary = pa.DictionaryArray.from_arrays(pa.array([0] * 9000), pa.array([rows["text"][0]]))
     content = as_parquet(rows | {"text": dictionary})
     assert len(content) < 200_000
-    with pytest.raises(DataError, match=r"table:1: .* texts of more than 250 times its size"):
+    with pytest.raises(DataError, match=r"table: .* unpacks to more than 250 bytes for each"):
         parse(tmp_path, content)
     monkeypatch.setattr(parquet, "LONGEST_LINE", 1000)
     with pytest.raises(DataError, match=r"table:1: .* a text of more than 0 MiB"):
