@@ -246,6 +246,22 @@ def test_rows_come_into_order_on_disk(tmp_path, monkeypatch, rows, size):
     assert list(tmp_path.iterdir()) == []  # nothing that anybody could find
 
 
+@pytest.mark.parametrize("most", [1, 3_000, 40_000])
+def test_rows_of_long_texts_come_into_order_a_part_of_their_bytes_at_a_time(tmp_path, monkeypatch, most):
+    monkeypatch.setattr("stages.chat.spill.PART_BYTES", most)
+    position = np.random.default_rng(0).permutation(300)
+    spill = Spill(SCHEMA, tmp_path)
+    for start in range(0, 300, 60):
+        some = position[start : start + 60]
+        # Nearly all of the bytes are in a few rows.
+        texts = ["x" * (1000 if each % 50 < 3 else 1) for each in some]
+        spill.write(pa.record_batch([pa.array(some), pa.array(texts)], schema=SCHEMA))
+    tables = list(in_order(spill.read(), position, SCHEMA, tmp_path))
+    assert [value for table in tables for value in table["value"].to_pylist()] == list(range(300))
+    assert max(table.nbytes for table in tables) < most + 2_000
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_survives_the_way_through_a_zip(tmp_path):
     rows = [{"text": "第二" * number} for number in range(50)]
     buffer = io.BytesIO(json.dumps(rows, ensure_ascii=False, indent=1).encode())
