@@ -7,6 +7,7 @@ import json
 import lzma
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 from stages.auditing.contents import UnreadableError, texts
 from stages.chat.exports import find_exports
-from stages.chat.formats import with_formats
+from stages.chat.formats import qq, table, wechat, whatsapp, with_formats
 from stages.chat.message import Context
 from stages.chat.source import LIMITS, Budget, BudgetError, Source
 from stages.cli import DataError
@@ -98,6 +99,27 @@ def test_a_bomb_ends_in_one_error_and_little_memory(tmp_path, name):
     assert told in message
     assert int(megabytes) < 300
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("format_", "start", "line", "told"),
+    [
+        (whatsapp, WHATSAPP, b"\n", r"a:1: expected messages of at most 65536 characters"),
+        (qq, "2024-01-01 10:00:00 阿明(12345678)\n".encode(), b"=" * 32 + b"\n", r"a:1: expected entries of at most"),
+        (wechat, b'{\n"messageType": "80001",\n', b" " * 2**18 + b"\n", r"a:1: .* but it is longer than 4 MiB"),
+        (table, b'sender,timestamp,text\n"', b'b\n","', r"a:\d+: expected rows of at most 4 MiB"),
+    ],
+    ids=lambda value: getattr(value, "NAME", ""),
+)
+def test_what_one_record_gathers_is_bounded_though_no_line_is_long(tmp_path, format_, start, line, told):
+    (tmp_path / "a").write_bytes(start + line * max(32, min(900_000, 6 * 2**20 // len(line))))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=told):
+        list(format_.parse(Source(tmp_path / "a"), Context(Pseudonyms("a key"))))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Of CSV, cells of one character each.
+    assert peak < 100 * 2**20
 
 
 def drawn(folder):

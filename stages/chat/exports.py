@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from stages.chat.attachments import attachments, looks_like_export
 from stages.chat.source import UNREADABLE, Archive, Budget, Source
-from stages.cli import DataError, printable
+from stages.cli import DataError
 
 MOST_MEMBERS = 200_000
 ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
@@ -182,7 +182,7 @@ def _check_member(path: Path, info: zipfile.ZipInfo, seen: set[str]) -> None:
         DataError: If a member's name leads out of the zip or stands twice, or it is a link, a device or encrypted.
     """
     name = info.filename
-    place = f"{path}/{printable(name)[:100]}"
+    place = f"{path}/{name[:100]}"
     normal = name.rstrip("/").split("/")
     if name.startswith("/") or "\\" in name or ":" in normal[0] or any(part in ("", ".", "..") for part in normal):
         raise DataError(

@@ -134,7 +134,7 @@ class Source:
         self.plain_name = inner.stem if inner.name.lower().endswith(suffixes) else inner.name
         #: Name of the folder that the file lies in; empty at the top.
         self.folder = inner.parent.name
-        self._place = str(path) if archive is None else f"{path}/{printable(str(inner))}"
+        self._place = str(path) if archive is None else f"{path}/{inner}"
 
     def __str__(self) -> str:
         return self._place
