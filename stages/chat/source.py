@@ -49,10 +49,10 @@ class Limit(NamedTuple):
 
 
 #: Chats unpack to 3 to 30 times their size, those of a bot that says the same every second to 130 times, and zeros to
-#: 1,000 times and far more. For each byte chats have a tenth of a message and one line, such a bot 3 and 5.
+#: 1,000 times and far more. For each byte chats have a tenth of a message and one line, such a bot 3 of each.
 LIMITS: Mapping[str, Limit] = {
     "bytes": Limit(250, 16 * 2**20, "bytes"),
-    "lines": Limit(16, 2**20, "lines or values"),
+    "lines": Limit(8, 2**19, "lines or values"),
     "records": Limit(4, 100_000, "messages"),
 }
 
