@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from stages.chat.formats.clock import EPOCH
+from stages.chat.formats.parquet_pages import page_sizes
 from stages.chat.source import LONGEST_LINE, Source
 from stages.cli import DataError
 
@@ -45,7 +46,7 @@ def parquet_rows(source: Source, columns: "Columns") -> Iterator[tuple[int, dict
         with _refusing_damage(source, 1):
             file = _open(stream)
             wanted = _wanted(file, columns, source)
-        check_claims(source, file.metadata)
+            check_size(source, stream, file.metadata)
         length = 0  # of all texts
         batches = file.iter_batches(BATCH_ROWS, columns=sorted(set(wanted.values())), use_threads=False)
         while True:
@@ -103,16 +104,20 @@ def _wanted(file: pq.ParquetFile, columns: "Columns", source: Source) -> dict[st
     return wanted
 
 
-def check_claims(source: Source, metadata: pq.FileMetaData) -> None:
-    """Refuse a table that says itself that it is gigantic, before any of it is read.
+def check_size(source: Source, stream: IO[bytes], metadata: pq.FileMetaData) -> None:
+    """Refuse a gigantic table before any of it is unpacked.
 
     Raises:
-        DataError: If it does.
+        DataError: If it is one.
+        ValueError: If the file is damaged.
     """
     source.spend("records", metadata.num_rows)
+    size = 0
+    for page in page_sizes(stream):
+        size += page
+        source.spend("bytes", size)
     # Not by column: pyarrow 26 ends the process where a chunk's metadata is damaged and Python asks for it.
     sizes = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
-    source.spend("bytes", sum(sizes))
     if any(size > LARGEST_ROW_GROUP for size in sizes):
         raise _gigantic(source, 1, f"row groups of more than {LARGEST_ROW_GROUP // 2**30} GiB")
 
