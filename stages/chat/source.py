@@ -33,8 +33,17 @@ LONGEST_LINE = 4 * 2**20
 USUAL_EXPANSION = 10
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-#: What a damaged compressed file raises, of every kind that is read here.
-UNREADABLE = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+#: What a damaged compressed file raises, of every kind that is read here; one may ask for 4 GiB to be unpacked in.
+UNREADABLE = (
+    EOFError,
+    OSError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+)
 
 
 Item = TypeVar("Item")
