@@ -168,7 +168,7 @@ class Source:
         return member.compress_size if member else self.path.stat().st_size
 
     def spend(self, kind: str, amount: int) -> None:
-        """Hold what one reading of the file has found of a kind so far against ``LIMITS``.
+        """Compare how much of a kind one reading of the file has found so far with ``LIMITS``.
 
         Raises:
             BudgetError: If that is too much for its size, and for the budget of its folder.

@@ -26,7 +26,7 @@ LONGEST_TOKEN = 16
 #: How deep a value that nobody asked for is passed over piece by piece; what lies deeper must not be too long.
 SKIP_DEPTH = 3
 
-#: Fields and elements after which their number is held against the file's size again.
+#: Fields and elements after which their number is compared with the file's size again.
 CHECKED = 1024
 
 ENDS = "the file ends before it does"

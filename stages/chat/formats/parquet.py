@@ -2,7 +2,7 @@
 
 A small file can claim a gigantic table. So only the wanted columns are read, and of plain types; a row group may not
 claim more than 2 GiB; texts are read as a dictionary, so that one that a million rows repeat is held once; and what
-the table claims and what it holds are held against the file's size, as of other files that unpack.
+its pages and its texts take is compared with the file's size, as of other files that unpack.
 """
 
 from collections.abc import Iterator
