@@ -28,6 +28,10 @@ class DataError(click.ClickException):
 
     exit_code = 1
 
+    def __init__(self, message: str) -> None:
+        """Take the message as one line that is printable: files on the disk may be called anything."""
+        super().__init__(printable(message.replace("\n", " ")))
+
 
 class Input(click.Path):
     """A file or folder to read; a default that is not there means the wrong folder, or that a stage has not run."""

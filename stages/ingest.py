@@ -82,7 +82,7 @@ class Reading:
     def _read_there(self, sources: list[Source], format_name: str, progress: tqdm, pool: Workers) -> None:
         portions = list(cut(sources))
         for portion, found in zip(portions, read_portions(portions, format_name, self._context, pool), strict=True):
-            if found is None or not self._pseudonyms.agree(found.known):
+            if found is None or not portion[0].budget.take(found.drawn) or not self._pseudonyms.agree(found.known):
                 self._read_here(portion, format_name, progress)
                 continue
             self._collector.add(found.collected)

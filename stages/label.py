@@ -32,6 +32,7 @@ from stages.cli import (
     OutputFile,
     OutputFolder,
     example,
+    printable,
     stoppable,
 )
 from stages.files import whole_folder, write_csv, write_json
@@ -162,10 +163,11 @@ def main(
     if plots:
         write_plots(plots, picked, labelling, sizes)
     for place in (*torn, *torn_adjudications):
-        click.echo(f"{place}: the last line is cut short; left out. The next answer repairs it.", err=True)
+        click.echo(f"{printable(place)}: the last line is cut short; left out. The next answer repairs it.", err=True)
     if labelling.logs.first_orphan:
         count = labelling.counts["orphaned"]
-        click.echo(f"{labelling.logs.first_orphan}: the first of {count} items that are no longer questions.", err=True)
+        place = printable(labelling.logs.first_orphan)
+        click.echo(f"{place}: the first of {count} items that are no longer questions.", err=True)
     for number, found in reviews.items():
         click.echo(flips_in_words(number, found))
     parts = ", ".join(f"{split} {count:,}" for split, count in sizes.items())

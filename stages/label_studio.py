@@ -26,7 +26,7 @@ from stages.annotation.label_studio.exported import Given, read_export
 from stages.annotation.label_studio.tasks import config_of, write_tasks
 from stages.annotation.log import LogWriter, log_path, replay
 from stages.annotation.review import refuse_review
-from stages.cli import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
+from stages.cli import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example, printable
 from stages.files import whole_file
 from stages.rows import QUESTIONS, Rows
 
@@ -202,7 +202,7 @@ def import_command(source: Path, **options: Any) -> None:
     """
     counts = import_answers(source, options)
     left_out = "; ".join(f"{counts[reason]:,} {words}" for reason, words in _LEFT_OUT.items() if counts[reason])
-    click.echo(f"{source}: {counts['annotations']:,} annotations; left out: {left_out or 'none'}")
+    click.echo(f"{printable(str(source))}: {counts['annotations']:,} annotations; left out: {left_out or 'none'}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 """Whatever bytes come in, every format ends in rows or in one clear error; and any text survives ingest and merge."""
 
 import json
+import re
 import time
 from collections import Counter
 from contextlib import suppress
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks import fuzz
 from stages.chat.formats import FORMATS, find_format
 from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
@@ -140,6 +143,22 @@ def test_exactly_one_format_detects_each_export(tmp_path, name):
     source = Source(path)
     claimed = [each.NAME for each in FORMATS if each.detects(source.plain_name, source.head())]
     assert claimed == [find_format(source).NAME]
+
+
+def test_the_fuzzer_tells_a_fault_from_an_error_and_draws_the_same_again(monkeypatch):
+    assert [fuzz.drawn(3, number) for number in range(5)] == [fuzz.drawn(3, number) for number in range(5)]
+    well = CliRunner().invoke(fuzz.main, ["--inputs", "8", "--seed", "3"])
+    assert well.exit_code == 0
+    assert " 0 faults" in well.output
+
+    def broken(raw, **options):
+        raise KeyError("somebody")
+
+    monkeypatch.setattr(fuzz, "ingest", broken)
+    badly = CliRunner().invoke(fuzz.main, ["--inputs", "3", "--seed", "3", "--first", "7"])
+    assert badly.exit_code == 1
+    assert "0 rows, 0 clear errors, 3 faults" in badly.output
+    assert re.search(r"fault: KeyError at test_any_input\.py:\d+: 3 times, first in input 7", badly.output)
 
 
 #: Text that a chat may hold and masking leaves alone: no digits and no signs that make addresses, names or keys.

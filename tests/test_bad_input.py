@@ -30,10 +30,10 @@ LINES = record().count("\n")
 TEXT_LINE = record().split("hello")[0].count("\n") + 1
 
 
-def read(folder, content):
+def read(folder, content, name="chat.json"):
     (folder / "raw").mkdir()
     if content is not None:
-        (folder / "raw" / "chat.json").write_bytes(content.encode() if isinstance(content, str) else content)
+        (folder / "raw" / name).write_bytes(content.encode() if isinstance(content, str) else content)
     options = [
         "--raw",
         folder / "raw",
@@ -71,6 +71,17 @@ def test_a_callback_dump_that_cannot_be_used_is_named_by_line(tmp_path, content,
     assert re.search(message, result.output)
     assert "hello" not in result.output
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+NASTY = "a\x1b[2J\u202eb\nError: c.txt"
+
+
+@pytest.mark.parametrize("content", [b"what is this", b"\xff\xfea", record()[:-20].encode()])
+def test_no_name_on_the_disk_reaches_the_terminal_as_it_is(tmp_path, content):
+    result = read(tmp_path, content, NASTY)
+    assert result.exit_code == 1
+    assert "raw/a\ufffd[2J\ufffdb Error: c.txt" in result.output
+    assert len(result.output.splitlines()) == 1
 
 
 def fail_after(calls, monkeypatch):

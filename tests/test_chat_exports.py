@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from stages.chat.exports import DENY, KEEP, find_exports, listed_names
-from stages.chat.source import LONGEST_LINE, Source
+from stages.chat.source import LIMITS, LONGEST_LINE, Source
 from stages.chat.spill import Spill, in_order
 from stages.cli import DataError, printable
 
@@ -184,7 +184,7 @@ def test_a_member_whose_data_is_damaged_is_named(tmp_path):
 
 @pytest.mark.parametrize("kind", ["zip", "gz", "bz2"])
 def test_a_bomb_is_refused_before_it_fills_the_machine(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr("stages.chat.source.FREE_BYTES", 100_000)
+    monkeypatch.setitem(LIMITS, "bytes", LIMITS["bytes"]._replace(free=100_000))
     zeros = (b"0" * 99 + b"\n") * 50_000
     if kind == "zip":
         zipped(tmp_path / "c.zip", **{"chat.txt": zeros})
@@ -193,7 +193,7 @@ def test_a_bomb_is_refused_before_it_fills_the_machine(tmp_path, kind, monkeypat
         (tmp_path / f"c.{kind}").write_bytes(compress(zeros))
     (source,) = find_exports(tmp_path, Counter())
     read = []
-    with pytest.raises(DataError, match="unpacks to more than 250 times its size"):
+    with pytest.raises(DataError, match="unpacks to more than 250 bytes for each of its bytes"):
         read.extend(len(line) for _, line in source.lines())
     assert sum(read) < len(zeros)
 
@@ -251,6 +251,22 @@ def test_rows_come_into_order_on_disk(tmp_path, monkeypatch, rows, size):
     values = [value for table in tables for value in table["value"].to_pylist()]
     assert values == list(range(len(kept)))
     assert list(tmp_path.iterdir()) == []  # nothing that anybody could find
+
+
+@pytest.mark.parametrize("most", [1, 3_000, 40_000])
+def test_rows_of_long_texts_come_into_order_a_part_of_their_bytes_at_a_time(tmp_path, monkeypatch, most):
+    monkeypatch.setattr("stages.chat.spill.PART_BYTES", most)
+    position = np.random.default_rng(0).permutation(300)
+    spill = Spill(SCHEMA, tmp_path)
+    for start in range(0, 300, 60):
+        some = position[start : start + 60]
+        # Nearly all of the bytes are in a few rows.
+        texts = ["x" * (1000 if each % 50 < 3 else 1) for each in some]
+        spill.write(pa.record_batch([pa.array(some), pa.array(texts)], schema=SCHEMA))
+    tables = list(in_order(spill.read(), position, SCHEMA, tmp_path))
+    assert [value for table in tables for value in table["value"].to_pylist()] == list(range(300))
+    assert max(table.nbytes for table in tables) < most + 2_000
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_survives_the_way_through_a_zip(tmp_path):

@@ -211,12 +211,12 @@ def test_memory_is_bounded_by_one_record(tmp_path, head):
         for _ in range(60):
             file.write(('"' + "x" * 999 + '",') * 1000 if head != '["' else "x" * 2**20)
     tracemalloc.start()
-    with pytest.raises(DataError, match=r"the file ends|at most 16 MiB|there is no"):
+    with pytest.raises(DataError, match=r"the file ends|at most 4 MiB|there is no"):
         for _ in records(Source(path), ["*"]):
             pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 80 * 2**20  # a record of 16 MiB, its window twice and what it decodes to
+    assert peak < 40 * 2**20  # a record of 4 MiB, its window twice and what it decodes to
 
 
 def test_names_of_fields_in_a_head_cannot_be_forged_by_a_text():

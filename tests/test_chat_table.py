@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.chat.formats import parquet, table
+from stages.chat.formats.parquet_pages import page_sizes
 from stages.chat.message import Context, Message, Skipped
 from stages.chat.source import Source
 from stages.cli import DataError
@@ -245,7 +246,7 @@ def test_parquet_that_claims_to_be_gigantic_is_refused(tmp_path, monkeypatch):
     dictionary = pa.DictionaryArray.from_arrays(pa.array([0] * 9000), pa.array([rows["text"][0]]))
     content = as_parquet(rows | {"text": dictionary})
     assert len(content) < 200_000
-    with pytest.raises(DataError, match=r"table:1: .* texts of more than 250 times its size"):
+    with pytest.raises(DataError, match=r"table: .* unpacks to more than 250 bytes for each"):
         parse(tmp_path, content)
     monkeypatch.setattr(parquet, "LONGEST_LINE", 1000)
     with pytest.raises(DataError, match=r"table:1: .* a text of more than 0 MiB"):
@@ -253,6 +254,57 @@ def test_parquet_that_claims_to_be_gigantic_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "LARGEST_ROW_GROUP", 1000)
     with pytest.raises(DataError, match=r"table:1: .* row groups of more than"):
         parse(tmp_path, content)
+
+
+def forged(columns, **options):
+    """A parquet file whose footer says of every row group that it is small."""
+    content = bytearray(as_parquet(columns, **options))
+    metadata = pq.ParquetFile(io.BytesIO(content)).metadata
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    sizes = {group.total_byte_size for group in groups}
+    sizes |= {group.column(n).total_uncompressed_size for group in groups for n in range(group.num_columns)}
+    for size in sizes:
+        number = bytearray()
+        rest = 2 * size  # as Thrift has it
+        while rest:
+            number.append(rest & 127 | 128)
+            rest >>= 7
+        number[-1] &= 127
+        if len(number) > 2:
+            at = content.rindex(number)
+            content[at : at + len(number)] = b"\x82" + b"\x80" * (len(number) - 2) + b"\0"
+    return bytes(content)
+
+
+@pytest.mark.parametrize("options", [{"use_dictionary": False}, {"data_page_version": "2.0"}, {}])
+def test_parquet_pages_are_counted_whatever_the_footer_says_of_them(tmp_path, options, monkeypatch):
+    long = {"sender": ["s"] * 3, "text": ["x" * 30_000_000] * 2 + ["y" * 30_000_000], "timestamp": [1] * 3}
+    content = forged(long, compression="zstd", write_statistics=False, store_schema=False, **options)
+    assert len(content) < 10_000
+    metadata = pq.ParquetFile(io.BytesIO(content)).metadata
+    assert metadata.row_group(0).total_byte_size < 1_000_000
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: pytest.fail("unpacked"))
+    with pytest.raises(DataError, match=r"table: .* unpacks to more than 250 bytes for each"):
+        parse(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"compression": "none"},
+        {"data_page_version": "2.0", "row_group_size": 30},
+        {"use_dictionary": False, "write_page_index": True},
+        {"data_page_size": 10, "write_batch_size": 10},
+    ],
+)
+def test_pages_of_parquet_are_as_large_as_the_footer_says(options):
+    columns = {"text": [f"text {n} " * 40 for n in range(100)], "list": [[{"a": n, "b": None}] for n in range(100)]}
+    content = as_parquet(columns, write_statistics=False, **options)
+    metadata = pq.ParquetFile(io.BytesIO(content)).metadata
+    claimed = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    sizes = list(page_sizes(io.BytesIO(content)))
+    assert claimed - 60 * len(sizes) < sum(sizes) < claimed  # the footer counts the pages' headers too
 
 
 def test_an_empty_parquet_table_has_no_rows(tmp_path):

@@ -15,6 +15,7 @@ from stages import ingest
 from stages.chat import portions
 from stages.chat.exports import find_exports
 from stages.chat.message import Context
+from stages.chat.source import LIMITS
 from stages.cli import DataError
 from stages.privacy.names import Names
 from stages.privacy.pseudonyms import Pseudonyms
@@ -199,6 +200,25 @@ def test_a_file_that_unpacks_to_more_than_a_worker_may_hold_is_read_by_the_comma
     monkeypatch.setattr(portions, "KEPT_BYTES", len(rows) // 2)
     assert assert_same(raw, tmp_path, Watched())["counts"]["raw_lines"] == 300
     assert [each is None for each in given] == [False, True]
+
+
+@pytest.mark.parametrize("size", [1, 2000, 10**9])
+@pytest.mark.parametrize("free", [0, 50, 150, 10**6])
+def test_the_budget_of_a_folder_holds_over_all_portions(tmp_path, monkeypatch, size, free):
+    monkeypatch.setattr(portions, "PORTION_BYTES", size)
+    monkeypatch.setitem(LIMITS, "records", LIMITS["records"]._replace(per_byte=0, free=free))
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for number in range(4):
+        rows = "".join(line("g", "ann", 100 * number + n, "hi") for n in range(40))
+        (raw / f"{number}.jsonl.gz").write_bytes(gzip.compress(rows.encode()))
+    refused = {0: "0.jsonl.gz: ", 50: "1.jsonl.gz: ", 150: "3.jsonl.gz: "}
+    pool = Here()
+    found = assert_same(raw, tmp_path, pool)
+    if free in refused:
+        assert f"{refused[free]}expected a chat, got a file that unpacks to more than 0 messages" in found
+    else:
+        assert found["counts"]["raw_lines"] == 160
 
 
 def test_sizes_of_what_is_packed_are_guessed_and_of_what_is_in_a_zip_known(tmp_path):

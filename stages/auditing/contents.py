@@ -7,9 +7,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from stages.chat.source import COMPRESSIONS, UNREADABLE
+from stages.chat.source import UNREADABLE, BudgetError, Source
 
 PARQUET, SAFETENSORS, TEXT, OPAQUE = "parquet", "safetensors", "text", "opaque"
 HEAD_BYTES = 8192
@@ -56,9 +56,9 @@ def kind_of(path: Path) -> str:
             return PARQUET
         if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LONGEST_HEADER:
             return SAFETENSORS
-        with _open(path, head) as file:
+        with Source(path).open() as file:
             head = file.read(HEAD_BYTES)
-    except UNREADABLE as error:
+    except (*UNREADABLE, BudgetError) as error:
         raise UnreadableError from error
     return OPAQUE if b"\0" in head or _mostly_binary(head) else TEXT
 
@@ -78,7 +78,7 @@ def texts(path: Path, kind: str) -> Iterator[Text]:
             yield from _of_json(1, header.decode("utf-8", "replace"))
         elif kind == TEXT:
             yield from _of_text(path)
-    except UNREADABLE as error:
+    except (*UNREADABLE, BudgetError) as error:
         raise UnreadableError from error
 
 
@@ -96,13 +96,6 @@ def chunks(path: Path) -> Iterator[bytes]:
                 tail = chunk[-4 * OVERLAP :]
     except OSError as error:
         raise UnreadableError from error
-
-
-def _open(path: Path, head: bytes) -> IO[bytes]:
-    for magic, _, opener in COMPRESSIONS:
-        if head.startswith(magic):
-            return cast(IO[bytes], opener(path, "rb"))
-    return path.open("rb")
 
 
 def _mostly_binary(head: bytes) -> bool:
@@ -150,9 +143,7 @@ def _strings(value: Any, field: str) -> Iterator[tuple[str, str]]:
 
 def _of_text(path: Path) -> Iterator[Text]:
     """Lines as they are, or in JSON (whose strings never span lines) the strings of each."""
-    with path.open("rb") as raw:
-        head = raw.read(HEAD_BYTES)
-    with _open(path, head) as file:
+    with Source(path).open() as file:
         is_json: bool | None = None
         number = 1
         rest = ""

@@ -66,7 +66,7 @@ def identities(
     sources = tqdm(find_exports(raw, Counter()), desc="exports", unit=" files", disable=None)
     for source, format_ in with_formats(sources, format_name, Counter()):
         known: set[str] = set()
-        for item in format_.parse(source, context):
+        for item in source.counted(format_.parse(source, context)):
             if isinstance(item, Message) and item.sender not in known:
                 known.add(item.sender)
                 names.know(item.sender)

@@ -87,7 +87,7 @@ class Collector:
         latest: dict[str, int] = {}
         rows: list[tuple[Any, ...]] = []
         characters = 0
-        for item in format_.parse(source, self._context):
+        for item in source.counted(format_.parse(source, self._context)):
             self._counts["raw_lines"] += 1
             if isinstance(item, Skipped):
                 self._counts[f"skipped_{item.reason}"] += 1

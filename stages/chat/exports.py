@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from stages.chat.attachments import attachments, looks_like_export
-from stages.chat.source import UNREADABLE, Archive, Source
-from stages.cli import DataError, printable
+from stages.chat.source import UNREADABLE, Archive, Budget, Source
+from stages.cli import DataError
 from stages.privacy.pseudonyms import Pseudonyms
 
 MOST_MEMBERS = 200_000
@@ -100,12 +100,13 @@ def _find(folder: Path, counts: Counter[str]) -> Iterator[Source]:
     paths = sorted(_files(folder), key=lambda path: path.relative_to(folder).parts)
     names = [path.relative_to(folder) for path in paths]
     places = attachments(names)
+    budget = Budget()
     for path, relative in zip(paths, names, strict=True):
-        source = Source(path, relative.as_posix())
+        source = Source(path, relative.as_posix(), budget=budget)
         if MEDIA.fullmatch(path.suffix) or (relative in places and not looks_like_export(source)):
             counts["files_passed_over"] += 1
         elif _is_zip(path):
-            yield from _members(path, counts)
+            yield from _members(path, counts, budget)
         else:
             yield source
 
@@ -166,6 +167,8 @@ def open_archive(path: Path) -> Archive:
         raise DataError(f"{path}: expected a whole zip; it cannot be read. Export or download it again.") from error
     if len(infos) > MOST_MEMBERS:
         raise DataError(f"{path}: expected at most {MOST_MEMBERS:,} files in a zip, got {len(infos):,}.")
+    if sum(info.compress_size for info in infos) > path.stat().st_size:
+        raise DataError(f"{path}: expected files that lie apart in the zip, got some over others. Do not trust it.")
     seen: set[str] = set()
     kept = []
     for info in infos:
@@ -176,13 +179,13 @@ def open_archive(path: Path) -> Archive:
     return Archive(path, file, frozenset(kept))
 
 
-def _members(path: Path, counts: Counter[str]) -> Iterator[Source]:
+def _members(path: Path, counts: Counter[str], budget: Budget) -> Iterator[Source]:
     """The files in a zip that may hold messages, by name."""
     archive = open_archive(path)
     names = sorted(map(PurePosixPath, archive.members), key=lambda name: name.parts)
     places = attachments(names, path.name)
     for name in names:
-        source = Source(path, str(name), archive)
+        source = Source(path, str(name), archive, budget)
         if MEDIA.fullmatch(name.suffix) or (name in places and not looks_like_export(source)):
             counts["files_passed_over"] += 1
             continue
@@ -198,7 +201,7 @@ def _check_member(path: Path, info: zipfile.ZipInfo, seen: set[str]) -> None:
         DataError: If a member's name leads out of the zip or stands twice, or it is a link, a device or encrypted.
     """
     name = info.filename
-    place = f"{path}/{printable(name)[:100]}"
+    place = f"{path}/{name[:100]}"
     normal = name.rstrip("/").split("/")
     if name.startswith("/") or "\\" in name or ":" in normal[0] or any(part in ("", ".", "..") for part in normal):
         raise DataError(

@@ -22,7 +22,7 @@ from stages.chat.collect import Collected, Collector
 from stages.chat.exports import open_archive
 from stages.chat.formats import with_formats
 from stages.chat.message import Context
-from stages.chat.source import Archive, Source
+from stages.chat.source import Archive, Budget, BudgetError, Source
 from stages.cli import DataError
 from stages.engine import Workers, check_seen
 from stages.privacy.pseudonyms import Known, Pseudonyms
@@ -52,6 +52,7 @@ class Portion(NamedTuple):
     met: list[tuple[str, ...]]  # arguments of ``Context.know``
     counts: Counter[str]
     masked: Counter[str]
+    drawn: dict[tuple[str, str], int]  # as in ``Budget``
 
 
 class TooLargeError(Exception):
@@ -122,7 +123,11 @@ def read_portion(
     most: int,
     forgotten: frozenset[str] = frozenset(),
 ) -> Portion | None:
-    """On a worker: read some files, as seen from a folder; None if their rows take more than ``most`` bytes."""
+    """On a worker: read some files, as seen from a folder.
+
+    None if their rows take more than ``most`` bytes, or they go beyond a whole folder's budget: the command, which
+    knows what is left of it, says at which file and line that happens.
+    """
     check_seen(folder)
     with chdir(folder):  # so that errors name files, and the key is looked for, as at the command
         pseudonyms = Pseudonyms()
@@ -137,22 +142,23 @@ def read_portion(
         context = Context(pseudonyms, lambda *names: met.setdefault(names), *options)
         kept, counts, masked = Kept(most), Counter[str](), Counter[str]()
         collector = Collector(context, masked, counts, kept)
+        budget = Budget()
         try:
-            for source, format_ in with_formats(_opened(places), format_name, counts):
+            for source, format_ in with_formats(_opened(places, budget), format_name, counts):
                 collector.read(format_, source)
-        except TooLargeError:
+        except (TooLargeError, BudgetError):
             return None
-    return Portion(collector.collected(), kept.batches, pseudonyms.known, list(met), counts, masked)
+    return Portion(collector.collected(), kept.batches, pseudonyms.known, list(met), counts, masked, budget.drawn)
 
 
-def _opened(places: Iterable[Place]) -> Iterator[Source]:
+def _opened(places: Iterable[Place], budget: Budget) -> Iterator[Source]:
     archive: Archive | None = None
     for place in places:
         if not place.in_archive:
             check_seen(place.path)
-            yield Source(place.path, place.name)
+            yield Source(place.path, place.name, budget=budget)
             continue
         if archive is None or archive.path != place.path:
             check_seen(place.path)
             archive = open_archive(place.path)
-        yield Source(place.path, place.name, archive)
+        yield Source(place.path, place.name, archive, budget)

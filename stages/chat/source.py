@@ -1,7 +1,9 @@
 """One file of an export, alone or inside a zip, read as a stream of lines; gzip, bzip2 and xz are opened on the way.
 
-Nothing is ever unpacked to disk, and nothing is held but one line: a line longer than 16 MiB, and data that
-unpacks to more than 250 times its size, are refused.
+Nothing is ever unpacked to disk, and nothing is held but one line, of at most 4 MiB. A packed file may unpack to so
+many bytes, lines and records for each of its own bytes (``LIMITS``). What its files go beyond that, a folder has one
+``Budget`` for. So the work that a folder asks for is bounded by its size, and needs no clock to end: an unpacked file
+has at most one line or record for each of its bytes, and never comes near a limit.
 """
 
 import bz2
@@ -10,9 +12,11 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, TypeVar, cast
 
 from stages.cli import DataError, printable
 
@@ -23,15 +27,86 @@ COMPRESSIONS: tuple[tuple[bytes, str, Any], ...] = (
     (b"\xfd7zXZ\x00", ".xz", lzma.open),
 )
 HEAD_BYTES = 65_536
-LONGEST_LINE = 16 * 2**20
-#: Text compresses to a hundredth at best; zeros to a thousandth and far less.
-MOST_EXPANSION, USUAL_EXPANSION = 250, 10
-#: Up to here nothing is checked: small files may well be all alike.
-FREE_BYTES = 64 * 2**20
+#: Longer than any message, and what a line decodes to as JSON takes thirty times its size at worst.
+LONGEST_LINE = 4 * 2**20
+#: By how much chats are packed, about.
+USUAL_EXPANSION = 10
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-#: What a damaged compressed file raises, of every kind that is read here.
-UNREADABLE = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+#: What a damaged compressed file raises, of every kind that is read here; one may ask for 4 GiB to be unpacked in.
+UNREADABLE = (
+    EOFError,
+    OSError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+)
+
+
+Item = TypeVar("Item")
+
+
+class Limit(NamedTuple):
+    """How much of a kind packed files may hold."""
+
+    per_byte: int  # of a file's own size
+    free: int  # beyond that, of all files of a folder together: small files may well be all alike
+    unit: str
+
+
+#: Chats unpack to 3 to 30 times their size, those of a bot that says the same every second to 130 times, and zeros to
+#: 1,000 times and far more. For each byte chats have a tenth of a message and one line, such a bot 3 of each.
+LIMITS: Mapping[str, Limit] = {
+    "bytes": Limit(250, 16 * 2**20, "bytes"),
+    "lines": Limit(8, 2**19, "lines or values"),
+    "records": Limit(4, 100_000, "messages"),
+}
+
+
+class BudgetError(DataError):
+    """Packed files hold more than their sizes allow."""
+
+
+class Budget:
+    """How far the packed files of a folder have gone, together, beyond what each may hold for its size.
+
+    Attributes:
+        drawn: By the file's place and the kind of limit; a file that is read several times counts once.
+    """
+
+    def __init__(self) -> None:
+        self.drawn: dict[tuple[str, str], int] = {}
+        self._totals: Counter[str] = Counter()
+
+    def draw(self, place: str, kind: str, amount: int) -> None:
+        """Count how far a file has gone beyond what it may hold of a kind for its size.
+
+        Raises:
+            BudgetError: If that is too far for the folder.
+        """
+        if not self.take({(place, kind): amount}):
+            limit = LIMITS[kind]
+            raise BudgetError(
+                f"{place}: expected a chat, got a file that unpacks to more than {limit.per_byte} {limit.unit} for "
+                f"each of its bytes; what the files of a folder may hold beyond that, {limit.free:,} together, is used "
+                "up. It may be made to fill the machine. If you trust it, put what it unpacks to in its place (of "
+                "parquet, JSON lines): unpacked files have no such limit."
+            )
+
+    def take(self, drawn: Mapping[tuple[str, str], int]) -> bool:
+        """Count what another budget has counted of files of the folder; False, and nothing is counted, if too much."""
+        more = {key: amount - self.drawn.get(key, 0) for key, amount in drawn.items()}
+        totals = self._totals.copy()
+        for (_, kind), amount in more.items():
+            totals[kind] += max(amount, 0)
+        if any(totals[kind] > limit.free for kind, limit in LIMITS.items()):
+            return False
+        self.drawn.update((key, drawn[key]) for key, amount in more.items() if amount > 0)
+        self._totals = totals
+        return True
 
 
 class Archive(NamedTuple):
@@ -45,16 +120,20 @@ class Archive(NamedTuple):
 class Source:
     """A file that can be read from its start more than once, and that names its lines in errors."""
 
-    def __init__(self, path: Path, name: str | None = None, archive: Archive | None = None) -> None:
+    def __init__(
+        self, path: Path, name: str | None = None, archive: Archive | None = None, budget: Budget | None = None
+    ) -> None:
         """Take a file on disk, or the member ``name`` of an archive.
 
         Args:
             path: The file, or the archive that it lies in.
             name: Its path below the folder of exports, or inside the archive, with slashes.
             archive: The archive.
+            budget: Of the folder that the file lies in; one of its own where there is none.
         """
         self.path = path
         self.archive = archive
+        self.budget = Budget() if budget is None else budget
         inner = PurePosixPath(name or path.name)
         #: The path below the folder of exports, an archive's own name among its parts.
         self.name = printable(str(inner) if archive is None else f"{path.name}/{inner}")
@@ -64,7 +143,7 @@ class Source:
         self.plain_name = inner.stem if inner.name.lower().endswith(suffixes) else inner.name
         #: Name of the folder that the file lies in; empty at the top.
         self.folder = inner.parent.name
-        self._place = str(path) if archive is None else f"{path}/{printable(str(inner))}"
+        self._place = str(path) if archive is None else f"{path}/{inner}"
 
     def __str__(self) -> str:
         return self._place
@@ -82,6 +161,34 @@ class Source:
         stored = member.file_size if member else self.path.stat().st_size
         return stored * USUAL_EXPANSION if packed else stored
 
+    @cached_property
+    def packed(self) -> int:
+        """How many bytes it takes on the disk, or in its zip."""
+        member = self.archive and self.archive.file.getinfo(self.inner)
+        return member.compress_size if member else self.path.stat().st_size
+
+    def spend(self, kind: str, amount: int) -> None:
+        """Compare how much of a kind one reading of the file has found so far with ``LIMITS``.
+
+        Raises:
+            BudgetError: If that is too much for its size, and for the budget of its folder.
+        """
+        beyond = amount - LIMITS[kind].per_byte * self.packed
+        if beyond > 0:
+            self.budget.draw(str(self), kind, beyond)
+
+    def counted(self, records: Iterable[Item]) -> Iterator[Item]:
+        """The records that a format finds in the file, while they are not too many for its size.
+
+        Raises:
+            BudgetError: If they are.
+        """
+        most = LIMITS["records"].per_byte * self.packed
+        for number, record in enumerate(records, start=1):
+            if number > most:
+                self.spend("records", number)
+            yield record
+
     def where(self, line: int) -> str:
         """The place as ``file:line``."""
         return f"{self._place}:{line}"
@@ -98,12 +205,12 @@ class Source:
                 return None  # never above the folder of exports
         inner = "/".join(parts)
         if self.archive is not None:
-            return Source(self.path, inner, self.archive) if inner in self.archive.members else None
+            return Source(self.path, inner, self.archive, self.budget) if inner in self.archive.members else None
         root = self.path
         for _ in self._inner.parts:
             root = root.parent
         path = root / inner
-        return Source(path, inner) if path.is_file() and not path.is_symlink() else None
+        return Source(path, inner, budget=self.budget) if path.is_file() and not path.is_symlink() else None
 
     def head(self) -> bytes:
         """The first 64 kB, decompressed, without a byte order mark.
@@ -124,7 +231,7 @@ class Source:
         r"""Yield (line number from 1, bytes with their line end); only ``\n`` ends a line.
 
         Raises:
-            DataError: If a line is longer than 16 MiB, or the compressed file is damaged or ends too early.
+            DataError: If a line is longer than 4 MiB, or the compressed file is damaged or ends too early.
         """
         number = 0
         try:
@@ -158,46 +265,56 @@ class Source:
 
     def open(self) -> IO[bytes]:
         """The file's bytes, decompressed; reading them raises DataError where they unpack beyond all measure."""
-        stream, packed = self._packed()
+        stream = self._stored()
         magic = stream.peek(6)[:6] if isinstance(stream, io.BufferedReader) else b""
         for start, _, opener in COMPRESSIONS:
             if magic.startswith(start):
+                self._check_packed_once()
                 # The buffer makes lines fast: gzip and xz files yield them through Python otherwise.
-                opened = opener(stream, "rb")
-                return io.BufferedReader(_Bounded(opened, packed, str(self), stream), HEAD_BYTES)
+                return io.BufferedReader(_Bounded(opener(stream, "rb"), self, stream), HEAD_BYTES)
         if self.archive is not None:
-            return io.BufferedReader(_Bounded(stream, packed, str(self)), HEAD_BYTES)
+            return io.BufferedReader(_Bounded(stream, self), HEAD_BYTES)
         return stream
 
-    def _packed(self) -> tuple[IO[bytes], int]:
-        """The file's bytes as they are stored, and how many those are."""
+    def _stored(self) -> IO[bytes]:
+        """The file's bytes as they are stored."""
         if self.archive is None:
-            return self.path.open("rb"), self.path.stat().st_size
-        info = self.archive.file.getinfo(self.inner)
-        member = cast("io.RawIOBase", self.archive.file.open(info))
-        return io.BufferedReader(member, HEAD_BYTES), info.compress_size
+            return self.path.open("rb")
+        member = cast("io.RawIOBase", self.archive.file.open(self.inner))
+        return io.BufferedReader(member, HEAD_BYTES)
+
+    def _check_packed_once(self) -> None:
+        """Refuse a compressed file that its zip compresses far again: it may unpack to nothing for hours.
+
+        Raises:
+            DataError: If it is one.
+        """
+        member = self.archive and self.archive.file.getinfo(self.inner)
+        if member and member.file_size > USUAL_EXPANSION * max(member.compress_size, HEAD_BYTES):
+            raise DataError(
+                f"{self}: expected a chat, got a compressed file that its zip holds at a small part of its size. No "
+                "chat can be packed twice; it may be made to fill the machine. Unpack the zip yourself if you trust it."
+            )
 
 
 class _Bounded(io.RawIOBase):
-    """Reads on from a decompressor until it has given far more than it was given."""
+    """Reads on from a decompressor until it has given more than the file's size allows."""
 
-    def __init__(self, stream: Any, packed: int, place: str, beneath: IO[bytes] | None = None) -> None:
+    def __init__(self, stream: Any, source: Source, beneath: IO[bytes] | None = None) -> None:
         self._stream = stream
+        self._source = source
         self._beneath = beneath  # what the decompressor reads, and does not close
-        self._left = max(FREE_BYTES, packed * MOST_EXPANSION)
-        self._place = place
+        self._bytes = self._lines = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         data = self._stream.read(len(buffer))
-        self._left -= len(data)
-        if self._left < 0:
-            raise DataError(
-                f"{self._place}: expected text, got a file that unpacks to more than {MOST_EXPANSION} times its size. "
-                "No chat does; it may be made to fill the machine. Unpack it yourself if you trust it."
-            )
+        self._bytes += len(data)
+        self._lines += data.count(b"\n")
+        self._source.spend("bytes", self._bytes)
+        self._source.spend("lines", self._lines)
         buffer[: len(data)] = data
         return len(data)
 

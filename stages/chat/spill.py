@@ -9,6 +9,8 @@ import pyarrow as pa
 
 #: Rows that are brought into order together, and how many such parts a chat is cut into at most: each is a file.
 PART_ROWS, MOST_PARTS = 131_072, 200
+#: Bytes that are brought into order together; a column of more than 2 GiB cannot be.
+PART_BYTES = 2**27
 
 
 class Spill:
@@ -23,10 +25,12 @@ class Spill:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as this object
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         self._writer = pa.ipc.new_stream(pa.PythonFile(self._file, "w"), schema, options=options)
+        self.nbytes = 0  # as they are in memory
 
     def write(self, rows: pa.Table | pa.RecordBatch) -> None:
         """Append rows."""
         self._writer.write(rows)
+        self.nbytes += rows.nbytes
 
     def read(self) -> Iterator[pa.RecordBatch]:
         """Everything that was written, in order; nothing can be written after."""
@@ -60,7 +64,22 @@ def in_order(
     if np.array_equal(position, np.arange(len(position))):  # most exports are in order: save the trip
         yield from (pa.Table.from_batches([batch]) for batch in rows)
         return
-    size = max(PART_ROWS, -(-kept // MOST_PARTS))
+    yield from _sorted(rows, position, kept, max(PART_ROWS, -(-kept // MOST_PARTS)), schema, folder)
+
+
+def _sorted(
+    rows: Iterator[pa.RecordBatch], position: np.ndarray, kept: int, size: int, schema: pa.Schema, folder: Path
+) -> Iterator[pa.Table]:
+    """Deal rows to files of so many rows each; a file of too many bytes is dealt again, to smaller ones.
+
+    Args:
+        rows: As for ``in_order``.
+        position: As for ``in_order``.
+        kept: How many of the rows are not left out.
+        size: Rows of a file.
+        schema: As for ``in_order``.
+        folder: As for ``in_order``.
+    """
     parts = [Spill(schema, folder) for _ in range(-(-kept // size))]
     start = 0
     for batch in rows:
@@ -68,10 +87,14 @@ def in_order(
         start += batch.num_rows
         _deal(batch, where, parts, size)
     for number, part in enumerate(parts):
-        inside = position[(position >= number * size) & (position < (number + 1) * size)]
-        table = pa.Table.from_batches(part.read(), schema)
+        inside = position[(position >= number * size) & (position < (number + 1) * size)] - number * size
+        pieces = min(-(-part.nbytes // PART_BYTES), len(inside), MOST_PARTS)
+        if pieces > 1:
+            yield from _sorted(part.read(), inside, len(inside), -(-len(inside) // pieces), schema, folder)
+        else:
+            table = pa.Table.from_batches(part.read(), schema)
+            yield table.take(np.argsort(inside))
         part.close()
-        yield table.take(np.argsort(inside))
 
 
 def _deal(batch: pa.RecordBatch, where: np.ndarray, parts: list[Spill], size: int) -> None:

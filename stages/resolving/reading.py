@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.chat.exports import DENY, KEEP, listed_names
+from stages.chat.formats.parquet import check_size
 from stages.chat.message import Context
 from stages.chat.source import Source
 from stages.cli import DataError
@@ -194,6 +195,8 @@ def _parquet_columns(path: Path) -> set[str]:
         with path.open("rb") as file:
             if file.read(len(_PARQUET)) != _PARQUET:
                 return set()
-        return set(pq.read_schema(path).names)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file, pq.ParquetFile(path) as table:
+            check_size(Source(path), file, table.metadata)
+            return set(table.schema_arrow.names)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path}: expected a parquet file that can be read, got a damaged one.") from error

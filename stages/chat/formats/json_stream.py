@@ -14,17 +14,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stages.chat.source import BYTE_ORDER_MARK, UNREADABLE, Source
+from stages.chat.source import BYTE_ORDER_MARK, LONGEST_LINE, UNREADABLE, Source
 from stages.cli import DataError
 
 #: Bytes read at a time, at least.
 CHUNK = 2**20
 #: Characters of the longest record.
-LONGEST_RECORD = 16 * 2**20
+LONGEST_RECORD = LONGEST_LINE
 #: No token but a string is longer, so an error this near to the window's end may only mean that the text goes on.
 LONGEST_TOKEN = 16
 #: How deep a value that nobody asked for is passed over piece by piece; what lies deeper must not be too long.
 SKIP_DEPTH = 3
+
+#: Fields and elements after which their number is compared with the file's size again.
+CHECKED = 1024
 
 ENDS = "the file ends before it does"
 SPACE = re.compile(r"[ \t\n\r]*")
@@ -51,7 +54,7 @@ def records(source: Source, paths: Sequence[str], fields: Sequence[str] = ()) ->
             file is read ahead to see whether it follows.
 
     Raises:
-        DataError: If the file is not one whole JSON document in UTF-8, a record is longer than 16 MiB, or none of
+        DataError: If the file is not one whole JSON document in UTF-8, a record is longer than 4 MiB, or none of
             the paths leads to an array.
     """
     walk = _Walk(source, paths, fields)
@@ -170,6 +173,7 @@ class _Window:
         self._line = 1  # of the character at _counted
         self._counted = 0
         self._ended = False
+        self._passed = 0  # fields and elements
 
     def line(self, position: int | None = None) -> int:
         """Number of the line that the next character is on, or the one at a position that is no earlier."""
@@ -206,6 +210,7 @@ class _Window:
                 self.take('"')
             name = self.value()
             self.take(":")
+            self._pass()
             yield name
             if self.take(",", "}") == "}":
                 return
@@ -217,9 +222,16 @@ class _Window:
             self.take("]")
             return
         while True:
+            self._pass()
             yield
             if self.take(",", "]") == "]":
                 return
+
+    def _pass(self) -> None:
+        """Count a field or an element: they take time even where nobody wants them."""
+        self._passed += 1
+        if not self._passed % CHECKED:
+            self._source.spend("lines", self._passed)
 
     def skip(self, depth: int = SKIP_DEPTH) -> None:
         """Pass over the value that starts here."""
@@ -278,8 +290,9 @@ class _Window:
             )
 
     def _more(self) -> bool:
-        """Drop what is before the next character and read on; at least as much as is left, so that it soon suffices."""
-        wanted = min(len(self._text) - self._at, LONGEST_RECORD) or 1
+        """Drop what is before the next character and read on; as much again as is left, so that it soon suffices."""
+        left = len(self._text) - self._at
+        wanted = min(left, LONGEST_RECORD + 1 - left) or 1
         pieces: list[str] = []
         while wanted > 0 and not self._ended:
             piece = next(self._chunks, "")

@@ -1,8 +1,8 @@
 """Tables as parquet, a batch of rows at a time.
 
 A small file can claim a gigantic table. So only the wanted columns are read, and of plain types; a row group may not
-claim more than 2 GiB; texts are read as a dictionary, so that one that a million rows repeat is held once; and
-in all they may not be longer than 250 times the file, as in other files that unpack.
+claim more than 2 GiB; texts are read as a dictionary, so that one that a million rows repeat is held once; and what
+its pages and its texts take is compared with the file's size, as of other files that unpack.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from stages.chat.formats.clock import EPOCH
-from stages.chat.source import FREE_BYTES, LONGEST_LINE, MOST_EXPANSION, Source
+from stages.chat.formats.parquet_pages import page_sizes
+from stages.chat.source import LONGEST_LINE, Source
 from stages.cli import DataError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 8192
 READ_BYTES = 2**20
 LARGEST_ROW_GROUP = 2**31
+#: Of the footer, which is made in memory before anything can be known of it: parts of one kind, and bytes of a text.
+MOST_PARTS, LONGEST_NAME = 100_000, 2**24
 PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 #: What pyarrow raises about damage: its own, OSError, and for texts that are not UTF-8 ValueError.
 DAMAGED = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
@@ -40,19 +43,19 @@ def parquet_rows(source: Source, columns: "Columns") -> Iterator[tuple[int, dict
     with source.open() as stream:
         if not stream.seekable():
             raise DataError(f"{source}: expected a parquet file of its own, got one inside another. Unpack it first.")
-        left = max(FREE_BYTES, stream.seek(0, 2) * MOST_EXPANSION)
         with _refusing_damage(source, 1):
             file = _open(stream)
             wanted = _wanted(file, columns, source)
+            check_size(source, stream, file.metadata)
+        length = 0  # of all texts
         batches = file.iter_batches(BATCH_ROWS, columns=sorted(set(wanted.values())), use_threads=False)
         while True:
             with _refusing_damage(source, number + 1):
                 batch = next(batches, None)
                 if batch is None:
                     break
-                left -= _text_bytes(batch, source, number + 1)
-                if left < 0:
-                    raise _gigantic(source, number + 1, f"texts of more than {MOST_EXPANSION} times its size")
+                length += _text_bytes(batch, source, number + 1)
+                source.spend("bytes", length)
                 cells = [_cells(batch.column(theirs)) for theirs in wanted.values()]
             for values in zip(*cells, strict=True):
                 number += 1
@@ -72,15 +75,21 @@ def _refusing_damage(source: Source, number: int) -> Iterator[None]:
 
 
 def _open(stream: IO[bytes]) -> pq.ParquetFile:
-    names = pq.ParquetFile(stream).schema_arrow
+    limits: Any = {"thrift_string_size_limit": LONGEST_NAME, "thrift_container_size_limit": MOST_PARTS}
+    names = pq.ParquetFile(stream, **limits).schema_arrow
     texts = [field.name for field in names if _is_text(field.type)]
     return pq.ParquetFile(
-        stream, read_dictionary=texts, buffer_size=READ_BYTES, pre_buffer=False, page_checksum_verification=True
+        stream,
+        read_dictionary=texts,
+        buffer_size=READ_BYTES,
+        pre_buffer=False,
+        page_checksum_verification=True,
+        **limits,
     )
 
 
 def _wanted(file: pq.ParquetFile, columns: "Columns", source: Source) -> dict[str, str]:
-    """Names of the table's columns by ours, once they are known to be there, plain, and of a size to read.
+    """Names of the table's columns by ours, once they are known to be there, and plain.
 
     Raises:
         DataError: If they are not.
@@ -92,11 +101,25 @@ def _wanted(file: pq.ParquetFile, columns: "Columns", source: Source) -> dict[st
         plain = types.is_integer(kind) or types.is_floating(kind) or types.is_timestamp(kind) or types.is_null(kind)
         if not plain and not _is_text(kind):
             raise DataError(f'{source}: expected "{theirs}" to hold texts, numbers or timestamps, got {kind}.')
-    # Not by column: pyarrow 26 ends the process where a chunk's metadata is damaged and Python asks for it.
-    groups = range(file.num_row_groups)
-    if any(file.metadata.row_group(group).total_byte_size > LARGEST_ROW_GROUP for group in groups):
-        raise _gigantic(source, 1, f"row groups of more than {LARGEST_ROW_GROUP // 2**30} GiB")
     return wanted
+
+
+def check_size(source: Source, stream: IO[bytes], metadata: pq.FileMetaData) -> None:
+    """Refuse a gigantic table before any of it is unpacked.
+
+    Raises:
+        DataError: If it is one.
+        ValueError: If the file is damaged.
+    """
+    source.spend("records", metadata.num_rows)
+    size = 0
+    for page in page_sizes(stream):
+        size += page
+        source.spend("bytes", size)
+    # Not by column: pyarrow 26 ends the process where a chunk's metadata is damaged and Python asks for it.
+    sizes = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+    if any(size > LARGEST_ROW_GROUP for size in sizes):
+        raise _gigantic(source, 1, f"row groups of more than {LARGEST_ROW_GROUP // 2**30} GiB")
 
 
 def _gigantic(source: Source, number: int, what: str) -> DataError:
@@ -121,10 +144,12 @@ def _text_bytes(batch: pa.RecordBatch, source: Source, number: int) -> int:
     total = 0
     for column in batch.columns:
         if types.is_dictionary(column.type):
-            lengths = pc.binary_length(column.dictionary.cast(pa.large_string())).take(column.indices)
+            # Only what the batch has of the dictionary, which may be far larger.
+            used = pc.value_counts(column.indices.drop_null())
+            lengths = pc.binary_length(column.dictionary.take(used.field("values")).cast(pa.large_string()))
             if (pc.max(lengths).as_py() or 0) > LONGEST_LINE:
                 raise _gigantic(source, number, f"a text of more than {LONGEST_LINE // 2**20} MiB")
-            total += pc.sum(lengths).as_py() or 0
+            total += pc.sum(pc.multiply(lengths.cast(pa.int64()), used.field("counts"))).as_py() or 0
     return total
 
 

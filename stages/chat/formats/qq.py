@@ -199,6 +199,7 @@ def _records(source: Source, is_spaced: bool) -> Iterator[tuple[int, Entry | Non
             opened = None
         elif opened and rule:
             gathered.append(rule[1])
+            length += len(rule[1])
         if rule and opened is None:
             yield rule[0], None, rule[1]
         rule = None
@@ -212,11 +213,11 @@ def _records(source: Source, is_spaced: bool) -> Iterator[tuple[int, Entry | Non
         elif not boundary:
             gathered.append(line)
             length += len(line)
-            if length > LONGEST_TEXT:
-                raise DataError(
-                    f"{source.where(opened[0])}: expected entries of at most {LONGEST_TEXT} characters, got a longer "
-                    "one. Export the chat again as text."
-                )
+        if opened and length > LONGEST_TEXT:
+            raise DataError(
+                f"{source.where(opened[0])}: expected entries of at most {LONGEST_TEXT} characters, got a longer "
+                "one. Export the chat again as text."
+            )
     if opened:
         yield *opened, "\n".join([*gathered, rule[1]] if rule else gathered)
     elif rule:

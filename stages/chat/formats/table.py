@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from stages.chat.formats.timestamps import parse_timestamp, resolution, shape_of
 from stages.chat.message import Context, Message, Skipped
-from stages.chat.source import Source
+from stages.chat.source import LONGEST_LINE, Source
 from stages.cli import DataError
 from stages.rows import KINDS
 
@@ -184,7 +184,8 @@ def _json_rows(source: Source, columns: Columns) -> Rows:
 def _csv_rows(source: Source, columns: Columns) -> Rows:
     names: list[str] = []
     start = 1
-    reader = csv.reader(_csv_lines(source), delimiter=_csv_delimiter(source, columns), strict=True)
+    lines = _CsvLines(source)
+    reader = csv.reader(lines, delimiter=_csv_delimiter(source, columns), strict=True)
     try:
         for cells in reader:
             if not names:
@@ -200,17 +201,33 @@ def _csv_rows(source: Source, columns: Columns) -> Rows:
             else:
                 yield start, columns.ours(dict(zip(names, cells, strict=True)))
             start = reader.line_num + 1  # a quoted cell may span lines
+            lines.gathered = 0
     except csv.Error as error:
         raise DataError(f"{source.where(start)}: expected CSV: {error}.") from error
 
 
-def _csv_lines(source: Source) -> Iterator[str]:
-    for number, data in source.lines():
+class _CsvLines:
+    """Lines for a reader that gathers them until a row is whole, which may be never."""
+
+    def __init__(self, source: Source) -> None:
+        self.gathered = 0  # bytes since the last row
+        self._source = source
+        self._lines = source.lines()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, data = next(self._lines)
+        where = self._source.where(number)
         if b"\0" in data:
+            raise DataError(f"{where}: expected text, got a byte that is zero. Is this UTF-16, or no CSV?")
+        self.gathered += len(data)
+        if self.gathered > LONGEST_LINE:
             raise DataError(
-                f"{source.where(number)}: expected text, got a byte that is zero. Is this UTF-16, or no CSV?"
+                f"{where}: expected rows of at most {LONGEST_LINE // 2**20} MiB, got a longer one. Close its quotes."
             )
-        yield source.decode(data, number)
+        return self._source.decode(data, number)
 
 
 def _csv_delimiter(source: Source, columns: Columns) -> str:

@@ -35,7 +35,7 @@ from typing import Any
 from stages.chat.formats.people import People
 from stages.chat.formats.timestamps import parse_timestamp
 from stages.chat.message import Context, Message, Skipped
-from stages.chat.source import Source
+from stages.chat.source import LONGEST_LINE, Source
 from stages.cli import DataError
 from stages.privacy.pseudonyms import ASSISTANT, Pseudonyms
 
@@ -106,18 +106,21 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 def _objects(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line of its start, object)."""
     gathered: list[bytes] = []
-    start = 1
+    start, size = 1, 0
     for number, line in source.lines():
         bare = line.rstrip()
         if not gathered:
             if not bare:
                 continue
-            start = number
+            start, size = number, 0
         elif bare == b"{":
             raise _damaged(source, start, "the next object starts before it ends")
         elif len(gathered) == LONGEST_OBJECT:
             raise _damaged(source, start, f"it does not end within {LONGEST_OBJECT} lines")
         gathered.append(line)
+        size += len(line)
+        if size > LONGEST_LINE:
+            raise _damaged(source, start, f"it is longer than {LONGEST_LINE // 2**20} MiB")
         # Inside a pretty-printed object every line is indented but the last.
         if bare == b"}" or (len(gathered) == 1 and bare != b"{" and bare.endswith(b"}")):
             yield start, _load(b"".join(gathered), start, source)

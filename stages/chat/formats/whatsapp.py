@@ -206,7 +206,7 @@ def _records(source: Source, layout: Layout) -> Iterator[tuple[int, Header | Non
             yield number, None, line
         else:
             gathered.append(line)
-            length += len(line)
+            length += len(line) + 1  # its line end: blank lines take memory too
             if length > 2 * LONGEST_TEXT:  # marks and blank lines are no part of the message
                 raise DataError(
                     f"{source.where(opened[0])}: expected messages of at most {LONGEST_TEXT} characters, as the app "
