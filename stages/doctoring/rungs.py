@@ -13,7 +13,8 @@ from stages.cli import DataError
 from stages.doctoring.machine import Machine
 from stages.files import read_json
 from stages.models.devices import QUANTIZED
-from stages.models.loading import RUNG, count_parameters
+from stages.models.folders import check_folder, count_parameters
+from stages.models.loading import RUNG
 from stages.models.needs import (
     OTHER_FILES,
     RUNTIME,
@@ -140,8 +141,8 @@ def _embedded(key: str, base: Mapping[str, Any], bases: Path) -> Facts:
 
 def _folder(path: Path) -> Facts:
     try:
+        shape = read_config(check_folder(path, own=True))
         params = count_parameters(path)
-        shape = read_config(read_json(path / "config.json"))
     except (DataError, OSError) as error:
         return Facts("folder", problem=getattr(error, "message", str(error)))
     return Facts("folder", params, _active(shape), shape or guess(params), shape is not None)
