@@ -119,6 +119,8 @@ def load_folder(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase
     """
     from tempfile import TemporaryDirectory
 
+    check_folder(folder, own=False)
+    tokenizers.try_out(folder)
     rung = {"source": "folder", "name": folder.name, "path": str(folder.resolve()), "params": count_parameters(folder)}
     with TemporaryDirectory() as described:
         write_json(Path(described) / RUNG, rung)
@@ -144,7 +146,10 @@ def has_chat_template(base: Path) -> bool:
 def _place(base: Path) -> Path:
     """Where a model's own files lie: in the folder itself, or where ``rung.json`` points."""
     folder = base if (base / "config.json").is_file() else place(base, read_rung(base))
-    check_folder(folder, own=(base / RUNG).is_file() and folder == base)
+    own = (base / RUNG).is_file() and folder == base
+    check_folder(folder, own=own)
+    if not own:
+        tokenizers.try_out(folder)
     return folder
 
 

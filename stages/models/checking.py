@@ -10,7 +10,7 @@ from stages.models.encoding import check_prompts
 from stages.models.folders import check_model_folder
 from stages.models.loading import place, quiet
 from stages.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, render
-from stages.models.tokenizers import load_tokenizer, vocabulary
+from stages.models.tokenizers import load_tokenizer, try_out, vocabulary
 
 #: How configurations name the number of experts of a layer.
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
@@ -41,6 +41,7 @@ def check_model(rung: Mapping[str, Any], folder: Path, language: str | None, ans
             f"{where}: expected a dense model for {small}, got a mixture: transformers keeps its experts in tensors "
             "that bitsandbytes leaves as they are."
         )
+    try_out(model)
     tokenizer = load_tokenizer(model, str(rung.get("chat_template", "auto")))
     if tokenizer.chat_template is None and rung.get("chat_template") != "none":
         raise DataError(

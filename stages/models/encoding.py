@@ -6,6 +6,7 @@ from itertools import permutations, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.cli import DataError
+from stages.models.folders import reading
 from stages.models.prompts import ANSWERS, Prompt, without_oldest
 from stages.models.tokenizers import Frame, frame, special_tokens
 
@@ -96,7 +97,8 @@ def _dresser(tokenizer: "PreTrainedTokenizerBase") -> Callable[[str], str]:
 def _tokens(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
     if not texts:
         return []
-    rows = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    with reading("tokenizer", "one that splits every text"):
+        rows = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     # A chat template has written its own beginning-of-text token.
     opening = _opening(tokenizer) if tokenizer.chat_template is None else []
     return [opening + ids for ids in rows] if opening else rows

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.cli import DataError, printable
 from stages.files import read_json, write_json
+from stages.models.confined import try_tokenizer, write_chats
 from stages.models.folders import reading
-from stages.models.templates import write_chats
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,6 +37,8 @@ _ANSWER = "ANSWER"
 _MESSAGE = "\t\ue000\t"
 #: Everything that some template might write otherwise.
 _SAMPLE = ' \t"It\'s" <b>1 &amp; 2</b>\\n\n\n{{ it }}，好 '
+#: What a tokenizer is tried on: a prompt's length of what expressions stumble over.
+_TRIED = "user 1: " + "a" * 400 + " b2" * 200 + "，好吗？" * 50 + "\n \t\u200b\U0001f600 1234567 don't!!!" * 20
 _PLAIN_TEXT = "base: {chat_template: none} (--chat-template none) asks in plain text."
 
 
@@ -61,6 +63,17 @@ def load_tokenizer(folder: Path, chat_template: str = "auto") -> "PreTrainedToke
         _set_ends(tokenizer, folder)
         loaded: PreTrainedTokenizerBase = tokenizer
     return loaded
+
+
+def try_out(folder: Path) -> None:
+    """Refuse a stranger's tokenizer that its reader cannot cope with, before it is read here.
+
+    Raises:
+        DataError: With what its reader says.
+    """
+    written = folder / "tokenizer.json"
+    if written.is_file():
+        try_tokenizer(written, [_TRIED])
 
 
 def has_chat_template(folder: Path) -> bool:

@@ -1,10 +1,12 @@
-"""Write chats in a model's chat template: in a process of its own, with little time and memory.
+"""Run what a stranger's model brings along in a process of its own, with little time and memory.
 
-A chat template is a program that came with its model, and a loop or a power in it may take years or all memory. So it
-runs in a child that the system ends, without this process's environment and its keys, and on fixed texts alone: what
-it writes around them is kept, and messages are put in here.
+A chat template is a program, and a tokenizer comes with regular expressions and replacements: a loop or a power in them
+may take years or all memory, and then the reader ends its process. So both run in a child first, without this
+process's environment and its keys. Templates run there alone, and on fixed texts: what one writes around them is kept,
+and messages are put in here.
 
-The child runs this file by itself, so only it imports jinja2, and only its parent the rest of the project.
+The child runs this file by itself, so only it imports jinja2 and tokenizers, and only its parent the rest of the
+project.
 """
 
 import json
@@ -13,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -22,11 +25,11 @@ if TYPE_CHECKING:
 LONGEST = 2**18
 #: Characters that it may write around a short message.
 MOST_WRITTEN = 2**20
-#: What a child may use; a template takes some milliseconds, and Python with jinja2 30 MiB.
-PROCESSOR_SECONDS = 5
-MEMORY = 2**30
+#: Processor seconds and bytes that a child may use. A template takes milliseconds and 30 MiB, the largest tokenizers
+#: two seconds and 1 GiB.
+LIMITS = {"write": (5, 2**30), "split": (30, 4 * 2**30)}
 #: For starved cores; a child that waits forever has used no processor time.
-WALL_SECONDS = 120
+WALL_SECONDS = 300
 #: The only day there is: what a template tells of it is the same tomorrow, and so is the prompt.
 TODAY = "26 Jul 2024"
 #: Variables without which Python may not start.
@@ -57,41 +60,59 @@ def write_chats(
     """
     if len(template) > LONGEST:
         return [Written("", f"it has {len(template):,} characters, and {LONGEST:,} are allowed")] * len(chats)
-    request = json.dumps({"template": template, "variables": dict(variables), "chats": [list(chat) for chat in chats]})
-    return [Written(*each) for each in _ask_child(request, len(chats))]
+    request = {"template": template, "variables": dict(variables), "chats": [list(chat) for chat in chats]}
+    answers, error = _ask_child("write", json.dumps(request))
+    return [Written("", error)] * len(chats) if error else [Written(*each) for each in answers]
+
+
+def try_tokenizer(path: Path, texts: Sequence[str]) -> None:
+    """Refuse a tokenizer.json that its reader cannot cope with, before it is read here.
+
+    Args:
+        path: Of the file.
+        texts: That it is to split.
+
+    Raises:
+        DataError: With what its reader says.
+    """
+    from stages.cli import DataError, printable
+
+    answers, error = _ask_child("split", json.dumps({"path": str(path), "texts": list(texts)}))
+    if error := error or answers[0][1]:
+        raise DataError(f"{path}: expected a tokenizer that loads, got: {printable(error)}")
 
 
 @lru_cache(maxsize=64)
-def _ask_child(request: str, count: int) -> list[list[str]]:
+def _ask_child(task: str, request: str) -> tuple[list[list[str]], str]:
+    """What a child answers, and why it does not."""
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    command = [sys.executable, "-I", __file__]
+    command = [sys.executable, "-I", __file__, task]
     try:
         done = subprocess.run(
             command,
             input=request,
             capture_output=True,
             encoding="utf-8",
-            env=environment,
+            env={**environment, "TOKENIZERS_PARALLELISM": "false"},
             timeout=WALL_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return [["", f"it takes more than {WALL_SECONDS} seconds"]] * count
+        return [], f"it takes more than {WALL_SECONDS} seconds"
     if done.returncode:
-        limits = f"{PROCESSOR_SECONDS} processor seconds or {MEMORY // 2**20:,} MiB"
-        return [["", f"it takes more than {limits}"]] * count
-    answers: list[list[str]] = json.loads(done.stdout)
-    return answers
+        seconds, memory = LIMITS[task]
+        return [], f"it takes more than {seconds} processor seconds or {memory // 2**20:,} MiB"
+    return json.loads(done.stdout), ""
 
 
-def _limit() -> None:
+def _limit(seconds: int, memory: int) -> None:
     import resource
     from contextlib import suppress
 
-    resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(ValueError, OSError):  # macOS sets no limit to memory
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
 def _compile(source: str) -> "Template":
@@ -164,11 +185,11 @@ def _write(template: "Template", chat: Any, variables: dict[str, Any]) -> tuple[
     return text, ""
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return str(error)[:500] or type(error).__name__
 
 
-def _answer(request: dict[str, Any]) -> list[tuple[str, str]]:
+def _write_all(request: dict[str, Any]) -> list[tuple[str, str]]:
     try:
         template = _compile(request["template"])
     except Exception as error:  # whatever a reader of programs stumbles over
@@ -182,6 +203,18 @@ def _answer(request: dict[str, Any]) -> list[tuple[str, str]]:
     return answers
 
 
+def _split_all(request: dict[str, Any]) -> list[tuple[str, str]]:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(request["path"])
+        for text in request["texts"]:
+            tokenizer.decode(tokenizer.encode(text).ids)
+    except BaseException as error:  # its panics are no Exception
+        return [("", _reason(error))]
+    return [("", "")]
+
+
 if __name__ == "__main__":
-    _limit()
-    sys.stdout.write(json.dumps(_answer(json.load(sys.stdin))))
+    _limit(*LIMITS[sys.argv[1]])
+    sys.stdout.write(json.dumps({"write": _write_all, "split": _split_all}[sys.argv[1]](json.load(sys.stdin))))
