@@ -61,8 +61,13 @@ def write_chats(
     if len(template) > LONGEST:
         return [Written("", f"it has {len(template):,} characters, and {LONGEST:,} are allowed")] * len(chats)
     request = {"template": template, "variables": dict(variables), "chats": [list(chat) for chat in chats]}
-    answers, error = _ask_child("write", json.dumps(request))
+    answers, error = _written(json.dumps(request))
     return [Written("", error)] * len(chats) if error else [Written(*each) for each in answers]
+
+
+@lru_cache(maxsize=64)
+def _written(request: str) -> tuple[list[list[str]], str]:
+    return _ask_child("write", request)
 
 
 def try_tokenizer(path: Path, texts: Sequence[str]) -> None:
@@ -82,11 +87,11 @@ def try_tokenizer(path: Path, texts: Sequence[str]) -> None:
         raise DataError(f"{path}: expected a tokenizer that loads, got: {printable(error)}")
 
 
-@lru_cache(maxsize=64)
 def _ask_child(task: str, request: str) -> tuple[list[list[str]], str]:
     """What a child answers, and why it does not."""
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    command = [sys.executable, "-I", __file__, task]
+    seconds, memory = LIMITS[task]
+    command = [sys.executable, "-I", __file__, task, str(seconds), str(memory)]
     try:
         done = subprocess.run(
             command,
@@ -99,8 +104,9 @@ def _ask_child(task: str, request: str) -> tuple[list[list[str]], str]:
         )
     except subprocess.TimeoutExpired:
         return [], f"it takes more than {WALL_SECONDS} seconds"
+    if done.returncode > 0:
+        return [], done.stderr.strip().rpartition("\n")[2]
     if done.returncode:
-        seconds, memory = LIMITS[task]
         return [], f"it takes more than {seconds} processor seconds or {memory // 2**20:,} MiB"
     return json.loads(done.stdout), ""
 
@@ -216,5 +222,5 @@ def _split_all(request: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    _limit(*LIMITS[sys.argv[1]])
+    _limit(*map(int, sys.argv[2:]))
     sys.stdout.write(json.dumps({"write": _write_all, "split": _split_all}[sys.argv[1]](json.load(sys.stdin))))

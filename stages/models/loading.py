@@ -39,7 +39,9 @@ def read_rung(base: Path) -> dict[str, Any]:
     path = base / RUNG
     if not path.is_file():
         raise DataError(f"{base}: expected a folder written by stages.base, got none that holds {RUNG}.")
-    described: dict[str, Any] = read_json(path)
+    described = read_json(path)
+    if not isinstance(described, dict) or not all(isinstance(described.get(key), str) for key in ("source", "name")):
+        raise DataError(f"{path}: expected the description of a base with its source and its name, got another.")
     return described
 
 
