@@ -27,7 +27,7 @@ LONGEST = 2**18
 MOST_WRITTEN = 2**20
 #: Processor seconds and bytes that a child may use. A template takes milliseconds and 30 MiB, the largest tokenizers
 #: two seconds and 1 GiB.
-LIMITS = {"write": (5, 2**30), "split": (30, 4 * 2**30)}
+LIMITS = {"write": (3, 2**30), "split": (30, 4 * 2**30)}
 #: For starved cores; a child that waits forever has used no processor time.
 WALL_SECONDS = 300
 #: The only day there is: what a template tells of it is the same tomorrow, and so is the prompt.
