@@ -118,7 +118,7 @@ def facts_of(key: str, base: Mapping[str, Any], settings: Settings, bases: Path)
     if source == "embedded":
         return _embedded(key, base, bases)
     if source == "folder":
-        return _folder(Path(str(base.get("path"))))
+        return _folder(Path(str(base.get("path"))), own=False)
     if source == "hub":
         return _hub(base, settings.models)
     if source == "package":
@@ -139,9 +139,9 @@ def _embedded(key: str, base: Mapping[str, Any], bases: Path) -> Facts:
     return Facts("embedded", params, None, shape, exact, weight_bytes(params, 4) + OTHER_FILES // 20)
 
 
-def _folder(path: Path) -> Facts:
+def _folder(path: Path, *, own: bool) -> Facts:
     try:
-        shape = read_config(check_folder(path, own=True))
+        shape = read_config(check_folder(path, own=own))
         params = count_parameters(path)
     except (DataError, OSError) as error:
         return Facts("folder", problem=getattr(error, "message", str(error)))
@@ -156,7 +156,7 @@ def _package(base: Mapping[str, Any], folder: Path) -> Facts:
     try:
         made = read_json(folder / RUNG)
         if all(str(made[name]) == str(base[name]) for name in ("package", "package_version")):
-            return replace(_folder(folder), source="package")
+            return replace(_folder(folder, own=True), source="package")
     except (DataError, KeyError, TypeError):
         pass  # it was not made yet, or is another's
     return Facts("package", exact=False)
@@ -185,7 +185,8 @@ def _cached(repo: str, revision: str) -> tuple[dict[str, Any] | None, bool]:
     if not isinstance(found, str):
         return None, False
     try:
-        return read_json(Path(found)), any(Path(found).parent.glob("*.safetensors"))
+        config = read_json(Path(found))
+        return config if isinstance(config, dict) else None, any(Path(found).parent.glob("*.safetensors"))
     except DataError:
         return None, False
 
