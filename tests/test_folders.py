@@ -116,6 +116,21 @@ def test_an_index_names_no_weights_outside_the_folder(model, tmp_path, name):
     assert f"index.json: expected names of files in this folder, got {name}" in refused(model)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("name", ["adapter_model.bin", "sub/model.safetensors", 5])
+def test_a_configuration_names_no_other_weights(model, name, nested):
+    """Transformers would read the first of these, a pickle, in place of the safetensors."""
+    import torch
+    from safetensors.torch import load_file
+
+    torch.save(load_file(model / "model.safetensors"), model / "adapter_model.bin")
+    said = {"transformers_weights": name}
+    change(model / "config.json", **({"text_config": said} if nested else said))
+    assert f"config.json: expected weights in model.safetensors, got {name}" in refused(model)
+    with pytest.raises(DataError, match=r"expected weights in model\.safetensors"):
+        load(pointing_at(model))
+
+
 def test_code_of_a_folder_never_runs_and_its_readers_stay_off_the_hub(model, tmp_path, monkeypatch):
     from huggingface_hub import constants
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 ADAPTER_CONFIG = "adapter_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 #: The one folder inside that is read.
 MORE_TEMPLATES = "additional_chat_templates"
 #: Files that are read as text; the rest is weights, or is not read.
@@ -109,7 +110,7 @@ def check_folder(folder: Path, *, own: bool) -> dict[str, Any]:
     config = read_json(path)
     if not isinstance(config, dict):
         raise DataError(f"{path}: expected an object, got {type(config).__name__}.")
-    _check_counts(config, path)
+    _check_values(config, path)
     return config
 
 
@@ -126,21 +127,23 @@ def _check_link(path: Path, folder: Path) -> None:
         raise DataError(f"{path}: expected a file in the folder, got a link that leads out of it. Copy the file.")
 
 
-def _check_counts(value: Any, path: Path) -> None:
-    """Refuse counts of layers and classes that would keep the configuration's own class busy for hours.
+def _check_values(value: Any, path: Path) -> None:
+    """Refuse other weights than the folder's safetensors, and counts that would keep a configuration busy for hours.
 
     Raises:
         DataError: With the first.
     """
     if isinstance(value, list):
         for each in value:
-            _check_counts(each, path)
+            _check_values(each, path)
     if not isinstance(value, dict):
         return
     for name, each in value.items():
         if ("layer" in name or "label" in name) and isinstance(each, (int, float)) and each > MOST_LAYERS:
             raise DataError(f"{path}: expected {printable(name)} of no more than {MOST_LAYERS:,}, got {each:,}.")
-        _check_counts(each, path)
+        if name == "transformers_weights" and each not in (None, WEIGHTS, INDEX):
+            raise DataError(f"{path}: expected weights in {WEIGHTS}, got {printable(str(each))}.")
+        _check_values(each, path)
 
 
 def read_config(folder: Path) -> "PreTrainedConfig":
@@ -240,9 +243,9 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         DataError: If there is none, or one that the index names is not there.
     """
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     try:
-        names = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+        names = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else [WEIGHTS]
     except (AttributeError, KeyError, TypeError) as error:
         raise DataError(f"{index}: expected a weight_map from weights to files, got none.") from error
     for name in names:
