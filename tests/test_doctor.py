@@ -141,7 +141,15 @@ def test_a_guessed_shape_has_about_the_parameters(params):
     assert parameters(guess(int(params))) == pytest.approx(params, rel=0.35)
 
 
-@pytest.mark.parametrize("config", [{}, {"model_type": "qwen2"}, {"model_type": "mamba", "hidden_size": 8}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"model_type": "qwen2"},
+        {"model_type": "mamba", "hidden_size": 8},
+        {"model_type": "llama", "num_attention_heads": float("inf")},
+    ],
+)
 def test_a_configuration_of_another_kind_has_no_shape(config):
     assert read_config(config) is None
 
@@ -357,6 +365,15 @@ def test_what_nothing_is_known_of_is_no_verdict():
     found = needed({"source": "hub", "repo": "some/thing", "revision": "a" * 40})
     assert (found.fits, found.training) == (None, None)
     assert needed({"source": "endpoint"}).fits is None
+
+
+@pytest.mark.parametrize("config", ["[]", '{"num_hidden_layers": 1e99}', "{"])
+def test_a_damaged_configuration_is_a_reason_and_no_traceback(tiny_base, tmp_path, config):
+    folder = shutil.copytree(tiny_base, tmp_path / "model")
+    (folder / "config.json").write_text(config)
+    found = needed({"source": "folder", "path": str(folder)})
+    assert found.fits is False
+    assert str(folder / "config.json") in found.reasons[0]
 
 
 def test_a_model_in_a_folder_is_read(tiny_base):

@@ -249,6 +249,35 @@ def test_a_torn_model_is_refused(gguf, tmp_path):
         converting.convert(tmp_path / "tiny.gguf", tmp_path)
 
 
+def with_number(data, key, value, after):
+    """The file with another number, so many bytes after a key."""
+    at = data.index(key) + len(key) + after
+    return data[:at] + value.to_bytes(4, "little") + data[at + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        # A setting is its key, four bytes of its type, and its value; a list has its length after two types.
+        ((b"qwen2.block_count", 10**9, 4), "got: 1,000,000,000 layers, of at most 27"),
+        ((b"qwen2.feed_forward_length", 2**31, 4), "got one of a far larger model"),
+        ((b"qwen2.embedding_length", 2**31, 4), "got one of a far larger model"),
+        ((b"tokenizer.ggml.tokens", 2**31, 8), "got: 2,147,483,648 elements in lists, of at most 4,000,000"),
+        # A tensor is its name, its number of dimensions, and their sizes.
+        ((b"token_embd.weight", 2**30, 0), "got: 1,073,741,824 dimensions, of at most 8"),
+        ((b"token_embd.weight", 2**31, 4), r"got: [\d,]{15} weights, of at most"),
+        # Of the file: its magic and its version, its tensors, its settings.
+        ((b"GGUF", 2**31, 4), "got: 2,147,483,648 tensors, of at most 100,000"),
+        ((b"GGUF", 2**31, 12), "got: 2,147,483,648 settings, of at most 10,000"),
+    ],
+)
+def test_counts_that_no_model_has_are_refused_before_they_are_read(gguf, tmp_path, place, message):
+    key, value, after = place
+    (tmp_path / "tiny.gguf").write_bytes(with_number(gguf, key, value, after))
+    with pytest.raises(DataError, match=rf"tiny.gguf: expected .*{message}"):
+        converting.convert(tmp_path / "tiny.gguf", tmp_path)
+
+
 def test_the_reader_of_gguf_has_to_be_installed(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"expected the package gguf, .* pip install gguf"):

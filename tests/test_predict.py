@@ -75,7 +75,7 @@ def test_torn_weights_are_refused(predict, tiny_base, tmp_path):
     (torn / "model.safetensors").write_bytes((torn / "model.safetensors").read_bytes()[:1000])
     result, out = predict(torn)
     assert result.exit_code == 1
-    assert f"{torn}: expected a model that loads" in result.output
+    assert f"{torn / 'model.safetensors'}: expected weights in safetensors" in result.output
     assert not out.exists()
 
 

@@ -13,7 +13,8 @@ from stages.cli import DataError
 from stages.doctoring.machine import Machine
 from stages.files import read_json
 from stages.models.devices import QUANTIZED
-from stages.models.loading import RUNG, count_parameters
+from stages.models.folders import check_folder, count_parameters
+from stages.models.loading import RUNG
 from stages.models.needs import (
     OTHER_FILES,
     RUNTIME,
@@ -117,7 +118,7 @@ def facts_of(key: str, base: Mapping[str, Any], settings: Settings, bases: Path)
     if source == "embedded":
         return _embedded(key, base, bases)
     if source == "folder":
-        return _folder(Path(str(base.get("path"))))
+        return _folder(Path(str(base.get("path"))), own=False)
     if source == "hub":
         return _hub(base, settings.models)
     if source == "package":
@@ -138,10 +139,10 @@ def _embedded(key: str, base: Mapping[str, Any], bases: Path) -> Facts:
     return Facts("embedded", params, None, shape, exact, weight_bytes(params, 4) + OTHER_FILES // 20)
 
 
-def _folder(path: Path) -> Facts:
+def _folder(path: Path, *, own: bool) -> Facts:
     try:
+        shape = read_config(check_folder(path, own=own))
         params = count_parameters(path)
-        shape = read_config(read_json(path / "config.json"))
     except (DataError, OSError) as error:
         return Facts("folder", problem=getattr(error, "message", str(error)))
     return Facts("folder", params, _active(shape), shape or guess(params), shape is not None)
@@ -155,7 +156,7 @@ def _package(base: Mapping[str, Any], folder: Path) -> Facts:
     try:
         made = read_json(folder / RUNG)
         if all(str(made[name]) == str(base[name]) for name in ("package", "package_version")):
-            return replace(_folder(folder), source="package")
+            return replace(_folder(folder, own=True), source="package")
     except (DataError, KeyError, TypeError):
         pass  # it was not made yet, or is another's
     return Facts("package", exact=False)
@@ -184,7 +185,8 @@ def _cached(repo: str, revision: str) -> tuple[dict[str, Any] | None, bool]:
     if not isinstance(found, str):
         return None, False
     try:
-        return read_json(Path(found)), any(Path(found).parent.glob("*.safetensors"))
+        config = read_json(Path(found))
+        return config if isinstance(config, dict) else None, any(Path(found).parent.glob("*.safetensors"))
     except DataError:
         return None, False
 

@@ -15,7 +15,9 @@ import numpy as np
 
 from stages.cli import DataError
 from stages.files import read_json, share, write_json
-from stages.models.loading import RUNG, count_parameters, load, read_rung
+from stages.models import tokenizers
+from stages.models.folders import check_folder, count_parameters, read_config
+from stages.models.loading import RUNG, load, place, read_rung
 from stages.models.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -116,6 +118,8 @@ def load_folder(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase
     """
     from tempfile import TemporaryDirectory
 
+    check_folder(folder, own=False)
+    tokenizers.try_out(folder)
     rung = {"source": "folder", "name": folder.name, "path": str(folder.resolve()), "params": count_parameters(folder)}
     with TemporaryDirectory() as described:
         write_json(Path(described) / RUNG, rung)
@@ -128,27 +132,24 @@ def load_folder(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase
 def stored_dtype(base: Path) -> "torch.dtype":
     """The type that the base's weights are stored in, whatever they are computed in here."""
     import torch
-    from transformers import AutoConfig
 
-    where, pinned = _place(base)
-    return AutoConfig.from_pretrained(where, trust_remote_code=False, **pinned).dtype or torch.float32
+    dtype = read_config(_place(base)).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 def has_chat_template(base: Path) -> bool:
     """Whether prompts to a base, or to an exported model, are dressed in its tokenizer's chat template."""
-    from transformers import AutoTokenizer
-
-    where, pinned = _place(base)
-    return AutoTokenizer.from_pretrained(where, trust_remote_code=False, **pinned).chat_template is not None
+    return tokenizers.has_chat_template(_place(base))
 
 
-def _place(base: Path) -> tuple[str, dict[str, str]]:
-    """Where a model's own files lie, and at which revision: in the folder itself, or where ``rung.json`` points."""
-    if (base / "config.json").is_file():
-        return str(base), {}
-    rung = read_rung(base)
-    where = str(rung.get("path") or rung["repo"])
-    return where, {"revision": rung["revision"]} if rung["source"] == "hub" else {}
+def _place(base: Path) -> Path:
+    """Where a model's own files lie: in the folder itself, or where ``rung.json`` points."""
+    folder = base if (base / "config.json").is_file() else place(base, read_rung(base))
+    own = (base / RUNG).is_file() and folder == base
+    check_folder(folder, own=own)
+    if not own:
+        tokenizers.try_out(folder)
+    return folder
 
 
 def _as_llama(model: "PreTrainedModel") -> "PreTrainedModel":

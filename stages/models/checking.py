@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from stages.cli import DataError
-from stages.files import read_json
 from stages.models.devices import QUANTIZED
 from stages.models.encoding import check_prompts
+from stages.models.folders import check_model_folder
 from stages.models.loading import place, quiet
 from stages.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, render
-from stages.models.tokenizers import load_tokenizer, vocabulary
+from stages.models.tokenizers import load_tokenizer, try_out, vocabulary
 
 #: How configurations name the number of experts of a layer.
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
@@ -30,16 +30,10 @@ def check_model(rung: Mapping[str, Any], folder: Path, language: str | None, ans
     Raises:
         DataError: With what is wrong and what to do.
     """
-    from jinja2 import TemplateError
-
     quiet()
     where = str(rung.get("repo") or rung.get("package") or rung.get("path"))
     model = place(folder, dict(rung))
-    if (model / "adapter_config.json").is_file():
-        raise DataError(f"{where}: expected a model, got a folder with an adapter. Merge it into its base first.")
-    if not (model / "config.json").is_file():
-        raise DataError(f"{where}: expected a model with a config.json, got none.")
-    config = read_json(model / "config.json")
+    config = check_model_folder(model, own=model == folder)
     if any(config.get(name) for name in EXPERTS) and (
         small := next((name for name in QUANTIZED if rung.get(name)), "")
     ):
@@ -47,10 +41,8 @@ def check_model(rung: Mapping[str, Any], folder: Path, language: str | None, ans
             f"{where}: expected a dense model for {small}, got a mixture: transformers keeps its experts in tensors "
             "that bitsandbytes leaves as they are."
         )
-    try:
-        tokenizer = load_tokenizer(model, str(rung.get("chat_template", "auto")))
-    except (ImportError, KeyError, OSError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: expected a tokenizer that loads, got: {error}") from error
+    try_out(model)
+    tokenizer = load_tokenizer(model, str(rung.get("chat_template", "auto")))
     if tokenizer.chat_template is None and rung.get("chat_template") != "none":
         raise DataError(
             f"{where}: expected a chat template, got a tokenizer without one: it may be no chat model. "
@@ -62,11 +54,6 @@ def check_model(rung: Mapping[str, Any], folder: Path, language: str | None, ans
         check_prompts(tokenizer, [*_samples(language, answer)], vocabulary(config))
     except DataError as error:
         raise DataError(f"{where}: {error.message}") from error
-    except TemplateError as error:
-        raise DataError(
-            f"{where}: expected a chat template for one message of a user, got one that refuses it: {error}. "
-            "base: {chat_template: none} (--chat-template none) asks in plain text."
-        ) from error
 
 
 def _samples(language: str | None, answer: str | None) -> Iterator[Prompt]:

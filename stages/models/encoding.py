@@ -1,20 +1,17 @@
 """Prompts and answers in tokens, as each model's own tokenizer and chat template write them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.cli import DataError
+from stages.models.folders import reading
 from stages.models.prompts import ANSWERS, Prompt, without_oldest
-from stages.models.tokenizers import special_tokens
+from stages.models.tokenizers import Frame, frame, special_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-#: Before a chat template that tells the date: what it then tells is the same tomorrow, and so is the prompt.
-ONE_DAY = "{%- macro strftime_now(pattern) -%}26 Jul 2024{%- endmacro -%}"
 
 
 class Example(NamedTuple):
@@ -63,12 +60,12 @@ def encode_prompts(
             f"max_length: expected room for a prompt beside its answer, got {max_length} tokens. "
             "Raise max_length, or choose a model that reads more at once."
         )
-    marks = _marks(tokenizer)
-    texts = [_dressed(tokenizer, instruction, marks) for instruction in instructions]
+    dressed = _dresser(tokenizer)
+    texts = [dressed(instruction) for instruction in instructions]
     rows = _tokens(tokenizer, texts)
     long = [index for index, ids in enumerate(rows) if len(ids) > max_length]
     for index in long:
-        rows[index] = _shortened(tokenizer, instructions[index], rows[index], max_length, marks)
+        rows[index] = _shortened(tokenizer, instructions[index], rows[index], max_length, dressed)
     return rows, len(long)
 
 
@@ -82,25 +79,26 @@ def _marks(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
 
-def _dressed(tokenizer: "PreTrainedTokenizerBase", instruction: str, marks: re.Pattern[str]) -> str:
-    # The chat must not end the user's turn: a special token inside a message is broken up into plain text.
-    instruction = marks.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", instruction)
-    if tokenizer.chat_template is None:
-        return instruction + "\n"
-    messages = [{"role": "user", "content": instruction}]
-    # Models that may think aloud first are told not to: the answer is scored, not generated.
-    told: dict[str, Any] = {"add_generation_prompt": True, "enable_thinking": False}
-    if isinstance(tokenizer.chat_template, str) and "strftime_now" in tokenizer.chat_template:
-        told["chat_template"] = ONE_DAY + tokenizer.chat_template
-    text = str(tokenizer.apply_chat_template(messages, tokenize=False, **told))
-    # Some templates begin a thought whatever they are told; the answer does not belong in it.
-    return text.rstrip("\n") + "\n\n</think>\n\n" if text.endswith(("<think>", "<think>\n")) else text
+def _dresser(tokenizer: "PreTrainedTokenizerBase") -> Callable[[str], str]:
+    """The function that writes an instruction as the model wants it, up to its answer."""
+    marks = _marks(tokenizer)
+    around = Frame(("", "\n")) if tokenizer.chat_template is None else frame(tokenizer)
+    if around.parts[-1].endswith(("<think>", "<think>\n")):
+        # Some templates begin a thought whatever they are told; the answer does not belong in it.
+        around = around._replace(parts=[*around.parts[:-1], around.parts[-1].rstrip("\n") + "\n\n</think>\n\n"])
+
+    def dressed(instruction: str) -> str:
+        # The chat must not end the user's turn: a special token inside a message is broken up into plain text.
+        return around.around(marks.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", instruction))
+
+    return dressed
 
 
 def _tokens(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
     if not texts:
         return []
-    rows = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    with reading("tokenizer", "one that splits every text"):
+        rows = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     # A chat template has written its own beginning-of-text token.
     opening = _opening(tokenizer) if tokenizer.chat_template is None else []
     return [opening + ids for ids in rows] if opening else rows
@@ -114,11 +112,15 @@ def _opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
 
 
 def _shortened(
-    tokenizer: "PreTrainedTokenizerBase", instruction: str, ids: list[int], max_length: int, marks: re.Pattern[str]
+    tokenizer: "PreTrainedTokenizerBase",
+    instruction: str,
+    ids: list[int],
+    max_length: int,
+    dressed: Callable[[str], str],
 ) -> list[int]:
     shorter = without_oldest(instruction)
     while len(ids) > max_length and shorter is not None:
-        ids = _tokens(tokenizer, [_dressed(tokenizer, shorter, marks)])[0]
+        ids = _tokens(tokenizer, [dressed(shorter)])[0]
         shorter = without_oldest(shorter)
     if len(ids) > max_length:
         ids = ids[: max_length // 2] + ids[len(ids) - (max_length - max_length // 2) :]
@@ -139,7 +141,7 @@ def encode_options(
         DataError: If the tokenizer joins an option to what stands before it, or does not tell two options apart.
     """
     texts = sorted({text for row in options for text in row.values()})
-    before = _dressed(tokenizer, instruction.rpartition("\n")[2], _marks(tokenizer))
+    before = _dresser(tokenizer)(instruction.rpartition("\n")[2])
     start, *joined = _tokens(tokenizer, [before, *(before + text for text in texts)])
     ids = {}
     for text, whole in zip(texts, joined, strict=True):
@@ -188,10 +190,10 @@ def check_prompts(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt
     Raises:
         DataError: If an option's tokens are others after a whole prompt than alone, or the model lacks one of them.
     """
-    marks = _marks(tokenizer)
+    dressed = _dresser(tokenizer)
     for prompt in prompts:
         (options,) = encode_options(tokenizer, [prompt.options], prompt.instruction)
-        text = _dressed(tokenizer, prompt.instruction, marks)
+        text = dressed(prompt.instruction)
         (start,) = _tokens(tokenizer, [text])
         for key, option in prompt.options.items():
             (whole,) = _tokens(tokenizer, [text + option])

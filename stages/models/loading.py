@@ -3,13 +3,20 @@
 Weights are read from safetensors only (pickles can run code) and no code of a model's repository is ever run.
 """
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from stages.cli import DataError
 from stages.files import read_json
 from stages.models.devices import QUANTIZED, check_map, placement
+from stages.models.folders import (
+    ADAPTER_CONFIG,
+    check_adapter_config,
+    check_model_folder,
+    reading,
+    shapes,
+    weight_files,
+)
 from stages.models.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
@@ -32,7 +39,9 @@ def read_rung(base: Path) -> dict[str, Any]:
     path = base / RUNG
     if not path.is_file():
         raise DataError(f"{base}: expected a folder written by stages.base, got none that holds {RUNG}.")
-    described: dict[str, Any] = read_json(path)
+    described = read_json(path)
+    if not isinstance(described, dict) or not all(isinstance(described.get(key), str) for key in ("source", "name")):
+        raise DataError(f"{path}: expected the description of a base with its source and its name, got another.")
     return described
 
 
@@ -49,20 +58,20 @@ def load(
     Raises:
         DataError: If the folders or the weights cannot be used.
     """
-    from safetensors import SafetensorError
-
     quiet()
     rung = read_rung(base)
     if rung["source"] == "endpoint":
         raise DataError(f"{base}: expected a model with weights, got one that is served elsewhere; it only answers.")
     whole = adapter if adapter is not None and (adapter / "config.json").is_file() else None
-    try:
+    folder = place(base, rung)
+    check_model_folder(folder, own=folder == base)
+    if whole is not None:
+        check_model_folder(whole, own=True)
+    with reading(str(base), "a model that loads"):
         if rung["source"] == "embedded":
             model, tokenizer = _embedded(base, whole)
         else:
-            model, tokenizer = _any(base, rung if quantized else _unquantized(rung), whole)
-    except (ImportError, OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise DataError(f"{base}: expected a model that loads, got: {error}") from error
+            model, tokenizer = _any(folder, rung if quantized else _unquantized(rung), whole)
     if adapter is not None and whole is None:
         model = _adapted(model, adapter)
     return model.eval(), tokenizer
@@ -100,25 +109,25 @@ def _embedded(base: Path, whole: Path | None) -> "tuple[PreTrainedModel, PreTrai
 
 def _adapted(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
     from peft import PeftModel
-    from safetensors import SafetensorError
 
     # Checked here because peft would otherwise look for the folder's name on the hub, or read a pickle.
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (adapter / name).is_file():
-            raise DataError(f"{adapter}: expected an adapter folder written by stages.train, got none with {name}.")
-    try:
+    config, weights = adapter / ADAPTER_CONFIG, adapter / "adapter_model.safetensors"
+    for path in (config, weights):
+        if not path.is_file():
+            raise DataError(
+                f"{adapter}: expected an adapter folder written by stages.train, got none with {path.name}."
+            )
+    check_adapter_config(config, max((size for shape in shapes(weights) for size in shape), default=0))
+    with reading(str(adapter), "an adapter of this base model"):
         adapted = PeftModel.from_pretrained(model, str(adapter), torch_device=str(model.device))
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise DataError(f"{adapter}: expected an adapter of this base model, got: {error}") from error
     return cast("PreTrainedModel", adapted)
 
 
-def _any(base: Path, rung: dict[str, Any], whole: Path | None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def _any(folder: Path, rung: dict[str, Any], whole: Path | None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     import torch
     from transformers import AutoModelForCausalLM
 
     loader: Any = AutoModelForCausalLM
-    folder = place(base, rung)
     tokenizer = load_tokenizer(folder, rung.get("chat_template", "auto"))
     chosen = placement(rung["params"], rung)
     model, said = loader.from_pretrained(
@@ -156,46 +165,6 @@ def _name_end(model: Any, tokenizer: "PreTrainedTokenizerBase") -> None:
     if end is not None and end not in known:
         others = [number for number in known if number is not None]
         config.eos_token_id = [end, *others] if others else end
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors that a model's weights are loaded from: those of its index, or one file.
-
-    Others may lie beside them: an adapter, or the same weights in another layout.
-
-    Raises:
-        DataError: If there is none, or one that the index names is not there.
-    """
-    index = folder / "model.safetensors.index.json"
-    try:
-        names = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else ["model.safetensors"]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise DataError(f"{index}: expected a weight_map from weights to files, got none.") from error
-    for name in names:
-        if not (folder / name).is_file():
-            raise DataError(
-                f"{folder}: expected a model in safetensors, got no {name}. Weights in pickles are not read; "
-                "convert them first."
-            )
-    return [folder / name for name in names]
-
-
-def count_parameters(folder: Path) -> int:
-    """Weights in a model's safetensors, from their headers alone; a shared embedding is stored, and counted, once.
-
-    Raises:
-        DataError: If the folder holds none, or one that is damaged.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    total = 0
-    for path in weight_files(folder):
-        try:
-            with safe_open(path, framework="numpy") as weights:
-                total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
-        except SafetensorError as error:
-            raise DataError(f"{path}: expected weights in safetensors, got: {error}") from error
-    return total
 
 
 def fetch(repo: str, revision: str) -> Path:

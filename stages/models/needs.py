@@ -121,7 +121,7 @@ def read_config(config: Mapping[str, Any]) -> Shape | None:
             num_experts_per_tok=int(config["num_experts_per_tok"]) if experts else 0,
             moe_intermediate_size=int(config["moe_intermediate_size"]) if experts else 0,
         )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (KeyError, OverflowError, TypeError, ValueError, ZeroDivisionError):
         return None
 
 

@@ -5,10 +5,14 @@ from their vocabulary by a class of the model's name: a folder of type ``qwen2``
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stages.cli import DataError, printable
 from stages.files import read_json, write_json
+from stages.models.confined import try_tokenizer, write_chats
+from stages.models.folders import reading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,6 +33,13 @@ _FLAGS = (
 _LOCAL_KEYS = ("is_local", "local_files_only", "name_or_path")
 #: Stands for what an assistant says.
 _ANSWER = "ANSWER"
+#: Stands for what a user says: a character that no template has, between two that some take off.
+_MESSAGE = "\t\ue000\t"
+#: Everything that some template might write otherwise.
+_SAMPLE = ' \t"It\'s" <b>1 &amp; 2</b>\\n\n\n{{ it }}，好 '
+#: What a tokenizer is tried on: a prompt's length of what expressions stumble over.
+_TRIED = "user 1: " + "a" * 400 + " b2" * 200 + "，好吗？" * 50 + "\n \t\u200b\U0001f600 1234567 don't!!!" * 20
+_PLAIN_TEXT = "base: {chat_template: none} (--chat-template none) asks in plain text."
 
 
 def load_tokenizer(folder: Path, chat_template: str = "auto") -> "PreTrainedTokenizerBase":
@@ -43,8 +54,39 @@ def load_tokenizer(folder: Path, chat_template: str = "auto") -> "PreTrainedToke
         chat_template: One of ``CHAT_TEMPLATES``; ``none`` asks in plain text.
 
     Raises:
-        OSError, ValueError, ImportError: If there is no tokenizer, or one that cannot be used here.
+        DataError: If there is no tokenizer, or one that cannot be used here.
     """
+    with reading(str(folder), "a tokenizer that loads"):
+        tokenizer = _as_written(folder)
+        if chat_template == "none":
+            tokenizer.chat_template = None
+        _set_ends(tokenizer, folder)
+        loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
+
+
+def try_out(folder: Path) -> None:
+    """Refuse a stranger's tokenizer that its reader cannot cope with, before it is read here.
+
+    Raises:
+        DataError: With what its reader says.
+    """
+    written = folder / "tokenizer.json"
+    if written.is_file():
+        try_tokenizer(written, [_TRIED])
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether the tokenizer of a model folder brings a chat template.
+
+    Raises:
+        DataError: If there is no tokenizer, or one that cannot be used here.
+    """
+    with reading(str(folder), "a tokenizer that loads"):
+        return _as_written(folder).chat_template is not None
+
+
+def _as_written(folder: Path) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     # Types are the stubs' own trouble: the auto class is typed as the union of what it may give.
@@ -52,11 +94,7 @@ def load_tokenizer(folder: Path, chat_template: str = "auto") -> "PreTrainedToke
     written = folder / "tokenizer.json"
     if written.is_file() and not _encodes_as(tokenizer, read_json(written)):
         tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
-    if chat_template == "none":
-        tokenizer.chat_template = None
-    _set_ends(tokenizer, folder)
-    loaded: PreTrainedTokenizerBase = tokenizer
-    return loaded
+    return tokenizer
 
 
 def _encodes_as(tokenizer: Any, written: dict[str, Any]) -> bool:
@@ -112,19 +150,70 @@ def turn_end(tokenizer: "PreTrainedTokenizerBase", ends: list[int]) -> int | Non
         tokenizer: Of the model.
         ends: What its configuration names as end, which need not be marked as special.
     """
-    from jinja2 import TemplateError
-
     if tokenizer.chat_template is None:
         return None
     messages = [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": _ANSWER}]
-    try:
-        text = str(tokenizer.apply_chat_template(messages, tokenize=False))
-    except (TemplateError, TypeError, ValueError):
-        return None
-    _, found, rest = text.rpartition(_ANSWER)
+    (written,) = write_chats(*_template(tokenizer), [messages])
+    _, found, rest = written.text.rpartition(_ANSWER)
     special = {*special_tokens(tokenizer), *ends}
     ids = tokenizer(rest, add_special_tokens=False)["input_ids"] if found else []
     return next((token for token in ids if token in special), None)
+
+
+class Frame(NamedTuple):
+    """What a chat template writes around the message of a user, and up to the answer.
+
+    Attributes:
+        parts: Between any two of them stands the message.
+        strips_start: Whether the template takes off spaces and line breaks before the message.
+        strips_end: Whether it takes them off after the message.
+    """
+
+    parts: Sequence[str]
+    strips_start: bool = False
+    strips_end: bool = False
+
+    def around(self, message: str) -> str:
+        """The prompt that holds this message."""
+        message = message.lstrip() if self.strips_start else message
+        return (message.rstrip() if self.strips_end else message).join(self.parts)
+
+
+def frame(tokenizer: "PreTrainedTokenizerBase") -> Frame:
+    """Write a chat of one message in the tokenizer's chat template.
+
+    Raises:
+        DataError: If the template refuses it, takes too long, or changes what the user says.
+    """
+    # Models that may think aloud first are told not to: the answer is scored, not generated.
+    told = {"add_generation_prompt": True, "enable_thinking": False}
+    chats = [[{"role": "user", "content": content}] for content in (_MESSAGE, _SAMPLE)]
+    template, variables = _template(tokenizer)
+    empty, sample = write_chats(template, variables | told, chats)
+    if error := empty.error or sample.error:
+        raise DataError(
+            f"expected a chat template for one message of a user, got one that refuses it: {printable(error)}. "
+            f"{_PLAIN_TEXT}"
+        )
+    strips = [end not in empty.text for end in (_MESSAGE.rstrip(), _MESSAGE.lstrip())]
+    stripped = Frame(("", ""), *strips).around(_MESSAGE)
+    found = Frame(empty.text.split(stripped), *strips)
+    if found.around(_SAMPLE) != sample.text or len(found.parts) < 2:
+        raise DataError(
+            "expected a chat template that writes what a user says as it is, got one that changes it. " + _PLAIN_TEXT
+        )
+    return found
+
+
+def _template(tokenizer: "PreTrainedTokenizerBase") -> tuple[str, dict[str, Any]]:
+    """The chat template, of several the default, and the tokens that it may name."""
+    try:
+        template = str(tokenizer.get_chat_template())
+    except ValueError as error:
+        raise DataError(
+            f"expected one chat template, or a default one of several, got neither. {_PLAIN_TEXT}"
+        ) from error
+    return template, {**tokenizer.special_tokens_map, "add_generation_prompt": False}
 
 
 def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
