@@ -1,0 +1,303 @@
+"""Secrets and ids that a text itself announces: ``the password is ...``, ``密码...``, ``curl -u admin:...``, ``加我v ...``.
+
+One automaton finds every word that may announce something; a pattern of that word's sort then reads what follows it,
+or, for a few, what stands before it. So a word more in any language costs nothing, and time grows with the length of
+a text, since no pattern reads further than a few hundred characters.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+#: A character of a password, without spaces and closing marks.
+_CHAR = r"[!#-&*+./0-9:=?@A-Z\[\\\]^_a-z{|}~\u00c0-\u052f-]"
+_VALUE = rf"(?:{_CHAR}|[,;()](?={_CHAR})){{4,256}}"
+_QUOTED = r"[\"'`“„「](?P<quoted>[^\"'`”“」<>\n]{1,256})(?=[\"'`”“」])"
+#: What may stand between an announcing word and the value.
+_IS = r"is|was|are|ist|lautet|war|es|est|é|è|era|jest|это|は|を|が|은|는|:"
+_CHINESE_IS = (
+    r"(?:(?:已经|已|现在|默认|暂时|还|都|就|应该)?(?:是|为|為|叫|改成了?|改为|换成了?|设成了?|设为|设置为|重置为|变成)了?)"
+)
+_STRONG = rf"[\"'`*]?[ \t]{{0,2}}(?:=>|==?|:=?|->|→|>|{_CHINESE_IS})[ \t]{{0,2}}"
+_WEAK = rf"[\"'`*]?(?:[ ](?:{_IS})\b:?[ ]?|[ \t]{{0,2}}(?:は|を|が|은|는)[ ]?)"
+#: "password for the router is"
+_OF = (
+    r"(?: (?:for|to|of|on|in|at|für|zum|vom|von|de|del|da|do|di|du|pour|para)"
+    r"(?: [^\s:=,.;!?\"'<>]{1,24}){1,4}?(?=[ :=]))?"
+)
+#: Words that follow "password is" and the like, and no password.
+_NO_PASSWORD = re.compile(
+    r"(?:none|null|true|false|yes|no|str|string|bytes|optional|required|password|passwd|pass|text|wrong|incorrect"
+    r"|correct|right|empty|blank|valid|invalid|same|still|also|only|just|always|never|there|here|this|that|these|what"
+    r"|where|which|when|your|the|from|with|without|not|needed|safe|secure|insecure|weak|strong|short|long|fine|okay"
+    r"|good|bad|unknown|hidden|root|user|username|admin|login|sudo|case|plain|plaintext|default|falsch|richtig|leer"
+    r"|incorrecta|incorrecto|requis|incorrect|md5|sha\d+|bcrypt|base64|utf-?8|ascii|hash|hashes"
+    r"|x+|\*+|\.+|[-_=]+|[a-z]+(?:ed|ing|able|ible|ive|ly|s)"
+    r"|(?:case|one|two|read|write|user)-[a-z-]+)(?![^.!?,;:)]).*"
+    r"|[%{\[]|\$(?:[A-Z_]+|[a-z_]+|[{(].*)\Z|\$\{|[A-Za-z_]{1,32}\.[a-z_]|/[a-z]|~/|\./|--|https?:|[A-Za-z_]{1,40}\(",
+    re.IGNORECASE | re.DOTALL,
+)
+_PASSWORD = re.compile(
+    rf"\d?(?:(?P<strong>{_OF}(?:{_STRONG}))|(?P<weak>{_OF}(?:{_WEAK}))|(?P<bare>码?[ \t]{{0,2}}))"
+    rf"(?:{_QUOTED}|[\"'`]?(?P<value>{_VALUE}))",
+    re.IGNORECASE,
+)
+_TOKEN = re.compile(
+    rf"(?:{_STRONG}|{_WEAK}|[ ]?(?=[A-Za-z0-9_+/=~.-]{{16}}))[\"'`]?(?=[A-Za-z_+/.=~-]{{0,64}}[0-9])"
+    r"(?=[0-9_+/.=~-]{0,64}[A-Za-z])(?P<value>[A-Za-z0-9_+/=~.-]{8,512})",
+    re.IGNORECASE,
+)
+_HEADER = re.compile(
+    r"[\"']?[ ]?[:=]?[ ]?[\"']?(?:basic |bearer |token |apikey )?(?=[A-Za-z_+/.=~-]{0,64}[0-9])?"
+    r"(?P<value>[A-Za-z0-9_+/=~.-]{8,4000})",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r" (?=[A-Za-z_+/.-]{0,64}[0-9])(?P<value>[A-Za-z0-9_+/=~.-]{12,4000})")
+#: A short code of digits, or of letters and digits.
+_CODE_VALUE = r"(?:[A-Z]-)?(?:\d{3}[ -]\d{3}|\d{4,10}|(?=[a-z]{0,9}\d)[a-z0-9]{4,10})(?![A-Za-z0-9]|[.:/]\d)"
+_CODE = re.compile(
+    rf"(?:码|code|nummer)?(?:{_OF}(?:{_STRONG}|{_WEAK})|[ \t\[(【「]{{0,2}})[\"'`]?(?P<value>{_CODE_VALUE})",
+    re.IGNORECASE,
+)
+_CODE_BEFORE = re.compile(rf"(?<![A-Za-z0-9.])(?P<value>{_CODE_VALUE})[ ,]{{0,2}}(?:is|ist|est|es|als|as|是|为)?[ ]?\Z")
+#: "X is the password", "use X as my wifi password", "it's X for the router password"
+_PASSWORD_BEFORE = re.compile(
+    rf"(?<![^\s\"'`:(])(?P<value>{_VALUE})[\"'`]?,? (?:is|as|for|=)(?: (?:the|my|our|your|its|a|new|old|his|her))?"
+    r"(?: [A-Za-z-]{1,16}){0,2} ?\Z"
+)
+_USER = r"(?:[A-Za-z0-9_+-]{2,32}|[\w.+-]{1,64}@[\w.-]{1,64})"
+_LOGIN = re.compile(
+    rf"(?:s|码)?[ ]?(?:is|are|as|=|:|是)?[ ]?[\"'`]?(?P<user>{_USER})(?:[ ]/[ ]|[/:|]|[ ]\|[ ])[ ]?"
+    rf"[\"'`]?(?P<value>{_VALUE})",
+    re.IGNORECASE,
+)
+_COLON = re.compile(rf":(?P<value>(?!/)(?:(?![:/]){_CHAR}){{5,64}})(?![:/])")
+_SEED = re.compile(r"(?:[ ]?(?:phrase|words?))?[ ]?(?:is|are|:|=|是|为)?[ ]?[\"']?(?P<value>[a-z]{3,8}(?:[ ,]{1,2}[a-z]{3,8}){11,23})")
+_TAG = re.compile(rf"[ ]{{0,2}}(?:=[ ]?)?(?:{_QUOTED}|(?P<value>{_VALUE}))")
+#: Options of programs that take a password, after the program's name.
+_OPTION = {
+    "user": re.compile(
+        rf"[^\n]{{0,200}}?\s(?:-[A-Za-z]{{0,4}}u|--(?:proxy-)?user)[ =]?[\"']?[^\s:\"'/]{{1,64}}:(?P<value>{_VALUE})"
+    ),
+    "attached": re.compile(rf"[^\n]{{0,200}}?\s-p[\"']?(?P<value>(?!ort)(?=[^\s-]){_VALUE})"),
+    "apart": re.compile(rf"[^\n]{{0,200}}?\s-[apwW][ ]?[\"']?(?P<value>(?!-){_VALUE})"),
+    "percent": re.compile(rf"[^\n]{{0,200}}?[\w.\\-]{{1,64}}%(?P<value>{_VALUE})"),
+    "passphrase": re.compile(rf"[ ]+(?:\"[^\"\n]{{1,64}}\"|[^\s\"]{{1,64}})[ ]+[\"']?(?P<value>{_VALUE})"),
+}
+_PIPED = re.compile(rf"[\"' ](?:[\w.-]{{1,32}}:)?(?P<value>(?:(?![:|]){_CHAR}){{4,128}})[\"']?[ ]?\|[ ]?(?:sudo )?\Z")
+_NUMBER_WORD = r"(?:[ ._-]?(?:号码?|群号?|群|number|no|nr|num|nummer|numéro|número|id)\b\.?|号码?|群号?|群)?"
+_QQ = re.compile(rf"{_NUMBER_WORD}[\s:是#]{{0,3}}(?:is )?(?P<value>[1-9][0-9]{{4,11}})(?![A-Za-z0-9.])", re.IGNORECASE)
+_WECHAT = re.compile(
+    r"(?P<called>号码?|[ _-]?id\b)?(?P<strong>[ ]?(?:[:是=]|叫|is\b)[ ]?)?[ ]?"
+    r"(?P<value>1[3-9]\d{9}|[A-Za-z][A-Za-z0-9_-]{4,19})(?![A-Za-z0-9_-])",
+    re.IGNORECASE,
+)
+_DOCUMENT = re.compile(
+    rf"(?:'s)?{_NUMBER_WORD}[\s:是#=_(-]{{0,4}}(?:is |was |ist )?"
+    r"(?P<value>(?=[^\s\d]{0,6}\d)(?:[A-Za-z]{1,4}[ -]?)?\d[\dA-Za-z]{0,20}(?:[ ./-]{1,2}[\dA-Za-z]{0,2}\d[\dA-Za-z]{0,8}){0,7})"
+    r"(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+_PLATE = re.compile(
+    rf"{_NUMBER_WORD}[\s:是#=]{{0,3}}(?:is |ist )?(?P<value>[一-龥]?[A-ZÄÖÜ0-9]{{1,7}}(?:[ ·-][A-ZÄÖÜ0-9]{{1,6}}){{0,2}})"
+    r"(?![A-Za-z0-9])"
+)
+_PHONE = re.compile(
+    rf"{_NUMBER_WORD}[\s:#=._([-]{{0,4}}(?:is |ist |at |on |under |unter |es |est |è |是|为)?[ ]?"
+    r"(?P<value>\+?\(?\d(?:[ ]?[().\-/]?[ ]?\d){6,14})(?![A-Za-z0-9]|[.:/-]\d)",
+    re.IGNORECASE,
+)
+
+
+class _Sort(NamedTuple):
+    """How what a word announces is found."""
+
+    kind: str
+    pattern: re.Pattern[str]
+    is_one: Callable[[re.Match[str], str], bool]
+    before: bool = False  # the value stands before the word
+
+
+def _any(match: re.Match[str], word: str) -> bool:
+    return True
+
+
+def _is_password(match: re.Match[str], word: str) -> bool:
+    """A sentence goes on after the word, a password does not look like one of its words."""
+    value = match["quoted"] or match["value"]
+    if _NO_PASSWORD.match(value):
+        return False
+    if match["quoted"] is not None and match["bare"] is None:
+        return True
+    text, start = match.string, match.start()
+    option = text[max(0, start - len(word) - 12) : start - len(word)].rpartition(" ")[2].startswith("--")
+    if _looks_made_up(value):
+        return match["bare"] is None or option or not word.isascii() or not value.isdigit()
+    if value.isdigit():
+        return len(value) >= 4 and (match["bare"] is None or not word.isascii())
+    if match["quoted"] is not None or option:
+        return True
+    # Letters alone: only where nothing follows, or where "=" leaves no doubt.
+    if "=" in match[0][: match.start("value") - match.start()]:
+        return True
+    ends = not text[match.end() : match.end() + 80].strip(" \t\n.!?)\"'`。！？，、")
+    return ends and (match["bare"] is None or not word.isascii())
+
+
+def _looks_made_up(value: str) -> bool:
+    """Whether it has digits among letters, or signs inside."""
+    bare = value.rstrip(".,;:!?)")
+    letters = any(map(str.isalpha, bare))
+    digits = any(map(str.isdigit, bare))
+    signs = re.search(r"[^\w.'’/-]|\w[_@#$%&*+=~^!]\w", bare) is not None
+    return (letters and (digits or signs)) or (digits and signs)
+
+
+def _is_before(match: re.Match[str], word: str) -> bool:
+    return _looks_made_up(match["value"]) and not _NO_PASSWORD.match(match["value"])
+
+
+def _is_login(match: re.Match[str], word: str) -> bool:
+    value = match["value"]
+    return (_looks_made_up(value) or (value.isdigit() and len(value) >= 4)) and not _NO_PASSWORD.match(value)
+
+
+def _is_wechat(match: re.Match[str], word: str) -> bool:
+    value = match["value"]
+    if value[0].isdigit() or any(map(str.isdigit, value)) or "_" in value:
+        return bool(match["strong"] or match["called"]) or not word.isascii() or word in _SHORT_WECHAT
+    if len(value) < 6 or not (match["called"] or match["strong"] or word[0] in "加+" or word in _SHORT_WECHAT):
+        return False
+    # A word of a sentence is followed by another one.
+    return not re.match(r"[ ]?[A-Za-z.(]", match.string[match.end() : match.end() + 3])
+
+
+def _is_document(match: re.Match[str], word: str) -> bool:
+    return sum(map(str.isdigit, match["value"])) >= 5
+
+
+def _is_plate(match: re.Match[str], word: str) -> bool:
+    value = match["value"]
+    return 5 <= len(value) and any(map(str.isdigit, value)) and not value.isdigit()
+
+
+def _is_phone(match: re.Match[str], word: str) -> bool:
+    value = match["value"]
+    return re.fullmatch(r"(?:\d{1,3}\.){3}\d{1,3}|(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?.*", value) is None
+
+
+_SHORT_WECHAT = ("vx", "wx", "v信", "加v", "+v")
+_SORTS = {
+    "password": _Sort("key", _PASSWORD, _is_password),
+    "before": _Sort("key", _PASSWORD_BEFORE, _is_before, before=True),
+    "token": _Sort("key", _TOKEN, _any),
+    "header": _Sort("key", _HEADER, _any),
+    "bearer": _Sort("key", _BEARER, _any),
+    "code": _Sort("key", _CODE, _any),
+    "code before": _Sort("key", _CODE_BEFORE, _any, before=True),
+    "login": _Sort("key", _LOGIN, _is_login),
+    "colon": _Sort("key", _COLON, _is_login),
+    "seed": _Sort("key", _SEED, _any),
+    "piped": _Sort("key", _PIPED, _any, before=True),
+    "tag": _Sort("key", _TAG, _any),
+    **{f"option {name}": _Sort("key", pattern, _any) for name, pattern in _OPTION.items()},
+    "qq": _Sort("id", _QQ, _any),
+    "wechat": _Sort("id", _WECHAT, _is_wechat),
+    "document": _Sort("id", _DOCUMENT, _is_document),
+    "plate": _Sort("id", _PLATE, _is_plate),
+    "phone": _Sort("phone", _PHONE, _is_phone),
+}
+#: Words by the sort of what they announce, in lower case, parted by |. A leading ^ keeps letters from standing before.
+_WORDS = {
+    "password": "password|passwd|passphrase|^pass|^pwd|mysql_pwd|^pw|^psk|passwort|kennwort|zugangscode|wlan-schlüssel"
+    "|wlan-key|contraseña|contrasena|^clave|mot de passe|^mdp|senha|palavra-passe|wachtwoord|hasło|^haslo|heslo|lösenord"
+    "|adgangskode|salasana|jelszó|şifre|parola|пароль|пароля|κωδικός|パスワード|暗証番号|비밀번호|암호|密码|密碼|口令|暗号"
+    "|^passcode|wifi key|wpa key|network key|^wpa2? psk|wep key|wifi code",
+    "before": "password|passwd|passphrase|^pwd|^pw|passwort|kennwort",
+    "token": "secret|secret key|secret access key|secret_key|secret_access_key|secret-key|secretkey|accesskey|api key"
+    "|api_key|api-key|apikey|app key|app_key|appkey|access key|access_key|access-key|access key id|access_key_id"
+    "|accesskeyid|access-key-id|token|private key|private_key|private-key|client_secret|app_secret|appsecret|auth_key"
+    "|credential|license key|licence key|product key|serial key|recovery key|encryption key|signing key|account key"
+    "|accountkey|密钥|秘钥|密匙|令牌|激活码|注册码|序列号|授权码|ключ api|api-schlüssel|clave api|clé api",
+    "header": "authorization:|authorization\":|authorization':|authorization=",
+    "bearer": "bearer",
+    "code": "passcode|^pin|pin码|验证码|驗證碼|校验码|动态码|动态密码|短信码|提取码|取件码|取货码|邀请码|确认码|安全码|识别码"
+    "|verification code|security code|confirmation code|auth code|authentication code|login code|access code|door code"
+    "|gate code|entry code|one-time code|one time code|sms code|2fa code|mfa code|backup code|^otp|^2fa|^cvv|^cvc|^tan"
+    "|code pin|bestätigungscode|sicherheitscode|code de vérification|código de verificación|código de seguridad"
+    "|código de verificação|код подтверждения|код из смс|認証コード|確認コード|인증번호|密码|密碼",
+    "code before": "your verification|your security|your confirmation|your login|your one-time|your otp|your code"
+    "|your auth|the verification code|the passcode|the pin|的验证码|您的验证码|你的验证码|verification code"
+    "|dein code|ihr code|votre code|tu código",
+    "login": "login|log-in|credentials|creds|user/pass|user/password|username/password|账号密码|帐号密码|用户名密码"
+    "|账号/密码|用户名/密码|账密|zugangsdaten|zugang|identifiants|credenciales",
+    "colon": "^root|^admin|^administrator|^sa",
+    "seed": "seed|mnemonic|recovery phrase|recovery words|助记词|backup phrase",
+    "piped": "chpasswd|sudo -s",
+    "tag": "identified by|requirepass|masterauth|-passin pass:|-passout pass:",
+    "option user": "curl|wget|http",
+    "option attached": "mysql|mariadb",
+    "option apart": "sshpass|redis-cli|docker login|podman login|ldapsearch|mongo|htpasswd|sqlcmd|plink|cqlsh|nmcli",
+    "option percent": "smbclient|rpcclient|smbmap|mount.cifs|net rpc",
+    "option passphrase": "wpa_passphrase",
+    "qq": "qq|扣扣|球球|企鹅|q号|加q",
+    "wechat": "微信|威信|薇信|徽信|v信|加v|加微|+v|^vx|^wx|weixin|wechat",
+    "document": "passport|reisepass|pasaporte|passeport|护照|通行证|台胞证|回乡证|居住证|身份证|驾照|驾驶证|社保|护照号"
+    "|driver's license|drivers license|driving licence|driver license|driver's licence|id card|personalausweis"
+    "|ausweis|imei|^ssn|social security|national insurance|^nino|aadhaar|^pan card|^cpf|^dni|^nie|^nif|pesel|^bsn"
+    "|codice fiscale|personnummer|steuer-id|steuernummer|tax id|^tin|^vin|insurance number|medicare|account number"
+    "|bank account|kontonummer|银行卡|卡号|账户号|银行账号|支付宝|学号|工号|员工号|iban|sort code|routing number",
+    "plate": "license plate|licence plate|number plate|plate number|numberplate|kennzeichen|车牌|车牌号|matrícula"
+    "|immatriculation|nummernschild",
+    "phone": "^tel|^phone|telephone|telefon|téléphone|teléfono|mobile|^cell|whatsapp|^handy|rufnummer|^fax|^sms"
+    "|my number|meine nummer|mi número|mon numéro|reach me|call me|text me|ring me|phone me|电话|電話|手机|手機|座机|联系方式"
+    "|联系我|拨打|致电|打给|热线|тел|телефон|전화|携帯",
+}
+#: The digits after the first ones of a number that was written with spaces.
+_MORE_DIGITS = re.compile(r"(?:[ -]\d{3,7}){1,4}(?!\d)")
+_LONGEST_BEFORE = 120
+
+
+def _automaton() -> Any:
+    import ahocorasick
+
+    sorts: dict[str, list[tuple[_Sort, bool]]] = {}
+    for name, words in _WORDS.items():
+        for word in words.split("|"):
+            sorts.setdefault(word.removeprefix("^"), []).append((_SORTS[name], word.startswith("^")))
+    automaton = ahocorasick.Automaton()
+    for word, those in sorts.items():
+        automaton.add_word(word, (word, those))
+    automaton.make_automaton()
+    return automaton
+
+
+AUTOMATON = _automaton()
+
+
+def find_announced(text: str, lower: str) -> Iterator[tuple[int, int, str]]:
+    """Find what a text announces, as (start, end, kind).
+
+    Args:
+        text: In half width.
+        lower: The same in lower case, character for character.
+    """
+    for last, (word, sorts) in AUTOMATON.iter(lower):
+        start, end = last + 1 - len(word), last + 1
+        inside = start > 0 and lower[start - 1].isalpha() and lower[start - 1].isascii()
+        for sort, alone in sorts:
+            if alone and inside:
+                continue
+            if sort.before:
+                match = sort.pattern.search(text[max(0, start - _LONGEST_BEFORE) : start])
+                moved = max(0, start - _LONGEST_BEFORE)
+            else:
+                match, moved = sort.pattern.match(text, end), 0
+            if match is None or not sort.is_one(match, word):
+                continue
+            group = "quoted" if "quoted" in sort.pattern.groupindex and match["quoted"] is not None else "value"
+            first, behind = match.span(group)
+            if sort.kind == "key" and match[group].isdigit() and not sort.before:
+                longer = _MORE_DIGITS.match(text, behind)
+                behind = longer.end() if longer else behind
+            yield first + moved, behind + moved, sort.kind
