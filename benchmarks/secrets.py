@@ -137,7 +137,9 @@ def _mac(rng: random.Random, how: str) -> str:
 
 
 def _password(rng: random.Random) -> str:
-    word = rng.choice(("sunshine", "Tiger", "dragon", "Kaffee", "xiaoming", "winter", "Blau", "monkey", "hunter", "woaini"))
+    word = rng.choice(
+        ("sunshine", "Tiger", "dragon", "Kaffee", "xiaoming", "winter", "Blau", "monkey", "hunter", "woaini")
+    )
     other = rng.choice(("blue", "Moon", "Fire", "lake", "stern"))
     return rng.choice(
         (

@@ -9,15 +9,15 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from stages.privacy.tokens import Found
+
 #: A character of a password, without spaces and closing marks.
 _CHAR = r"[!#-&*+./0-9:=?@A-Z\[\\\]^_a-z{|}~\u00c0-\u052f-]"
-_VALUE = rf"(?:{_CHAR}|[,;()](?={_CHAR})){{4,256}}"
+_VALUE = rf"(?![:=.?/|]){_CHAR}{{4,256}}"
 _QUOTED = r"[\"'`“„「](?P<quoted>[^\"'`”“」<>\n]{1,256})(?=[\"'`”“」])"
 #: What may stand between an announcing word and the value.
 _IS = r"is|was|are|ist|lautet|war|es|est|é|è|era|jest|это|は|を|が|은|는|:"
-_CHINESE_IS = (
-    r"(?:(?:已经|已|现在|默认|暂时|还|都|就|应该)?(?:是|为|為|叫|改成了?|改为|换成了?|设成了?|设为|设置为|重置为|变成)了?)"
-)
+_CHINESE_IS = r"(?:(?:已经|已|现在|默认|暂时|还|都|就|应该)?(?:是|为|為|叫|改成了?|改为|换成了?|设成了?|设为|设置为|重置为|变成)了?)"
 _STRONG = rf"[\"'`*]?[ \t]{{0,2}}(?:=>|==?|:=?|->|→|>|{_CHINESE_IS})[ \t]{{0,2}}"
 _WEAK = rf"[\"'`*]?(?:[ ](?:{_IS})\b:?[ ]?|[ \t]{{0,2}}(?:は|を|が|은|는)[ ]?)"
 #: "password for the router is"
@@ -34,16 +34,16 @@ _NO_PASSWORD = re.compile(
     r"|incorrecta|incorrecto|requis|incorrect|md5|sha\d+|bcrypt|base64|utf-?8|ascii|hash|hashes"
     r"|x+|\*+|\.+|[-_=]+|[a-z]+(?:ed|ing|able|ible|ive|ly|s)"
     r"|(?:case|one|two|read|write|user)-[a-z-]+)(?![^.!?,;:)]).*"
-    r"|[%{\[]|\$(?:[A-Z_]+|[a-z_]+|[{(].*)\Z|\$\{|[A-Za-z_]{1,32}\.[a-z_]|/[a-z]|~/|\./|--|https?:|[A-Za-z_]{1,40}\(",
+    r"|[%{\[(]|\$(?:[A-Z_]+|[a-z_]+)\Z|\$[{(]|[A-Za-z_]{1,32}\.[a-z_]|/[a-z]|~/|\./|--|https?:|[A-Za-z_]{1,40}\(",
     re.IGNORECASE | re.DOTALL,
 )
 _PASSWORD = re.compile(
-    rf"\d?(?:(?P<strong>{_OF}(?:{_STRONG}))|(?P<weak>{_OF}(?:{_WEAK}))|(?P<bare>码?[ \t]{{0,2}}))"
+    rf"\d?(?:{_OF}(?:{_STRONG}|{_WEAK})|(?P<bare>(?<![a-z])[ \t]{{0,2}}|[ \t]{{1,2}}(?P<to>(?:to|as|zu|en)[ ])?))"
     rf"(?:{_QUOTED}|[\"'`]?(?P<value>{_VALUE}))",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(
-    rf"(?:{_STRONG}|{_WEAK}|[ ]?(?=[A-Za-z0-9_+/=~.-]{{16}}))[\"'`]?(?=[A-Za-z_+/.=~-]{{0,64}}[0-9])"
+    rf"(?:{_STRONG}|{_WEAK}|(?:[ ]|(?<![A-Za-z]))(?=[A-Za-z0-9_+/=~.-]{{16}}))[\"'`]?(?=[A-Za-z_+/.=~-]{{0,64}}[0-9])"
     r"(?=[0-9_+/.=~-]{0,64}[A-Za-z])(?P<value>[A-Za-z0-9_+/=~.-]{8,512})",
     re.IGNORECASE,
 )
@@ -56,13 +56,13 @@ _BEARER = re.compile(r" (?=[A-Za-z_+/.-]{0,64}[0-9])(?P<value>[A-Za-z0-9_+/=~.-]
 #: A short code of digits, or of letters and digits.
 _CODE_VALUE = r"(?:[A-Z]-)?(?:\d{3}[ -]\d{3}|\d{4,10}|(?=[a-z]{0,9}\d)[a-z0-9]{4,10})(?![A-Za-z0-9]|[.:/]\d)"
 _CODE = re.compile(
-    rf"(?:码|code|nummer)?(?:{_OF}(?:{_STRONG}|{_WEAK})|[ \t\[(【「]{{0,2}})[\"'`]?(?P<value>{_CODE_VALUE})",
+    rf"(?:码|code|nummer|s)?(?:{_OF}(?:{_STRONG}|{_WEAK})|[ \t\[(【「]{{0,2}})[\"'`]?(?P<value>{_CODE_VALUE})",
     re.IGNORECASE,
 )
 _CODE_BEFORE = re.compile(rf"(?<![A-Za-z0-9.])(?P<value>{_CODE_VALUE})[ ,]{{0,2}}(?:is|ist|est|es|als|as|是|为)?[ ]?\Z")
 #: "X is the password", "use X as my wifi password", "it's X for the router password"
 _PASSWORD_BEFORE = re.compile(
-    rf"(?<![^\s\"'`:(])(?P<value>{_VALUE})[\"'`]?,? (?:is|as|for|=)(?: (?:the|my|our|your|its|a|new|old|his|her))?"
+    rf"(?<![^\s\"'`:(])(?P<value>{_VALUE})[\"'`]?,? (?:is|as|(?P<for>for)|=)(?: (?:the|my|our|your|its|a|new|old|his|her))?"
     r"(?: [A-Za-z-]{1,16}){0,2} ?\Z"
 )
 _USER = r"(?:[A-Za-z0-9_+-]{2,32}|[\w.+-]{1,64}@[\w.-]{1,64})"
@@ -72,20 +72,23 @@ _LOGIN = re.compile(
     re.IGNORECASE,
 )
 _COLON = re.compile(rf":(?P<value>(?!/)(?:(?![:/]){_CHAR}){{5,64}})(?![:/])")
-_SEED = re.compile(r"(?:[ ]?(?:phrase|words?))?[ ]?(?:is|are|:|=|是|为)?[ ]?[\"']?(?P<value>[a-z]{3,8}(?:[ ,]{1,2}[a-z]{3,8}){11,23})")
+_SEED = re.compile(
+    r"(?:[ ]?(?:phrase|words?))?[ ]?(?:is|are|:|=|是|为)?[ ]?[\"']?(?P<value>[a-z]{3,8}(?:[ ,]{1,2}[a-z]{3,8}){11,23})"
+)
 _TAG = re.compile(rf"[ ]{{0,2}}(?:=[ ]?)?(?:{_QUOTED}|(?P<value>{_VALUE}))")
 #: Options of programs that take a password, after the program's name.
 _OPTION = {
     "user": re.compile(
         rf"[^\n]{{0,200}}?\s(?:-[A-Za-z]{{0,4}}u|--(?:proxy-)?user)[ =]?[\"']?[^\s:\"'/]{{1,64}}:(?P<value>{_VALUE})"
     ),
-    "attached": re.compile(rf"[^\n]{{0,200}}?\s-p[\"']?(?P<value>(?!ort)(?=[^\s-]){_VALUE})"),
+    "attached": re.compile(rf"[^\n]{{0,200}}?\s-p[\"']?(?P<value>(?=[^\s-]){_VALUE})"),
     "apart": re.compile(rf"[^\n]{{0,200}}?\s-[apwW][ ]?[\"']?(?P<value>(?!-){_VALUE})"),
     "percent": re.compile(rf"[^\n]{{0,200}}?[\w.\\-]{{1,64}}%(?P<value>{_VALUE})"),
     "passphrase": re.compile(rf"[ ]+(?:\"[^\"\n]{{1,64}}\"|[^\s\"]{{1,64}})[ ]+[\"']?(?P<value>{_VALUE})"),
 }
 _PIPED = re.compile(rf"[\"' ](?:[\w.-]{{1,32}}:)?(?P<value>(?:(?![:|]){_CHAR}){{4,128}})[\"']?[ ]?\|[ ]?(?:sudo )?\Z")
 _NUMBER_WORD = r"(?:[ ._-]?(?:号码?|群号?|群|number|no|nr|num|nummer|numéro|número|id)\b\.?|号码?|群号?|群)?"
+_SHARE = re.compile(r"[ \t]?(?:[:=]|是|为)?[ \t]?(?P<value>[A-Za-z0-9]{4})(?![A-Za-z0-9])")
 _QQ = re.compile(rf"{_NUMBER_WORD}[\s:是#]{{0,3}}(?:is )?(?P<value>[1-9][0-9]{{4,11}})(?![A-Za-z0-9.])", re.IGNORECASE)
 _WECHAT = re.compile(
     r"(?P<called>号码?|[ _-]?id\b)?(?P<strong>[ ]?(?:[:是=]|叫|is\b)[ ]?)?[ ]?"
@@ -103,8 +106,8 @@ _PLATE = re.compile(
     r"(?![A-Za-z0-9])"
 )
 _PHONE = re.compile(
-    rf"{_NUMBER_WORD}[\s:#=._([-]{{0,4}}(?:is |ist |at |on |under |unter |es |est |è |是|为)?[ ]?"
-    r"(?P<value>\+?\(?\d(?:[ ]?[().\-/]?[ ]?\d){6,14})(?![A-Za-z0-9]|[.:/-]\d)",
+    rf"{_NUMBER_WORD}[\s:#=._[-]{{0,4}}(?:is |ist |at |on |under |unter |es |est |è |是|为)?[ ]?"
+    r"(?P<value>\+?\(?\d(?:[ ]?[().\-/]?[ ]?\d){6,14})(?!\d|[A-Za-z](?![\u4e00-\u9fff])|[.:/-]\d)",
     re.IGNORECASE,
 )
 
@@ -116,6 +119,10 @@ class _Sort(NamedTuple):
     pattern: re.Pattern[str]
     is_one: Callable[[re.Match[str], str], bool]
     before: bool = False  # the value stands before the word
+
+
+#: Then "pass" is no verb.
+_USER_BEFORE = re.compile(r"user|login|account|name|ftp|admin|root", re.IGNORECASE)
 
 
 def _any(match: re.Match[str], word: str) -> bool:
@@ -131,14 +138,18 @@ def _is_password(match: re.Match[str], word: str) -> bool:
         return True
     text, start = match.string, match.start()
     option = text[max(0, start - len(word) - 12) : start - len(word)].rpartition(" ")[2].startswith("--")
+    if word == "pass" and match["bare"] is not None and not option:
+        return _looks_made_up(value) and _USER_BEFORE.search(text, max(0, start - 40), start) is not None
     if _looks_made_up(value):
-        return match["bare"] is None or option or not word.isascii() or not value.isdigit()
+        return True
+    if match["to"]:
+        return value.isdigit() and len(value) >= 4
     if value.isdigit():
         return len(value) >= 4 and (match["bare"] is None or not word.isascii())
     if match["quoted"] is not None or option:
         return True
     # Letters alone: only where nothing follows, or where "=" leaves no doubt.
-    if "=" in match[0][: match.start("value") - match.start()]:
+    if "=" in text[match.start("value") - 1 : match.start("value")]:
         return True
     ends = not text[match.end() : match.end() + 80].strip(" \t\n.!?)\"'`。！？，、")
     return ends and (match["bare"] is None or not word.isascii())
@@ -154,7 +165,8 @@ def _looks_made_up(value: str) -> bool:
 
 
 def _is_before(match: re.Match[str], word: str) -> bool:
-    return _looks_made_up(match["value"]) and not _NO_PASSWORD.match(match["value"])
+    value = match["value"]
+    return (_looks_made_up(value) or (value.isdigit() and match["for"] is None)) and not _NO_PASSWORD.match(value)
 
 
 def _is_login(match: re.Match[str], word: str) -> bool:
@@ -162,11 +174,21 @@ def _is_login(match: re.Match[str], word: str) -> bool:
     return (_looks_made_up(value) or (value.isdigit() and len(value) >= 4)) and not _NO_PASSWORD.match(value)
 
 
+def _is_attached(match: re.Match[str], word: str) -> bool:
+    return _looks_made_up(match["value"]) or match["value"].isdigit() or " -u" in match[0]
+
+
 def _is_wechat(match: re.Match[str], word: str) -> bool:
     value = match["value"]
     if value[0].isdigit() or any(map(str.isdigit, value)) or "_" in value:
-        return bool(match["strong"] or match["called"]) or not word.isascii() or word in _SHORT_WECHAT
-    if len(value) < 6 or not (match["called"] or match["strong"] or word[0] in "加+" or word in _SHORT_WECHAT):
+        return (
+            bool(match["strong"] or match["called"])
+            or not word.isascii()
+            or (word in _SHORT_WECHAT and " " in match[0])
+        )
+    if len(value) < 6 or not (
+        match["called"] or match["strong"] or "v" in word[1:] or (word in _SHORT_WECHAT and " " in match[0])
+    ):
         return False
     # A word of a sentence is followed by another one.
     return not re.match(r"[ ]?[A-Za-z.(]", match.string[match.end() : match.end() + 3])
@@ -186,7 +208,7 @@ def _is_phone(match: re.Match[str], word: str) -> bool:
     return re.fullmatch(r"(?:\d{1,3}\.){3}\d{1,3}|(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?.*", value) is None
 
 
-_SHORT_WECHAT = ("vx", "wx", "v信", "加v", "+v")
+_SHORT_WECHAT = ("vx", "wx", "+v")
 _SORTS = {
     "password": _Sort("key", _PASSWORD, _is_password),
     "before": _Sort("key", _PASSWORD_BEFORE, _is_before, before=True),
@@ -195,12 +217,14 @@ _SORTS = {
     "bearer": _Sort("key", _BEARER, _any),
     "code": _Sort("key", _CODE, _any),
     "code before": _Sort("key", _CODE_BEFORE, _any, before=True),
+    "share": _Sort("key", _SHARE, _any),
     "login": _Sort("key", _LOGIN, _is_login),
     "colon": _Sort("key", _COLON, _is_login),
     "seed": _Sort("key", _SEED, _any),
     "piped": _Sort("key", _PIPED, _any, before=True),
     "tag": _Sort("key", _TAG, _any),
     **{f"option {name}": _Sort("key", pattern, _any) for name, pattern in _OPTION.items()},
+    "option attached": _Sort("key", _OPTION["attached"], _is_attached),
     "qq": _Sort("id", _QQ, _any),
     "wechat": _Sort("id", _WECHAT, _is_wechat),
     "document": _Sort("id", _DOCUMENT, _is_document),
@@ -221,31 +245,32 @@ _WORDS = {
     "|accountkey|密钥|秘钥|密匙|令牌|激活码|注册码|序列号|授权码|ключ api|api-schlüssel|clave api|clé api",
     "header": "authorization:|authorization\":|authorization':|authorization=",
     "bearer": "bearer",
-    "code": "passcode|^pin|pin码|验证码|驗證碼|校验码|动态码|动态密码|短信码|提取码|取件码|取货码|邀请码|确认码|安全码|识别码"
+    "code": "passcode|^pin|pin码|验证码|驗證碼|校验码|动态码|动态密码|短信码|取货码|邀请码|确认码|安全码|识别码"
     "|verification code|security code|confirmation code|auth code|authentication code|login code|access code|door code"
-    "|gate code|entry code|one-time code|one time code|sms code|2fa code|mfa code|backup code|^otp|^2fa|^cvv|^cvc|^tan"
+    "|gate code|entry code|one-time code|one time code|sms code|2fa code|mfa code|backup code|^otp|^2fa|^cvv|^cvc"
     "|code pin|bestätigungscode|sicherheitscode|code de vérification|código de verificación|código de seguridad"
     "|código de verificação|код подтверждения|код из смс|認証コード|確認コード|인증번호|密码|密碼",
+    "share": "提取码|访问码|取件码",
     "code before": "your verification|your security|your confirmation|your login|your one-time|your otp|your code"
     "|your auth|the verification code|the passcode|the pin|的验证码|您的验证码|你的验证码|verification code"
     "|dein code|ihr code|votre code|tu código",
     "login": "login|log-in|credentials|creds|user/pass|user/password|username/password|账号密码|帐号密码|用户名密码"
     "|账号/密码|用户名/密码|账密|zugangsdaten|zugang|identifiants|credenciales",
-    "colon": "^root|^admin|^administrator|^sa",
+    "colon": "^root|^admin|^administrator",
     "seed": "seed|mnemonic|recovery phrase|recovery words|助记词|backup phrase",
     "piped": "chpasswd|sudo -s",
     "tag": "identified by|requirepass|masterauth|-passin pass:|-passout pass:",
-    "option user": "curl|wget|http",
+    "option user": "curl|wget",
     "option attached": "mysql|mariadb",
     "option apart": "sshpass|redis-cli|docker login|podman login|ldapsearch|mongo|htpasswd|sqlcmd|plink|cqlsh|nmcli",
     "option percent": "smbclient|rpcclient|smbmap|mount.cifs|net rpc",
     "option passphrase": "wpa_passphrase",
     "qq": "qq|扣扣|球球|企鹅|q号|加q",
-    "wechat": "微信|威信|薇信|徽信|v信|加v|加微|+v|^vx|^wx|weixin|wechat",
+    "wechat": "微信|威信|薇信|徽信|v信|加v|加我v|加你v|我的v|加下v|加个v|加微|^+v|^vx|^wx|weixin|wechat",
     "document": "passport|reisepass|pasaporte|passeport|护照|通行证|台胞证|回乡证|居住证|身份证|驾照|驾驶证|社保|护照号"
     "|driver's license|drivers license|driving licence|driver license|driver's licence|id card|personalausweis"
-    "|ausweis|imei|^ssn|social security|national insurance|^nino|aadhaar|^pan card|^cpf|^dni|^nie|^nif|pesel|^bsn"
-    "|codice fiscale|personnummer|steuer-id|steuernummer|tax id|^tin|^vin|insurance number|medicare|account number"
+    "|ausweis|imei|^ssn|social security|national insurance|^nino|aadhaar|^pan card|^cpf|^dni|pesel|^bsn"
+    "|codice fiscale|personnummer|steuer-id|steuernummer|tax id|insurance number|medicare|account number"
     "|bank account|kontonummer|银行卡|卡号|账户号|银行账号|支付宝|学号|工号|员工号|iban|sort code|routing number",
     "plate": "license plate|licence plate|number plate|plate number|numberplate|kennzeichen|车牌|车牌号|matrícula"
     "|immatriculation|nummernschild",
@@ -256,6 +281,7 @@ _WORDS = {
 #: The digits after the first ones of a number that was written with spaces.
 _MORE_DIGITS = re.compile(r"(?:[ -]\d{3,7}){1,4}(?!\d)")
 _LONGEST_BEFORE = 120
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
 def _automaton() -> Any:
@@ -272,32 +298,34 @@ def _automaton() -> Any:
     return automaton
 
 
-AUTOMATON = _automaton()
+_AUTOMATON = _automaton()
 
 
-def find_announced(text: str, lower: str) -> Iterator[tuple[int, int, str]]:
-    """Find what a text announces, as (start, end, kind).
-
-    Args:
-        text: In half width.
-        lower: The same in lower case, character for character.
-    """
-    for last, (word, sorts) in AUTOMATON.iter(lower):
-        start, end = last + 1 - len(word), last + 1
-        inside = start > 0 and lower[start - 1].isalpha() and lower[start - 1].isascii()
+def find_announced(text: str) -> list[Found]:
+    """Find what a text in half width announces."""
+    lower = text.lower()
+    if len(lower) != len(text):
+        lower = "".join(small if len(small := each.lower()) == 1 else each for each in text)
+    found: list[Found] = []
+    for last, (word, sorts) in _AUTOMATON.iter(lower):
+        end = last + 1
+        start = end - len(word)
+        inside = start > 0 and lower[start - 1] in _LETTERS
         for sort, alone in sorts:
-            if alone and inside:
-                continue
-            if sort.before:
-                match = sort.pattern.search(text[max(0, start - _LONGEST_BEFORE) : start])
-                moved = max(0, start - _LONGEST_BEFORE)
-            else:
-                match, moved = sort.pattern.match(text, end), 0
-            if match is None or not sort.is_one(match, word):
-                continue
-            group = "quoted" if "quoted" in sort.pattern.groupindex and match["quoted"] is not None else "value"
-            first, behind = match.span(group)
-            if sort.kind == "key" and match[group].isdigit() and not sort.before:
-                longer = _MORE_DIGITS.match(text, behind)
-                behind = longer.end() if longer else behind
-            yield first + moved, behind + moved, sort.kind
+            if not (alone and inside):
+                found += _find_value(text, start, end, word, sort)
+    return found
+
+
+def _find_value(text: str, start: int, end: int, word: str, sort: _Sort) -> Iterator[Found]:
+    moved = max(0, start - _LONGEST_BEFORE) if sort.before else 0
+    match = sort.pattern.search(text[moved:start]) if sort.before else sort.pattern.match(text, end)
+    if match is None or not sort.is_one(match, word):
+        return
+    group = "quoted" if "quoted" in sort.pattern.groupindex and match["quoted"] is not None else "value"
+    first, behind = match.span(group)
+    if sort.kind == "key" and match[group].isdigit() and not sort.before:
+        # A number with spaces in it goes as a whole.
+        longer = _MORE_DIGITS.match(text, behind)
+        behind = longer.end() if longer else behind
+    yield first + moved, behind + moved, sort.kind

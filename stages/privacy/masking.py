@@ -24,85 +24,155 @@ phone, an id or a password in a sentence, and ``detect-secrets`` gives secrets w
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from stages.privacy.announced import AUTOMATON, find_announced
-from stages.privacy.folding import narrow
-from stages.privacy.tokens import find_tokens
+from stages.privacy.announced import find_announced
+from stages.privacy.folding import Folded, narrow
+from stages.privacy.tokens import Found, find_tokens
 
 KINDS = ("key", "id", "email", "ip", "phone")
 
-#: A number ends here: a letter, a digit, or a sign with a digit after it would go on.
-_END = r"(?![A-Za-z0-9]|[.-]\d)"
+#: A number ends here: a letter, a digit, or a sign with a digit after it would go on. 139...B栋 is a number in a house.
+_END = r"(?!\d|[A-Za-z](?![\u4e00-\u9fff])|[.-]\d)"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-#: A label with letters of other scripts.
-_ANY_LABEL = r"[^\W_](?:[^\W_]|-){0,62}"
+_LATIN = r"A-Za-z0-9\u00c0-\u024f\u0370-\u052f"
+_CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+#: A label with letters of other scripts, and one that has some.
+_ANY_LABEL = rf"[{_LATIN}{_CJK}](?:[{_LATIN}{_CJK}-]{{0,62}})"
+_OTHER_LABEL = rf"(?=[A-Za-z0-9-]{{0,62}}[^\x00-\x7f]){_ANY_LABEL}"
+_TLD = (
+    r"(?:中国|中國|公司|网络|網絡|在线|网址|集团|香港|台湾|台灣|新加坡|[\u0400-\u04ff]{2,12}"
+    r"|xn--[A-Za-z0-9-]{2,59}(?![A-Za-z0-9]))"
+)
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 _PROVINCE = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 
-PATTERNS = {
+#: Where digits are that make a number; whatever a text writes between them.
+NUMBER = re.compile(r"[+(]{0,2}\d[\d .()/+-]{5,}")
+#: A number's pattern looks no further than so many characters behind it.
+_BEHIND = 24
+#: Patterns of each kind by what a text must hold first, which is quickly seen: most texts hold none of it.
+PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
     "key": (
-        r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----))*"
-        r"(?:-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?"
-        r"|PuTTY-User-Key-File-[0-9][^<]*"
+        (
+            re.compile("-----BEGIN"),
+            r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----))*"
+            r"(?:-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?",
+        ),
+        (re.compile("PuTTY-"), r"PuTTY-User-Key-File-[0-9][^<]*"),
         # A name and a password in a URL.
-        r"|(?<=://)[^\s/:@<>?#]{0,64}:[^\s/@<>]{1,128}(?=@)"
+        (re.compile("://"), r"(?<=://)[^\s/:@<>?#]{0,64}:[^\s/@<>]{1,128}(?=@)"),
         # A hash of a password, as in /etc/shadow.
-        r"|(?<![A-Za-z0-9$])\$(?:[156y]|2[abxy]|argon2id?)\$[A-Za-z0-9./$=,+-]{20,200}"
+        (
+            re.compile(r"\$\w{1,8}\$"),
+            r"(?<![A-Za-z0-9$])\$(?:[156y]|2[abxy]|argon2id?)\$[A-Za-z0-9./$=,+-]{20,200}",
+        ),
     ),
     "id": (
-        r"(?<![A-Za-z0-9])(?:[1-9]\d{5}[ ]?(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[ ]?\d{3}[\dXx]"
-        r"|wxid_[A-Za-z0-9_-]{4,40}|gh_[0-9a-f]{12}|\d{5,20}@(?:chatroom|openim|[sgc]\.us|s\.whatsapp\.net))"
-        r"(?![A-Za-z0-9])"
+        (
+            NUMBER,
+            r"(?<![A-Za-z0-9])(?:[1-9]\d{5}[ ]?(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[ ]?\d{3}[\dXx]"
+            r"|\d{5,20}@(?:chatroom|openim|[sgc]\.us|s\.whatsapp\.net))(?![A-Za-z0-9])",
+        ),
+        (re.compile("wxid_"), r"(?<![A-Za-z0-9])wxid_[A-Za-z0-9_-]{4,40}"),
+        (re.compile("gh_"), r"(?<![A-Za-z0-9])gh_[0-9a-f]{12}(?![A-Za-z0-9])"),
         # A hardware address, but not the broadcast one.
-        r"|(?<![A-Za-z0-9:.-])(?!(?:00|ff|FF)(?P<mac>[:-])(?:00|ff|FF)(?P=mac)(?:00|ff|FF)(?P=mac))"
-        r"(?:[0-9A-Fa-f]{2}(?P<by>[:-])(?:[0-9A-Fa-f]{2}(?P=by)){4}[0-9A-Fa-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}"
-        r"|(?:[0-9A-F]{4}\.){2}[0-9A-F]{4})(?![A-Za-z0-9:]|[.-][0-9A-Fa-f])"
-        rf"|(?<![更最全创里讯])[{_PROVINCE}][A-Z][ ·•]?(?=[A-Z]{{0,4}}\d)[A-HJ-NP-Z0-9]{{5,6}}(?![A-Za-z0-9])"
+        (
+            re.compile(r":[0-9A-Fa-f]{2}:|-[0-9A-Fa-f]{2}-"),
+            r"(?<![A-Za-z0-9:.-])(?!(?:00|ff|FF)(?P<mac>[:-])(?:00|ff|FF)(?P=mac)(?:00|ff|FF)(?P=mac))"
+            r"[0-9A-Fa-f]{2}(?P<by>[:-])(?:[0-9A-Fa-f]{2}(?P=by)){4}[0-9A-Fa-f]{2}(?![A-Za-z0-9:]|-[0-9A-Fa-f])",
+        ),
+        (
+            re.compile(r"\.[0-9A-Fa-f]{4}\."),
+            r"(?<![A-Za-z0-9:.-])(?=[0-9.]{0,13}[A-Fa-f])(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}(?![A-Za-z0-9]|\.\w)",
+        ),
+        (
+            re.compile(f"[{_PROVINCE}][A-Z]"),
+            rf"(?<![更最全创里讯])[{_PROVINCE}][A-Z][ ·•]?(?=[A-Z]{{0,4}}\d)[A-HJ-NP-Z0-9]{{5,6}}(?![A-Za-z0-9])",
+        ),
     ),
     "email": (
         # git@host is how repositories are named.
-        rf"(?<![A-Za-z0-9._%+-])(?!git@)[A-Za-z0-9._%+-]{{1,64}}@(?:{_LABEL}\.){{1,8}}[A-Za-z]{{2,24}}(?![A-Za-z0-9])"
-        rf"|(?:(?<![A-Za-z0-9._%+-])(?!git@)[A-Za-z0-9._%+-]{{1,64}}|(?<!\w)\w[\w.+-]{{0,63}})@(?:{_ANY_LABEL}\.){{1,8}}"
-        r"(?:xn--[A-Za-z0-9-]{2,59}|中国|中國|公司|网络|網絡|在线|网址|集团|我爱你|香港|台湾|台灣|新加坡"
-        r"|[\u0400-\u04ff]{2,12}|[A-Za-z]{2,24})(?![A-Za-z0-9])"
-        rf"|\"[^\"@<>\n]{{1,64}}\"@(?:{_LABEL}\.){{1,8}}[A-Za-z]{{2,24}}"
-        rf"|(?<![A-Za-z0-9._-]){_WORD}[ ]?[(\[{{][ ]?(?:at|AT|At|@)[ ]?[)\]}}][ ]?{_WORD}"
-        rf"(?:[ ]?[(\[{{][ ]?(?:dot|DOT|\.)[ ]?[)\]}}][ ]?|[ ](?:dot|DOT)[ ]|\.)[A-Za-z]{{2,24}}(?![A-Za-z0-9])"
-        rf"|(?<![A-Za-z0-9._-]){_WORD}[ ](?:at|AT)[ ]{_WORD}(?:[ ](?:dot|DOT)[ ]{_WORD}){{0,2}}[ ](?:dot|DOT)[ ]"
-        r"(?:com|net|org|edu|de|cn|uk|fr|io|me|ru|jp|in|info|COM|NET|ORG|EDU|DE|CN|UK|FR|IO)(?![A-Za-z0-9])"
+        (
+            re.compile("@"),
+            r"(?<![A-Za-z0-9._%+-])(?!git@)[A-Za-z0-9._%+-]{1,64}"
+            rf"@(?:{_LABEL}\.){{1,8}}[A-Za-z]{{2,24}}(?![A-Za-z0-9])"
+            rf"|\"[^\"@<>\n]{{1,64}}\"@(?:{_LABEL}\.){{1,8}}[A-Za-z]{{2,24}}",
+        ),
+        (
+            re.compile(rf"@[A-Za-z0-9.-]{{0,64}}(?:[^\x00-\x7f]|xn--)|[^\x00-\x7f][A-Za-z0-9._%+-]{{0,64}}@"),
+            rf"(?<![{_LATIN}._%+-])[{_LATIN}._%+-]{{1,64}}@(?:(?:{_ANY_LABEL}\.){{1,4}}{_TLD}"
+            rf"|(?:{_LABEL}\.){{0,3}}{_OTHER_LABEL}\.(?:{_ANY_LABEL}\.){{0,3}}[A-Za-z]{{2,24}}(?![A-Za-z0-9]))"
+            rf"|(?<![{_LATIN}._%+-])(?=[A-Za-z0-9._%+-]{{0,63}}[\u00c0-\u052f])[{_LATIN}._%+-]{{1,64}}"
+            rf"@(?:{_LABEL}\.){{1,8}}[A-Za-z]{{2,24}}(?![A-Za-z0-9])"
+            # A name in Chinese is hardly longer than three letters, and the words before it are not parted from it.
+            rf"|[{_CJK}]{{1,3}}[A-Za-z0-9._%+-]{{0,64}}@[{_CJK}A-Za-z0-9-]{{1,63}}\.{_TLD}",
+        ),
+        (
+            re.compile(r"(?:at|AT|At|@)[ ]?[)\]}]"),
+            rf"(?<![A-Za-z0-9._-]){_WORD}[ ]?[(\[{{][ ]?(?:at|AT|At|@)[ ]?[)\]}}][ ]?{_WORD}"
+            rf"(?:[ ]?[(\[{{][ ]?(?:dot|DOT|\.)[ ]?[)\]}}][ ]?|[ ](?:dot|DOT)[ ]|\.)[A-Za-z]{{2,24}}(?![A-Za-z0-9])",
+        ),
+        (
+            re.compile(r" (?:dot|DOT) "),
+            rf"(?<![A-Za-z0-9._-]){_WORD}[ ](?:at|AT)[ ]{_WORD}(?:[ ](?:dot|DOT)[ ]{_WORD}){{0,2}}[ ](?:dot|DOT)[ ]"
+            r"(?:com|net|org|edu|de|cn|uk|fr|io|me|ru|jp|in|info|COM|NET|ORG|EDU|DE|CN|UK|FR|IO)(?![A-Za-z0-9])",
+        ),
     ),
     "ip": (
         # Private addresses and netmasks are nobody's; four single digits are a version (1.7.9.5), or a resolver.
-        r"(?<![A-Za-z0-9.~-])(?<![=<>!~]=)"
-        r"(?!127\.|0\.|10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|169\.254\.|2(?:2[4-9]|[345]\d)\.|\d\.\d\.\d\.\d(?!\d))"
-        rf"(?:{_OCTET}\.){{3}}{_OCTET}(?![A-Za-z0-9]|\.\d|-\d|_(?:amd64|i\d86|x86|x64|arm|all|win|linux)|\.(?:deb|rpm|tar))"
-        r"|(?<![A-Za-z0-9:.])(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?![A-Za-z0-9:])"
-        r"|(?<![A-Za-z0-9:.])(?:fe80|f[cd][0-9A-Fa-f]{2}|2[0-9A-Fa-f]{3}):(?:[0-9A-Fa-f]{1,4}:){0,6}"
-        r":(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6})?(?![A-Za-z0-9:])"
+        (
+            NUMBER,
+            r"(?<![A-Za-z0-9.~-])(?<![=<>!~]=)"
+            r"(?!127\.|0\.|10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|169\.254\.|2(?:2[4-9]|[345]\d)\.)"
+            rf"(?!\d\.\d\.\d\.\d(?!\d))(?:{_OCTET}\.){{3}}{_OCTET}"
+            r"(?![A-Za-z0-9]|\.\d|-\d|_(?:amd64|i\d86|x86|x64|arm|all|win|linux)|\.(?:deb|rpm|tar))",
+        ),
+        (
+            re.compile(":[0-9A-Fa-f]{0,4}:"),
+            r"(?<![A-Za-z0-9:.])(?:(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?![A-Za-z0-9]|:[0-9A-Fa-f]{1,2}:)"
+            r"|(?:fe80|f[cd][0-9A-Fa-f]{2}|2[0-9A-Fa-f]{3}):(?:[0-9A-Fa-f]{1,4}:){0,6}"
+            r":(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6})?(?![A-Za-z0-9:]))",
+        ),
     ),
     "phone": (
-        # A mainland mobile number, unless a unit follows (17179869184 bytes are 16 GiB);
-        # after id= it is a web page's.
-        r"(?<![A-Za-z0-9.+-])(?<!id=)(?:(?:\+|00)?86[ -]?)?1[3-9]"
-        r"(?:\d(?P<dash>[ .-]?)\d{4}(?P=dash)\d{4}|\d(?P<gap>[ -])\d{3}(?P=gap)\d{5}|\d{2}(?P<two>[ -])\d{3}(?P=two)\d{4}"
-        r"|\d{2}(?P<last>[ -])\d{4}(?P=last)\d{3}|\d[ -]\d{8})"
-        r"(?!\d|\.\d|-\d|[ ]?(?:[KMGT]i?B|[Bb]ytes?|B)(?![A-Za-z0-9\u4e00-\u9fff])|[ ]?字节)"
-        r"|(?<![A-Za-z0-9+.])\+[1-9](?:[ ]?[().\-/]?[ (]?\d){7,14}(?!\d)"
-        # A Chinese landline's area code is 10, 2x or three digits; 400 and 800 are hotlines.
-        r"|(?<![A-Za-z0-9.-])(?:(?:0\d{2,3}-|\(0\d{2,3}\) ?|0(?:10|2\d) )[2-9]\d{6,7}|0\d{2,3}[ -][2-9]\d{2,3}[ -]\d{4}"
-        rf"|[48]00-\d{{3}}-\d{{4}}|[48]00-\d{{4}}-\d{{3}}){_END}(?!\d)"
-        # The US and Canada.
-        r"|(?<![A-Za-z0-9.-])(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}(?P<us>[.-]))\d{3}(?:(?P=us)|-)\d{4}(?![\d-]|\.\d)"
-        # France, the mobile numbers of the UK, Australia, Germany, Russia, Brazil, and those of Japan and Korea.
-        rf"|(?<![A-Za-z0-9.-])(?:0[1-9](?P<fr>[ .-])\d\d(?P=fr)\d\d(?P=fr)\d\d(?P=fr)\d\d|07\d{{3}} \d{{6}}"
-        r"|04\d\d \d{3} \d{3}|01[5-7]\d(?:/|[ ]?/[ ]?|-)\d{7,8}|8[ -]?\(?9\d\d\)?[ -]\d{3}-\d\d-\d\d|\(\d\d\) 9?\d{4}-\d{4}"
-        rf"|0[1-9]0-\d{{3,4}}-\d{{4}}){_END}"
+        (
+            NUMBER,
+            # A mainland mobile number, unless a unit follows (17179869184 bytes are 16 GiB);
+            # after id= it is a web page's.
+            r"(?<![A-Za-z0-9.+-])(?<!id=)(?:(?:\+|00)?86[ -]?)?1[3-9]"
+            r"(?:\d(?P<dash>[ .-]?)\d{4}(?P=dash)\d{4}|\d(?P<gap>[ -])\d{3}(?P=gap)\d{5}|\d{2}(?P<two>[ -])\d{3}(?P=two)\d{4}"
+            r"|\d{2}(?P<last>[ -])\d{4}(?P=last)\d{3}|\d[ -]\d{8})"
+            r"(?!\d|\.\d|-\d|[ ]?(?:[KMGT]i?B|[Bb]ytes?|B)(?![A-Za-z0-9\u4e00-\u9fff])|[ ]?字节)"
+            r"|(?<![A-Za-z0-9+.])\+[1-9](?:[ ]?[().\-/]?[ (]?\d){7,14}(?!\d)"
+            # A Chinese landline's area code is 10, 2x or three digits; 400 and 800 are hotlines.
+            r"|(?<![A-Za-z0-9.-])(?:(?:0\d{2,3}-|\(0\d{2,3}\) ?|0(?:10|2\d) )[2-9]\d{6,7}|0\d{2,3}-[2-9]\d{2,3}[ -]\d{4}"
+            rf"|[48]00-\d{{3}}-\d{{4}}|[48]00-\d{{4}}-\d{{3}}){_END}(?!\d)"
+            # The US and Canada.
+            r"|(?<![A-Za-z0-9.-])(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}(?P<us>[.-]))\d{3}(?:(?P=us)|-)\d{4}(?![\d-]|\.\d)"
+            # France, the mobile numbers of the UK, Australia, Germany, Russia, Brazil, and those of Japan and Korea.
+            rf"|(?<![A-Za-z0-9.-])(?:0[1-9](?P<fr>[ .-])\d\d(?P=fr)\d\d(?P=fr)\d\d(?P=fr)\d\d|07\d{{3}} \d{{6}}"
+            r"|04\d\d \d{3} \d{3}|01[5-7]\d(?:/|[ ]?/[ ]?|-)\d{7,8}|8[ -]?\(?9\d\d\)?[ -]\d{3}-\d\d-\d\d|\(\d\d\) 9?\d{4}-\d{4}"
+            rf"|0[1-9]0-\d{{3,4}}-\d{{4}}){_END}",
+        ),
     ),
 }
-PERSONAL = re.compile("|".join(f"(?P<{kind}>{PATTERNS[kind]})" for kind in KINDS), re.ASCII)
+_NUMBERS = re.compile(
+    "|".join(f"(?P<{kind}>{pattern})" for kind in KINDS for gate, pattern in PATTERNS[kind] if gate is NUMBER), re.ASCII
+)
+#: Without any of these no other pattern matches. Each begins with a sign or a letter of its own, which makes it fast.
+_SIGNS = re.compile(
+    rf"@|://|-----BEGIN|PuTTY-|\$\w|wxid_|gh_|:[0-9A-Fa-f]{{0,4}}:|-[0-9A-Fa-f]{{2}}-|\.[0-9A-Fa-f]{{4}}\."
+    rf"|\([ ]?[aA][tT]|\[[ ]?[aA][tT]|\{{[ ]?[aA][tT]| dot | DOT |[{_PROVINCE}][A-Z]"
+)
+_OTHERS = [
+    (kind, gate, re.compile(pattern, re.ASCII))
+    for kind in KINDS
+    for gate, pattern in PATTERNS[kind]
+    if gate is not NUMBER
+]
 #: Before four numbers with dots: they are a version.
 _VERSION = re.compile(
     r"(?:version|\bver|\bv|release|firmware|build|driver|plugin|flash|kernel|chrom\w+|opera|java|版本|固件|驱动)[ :=.]{0,3}\Z",
@@ -127,12 +197,6 @@ _DOTTED = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}", re.ASCII)
 _CARD = re.compile(
     r"4(?:\d{12}|\d{15})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|62\d{14,17}|35\d{14}|6(?:011|5\d\d)\d{12}", re.ASCII
 )
-#: What every match holds somewhere, or else an announcing word; most texts hold none of it, which saves the search.
-SUSPECT = re.compile(
-    rf"\d[\d .()/-]{{5}}|@|[A-Za-z0-9_+/-]{{16}}|[0-9A-Fa-f]{{2}}[:-][0-9A-Fa-f]{{0,4}}:|[0-9A-Fa-f]{{2}}-[0-9A-Fa-f]{{2}}-"
-    rf"|:[0-9A-Fa-f]{{0,4}}:|[{_PROVINCE}][A-Z]|[0-9A-Fa-f]{{4}}\.[0-9A-Fa-f]{{4}}\.|[A-Za-z0-9]==?$|\$\w\$"
-    r"|[A-Z]{2}\d\d[ A-Z]|[(\[{ ](?:at|AT|At)[)\]} ]|[A-Z0-9]{5}-[A-Z0-9]{5}-|-----BEGIN|PuTTY"
-)
 #: Each makes the next ones' surroundings; a second round is rare, a third was never seen.
 MOST_ROUNDS = 5
 
@@ -145,23 +209,25 @@ def mask(text: str, counts: Counter[str], regions: Sequence[str] = ()) -> str:
         counts: Gains one for each replacement, by kind.
         regions: Countries (ISO 3166: GB, FR) whose phone numbers count without their +, too.
     """
-    plain = narrow(text).text
-    shapes = SUSPECT.search(plain) is not None
-    words = next(AUTOMATON.iter(_lower(plain)), None) is not None
-    finders: tuple[Callable[[str], Iterator[tuple[int, int, str]]], ...] = (
-        *((_announced,) if words else ()),
-        *((_tokens, _personal, _checked) if shapes else ()),
-    )
-    if regions and shapes:
-        finders = (*finders, partial(_national, regions=regions))
-    for _ in range(MOST_ROUNDS if finders else 0):
-        masked = text
-        for find in finders:
-            masked = _replace(masked, find, counts)
+    for _ in range(MOST_ROUNDS):
+        masked = _mask_once(text, counts, regions)
         if masked == text:
             break
         text = masked
     return text
+
+
+def _mask_once(text: str, counts: Counter[str], regions: Sequence[str]) -> str:
+    plain = narrow(text)
+    for find in (find_announced, find_tokens, _find_forms, partial(_find_numbers, regions=regions)):
+        if found := list(find(plain.text)):
+            text = _replace(text, plain, sorted(found, key=_by_place), counts)
+            plain = narrow(text)
+    return text
+
+
+def _by_place(found: Found) -> tuple[int, int]:
+    return found[0], -found[1]
 
 
 def mask_file_name(name: str, counts: Counter[str], regions: Sequence[str] = ()) -> str:
@@ -173,44 +239,49 @@ def mask_file_name(name: str, counts: Counter[str], regions: Sequence[str] = ())
     return spaced if found else masked
 
 
-def _replace(text: str, find: Callable[[str], Iterator[tuple[int, int, str]]], counts: Counter[str]) -> str:
-    plain = narrow(text)
+def _replace(text: str, plain: Folded, found: Iterable[Found], counts: Counter[str]) -> str:
+    """Put placeholders where something was found; of two that overlap the first stays."""
     pieces: list[str] = []
     done = 0
-    for start, end, kind in sorted(find(plain.text), key=lambda each: (each[0], -each[1])):
+    for start, end, kind in found:
         first, last = plain.span(start, end)
         if first < done:
             continue
         pieces += (text[done:first], f"<{kind}>")
         done = last
         counts[kind] += 1
-    return "".join((*pieces, text[done:])) if pieces else text
+    return "".join((*pieces, text[done:]))
 
 
-def _lower(text: str) -> str:
-    """A text in lower case, character for character."""
-    lower = text.lower()
-    return lower if len(lower) == len(text) else "".join(low if len(low := each.lower()) == 1 else each for each in text)
+def _find_forms(text: str) -> Iterable[Found]:
+    """Find all but numbers."""
+    if not _SIGNS.search(text):
+        return ()
+    return [
+        (*match.span(), kind)
+        for kind, gate, pattern in _OTHERS
+        if gate.search(text)
+        for match in pattern.finditer(text)
+    ]
 
 
-def _announced(text: str) -> Iterator[tuple[int, int, str]]:
-    return find_announced(text, _lower(text))
+def _find_numbers(text: str, regions: Sequence[str]) -> list[Found]:
+    """Find numbers by their form, by check digits, and by the numbering plans of countries."""
+    found: list[Found] = []
+    for run in NUMBER.finditer(text):
+        for match in _NUMBERS.finditer(text, run.start(), run.end() + _BEHIND):
+            start, end = match.span()
+            kind = next(kind for kind in ("id", "ip", "phone") if match[kind] is not None)
+            if kind != "ip" or not _VERSION.search(text[max(0, start - 16) : start]):
+                found.append((start, end, kind))
+        found += _find_checked(text, max(0, run.start() - 8), run.end() + _BEHIND)
+        for region in regions:
+            found += _find_national(text, run.start(), run.end() + _BEHIND, region)
+    return found
 
 
-def _tokens(text: str) -> Iterator[tuple[int, int, str]]:
-    return ((start, end, "key") for start, end in find_tokens(text))
-
-
-def _personal(text: str) -> Iterator[tuple[int, int, str]]:
-    for match in PERSONAL.finditer(text):
-        kind = next(name for name in KINDS if match[name] is not None)
-        start, end = match.span()
-        if kind != "ip" or ":" in match[0] or not _VERSION.search(text[max(0, start - 16) : start]):
-            yield start, end, kind
-
-
-def _checked(text: str) -> Iterator[tuple[int, int, str]]:
-    for match in CHECKED.finditer(text):
+def _find_checked(text: str, start: int, end: int) -> Iterator[Found]:
+    for match in CHECKED.finditer(text, start, end):
         sort = next(name for name in (*_STDNUM, "abroad") if match[name] is not None)
         if sort == "abroad":
             if _is_phone(f"+{match[0][2:]}"):
@@ -236,12 +307,10 @@ def _is_phone(number: str) -> bool:
         return False
 
 
-def _national(text: str, regions: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+def _find_national(text: str, start: int, end: int, region: str) -> Iterator[Found]:
     from phonenumbers import Leniency, PhoneNumberMatcher
 
-    for run in NATIONAL.finditer(text):
-        if _DOTTED.search(run[0]):
-            continue
-        for region in regions:
+    for run in NATIONAL.finditer(text, start, end):
+        if not _DOTTED.search(run[0]):
             for each in PhoneNumberMatcher(run[0], region, Leniency.VALID, 3):
                 yield run.start() + each.start, run.start() + each.end, "phone"

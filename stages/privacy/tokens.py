@@ -9,6 +9,8 @@ Vendors' forms are those they document; gitleaks and detect-secrets list most of
 import re
 from collections.abc import Iterator
 
+#: Where something stands in a text, and what it is: (start, end, kind).
+Found = tuple[int, int, str]
 #: What keys begin with, by the fewest characters that must follow. Longer prefixes of the same vendor begin the same.
 _PREFIXES = {
     10: "xoxa- xoxb- xoxc- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs- xoxe.xoxp- xoxe.xoxb- xapp-",
@@ -73,12 +75,14 @@ _ODD = 0.42
 _SAMPLE = 128
 
 
-def find_tokens(text: str) -> Iterator[tuple[int, int]]:
-    """Find where keys and tokens stand in a text in half width, from left to right for each sort of them."""
-    if not RUN.search(text):
-        if _is_last_line(text):
-            yield 0, len(text.rstrip())
-        return
+def find_tokens(text: str) -> list[Found]:
+    """Find keys and tokens in a text in half width."""
+    if RUN.search(text):
+        return [(start, end, "key") for start, end in _find(text)]
+    return [(0, len(text), "key")] if text.endswith("=") and _is_last_line(text) else []
+
+
+def _find(text: str) -> Iterator[tuple[int, int]]:
     for match in _FORMS.finditer(text):
         yield match.span()
     for match in RUN.finditer(text):
