@@ -16,7 +16,7 @@ _CHAR = r"[!#-&*+./0-9:=?@A-Z\[\\\]^_a-z{|}~\u00c0-\u052f-]"
 _VALUE = rf"(?![:=.?/|]){_CHAR}{{4,256}}"
 _QUOTED = r"[\"'`“„「](?P<quoted>[^\"'`”“」<>\n]{1,256})(?=[\"'`”“」])"
 #: What may stand between an announcing word and the value.
-_IS = r"is|was|are|ist|lautet|war|es|est|é|è|era|jest|это|は|を|が|은|는|:"
+_IS = r"is|was|are|will be|should be|must be|c'est|ist|lautet|war|es|est|é|è|era|jest|это|は|を|が|은|는|:"
 _CHINESE_IS = r"(?:(?:已经|已|现在|默认|暂时|还|都|就|应该)?(?:是|为|為|叫|改成了?|改为|换成了?|设成了?|设为|设置为|重置为|变成)了?)"
 _STRONG = rf"[\"'`*]?[ \t]{{0,2}}(?:=>|==?|:=?|->|→|>|{_CHINESE_IS})[ \t]{{0,2}}"
 _WEAK = rf"[\"'`*]?(?:[ ](?:{_IS})\b:?[ ]?|[ \t]{{0,2}}(?:は|を|が|은|는)[ ]?)"
@@ -26,27 +26,33 @@ _OF = (
     r"(?: [^\s:=,.;!?\"'<>]{1,24}){1,4}?(?=[ :=]))?"
 )
 #: Words that follow "password is" and the like, and no password.
-_NO_PASSWORD = re.compile(
+_STATES = (
     r"(?:none|null|true|false|yes|no|str|string|bytes|optional|required|password|passwd|pass|text|wrong|incorrect"
     r"|correct|right|empty|blank|valid|invalid|same|still|also|only|just|always|never|there|here|this|that|these|what"
     r"|where|which|when|your|the|from|with|without|not|needed|safe|secure|insecure|weak|strong|short|long|fine|okay"
     r"|good|bad|unknown|hidden|root|user|username|admin|login|sudo|case|plain|plaintext|default|falsch|richtig|leer"
     r"|incorrecta|incorrecto|requis|incorrect|md5|sha\d+|bcrypt|base64|utf-?8|ascii|hash|hashes"
-    r"|x+|\*+|\.+|[-_=]+|[a-z]+(?:ed|ing|able|ible|ive|ly|s)"
-    r"|(?:case|one|two|read|write|user)-[a-z-]+)(?![^.!?,;:)]).*"
+    r"|x+|\*+|\.+|[-_=]+"
+)
+_NO_WORD = re.compile(rf"{_STATES})|[%{{\[(].*|\$[A-Za-z_]+|\$[{{(].*|/[a-z].*", re.IGNORECASE | re.DOTALL)
+_NO_PASSWORD = re.compile(
+    rf"{_STATES}|[a-z]+(?:ed|ing|able|ible|ive|ly)|(?:case|one|two|read|write|user)-[a-z-]+)(?![^.!?,;:)]).*"
     r"|[%{\[(]|\$(?:[A-Z_]+|[a-z_]+)\Z|\$[{(]|[A-Za-z_]{1,32}\.[a-z_]|/[a-z]|~/|\./|--|https?:|[A-Za-z_]{1,40}\(",
     re.IGNORECASE | re.DOTALL,
 )
 _PASSWORD = re.compile(
-    rf"\d?(?:{_OF}(?:{_STRONG}|{_WEAK})|(?P<bare>(?<![a-z])[ \t]{{0,2}}|[ \t]{{1,2}}(?P<to>(?:to|as|zu|en)[ ])?))"
+    rf"(?:\d|'?s)?(?:{_OF}(?:{_STRONG}|{_WEAK})|(?P<bare>(?<![a-z])[ \t]{{0,2}}|[ \t]{{1,2}}(?P<to>(?:to|as|zu|en)[ ])?))"
     rf"(?:{_QUOTED}|[\"'`]?(?P<value>{_VALUE}))",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(
     rf"(?:{_STRONG}|{_WEAK}|(?:[ ]|(?<![A-Za-z]))(?=[A-Za-z0-9_+/=~.-]{{16}}))[\"'`]?(?=[A-Za-z_+/.=~-]{{0,64}}[0-9])"
-    r"(?=[0-9_+/.=~-]{0,64}[A-Za-z])(?P<value>[A-Za-z0-9_+/=~.-]{8,512})",
+    r"(?=[0-9_+/.=~-]{0,64}[A-Za-z])(?P<value>[A-Za-z0-9_+/=~.-]{8,512})"
+    rf"|(?:{_STRONG})[\"'`](?=[^\"'`\s]{{0,64}}[0-9])(?P<quoted>[^\"'`\s<>]{{8,256}})(?=[\"'`])",
     re.IGNORECASE,
 )
+#: "the key is ..."
+_PLAIN = re.compile(rf"[ ]?:?[ ]?[\"'`]?(?P<value>(?=[A-Za-z0-9]{{8}}){_VALUE})")
 _HEADER = re.compile(
     r"[\"']?[ ]?[:=]?[ ]?[\"']?(?:basic |bearer |token |apikey )?(?=[A-Za-z_+/.=~-]{0,64}[0-9])?"
     r"(?P<value>[A-Za-z0-9_+/=~.-]{8,4000})",
@@ -56,10 +62,20 @@ _BEARER = re.compile(r" (?=[A-Za-z_+/.-]{0,64}[0-9])(?P<value>[A-Za-z0-9_+/=~.-]
 #: A short code of digits, or of letters and digits.
 _CODE_VALUE = r"(?:[A-Z]-)?(?:\d{3}[ -]\d{3}|\d{4,10}|(?=[a-z]{0,9}\d)[a-z0-9]{4,10})(?![A-Za-z0-9]|[.:/]\d)"
 _CODE = re.compile(
-    rf"(?:码|code|nummer|s)?(?:{_OF}(?:{_STRONG}|{_WEAK})|[ \t\[(【「]{{0,2}})[\"'`]?(?P<value>{_CODE_VALUE})",
+    rf"(?:码|[ -]?code|nummer|s)?(?:{_OF}(?:{_STRONG}|{_WEAK})|[ \t\[(【「]{{0,2}})[\"'`]?(?P<value>{_CODE_VALUE})",
     re.IGNORECASE,
 )
-_CODE_BEFORE = re.compile(rf"(?<![A-Za-z0-9.])(?P<value>{_CODE_VALUE})[ ,]{{0,2}}(?:is|ist|est|es|als|as|是|为)?[ ]?\Z")
+_CODE_BEFORE = re.compile(
+    rf"(?<![A-Za-z0-9.])(?P<value>{_CODE_VALUE})(?:[ ,]{{0,2}}(?:is|ist|est|es)[ ](?:your|the|dein|ihr|votre|tu|su)"
+    r"(?: [\w-]{1,16}){0,3} ?|[ ,]?[\u4e00-\u9fff]{1,6})\Z"
+)
+#: "the code to the door is 4711", but not the code of an error.
+_PLAIN_CODE = re.compile(rf"{_OF}[ ]?(?:is|:|=|ist|lautet|是)[ ]?[\"'`]?(?P<value>\d{{4,8}}#?)(?![A-Za-z0-9]|[.:/-]\d)")
+_NO_CODE = re.compile(
+    r"(?:error|exit|status|return|response|zip|postal|area|country|bar|color|colour|source|op|byte|key|char|fehler|http"
+    r"|result|scan|machine|reason|event)[ _-]\Z",
+    re.IGNORECASE,
+)
 #: "X is the password", "use X as my wifi password", "it's X for the router password"
 _PASSWORD_BEFORE = re.compile(
     rf"(?<![^\s\"'`:(])(?P<value>{_VALUE})[\"'`]?,? (?:is|as|(?P<for>for)|=)(?: (?:the|my|our|your|its|a|new|old|his|her))?"
@@ -67,8 +83,8 @@ _PASSWORD_BEFORE = re.compile(
 )
 _USER = r"(?:[A-Za-z0-9_+-]{2,32}|[\w.+-]{1,64}@[\w.-]{1,64})"
 _LOGIN = re.compile(
-    rf"(?:s|码)?[ ]?(?:is|are|as|=|:|是)?[ ]?[\"'`]?(?P<user>{_USER})(?:[ ]/[ ]|[/:|]|[ ]\|[ ])[ ]?"
-    rf"[\"'`]?(?P<value>{_VALUE})",
+    rf"(?:s|码)?(?P<strong>[ ]?(?:is|are|as|with|using|=|:|是))?[ ]?[\"'`]?(?P<user>{_USER})"
+    rf"(?:[ ]/[ ]|[/:|]|[ ]\|[ ]|[ ]and[ ]|(?P<apart>[ ]))[ ]?[\"'`]?(?P<value>{_VALUE})",
     re.IGNORECASE,
 )
 _COLON = re.compile(rf":(?P<value>(?!/)(?:(?![:/]){_CHAR}){{5,64}})(?![:/])")
@@ -84,10 +100,15 @@ _OPTION = {
     "attached": re.compile(rf"[^\n]{{0,200}}?\s-p[\"']?(?P<value>(?=[^\s-]){_VALUE})"),
     "apart": re.compile(rf"[^\n]{{0,200}}?\s-[apwW][ ]?[\"']?(?P<value>(?!-){_VALUE})"),
     "percent": re.compile(rf"[^\n]{{0,200}}?[\w.\\-]{{1,64}}%(?P<value>{_VALUE})"),
-    "passphrase": re.compile(rf"[ ]+(?:\"[^\"\n]{{1,64}}\"|[^\s\"]{{1,64}})[ ]+[\"']?(?P<value>{_VALUE})"),
+    "passphrase": re.compile(rf"[ ]*(?:\"[^\"\n]{{1,64}}\"|[^\s\"]{{1,64}})[ ]+[\"']?(?P<value>{_VALUE})"),
 }
 _PIPED = re.compile(rf"[\"' ](?:[\w.-]{{1,32}}:)?(?P<value>(?:(?![:|]){_CHAR}){{4,128}})[\"']?[ ]?\|[ ]?(?:sudo )?\Z")
 _NUMBER_WORD = r"(?:[ ._-]?(?:号码?|群号?|群|number|no|nr|num|nummer|numéro|número|id)\b\.?|号码?|群号?|群)?"
+_HANDLE = re.compile(
+    r"(?: id| handle| name|号)?[ ]?(?:is[ ]|[:=是][ ]?)(?P<value>@[A-Za-z][\w.-]{3,32}|(?=[A-Za-z_.:-]{0,32}[0-9_])"
+    r"[A-Za-z][\w.:-]{4,32})(?![A-Za-z0-9(])",
+    re.ASCII,
+)
 _SHARE = re.compile(r"[ \t]?(?:[:=]|是|为)?[ \t]?(?P<value>[A-Za-z0-9]{4})(?![A-Za-z0-9])")
 _QQ = re.compile(rf"{_NUMBER_WORD}[\s:是#]{{0,3}}(?:is )?(?P<value>[1-9][0-9]{{4,11}})(?![A-Za-z0-9.])", re.IGNORECASE)
 _WECHAT = re.compile(
@@ -122,7 +143,7 @@ class _Sort(NamedTuple):
 
 
 #: Then "pass" is no verb.
-_USER_BEFORE = re.compile(r"user|login|account|name|ftp|admin|root", re.IGNORECASE)
+_USER_BEFORE = re.compile(r"user|login|account|name|ftp|admin|root|zip|rar|archive|wifi|wlan|ssh", re.IGNORECASE)
 
 
 def _any(match: re.Match[str], word: str) -> bool:
@@ -132,10 +153,10 @@ def _any(match: re.Match[str], word: str) -> bool:
 def _is_password(match: re.Match[str], word: str) -> bool:
     """A sentence goes on after the word, a password does not look like one of its words."""
     value = match["quoted"] or match["value"]
+    if match["quoted"] is not None and match["bare"] is None:
+        return not _NO_WORD.fullmatch(value)
     if _NO_PASSWORD.match(value):
         return False
-    if match["quoted"] is not None and match["bare"] is None:
-        return True
     text, start = match.string, match.start()
     option = text[max(0, start - len(word) - 12) : start - len(word)].rpartition(" ")[2].startswith("--")
     if word == "pass" and match["bare"] is not None and not option:
@@ -171,7 +192,14 @@ def _is_before(match: re.Match[str], word: str) -> bool:
 
 def _is_login(match: re.Match[str], word: str) -> bool:
     value = match["value"]
+    if "apart" in match.re.groupindex and match["apart"] and (match["strong"] or "").strip() not in (":", "=", "是"):
+        return False
     return (_looks_made_up(value) or (value.isdigit() and len(value) >= 4)) and not _NO_PASSWORD.match(value)
+
+
+def _is_plain_code(match: re.Match[str], word: str) -> bool:
+    start = match.start() - len(word)
+    return _NO_CODE.search(match.string, max(0, start - 12), start) is None
 
 
 def _is_attached(match: re.Match[str], word: str) -> bool:
@@ -180,14 +208,13 @@ def _is_attached(match: re.Match[str], word: str) -> bool:
 
 def _is_wechat(match: re.Match[str], word: str) -> bool:
     value = match["value"]
+    attached = match.end() - match.start() == len(value)
+    if attached and word.isascii() and (word != "vx" or match.string.isascii()):
+        return False
     if value[0].isdigit() or any(map(str.isdigit, value)) or "_" in value:
-        return (
-            bool(match["strong"] or match["called"])
-            or not word.isascii()
-            or (word in _SHORT_WECHAT and " " in match[0])
-        )
+        return bool(match["strong"] or match["called"]) or not word.isascii() or word in _SHORT_WECHAT
     if len(value) < 6 or not (
-        match["called"] or match["strong"] or "v" in word[1:] or (word in _SHORT_WECHAT and " " in match[0])
+        match["called"] or match["strong"] or "v" in word[1:] or (word in _SHORT_WECHAT and not attached)
     ):
         return False
     # A word of a sentence is followed by another one.
@@ -208,15 +235,18 @@ def _is_phone(match: re.Match[str], word: str) -> bool:
     return re.fullmatch(r"(?:\d{1,3}\.){3}\d{1,3}|(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?.*", value) is None
 
 
-_SHORT_WECHAT = ("vx", "wx", "+v")
+_SHORT_WECHAT = ("vx", "wx", "+v", "v:")
 _SORTS = {
     "password": _Sort("key", _PASSWORD, _is_password),
     "before": _Sort("key", _PASSWORD_BEFORE, _is_before, before=True),
     "token": _Sort("key", _TOKEN, _any),
+    "plain": _Sort("key", _PLAIN, _is_login),
     "header": _Sort("key", _HEADER, _any),
     "bearer": _Sort("key", _BEARER, _any),
     "code": _Sort("key", _CODE, _any),
     "code before": _Sort("key", _CODE_BEFORE, _any, before=True),
+    "plain code": _Sort("key", _PLAIN_CODE, _is_plain_code),
+    "handle": _Sort("id", _HANDLE, _any),
     "share": _Sort("key", _SHARE, _any),
     "login": _Sort("key", _LOGIN, _is_login),
     "colon": _Sort("key", _COLON, _is_login),
@@ -233,7 +263,7 @@ _SORTS = {
 }
 #: Words by the sort of what they announce, in lower case, parted by |. A leading ^ keeps letters from standing before.
 _WORDS = {
-    "password": "password|passwd|passphrase|^pass|^pwd|mysql_pwd|^pw|^psk|passwort|kennwort|zugangscode|wlan-schlüssel"
+    "password": "p/w|password|passwd|passphrase|^pass|^pwd|mysql_pwd|^pw|^psk|passwort|kennwort|zugangscode|wlan-schlüssel"
     "|wlan-key|contraseña|contrasena|^clave|mot de passe|^mdp|senha|palavra-passe|wachtwoord|hasło|^haslo|heslo|lösenord"
     "|adgangskode|salasana|jelszó|şifre|parola|пароль|пароля|κωδικός|パスワード|暗証番号|비밀번호|암호|密码|密碼|口令|暗号"
     "|^passcode|wifi key|wpa key|network key|^wpa2? psk|wep key|wifi code",
@@ -241,38 +271,39 @@ _WORDS = {
     "token": "secret|secret key|secret access key|secret_key|secret_access_key|secret-key|secretkey|accesskey|api key"
     "|api_key|api-key|apikey|app key|app_key|appkey|access key|access_key|access-key|access key id|access_key_id"
     "|accesskeyid|access-key-id|token|private key|private_key|private-key|client_secret|app_secret|appsecret|auth_key"
-    "|credential|license key|licence key|product key|serial key|recovery key|encryption key|signing key|account key"
+    "|credential|sessionid|session_id|jsessionid|phpsessid|csrftoken|cdkey|cd-key|cd key|serial|license key|licence key|product key|serial key|recovery key|encryption key|signing key|account key"
     "|accountkey|密钥|秘钥|密匙|令牌|激活码|注册码|序列号|授权码|ключ api|api-schlüssel|clave api|clé api",
+    "plain": "the key is|key is|key是|key:",
     "header": "authorization:|authorization\":|authorization':|authorization=",
     "bearer": "bearer",
     "code": "passcode|^pin|pin码|验证码|驗證碼|校验码|动态码|动态密码|短信码|取货码|邀请码|确认码|安全码|识别码"
     "|verification code|security code|confirmation code|auth code|authentication code|login code|access code|door code"
-    "|gate code|entry code|one-time code|one time code|sms code|2fa code|mfa code|backup code|^otp|^2fa|^cvv|^cvc"
+    "|gate code|alarm code|unlock code|lock code|safe code|^g-|entry code|one-time code|one time code|sms code|2fa code|mfa code|backup code|^otp|^2fa|^cvv|^cvc"
     "|code pin|bestätigungscode|sicherheitscode|code de vérification|código de verificación|código de seguridad"
     "|código de verificação|код подтверждения|код из смс|認証コード|確認コード|인증번호|密码|密碼",
     "share": "提取码|访问码|取件码",
-    "code before": "your verification|your security|your confirmation|your login|your one-time|your otp|your code"
-    "|your auth|the verification code|the passcode|the pin|的验证码|您的验证码|你的验证码|verification code"
-    "|dein code|ihr code|votre code|tu código",
-    "login": "login|log-in|credentials|creds|user/pass|user/password|username/password|账号密码|帐号密码|用户名密码"
+    "code before": "code|passcode|^otp|^pin|验证码|校验码|动态码",
+    "plain code": "^code|alarm code|unlock code|safe code",
+    "login": "wifi:|wi-fi:|wlan:|ssid:|login|log-in|credentials|creds|user/pass|user/password|username/password|账号密码|帐号密码|用户名密码"
     "|账号/密码|用户名/密码|账密|zugangsdaten|zugang|identifiants|credenciales",
     "colon": "^root|^admin|^administrator",
     "seed": "seed|mnemonic|recovery phrase|recovery words|助记词|backup phrase",
-    "piped": "chpasswd|sudo -s",
+    "piped": "chpasswd|sudo -s|docker login",
     "tag": "identified by|requirepass|masterauth|-passin pass:|-passout pass:",
     "option user": "curl|wget",
     "option attached": "mysql|mariadb",
     "option apart": "sshpass|redis-cli|docker login|podman login|ldapsearch|mongo|htpasswd|sqlcmd|plink|cqlsh|nmcli",
     "option percent": "smbclient|rpcclient|smbmap|mount.cifs|net rpc",
-    "option passphrase": "wpa_passphrase",
-    "qq": "qq|扣扣|球球|企鹅|q号|加q",
-    "wechat": "微信|威信|薇信|徽信|v信|加v|加我v|加你v|我的v|加下v|加个v|加微|^+v|^vx|^wx|weixin|wechat",
-    "document": "passport|reisepass|pasaporte|passeport|护照|通行证|台胞证|回乡证|居住证|身份证|驾照|驾驶证|社保|护照号"
+    "option passphrase": "wpa_passphrase|/user:",
+    "qq": "qq|扣扣|加扣|球球|企鹅|q号|q群|加q",
+    "wechat": "微信|威信|薇信|徽信|v信|加v|加我v|加你v|我的v|加下v|加个v|加微|加薇|^v:|➕v|^+v|^vx|^wx|weixin|wechat",
+    "handle": "skype|telegram|^tg|line id|discord|instagram|snapchat|kakaotalk|kakao|steam id|^psn",
+    "document": "^vin|passport|reisepass|pasaporte|passeport|护照|通行证|台胞证|回乡证|居住证|身份证|驾照|驾驶证|社保|护照号"
     "|driver's license|drivers license|driving licence|driver license|driver's licence|id card|personalausweis"
     "|ausweis|imei|^ssn|social security|national insurance|^nino|aadhaar|^pan card|^cpf|^dni|pesel|^bsn"
     "|codice fiscale|personnummer|steuer-id|steuernummer|tax id|insurance number|medicare|account number"
     "|bank account|kontonummer|银行卡|卡号|账户号|银行账号|支付宝|学号|工号|员工号|iban|sort code|routing number",
-    "plate": "license plate|licence plate|number plate|plate number|numberplate|kennzeichen|车牌|车牌号|matrícula"
+    "plate": "^plate|license plate|licence plate|number plate|plate number|numberplate|kennzeichen|车牌|车牌号|matrícula"
     "|immatriculation|nummernschild",
     "phone": "^tel|^phone|telephone|telefon|téléphone|teléfono|mobile|^cell|whatsapp|^handy|rufnummer|^fax|^sms"
     "|my number|meine nummer|mi número|mon numéro|reach me|call me|text me|ring me|phone me|电话|電話|手机|手機|座机|联系方式"
@@ -312,7 +343,7 @@ def find_announced(text: str) -> list[Found]:
         start = end - len(word)
         inside = start > 0 and lower[start - 1] in _LETTERS
         for sort, alone in sorts:
-            if not (alone and inside):
+            if not (alone and inside) and not (sort.before and lower[end : end + 1] in _LETTERS):
                 found += _find_value(text, start, end, word, sort)
     return found
 

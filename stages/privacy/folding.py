@@ -13,6 +13,7 @@ from typing import NamedTuple
 _NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkeys(
     (0xA0, 0x202F, 0x3000, *range(0x2000, 0x200B)), 0x20
 )
+_WIDE = re.compile("[\u00a0\u2000-\u200a\u202f\u3000\uff01-\uff5e]")
 #: Invisible characters, characters that belong to the one before, and letters that have other forms.
 _IRREGULAR = re.compile(
     "[\u00ad\u0130\u034f\u061c\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u200b-\u200f\u202a-\u202e\u2060-\u2069\u20d0-\u20ff"
@@ -45,7 +46,7 @@ def narrow(text: str) -> Folded:
         return Folded(text, None)
     if _IRREGULAR.search(text):
         return _by_cluster(text)
-    return Folded(text.translate(_NARROW), None)
+    return Folded(text.translate(_NARROW) if _WIDE.search(text) else text, None)
 
 
 def fold(text: str) -> Folded:

@@ -24,8 +24,7 @@ phone, an id or a password in a sentence, and ``detect-secrets`` gives secrets w
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from stages.privacy.announced import find_announced
 from stages.privacy.folding import Folded, narrow
@@ -44,7 +43,7 @@ _ANY_LABEL = rf"[{_LATIN}{_CJK}](?:[{_LATIN}{_CJK}-]{{0,62}})"
 _OTHER_LABEL = rf"(?=[A-Za-z0-9-]{{0,62}}[^\x00-\x7f]){_ANY_LABEL}"
 _TLD = (
     r"(?:中国|中國|公司|网络|網絡|在线|网址|集团|香港|台湾|台灣|新加坡|[\u0400-\u04ff]{2,12}"
-    r"|xn--[A-Za-z0-9-]{2,59}(?![A-Za-z0-9]))"
+    r"|[\u4e00-\u9fff]{2,4}(?![\u4e00-\u9fff])|xn--[A-Za-z0-9-]{2,59}(?![A-Za-z0-9]))"
 )
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 _PROVINCE = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
@@ -144,7 +143,7 @@ PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
             # after id= it is a web page's.
             r"(?<![A-Za-z0-9.+-])(?<!id=)(?:(?:\+|00)?86[ -]?)?1[3-9]"
             r"(?:\d(?P<dash>[ .-]?)\d{4}(?P=dash)\d{4}|\d(?P<gap>[ -])\d{3}(?P=gap)\d{5}|\d{2}(?P<two>[ -])\d{3}(?P=two)\d{4}"
-            r"|\d{2}(?P<last>[ -])\d{4}(?P=last)\d{3}|\d[ -]\d{8})"
+            r"|\d{2}(?P<last>[ -])\d{4}(?P=last)\d{3}|\d \d\d \d\d \d\d \d\d|\d[ -]\d{8})"
             r"(?!\d|\.\d|-\d|[ ]?(?:[KMGT]i?B|[Bb]ytes?|B)(?![A-Za-z0-9\u4e00-\u9fff])|[ ]?字节)"
             r"|(?<![A-Za-z0-9+.])\+[1-9](?:[ ]?[().\-/]?[ (]?\d){7,14}(?!\d)"
             # A Chinese landline's area code is 10, 2x or three digits; 400 and 800 are hotlines.
@@ -154,8 +153,8 @@ PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
             r"|(?<![A-Za-z0-9.-])(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}(?P<us>[.-]))\d{3}(?:(?P=us)|-)\d{4}(?![\d-]|\.\d)"
             # France, the mobile numbers of the UK, Australia, Germany, Russia, Brazil, and those of Japan and Korea.
             rf"|(?<![A-Za-z0-9.-])(?:0[1-9](?P<fr>[ .-])\d\d(?P=fr)\d\d(?P=fr)\d\d(?P=fr)\d\d|07\d{{3}} \d{{6}}"
-            r"|04\d\d \d{3} \d{3}|01[5-7]\d(?:/|[ ]?/[ ]?|-)\d{7,8}|8[ -]?\(?9\d\d\)?[ -]\d{3}-\d\d-\d\d|\(\d\d\) 9?\d{4}-\d{4}"
-            rf"|0[1-9]0-\d{{3,4}}-\d{{4}}){_END}",
+            r"|04\d\d \d{3} \d{3}|01[5-7]\d(?:/|[ ]?/[ ]?|-)\d{7,8}|8[ -]?\(?9\d\d\)?[ -]\d{3}[ -]\d\d[ -]\d\d|\(\d\d\) 9?\d{4}-\d{4}"
+            rf"|0[1-9]0-\d{{3,4}}-\d{{4}}|0[3-6]-\d{{4}}-\d{{4}}|0[67]\d{{8}}|07\d{{9}}|01[5-7]\d{{8,9}}|04\d{{8}}|[6-9]\d{{4}} \d{{5}}){_END}",
         ),
     ),
 }
@@ -219,8 +218,8 @@ def mask(text: str, counts: Counter[str], regions: Sequence[str] = ()) -> str:
 
 def _mask_once(text: str, counts: Counter[str], regions: Sequence[str]) -> str:
     plain = narrow(text)
-    for find in (find_announced, find_tokens, _find_forms, partial(_find_numbers, regions=regions)):
-        if found := list(find(plain.text)):
+    for find in _FINDERS:
+        if found := find(plain.text, regions):
             text = _replace(text, plain, sorted(found, key=_by_place), counts)
             plain = narrow(text)
     return text
@@ -253,10 +252,10 @@ def _replace(text: str, plain: Folded, found: Iterable[Found], counts: Counter[s
     return "".join((*pieces, text[done:]))
 
 
-def _find_forms(text: str) -> Iterable[Found]:
+def _find_forms(text: str) -> list[Found]:
     """Find all but numbers."""
     if not _SIGNS.search(text):
-        return ()
+        return []
     return [
         (*match.span(), kind)
         for kind, gate, pattern in _OTHERS
@@ -274,7 +273,7 @@ def _find_numbers(text: str, regions: Sequence[str]) -> list[Found]:
             kind = next(kind for kind in ("id", "ip", "phone") if match[kind] is not None)
             if kind != "ip" or not _VERSION.search(text[max(0, start - 16) : start]):
                 found.append((start, end, kind))
-        found += _find_checked(text, max(0, run.start() - 8), run.end() + _BEHIND)
+        found += _find_checked(text, max(0, run.start() - 16), run.end() + _BEHIND)
         for region in regions:
             found += _find_national(text, run.start(), run.end() + _BEHIND, region)
     return found
@@ -314,3 +313,12 @@ def _find_national(text: str, start: int, end: int, region: str) -> Iterator[Fou
         if not _DOTTED.search(run[0]):
             for each in PhoneNumberMatcher(run[0], region, Leniency.VALID, 3):
                 yield run.start() + each.start, run.start() + each.end, "phone"
+
+
+#: In the order of who is right about a place that two find.
+_FINDERS: tuple[Callable[[str, Sequence[str]], list[Found]], ...] = (
+    lambda text, _: find_announced(text),
+    lambda text, _: find_tokens(text),
+    lambda text, _: _find_forms(text),
+    _find_numbers,
+)

@@ -58,6 +58,8 @@ _CHECKSUM = re.compile(
     r"|bisect|btih|etag|infohash|校验|哈希|提交",
     re.IGNORECASE,
 )
+#: The last part of a web address, which names a picture or a page.
+_PICTURE_AFTER = re.compile(r"\.(?:jpe?g|png|gif|webp|bmp|svg|html?)(?![A-Za-z0-9])", re.IGNORECASE)
 _FILE_AFTER = re.compile(r"[ \t]{1,2}\*?[^\s*]{1,200}\.[A-Za-z0-9]{1,8}")
 #: A letter and those that follow it: the 250 pairs that make up 95 % of the words of seven European languages.
 _FOLLOWERS = (
@@ -93,6 +95,8 @@ def _find(text: str) -> Iterator[tuple[int, int]]:
             yield start, end
             continue
         for segment in _SEGMENT.finditer(text, start, end):
+            if text[segment.start() - 1 : segment.start()] == "/" and _PICTURE_AFTER.match(text, segment.end()):
+                continue
             first = _token_start(segment[0], text, segment.start(), segment.span() == (0, len(text)))
             if first is not None:
                 yield segment.start() + first, segment.end()
