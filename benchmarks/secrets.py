@@ -5,24 +5,34 @@ Example:
 
 Secrets are drawn from a seed in the forms of ``benchmarks/planted/secrets.yaml``, each in every sentence of its kind.
 One is found if no half of it is left. A harmless text is kept if masking does not change it. ``--formats`` plants the
-same in a chat of every export format and runs ingest over it, with file names. A share of tokens is that of
-placeholders among the words of a real chat, which says how much of ordinary talk is lost at most.
+same in a chat of every export format, file names too, and runs ingest over it. The share of masked words in a real
+chat says how much of ordinary talk is lost at most.
 """
 
+import io
+import json
+import os
 import random
 import re
 import string
 import tempfile
 import time
+import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import click
 import yaml
 
+from stages.ingest import ingest
 from stages.privacy.masking import KINDS, mask, mask_file_name
+from stages.privacy.pseudonyms import Pseudonyms
+from stages.privacy.secret import KEY_VARIABLE
+from stages.rows import MESSAGES, read_rows
+from tests import planted as chats
 
 PLANTED = Path(__file__).parent / "planted" / "secrets.yaml"
 SETS = ("tuned", "held_out")
@@ -41,6 +51,10 @@ CLASSES = {
     "u": string.ascii_letters + string.digits + "-_",
     "b": string.ascii_letters + string.digits + "+/",
 }
+#: The planted chats last from ten in the morning to midnight at most, a message a minute.
+MOST_A_DAY = 800
+#: Marks a text that is a file's name.
+FILE = "\u2603"
 #: What a table calls the kinds.
 TITLES = {
     "phone": "phone numbers",
@@ -204,6 +218,83 @@ def measure(planted: dict[str, dict], seed: int, misses: list[str]) -> dict[str,
     return {kind: (found[kind], total[kind]) for kind in TITLES if total[kind]}
 
 
+def by_format(planted: list[Case]) -> Iterator[tuple[str, int, int]]:
+    """Yield each export format with how many secrets are nowhere in its messages, and of how many."""
+    for name in chats.EXPORTS:
+        # A line of a log holds no line break, and a table of this sort no file names.
+        some = [case for case in planted if "\n" not in case.text or name.endswith((".json", ".jsonl", ".zip"))]
+        if name.endswith((".csv", ".log")):
+            some = [case for case in some if case.kind != "file"]
+        days = (some[start : start + MOST_A_DAY] for start in range(0, len(some), MOST_A_DAY))
+        yield name, len(some) - sum(left_in(name, day) for day in days), len(some)
+
+
+def left_in(name: str, day: list[Case]) -> int:
+    """Return how many secrets are left in an export after ingest."""
+    said = [("qx_tibor77", f"{FILE}{case.text}" if case.kind == "file" else case.text) for case in day]
+    if name.endswith(".csv"):
+        said = [(who, text.replace('"', '""')) for who, text in said]
+    with patch.object(chats, "SAID", said), tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "raw"
+        raw.mkdir()
+        (raw / name).write_bytes(with_files(name, chats.EXPORTS[name]()))
+        out = Path(folder) / "messages.parquet"
+        ingest(raw, "auto", Pseudonyms(), out)
+        texts = read_rows(out, MESSAGES)["text"].to_pylist()
+    if len(texts) != len(day):
+        raise click.ClickException(f"{name}: planted {len(day)} messages, ingest read {len(texts)}.")
+    return sum(is_left(case.secret, text) for case, text in zip(day, texts, strict=True))
+
+
+def with_files(name: str, export: bytes) -> bytes:
+    """Return an export in which every text that begins with ``FILE`` is a file of that name instead."""
+    if name == "slack.zip":
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(export)) as read, zipfile.ZipFile(buffer, "w") as write:
+            for member in read.namelist():
+                rows = json.loads(read.read(member))
+                write.writestr(member, json.dumps([_as_file(row) for row in rows], ensure_ascii=False))
+        return buffer.getvalue()
+    text = export.decode()
+    if name == "wechat.json":
+        decoder, place, rows = json.JSONDecoder(), 0, []
+        while place < len(text.rstrip()):
+            row, place = decoder.raw_decode(text, place)
+            place += 1
+            if row["data"]["content"].startswith(FILE):
+                title = row["data"]["content"].removeprefix(FILE)
+                row["messageType"] = "80009"
+                row["data"]["content"] = f"<msg><appmsg><title><![CDATA[{title}]]></title></appmsg></msg>"
+            rows.append(json.dumps(row, ensure_ascii=False) + "\n")
+        return "".join(rows).encode()
+    if name.endswith(".jsonl"):
+        lines = (json.dumps(_as_file(json.loads(line)), ensure_ascii=False) for line in text.splitlines())
+        return "\n".join(lines).encode()
+    if name.endswith(".json"):
+        chat = json.loads(text)
+        chat["messages"] = [_as_file(message) for message in chat["messages"]]
+        return json.dumps(chat, ensure_ascii=False, indent=1).encode()
+    if name == "qq.txt":
+        return text.replace(FILE, "[文件]").encode()
+    return re.sub(rf"{FILE}(.*)", r"\1 (file attached)", text).encode()
+
+
+def _as_file(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a record of a message as that of a file, in the fields of every format that has them."""
+    field = "content" if "author" in row else "text"
+    if not str(row.get(field, "")).startswith(FILE):
+        return row
+    name = row[field].removeprefix(FILE)
+    if "author" in row:
+        file = {"id": "1", "url": "x", "fileName": name, "fileSizeBytes": 1}
+        return {**row, "content": "", "attachments": [file]}
+    if "from_id" in row:
+        return {**row, "text": "", "file": "(File not included)", "file_name": name}
+    if "ts" in row:
+        return {**row, "text": "", "files": [{"name": name, "mimetype": "application/pdf"}]}
+    return {**row, "text": name, "kind": "file"}
+
+
 def irc_texts(folder: Path) -> list[str]:
     """Return what was said in the logs of a folder."""
     lines = (
@@ -229,28 +320,67 @@ def cost(texts: list[str], examples: dict[str, list[str]]) -> tuple[float, float
     return counts.total() / sum(len(text.split()) for text in texts), len(texts) / seconds
 
 
+def write_table(path: Path, rows: list[str]) -> None:
+    """Replace the table between the two comments of a page."""
+    page = path.read_text(encoding="utf-8")
+    begin, end = "<!-- benchmarks.secrets -->", "<!-- end -->"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise click.ClickException(f"{path}: expected a table between {begin} and {end}.")
+    path.write_text("\n".join((before + begin, *rows, end)) + after, encoding="utf-8")
+
+
 @click.command()
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the secrets.")
-@click.option("--set", "sets", multiple=True, type=click.Choice(SETS), default=SETS, help="Sets to measure.")
+@click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True, help="Of the secrets.")
 @click.option("--irc", type=click.Path(exists=True, file_okay=False, path_type=Path), multiple=True, help="Real chats.")
+@click.option("--formats", is_flag=True, help="Run ingest over a chat in every export format, too.")
 @click.option("--show", type=click.Choice(SETS), multiple=True, help="Print what was missed in these sets.")
 @click.option("--examples", type=int, default=0, show_default=True, help="Print so many masked texts of each kind.")
-def main(seed: int, sets: tuple[str, ...], irc: tuple[Path, ...], show: tuple[str, ...], examples: int) -> None:
+@click.option(
+    "--write", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Page whose table to renew."
+)
+def main(
+    seeds: tuple[int, ...],
+    irc: tuple[Path, ...],
+    formats: bool,
+    show: tuple[str, ...],
+    examples: int,
+    write: Path | None,
+) -> None:
     """Print how many secrets are found, and how many harmless texts are kept."""
     planted = yaml.safe_load(PLANTED.read_text(encoding="utf-8"))
-    for name in sets:
-        misses: list[str] = []
-        for kind, (found, total) in measure(planted[name], seed, misses).items():
-            click.echo(f"{name:9} {TITLES[kind]:32} {found:4} of {total:4}  {found / total:7.1%}")
-        if name in show:
-            click.echo("\n".join(misses))
+    misses: dict[str, list[str]] = {name: [] for name in SETS}
+    sums: dict[str, dict[str, tuple[int, int]]] = {name: defaultdict(lambda: (0, 0)) for name in SETS}
+    for name in SETS:
+        for seed in seeds:
+            for kind, (found, total) in measure(planted[name], seed, misses[name]).items():
+                sums[name][kind] = (sums[name][kind][0] + found, sums[name][kind][1] + total)
+    rows = ["| | tuned | held out |", "| --- | ---: | ---: |"]
+    rows += [
+        f"| {title} | {' | '.join(_share(*sums[name][kind]) for name in SETS)} |" for kind, title in TITLES.items()
+    ]
+    if formats:
+        os.environ.setdefault(KEY_VARIABLE, "only for this benchmark")
+        results = [by_format([case for seed in seeds for case in cases(planted[name], seed)]) for name in SETS]
+        for (name, *tuned), (_, *held_out) in zip(*results, strict=True):
+            rows.append(f"| ingest of `{name}` | {_share(*tuned)} | {_share(*held_out)} |")
     for folder in irc:
         shown: dict[str, list[str]] = defaultdict(list)
         share, speed = cost(irc_texts(folder), shown)
         click.echo(f"{folder.name}: {share:.4%} of the words masked, {speed:,.0f} messages a second")
         for kind, texts in shown.items():
-            for text in random.Random(seed).sample(texts, min(examples, len(texts))):
+            for text in random.Random(seeds[0]).sample(texts, min(examples, len(texts))):
                 click.echo(f"  {kind}: {text}")
+    for name in show:
+        click.echo("\n".join(misses[name]))
+    click.echo("\n".join(rows))
+    if write:
+        write_table(write, rows)
+
+
+def _share(found: int, total: int) -> str:
+    return f"{found:,} of {total:,} ({found / total:.1%})"
 
 
 if __name__ == "__main__":

@@ -172,6 +172,8 @@ def _is_password(match: re.Match[str], word: str) -> bool:
     # Letters alone: only where nothing follows, or where "=" leaves no doubt.
     if "=" in text[match.start("value") - 1 : match.start("value")]:
         return True
+    if "==" in match[0]:
+        return False
     ends = not text[match.end() : match.end() + 80].strip(" \t\n.!?)\"'`。！？，、")
     return ends and (match["bare"] is None or not word.isascii())
 
@@ -181,7 +183,7 @@ def _looks_made_up(value: str) -> bool:
     bare = value.rstrip(".,;:!?)")
     letters = any(map(str.isalpha, bare))
     digits = any(map(str.isdigit, bare))
-    signs = re.search(r"[^\w.'’/-]|\w[_@#$%&*+=~^!]\w", bare) is not None
+    signs = re.search(r"[^\w.'’/-]|\w[@#$%&*+=~^!]\w", bare) is not None
     return (letters and (digits or signs)) or (digits and signs)
 
 

@@ -132,7 +132,7 @@ PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
         (
             re.compile(":[0-9A-Fa-f]{0,4}:"),
             r"(?<![A-Za-z0-9:.])(?:(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?![A-Za-z0-9]|:[0-9A-Fa-f]{1,2}:)"
-            r"|(?:fe80|f[cd][0-9A-Fa-f]{2}|2[0-9A-Fa-f]{3}):(?:[0-9A-Fa-f]{1,4}:){0,6}"
+            r"|(?!fe80::[0-9a-f]{1,2}(?![0-9a-f:]))(?:fe80|f[cd][0-9A-Fa-f]{2}|2[0-9A-Fa-f]{3}):(?:[0-9A-Fa-f]{1,4}:){0,6}"
             r":(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6})?(?![A-Za-z0-9:]))",
         ),
     ),
@@ -175,6 +175,12 @@ _OTHERS = [
 #: Before four numbers with dots: they are a version.
 _VERSION = re.compile(
     r"(?:version|\bver|\bv|release|firmware|build|driver|plugin|flash|kernel|chrom\w+|opera|java|版本|固件|驱动)[ :=.]{0,3}\Z",
+    re.IGNORECASE,
+)
+#: Before four numbers with dots: they are an address.
+_NET = re.compile(
+    r"\b(?:ip|ips|host|server|ssh|ping|pinging|from|to|at|on|is|and|or|via|by|for|address|addr|dns|box|vps|machine|use)"
+    r"[ :]\Z",
     re.IGNORECASE,
 )
 #: What only check digits tell from other numbers.
@@ -271,12 +277,19 @@ def _find_numbers(text: str, regions: Sequence[str]) -> list[Found]:
         for match in _NUMBERS.finditer(text, run.start(), run.end() + _BEHIND):
             start, end = match.span()
             kind = next(kind for kind in ("id", "ip", "phone") if match[kind] is not None)
-            if kind != "ip" or not _VERSION.search(text[max(0, start - 16) : start]):
+            if kind != "ip" or not _is_version(match[0], text[max(0, start - 16) : start]):
                 found.append((start, end, kind))
         found += _find_checked(text, max(0, run.start() - 16), run.end() + _BEHIND)
         for region in regions:
             found += _find_national(text, run.start(), run.end() + _BEHIND, region)
     return found
+
+
+def _is_version(number: str, before: str) -> bool:
+    if _VERSION.search(before):
+        return True
+    # cudnn 8.9.2.26, but from 5.9.12.34
+    return number[1] == number[3] == "." and re.search(r"[a-z] \Z", before) is not None and not _NET.search(before)
 
 
 def _find_checked(text: str, start: int, end: int) -> Iterator[Found]:

@@ -122,6 +122,7 @@ def _token_start(segment: str, text: str, start: int, alone: bool) -> int | None
                 return None
             return 0
     # A short word before it is a vendor's prefix, or a name in a file's name.
+    alone = alone and not segment.isupper() and not segment.islower()
     least = 16 if alone or (len(parts) > 1 and len(parts[0][0]) <= 15) else 20
     if any(len(part[0]) >= least and _is_random(part[0]) for part in parts):
         return 0
