@@ -17,9 +17,15 @@ _VALUE = rf"(?![:=.?/|]){_CHAR}{{4,256}}"
 _QUOTED = r"[\"'`“„「](?P<quoted>[^\"'`”“」<>\n]{1,256})(?=[\"'`”“」])"
 #: What may stand between an announcing word and the value.
 _IS = r"is|was|are|will be|should be|must be|c'est|ist|lautet|war|es|est|é|è|era|jest|это|は|を|が|은|는|:"
-_CHINESE_IS = r"(?:(?:已经|已|现在|默认|暂时|还|都|就|应该)?(?:是|为|為|叫|改成了?|改为|换成了?|设成了?|设为|设置为|重置为|变成)了?)"
-_STRONG = rf"[\"'`*]?[ \t]{{0,2}}(?:=>|==?|:=?|->|→|>|{_CHINESE_IS})[ \t]{{0,2}}"
-_WEAK = rf"[\"'`*]?(?:[ ](?:{_IS})\b:?[ ]?|[ \t]{{0,2}}(?:は|を|が|은|는)[ ]?)"
+_CHINESE_IS = (
+    r"(?:(?![\u4e00-\u9fff]{0,4}(?:错|不|忘|失败|过期|强度|登|重置|长度|什么))"
+    r"[\u4e00-\u9fff]{0,5}?(?:[是为為叫:]|成了?|默认|初始))"
+)
+_STRONG = (
+    r"(?:[ ]?\([^()\n]{1,24}\))?[\"'`*_)\]】」』”]{0,3}[ \t]{0,2}"
+    rf"(?:=>|==?|:=?|->|→|>|👉|➡|[—–|]|\.{{2,9}}:|[【“「(]|-(?=[ ])|{_CHINESE_IS})[ \t*`]{{0,3}}"
+)
+_WEAK = rf"(?:[ ]?\([^()\n]{{1,24}}\))?[\"'`*]?(?:[ ](?:{_IS})\b:?[ ]?|[ \t]{{0,2}}(?:は|を|が|은|는)[ ]?)"
 #: "password for the router is"
 _OF = (
     r"(?: (?:for|to|of|on|in|at|für|zum|vom|von|de|del|da|do|di|du|pour|para)"
@@ -78,8 +84,8 @@ _NO_CODE = re.compile(
 )
 #: "X is the password", "use X as my wifi password", "it's X for the router password"
 _PASSWORD_BEFORE = re.compile(
-    rf"(?<![^\s\"'`:(])(?P<value>{_VALUE})[\"'`]?,? (?:is|as|(?P<for>for)|=)(?: (?:the|my|our|your|its|a|new|old|his|her))?"
-    r"(?: [A-Za-z-]{1,16}){0,2} ?\Z"
+    rf"(?<![^\s\"'`:(])(?P<value>{_VALUE}?)(?:[\"'`]?,? (?:is|as|(?P<for>for)|=|that's|thats|that is)|[ ]\((?=wifi|my|router))"
+    r"(?: ?(?:the|my|our|your|its|a|new|old|his|her)\b)?(?:[ (][A-Za-z-]{1,16}){0,2} ?\Z"
 )
 _USER = r"(?:[A-Za-z0-9_+-]{2,32}|[\w.+-]{1,64}@[\w.-]{1,64})"
 _LOGIN = re.compile(
@@ -88,6 +94,10 @@ _LOGIN = re.compile(
     re.IGNORECASE,
 )
 _COLON = re.compile(rf":(?P<value>(?!/)(?:(?![:/]){_CHAR}){{5,64}})(?![:/])")
+#: A whole message, or with blanks: admin/a paths are many.
+_SLASH = re.compile(rf"(?:[ ]/[ ]|(?P<tight>/))(?P<value>(?:(?!/){_CHAR}){{4,64}})(?!/)")
+_DIRECT = re.compile(r"(?P<value>(?=[A-Za-z_-]{0,64}[0-9])[A-Za-z0-9_-]{8,512})")
+_CARD_CODE = re.compile(r"(?:码|:|=| is|是)?[ :]?(?P<value>\d{3,4})(?![A-Za-z0-9]|[.:/-]\d)", re.IGNORECASE)
 _SEED = re.compile(
     r"(?:[ ]?(?:phrase|words?))?[ ]?(?:is|are|:|=|是|为)?[ ]?[\"']?(?P<value>[a-z]{3,8}(?:[ ,]{1,2}[a-z]{3,8}){11,23})"
 )
@@ -105,14 +115,14 @@ _OPTION = {
 _PIPED = re.compile(rf"[\"' ](?:[\w.-]{{1,32}}:)?(?P<value>(?:(?![:|]){_CHAR}){{4,128}})[\"']?[ ]?\|[ ]?(?:sudo )?\Z")
 _NUMBER_WORD = r"(?:[ ._-]?(?:号码?|群号?|群|number|no|nr|num|nummer|numéro|número|id)\b\.?|号码?|群号?|群)?"
 _HANDLE = re.compile(
-    r"(?: id| handle| name|号)?[ ]?(?:is[ ]|[:=是][ ]?)(?P<value>@[A-Za-z][\w.-]{3,32}|(?=[A-Za-z_.:-]{0,32}[0-9_])"
+    r"(?: id| handle| name|号)?[ ]?(?:is[ ]|[:=是][ ]?|(?<=t\.me/))(?P<value>@[A-Za-z][\w.-]{3,32}|(?=[A-Za-z_.:-]{0,32}[0-9_])"
     r"[A-Za-z][\w.:-]{4,32})(?![A-Za-z0-9(])",
     re.ASCII,
 )
 _SHARE = re.compile(r"[ \t]?(?:[:=]|是|为)?[ \t]?(?P<value>[A-Za-z0-9]{4})(?![A-Za-z0-9])")
 _QQ = re.compile(rf"{_NUMBER_WORD}[\s:是#]{{0,3}}(?:is )?(?P<value>[1-9][0-9]{{4,11}})(?![A-Za-z0-9.])", re.IGNORECASE)
 _WECHAT = re.compile(
-    r"(?P<called>号码?|[ _-]?id\b)?(?P<strong>[ ]?(?:[:是=]|叫|is\b)[ ]?)?[ ]?"
+    r"(?P<called>号码?|[ _-]?id\b)?[吧呢哈]?(?P<strong>[ ]?(?:[:是=]|叫|is\b)[ ]?)?[ ]?"
     r"(?P<value>1[3-9]\d{9}|[A-Za-z][A-Za-z0-9_-]{4,19})(?![A-Za-z0-9_-])",
     re.IGNORECASE,
 )
@@ -172,7 +182,8 @@ def _is_password(match: re.Match[str], word: str) -> bool:
     # Letters alone: only where nothing follows, or where "=" leaves no doubt.
     if "=" in text[match.start("value") - 1 : match.start("value")]:
         return True
-    if "==" in match[0]:
+    between = match[0][: match.start("value") - match.start()]
+    if "==" in between or " -" in between or "|" in between:
         return False
     ends = not text[match.end() : match.end() + 80].strip(" \t\n.!?)\"'`。！？，、")
     return ends and (match["bare"] is None or not word.isascii())
@@ -206,6 +217,15 @@ def _is_plain_code(match: re.Match[str], word: str) -> bool:
 
 def _is_attached(match: re.Match[str], word: str) -> bool:
     return _looks_made_up(match["value"]) or match["value"].isdigit() or " -u" in match[0]
+
+
+def _is_slash(match: re.Match[str], word: str) -> bool:
+    whole = match.start() == len(word) and match.end() == len(match.string)
+    return (whole or match["tight"] is None) and _is_login(match, word)
+
+
+def _is_qq(match: re.Match[str], word: str) -> bool:
+    return word != "q:" or not match.string.isascii()
 
 
 def _is_wechat(match: re.Match[str], word: str) -> bool:
@@ -252,12 +272,15 @@ _SORTS = {
     "share": _Sort("key", _SHARE, _any),
     "login": _Sort("key", _LOGIN, _is_login),
     "colon": _Sort("key", _COLON, _is_login),
+    "slash": _Sort("key", _SLASH, _is_slash),
+    "direct": _Sort("key", _DIRECT, _any),
+    "card code": _Sort("key", _CARD_CODE, _any),
     "seed": _Sort("key", _SEED, _any),
     "piped": _Sort("key", _PIPED, _any, before=True),
     "tag": _Sort("key", _TAG, _any),
     **{f"option {name}": _Sort("key", pattern, _any) for name, pattern in _OPTION.items()},
     "option attached": _Sort("key", _OPTION["attached"], _is_attached),
-    "qq": _Sort("id", _QQ, _any),
+    "qq": _Sort("id", _QQ, _is_qq),
     "wechat": _Sort("id", _WECHAT, _is_wechat),
     "document": _Sort("id", _DOCUMENT, _is_document),
     "plate": _Sort("id", _PLATE, _is_plate),
@@ -268,7 +291,7 @@ _WORDS = {
     "password": "p/w|password|passwd|passphrase|^pass|^pwd|mysql_pwd|^pw|^psk|passwort|kennwort|zugangscode|wlan-schlüssel"
     "|wlan-key|contraseña|contrasena|^clave|mot de passe|^mdp|senha|palavra-passe|wachtwoord|hasło|^haslo|heslo|lösenord"
     "|adgangskode|salasana|jelszó|şifre|parola|пароль|пароля|κωδικός|パスワード|暗証番号|비밀번호|암호|密码|密碼|口令|暗号"
-    "|^passcode|wifi key|wpa key|network key|^wpa2? psk|wep key|wifi code",
+    "|^passcode|wifi key|wpa key|network key|wpa psk|^creds|credentials|wep key|wifi code",
     "before": "password|passwd|passphrase|^pwd|^pw|passwort|kennwort",
     "token": "secret|secret key|secret access key|secret_key|secret_access_key|secret-key|secretkey|accesskey|api key"
     "|api_key|api-key|apikey|app key|app_key|appkey|access key|access_key|access-key|access key id|access_key_id"
@@ -280,7 +303,7 @@ _WORDS = {
     "bearer": "bearer",
     "code": "passcode|^pin|pin码|验证码|驗證碼|校验码|动态码|动态密码|短信码|取货码|邀请码|确认码|安全码|识别码"
     "|verification code|security code|confirmation code|auth code|authentication code|login code|access code|door code"
-    "|gate code|alarm code|unlock code|lock code|safe code|^g-|entry code|one-time code|one time code|sms code|2fa code|mfa code|backup code|^otp|^2fa|^cvv|^cvc"
+    "|gate code|alarm code|unlock code|lock code|safe code|^g-|entry code|one-time code|one time code|sms code|2fa code|mfa code|backup code|^otp|^2fa|^puk"
     "|code pin|bestätigungscode|sicherheitscode|code de vérification|código de verificación|código de seguridad"
     "|código de verificação|код подтверждения|код из смс|認証コード|確認コード|인증번호|密码|密碼",
     "share": "提取码|访问码|取件码",
@@ -289,6 +312,9 @@ _WORDS = {
     "login": "wifi:|wi-fi:|wlan:|ssid:|login|log-in|credentials|creds|user/pass|user/password|username/password|账号密码|帐号密码|用户名密码"
     "|账号/密码|用户名/密码|账密|zugangsdaten|zugang|identifiants|credenciales",
     "colon": "^root|^admin|^administrator",
+    "slash": "^root|^admin",
+    "direct": "?key=|&key=|?code=|&code=|?token=|/hook/|/hooks/|?sig=|&sig=",
+    "card code": "^cvv|^cvc|^cvv2",
     "seed": "seed|mnemonic|recovery phrase|recovery words|助记词|backup phrase",
     "piped": "chpasswd|sudo -s|docker login",
     "tag": "identified by|requirepass|masterauth|-passin pass:|-passout pass:",
@@ -297,14 +323,14 @@ _WORDS = {
     "option apart": "sshpass|redis-cli|docker login|podman login|ldapsearch|mongo|htpasswd|sqlcmd|plink|cqlsh|nmcli",
     "option percent": "smbclient|rpcclient|smbmap|mount.cifs|net rpc",
     "option passphrase": "wpa_passphrase|/user:",
-    "qq": "qq|扣扣|加扣|球球|企鹅|q号|q群|加q",
+    "qq": "qq|扣扣|加扣|球球|企鹅|q号|q群|加q|^q:",
     "wechat": "微信|威信|薇信|徽信|v信|加v|加我v|加你v|我的v|加下v|加个v|加微|加薇|^v:|➕v|^+v|^vx|^wx|weixin|wechat",
-    "handle": "skype|telegram|^tg|line id|discord|instagram|snapchat|kakaotalk|kakao|steam id|^psn",
+    "handle": "t.me/|skype|telegram|^tg|line id|discord|instagram|snapchat|kakaotalk|kakao|steam id|^psn",
     "document": "^vin|passport|reisepass|pasaporte|passeport|护照|通行证|台胞证|回乡证|居住证|身份证|驾照|驾驶证|社保|护照号"
     "|driver's license|drivers license|driving licence|driver license|driver's licence|id card|personalausweis"
     "|ausweis|imei|^ssn|social security|national insurance|^nino|aadhaar|^pan card|^cpf|^dni|pesel|^bsn"
     "|codice fiscale|personnummer|steuer-id|steuernummer|tax id|insurance number|medicare|account number"
-    "|bank account|kontonummer|银行卡|卡号|账户号|银行账号|支付宝|学号|工号|员工号|iban|sort code|routing number",
+    "|bank account|kontonummer|银行卡|卡号|账户号|银行账号|支付宝|meeting id|zoom id|会议号|腾讯会议|学号|工号|员工号|iban|sort code|routing number",
     "plate": "^plate|license plate|licence plate|number plate|plate number|numberplate|kennzeichen|车牌|车牌号|matrícula"
     "|immatriculation|nummernschild",
     "phone": "^tel|^phone|telephone|telefon|téléphone|teléfono|mobile|^cell|whatsapp|^handy|rufnummer|^fax|^sms"

@@ -137,6 +137,7 @@ PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
         ),
     ),
     "phone": (
+        (re.compile("[一幺][三四五六七八九]"), "[一幺][三四五六七八九][零〇○一幺二三四五六七八九]{9}"),
         (
             NUMBER,
             # A mainland mobile number, unless a unit follows (17179869184 bytes are 16 GiB);
@@ -146,6 +147,7 @@ PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
             r"|\d{2}(?P<last>[ -])\d{4}(?P=last)\d{3}|\d \d\d \d\d \d\d \d\d|\d[ -]\d{8})"
             r"(?!\d|\.\d|-\d|[ ]?(?:[KMGT]i?B|[Bb]ytes?|B)(?![A-Za-z0-9\u4e00-\u9fff])|[ ]?字节)"
             r"|(?<![A-Za-z0-9+.])\+[1-9](?:[ ]?[().\-/]?[ (]?\d){7,14}(?!\d)"
+            r"|(?<![A-Za-z0-9.-])1(?P<each>[ .-])[3-9](?:(?P=each)\d){9}(?![ .-]?\d)"
             # A Chinese landline's area code is 10, 2x or three digits; 400 and 800 are hotlines.
             r"|(?<![A-Za-z0-9.-])(?:(?:0\d{2,3}-|\(0\d{2,3}\) ?|0(?:10|2\d) )[2-9]\d{6,7}|0\d{2,3}-[2-9]\d{2,3}[ -]\d{4}"
             rf"|[48]00-\d{{3}}-\d{{4}}|[48]00-\d{{4}}-\d{{3}}){_END}(?!\d)"
@@ -154,7 +156,7 @@ PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
             # France, the mobile numbers of the UK, Australia, Germany, Russia, Brazil, and those of Japan and Korea.
             rf"|(?<![A-Za-z0-9.-])(?:0[1-9](?P<fr>[ .-])\d\d(?P=fr)\d\d(?P=fr)\d\d(?P=fr)\d\d|07\d{{3}} \d{{6}}"
             r"|04\d\d \d{3} \d{3}|01[5-7]\d(?:/|[ ]?/[ ]?|-)\d{7,8}|8[ -]?\(?9\d\d\)?[ -]\d{3}[ -]\d\d[ -]\d\d|\(\d\d\) 9?\d{4}-\d{4}"
-            rf"|0[1-9]0-\d{{3,4}}-\d{{4}}|0[3-6]-\d{{4}}-\d{{4}}|0[67]\d{{8}}|07\d{{9}}|01[5-7]\d{{8,9}}|04\d{{8}}|[6-9]\d{{4}} \d{{5}}){_END}",
+            rf"|0[1-9]0-\d{{3,4}}-\d{{4}}|0[3-6]-\d{{4}}-\d{{4}}|0[4679]\d{{8}}|07\d{{9}}|01[5-7]\d{{8,9}}|[6-9]\d{{4}} \d{{5}}){_END}",
         ),
     ),
 }
@@ -164,7 +166,7 @@ _NUMBERS = re.compile(
 #: Without any of these no other pattern matches. Each begins with a sign or a letter of its own, which makes it fast.
 _SIGNS = re.compile(
     rf"@|://|-----BEGIN|PuTTY-|\$\w|wxid_|gh_|:[0-9A-Fa-f]{{0,4}}:|-[0-9A-Fa-f]{{2}}-|\.[0-9A-Fa-f]{{4}}\."
-    rf"|\([ ]?[aA][tT]|\[[ ]?[aA][tT]|\{{[ ]?[aA][tT]| dot | DOT |[{_PROVINCE}][A-Z]"
+    rf"|\([ ]?[aA][tT]|\[[ ]?[aA][tT]|\{{[ ]?[aA][tT]| dot | DOT |[{_PROVINCE}][A-Z]|[一幺][三四五六七八九]"
 )
 _OTHERS = [
     (kind, gate, re.compile(pattern, re.ASCII))
@@ -188,8 +190,10 @@ CHECKED = re.compile(
     r"(?<![A-Za-z0-9.+-])(?:(?P<card>[2-6]\d(?:[ -]?\d){11,17})"
     r"|(?P<ssn>\d{3}-\d{2}-\d{4})|(?P<cpf>\d{3}\.\d{3}\.\d{3}-\d{2})"
     r"|(?P<iban>[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]{4}){2,7}(?: ?[A-Za-z0-9]{1,3})?)"
+    r"|(?P<trunk>(?:\(0[1-9]\d{0,3}\)[ ]?|0[1-9]\d{0,3}[ ]?[ /-][ ]?)\d{2,8}(?:[ -]\d{2,4}){0,4})"
+    r"|(?P<area>\(\d{2,4}\)[ ]?\d{3,4}[ -]\d{4})"
     r"|(?P<abroad>00[1-9](?:[ ]?[().\-/]?[ (]?\d){8,13}))"
-    r"(?![A-Za-z0-9]|[.-]\d)",
+    r"(?!\d|[A-Za-z](?![\u4e00-\u9fff])|[./-]\d)",
     re.ASCII,
 )
 _STDNUM = {"card": "luhn", "ssn": "us.ssn", "cpf": "br.cpf", "iban": "iban"}
@@ -197,6 +201,7 @@ _STDNUM = {"card": "luhn", "ssn": "us.ssn", "cpf": "br.cpf", "iban": "iban"}
 NATIONAL = re.compile(
     r"(?<![A-Za-z0-9.+:/-])(?:\(?0\d|\(?\d{1,5}[ ().-]{1,2}\d)[\d ()./-]{4,18}\d(?![A-Za-z0-9:]|[.-]\d)", re.ASCII
 )
+_DATE = re.compile(r"\d\d[/-]\d\d[/ -](?:19|20)\d\d")
 _DOTTED = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}", re.ASCII)
 #: Payment cards by their first digits and lengths: Visa, Mastercard, American Express, UnionPay, JCB, Discover.
 _CARD = re.compile(
@@ -294,9 +299,9 @@ def _is_version(number: str, before: str) -> bool:
 
 def _find_checked(text: str, start: int, end: int) -> Iterator[Found]:
     for match in CHECKED.finditer(text, start, end):
-        sort = next(name for name in (*_STDNUM, "abroad") if match[name] is not None)
-        if sort == "abroad":
-            if _is_phone(f"+{match[0][2:]}"):
+        sort = next(name for name in (*_STDNUM, "trunk", "area", "abroad") if match[name] is not None)
+        if sort not in _STDNUM:
+            if sort == "area" or (_is_trunk if sort == "trunk" else _is_abroad)(match[0]):
                 yield *match.span(), "phone"
             continue
         number = re.sub("[ -]", "", match[0]) if sort == "card" else match[0].upper()
@@ -310,11 +315,17 @@ def _is_valid(module: str, number: str) -> bool:
     return bool(importlib.import_module(f"stdnum.{module}").is_valid(number))
 
 
-def _is_phone(number: str) -> bool:
+def _is_trunk(number: str) -> bool:
+    """Whether it may be a national number with the 0 before its area, and no date."""
+    groups = re.findall(r"\d+", number)
+    return 9 <= len("".join(groups)) <= 12 and max(map(len, groups[1:])) >= 3 and not _DATE.match(number)
+
+
+def _is_abroad(number: str) -> bool:
     import phonenumbers
 
     try:
-        return phonenumbers.is_possible_number(phonenumbers.parse(number))
+        return phonenumbers.is_possible_number(phonenumbers.parse(f"+{number[2:]}"))
     except phonenumbers.NumberParseException:
         return False
 

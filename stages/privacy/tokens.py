@@ -178,5 +178,6 @@ def _is_last_line(text: str) -> bool:
         8 <= len(line) <= 76
         and len(line) % 4 == 0
         and re.fullmatch(r"[A-Za-z0-9+/]+={1,2}", line) is not None
-        and not line.rstrip("=").isalpha()
+        and not line[1:].islower()
+        and not line.isupper()
     )
