@@ -78,6 +78,11 @@ class Case(NamedTuple):
     text: str
 
 
+def planted() -> dict[str, Any]:
+    """Return the forms and sentences of each set."""
+    return yaml.safe_load(PLANTED.read_text(encoding="utf-8"))
+
+
 def draw(form: str, rng: random.Random) -> str:
     """Return a secret of a form, as the file of forms explains them."""
     return re.sub(r"<([^<>]+)>", lambda match: _draw_part(match[1], rng), form)
@@ -169,10 +174,10 @@ def _password(rng: random.Random) -> str:
     )
 
 
-def cases(planted: dict[str, dict], seed: int) -> Iterator[Case]:
+def cases(forms_of: dict[str, Any], seed: int) -> Iterator[Case]:
     """Yield every secret in every sentence of its kind; those in file names are of the kind "file"."""
     rng = random.Random(f"secrets {seed}")
-    for kind, forms in planted.items():
+    for kind, forms in forms_of.items():
         if kind == "harmless":
             continue
         for sentence, form in forms.get("texts", ()):
@@ -198,18 +203,18 @@ def is_left(secret: str, masked: str) -> bool:
     return any(plain[place : place + half] in rest for place in range(len(plain) - half + 1))
 
 
-def measure(planted: dict[str, dict], seed: int, misses: list[str]) -> dict[str, tuple[int, int]]:
+def measure(forms_of: dict[str, Any], seed: int, misses: list[str]) -> dict[str, tuple[int, int]]:
     """Return how many of each kind were found, or kept, of how many."""
     found: Counter[str] = Counter()
     total: Counter[str] = Counter()
-    for case in cases(planted, seed):
+    for case in cases(forms_of, seed):
         masked = (mask_file_name if case.kind == "file" else mask)(case.text, Counter())
         total[case.kind] += 1
         if is_left(case.secret, masked):
             misses.append(f"{case.kind}: {case.text!r} -> {masked!r}")
         else:
             found[case.kind] += 1
-    for text in planted["harmless"]:
+    for text in forms_of["harmless"]:
         masked = mask(text, Counter())
         total["harmless"] += 1
         found["harmless"] += masked == text
@@ -349,12 +354,12 @@ def main(
     write: Path | None,
 ) -> None:
     """Print how many secrets are found, and how many harmless texts are kept."""
-    planted = yaml.safe_load(PLANTED.read_text(encoding="utf-8"))
+    forms = planted()
     misses: dict[str, list[str]] = {name: [] for name in SETS}
     sums: dict[str, dict[str, tuple[int, int]]] = {name: defaultdict(lambda: (0, 0)) for name in SETS}
     for name in SETS:
         for seed in seeds:
-            for kind, (found, total) in measure(planted[name], seed, misses[name]).items():
+            for kind, (found, total) in measure(forms[name], seed, misses[name]).items():
                 sums[name][kind] = (sums[name][kind][0] + found, sums[name][kind][1] + total)
     rows = ["| | tuned | held out |", "| --- | ---: | ---: |"]
     rows += [
@@ -362,7 +367,7 @@ def main(
     ]
     if formats:
         os.environ.setdefault(KEY_VARIABLE, "only for this benchmark")
-        results = [by_format([case for seed in seeds for case in cases(planted[name], seed)]) for name in SETS]
+        results = [by_format([case for seed in seeds for case in cases(forms[name], seed)]) for name in SETS]
         for (name, *tuned), (_, *held_out) in zip(*results, strict=True):
             rows.append(f"| ingest of `{name}` | {_share(*tuned)} | {_share(*held_out)} |")
     for folder in irc:

@@ -224,10 +224,6 @@ def _is_slash(match: re.Match[str], word: str) -> bool:
     return (whole or match["tight"] is None) and _is_login(match, word)
 
 
-def _is_qq(match: re.Match[str], word: str) -> bool:
-    return word != "q:" or not match.string.isascii()
-
-
 def _is_wechat(match: re.Match[str], word: str) -> bool:
     value = match["value"]
     attached = match.end() - match.start() == len(value)
@@ -257,7 +253,7 @@ def _is_phone(match: re.Match[str], word: str) -> bool:
     return re.fullmatch(r"(?:\d{1,3}\.){3}\d{1,3}|(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?.*", value) is None
 
 
-_SHORT_WECHAT = ("vx", "wx", "+v", "v:")
+_SHORT_WECHAT = ("vx", "wx", "+v")
 _SORTS = {
     "password": _Sort("key", _PASSWORD, _is_password),
     "before": _Sort("key", _PASSWORD_BEFORE, _is_before, before=True),
@@ -280,7 +276,7 @@ _SORTS = {
     "tag": _Sort("key", _TAG, _any),
     **{f"option {name}": _Sort("key", pattern, _any) for name, pattern in _OPTION.items()},
     "option attached": _Sort("key", _OPTION["attached"], _is_attached),
-    "qq": _Sort("id", _QQ, _is_qq),
+    "qq": _Sort("id", _QQ, _any),
     "wechat": _Sort("id", _WECHAT, _is_wechat),
     "document": _Sort("id", _DOCUMENT, _is_document),
     "plate": _Sort("id", _PLATE, _is_plate),
@@ -323,8 +319,8 @@ _WORDS = {
     "option apart": "sshpass|redis-cli|docker login|podman login|ldapsearch|mongo|htpasswd|sqlcmd|plink|cqlsh|nmcli",
     "option percent": "smbclient|rpcclient|smbmap|mount.cifs|net rpc",
     "option passphrase": "wpa_passphrase|/user:",
-    "qq": "qq|扣扣|加扣|球球|企鹅|q号|q群|加q|^q:",
-    "wechat": "微信|威信|薇信|徽信|v信|加v|加我v|加你v|我的v|加下v|加个v|加微|加薇|^v:|➕v|^+v|^vx|^wx|weixin|wechat",
+    "qq": "qq|扣扣|加扣|球球|企鹅|q号|q群|加q",
+    "wechat": "微信|威信|薇信|徽信|v信|加v|加我v|加你v|我的v|加下v|加个v|加微|加薇|➕v|^+v|^vx|^wx|weixin|wechat",
     "handle": "t.me/|skype|telegram|^tg|line id|discord|instagram|snapchat|kakaotalk|kakao|steam id|^psn",
     "document": "^vin|passport|reisepass|pasaporte|passeport|护照|通行证|台胞证|回乡证|居住证|身份证|驾照|驾驶证|社保|护照号"
     "|driver's license|drivers license|driving licence|driver license|driver's licence|id card|personalausweis"

@@ -89,7 +89,8 @@ PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
         ),
         (
             re.compile(f"[{_PROVINCE}][A-Z]"),
-            rf"(?<![更最全创里讯])[{_PROVINCE}][A-Z][ ·•]?(?=[A-Z]{{0,4}}\d)[A-HJ-NP-Z0-9]{{5,6}}(?![A-Za-z0-9])",
+            rf"(?<![更最全创里讯])[{_PROVINCE}][A-Z][ ·•]?(?=[A-Z]{{0,4}}\d)[A-Z0-9]{{5,6}}(?![A-Za-z0-9])"
+            rf"|[{_PROVINCE}][A-Z][·•][A-Z0-9]{{5,6}}(?![A-Za-z0-9])",
         ),
     ),
     "email": (
