@@ -123,6 +123,7 @@ def test_personal_data_becomes_a_typed_placeholder(text, expected):
         "000-12-3456",
         "qq 邮箱, QQ2023版, 微信: 小程序",
         "http://localhost:8080/@scope/package",
+        "call 020 7946 0958",
     ],
 )
 def test_versions_times_sizes_and_code_survive(text):
@@ -140,7 +141,8 @@ def test_versions_times_sizes_and_code_survive(text):
         ("139 123 45678", "<phone>"),
         ("+49 170/1234567", "<phone>"),
         ("0049 170 1234567", "<phone>"),
-        ("call 020 7946 0958", "call <phone>"),
+        ("call 0161 496 0000 or (020) 7946 0958", "call <phone> or <phone>"),
+        ("tel 020 7946 0958", "tel <phone>"),
         ("一三九一二三四五六七八", "<phone>"),
         ("my number is 5551234567", "my number is <phone>"),
         ("张三@例子.公司", "<email>"),

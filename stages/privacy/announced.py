@@ -1,4 +1,4 @@
-"""Secrets and ids that a text itself announces: ``the password is ...``, ``密码...``, ``curl -u admin:...``, ``加我v ...``.
+"""Secrets and ids that a text itself announces: ``the password is``, ``密码``, ``curl -u admin:``, ``加我v``.
 
 One automaton finds every word that may announce something; a pattern of that word's sort then reads what follows it,
 or, for a few, what stands before it. So a word more in any language costs nothing, and time grows with the length of
@@ -23,7 +23,7 @@ _CHINESE_IS = (
 )
 _STRONG = (
     r"(?:[ ]?\([^()\n]{1,24}\))?[\"'`*_)\]】」』”]{0,3}[ \t]{0,2}"
-    rf"(?:=>|==?|:=?|->|→|>|👉|➡|[—–|]|\.{{2,9}}:|[【“「(]|-(?=[ ])|{_CHINESE_IS})[ \t*`]{{0,3}}"
+    rf"(?:=>|==?|:=?|->|→|>|👉|➡|[—–|]|\.{{2,9}}:|[【“「]|-(?=[ ])|{_CHINESE_IS})[ \t*`]{{0,3}}"
 )
 _WEAK = rf"(?:[ ]?\([^()\n]{{1,24}}\))?[\"'`*]?(?:[ ](?:{_IS})\b:?[ ]?|[ \t]{{0,2}}(?:は|を|が|은|는)[ ]?)"
 #: "password for the router is"
@@ -36,7 +36,7 @@ _STATES = (
     r"(?:none|null|true|false|yes|no|str|string|bytes|optional|required|password|passwd|pass|text|wrong|incorrect"
     r"|correct|right|empty|blank|valid|invalid|same|still|also|only|just|always|never|there|here|this|that|these|what"
     r"|where|which|when|your|the|from|with|without|not|needed|safe|secure|insecure|weak|strong|short|long|fine|okay"
-    r"|good|bad|unknown|hidden|root|user|username|admin|login|sudo|case|plain|plaintext|default|falsch|richtig|leer"
+    r"|good|bad|unknown|hidden|user|username|login|sudo|case|plain|plaintext|default|falsch|richtig|leer"
     r"|incorrecta|incorrecto|requis|incorrect|md5|sha\d+|bcrypt|base64|utf-?8|ascii|hash|hashes"
     r"|x+|\*+|\.+|[-_=]+"
 )
@@ -47,13 +47,14 @@ _NO_PASSWORD = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _PASSWORD = re.compile(
-    rf"(?:\d|'?s)?(?:{_OF}(?:{_STRONG}|{_WEAK})|(?P<bare>(?<![a-z])[ \t]{{0,2}}|[ \t]{{1,2}}(?P<to>(?:to|as|zu|en)[ ])?))"
+    rf"(?:\d|'?s)?(?:{_OF}(?:{_STRONG}|{_WEAK}|[ ]?\((?:默认|初始)?)"
+    r"|(?P<bare>(?<![a-z])[ \t]{0,2}|[ \t]{1,2}(?P<to>(?:to|as|zu|en)[ ])?))"
     rf"(?:{_QUOTED}|[\"'`]?(?P<value>{_VALUE}))",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(
-    rf"(?:{_STRONG}|{_WEAK}|(?:[ ]|(?<![A-Za-z]))(?=[A-Za-z0-9_+/=~.-]{{16}}))[\"'`]?(?=[A-Za-z_+/.=~-]{{0,64}}[0-9])"
-    r"(?=[0-9_+/.=~-]{0,64}[A-Za-z])(?P<value>[A-Za-z0-9_+/=~.-]{8,512})"
+    rf"(?:{_STRONG}|{_WEAK}|(?:[ ]|(?<![A-Za-z]))(?=[A-Za-z0-9_+/=~.-]{{16}}))[\"'`]?"
+    r"(?=[A-Za-z_+/.=~-]{0,64}[0-9])(?=[0-9_+/.=~-]{0,64}[A-Za-z])(?P<value>[A-Za-z0-9_+/=~.-]{8,512})"
     rf"|(?:{_STRONG})[\"'`](?=[^\"'`\s]{{0,64}}[0-9])(?P<quoted>[^\"'`\s<>]{{8,256}})(?=[\"'`])",
     re.IGNORECASE,
 )
@@ -84,7 +85,8 @@ _NO_CODE = re.compile(
 )
 #: "X is the password", "use X as my wifi password", "it's X for the router password"
 _PASSWORD_BEFORE = re.compile(
-    rf"(?<![^\s\"'`:(])(?P<value>{_VALUE}?)(?:[\"'`]?,? (?:is|as|(?P<for>for)|=|that's|thats|that is)|[ ]\((?=wifi|my|router))"
+    rf"(?<![^\s\"'`:(])(?P<value>{_VALUE}?)"
+    r"(?:[\"'`]?,? (?:is|as|(?P<for>for)|=|that's|thats|that is)|[ ](?=\((?:wifi|my|router)))"
     r"(?: ?(?:the|my|our|your|its|a|new|old|his|her)\b)?(?:[ (][A-Za-z-]{1,16}){0,2} ?\Z"
 )
 _USER = r"(?:[A-Za-z0-9_+-]{2,32}|[\w.+-]{1,64}@[\w.-]{1,64})"
@@ -115,8 +117,8 @@ _OPTION = {
 _PIPED = re.compile(rf"[\"' ](?:[\w.-]{{1,32}}:)?(?P<value>(?:(?![:|]){_CHAR}){{4,128}})[\"']?[ ]?\|[ ]?(?:sudo )?\Z")
 _NUMBER_WORD = r"(?:[ ._-]?(?:号码?|群号?|群|number|no|nr|num|nummer|numéro|número|id)\b\.?|号码?|群号?|群)?"
 _HANDLE = re.compile(
-    r"(?: id| handle| name|号)?[ ]?(?:is[ ]|[:=是][ ]?|(?<=t\.me/))(?P<value>@[A-Za-z][\w.-]{3,32}|(?=[A-Za-z_.:-]{0,32}[0-9_])"
-    r"[A-Za-z][\w.:-]{4,32})(?![A-Za-z0-9(])",
+    r"(?: id| handle| name|号)?[ ]?(?:is[ ]|[:=是][ ]?|(?<=t\.me/))"
+    r"(?P<value>@[A-Za-z][\w.-]{3,32}|(?=[A-Za-z_.:-]{0,32}[0-9_])[A-Za-z][\w.:-]{4,32})(?![A-Za-z0-9(])",
     re.ASCII,
 )
 _SHARE = re.compile(r"[ \t]?(?:[:=]|是|为)?[ \t]?(?P<value>[A-Za-z0-9]{4})(?![A-Za-z0-9])")
@@ -128,13 +130,13 @@ _WECHAT = re.compile(
 )
 _DOCUMENT = re.compile(
     rf"(?:'s)?{_NUMBER_WORD}[\s:是#=_(-]{{0,4}}(?:is |was |ist )?"
-    r"(?P<value>(?=[^\s\d]{0,6}\d)(?:[A-Za-z]{1,4}[ -]?)?\d[\dA-Za-z]{0,20}(?:[ ./-]{1,2}[\dA-Za-z]{0,2}\d[\dA-Za-z]{0,8}){0,7})"
-    r"(?![A-Za-z0-9])",
+    r"(?P<value>(?=[^\s\d]{0,6}\d)(?:[A-Za-z]{1,4}[ -]?)?\d[\dA-Za-z]{0,20}"
+    r"(?:[ ./-]{1,2}[\dA-Za-z]{0,2}\d[\dA-Za-z]{0,8}){0,7})(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
 _PLATE = re.compile(
-    rf"{_NUMBER_WORD}[\s:是#=]{{0,3}}(?:is |ist )?(?P<value>[一-龥]?[A-ZÄÖÜ0-9]{{1,7}}(?:[ ·-][A-ZÄÖÜ0-9]{{1,6}}){{0,2}})"
-    r"(?![A-Za-z0-9])"
+    rf"{_NUMBER_WORD}[\s:是#=]{{0,3}}(?:is |ist )?"
+    r"(?P<value>[一-龥]?[A-ZÄÖÜ0-9]{1,7}(?:[ ·-][A-ZÄÖÜ0-9]{1,6}){0,2})(?![A-Za-z0-9])"
 )
 _PHONE = re.compile(
     rf"{_NUMBER_WORD}[\s:#=._[-]{{0,4}}(?:is |ist |at |on |under |unter |es |est |è |是|为)?[ ]?"
@@ -161,32 +163,29 @@ def _any(match: re.Match[str], word: str) -> bool:
 
 
 def _is_password(match: re.Match[str], word: str) -> bool:
-    """A sentence goes on after the word, a password does not look like one of its words."""
+    """Whether the value is no word of a sentence: it looks like none, or nothing follows it."""
     value = match["quoted"] or match["value"]
-    if match["quoted"] is not None and match["bare"] is None:
-        return not _NO_WORD.fullmatch(value)
-    if _NO_PASSWORD.match(value):
-        return False
     text, start = match.string, match.start()
+    bare = match["bare"] is not None
+    between = match[0][: match.start("value" if match["value"] else "quoted") - start]
+    if match["quoted"] is not None and not bare:
+        return not _NO_WORD.fullmatch(value)
+    if _NO_PASSWORD.match(value) or (word.isascii() and "(" in between[-1:]):
+        return False
+    # --password X
     option = text[max(0, start - len(word) - 12) : start - len(word)].rpartition(" ")[2].startswith("--")
-    if word == "pass" and match["bare"] is not None and not option:
+    if word == "pass" and bare and not option:
         return _looks_made_up(value) and _USER_BEFORE.search(text, max(0, start - 40), start) is not None
     if _looks_made_up(value):
         return True
-    if match["to"]:
-        return value.isdigit() and len(value) >= 4
     if value.isdigit():
-        return len(value) >= 4 and (match["bare"] is None or not word.isascii())
-    if match["quoted"] is not None or option:
-        return True
-    # Letters alone: only where nothing follows, or where "=" leaves no doubt.
-    if "=" in text[match.start("value") - 1 : match.start("value")]:
-        return True
-    between = match[0][: match.start("value") - match.start()]
-    if "==" in between or " -" in between or "|" in between:
+        return not bare or match["to"] is not None or not word.isascii()
+    if match["to"] or "==" in between or " -" in between or "|" in between:
         return False
+    if option or match["quoted"] is not None or between.endswith("="):
+        return True
     ends = not text[match.end() : match.end() + 80].strip(" \t\n.!?)\"'`。！？，、")
-    return ends and (match["bare"] is None or not word.isascii())
+    return ends and not (bare and word.isascii())
 
 
 def _looks_made_up(value: str) -> bool:
@@ -245,7 +244,7 @@ def _is_document(match: re.Match[str], word: str) -> bool:
 
 def _is_plate(match: re.Match[str], word: str) -> bool:
     value = match["value"]
-    return 5 <= len(value) and any(map(str.isdigit, value)) and not value.isdigit()
+    return len(value) >= 5 and any(map(str.isdigit, value)) and not value.isdigit()
 
 
 def _is_phone(match: re.Match[str], word: str) -> bool:
@@ -282,56 +281,91 @@ _SORTS = {
     "plate": _Sort("id", _PLATE, _is_plate),
     "phone": _Sort("phone", _PHONE, _is_phone),
 }
-#: Words by the sort of what they announce, in lower case, parted by |. A leading ^ keeps letters from standing before.
+#: Words in lower case by the sort of what they announce. Before one with a leading ^ stands no letter.
 _WORDS = {
-    "password": "p/w|password|passwd|passphrase|^pass|^pwd|mysql_pwd|^pw|^psk|passwort|kennwort|zugangscode|wlan-schlüssel"
-    "|wlan-key|contraseña|contrasena|^clave|mot de passe|^mdp|senha|palavra-passe|wachtwoord|hasło|^haslo|heslo|lösenord"
-    "|adgangskode|salasana|jelszó|şifre|parola|пароль|пароля|κωδικός|パスワード|暗証番号|비밀번호|암호|密码|密碼|口令|暗号"
-    "|^passcode|wifi key|wpa key|network key|wpa psk|^creds|credentials|wep key|wifi code",
-    "before": "password|passwd|passphrase|^pwd|^pw|passwort|kennwort",
-    "token": "secret|secret key|secret access key|secret_key|secret_access_key|secret-key|secretkey|accesskey|api key"
-    "|api_key|api-key|apikey|app key|app_key|appkey|access key|access_key|access-key|access key id|access_key_id"
-    "|accesskeyid|access-key-id|token|private key|private_key|private-key|client_secret|app_secret|appsecret|auth_key"
-    "|credential|sessionid|session_id|jsessionid|phpsessid|csrftoken|cdkey|cd-key|cd key|serial|license key|licence key|product key|serial key|recovery key|encryption key|signing key|account key"
-    "|accountkey|密钥|秘钥|密匙|令牌|激活码|注册码|序列号|授权码|ключ api|api-schlüssel|clave api|clé api",
-    "plain": "the key is|key is|key是|key:",
-    "header": "authorization:|authorization\":|authorization':|authorization=",
+    "password": """
+        p/w | password | passwd | passphrase | ^pass | ^pwd | mysql_pwd | ^pw | ^psk | passwort | kennwort
+        zugangscode | wlan-schlüssel | wlan-key | contraseña | contrasena | ^clave | mot de passe | ^mdp | senha
+        palavra-passe | wachtwoord | hasło | ^haslo | heslo | lösenord | adgangskode | salasana | jelszó | şifre
+        parola | пароль | пароля | κωδικός | パスワード | 暗証番号 | 비밀번호 | 암호 | 密码 | 密碼 | 口令 | 暗号
+        ^passcode | wifi key | wpa key | network key | wpa psk | ^creds | credentials | wep key | wifi code
+    """,
+    "before": "password | passwd | passphrase | ^pwd | ^pw | passwort | kennwort",
+    "token": """
+        secret | secret key | secret access key | secret_key | secret_access_key | secret-key | secretkey
+        accesskey | api key | api_key | api-key | apikey | app key | app_key | appkey | access key | access_key
+        access-key | access key id | access_key_id | accesskeyid | access-key-id | token | private key
+        private_key | private-key | client_secret | app_secret | appsecret | auth_key | credential | sessionid
+        session_id | jsessionid | phpsessid | csrftoken | cdkey | cd-key | cd key | serial | license key
+        licence key | product key | serial key | recovery key | encryption key | signing key | account key
+        accountkey | 密钥 | 秘钥 | 密匙 | 令牌 | 激活码 | 注册码 | 序列号 | 授权码 | ключ api | api-schlüssel
+        clave api | clé api
+    """,
+    "plain": "the key is | key is | key是 | key:",
+    "header": """
+        authorization: | authorization": | authorization': | authorization=
+    """,
     "bearer": "bearer",
-    "code": "passcode|^pin|pin码|验证码|驗證碼|校验码|动态码|动态密码|短信码|取货码|邀请码|确认码|安全码|识别码"
-    "|verification code|security code|confirmation code|auth code|authentication code|login code|access code|door code"
-    "|gate code|alarm code|unlock code|lock code|safe code|^g-|entry code|one-time code|one time code|sms code|2fa code|mfa code|backup code|^otp|^2fa|^puk"
-    "|code pin|bestätigungscode|sicherheitscode|code de vérification|código de verificación|código de seguridad"
-    "|código de verificação|код подтверждения|код из смс|認証コード|確認コード|인증번호|密码|密碼",
-    "share": "提取码|访问码|取件码",
-    "code before": "code|passcode|^otp|^pin|验证码|校验码|动态码",
-    "plain code": "^code|alarm code|unlock code|safe code",
-    "login": "wifi:|wi-fi:|wlan:|ssid:|login|log-in|credentials|creds|user/pass|user/password|username/password|账号密码|帐号密码|用户名密码"
-    "|账号/密码|用户名/密码|账密|zugangsdaten|zugang|identifiants|credenciales",
-    "colon": "^root|^admin|^administrator",
-    "slash": "^root|^admin",
-    "direct": "?key=|&key=|?code=|&code=|?token=|/hook/|/hooks/|?sig=|&sig=",
-    "card code": "^cvv|^cvc|^cvv2",
-    "seed": "seed|mnemonic|recovery phrase|recovery words|助记词|backup phrase",
-    "piped": "chpasswd|sudo -s|docker login",
-    "tag": "identified by|requirepass|masterauth|-passin pass:|-passout pass:",
-    "option user": "curl|wget",
-    "option attached": "mysql|mariadb",
-    "option apart": "sshpass|redis-cli|docker login|podman login|ldapsearch|mongo|htpasswd|sqlcmd|plink|cqlsh|nmcli",
-    "option percent": "smbclient|rpcclient|smbmap|mount.cifs|net rpc",
-    "option passphrase": "wpa_passphrase|/user:",
-    "qq": "qq|扣扣|加扣|球球|企鹅|q号|q群|加q",
-    "wechat": "微信|威信|薇信|徽信|v信|加v|加我v|加你v|我的v|加下v|加个v|加微|加薇|➕v|^+v|^vx|^wx|weixin|wechat",
-    "handle": "t.me/|skype|telegram|^tg|line id|discord|instagram|snapchat|kakaotalk|kakao|steam id|^psn",
-    "document": "^vin|passport|reisepass|pasaporte|passeport|护照|通行证|台胞证|回乡证|居住证|身份证|驾照|驾驶证|社保|护照号"
-    "|driver's license|drivers license|driving licence|driver license|driver's licence|id card|personalausweis"
-    "|ausweis|imei|^ssn|social security|national insurance|^nino|aadhaar|^pan card|^cpf|^dni|pesel|^bsn"
-    "|codice fiscale|personnummer|steuer-id|steuernummer|tax id|insurance number|medicare|account number"
-    "|bank account|kontonummer|银行卡|卡号|账户号|银行账号|支付宝|meeting id|zoom id|会议号|腾讯会议|学号|工号|员工号|iban|sort code|routing number",
-    "plate": "^plate|license plate|licence plate|number plate|plate number|numberplate|kennzeichen|车牌|车牌号|matrícula"
-    "|immatriculation|nummernschild",
-    "phone": "^tel|^phone|telephone|telefon|téléphone|teléfono|mobile|^cell|whatsapp|^handy|rufnummer|^fax|^sms"
-    "|my number|meine nummer|mi número|mon numéro|reach me|call me|text me|ring me|phone me|电话|電話|手机|手機|座机|联系方式"
-    "|联系我|拨打|致电|打给|热线|тел|телефон|전화|携帯",
+    "code": """
+        passcode | ^pin | pin码 | 验证码 | 驗證碼 | 校验码 | 动态码 | 动态密码 | 短信码 | 取货码 | 邀请码
+        确认码 | 安全码 | 识别码 | verification code | security code | confirmation code | auth code
+        authentication code | login code | access code | door code | gate code | alarm code | unlock code
+        lock code | safe code | ^g- | entry code | one-time code | one time code | sms code | 2fa code
+        mfa code | backup code | ^otp | ^2fa | ^puk | code pin | bestätigungscode | sicherheitscode
+        code de vérification | código de verificación | código de seguridad | código de verificação
+        код подтверждения | код из смс | 認証コード | 確認コード | 인증번호 | 密码 | 密碼
+    """,
+    "share": "提取码 | 访问码 | 取件码",
+    "code before": "code | passcode | ^otp | ^pin | 验证码 | 校验码 | 动态码",
+    "plain code": "^code | alarm code | unlock code | safe code",
+    "login": """
+        wifi: | wi-fi: | wlan: | ssid: | login | log-in | credentials | creds | user/pass | user/password
+        username/password | 账号密码 | 帐号密码 | 用户名密码 | 账号/密码 | 用户名/密码 | 账密 | zugangsdaten
+        zugang | identifiants | credenciales
+    """,
+    "colon": "^root | ^admin | ^administrator",
+    "slash": "^root | ^admin",
+    "direct": "?key= | &key= | ?code= | &code= | ?token= | /hook/ | /hooks/ | ?sig= | &sig=",
+    "card code": "^cvv | ^cvc | ^cvv2",
+    "seed": "seed | mnemonic | recovery phrase | recovery words | 助记词 | backup phrase",
+    "piped": "chpasswd | sudo -s | docker login",
+    "tag": "identified by | requirepass | masterauth | -passin pass: | -passout pass:",
+    "option user": "curl | wget",
+    "option attached": "mysql | mariadb",
+    "option apart": """
+        sshpass | redis-cli | docker login | podman login | ldapsearch | mongo | htpasswd | sqlcmd | plink
+        cqlsh | nmcli
+    """,
+    "option percent": "smbclient | rpcclient | smbmap | mount.cifs | net rpc",
+    "option passphrase": "wpa_passphrase | /user:",
+    "qq": "qq | 扣扣 | 加扣 | 球球 | 企鹅 | q号 | q群 | 加q",
+    "wechat": """
+        微信 | 威信 | 薇信 | 徽信 | v信 | 加v | 加我v | 加你v | 我的v | 加下v | 加个v | 加微 | 加薇 | ➕v | ^+v
+        ^vx | ^wx | weixin | wechat
+    """,
+    "handle": """
+        t.me/ | skype | telegram | ^tg | line id | discord | instagram | snapchat | kakaotalk | kakao | steam id
+        ^psn
+    """,
+    "document": """
+        ^vin | passport | reisepass | pasaporte | passeport | 护照 | 通行证 | 台胞证 | 回乡证 | 居住证 | 身份证
+        驾照 | 驾驶证 | 社保 | 护照号 | driver's license | drivers license | driving licence | driver license
+        driver's licence | id card | personalausweis | ausweis | imei | ^ssn | social security
+        national insurance | ^nino | aadhaar | ^pan card | ^cpf | ^dni | pesel | ^bsn | codice fiscale
+        personnummer | steuer-id | steuernummer | tax id | insurance number | medicare | account number
+        bank account | kontonummer | 银行卡 | 卡号 | 账户号 | 银行账号 | 支付宝 | meeting id | zoom id | 会议号
+        腾讯会议 | 学号 | 工号 | 员工号 | iban | sort code | routing number
+    """,
+    "plate": """
+        ^plate | license plate | licence plate | number plate | plate number | numberplate | kennzeichen | 车牌
+        车牌号 | matrícula | immatriculation | nummernschild
+    """,
+    "phone": """
+        ^tel | ^phone | telephone | telefon | téléphone | teléfono | mobile | ^cell | whatsapp | ^handy
+        rufnummer | ^fax | ^sms | my number | meine nummer | mi número | mon numéro | reach me | call me
+        text me | ring me | phone me | 电话 | 電話 | 手机 | 手機 | 座机 | 联系方式 | 联系我 | 拨打 | 致电 | 打给
+        热线 | тел | телефон | 전화 | 携帯
+    """,
 }
 #: The digits after the first ones of a number that was written with spaces.
 _MORE_DIGITS = re.compile(r"(?:[ -]\d{3,7}){1,4}(?!\d)")
@@ -344,7 +378,7 @@ def _automaton() -> Any:
 
     sorts: dict[str, list[tuple[_Sort, bool]]] = {}
     for name, words in _WORDS.items():
-        for word in words.split("|"):
+        for word in re.split(r" \| |\n\s*", words.strip()):
             sorts.setdefault(word.removeprefix("^"), []).append((_SORTS[name], word.startswith("^")))
     automaton = ahocorasick.Automaton()
     for word, those in sorts.items():

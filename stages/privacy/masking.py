@@ -102,7 +102,7 @@ PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
             rf"|\"[^\"@<>\n]{{1,64}}\"@(?:{_LABEL}\.){{1,8}}[A-Za-z]{{2,24}}",
         ),
         (
-            re.compile(rf"@[A-Za-z0-9.-]{{0,64}}(?:[^\x00-\x7f]|xn--)|[^\x00-\x7f][A-Za-z0-9._%+-]{{0,64}}@"),
+            re.compile(r"@[A-Za-z0-9.-]{0,64}(?:[^\x00-\x7f]|xn--)|[^\x00-\x7f][A-Za-z0-9._%+-]{0,64}@"),
             rf"(?<![{_LATIN}._%+-])[{_LATIN}._%+-]{{1,64}}@(?:(?:{_ANY_LABEL}\.){{1,4}}{_TLD}"
             rf"|(?:{_LABEL}\.){{0,3}}{_OTHER_LABEL}\.(?:{_ANY_LABEL}\.){{0,3}}[A-Za-z]{{2,24}}(?![A-Za-z0-9]))"
             rf"|(?<![{_LATIN}._%+-])(?=[A-Za-z0-9._%+-]{{0,63}}[\u00c0-\u052f])[{_LATIN}._%+-]{{1,64}}"
@@ -141,23 +141,25 @@ PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
         (re.compile("[一幺][三四五六七八九]"), "[一幺][三四五六七八九][零〇○一幺二三四五六七八九]{9}"),
         (
             NUMBER,
-            # A mainland mobile number, unless a unit follows (17179869184 bytes are 16 GiB);
-            # after id= it is a web page's.
+            # A mainland mobile number, unless a unit follows (17179869184 bytes are 16 GiB); after id= it is a page's.
             r"(?<![A-Za-z0-9.+-])(?<!id=)(?:(?:\+|00)?86[ -]?)?1[3-9]"
-            r"(?:\d(?P<dash>[ .-]?)\d{4}(?P=dash)\d{4}|\d(?P<gap>[ -])\d{3}(?P=gap)\d{5}|\d{2}(?P<two>[ -])\d{3}(?P=two)\d{4}"
-            r"|\d{2}(?P<last>[ -])\d{4}(?P=last)\d{3}|\d \d\d \d\d \d\d \d\d|\d[ -]\d{8})"
+            r"(?:\d(?P<dash>[ .-]?)\d{4}(?P=dash)\d{4}|\d(?P<gap>[ -])\d{3}(?P=gap)\d{5}"
+            r"|\d{2}(?P<two>[ -])\d{3}(?P=two)\d{4}|\d{2}(?P<last>[ -])\d{4}(?P=last)\d{3}"
+            r"|\d(?: \d\d){4}|\d[ -]\d{8})"
             r"(?!\d|\.\d|-\d|[ ]?(?:[KMGT]i?B|[Bb]ytes?|B)(?![A-Za-z0-9\u4e00-\u9fff])|[ ]?字节)"
+            r"|(?<![A-Za-z0-9.-])1(?P<one>[ .-])[3-9](?:(?P=one)\d){9}(?![ .-]?\d)"
             r"|(?<![A-Za-z0-9+.])\+[1-9](?:[ ]?[().\-/]?[ (]?\d){7,14}(?!\d)"
-            r"|(?<![A-Za-z0-9.-])1(?P<each>[ .-])[3-9](?:(?P=each)\d){9}(?![ .-]?\d)"
             # A Chinese landline's area code is 10, 2x or three digits; 400 and 800 are hotlines.
-            r"|(?<![A-Za-z0-9.-])(?:(?:0\d{2,3}-|\(0\d{2,3}\) ?|0(?:10|2\d) )[2-9]\d{6,7}|0\d{2,3}-[2-9]\d{2,3}[ -]\d{4}"
-            rf"|[48]00-\d{{3}}-\d{{4}}|[48]00-\d{{4}}-\d{{3}}){_END}(?!\d)"
+            r"|(?<![A-Za-z0-9.-])(?:(?:0\d{2,3}-|\(0\d{2,3}\) ?|0(?:10|2\d) )[2-9]\d{6,7}"
+            rf"|0\d{{2,3}}-[2-9]\d{{2,3}}[ -]\d{{4}}|[48]00-(?:\d{{3}}-\d{{4}}|\d{{4}}-\d{{3}})){_END}"
             # The US and Canada.
-            r"|(?<![A-Za-z0-9.-])(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}(?P<us>[.-]))\d{3}(?:(?P=us)|-)\d{4}(?![\d-]|\.\d)"
-            # France, the mobile numbers of the UK, Australia, Germany, Russia, Brazil, and those of Japan and Korea.
-            rf"|(?<![A-Za-z0-9.-])(?:0[1-9](?P<fr>[ .-])\d\d(?P=fr)\d\d(?P=fr)\d\d(?P=fr)\d\d|07\d{{3}} \d{{6}}"
-            r"|04\d\d \d{3} \d{3}|01[5-7]\d(?:/|[ ]?/[ ]?|-)\d{7,8}|8[ -]?\(?9\d\d\)?[ -]\d{3}[ -]\d\d[ -]\d\d|\(\d\d\) 9?\d{4}-\d{4}"
-            rf"|0[1-9]0-\d{{3,4}}-\d{{4}}|0[3-6]-\d{{4}}-\d{{4}}|0[4679]\d{{8}}|07\d{{9}}|01[5-7]\d{{8,9}}|[6-9]\d{{4}} \d{{5}}){_END}",
+            r"|(?<![A-Za-z0-9.-])(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}(?P<us>[.-]))"
+            r"\d{3}(?:(?P=us)|-)\d{4}(?![\d-]|\.\d)"
+            # France, the UK, Australia, Germany, Russia, Brazil, Japan, Korea, India; more with a 0 are checked below.
+            r"|(?<![A-Za-z0-9.-])(?:0[1-9](?P<fr>[ .-])\d\d(?:(?P=fr)\d\d){3}|07\d{3} \d{6}|04\d\d \d{3} \d{3}"
+            r"|01[5-7]\d(?:[ ]?/[ ]?|-)\d{7,8}|8[ -]?\(?9\d\d\)?[ -]\d{3}[ -]\d\d[ -]\d\d|\(\d\d\) 9?\d{4}-\d{4}"
+            r"|0[1-9]0-\d{3,4}-\d{4}|0[3-6]-\d{4}-\d{4}|0[4679]\d{8}|07\d{9}|01[5-7]\d{8,9}"
+            rf"|[6-9]\d{{4}} \d{{5}}){_END}",
         ),
     ),
 }
@@ -177,7 +179,8 @@ _OTHERS = [
 ]
 #: Before four numbers with dots: they are a version.
 _VERSION = re.compile(
-    r"(?:version|\bver|\bv|release|firmware|build|driver|plugin|flash|kernel|chrom\w+|opera|java|版本|固件|驱动)[ :=.]{0,3}\Z",
+    r"(?:version|\bver|\bv|release|firmware|build|driver|plugin|flash|kernel|chrom\w+|opera|java|版本|固件|驱动)"
+    r"[ :=.]{0,3}\Z",
     re.IGNORECASE,
 )
 #: Before four numbers with dots: they are an address.
@@ -319,7 +322,10 @@ def _is_valid(module: str, number: str) -> bool:
 def _is_trunk(number: str) -> bool:
     """Whether it may be a national number with the 0 before its area, and no date."""
     groups = re.findall(r"\d+", number)
-    return 9 <= len("".join(groups)) <= 12 and max(map(len, groups[1:])) >= 3 and not _DATE.match(number)
+    if not 9 <= len("".join(groups)) <= 12 or max(map(len, groups[1:])) < 3 or _DATE.match(number):
+        return False
+    # Three groups with blanks between them may be any numbers.
+    return len(groups[0]) > 3 or len(groups) > 3 or re.search("[(/-]", number) is not None
 
 
 def _is_abroad(number: str) -> bool:
