@@ -28,7 +28,7 @@ _STRONG = (
 _WEAK = rf"(?:[ ]?\([^()\n]{{1,24}}\))?[\"'`*]?(?:[ ](?:{_IS})\b:?[ ]?|[ \t]{{0,2}}(?:は|を|が|은|는)[ ]?)"
 #: "password for the router is"
 _OF = (
-    r"(?: (?:for|to|of|on|in|at|für|zum|vom|von|de|del|da|do|di|du|pour|para)"
+    r"(?: (?:for|to|of|on|in|at|für|fürs|zum|zur|im|vom|von|de|del|da|do|di|du|pour|para)"
     r"(?: [^\s:=,.;!?\"'<>]{1,24}){1,4}?(?=[ :=]))?"
 )
 #: Words that follow "password is" and the like, and no password.
@@ -77,10 +77,13 @@ _CODE_BEFORE = re.compile(
     r"(?: [\w-]{1,16}){0,3} ?|[ ,]?[\u4e00-\u9fff]{1,6})\Z"
 )
 #: "the code to the door is 4711", but not the code of an error.
-_PLAIN_CODE = re.compile(rf"{_OF}[ ]?(?:is|:|=|ist|lautet|是)[ ]?[\"'`]?(?P<value>\d{{4,8}}#?)(?![A-Za-z0-9]|[.:/-]\d)")
+_PLAIN_CODE = re.compile(
+    rf"(?:{_OF}[ ]?(?:is|:|=|ist|lautet|es|est|è|是)[ ]?[\"'`]?(?P<value>\d{{4,8}}#?)|[ ](?P<six>\d{{6}}))"
+    r"(?![A-Za-z0-9]|[.:/-]\d)"
+)
 _NO_CODE = re.compile(
     r"(?:error|exit|status|return|response|zip|postal|area|country|bar|color|colour|source|op|byte|key|char|fehler|http"
-    r"|result|scan|machine|reason|event)[ _-]\Z",
+    r"|result|scan|machine|reason|event|product|item|order)[ _-]\Z",
     re.IGNORECASE,
 )
 #: "X is the password", "use X as my wifi password", "it's X for the router password"
@@ -134,6 +137,7 @@ _DOCUMENT = re.compile(
     r"(?:[ ./-]{1,2}[\dA-Za-z]{0,2}\d[\dA-Za-z]{0,8}){0,7})(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
+_HARDWARE = re.compile(r"[\s:=是]{0,3}(?P<value>[0-9A-Fa-f]{12})(?![A-Za-z0-9])")
 _PLATE = re.compile(
     rf"{_NUMBER_WORD}[\s:是#=]{{0,3}}(?:is |ist )?"
     r"(?P<value>[一-龥]?[A-ZÄÖÜ0-9]{1,7}(?:[ ·-][A-ZÄÖÜ0-9]{1,6}){0,2})(?![A-Za-z0-9])"
@@ -225,7 +229,7 @@ def _is_slash(match: re.Match[str], word: str) -> bool:
 
 def _is_wechat(match: re.Match[str], word: str) -> bool:
     value = match["value"]
-    attached = match.end() - match.start() == len(value)
+    attached = match.end() - match.start() == len(value) and not word.endswith(":")
     if attached and word.isascii() and (word != "vx" or match.string.isascii()):
         return False
     if value[0].isdigit() or any(map(str.isdigit, value)) or "_" in value:
@@ -252,7 +256,7 @@ def _is_phone(match: re.Match[str], word: str) -> bool:
     return re.fullmatch(r"(?:\d{1,3}\.){3}\d{1,3}|(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?.*", value) is None
 
 
-_SHORT_WECHAT = ("vx", "wx", "+v")
+_SHORT_WECHAT = ("vx", "wx", "+v", "v:")
 _SORTS = {
     "password": _Sort("key", _PASSWORD, _is_password),
     "before": _Sort("key", _PASSWORD_BEFORE, _is_before, before=True),
@@ -278,15 +282,16 @@ _SORTS = {
     "qq": _Sort("id", _QQ, _any),
     "wechat": _Sort("id", _WECHAT, _is_wechat),
     "document": _Sort("id", _DOCUMENT, _is_document),
+    "hardware": _Sort("id", _HARDWARE, _any),
     "plate": _Sort("id", _PLATE, _is_plate),
     "phone": _Sort("phone", _PHONE, _is_phone),
 }
 #: Words in lower case by the sort of what they announce. Before one with a leading ^ stands no letter.
 _WORDS = {
     "password": """
-        p/w | password | passwd | passphrase | ^pass | ^pwd | mysql_pwd | ^pw | ^psk | passwort | kennwort
-        zugangscode | wlan-schlüssel | wlan-key | contraseña | contrasena | ^clave | mot de passe | ^mdp | senha
-        palavra-passe | wachtwoord | hasło | ^haslo | heslo | lösenord | adgangskode | salasana | jelszó | şifre
+        p/w | pass word | 解压码 | password | passwd | passphrase | ^pass | ^pwd | mysql_pwd | ^pw | ^psk | passwort
+        kennwort | zugangscode | wlan-schlüssel | wlan-key | contraseña | contrasena | ^clave | mot de passe | ^mdp
+        senha | palavra-passe | wachtwoord | hasło | ^haslo | heslo | lösenord | adgangskode | salasana | jelszó | şifre
         parola | пароль | пароля | κωδικός | パスワード | 暗証番号 | 비밀번호 | 암호 | 密码 | 密碼 | 口令 | 暗号
         ^passcode | wifi key | wpa key | network key | wpa psk | ^creds | credentials | wep key | wifi code
     """,
@@ -307,7 +312,7 @@ _WORDS = {
     """,
     "bearer": "bearer",
     "code": """
-        passcode | ^pin | pin码 | 验证码 | 驗證碼 | 校验码 | 动态码 | 动态密码 | 短信码 | 取货码 | 邀请码
+        passcode | ^pin | pin码 | 验证码 | 驗證碼 | 校验码 | 动态码 | 门禁 | 门锁 | 动态密码 | 短信码 | 取货码 | 邀请码
         确认码 | 安全码 | 识别码 | verification code | security code | confirmation code | auth code
         authentication code | login code | access code | door code | gate code | alarm code | unlock code
         lock code | safe code | ^g- | entry code | one-time code | one time code | sms code | 2fa code
@@ -315,9 +320,10 @@ _WORDS = {
         code de vérification | código de verificación | código de seguridad | código de verificação
         код подтверждения | код из смс | 認証コード | 確認コード | 인증번호 | 密码 | 密碼
     """,
+    "hardware": "hwaddr | mac address | mac地址 | ^mac",
     "share": "提取码 | 访问码 | 取件码",
     "code before": "code | passcode | ^otp | ^pin | 验证码 | 校验码 | 动态码",
-    "plain code": "^code | alarm code | unlock code | safe code",
+    "plain code": "^código | ^codigo | ^codice | ^code | alarm code | unlock code | safe code",
     "login": """
         wifi: | wi-fi: | wlan: | ssid: | login | log-in | credentials | creds | user/pass | user/password
         username/password | 账号密码 | 帐号密码 | 用户名密码 | 账号/密码 | 用户名/密码 | 账密 | zugangsdaten
@@ -329,7 +335,7 @@ _WORDS = {
     "card code": "^cvv | ^cvc | ^cvv2",
     "seed": "seed | mnemonic | recovery phrase | recovery words | 助记词 | backup phrase",
     "piped": "chpasswd | sudo -s | docker login",
-    "tag": "identified by | requirepass | masterauth | -passin pass: | -passout pass:",
+    "tag": "sudo -s <<< | identified by | requirepass | masterauth | -passin pass: | -passout pass:",
     "option user": "curl | wget",
     "option attached": "mysql | mariadb",
     "option apart": """
@@ -338,9 +344,9 @@ _WORDS = {
     """,
     "option percent": "smbclient | rpcclient | smbmap | mount.cifs | net rpc",
     "option passphrase": "wpa_passphrase | /user:",
-    "qq": "qq | 扣扣 | 加扣 | 球球 | 企鹅 | q号 | q群 | 加q",
+    "qq": "qq | 扣扣 | 加扣 | 球球 | 企鹅 | q号 | q群 | 群号 | 加q",
     "wechat": """
-        微信 | 威信 | 薇信 | 徽信 | v信 | 加v | 加我v | 加你v | 我的v | 加下v | 加个v | 加微 | 加薇 | ➕v | ^+v
+        微信 | 威信 | 薇信 | 徽信 | v信 | 加v | 加我v | 加你v | 我的v | 加下v | 加个v | 加微 | 加薇 | ➕v | ^v: | ^+v
         ^vx | ^wx | weixin | wechat
     """,
     "handle": """
@@ -411,7 +417,7 @@ def _find_value(text: str, start: int, end: int, word: str, sort: _Sort) -> Iter
     match = sort.pattern.search(text[moved:start]) if sort.before else sort.pattern.match(text, end)
     if match is None or not sort.is_one(match, word):
         return
-    group = "quoted" if "quoted" in sort.pattern.groupindex and match["quoted"] is not None else "value"
+    group = next(name for name in ("value", "quoted", "six") if match.groupdict().get(name) is not None)
     first, behind = match.span(group)
     if sort.kind == "key" and match[group].isdigit() and not sort.before:
         # A number with spaces in it goes as a whole.

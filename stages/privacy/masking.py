@@ -45,6 +45,7 @@ _TLD = (
     r"(?:中国|中國|公司|网络|網絡|在线|网址|集团|香港|台湾|台灣|新加坡|[\u0400-\u04ff]{2,12}"
     r"|[\u4e00-\u9fff]{2,4}(?![\u4e00-\u9fff])|xn--[A-Za-z0-9-]{2,59}(?![A-Za-z0-9]))"
 )
+_COMMON_TLD = r"(?:com|net|org|edu|de|cn|uk|fr|io|me|ru|jp|in|info|COM|NET|ORG|EDU|DE|CN|UK|FR|IO)(?![A-Za-z0-9])"
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 _PROVINCE = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 
@@ -116,9 +117,9 @@ PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
             rf"(?:[ ]?[(\[{{][ ]?(?:dot|DOT|\.)[ ]?[)\]}}][ ]?|[ ](?:dot|DOT)[ ]|\.)[A-Za-z]{{2,24}}(?![A-Za-z0-9])",
         ),
         (
-            re.compile(r" (?:dot|DOT) "),
+            re.compile(r" (?:dot|DOT|@|AT) "),
             rf"(?<![A-Za-z0-9._-]){_WORD}[ ](?:at|AT)[ ]{_WORD}(?:[ ](?:dot|DOT)[ ]{_WORD}){{0,2}}[ ](?:dot|DOT)[ ]"
-            r"(?:com|net|org|edu|de|cn|uk|fr|io|me|ru|jp|in|info|COM|NET|ORG|EDU|DE|CN|UK|FR|IO)(?![A-Za-z0-9])",
+            rf"{_COMMON_TLD}|(?<![A-Za-z0-9._-]){_WORD}[ ](?:@|AT)[ ](?:{_LABEL}\.){{1,4}}{_COMMON_TLD}",
         ),
     ),
     "ip": (
@@ -169,7 +170,7 @@ _NUMBERS = re.compile(
 #: Without any of these no other pattern matches. Each begins with a sign or a letter of its own, which makes it fast.
 _SIGNS = re.compile(
     rf"@|://|-----BEGIN|PuTTY-|\$\w|wxid_|gh_|:[0-9A-Fa-f]{{0,4}}:|-[0-9A-Fa-f]{{2}}-|\.[0-9A-Fa-f]{{4}}\."
-    rf"|\([ ]?[aA][tT]|\[[ ]?[aA][tT]|\{{[ ]?[aA][tT]| dot | DOT |[{_PROVINCE}][A-Z]|[一幺][三四五六七八九]"
+    rf"|\([ ]?[aA][tT]|\[[ ]?[aA][tT]|\{{[ ]?[aA][tT]| dot | DOT | AT |[{_PROVINCE}][A-Z]|[一幺][三四五六七八九]"
 )
 _OTHERS = [
     (kind, gate, re.compile(pattern, re.ASCII))

@@ -55,7 +55,7 @@ _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}
 #: A checksum or a commit is nobody's, if the text beside it says so.
 _CHECKSUM = re.compile(
     r"md5|sha-?\d|sum\b|checksum|digest|commit|git\b|revert|revision|\brev\b|\btree\b|\bblob\b|\bHEAD\b|cherry-pick"
-    r"|bisect|btih|etag|infohash|校验|哈希|提交",
+    r"|bisect|change-id|btih|etag|infohash|校验|哈希|提交",
     re.IGNORECASE,
 )
 #: The last part of a web address, which names a picture or a page.
