@@ -1,7 +1,7 @@
 """Secrets and ids that a text itself announces: ``the password is``, ``密码``, ``curl -u admin:``, ``加我v``.
 
-One automaton finds every word that may announce something; a pattern of that word's sort then reads what follows it,
-or, for a few, what stands before it. So a word more in any language costs nothing, and time grows with the length of
+One automaton finds every word that may announce something; that word's rules then read what follows it, or, for a
+few, what stands before it. So a word more in any language costs nothing, and time grows with the length of
 a text, since no pattern reads further than a few hundred characters.
 """
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from stages.privacy.tokens import Found
+from stages.privacy.tokens import Stretch
 
 #: A character of a password, without spaces and closing marks.
 _CHAR = r"[!#-&*+./0-9:=?@A-Z\[\\\]^_a-z{|}~\u00c0-\u052f-]"
@@ -149,12 +149,12 @@ _PHONE = re.compile(
 )
 
 
-class _Sort(NamedTuple):
-    """How what a word announces is found."""
+class _Rule(NamedTuple):
+    """A pattern for what a word announces."""
 
     kind: str
     pattern: re.Pattern[str]
-    is_one: Callable[[re.Match[str], str], bool]
+    accepts: Callable[[re.Match[str], str], bool]
     before: bool = False  # the value stands before the word
 
 
@@ -167,7 +167,7 @@ def _any(match: re.Match[str], word: str) -> bool:
 
 
 def _is_password(match: re.Match[str], word: str) -> bool:
-    """Whether the value is no word of a sentence: it looks like none, or nothing follows it."""
+    """Return whether the value is no word of a sentence: it looks like none, or nothing follows it."""
     value = match["quoted"] or match["value"]
     text, start = match.string, match.start()
     bare = match["bare"] is not None
@@ -193,7 +193,7 @@ def _is_password(match: re.Match[str], word: str) -> bool:
 
 
 def _looks_made_up(value: str) -> bool:
-    """Whether it has digits among letters, or signs inside."""
+    """Return whether it has digits among letters, or signs inside."""
     bare = value.rstrip(".,;:!?)")
     letters = any(map(str.isalpha, bare))
     digits = any(map(str.isdigit, bare))
@@ -257,36 +257,36 @@ def _is_phone(match: re.Match[str], word: str) -> bool:
 
 
 _SHORT_WECHAT = ("vx", "wx", "+v", "v:")
-_SORTS = {
-    "password": _Sort("key", _PASSWORD, _is_password),
-    "before": _Sort("key", _PASSWORD_BEFORE, _is_before, before=True),
-    "token": _Sort("key", _TOKEN, _any),
-    "plain": _Sort("key", _PLAIN, _is_login),
-    "header": _Sort("key", _HEADER, _any),
-    "bearer": _Sort("key", _BEARER, _any),
-    "code": _Sort("key", _CODE, _any),
-    "code before": _Sort("key", _CODE_BEFORE, _any, before=True),
-    "plain code": _Sort("key", _PLAIN_CODE, _is_plain_code),
-    "handle": _Sort("id", _HANDLE, _any),
-    "share": _Sort("key", _SHARE, _any),
-    "login": _Sort("key", _LOGIN, _is_login),
-    "colon": _Sort("key", _COLON, _is_login),
-    "slash": _Sort("key", _SLASH, _is_slash),
-    "direct": _Sort("key", _DIRECT, _any),
-    "card code": _Sort("key", _CARD_CODE, _any),
-    "seed": _Sort("key", _SEED, _any),
-    "piped": _Sort("key", _PIPED, _any, before=True),
-    "tag": _Sort("key", _TAG, _any),
-    **{f"option {name}": _Sort("key", pattern, _any) for name, pattern in _OPTION.items()},
-    "option attached": _Sort("key", _OPTION["attached"], _is_attached),
-    "qq": _Sort("id", _QQ, _any),
-    "wechat": _Sort("id", _WECHAT, _is_wechat),
-    "document": _Sort("id", _DOCUMENT, _is_document),
-    "hardware": _Sort("id", _HARDWARE, _any),
-    "plate": _Sort("id", _PLATE, _is_plate),
-    "phone": _Sort("phone", _PHONE, _is_phone),
+_RULES = {
+    "password": _Rule("key", _PASSWORD, _is_password),
+    "before": _Rule("key", _PASSWORD_BEFORE, _is_before, before=True),
+    "token": _Rule("key", _TOKEN, _any),
+    "plain": _Rule("key", _PLAIN, _is_login),
+    "header": _Rule("key", _HEADER, _any),
+    "bearer": _Rule("key", _BEARER, _any),
+    "code": _Rule("key", _CODE, _any),
+    "code before": _Rule("key", _CODE_BEFORE, _any, before=True),
+    "plain code": _Rule("key", _PLAIN_CODE, _is_plain_code),
+    "handle": _Rule("id", _HANDLE, _any),
+    "share": _Rule("key", _SHARE, _any),
+    "login": _Rule("key", _LOGIN, _is_login),
+    "colon": _Rule("key", _COLON, _is_login),
+    "slash": _Rule("key", _SLASH, _is_slash),
+    "direct": _Rule("key", _DIRECT, _any),
+    "card code": _Rule("key", _CARD_CODE, _any),
+    "seed": _Rule("key", _SEED, _any),
+    "piped": _Rule("key", _PIPED, _any, before=True),
+    "tag": _Rule("key", _TAG, _any),
+    **{f"option {name}": _Rule("key", pattern, _any) for name, pattern in _OPTION.items()},
+    "option attached": _Rule("key", _OPTION["attached"], _is_attached),
+    "qq": _Rule("id", _QQ, _any),
+    "wechat": _Rule("id", _WECHAT, _is_wechat),
+    "document": _Rule("id", _DOCUMENT, _is_document),
+    "hardware": _Rule("id", _HARDWARE, _any),
+    "plate": _Rule("id", _PLATE, _is_plate),
+    "phone": _Rule("phone", _PHONE, _is_phone),
 }
-#: Words in lower case by the sort of what they announce. Before one with a leading ^ stands no letter.
+#: Words in lower case by the rule for what they announce. Before one with a leading ^ stands no letter.
 _WORDS = {
     "password": """
         p/w | pass word | 解压码 | password | passwd | passphrase | ^pass | ^pwd | mysql_pwd | ^pw | ^psk | passwort
@@ -359,7 +359,8 @@ _WORDS = {
         driver's licence | id card | personalausweis | ausweis | imei | ^ssn | social security
         national insurance | ^nino | aadhaar | ^pan card | ^cpf | ^dni | pesel | ^bsn | codice fiscale
         personnummer | steuer-id | steuernummer | tax id | insurance number | medicare | account number
-        bank account | kontonummer | 银行卡 | 卡号 | 账户号 | 银行账号 | 支付宝 | meeting id | zoom id | 会议号
+        账号 | 帐号 | 账户 | bank account | kontonummer | 银行卡 | 卡号 | 账户号 | 银行账号 | 支付宝 | meeting id
+        zoom id | 会议号
         腾讯会议 | 学号 | 工号 | 员工号 | iban | sort code | routing number
     """,
     "plate": """
@@ -375,20 +376,22 @@ _WORDS = {
 }
 #: The digits after the first ones of a number that was written with spaces.
 _MORE_DIGITS = re.compile(r"(?:[ -]\d{3,7}){1,4}(?!\d)")
+#: Characters in which a value stands before its word.
 _LONGEST_BEFORE = 120
+#: Of a longer word.
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
 def _automaton() -> Any:
     import ahocorasick
 
-    sorts: dict[str, list[tuple[_Sort, bool]]] = {}
+    rules: dict[str, list[tuple[_Rule, bool]]] = {}
     for name, words in _WORDS.items():
         for word in re.split(r" \| |\n\s*", words.strip()):
-            sorts.setdefault(word.removeprefix("^"), []).append((_SORTS[name], word.startswith("^")))
+            rules.setdefault(word.removeprefix("^"), []).append((_RULES[name], word.startswith("^")))
     automaton = ahocorasick.Automaton()
-    for word, those in sorts.items():
-        automaton.add_word(word, (word, those))
+    for word, its_rules in rules.items():
+        automaton.add_word(word, (word, its_rules))
     automaton.make_automaton()
     return automaton
 
@@ -396,31 +399,31 @@ def _automaton() -> Any:
 _AUTOMATON = _automaton()
 
 
-def find_announced(text: str) -> list[Found]:
+def find_announced(text: str) -> list[Stretch]:
     """Find what a text in half width announces."""
     lower = text.lower()
     if len(lower) != len(text):
         lower = "".join(small if len(small := each.lower()) == 1 else each for each in text)
-    found: list[Found] = []
-    for last, (word, sorts) in _AUTOMATON.iter(lower):
+    stretches: list[Stretch] = []
+    for last, (word, rules) in _AUTOMATON.iter(lower):
         end = last + 1
         start = end - len(word)
-        inside = start > 0 and lower[start - 1] in _LETTERS
-        for sort, alone in sorts:
-            if not (alone and inside) and not (sort.before and lower[end : end + 1] in _LETTERS):
-                found += _find_value(text, start, end, word, sort)
-    return found
+        in_word = start > 0 and lower[start - 1] in _LETTERS
+        for rule, starts_word in rules:
+            if not (starts_word and in_word) and not (rule.before and lower[end : end + 1] in _LETTERS):
+                stretches += _find_value(text, start, end, word, rule)
+    return stretches
 
 
-def _find_value(text: str, start: int, end: int, word: str, sort: _Sort) -> Iterator[Found]:
-    moved = max(0, start - _LONGEST_BEFORE) if sort.before else 0
-    match = sort.pattern.search(text[moved:start]) if sort.before else sort.pattern.match(text, end)
-    if match is None or not sort.is_one(match, word):
+def _find_value(text: str, start: int, end: int, word: str, rule: _Rule) -> Iterator[Stretch]:
+    moved = max(0, start - _LONGEST_BEFORE) if rule.before else 0
+    match = rule.pattern.search(text[moved:start]) if rule.before else rule.pattern.match(text, end)
+    if match is None or not rule.accepts(match, word):
         return
     group = next(name for name in ("value", "quoted", "six") if match.groupdict().get(name) is not None)
     first, behind = match.span(group)
-    if sort.kind == "key" and match[group].isdigit() and not sort.before:
+    if rule.kind == "key" and match[group].isdigit() and not rule.before:
         # A number with spaces in it goes as a whole.
         longer = _MORE_DIGITS.match(text, behind)
         behind = longer.end() if longer else behind
-    yield first + moved, behind + moved, sort.kind
+    yield first + moved, behind + moved, rule.kind

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 #: Where something stands in a text, and what it is: (start, end, kind).
-Found = tuple[int, int, str]
+Stretch = tuple[int, int, str]
 #: What keys begin with, by the fewest characters that must follow. Longer prefixes of the same vendor begin the same.
 _PREFIXES = {
     10: "xoxa- xoxb- xoxc- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs- xoxe.xoxp- xoxe.xoxb- xapp-",
@@ -77,7 +77,7 @@ _ODD = 0.42
 _SAMPLE = 128
 
 
-def find_tokens(text: str) -> list[Found]:
+def find_tokens(text: str) -> list[Stretch]:
     """Find keys and tokens in a text in half width."""
     if RUN.search(text):
         return [(start, end, "key") for start, end in _find(text)]
@@ -97,42 +97,32 @@ def _find(text: str) -> Iterator[tuple[int, int]]:
         for segment in _SEGMENT.finditer(text, start, end):
             if text[segment.start() - 1 : segment.start()] == "/" and _PICTURE_AFTER.match(text, segment.end()):
                 continue
-            first = _token_start(segment[0], text, segment.start(), segment.span() == (0, len(text)))
-            if first is not None:
-                yield segment.start() + first, segment.end()
+            if _is_token(segment[0], text, segment.start()):
+                yield segment.span()
     for match in _PREFIX.finditer(text):
         yield match.span()
 
 
-def _token_start(segment: str, text: str, start: int, alone: bool) -> int | None:
-    """The place in a segment from which on it is a token.
-
-    Args:
-        segment: Letters, digits, underscores and hyphens.
-        text: Where it stands.
-        start: Its place there.
-        alone: Whether it is the whole text.
-    """
+def _is_token(segment: str, text: str, start: int) -> bool:
+    """Return whether letters, digits, underscores and hyphens at a place of a text are a token."""
     if _UUID.search(segment):
-        return None
+        return False
     parts = list(_PART.finditer(segment))
     for part in parts:
         if _HEX.fullmatch(part[0]):
-            if len(set(part[0])) < 7 or _is_checksum(part[0], text, start + part.start(), start + part.end()):
-                return None
-            return 0
-    # A short word before it is a vendor's prefix, or a name in a file's name.
-    alone = alone and not segment.isupper() and not segment.islower()
-    least = 16 if alone or (len(parts) > 1 and len(parts[0][0]) <= 15) else 20
+            place = start + part.start(), start + part.end()
+            return len(set(part[0])) >= 7 and not _is_checksum(part[0], text, *place)
+    # A short word before it is a vendor's prefix, or a name in a file's name; a line of base64 may stand alone.
+    prefixed = len(parts) > 1 and len(parts[0][0]) <= 15
+    alone = segment == text and not segment.isupper() and not segment.islower()
+    least = 16 if prefixed or alone else 20
     if any(len(part[0]) >= least and _is_random(part[0]) for part in parts):
-        return 0
-    if len(segment) >= 20 and len(segment) >= 8 * len(parts) and _is_random(segment):
-        return 0
-    return None
+        return True
+    return len(segment) >= max(20, 8 * len(parts)) and _is_random(segment)
 
 
 def _is_random(run: str) -> bool:
-    """Whether nobody would make this word, slug or name up."""
+    """Return whether a string is no word, slug or name that anybody would make up."""
     sample = run[:_SAMPLE]
     lower = sample.lower()
     if len(set(lower)) < 9 or not set(lower) - set("0123456789abcdef-_"):
@@ -153,6 +143,7 @@ def _is_random(run: str) -> bool:
 
 
 def _is_base64(run: str) -> bool:
+    """Return whether a run with slashes or plus signs is random, and no path."""
     sample = run[:_SAMPLE]
     parts = sum(1 for _ in _PART.finditer(sample))
     return (
@@ -165,6 +156,7 @@ def _is_base64(run: str) -> bool:
 
 
 def _is_checksum(digits: str, text: str, start: int, end: int) -> bool:
+    """Return whether the text beside hex digits says that they are a checksum or a commit."""
     if len(digits) not in (32, 40, 56, 64, 96, 128):
         return False
     beside = f"{text[max(0, start - 40) : start]} {text[end : end + 40]}"
@@ -172,7 +164,7 @@ def _is_checksum(digits: str, text: str, start: int, end: int) -> bool:
 
 
 def _is_last_line(text: str) -> bool:
-    """Whether a text is nothing but the padded end of a base64 block, as when a key is pasted line by line."""
+    """Return whether a text is nothing but the padded end of a base64 block, as when a key is pasted line by line."""
     line = text.strip()
     return (
         8 <= len(line) <= 76
