@@ -51,6 +51,11 @@ RUN = re.compile(r"(?<![A-Za-z0-9_+/-])[A-Za-z0-9_+/-]{16,}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]{16,}")
 _PART = re.compile(r"[A-Za-z0-9]+")
 _HEX = re.compile(r"(?:0x)?(?:[0-9a-f]{32,}|[0-9A-F]{32,})")
+#: A vendor's name and kind of key, and what no word is: ``acme_live_`` and hex, or capitals, small letters and digits.
+_PREFIXED = re.compile(
+    r"(?:[A-Za-z][A-Za-z0-9]{1,14}[_-]){1,3}(?:[0-9a-f]{24,}|(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])(?=[A-Za-z]*[0-9])"
+    r"(?P<mixed>[A-Za-z0-9]{12,}))"
+)
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
 #: A checksum or a commit is nobody's, if the text beside it says so.
 _CHECKSUM = re.compile(
@@ -116,6 +121,8 @@ def _is_token(segment: str, text: str, start: int) -> bool:
     prefixed = len(parts) > 1 and len(parts[0][0]) <= 15
     alone = segment == text and not segment.isupper() and not segment.islower()
     least = 16 if prefixed or alone else 20
+    if (match := _PREFIXED.fullmatch(segment)) and (match["mixed"] is None or _is_random(match["mixed"])):
+        return True
     if any(len(part[0]) >= least and _is_random(part[0]) for part in parts):
         return True
     return len(segment) >= max(20, 8 * len(parts)) and _is_random(segment)
@@ -125,7 +132,7 @@ def _is_random(run: str) -> bool:
     """Return whether a string is no word, slug or name that anybody would make up."""
     sample = run[:_SAMPLE]
     lower = sample.lower()
-    if len(set(lower)) < 9 or not set(lower) - set("0123456789abcdef-_"):
+    if len(set(lower)) < 9 or (len(run) < 32 and not set(lower) - set("0123456789abcdef-_")):
         return False
     pairs = odd = 0.0
     for place in range(1, len(lower)):
@@ -139,7 +146,8 @@ def _is_random(run: str) -> bool:
             odd += 1
     if any(map(str.isdigit, sample)):
         return odd >= _ODD * pairs
-    return len(run) >= 24 and not sample.islower() and not sample.isupper() and odd >= (_ODD + 0.03) * pairs
+    mixed = not sample.islower() and not sample.isupper()
+    return len(run) >= 20 and mixed and odd >= (0.45 if len(run) >= 24 else 0.55) * pairs
 
 
 def _is_base64(run: str) -> bool:
