@@ -43,7 +43,7 @@ _STATES = (
 _NO_WORD = re.compile(rf"{_STATES})|[%{{\[(].*|\$[A-Za-z_]+|\$[{{(].*|/[a-z].*", re.IGNORECASE | re.DOTALL)
 _NO_PASSWORD = re.compile(
     rf"{_STATES}|[a-z]+(?:ed|ing|able|ible|ive|ly)|(?:case|one|two|read|write|user)-[a-z-]+)(?![^.!?,;:)]).*"
-    r"|[%{\[(]|\$(?:[A-Z_]+|[a-z_]+)\Z|\$[{(]|[A-Za-z_]{1,32}\.[a-z_]|/[a-z]|~/|\./|--|https?:|[A-Za-z_]{1,40}\(",
+    r"|[%{\[(]|\$(?:[A-Z_]+|[a-z_]+)\Z|\$[{(]|[A-Za-z_]{1,32}\.[a-z_]|/[a-z]|~/|\./|--|https?:|[A-Za-z_.]{1,40}[\[(]",
     re.IGNORECASE | re.DOTALL,
 )
 _PASSWORD = re.compile(
@@ -78,7 +78,7 @@ _CODE_BEFORE = re.compile(
 )
 #: "the code to the door is 4711", but not the code of an error.
 _PLAIN_CODE = re.compile(
-    rf"(?:{_OF}[ ]?(?:is|:|=|ist|lautet|es|est|è|是)[ ]?[\"'`]?(?P<value>\d{{4,8}}#?)|[ ](?P<six>\d{{6}}))"
+    rf"(?:{_OF}[ ]?(?:is|:|ist|lautet|es|est|è|是)[ ]?[\"'`]?(?P<value>\d{{4,8}}#?)|[ ](?P<six>\d{{6}}))"
     r"(?![A-Za-z0-9]|[.:/-]\d)"
 )
 _NO_CODE = re.compile(
@@ -172,6 +172,8 @@ def _is_password(match: re.Match[str], word: str) -> bool:
     text, start = match.string, match.start()
     bare = match["bare"] is not None
     between = match[0][: match.start("value" if match["value"] else "quoted") - start]
+    if value.rstrip(":,").lower() == word:
+        return False  # password=password
     if match["quoted"] is not None and not bare:
         return not _NO_WORD.fullmatch(value)
     if _NO_PASSWORD.match(value) or (word.isascii() and "(" in between[-1:]):
@@ -243,7 +245,10 @@ def _is_wechat(match: re.Match[str], word: str) -> bool:
 
 
 def _is_document(match: re.Match[str], word: str) -> bool:
-    return sum(map(str.isdigit, match["value"])) >= 5
+    value = match["value"]
+    digits = sum(map(str.isdigit, value))
+    # Some countries mix letters in: C01X00T47
+    return digits >= 5 or (digits >= 2 and len(value) >= 8 and value.isalnum() and value.isupper())
 
 
 def _is_plate(match: re.Match[str], word: str) -> bool:

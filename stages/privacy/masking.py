@@ -150,7 +150,7 @@ PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
             r"|\d(?: \d\d){4}|\d[ -]\d{8})"
             r"(?!\d|\.\d|-\d|[ ]?(?:[KMGT]i?B|[Bb]ytes?|B)(?![A-Za-z0-9\u4e00-\u9fff])|[ ]?字节)"
             r"|(?<![A-Za-z0-9.-])1(?P<one>[ .-])[3-9](?:(?P=one)\d){9}(?![ .-]?\d)"
-            r"|(?<![A-Za-z0-9+.])\+[1-9](?:[ ]?[().\-/]?[ (]?\d){7,14}(?!\d)"
+            r"|(?<![A-Za-z0-9+.])(?!\+\d{1,9}\.\d{1,9}[^\d .()/-])\+[1-9](?:[ ]?[().\-/]?[ (]?\d){7,14}(?!\d)"
             # A Chinese landline's area code is 10, 2x or three digits; 400 and 800 are hotlines.
             r"|(?<![A-Za-z0-9.-])(?:(?:0\d{2,3}-|\(0\d{2,3}\) ?|0(?:10|2\d) )[2-9]\d{6,7}"
             rf"|0\d{{2,3}}-[2-9]\d{{2,3}}[ -]\d{{4}}|[48]00-(?:\d{{3}}-\d{{4}}|\d{{4}}-\d{{3}})){_END}"
@@ -334,7 +334,7 @@ def _is_abroad(number: str) -> bool:
     import phonenumbers
 
     try:
-        return phonenumbers.is_possible_number(phonenumbers.parse(f"+{number[2:]}"))
+        return phonenumbers.is_valid_number(phonenumbers.parse(f"+{number[2:]}"))
     except phonenumbers.NumberParseException:
         return False
 

@@ -50,13 +50,15 @@ _FORMS = re.compile(
 RUN = re.compile(r"(?<![A-Za-z0-9_+/-])[A-Za-z0-9_+/-]{16,}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]{16,}")
 _PART = re.compile(r"[A-Za-z0-9]+")
-_HEX = re.compile(r"(?:0x)?(?:[0-9a-f]{32,}|[0-9A-F]{32,})")
+_HEX = re.compile(r"(?:0x)?(?=\d{0,99}[A-Fa-f])(?:[0-9a-f]{32,}|[0-9A-F]{32,})")
 #: A vendor's name and kind of key, and what no word is: ``acme_live_`` and hex, or capitals, small letters and digits.
 _PREFIXED = re.compile(
     r"(?:[A-Za-z][A-Za-z0-9]{1,14}[_-]){1,3}(?:[0-9a-f]{24,}|(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])(?=[A-Za-z]*[0-9])"
     r"(?P<mixed>[A-Za-z0-9]{12,}))"
 )
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
+#: Words that happen to begin like a vendor's key: hf_select_quant_linear_v2
+_SLUG = re.compile(r"(?:[a-z]{1,14}[_-]){2,}[a-z]{0,14}\d{0,3}")
 #: A checksum or a commit is nobody's, if the text beside it says so.
 _CHECKSUM = re.compile(
     r"md5|sha-?\d|sum\b|checksum|digest|commit|git\b|revert|revision|\brev\b|\btree\b|\bblob\b|\bHEAD\b|cherry-pick"
@@ -105,7 +107,8 @@ def _find(text: str) -> Iterator[tuple[int, int]]:
             if _is_token(segment[0], text, segment.start()):
                 yield segment.span()
     for match in _PREFIX.finditer(text):
-        yield match.span()
+        if not _SLUG.fullmatch(match[0]):
+            yield match.span()
 
 
 def _is_token(segment: str, text: str, start: int) -> bool:
@@ -119,7 +122,7 @@ def _is_token(segment: str, text: str, start: int) -> bool:
             return len(set(part[0])) >= 7 and not _is_checksum(part[0], text, *place)
     # A short word before it is a vendor's prefix, or a name in a file's name; a line of base64 may stand alone.
     prefixed = len(parts) > 1 and len(parts[0][0]) <= 15
-    alone = segment == text and not segment.isupper() and not segment.islower()
+    alone = segment == text and len(text) % 4 == 0 and not segment.isupper() and not segment.islower()
     least = 16 if prefixed or alone else 20
     if (match := _PREFIXED.fullmatch(segment)) and (match["mixed"] is None or _is_random(match["mixed"])):
         return True
@@ -144,8 +147,11 @@ def _is_random(run: str) -> bool:
             odd += 0.5  # a word of a CamelCase name may begin
         elif pair not in _PLAIN_PAIRS:
             odd += 1
-    if any(map(str.isdigit, sample)):
+    digits = sum(map(str.isdigit, sample))
+    if digits > 1:
         return odd >= _ODD * pairs
+    if digits:
+        return odd >= (_ODD + 0.08) * pairs
     mixed = not sample.islower() and not sample.isupper()
     return len(run) >= 20 and mixed and odd >= (0.45 if len(run) >= 24 else 0.55) * pairs
 
