@@ -222,6 +222,8 @@ def test_file_names_are_masked_as_texts_and_as_words(tmp_path):
     assert mask_file_name("CV_139_1234_5678_passwort_ist_Sommer23.pdf", counts) == "CV <phone> passwort ist <key>"
     assert mask_file_name("2023-01-05_v10.2.1.15_wxid_abc123def456.txt", counts) == "2023-01-05_v10.2.1.15_<id>.txt"
     assert counts == {"phone": 2, "key": 1, "id": 1}
+    for name in ("IMG_20240115_101010.jpg", "data_2023_01_05_12_34_56.csv", "mmexport1705312800123.jpg", "v1.2_3.zip"):
+        assert mask_file_name(name, counts) == name
     row = {"group": "g", "sender": "q_a_77", "timestamp": 1_700_000_000, "kind": "file", "text": "CV_139_1234_5678.pdf"}
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "chat.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")

@@ -241,7 +241,7 @@ def _is_wechat(match: re.Match[str], word: str) -> bool:
     ):
         return False
     # A word of a sentence is followed by another one.
-    return not re.match(r"[ ]?[A-Za-z.(]", match.string[match.end() : match.end() + 3])
+    return not re.match(r"[ ]?[A-Za-z.(]|[ ]\d", match.string[match.end() : match.end() + 3])
 
 
 def _is_document(match: re.Match[str], word: str) -> bool:

@@ -158,7 +158,7 @@ PATTERNS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
             r"|(?<![A-Za-z0-9.-])(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}(?P<us>[.-]))"
             r"\d{3}(?:(?P=us)|-)\d{4}(?![\d-]|\.\d)"
             # France, the UK, Australia, Germany, Russia, Brazil, Japan, Korea, India; more with a 0 are checked below.
-            r"|(?<![A-Za-z0-9.-])(?:0[1-9](?P<fr>[ .-])\d\d(?:(?P=fr)\d\d){3}|07\d{3} \d{6}|04\d\d \d{3} \d{3}"
+            r"|(?<![A-Za-z0-9.-])(?<!\d )(?:0[1-9](?P<fr>[ .-])\d\d(?:(?P=fr)\d\d){3}|07\d{3} \d{6}|04\d\d \d{3} \d{3}"
             r"|01[5-7]\d(?:[ ]?/[ ]?|-)\d{7,8}|8[ -]?\(?9\d\d\)?[ -]\d{3}[ -]\d\d[ -]\d\d|\(\d\d\) 9?\d{4}-\d{4}"
             r"|0[1-9]0-\d{3,4}-\d{4}|0[3-6]-\d{4}-\d{4}|0[4679]\d{8}|07\d{9}|01[5-7]\d{8,9}"
             rf"|[6-9]\d{{4}} \d{{5}}){_END}",
