@@ -15,6 +15,8 @@ from stages.privacy.tokens import Stretch
 _CHAR = r"[!#-&*+./0-9:=?@A-Z\[\\\]^_a-z{|}~\u00c0-\u052f-]"
 _VALUE = rf"(?![:=.?/|]){_CHAR}{{4,256}}"
 _QUOTED = r"[\"'`“„「](?P<quoted>[^\"'`”“」<>\n]{1,256})(?=[\"'`”“」])"
+#: Brackets that may open before a value; after < comes something with digits, and no placeholder.
+_OPEN = r"(?:[\"'`(\[【「『“]|<(?=[^<>\s]{0,64}\d)){0,2}"
 #: What may stand between an announcing word and the value.
 _IS = r"is|was|are|will be|should be|must be|c'est|ist|lautet|war|es|est|é|è|era|jest|это|は|を|が|은|는|:"
 _CHINESE_IS = (
@@ -23,7 +25,7 @@ _CHINESE_IS = (
 )
 _STRONG = (
     r"(?:[ ]?\([^()\n]{1,24}\))?[\"'`*_)\]】」』”]{0,3}[ \t]{0,2}"
-    rf"(?:=>|==?|:=?|->|→|>|👉|➡|[—–|]|\.{{2,9}}:|[【“「]|-(?=[ ])|{_CHINESE_IS})[ \t*`]{{0,3}}"
+    rf"(?:=>|==?|:=?|->|→|>|👉|➡|[—–|]|\.{{2,9}}:|[【“「]|-(?=[ ])|{_CHINESE_IS})[ \t\n*`]{{0,3}}"
 )
 _WEAK = rf"(?:[ ]?\([^()\n]{{1,24}}\))?[\"'`*]?(?:[ ](?:{_IS})\b:?[ ]?|[ \t]{{0,2}}(?:は|を|が|은|는)[ ]?)"
 #: "password for the router is"
@@ -48,8 +50,8 @@ _NO_PASSWORD = re.compile(
 )
 _PASSWORD = re.compile(
     rf"(?:\d|'?s)?(?:{_OF}(?:{_STRONG}|{_WEAK}|[ ]?\((?:默认|初始)?)"
-    r"|(?P<bare>(?<![a-z])[ \t]{0,2}|[ \t]{1,2}(?P<to>(?:to|as|zu|en)[ ])?))"
-    rf"(?:{_QUOTED}|[\"'`]?(?P<value>{_VALUE}))",
+    r"|(?P<bare>(?<![a-z])[ \t\n]{0,2}|[ \t\n]{1,2}(?P<to>(?:to|as|zu|en)[ ])?))"
+    rf"(?:{_QUOTED}|{_OPEN}(?P<value>{_VALUE}))",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(
@@ -196,7 +198,7 @@ def _is_password(match: re.Match[str], word: str) -> bool:
 
 def _looks_made_up(value: str) -> bool:
     """Return whether it has digits among letters, or signs inside."""
-    bare = value.rstrip(".,;:!?)")
+    bare = value.strip(".,;:!?()[]{}*")
     letters = any(map(str.isalpha, bare))
     digits = any(map(str.isdigit, bare))
     signs = re.search(r"[^\w.'’/-]|\w[@#$%&*+=~^!]\w", bare) is not None
