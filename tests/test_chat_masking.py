@@ -208,6 +208,19 @@ def test_look_alikes_of_secrets_survive(text):
     assert mask(text, Counter(), ["DE", "US"]) == text
 
 
+@pytest.mark.parametrize(
+    "around", ["{}", '"{}"', "({})", "【{}】", "**{}**", "[{}]", "{}。", "{}，谢谢", "{}\n谢谢", "{}😀"]
+)
+@pytest.mark.parametrize("between", [": ", "：", "=", " ", " - ", " -> ", "\n"])
+def test_what_stands_around_a_secret_does_not_hide_it(between, around):
+    for word, value in (("password", "Tr0ub4dor3"), ("密码", "hunter22"), ("验证码", "482913")):
+        text = f"我的{word}{between}{around.format(value)}"
+        assert value not in mask(text, Counter()), text
+    for word, value in (("微信", "zhang_88"), ("QQ", "123456789"), ("电话", "5551234567"), ("护照", "E12345678")):
+        text = f"{word}{between.replace(' - ', ' ').replace(' -> ', '=')}{around.format(value)}"
+        assert value not in mask(text, Counter()), text
+
+
 @pytest.mark.parametrize("name", secrets.SETS)
 def test_planted_secrets_of_another_seed_are_found(name):
     misses: list[str] = []

@@ -15,8 +15,8 @@ from stages.privacy.tokens import Stretch
 _CHAR = r"[!#-&*+./0-9:=?@A-Z\[\\\]^_a-z{|}~\u00c0-\u052f-]"
 _VALUE = rf"(?![:=.?/|]){_CHAR}{{4,256}}"
 _QUOTED = r"[\"'`“„「](?P<quoted>[^\"'`”“」<>\n]{1,256})(?=[\"'`”“」])"
-#: Brackets that may open before a value; after < comes something with digits, and no placeholder.
-_OPEN = r"(?:[\"'`(\[【「『“]|<(?=[^<>\s]{0,64}\d)){0,2}"
+#: Brackets and marks that may open before a value; after < comes something with digits, and no placeholder.
+_OPEN = r"(?:[\"'`(\[【「『“*]|<(?=[^<>\s]{0,64}\d)){0,2}"
 #: What may stand between an announcing word and the value.
 _IS = r"is|was|are|will be|should be|must be|c'est|ist|lautet|war|es|est|é|è|era|jest|это|は|を|が|은|는|:"
 _CHINESE_IS = (
@@ -42,10 +42,10 @@ _STATES = (
     r"|incorrecta|incorrecto|requis|incorrect|md5|sha\d+|bcrypt|base64|utf-?8|ascii|hash|hashes"
     r"|x+|\*+|\.+|[-_=]+"
 )
-_NO_WORD = re.compile(rf"{_STATES})|[%{{\[(].*|\$[A-Za-z_]+|\$[{{(].*|/[a-z].*", re.IGNORECASE | re.DOTALL)
+_NO_WORD = re.compile(rf"{_STATES})\??|[%{{\[(].*|\$[A-Za-z_]+|\$[{{(].*|/[a-z].*", re.IGNORECASE | re.DOTALL)
 _NO_PASSWORD = re.compile(
     rf"{_STATES}|[a-z]+(?:ed|ing|able|ible|ive|ly)|(?:case|one|two|read|write|user)-[a-z-]+)(?![^.!?,;:)]).*"
-    r"|[%{\[(]|\$(?:[A-Z_]+|[a-z_]+)\Z|\$[{(]|[A-Za-z_]{1,32}\.[a-z_]|/[a-z]|~/|\./|--|https?:|[A-Za-z_.]{1,40}[\[(]",
+    r"|%(?:\w%?\Z|\(|[A-Z_]+%)|[{\[(]|\$(?:[A-Z_]+|[a-z_]+)\Z|\$[{(]|[A-Za-z_]{1,32}\.[a-z_]|/[a-z]|~/|\./|--|https?:|[A-Za-z_.]{1,40}[\[(]",
     re.IGNORECASE | re.DOTALL,
 )
 _PASSWORD = re.compile(
@@ -55,15 +55,15 @@ _PASSWORD = re.compile(
     re.IGNORECASE,
 )
 _TOKEN = re.compile(
-    rf"(?:{_STRONG}|{_WEAK}|(?:[ ]|(?<![A-Za-z]))(?=[A-Za-z0-9_+/=~.-]{{16}}))[\"'`]?"
+    rf"(?:{_STRONG}|{_WEAK}|(?:[ ]|(?<![A-Za-z]))(?=[A-Za-z0-9_+/=~.-]{{16}})){_OPEN}"
     r"(?=[A-Za-z_+/.=~-]{0,64}[0-9])(?=[0-9_+/.=~-]{0,64}[A-Za-z])(?P<value>[A-Za-z0-9_+/=~.-]{8,512})"
     rf"|(?:{_STRONG})[\"'`](?=[^\"'`\s]{{0,64}}[0-9])(?P<quoted>[^\"'`\s<>]{{8,256}})(?=[\"'`])",
     re.IGNORECASE,
 )
 #: "the key is ..."
-_PLAIN = re.compile(rf"[ ]?:?[ ]?[\"'`]?(?P<value>(?=[A-Za-z0-9]{{8}}){_VALUE})")
+_PLAIN = re.compile(rf"[ ]?:?[ ]?{_OPEN}(?P<value>(?=[A-Za-z0-9]{{8}}){_VALUE})")
 _HEADER = re.compile(
-    r"[\"']?[ ]?[:=]?[ ]?[\"']?(?:basic |bearer |token |apikey )?(?=[A-Za-z_+/.=~-]{0,64}[0-9])?"
+    r"[\"']?[ ]?[:=]?[ ]?[\"']?(?:(?:basic|bearer|token|apikey) |(?=[A-Za-z_+/.=~-]{0,64}[0-9]))"
     r"(?P<value>[A-Za-z0-9_+/=~.-]{8,4000})",
     re.IGNORECASE,
 )
@@ -71,7 +71,7 @@ _BEARER = re.compile(r" (?=[A-Za-z_+/.-]{0,64}[0-9])(?P<value>[A-Za-z0-9_+/=~.-]
 #: A short code of digits, or of letters and digits.
 _CODE_VALUE = r"(?:[A-Z]-)?(?:\d{3}[ -]\d{3}|\d{4,10}|(?=[a-z]{0,9}\d)[a-z0-9]{4,10})(?![A-Za-z0-9]|[.:/]\d)"
 _CODE = re.compile(
-    rf"(?:码|[ -]?code|nummer|s)?(?:{_OF}(?:{_STRONG}|{_WEAK})|[ \t\[(【「]{{0,2}})[\"'`]?(?P<value>{_CODE_VALUE})",
+    rf"(?:码|[ -]?code|nummer|s)?(?:{_OF}(?:{_STRONG}|{_WEAK})|[ \t\n]{{0,2}}){_OPEN}(?P<value>{_CODE_VALUE})",
     re.IGNORECASE,
 )
 _CODE_BEFORE = re.compile(
@@ -80,7 +80,7 @@ _CODE_BEFORE = re.compile(
 )
 #: "the code to the door is 4711", but not the code of an error.
 _PLAIN_CODE = re.compile(
-    rf"(?:{_OF}[ ]?(?:is|:|ist|lautet|es|est|è|是)[ ]?[\"'`]?(?P<value>\d{{4,8}}#?)|[ ](?P<six>\d{{6}}))"
+    rf"(?:{_OF}[ ]?(?:is|:|ist|lautet|es|est|è|是)[ ]?{_OPEN}(?P<value>\d{{4,8}}#?)|[ ](?P<six>\d{{6}}))"
     r"(?![A-Za-z0-9]|[.:/-]\d)"
 )
 _NO_CODE = re.compile(
@@ -127,25 +127,29 @@ _HANDLE = re.compile(
     re.ASCII,
 )
 _SHARE = re.compile(r"[ \t]?(?:[:=]|是|为)?[ \t]?(?P<value>[A-Za-z0-9]{4})(?![A-Za-z0-9])")
-_QQ = re.compile(rf"{_NUMBER_WORD}[\s:是#]{{0,3}}(?:is )?(?P<value>[1-9][0-9]{{4,11}})(?![A-Za-z0-9.])", re.IGNORECASE)
+_QQ = re.compile(
+    rf"{_NUMBER_WORD}[\s:是#=]{{0,3}}(?:is )?{_OPEN}(?P<value>[1-9][0-9]{{4,11}})(?![A-Za-z0-9.])", re.IGNORECASE
+)
 _WECHAT = re.compile(
-    r"(?P<called>号码?|[ _-]?id\b)?[吧呢哈]?(?P<strong>[ ]?(?:[:是=]|叫|is\b)[ ]?)?[ ]?"
+    r"(?P<called>号码?|[ _-]?id\b)?[吧呢哈]?(?P<strong>[ ]?(?:[:是=]|叫|is\b)[ ]?)?[ \n]?"
+    rf"{_OPEN}"
     r"(?P<value>1[3-9]\d{9}|[A-Za-z][A-Za-z0-9_-]{4,19})(?![A-Za-z0-9_-])",
     re.IGNORECASE,
 )
 _DOCUMENT = re.compile(
-    rf"(?:'s)?{_NUMBER_WORD}[\s:是#=_(-]{{0,4}}(?:is |was |ist )?"
+    rf"(?:'s)?{_NUMBER_WORD}[\s:是#=_-]{{0,4}}(?:is |was |ist )?{_OPEN}"
     r"(?P<value>(?=[^\s\d]{0,6}\d)(?:[A-Za-z]{1,4}[ -]?)?\d[\dA-Za-z]{0,20}"
     r"(?:[ ./-]{1,2}[\dA-Za-z]{0,2}\d[\dA-Za-z]{0,8}){0,7})(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
-_HARDWARE = re.compile(r"[\s:=是]{0,3}(?P<value>[0-9A-Fa-f]{12})(?![A-Za-z0-9])")
+_HARDWARE = re.compile(rf"[\s:=是]{{0,3}}{_OPEN}(?P<value>[0-9A-Fa-f]{{12}})(?![A-Za-z0-9])")
 _PLATE = re.compile(
-    rf"{_NUMBER_WORD}[\s:是#=]{{0,3}}(?:is |ist )?"
+    rf"{_NUMBER_WORD}[\s:是#=]{{0,3}}(?:is |ist )?{_OPEN}"
     r"(?P<value>[一-龥]?[A-ZÄÖÜ0-9]{1,7}(?:[ ·-][A-ZÄÖÜ0-9]{1,6}){0,2})(?![A-Za-z0-9])"
 )
 _PHONE = re.compile(
-    rf"{_NUMBER_WORD}[\s:#=._[-]{{0,4}}(?:is |ist |at |on |under |unter |es |est |è |是|为)?[ ]?"
+    rf"{_NUMBER_WORD}[\s:#=._-]{{0,4}}(?:is |ist |at |on |under |unter |es |est |è |是|为)?[ ]?"
+    rf"(?:(?!\(\d{{1,5}}\)){_OPEN})?"
     r"(?P<value>\+?\(?\d(?:[ ]?[().\-/]?[ ]?\d){6,14})(?!\d|[A-Za-z](?![\u4e00-\u9fff])|[.:/-]\d)",
     re.IGNORECASE,
 )
@@ -174,11 +178,11 @@ def _is_password(match: re.Match[str], word: str) -> bool:
     text, start = match.string, match.start()
     bare = match["bare"] is not None
     between = match[0][: match.start("value" if match["value"] else "quoted") - start]
-    if value.rstrip(":,").lower() == word:
+    if value.rstrip(":,").lower().endswith(word) and value.replace("_", "").isalpha():
         return False  # password=password
     if match["quoted"] is not None and not bare:
         return not _NO_WORD.fullmatch(value)
-    if _NO_PASSWORD.match(value) or (word.isascii() and "(" in between[-1:]):
+    if _NO_PASSWORD.match(value):
         return False
     # --password X
     option = text[max(0, start - len(word) - 12) : start - len(word)].rpartition(" ")[2].startswith("--")
@@ -187,13 +191,13 @@ def _is_password(match: re.Match[str], word: str) -> bool:
     if _looks_made_up(value):
         return True
     if value.isdigit():
-        return not bare or match["to"] is not None or not word.isascii()
+        return not bare or match["to"] is not None or not word.isascii() or len(value) >= 6
     if match["to"] or "==" in between or " -" in between or "|" in between:
         return False
-    if option or match["quoted"] is not None or between.endswith("="):
+    if match["quoted"] is not None or between.endswith("=") or (option and text[match.end() :].startswith(" -")):
         return True
     ends = not text[match.end() : match.end() + 80].strip(" \t\n.!?)\"'`。！？，、")
-    return ends and not (bare and word.isascii())
+    return ends and "(" not in between and (option or not bare or not word.isascii())
 
 
 def _looks_made_up(value: str) -> bool:
@@ -217,6 +221,17 @@ def _is_login(match: re.Match[str], word: str) -> bool:
     return (_looks_made_up(value) or (value.isdigit() and len(value) >= 4)) and not _NO_PASSWORD.match(value)
 
 
+def _is_code(match: re.Match[str], word: str) -> bool:
+    """Return whether the value is a code: "pin int64" is none, "PIN: a1b2" is."""
+    between = match[0][: match.start("value") - match.start()]
+    return (
+        not word.isascii()
+        or not match["value"].isalnum()
+        or match["value"].isdigit()
+        or between.strip() not in ("", "s")
+    )
+
+
 def _is_plain_code(match: re.Match[str], word: str) -> bool:
     start = match.start() - len(word)
     return _NO_CODE.search(match.string, max(0, start - 12), start) is None
@@ -233,7 +248,8 @@ def _is_slash(match: re.Match[str], word: str) -> bool:
 
 def _is_wechat(match: re.Match[str], word: str) -> bool:
     value = match["value"]
-    attached = match.end() - match.start() == len(value) and not word.endswith(":")
+    between = match[0][: match.start("value") - match.start()]
+    attached = not between.strip("\"'`([【「『“*") and not word.endswith(":")
     if attached and word.isascii() and (word != "vx" or match.string.isascii()):
         return False
     if value[0].isdigit() or any(map(str.isdigit, value)) or "_" in value:
@@ -271,7 +287,7 @@ _RULES = {
     "plain": _Rule("key", _PLAIN, _is_login),
     "header": _Rule("key", _HEADER, _any),
     "bearer": _Rule("key", _BEARER, _any),
-    "code": _Rule("key", _CODE, _any),
+    "code": _Rule("key", _CODE, _is_code),
     "code before": _Rule("key", _CODE_BEFORE, _any, before=True),
     "plain code": _Rule("key", _PLAIN_CODE, _is_plain_code),
     "handle": _Rule("id", _HANDLE, _any),
@@ -375,7 +391,7 @@ _WORDS = {
         车牌号 | matrícula | immatriculation | nummernschild
     """,
     "phone": """
-        ^tel | ^phone | telephone | telefon | téléphone | teléfono | mobile | ^cell | whatsapp | ^handy
+        ^tel | ^phone | telephone | telefon | téléphone | teléfono | telefono | mobile | ^cell | whatsapp | ^handy
         rufnummer | ^fax | ^sms | my number | meine nummer | mi número | mon numéro | reach me | call me
         text me | ring me | phone me | 电话 | 電話 | 手机 | 手機 | 座机 | 联系方式 | 联系我 | 拨打 | 致电 | 打给
         热线 | тел | телефон | 전화 | 携帯

@@ -207,7 +207,8 @@ _STDNUM = {"card": "luhn", "ssn": "us.ssn", "cpf": "br.cpf", "iban": "iban"}
 NATIONAL = re.compile(
     r"(?<![A-Za-z0-9.+:/-])(?:\(?0\d|\(?\d{1,5}[ ().-]{1,2}\d)[\d ()./-]{4,18}\d(?![A-Za-z0-9:]|[.-]\d)", re.ASCII
 )
-_DATE = re.compile(r"\d\d[/-]\d\d[/ -](?:19|20)\d\d")
+#: A date, or a postal code of the US.
+_NO_TRUNK = re.compile(r"\d\d[/-]\d\d[/ -](?:19|20)\d\d|\d{5}-\d{4}\Z")
 _DOTTED = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}", re.ASCII)
 #: Payment cards by their first digits and lengths: Visa, Mastercard, American Express, UnionPay, JCB, Discover.
 _CARD = re.compile(
@@ -324,7 +325,7 @@ def _is_valid(module: str, number: str) -> bool:
 def _is_trunk(number: str) -> bool:
     """Return whether it may be a national number with the 0 before its area, and no date."""
     groups = re.findall(r"\d+", number)
-    if not 9 <= len("".join(groups)) <= 12 or max(map(len, groups[1:])) < 3 or _DATE.match(number):
+    if not 9 <= len("".join(groups)) <= 12 or max(map(len, groups[1:])) < 3 or _NO_TRUNK.match(number):
         return False
     # Three groups with blanks between them may be any numbers.
     return len(groups[0]) > 3 or len(groups) > 3 or re.search("[(/-]", number) is not None

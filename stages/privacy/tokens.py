@@ -119,7 +119,8 @@ def _is_token(segment: str, text: str, start: int) -> bool:
     for part in parts:
         if _HEX.fullmatch(part[0]):
             place = start + part.start(), start + part.end()
-            return len(set(part[0])) >= 7 and not _is_checksum(part[0], text, *place)
+            letters = sum(map(str.isalpha, part[0]))
+            return letters >= 4 and len(set(part[0])) >= 7 and not _is_checksum(part[0], text, *place)
     # A short word before it is a vendor's prefix, or a name in a file's name; a line of base64 may stand alone.
     prefixed = len(parts) > 1 and len(parts[0][0]) <= 15
     alone = segment == text and len(text) % 4 == 0 and not segment.isupper() and not segment.islower()
