@@ -116,7 +116,7 @@ _OPTION = {
     ),
     "attached": re.compile(rf"[^\n]{{0,200}}?\s-p[\"']?(?P<value>(?=[^\s-]){_VALUE})"),
     "apart": re.compile(rf"[^\n]{{0,200}}?\s-[apwW][ ]?[\"']?(?P<value>(?!-){_VALUE})"),
-    "percent": re.compile(rf"[^\n]{{0,200}}?[\w.\\-]{{1,64}}%(?P<value>{_VALUE})"),
+    "percent": re.compile(rf"[^\n%]{{0,200}}[\w.\\-]%(?P<value>{_VALUE})"),
     "passphrase": re.compile(rf"[ ]*(?:\"[^\"\n]{{1,64}}\"|[^\s\"]{{1,64}})[ ]+[\"']?(?P<value>{_VALUE})"),
 }
 _PIPED = re.compile(rf"[\"' ](?:[\w.-]{{1,32}}:)?(?P<value>(?:(?![:|]){_CHAR}){{4,128}})[\"']?[ ]?\|[ ]?(?:sudo )?\Z")
