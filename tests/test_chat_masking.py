@@ -172,6 +172,7 @@ def test_versions_times_sizes_and_code_survive(text):
         ("482913 is your verification code", "<key> is your verification code"),
         ("提取码: a8f3", "提取码: <key>"),
         (f"newvendor_live_{TOKEN}", "<key>"),
+        ("zz9sk-550e8400-e29b-41d4-a716-446655440000", "<key>"),
         ("dapi0123456789abcdef0123456789abcdef", "<key>"),
         (f"0x{'4c0883a69102937d' * 4}", "<key>"),
         ("LTTJOgZS2RgM1vM74R3+vsWJFa6Zs2YHtnyKB5bX", "<key>"),

@@ -50,13 +50,15 @@ _FORMS = re.compile(
 RUN = re.compile(r"(?<![A-Za-z0-9_+/-])[A-Za-z0-9_+/-]{16,}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]{16,}")
 _PART = re.compile(r"[A-Za-z0-9]+")
-_HEX = re.compile(r"(?:0x)?(?=\d{0,99}[A-Fa-f])(?:[0-9a-f]{32,}|[0-9A-F]{32,})")
+_HEX = re.compile(r"(?:0x|[A-Za-z]{1,5})?(?=\d{0,99}[A-Fa-f])(?:[0-9a-f]{32,}|[0-9A-F]{32,})")
 #: A vendor's name and kind of key, and what no word is: ``acme_live_`` and hex, or capitals, small letters and digits.
 _PREFIXED = re.compile(
     r"(?:[A-Za-z][A-Za-z0-9]{1,14}[_-]){1,3}(?:[0-9a-f]{24,}|(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])(?=[A-Za-z]*[0-9])"
     r"(?P<mixed>[A-Za-z0-9]{12,}))"
 )
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
+#: Before a UUID: it is no disk's.
+_KEY_BEFORE = re.compile(r"(?:sk|key|token|secret|pat|api)[_-]\Z", re.IGNORECASE)
 #: Words that happen to begin like a vendor's key: hf_select_quant_linear_v2
 _SLUG = re.compile(r"(?:[a-z]{1,14}[_-]){2,}[a-z]{0,14}\d{0,3}")
 #: A checksum or a commit is nobody's, if the text beside it says so.
@@ -113,8 +115,8 @@ def _find(text: str) -> Iterator[tuple[int, int]]:
 
 def _is_token(segment: str, text: str, start: int) -> bool:
     """Return whether letters, digits, underscores and hyphens at a place of a text are a token."""
-    if _UUID.search(segment):
-        return False
+    if match := _UUID.search(segment):
+        return _KEY_BEFORE.search(segment, 0, match.start()) is not None
     parts = list(_PART.finditer(segment))
     for part in parts:
         if _HEX.fullmatch(part[0]):
