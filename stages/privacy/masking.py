@@ -209,7 +209,9 @@ NATIONAL = re.compile(
 )
 #: A date, or a postal code of the US.
 _NO_TRUNK = re.compile(r"\d\d[/-]\d\d[/ -](?:19|20)\d\d|\d{5}-\d{4}\Z")
-_DOTTED = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}", re.ASCII)
+#: An address, a fraction, a row of small numbers.
+_NO_NATIONAL = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}|\A\d+\.\d+\Z|\A\d(?:[ .-]\d{{1,2}})+\Z", re.ASCII)
+_ISBN = re.compile(r"isbn(?:-1[03])?[ :]{0,2}\Z", re.IGNORECASE)
 #: Payment cards by their first digits and lengths: Visa, Mastercard, American Express, UnionPay, JCB, Discover.
 _CARD = re.compile(
     r"4(?:\d{12}|\d{15})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|62\d{14,17}|35\d{14}|6(?:011|5\d\d)\d{12}", re.ASCII
@@ -344,7 +346,7 @@ def _find_national(text: str, start: int, end: int, region: str) -> Iterator[Str
     from phonenumbers import Leniency, PhoneNumberMatcher
 
     for run in NATIONAL.finditer(text, start, end):
-        if not _DOTTED.search(run[0]):
+        if not _NO_NATIONAL.search(run[0]) and not _ISBN.search(text[max(0, run.start() - 9) : run.start()]):
             for each in PhoneNumberMatcher(run[0], region, Leniency.VALID, 3):
                 yield run.start() + each.start, run.start() + each.end, "phone"
 
