@@ -202,6 +202,7 @@ def test_what_a_text_calls_a_secret_is_one(text, expected):
         "the token is invalid, the secret is missing, PIN 5 of the header",
         "user.password_digest, DB_PASSWORD, passwordless",
         "login as root / use sudo, root:x:0:0:root:/root:/bin/bash",
+        "12345678901 and nothings 138001380001234567",
         "ISBN 0-306-40615-2, [12345.678901], 1 2 3 4 5 6 7 8 9 10",
         "微信小程序 appid, wechat pay api v3, wx.request, wxPython",
     ],

@@ -290,12 +290,14 @@ def _find_numbers(text: str, regions: Sequence[str]) -> list[Stretch]:
     for run in NUMBER.finditer(text):
         for match in _NUMBERS.finditer(text, run.start(), run.end() + _BEHIND):
             start, end = match.span()
+            if start >= run.end():
+                break  # another run's, and maybe cut off
             kind = next(kind for kind in ("id", "ip", "phone") if match[kind] is not None)
             if kind != "ip" or not _is_version(match[0], text[max(0, start - 16) : start]):
                 stretches.append((start, end, kind))
-        stretches += _find_checked(text, max(0, run.start() - 16), run.end() + _BEHIND)
+        stretches += _find_checked(text, run)
         for region in regions:
-            stretches += _find_national(text, run.start(), run.end() + _BEHIND, region)
+            stretches += _find_national(text, run, region)
     return stretches
 
 
@@ -306,8 +308,11 @@ def _is_version(number: str, before: str) -> bool:
     return number[1] == number[3] == "." and re.search(r"[a-z] \Z", before) is not None and not _NET.search(before)
 
 
-def _find_checked(text: str, start: int, end: int) -> Iterator[Stretch]:
-    for match in CHECKED.finditer(text, start, end):
+def _find_checked(text: str, run: re.Match[str]) -> Iterator[Stretch]:
+    # An IBAN begins with letters.
+    for match in CHECKED.finditer(text, max(0, run.start() - 16), run.end() + _BEHIND):
+        if match.start() >= run.end():
+            break
         sort = next(name for name in (*_STDNUM, "trunk", "area", "abroad") if match[name] is not None)
         if sort not in _STDNUM:
             if sort == "area" or (_is_trunk if sort == "trunk" else _is_abroad)(match[0]):
@@ -342,10 +347,12 @@ def _is_abroad(number: str) -> bool:
         return False
 
 
-def _find_national(text: str, start: int, end: int, region: str) -> Iterator[Stretch]:
+def _find_national(text: str, within: re.Match[str], region: str) -> Iterator[Stretch]:
     from phonenumbers import Leniency, PhoneNumberMatcher
 
-    for run in NATIONAL.finditer(text, start, end):
+    for run in NATIONAL.finditer(text, within.start(), within.end() + _BEHIND):
+        if run.start() >= within.end():
+            break
         if not _NO_NATIONAL.search(run[0]) and not _ISBN.search(text[max(0, run.start() - 9) : run.start()]):
             for each in PhoneNumberMatcher(run[0], region, Leniency.VALID, 3):
                 yield run.start() + each.start, run.start() + each.end, "phone"
