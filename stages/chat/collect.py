@@ -170,7 +170,8 @@ class Collector:
         if sender not in self._senders:
             self._context.know(item.sender)
         text, damaged = valid_text(item.text)
-        text = masking.mask(text, self._masked, self._context.phone_regions)
+        mask = masking.mask_file_name if item.kind == "file" else masking.mask
+        text = mask(text, self._masked, self._context.phone_regions)
         self._counts["damaged"] += item.damaged or damaged
         # A message keeps its id where one export knows its topic and another does not.
         chat = item.group if item.chat is None else item.chat

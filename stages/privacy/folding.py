@@ -13,10 +13,16 @@ from typing import NamedTuple
 _NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkeys(
     (0xA0, 0x202F, 0x3000, *range(0x2000, 0x200B)), 0x20
 )
+_WIDE = re.compile("[\u00a0\u2000-\u200a\u202f\u3000\uff01-\uff5e]")
 #: Invisible characters, characters that belong to the one before, and letters that have other forms.
 _IRREGULAR = re.compile(
     "[\u00ad\u0130\u034f\u061c\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u200b-\u200f\u202a-\u202e\u2060-\u2069\u20d0-\u20ff"
     "\u1e9e\ufb00-\ufb06\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\U000e0001-\U000e01ef\U0001d400-\U0001d7ff\u24b6-\u24e9]"
+)
+#: A character with its accents, or an irregular one alone.
+_CLUSTER = re.compile(
+    r"(?s:.)[\u0300-\u034e\u0350-\u036f\u1ab0-\u1abd\u1abf-\u1ace\u1dc0-\u1dff\u20d0-\u20dc\u20e1\u20e5-\u20f0"
+    rf"\ufe20-\ufe2f]+|{_IRREGULAR.pattern}"
 )
 #: They choose between glyphs of the character before.
 _SELECTOR = re.compile("[\u034f\ufe00-\ufe0f]")
@@ -45,7 +51,7 @@ def narrow(text: str) -> Folded:
         return Folded(text, None)
     if _IRREGULAR.search(text):
         return _by_cluster(text)
-    return Folded(text.translate(_NARROW), None)
+    return Folded(text.translate(_NARROW) if _WIDE.search(text) else text, None)
 
 
 def fold(text: str) -> Folded:
@@ -61,19 +67,20 @@ def fold(text: str) -> Folded:
 
 
 def _by_cluster(text: str) -> Folded:
-    """Fold one character with its accents after another, noting where each comes from."""
+    """Fold each irregular character, with the one that it belongs to, noting where everything comes from."""
     folded: list[str] = []
     origins: list[int] = []
-    start = 0
-    while start < len(text):
-        end = start + 1
-        while end < len(text) and unicodedata.combining(text[end]):
-            end += 1
+    done = 0
+    for match in _CLUSTER.finditer(text):
+        start, end = match.span()
+        folded.append(text[done:start].translate(_NARROW))
+        origins.extend(range(done, start))
         # A heap of accents is nobody's name; composing it would take the square of its length.
         for each in unicodedata.normalize("NFKC", text[start : min(end, start + 8)]):
             if unicodedata.category(each) != "Cf" and not _SELECTOR.match(each):
                 folded.append(each)
                 origins.append(start)
-        start = end
-    origins.append(len(text))
+        done = end
+    folded.append(text[done:].translate(_NARROW))
+    origins.extend(range(done, len(text) + 1))
     return Folded("".join(folded), origins)
