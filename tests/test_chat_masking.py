@@ -50,6 +50,7 @@ TOKEN = "Zk3vQ9xT7bLm2RfW8yHc4NpJ6sGdA1eU"  # made up
         ("hr＠example.com", "<email>"),
         ("ftp://user:s3cret@files.example.org/x", "ftp://<key>@files.example.org/x"),
         ("postgres://app:pa:ss@db/x?a=b", "postgres://<key>@db/x?a=b"),
+        ("mongodb://admin:pa55w0rd@db.example.com/x", "mongodb://<key>@db.example.com/x"),
         ("password=hunter", "password=<key>"),
         ("DB_PASSWD='abc def'", "DB_PASSWD='<key>'"),
         ("passwd: Tr0ub4dor&3 okay", "passwd: <key> okay"),

@@ -100,7 +100,8 @@ _LOGIN = re.compile(
     rf"(?:[ ]/[ ]|[/:|]|[ ]\|[ ]|[ ]and[ ]|(?P<apart>[ ]))[ ]?[\"'`]?(?P<value>{_VALUE})",
     re.IGNORECASE,
 )
-_COLON = re.compile(rf":(?P<value>(?!/)(?:(?![:/]){_CHAR}){{5,64}})(?![:/])")
+#: Possessive: of admin:X@host/ nothing is taken here, since X@ is told from the address.
+_COLON = re.compile(rf":(?P<value>(?!/)(?:(?![:/]){_CHAR}){{5,64}}+)(?![:/])")
 #: A whole message, or with blanks: admin/a paths are many.
 _SLASH = re.compile(rf"(?:[ ]/[ ]|(?P<tight>/))(?P<value>(?:(?!/){_CHAR}){{4,64}})(?!/)")
 _DIRECT = re.compile(r"(?P<value>(?=[A-Za-z_-]{0,64}[0-9])[A-Za-z0-9_-]{8,512})")
