@@ -301,14 +301,18 @@ def _as_file(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def irc_texts(folder: Path) -> list[str]:
-    """Return what was said in the logs of a folder."""
+    """Return what was said in the IRC logs below a folder."""
     lines = (
         line
-        for path in sorted(folder.glob("*.txt"))
+        for path in sorted(folder.rglob("*.txt"))
         if "annotation" not in path.name
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
     )
-    return [match[1] for line in lines if (match := re.match(r"\[\d\d:\d\d\] <[^>]*> (.*)", line))]
+    said = re.compile(r"(?:\S+ \S+ )?\[\d\d:\d\d(?::\d\d)?\] <[^>]*>\s*(.*)")
+    texts = [match[1] for line in lines if (match := said.match(line))]
+    if not texts:
+        raise click.ClickException(f"{folder}: expected IRC logs (*.txt) in this folder or below it, got none.")
+    return texts
 
 
 def cost(texts: list[str], examples: dict[str, list[str]]) -> tuple[float, float]:
