@@ -1,6 +1,7 @@
 """Answers given under old ids lead to the same questions under new ones, whatever was masked since."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -8,8 +9,11 @@ from turn_rows import turn
 
 from stages.annotation.answer import Answer, Label
 from stages.annotation.log import LogWriter, append, create, log_path, replay
-from stages.carry_answers import Said, carry_answers_command, match
-from stages.rows import QUESTIONS, TURNS, write_rows
+from stages.carry_answers import Said, carry_answers_command, match, read_said
+from stages.ingest import ingest
+from stages.merge import merge
+from stages.privacy.pseudonyms import Pseudonyms
+from stages.rows import MESSAGES, QUESTIONS, TURNS, read_rows, write_rows
 
 AT = "2024-01-01T00:00:00Z"
 TEXTS = ["is it on port 22?", "ask Mei Lin, does she know?", "mail a@example.com, or not?", "is it on port 22?"]
@@ -117,3 +121,24 @@ def test_a_log_that_somebody_writes_is_left_alone(project):
     assert result.exit_code == 1
     assert "another process is writing this log" in result.output
     assert everything(project) == before
+
+
+def test_real_answers_lead_to_what_was_asked(tmp_path, shared_data):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for log in sorted((shared_data / "irc" / "ubuntu-zh").glob("*.ubuntu-cn.txt")):
+        # As when the questions were read: without the channel's bots, under the key that their README names.
+        lines = log.read_bytes().split(b"\n")
+        kept = [line for line in lines if not re.match(rb"\[\d\d:\d\d\] <(kk|\^k\^)>", line)]
+        (raw / log.name).write_bytes(b"\n".join(kept))
+    ingest(raw, "auto", Pseudonyms("real-chat-annotation-key-0123456789abcdef"), tmp_path / "messages.parquet")
+    write_rows(tmp_path / "turns.parquet", merge(read_rows(tmp_path / "messages.parquet", MESSAGES), 18), TURNS)
+    turns = list(read_said(tmp_path / "turns.parquet")[1])
+    group = turns[0].place[0]
+    rows = map(
+        json.loads, (shared_data / "annotated" / "ubuntu-cn" / "questions.jsonl").read_text("utf-8").splitlines()
+    )
+    asked = [Said(row["item_id"], (group, row["sender"], row["timestamp"]), row["text"]) for row in rows]
+    carried = match(asked, turns)
+    assert len(carried.ids) == len(asked) == 1673
+    assert carried.similar < 50  # more of these is masked than when they were read
