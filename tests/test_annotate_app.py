@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import re
 
 import pytest
 from rich.cells import cell_len
@@ -277,7 +278,7 @@ def test_a_full_disk_is_said_once_and_nothing_counts_as_answered(desk, monkeypat
 
     def failed(app):
         assert isinstance(app.screen, Failure)
-        assert "the disk is full" in shown(app)
+        assert re.search(r"the\W+disk\W+is\W+full", shown(app))  # a long path before it breaks the line anywhere
         assert app.session.progress().done == 1
         assert app.session.current == "item0001"
 
