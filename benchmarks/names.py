@@ -15,13 +15,12 @@ import io
 import json
 import random
 import re
-import shutil
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import pyarrow.parquet as pq
@@ -315,21 +314,23 @@ THREE = "one person, three exports"
 THREE_FORMATS = ("Telegram", "Discord", "QQ")
 
 
-def texts_after(files: dict[str, bytes]) -> list[list[str]]:
-    """Texts of the chats that ``stages.ingest`` makes of some files, a list a chat, in the order of time."""
-    folder = Path(tempfile.mkdtemp())
-    try:
-        raw = folder / "raw"
+def ingested(files: dict[str, bytes], format_name: str = "auto") -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """What ``stages.ingest`` counts in some files, and the messages that it makes of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw, out = Path(folder, "raw"), Path(folder, "out.parquet")
         raw.mkdir()
         for name, data in files.items():
             (raw / name).write_bytes(data)
-        ingest(raw, "auto", Pseudonyms("a key for the benchmark of names"), folder / "out.parquet")
-        groups: dict[str, list[tuple[int, str]]] = {}
-        for row in pq.read_table(folder / "out.parquet").to_pylist():
-            groups.setdefault(row["group"], []).append((row["timestamp"], row["text"]))
-        return [[text for _, text in sorted(rows)] for rows in groups.values()]
-    finally:
-        shutil.rmtree(folder)
+        counts = ingest(raw, format_name, Pseudonyms("a key for the benchmark of names"), out)
+        return counts, pq.read_table(out, columns=["group", "timestamp", "text"]).to_pylist()
+
+
+def texts_after(files: dict[str, bytes]) -> list[list[str]]:
+    """Texts of the chats that ``stages.ingest`` makes of some files, a list a chat, in the order of time."""
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for row in ingested(files)[1]:
+        groups.setdefault(row["group"], []).append((row["timestamp"], row["text"]))
+    return [[text for _, text in sorted(rows)] for rows in groups.values()]
 
 
 def blanks(text: str) -> str:
@@ -368,17 +369,8 @@ def logs(folder: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 def share_of_names(files: dict[str, bytes]) -> float:
     """Per cent of the words of real logs that are replaced as names."""
-    folder = Path(tempfile.mkdtemp())
-    try:
-        raw = folder / "raw"
-        raw.mkdir()
-        for name, data in files.items():
-            (raw / name).write_bytes(data)
-        counts = ingest(raw, "irc", Pseudonyms("a key for the benchmark of names"), folder / "out.parquet")
-        texts = pq.read_table(folder / "out.parquet", columns=["text"])["text"].to_pylist()
-    finally:
-        shutil.rmtree(folder)
-    return 100 * counts["masked_name"] / sum(len(TOKEN.findall(text)) for text in texts)
+    counts, rows = ingested(files, "irc")
+    return 100 * counts["masked_name"] / sum(len(TOKEN.findall(row["text"])) for row in rows)
 
 
 def percent(counts: dict[str, int], kind: str) -> str:

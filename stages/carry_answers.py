@@ -23,7 +23,7 @@ import click
 import pyarrow.compute as pc
 
 from stages.annotation.log import LogWriter
-from stages.annotation.rounds import round_folders
+from stages.annotation.rounds import every_log, round_folders
 from stages.cli import SETTINGS, DataError, InputFile, InputFolder, example
 from stages.files import whole_file
 from stages.rows import QUESTIONS, TURNS, Rows
@@ -179,7 +179,7 @@ def carry_answers_command(before: tuple[Path, ...], data: Path, dry_run: bool) -
         return
     annotations = data / "annotations"
     folders = round_folders(annotations).values() if annotations.is_dir() else ()
-    logs = [path for folder in folders for path in sorted(folder.rglob("[!.]*.jsonl"))]
+    logs = every_log(annotations)
     reviews = [path for folder in folders if (path := folder / "review.json").is_file()]
     with ExitStack() as stack:
         for log in logs:

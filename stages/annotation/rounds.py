@@ -116,6 +116,18 @@ def _logs(annotations: Path, within: str = "") -> dict[int, list[Path]]:
     return logs
 
 
+def every_log(annotations: Path) -> list[Path]:
+    """Return the logs of all rounds, annotators' and adjudicators'; none where there is no folder of annotations.
+
+    Raises:
+        DataError: If answers lie where no round is, or a log holds none.
+    """
+    if not annotations.is_dir():
+        return []
+    given, settled = _logs(annotations), _logs(annotations, ADJUDICATION)
+    return [path for number in given for path in (*given[number], *settled[number])]
+
+
 def check_log(path: Path) -> None:
     """Refuse a log that lost its answers: no log is ever written without one.
 

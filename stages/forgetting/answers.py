@@ -1,7 +1,7 @@
 """What people answered about a member's questions: out of the logs, the reviews and the marks."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from stages.annotation.log import LogWriter, replay
 from stages.annotation.review import FILE, read_review
-from stages.annotation.rounds import ADJUDICATION, round_folders
+from stages.annotation.rounds import every_log, round_folders
 from stages.cli import DataError
 from stages.files import whole_file, write_json
 from stages.picking.marks import read_marks
@@ -32,7 +32,7 @@ def items_of(data: Path, people: Collection[str]) -> Items:
     Raises:
         DataError: If a table is not there though there are answers or marks, which then belong to nobody.
     """
-    logs = list(_logs(data / "annotations"))
+    logs = every_log(data / "annotations")
     marks = read_marks(data / "marks") if (data / "marks").is_dir() else None
     answered = {item_id for path in logs for item_id in replay(path).answers}
     found = Items(set(), set(), [], [])
@@ -72,12 +72,6 @@ def _rows(path: Path, schema: "pc.pa.Schema") -> Rows:
     return Rows(path, schema)
 
 
-def _logs(annotations: Path) -> Iterator[Path]:
-    if annotations.is_dir():
-        for folder in round_folders(annotations).values():
-            yield from sorted((*folder.glob("[!.]*.jsonl"), *(folder / ADJUDICATION).glob("[!.]*.jsonl")))
-
-
 def remove_answers(data: Path, items: Items) -> int:
     """Take what is about a member's questions and turns out of logs, reviews and marks.
 
@@ -88,7 +82,7 @@ def remove_answers(data: Path, items: Items) -> int:
         DataError: If a log is damaged, or somebody is writing it.
     """
     removed = 0
-    for path in _logs(data / "annotations"):
+    for path in every_log(data / "annotations"):
         replay(path)  # a damaged log is not rewritten
         with LogWriter(path):
             removed += _remove_lines(path, "item_id", items.questions)
