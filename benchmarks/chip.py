@@ -8,14 +8,14 @@ Example:
     python -m benchmarks.chip --shape tiny --steps 3
 
 Weights are drawn on the device in bfloat16, an adapter of rank 64 goes on every linear layer, and rows of random tokens
-with a shared beginning are trained by ``stages.models.training.fit``, as every rung is. Variants take turns, each on a
-fresh model. "tokens/s" counts all tokens of the rows, "read" those that went through the model, padding left out: what
-rows share is read once. Work is that of tokens read, by the usual count: a frozen weight costs two operations a token
-forward and two backward, an adapter's weight six; the output layer is charged for the answers alone; attention and what
-checkpointing computes again are not counted. It is set against the chip's data sheet and against what a large product
-of two matrices reaches in the same run. Memory is the most that tensors took on the GPU (without one: the process), and
-what ``stages.models.needs`` counts for the largest forward pass. Prints a Markdown table. Without a GPU the shape
-``tiny`` shows that the script works, and its speeds mean nothing.
+with a shared beginning are trained by ``chatladder.training.training.fit``, as every rung is. Variants take turns, each
+on a fresh model. "tokens/s" counts all tokens of the rows, "read" those that went through the model, padding left out:
+what rows share is read once. Work is that of tokens read, by the usual count: a frozen weight costs two operations a
+token forward and two backward, an adapter's weight six; the output layer is charged for the answers alone; attention
+and what checkpointing computes again are not counted. It is set against the chip's data sheet and against what a large
+product of two matrices reaches in the same run. Memory is the most that tensors took on the GPU (without one: the
+process), and what ``chatladder.models.needs`` counts for the largest forward pass. Prints a Markdown table. Without a
+GPU the shape ``tiny`` shows that the script works, and its speeds mean nothing.
 """
 
 import gc
@@ -32,8 +32,8 @@ from typing import Any
 import click
 
 from benchmarks.peers.trl_sft import forget_peak, memory
-from stages.cli import SETTINGS, example
-from stages.models import needs
+from chatladder.io.console import SETTINGS, example
+from chatladder.models import needs
 
 #: Sizes of published models, in transformers' names; ``tiny`` is none.
 SIZES = (
@@ -132,7 +132,7 @@ def make_rows(count: int, vocabulary: int, lengths: tuple[int, int, int, int], s
         lengths: Of the beginning that all share, of the shortest and the longest own part, and of the answer.
         seed: Of the tokens and lengths.
     """
-    from stages.models.encoding import Example
+    from chatladder.models.encoding import Example
 
     draw = Random(seed)
     shared, shortest, longest, answer = lengths
@@ -185,8 +185,8 @@ def operations(shape: needs.Shape, lora_r: int, read: int, answers: int) -> int:
 
 def counted_bytes(model: Any, steps: Sequence[Sequence[Any]], settings: Any) -> int:
     """What ``needs`` counts for the largest forward pass, what rows share counted once; of an adapted model."""
-    from stages.models.prefix import shared_length
-    from stages.models.training import split_rows
+    from chatladder.models.prefix import shared_length
+    from chatladder.training.training import split_rows
 
     largest, rows = 0, 1
     for step in steps:
@@ -216,10 +216,10 @@ def train_once(runs: Runs, shape: str, dtype: str, examples: Sequence[Any], sett
     """Train a fresh model and add what was measured to the variant's runs."""
     import torch
 
-    from stages.models.encoding import Encoded
-    from stages.models.fitting import batches_by_length
-    from stages.models.methods import trainable
-    from stages.models.training import fit
+    from chatladder.demo.fitting import batches_by_length
+    from chatladder.models.encoding import Encoded
+    from chatladder.training.methods import trainable
+    from chatladder.training.training import fit
 
     gpu = torch.cuda.is_available()
     model = trainable(build(shape, dtype), settings, shape)
@@ -290,7 +290,7 @@ def run_all(
     """All variants at all sizes of a forward pass, in turns; one that runs out of memory is not tried again."""
     import torch
 
-    from stages.models.settings import TrainSettings
+    from chatladder.training.settings import TrainSettings
 
     found = [Runs(variant, budget) for budget in budgets for variant in variants]
     for number in range(rounds):
@@ -357,7 +357,7 @@ def main(
     """Print tokens a second, share of the chip's peak and memory of LoRA training at a real shape."""
     import torch
 
-    from stages.models.loading import quiet
+    from chatladder.models.loading import quiet
 
     gpu = torch.cuda.is_available()
     if not gpu and shape != "tiny":

@@ -20,9 +20,9 @@ from typing import Any
 
 import click
 
-from stages.cli import InputFile, InputFolder, OutputFolder, example
-from stages.privacy.secret import KEY_VARIABLE
-from stages.rows import LABELLED, PREDICTIONS, read_rows, write_rows
+from chatladder.io.console import InputFile, InputFolder, OutputFolder, example
+from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows, write_rows
+from chatladder.privacy.secret import KEY_VARIABLE
 
 MAIN: dict[str, Any] = {
     "answer": "text",
@@ -58,7 +58,7 @@ def prepare(source: Path, folder: Path, rows: int, test_rows: int) -> Path:
         return labelled
     imported = folder / "imported"
     os.environ.setdefault(KEY_VARIABLE, "public data needs no secret")
-    stage("stages.app", "import", source, "--out", imported, "--only-with-history")
+    stage("chatladder.cli.app", "import", source, "--out", imported, "--only-with-history")
     every = folder / "all.parquet"
     given = ["--questions", imported / "questions.parquet", "--annotations", imported / "annotations", "--round", 1]
     stage(

@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from benchmarks.to_questions import to_questions
-from stages.files import read_jsonl
-from stages.picking.marks import precision_and_recall
-from stages.privacy.pseudonyms import Pseudonyms
-from stages.rows import MESSAGES, QUESTIONS, TURNS, read_rows
+from chatladder.io.files import read_jsonl
+from chatladder.io.rows import MESSAGES, QUESTIONS, TURNS, read_rows
+from chatladder.privacy.pseudonyms import Pseudonyms
+from chatladder.questions.marks import precision_and_recall
 
 
 def picked_sources(raw: Path, out: Path) -> tuple[set[str], set[str]]:

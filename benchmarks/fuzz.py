@@ -31,11 +31,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from stages.chat.formats import NAMES
-from stages.chat.options import DATE_ORDERS
-from stages.cli import DataError
+from chatladder.chat.formats import NAMES
+from chatladder.chat.options import DATE_ORDERS
+from chatladder.io.console import DataError
+from chatladder.privacy.pseudonyms import Pseudonyms
 from stages.ingest import ingest
-from stages.privacy.pseudonyms import Pseudonyms
 from tests.planted import EXPORTS
 
 PSEUDONYMS = Pseudonyms("a key for benchmarks alone")

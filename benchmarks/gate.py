@@ -30,14 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from stages.cli import SETTINGS, InputFile, InputFolder, example
-from stages.statistics.gate import CODES, FAIL, GATED, INCONCLUSIVE, PASS, Evidence, Gate, judge, with_gaps
-from stages.statistics.gate_ranks import page_p
-from stages.statistics.gate_words import shown
-from stages.statistics.intervals import Bootstrap, bootstrap, interval
-from stages.statistics.predictions import Rung, centre, read_items, read_predictions, read_rungs
-from stages.statistics.scaling import slope_per_doubling
-from stages.statistics.scores import Floats, answer_scores
+from chatladder.evaluation.gate import CODES, FAIL, GATED, INCONCLUSIVE, PASS, Evidence, Gate, judge, with_gaps
+from chatladder.evaluation.gate_ranks import page_p
+from chatladder.evaluation.gate_words import shown
+from chatladder.evaluation.intervals import Bootstrap, bootstrap, interval
+from chatladder.evaluation.predictions import Rung, centre, read_items, read_predictions, read_rungs
+from chatladder.evaluation.scaling import slope_per_doubling
+from chatladder.evaluation.scores import Floats, answer_scores
+from chatladder.io.console import SETTINGS, InputFile, InputFolder, example
 
 Codes = NDArray[np.int64]
 RUNGS = ("embedded_150k", "embedded_331k", "embedded_700k", "embedded_1576k")

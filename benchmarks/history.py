@@ -24,11 +24,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.cli import SETTINGS, DataError, InputFile, InputFolder, example
-from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
-from stages.rows import LABELLED, read_rows
-from stages.statistics.intervals import Bootstrap, bootstrap, interval
-from stages.statistics.scores import ANSWERS, NEEDED, Floats, answer_scores
+from chatladder.evaluation.intervals import Bootstrap, bootstrap, interval
+from chatladder.evaluation.scores import ANSWERS, NEEDED, Floats, answer_scores
+from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, example
+from chatladder.io.rows import LABELLED, read_rows
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -176,8 +176,8 @@ def main(
         raise DataError(f"{labelled}: expected train and test items, got {len(trained)} and {len(tested)}.")
     sample = bootstrap([row["conversation"] for row in tested], draws, BOOTSTRAP_SEED)
 
-    from stages.models.loading import load
-    from stages.models.scoring import score
+    from chatladder.models.loading import load
+    from chatladder.models.scoring import score
 
     model, tokenizer = load(bases / rung, adapters / rung)
 

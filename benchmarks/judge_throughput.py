@@ -26,12 +26,12 @@ from typing import NamedTuple
 import click
 import pyarrow as pa
 
-from stages.cli import SETTINGS, DataError, InputFile, example
-from stages.judges.endpoint import score_texts
-from stages.judges.endpoint.options import EndpointOptions
+from chatladder.endpoint import score_texts
+from chatladder.endpoint.options import EndpointOptions
+from chatladder.io.console import SETTINGS, DataError, InputFile, example
 
 CONCURRENCIES = (1, 4, 16, 64)
-PROMPT = Path("stages/judges/prompts/question.txt")
+PROMPT = Path("chatladder/judges/prompts/question.txt")
 
 
 class Measured(NamedTuple):

@@ -38,17 +38,17 @@ import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from stages.cli import SETTINGS, InputFile, example
-from stages.import_labelled import hide, read_labelled
+from chatladder.cli.import_labelled import hide, read_labelled
+from chatladder.cli.simulate import read_truth, true_items
+from chatladder.evaluation.baselines import boosted, cross_fitted, logistic
+from chatladder.evaluation.evidence import Evidence, log_odds, probability_needed
+from chatladder.evaluation.features import Floats, for_a_line, for_trees, overlap, texts_of
+from chatladder.evaluation.predictions import centre, read_predictions
+from chatladder.io.console import SETTINGS, InputFile, example
+from chatladder.io.rows import LABELLED, QUESTIONS, read_rows
+from chatladder.privacy.pseudonyms import Pseudonyms
+from chatladder.training.folds import folds_of
 from stages.out_of_fold import alpaca_row, answer_fold
-from stages.privacy.pseudonyms import Pseudonyms
-from stages.rows import LABELLED, QUESTIONS, read_rows
-from stages.simulate import read_truth, true_items
-from stages.statistics.folds import folds_of
-from stages.statistics.predictions import centre, read_predictions
-from stages.suspicion.baselines import boosted, cross_fitted, logistic
-from stages.suspicion.evidence import Evidence, log_odds, probability_needed
-from stages.suspicion.features import Floats, for_a_line, for_trees, overlap, texts_of
 
 Labels = NDArray[np.int64]
 CONDITIONS = ((0.05, "uniform"), (0.10, "uniform"), (0.05, "hard"), (0.10, "hard"))

@@ -23,9 +23,9 @@ from pathlib import Path
 
 import click
 
-from stages.cli import SETTINGS, example
-from stages.rows import LABELLED, QUESTIONS, read_rows
-from stages.simulate import read_truth, true_items
+from chatladder.cli.simulate import read_truth, true_items
+from chatladder.io.console import SETTINGS, example
+from chatladder.io.rows import LABELLED, QUESTIONS, read_rows
 
 #: Metrics that a round of review is judged by.
 SHOWN = (

@@ -28,32 +28,42 @@ from pathlib import Path
 
 import click
 
-from stages.cli import SETTINGS, example
+from chatladder.io.console import SETTINGS, example
 
-GATE_TESTS = ("gate.py", "gate_rules.py", "statistics.py", "calibrate.py")
+GATE_TESTS = (
+    *(f"evaluation/test_{name}.py" for name in ("gate", "gate_rules", "statistics")),
+    "stages/test_calibrate.py",
+)
 #: What is changed, and which tests should notice.
 GROUPS = {
     "merge": (
-        ("merge",),
+        ("stages/merge",),
         (
-            "merge.py",
-            "engine.py::test_turns_of_ranges_are_those_of_the_whole",
-            "engine.py::test_one_turn_of_many_messages_is_one_range",
+            "stages/test_merge.py",
+            "distributed/test_engine.py::test_turns_of_ranges_are_those_of_the_whole",
+            "distributed/test_engine.py::test_one_turn_of_many_messages_is_one_range",
         ),
     ),
     "labels": (
         (
-            "label",
-            "annotation/split",
-            *(f"annotation/{name}" for name in ("agreement", "review", "rounds", "verdicts")),
+            "stages/label",
+            *(f"chatladder/labels/{name}" for name in ("split", "agreement", "review", "rounds", "verdicts")),
         ),
-        ("label.py", "annotation.py", "review.py::TestBegin", "review.py::TestFlips"),
+        (
+            "stages/test_label.py",
+            "labels/test_annotation.py",
+            "cli/test_review.py::TestBegin",
+            "cli/test_review.py::TestFlips",
+        ),
     ),
     "gate": (
-        tuple(f"statistics/{name}" for name in ("gate", "gate_ladder", "intervals", "scaling")),
+        tuple(f"chatladder/evaluation/{name}" for name in ("gate", "gate_ladder", "intervals", "scaling")),
         GATE_TESTS,
     ),
-    "beside": (("calibrate", *(f"statistics/{name}" for name in ("gate_ranks", "gate_words", "scores"))), GATE_TESTS),
+    "beside": (
+        ("stages/calibrate", *(f"chatladder/evaluation/{name}" for name in ("gate_ranks", "gate_words", "scores"))),
+        GATE_TESTS,
+    ),
 }
 #: Slow, and of the file of a log, which is not changed here.
 LEFT_OUT = "cut_at_any_byte"
@@ -105,18 +115,18 @@ def prepare(copy: Path, modules: tuple[str, ...], tests: tuple[str, ...]) -> Non
         if not path.is_file():
             continue
         top.add(path.parts[0])
-        is_changed = path.suffix == ".py" and path.parts[0] == "stages" and str(path.with_suffix(""))[7:] in modules
+        is_changed = path.suffix == ".py" and str(path.with_suffix("")) in modules
         content = bare(path.read_text("utf-8")).encode() if is_changed else path.read_bytes()
         for target in (copy / path, *([copy / "mutants" / path] if path.parts[0] == "tests" else [])):
             target.parent.mkdir(parents=True, exist_ok=True)
             if not target.exists() or target.read_bytes() != content:
                 target.write_bytes(content)
     settings = {
-        "source_paths": ["stages"],
-        "only_mutate": [f"stages/{module}.py" for module in modules],
-        "also_copy": sorted(top - {"stages", "tests", "pyproject.toml"}),
+        "source_paths": ["chatladder", "stages"],
+        "only_mutate": [f"{module}.py" for module in modules],
+        "also_copy": sorted(top - {"chatladder", "stages", "tests", "pyproject.toml"}),
         "pytest_add_cli_args": ["-p", "benchmarks.mutants", "-m", "not slow", "-k", f"not {LEFT_OUT}"],
-        "pytest_add_cli_args_test_selection": [f"tests/test_{test}" for test in tests],
+        "pytest_add_cli_args_test_selection": [f"tests/{test}" for test in tests],
         "timeout_multiplier": 5.0,
         "timeout_constant": 2.0,
         "track_dependencies": False,
@@ -128,7 +138,7 @@ def prepare(copy: Path, modules: tuple[str, ...], tests: tuple[str, ...]) -> Non
 
 def results(copy: Path, module: str) -> Iterator[tuple[str, str]]:
     """Every mutant of a module, and what became of it."""
-    codes = json.loads((copy / "mutants" / f"stages/{module}.py.meta").read_text("utf-8"))["exit_code_by_key"]
+    codes = json.loads((copy / "mutants" / f"{module}.py.meta").read_text("utf-8"))["exit_code_by_key"]
     for name, code in codes.items():
         yield name, "timeout" if code in TIMEOUTS else SURVIVED.get(code, "not run" if code is None else "killed")
 
@@ -145,7 +155,7 @@ def main(group: str, copy: Path, digits: str | None, again: bool, processes: int
         raise click.ClickException("mutmut: expected the command mutmut, got none. Run pip install mutmut.")
     modules, tests = GROUPS[group]
     prepare(copy, modules, tests)
-    names = [f"stages.{module.replace('/', '.')}.*[{digits}]" for module in modules] if digits else []
+    names = [f"{module.replace('/', '.')}.*[{digits}]" for module in modules] if digits else []
     if again:
         names = [
             name for module in modules for name, state in results(copy, module) if state in ("survived", "no test")

@@ -26,8 +26,8 @@ import click
 import pyarrow.parquet as pq
 from faker import Faker
 
+from chatladder.privacy.pseudonyms import Pseudonyms
 from stages.ingest import ingest
-from stages.privacy.pseudonyms import Pseudonyms
 
 START = 1_705_312_800  # 2024-01-15 10:00 UTC
 DAY = "2024-01-15"

@@ -29,7 +29,7 @@ KINDS = {
 
 def read(path: Path) -> Any:
     """Examples of a file of rows."""
-    from stages.models.encoding import Example
+    from chatladder.models.encoding import Example
 
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [Example(row["prompt"], row["completion"], 0) for row in rows]
@@ -55,10 +55,10 @@ def measure(rows: Path, given: dict[str, Any], *, profile: bool) -> dict[str, An
     import torch
     from transformers import AutoModelForCausalLM
 
-    from stages.models.encoding import Encoded
-    from stages.models.methods import trainable
-    from stages.models.settings import TrainSettings
-    from stages.models.training import fit
+    from chatladder.models.encoding import Encoded
+    from chatladder.training.methods import trainable
+    from chatladder.training.settings import TrainSettings
+    from chatladder.training.training import fit
 
     settings = dict(given)
     folder, dtype, steps = (settings.pop(name) for name in ("model", "dtype", "max_steps"))

@@ -39,10 +39,10 @@ from typing import NamedTuple
 import click
 import psutil
 
-from stages.cli import InputFolder
-from stages.engine import VARIABLE
-from stages.files import write_json
-from stages.privacy.secret import DEMO_GROUP, KEY_VARIABLE
+from chatladder.distributed import VARIABLE
+from chatladder.io.console import InputFolder
+from chatladder.io.files import write_json
+from chatladder.privacy.secret import DEMO_GROUP, KEY_VARIABLE
 
 SEED = 2405
 KEY = "a key for benchmarks alone"
@@ -84,7 +84,7 @@ def simulate(lines: int, groups: int, folder: Path) -> Path:
         made = making / f"{number}.txt"
         size = str(lines // groups + (number < lines % groups))
         command = ["simulate", "--lines", size, "--seed", str(SEED + number), "--truth", str(truth), "--out", str(made)]
-        subprocess.run([sys.executable, "-m", "stages.app", *command], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "chatladder.cli.app", *command], check=True, capture_output=True)
         if groups > 1:
             rename_group(made, f"{number}@chatroom")
     truth.unlink()
@@ -265,7 +265,7 @@ def cluster(nodes: int) -> Iterator[None]:
         return
     from ray.cluster_utils import Cluster
 
-    from stages.engine.ray_workers import ADDRESS, QUIET
+    from chatladder.distributed.ray_workers import ADDRESS, QUIET
 
     os.environ.update(QUIET)
     os.environ.setdefault(KEY_VARIABLE, KEY)

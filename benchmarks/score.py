@@ -28,8 +28,8 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from stages.cli import SETTINGS, InputFile, InputFolder, example
-from stages.models.prompts import ANSWER_FORMS, ANSWERS, LANGUAGES, Prompt, render_row
+from chatladder.io.console import SETTINGS, InputFile, InputFolder, example
+from chatladder.models.prompts import ANSWER_FORMS, ANSWERS, LANGUAGES, Prompt, render_row
 
 #: What the second question says before and after the first answer, and before the options.
 SECOND = {
@@ -65,13 +65,13 @@ class Ways:
         }
 
     def ours(self, prompts: Sequence[Prompt]) -> Found:
-        from stages.models.scoring import score
+        from chatladder.models.scoring import score
 
         scores, _ = score(self.model, self.tokenizer, prompts, self.max_length)
         return Found(scores, scores.argmax(axis=1))
 
     def apart(self, prompts: Sequence[Prompt]) -> Found:
-        from stages.models import scoring
+        from chatladder.models import scoring
 
         with patch.object(scoring, "shared_length", lambda *_: 0):
             return self.ours(prompts)
@@ -80,9 +80,9 @@ class Ways:
         """Read each prompt with each of its options; logits are computed where the option is predicted, no further."""
         import torch
 
-        from stages.models.encoding import encode_options, encode_prompts
-        from stages.models.fitting import on_device, pad_left
-        from stages.models.scoring import length_batches
+        from chatladder.demo.fitting import on_device, pad_left
+        from chatladder.models.encoding import encode_options, encode_prompts
+        from chatladder.models.scoring import length_batches
 
         texts = encode_options(self.tokenizer, [prompt.options for prompt in prompts], prompts[0].instruction)
         options = [[ids[name] for name in ANSWERS] for ids in texts]
@@ -120,9 +120,9 @@ class Ways:
         import torch
         from transformers import GenerationConfig
 
-        from stages.models.encoding import encode_prompts
-        from stages.models.fitting import pad_left
-        from stages.models.scoring import length_batches
+        from chatladder.demo.fitting import pad_left
+        from chatladder.models.encoding import encode_prompts
+        from chatladder.models.scoring import length_batches
 
         known, filler = self.model.generation_config, self.tokenizer.pad_token_id
         ends = getattr(known, "eos_token_id", None) or self.tokenizer.eos_token_id
@@ -154,8 +154,8 @@ def read_prompts(
     questions: Path | None, alpaca: Path | None, count: int, *, language: str, answer: str, seed: int
 ) -> list[Prompt]:
     """So many prompts, drawn at random from questions or from all splits of alpaca rows."""
-    from stages.models.alpaca import read_alpaca
-    from stages.rows import QUESTIONS, SPLITS, read_rows
+    from chatladder.io.rows import QUESTIONS, SPLITS, read_rows
+    from chatladder.models.alpaca import read_alpaca
 
     if questions is not None:
         items = read_rows(questions, QUESTIONS).to_pylist()
@@ -207,8 +207,8 @@ def setting(model: Any, tokenizer: Any, prompts: Sequence[Prompt], max_length: i
     """One line on what is run: where, in what numbers, and how long the prompts are."""
     import torch
 
-    from stages.models.encoding import encode_prompts
-    from stages.models.prefix import shared_length
+    from chatladder.models.encoding import encode_prompts
+    from chatladder.models.prefix import shared_length
 
     rows, _ = encode_prompts(tokenizer, [prompt.instruction for prompt in prompts], max_length)
     place = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{torch.get_num_threads()} threads"
@@ -254,7 +254,7 @@ def main(
         raise click.UsageError("expected one of --questions and --alpaca.")
     prompts = read_prompts(questions, alpaca, rows, language=language, answer=answer, seed=seed)
 
-    from stages.models.loading import load
+    from chatladder.models.loading import load
 
     model, tokenizer = load(base, adapter)
     ways = Ways(model, tokenizer, language, max_length, (free_tokens, answer_tokens))

@@ -27,11 +27,11 @@ from unittest.mock import patch
 import click
 import yaml
 
+from chatladder.io.rows import MESSAGES, read_rows
+from chatladder.privacy.masking import KINDS, mask, mask_file_name
+from chatladder.privacy.pseudonyms import Pseudonyms
+from chatladder.privacy.secret import KEY_VARIABLE
 from stages.ingest import ingest
-from stages.privacy.masking import KINDS, mask, mask_file_name
-from stages.privacy.pseudonyms import Pseudonyms
-from stages.privacy.secret import KEY_VARIABLE
-from stages.rows import MESSAGES, read_rows
 from tests import planted as chats
 
 PLANTED = Path(__file__).parent / "planted" / "secrets.yaml"

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder, example
-from stages.files import read_json
+from chatladder.io.console import SETTINGS, DataError, InputFolder, OutputFolder, example
+from chatladder.io.files import read_json
 
 #: Seed of the chat under data/raw.
 COMMITTED = 2405
@@ -98,7 +98,7 @@ def build(folder: Path, seed: int, lines: int) -> None:
     """Simulate a chat in a copy of the repository, and build everything from it."""
     # DVC wants a repository around it.
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
-    chatladder, truth = ("stages.app",), ("--truth", "data/demo/truth.jsonl.bz2")
+    chatladder, truth = ("chatladder.cli.app",), ("--truth", "data/demo/truth.jsonl.bz2")
     simulated = ("--lines", str(lines), "--seed", str(seed), "--out", "data/raw/demo.txt.bz2", *truth)
     answered = ("--questions", "data/questions.parquet", "--seed", str(seed), "--out", "data/annotations", *truth)
     run(folder, f"{seed}: chat", *chatladder, "simulate", *simulated)

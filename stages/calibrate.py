@@ -5,10 +5,10 @@ Example:
         --vanilla data/predictions/vanilla --seed 0 --metrics metrics/calibration.json --plots data/growth
 
 Uses every labelled item, since untouched models were trained on none of them. Wrong labels flatten the slope. The gate
-(stages/statistics/gate.py) says pass, fail or inconclusive, and the stage succeeds whatever it says. Its own verdict is
-that on the precision of the answers as they are, as in arXiv 2405.02817; beside it stand those on other metrics, and on
-centred answers, which take off what a model leans to one answer by itself. Mixtures of experts are shown, and left out
-of fit and verdict.
+(chatladder/evaluation/gate.py) says pass, fail or inconclusive, and the stage succeeds whatever it says. Its own
+verdict is that on the precision of the answers as they are, as in arXiv 2405.02817; beside it stand those on other
+metrics, and on centred answers, which take off what a model leans to one answer by itself. Mixtures of experts are
+shown, and left out of fit and verdict.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,14 +17,23 @@ from typing import Any
 
 import click
 
-from stages.cli import NOTHING_KEPT, SETTINGS, InputFile, InputFolder, OutputFile, OutputFolder, example, stoppable
-from stages.files import whole_folder, write_csv, write_json
-from stages.statistics.gate import GATED
-from stages.statistics.gate_ladder import Ladder, Reading, calibration, read_ladder
-from stages.statistics.gate_words import advice, leaning, overview
-from stages.statistics.intervals import DIGITS, bootstrap
-from stages.statistics.predictions import read_items, read_predictions
-from stages.statistics.rung_scores import points
+from chatladder.evaluation.gate import GATED
+from chatladder.evaluation.gate_ladder import Ladder, Reading, calibration, read_ladder
+from chatladder.evaluation.gate_words import advice, leaning, overview
+from chatladder.evaluation.intervals import DIGITS, bootstrap
+from chatladder.evaluation.predictions import read_items, read_predictions
+from chatladder.evaluation.rung_scores import points
+from chatladder.io.console import (
+    NOTHING_KEPT,
+    SETTINGS,
+    InputFile,
+    InputFolder,
+    OutputFile,
+    OutputFolder,
+    example,
+    stoppable,
+)
+from chatladder.io.files import whole_folder, write_csv, write_json
 
 PAIR_COLUMNS = ("answers", "metric", "smaller", "larger", "difference", "lo", "hi")
 RUNG_COLUMNS = ("answers", "metric", "rung", "params", "kind", "value", "lo", "hi")

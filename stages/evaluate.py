@@ -16,7 +16,20 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from stages.cli import (
+from chatladder.evaluation import tuning_plots as tuning
+from chatladder.evaluation.intervals import DIGITS, Bootstrap, bootstrap, interval
+from chatladder.evaluation.predictions import (
+    Items,
+    Predictions,
+    Rung,
+    always_needed,
+    centre,
+    read_items,
+    read_predictions,
+    read_rungs,
+)
+from chatladder.evaluation.scores import ANSWERS, METRICS, Floats, scores
+from chatladder.io.console import (
     NOTHING_KEPT,
     SETTINGS,
     DataError,
@@ -27,20 +40,7 @@ from stages.cli import (
     example,
     stoppable,
 )
-from stages.files import whole_folder, write_csv, write_json
-from stages.plotting import tuning
-from stages.statistics.intervals import DIGITS, Bootstrap, bootstrap, interval
-from stages.statistics.predictions import (
-    Items,
-    Predictions,
-    Rung,
-    always_needed,
-    centre,
-    read_items,
-    read_predictions,
-    read_rungs,
-)
-from stages.statistics.scores import ANSWERS, METRICS, Floats, scores
+from chatladder.io.files import whole_folder, write_csv, write_json
 
 #: Metrics whose change from vanilla to tuned is reported.
 GAINS = ("precision", "recall", "f1", "macro_f1", "balanced_accuracy")

@@ -29,24 +29,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from stages.chat.collect import COLLECTED, Collector
-from stages.chat.exports import DENY, KEEP, find_exports, forgotten_marks, listed_names
-from stages.chat.formats import NAMES, with_formats
-from stages.chat.message import Context
-from stages.chat.options import DATE_ORDERS, column_option, phone_region_option, timezone_name
-from stages.chat.portions import cut, read_portions
-from stages.chat.settle import Settled, hex_ids, settle
-from stages.chat.source import Source
-from stages.chat.spill import Spill, in_order
-from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFolder, OutputFile, example, stoppable
-from stages.engine import Workers, workers
-from stages.files import write_json
-from stages.privacy import masking
-from stages.privacy.names import Names
-from stages.privacy.pseudonyms import Pseudonyms
-from stages.privacy.replacing import Replacer
-from stages.privacy.secret import KEY_VARIABLE, check_private
-from stages.rows import KINDS, MESSAGES, row_writer
+from chatladder.chat.collect import COLLECTED, Collector
+from chatladder.chat.exports import DENY, KEEP, find_exports, forgotten_marks, listed_names
+from chatladder.chat.formats import NAMES, with_formats
+from chatladder.chat.message import Context
+from chatladder.chat.options import DATE_ORDERS, column_option, phone_region_option, timezone_name
+from chatladder.chat.portions import cut, read_portions
+from chatladder.chat.settle import Settled, hex_ids, settle
+from chatladder.chat.source import Source
+from chatladder.chat.spill import Spill, in_order
+from chatladder.distributed import Workers, workers
+from chatladder.io.console import NOTHING_KEPT, SETTINGS, DataError, InputFolder, OutputFile, example, stoppable
+from chatladder.io.files import write_json
+from chatladder.io.rows import KINDS, MESSAGES, row_writer
+from chatladder.privacy import masking
+from chatladder.privacy.names import Names
+from chatladder.privacy.pseudonyms import Pseudonyms
+from chatladder.privacy.replacing import Replacer
+from chatladder.privacy.secret import KEY_VARIABLE, check_private
 
 
 class Reading:

@@ -20,10 +20,9 @@ from typing import Any
 import click
 import pyarrow as pa
 
-from stages.annotation.review import flips_as_metrics, flips_by_round, flips_in_words
-from stages.annotation.split import split_conversations
-from stages.annotation.verdicts import SCORED, Labelling, Verdict, combine, read_adjudications, read_logs
-from stages.cli import (
+from chatladder.evaluation import funnel_plots as funnel
+from chatladder.evaluation import rounds_plots as rounds
+from chatladder.io.console import (
     NOTHING_KEPT,
     SETTINGS,
     DataError,
@@ -35,9 +34,11 @@ from stages.cli import (
     printable,
     stoppable,
 )
-from stages.files import whole_folder, write_csv, write_json
-from stages.plotting import funnel, rounds
-from stages.rows import LABELLED, QUESTIONS, SPLITS, read_rows, write_rows
+from chatladder.io.files import whole_folder, write_csv, write_json
+from chatladder.io.rows import LABELLED, QUESTIONS, SPLITS, read_rows, write_rows
+from chatladder.labels.review import flips_as_metrics, flips_by_round, flips_in_words
+from chatladder.labels.split import split_conversations
+from chatladder.labels.verdicts import SCORED, Labelling, Verdict, combine, read_adjudications, read_logs
 
 
 def label_questions(questions: pa.Table, verdicts: Mapping[str, Verdict], splits: Mapping[str, str]) -> pa.Table:

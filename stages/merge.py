@@ -26,11 +26,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.cli import NOTHING_KEPT, SETTINGS, InputFile, OutputFile, example, stoppable
-from stages.engine import Workers, workers
-from stages.engine.ranges import RANGE_ROWS, Range, RowRange, cut_evenly
-from stages.files import write_json
-from stages.rows import KINDS, MESSAGES, TURNS, Rows, row_writer
+from chatladder.distributed import Workers, workers
+from chatladder.distributed.ranges import RANGE_ROWS, Range, RowRange, cut_evenly
+from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFile, OutputFile, example, stoppable
+from chatladder.io.files import write_json
+from chatladder.io.rows import KINDS, MESSAGES, TURNS, Rows, row_writer
 
 JOINER = "\n"
 #: Texts of this many turns are brought together at once: one array of text holds 2 GiB at most.

@@ -21,20 +21,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import numpy as np
 
-from stages.cli import SETTINGS, InputFile, InputFolder, OutputFile, example, stoppable
-from stages.engine import Workers, workers
-from stages.models.kept_folds import KeptFolds
-from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
-from stages.models.settings import TrainSettings, train_options
-from stages.rows import PREDICTIONS, write_rows
-from stages.statistics.folds import check_folds, folds_of, reviewable
+from chatladder.distributed import Workers, workers
+from chatladder.io.console import SETTINGS, InputFile, InputFolder, OutputFile, example, stoppable
+from chatladder.io.rows import PREDICTIONS, write_rows
+from chatladder.models.digests import CODE
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
+from chatladder.training.folds import check_folds, folds_of, reviewable
+from chatladder.training.kept_folds import KeptFolds
+from chatladder.training.settings import TrainSettings, train_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from stages.models.spread import Place
-
-_HERE = Path(__file__)
+    from chatladder.models.spread import Place
 
 
 class Fold(NamedTuple):
@@ -91,13 +90,13 @@ def answer_fold(
     Raises:
         DataError: If the training diverges.
     """
-    from stages.models.answers import prediction_rows
-    from stages.models.encoding import Encoded, encode_rows
-    from stages.models.loading import load, read_rung, within_context
-    from stages.models.methods import trainable
-    from stages.models.prompts import Prompt
-    from stages.models.scoring import probabilities, score
-    from stages.models.training import fit
+    from chatladder.models.answers import prediction_rows
+    from chatladder.models.encoding import Encoded, encode_rows
+    from chatladder.models.loading import load, read_rung, within_context
+    from chatladder.models.prompts import Prompt
+    from chatladder.models.scoring import probabilities, score
+    from chatladder.training.methods import trainable
+    from chatladder.training.training import fit
 
     # A fold has no validation rows to stop by: it trains all epochs.
     settings = TrainSettings(**{**options, "early_stopping_patience": 0})
@@ -124,7 +123,7 @@ def answered(
         for fold in folds:
             yield fold, answer_fold(base, fold.learned, fold.asked, options)
     elif folds:
-        from stages.models.spread import Place, need_of
+        from chatladder.models.spread import Place, need_of
 
         own = base.resolve()
         for number, given in pool.as_done(answer_there, folds, own, options, Place(own), need=need_of(base)):
@@ -153,7 +152,7 @@ def main(
     prompt = {"language": language, "answer": answer, "seed": prompt_seed}
     rows = [alpaca_row(item, prompt) for item in items]
     cut = fold_rows(rows, places)
-    kept = KeptFolds(out, (base, _HERE, _HERE.parent / "models"), options)
+    kept = KeptFolds(out, (base, Path(__file__), *CODE), options)
     answers: dict[str, dict[str, Any]] = {}
 
     def take(fold: Fold, given: list[dict[str, Any]], said: str) -> None:

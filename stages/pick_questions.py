@@ -2,9 +2,9 @@ r"""Pick the turns that the judges take for questions, each with the talk before
 
 How the judges' scores become one verdict is --join: all of them pass the turn (each has a threshold of its own), more
 than half do, or their mean reaches the mean of the thresholds. What a conversation and a window are is told in
-stages/picking/conversations.py: earlier questions stay in the window, and an image or a file shows as "[image]" or
-"[file]". System notices, stickers and the like (kind "other") say nothing that a question could refer to: they are in
-no window and break no silence.
+chatladder/questions/conversations.py: earlier questions stay in the window, and an image or a file shows as "[image]"
+or "[file]". System notices, stickers and the like (kind "other") say nothing that a question could refer to: they are
+in no window and break no silence.
 
 Each turn that is no question is counted under the first reason that applies: not_text, too_short (without the
 names it is addressed to), then below_<judge>, in the order in which the judges are given (or below_majority, or
@@ -28,15 +28,24 @@ from typing import Any, NamedTuple
 import click
 from tqdm import tqdm
 
-from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFile, InputFolder, OutputFile, example, stoppable
-from stages.engine import Workers, workers
-from stages.files import read_json, write_json
-from stages.picking.choosing import choose
-from stages.picking.conversations import Conversations, Reach
-from stages.picking.marks import Marks, read_marks
-from stages.picking.spread import Spread
-from stages.picking.verdicts import JOINS, Judge, Verdicts
-from stages.rows import QUESTIONS, TURNS, Rows, RowWriter, row_writer
+from chatladder.distributed import Workers, workers
+from chatladder.io.console import (
+    NOTHING_KEPT,
+    SETTINGS,
+    DataError,
+    InputFile,
+    InputFolder,
+    OutputFile,
+    example,
+    stoppable,
+)
+from chatladder.io.files import read_json, write_json
+from chatladder.io.rows import QUESTIONS, TURNS, Rows, RowWriter, row_writer
+from chatladder.questions.choosing import choose
+from chatladder.questions.conversations import Conversations, Reach
+from chatladder.questions.marks import Marks, read_marks
+from chatladder.questions.spread import Spread
+from chatladder.questions.verdicts import JOINS, Judge, Verdicts
 
 
 class Picked(NamedTuple):

@@ -16,11 +16,20 @@ from pathlib import Path
 
 import click
 
-from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFile, InputFolder, OutputFile, example, stoppable
-from stages.engine import workers
-from stages.models.answers import prediction_rows
-from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
-from stages.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
+from chatladder.distributed import workers
+from chatladder.io.console import (
+    NOTHING_KEPT,
+    SETTINGS,
+    DataError,
+    InputFile,
+    InputFolder,
+    OutputFile,
+    example,
+    stoppable,
+)
+from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
+from chatladder.models.answers import prediction_rows
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -70,8 +79,8 @@ def main(
         raise DataError(f"{questions}: expected questions{where}, got none. Choose other --splits or label more.")
     prompts = [render_row(item, language=language, answer=answer, seed=seed) for item in items]
 
-    from stages.models.scoring import probabilities
-    from stages.models.spread import score_rung
+    from chatladder.models.scoring import probabilities
+    from chatladder.models.spread import score_rung
 
     with workers() as pool:
         scores, shortened, room = score_rung(base, adapter, prompts, max_length, pool)

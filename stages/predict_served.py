@@ -22,18 +22,18 @@ from typing import Any
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example, stoppable
-from stages.files import whole_folder, write_json
-from stages.judges.endpoint.command import connection_options, pick
-from stages.judges.endpoint.options import Connection
-from stages.models.prompts import ANSWER_FORMS, ANSWERS, LANGUAGES, render_row
-from stages.models.served import answer_prompts
-from stages.models.served.kept import CACHE_FOLDER
-from stages.models.served.plan import ASKS, PROBABILITIES, Ask, Plan
-from stages.models.served.reading import Answer
-from stages.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
+from chatladder.endpoint.command import connection_options, pick
+from chatladder.endpoint.options import Connection
+from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example, stoppable
+from chatladder.io.files import whole_folder, write_json
+from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
+from chatladder.models.prompts import ANSWER_FORMS, ANSWERS, LANGUAGES, render_row
+from chatladder.models.served import answer_prompts
+from chatladder.models.served.kept import CACHE_FOLDER
+from chatladder.models.served.plan import ASKS, PROBABILITIES, Ask, Plan
+from chatladder.models.served.reading import Answer
 
-#: As stages.models.loading calls it, which no served rung needs otherwise: a change there asks nothing here.
+#: As chatladder.models.loading calls it, which no served rung needs otherwise: a change there asks nothing here.
 RUNG = "rung.json"
 #: Below this much of the probability seen, an answer is read from what the model hardly ever says.
 FAINT = 0.5

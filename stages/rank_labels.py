@@ -1,8 +1,9 @@
 r"""Rank the labels by how likely they are wrong, and make the queue of those to look at again.
 
 Evidence is what models say that never saw the label: untouched models of all sizes, adapters tuned on other
-conversations, classifiers of words. A regression over other conversations weighs it (stages/suspicion/evidence.py).
-Both directions count, "needed" and "not needed". Items of the test split are never looked at again: they measure.
+conversations, classifiers of words. A regression over other conversations weighs it
+(chatladder/evaluation/evidence.py). Both directions count, "needed" and "not needed". Items of the test split are never
+looked at again: they measure.
 
 Example:
     python -m stages.rank_labels --labelled data/labelled.parquet --bases data/bases --rung tiny --rung small \
@@ -23,7 +24,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.cli import (
+from chatladder.evaluation.baselines import BASELINES
+from chatladder.evaluation.evidence import DIGITS, Evidence, contradicted_by_size, probability_needed
+from chatladder.evaluation.features import Floats, overlap
+from chatladder.evaluation.predictions import Predictions, centre, read_mixtures, read_predictions, read_rungs
+from chatladder.evaluation.queue import CONTROL, SUSPECT, Queue, make_queue
+from chatladder.evaluation.reasons import reasons
+from chatladder.io.console import (
     NOTHING_KEPT,
     SETTINGS,
     DataError,
@@ -34,15 +41,9 @@ from stages.cli import (
     example,
     stoppable,
 )
-from stages.files import whole_folder, write_json, write_jsonl
-from stages.rows import RANKING, write_rows
-from stages.statistics.folds import reviewable
-from stages.statistics.predictions import Predictions, centre, read_mixtures, read_predictions, read_rungs
-from stages.suspicion.baselines import BASELINES
-from stages.suspicion.evidence import DIGITS, Evidence, contradicted_by_size, probability_needed
-from stages.suspicion.features import Floats, overlap
-from stages.suspicion.queue import CONTROL, SUSPECT, Queue, make_queue
-from stages.suspicion.reasons import reasons
+from chatladder.io.files import whole_folder, write_json, write_jsonl
+from chatladder.io.rows import RANKING, write_rows
+from chatladder.training.folds import reviewable
 
 #: Below this area under the curve the evidence hardly knows the labels from each other.
 _BLIND = 0.6

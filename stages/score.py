@@ -1,4 +1,4 @@
-r"""Score every text turn: is it a question? One judge a run; see stages/judges for what each kind looks at.
+r"""Score every text turn: is it a question? One judge a run; see chatladder/judges for what each kind looks at.
 
 Images, files, system notices and the like get no score. A judge of kind endpoint asks a model: its key comes from the
 environment, its answers are kept in .chatladder/judges, and a run that was stopped goes on where it was. One of kind
@@ -8,15 +8,15 @@ Example:
     python -m stages.score --judge rules --kind rules --seed 0 --turns data/turns.parquet \
         --out data/scores/rules.parquet --counts data/counts/score_rules.json
     python -m stages.score --judge local --kind endpoint --base-url http://localhost:8000/v1 --model qwen3-8b \
-        --prompt stages/judges/prompts/question.txt --structured auto --answer-limit max_tokens \
+        --prompt chatladder/judges/prompts/question.txt --structured auto --answer-limit max_tokens \
         --max-answer-tokens 64 --max-characters 2000 --temperature 0 --concurrency 16 --requests-per-minute 0 \
         --tokens-per-minute 0 --max-requests 20000 --max-tokens 20000000 --timeout 60 --max-retries 5 \
         --turns data/turns.parquet --out data/scores/local.parquet --counts data/counts/score_local.json
     python -m stages.score --judge qwen --kind batch --repo Qwen/Qwen3-8B --revision <commit> \
-        --prompt stages/judges/prompts/question.txt --structured always --max-answer-tokens 64 --max-characters 2000 \
-        --temperature 0 --dtype bfloat16 --max-model-len 8192 --tensor-parallel-size 1 --gpu-memory-utilization 0.9 \
-        --replicas 1 --batch-size 64 \
-        --turns data/turns.parquet --out data/scores/qwen.parquet --counts data/counts/score_qwen.json
+        --prompt chatladder/judges/prompts/question.txt --structured always --max-answer-tokens 64 --max-characters 2000
+        \ --temperature 0 --dtype bfloat16 --max-model-len 8192 --tensor-parallel-size 1 --gpu-memory-utilization 0.9 \
+        --replicas 1 --batch-size 64 \ --turns data/turns.parquet --out data/scores/qwen.parquet --counts
+        data/counts/score_qwen.json
 """
 
 from pathlib import Path
@@ -26,17 +26,18 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from stages.cli import SETTINGS, DataError, InputFile, OutputFile, example, stoppable
-from stages.engine import workers
-from stages.files import write_json
-from stages.judges import JUDGES, batch, endpoint
-from stages.judges.batch.options import batch_options
-from stages.judges.batch.options import gather as gather_batch
-from stages.judges.endpoint.command import endpoint_options, gather
-from stages.judges.endpoint.options import EndpointReport
-from stages.judges.spread import SpreadTurns
-from stages.judges.turns import TextTurns
-from stages.rows import SCORES, TURNS, Rows, row_writer
+from chatladder import endpoint
+from chatladder.distributed import workers
+from chatladder.endpoint.command import endpoint_options, gather
+from chatladder.endpoint.options import EndpointReport
+from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, example, stoppable
+from chatladder.io.files import write_json
+from chatladder.io.rows import SCORES, TURNS, Rows, row_writer
+from chatladder.judges import JUDGES, batch
+from chatladder.judges.batch.options import batch_options
+from chatladder.judges.batch.options import gather as gather_batch
+from chatladder.judges.spread import SpreadTurns
+from chatladder.judges.turns import TextTurns
 
 ENDPOINT, BATCH = "endpoint", "batch"
 
@@ -46,7 +47,7 @@ def score_turns(turns: TextTurns, kind: str, options: dict[str, Any]) -> tuple[n
 
     Args:
         turns: In the order of the chat.
-        kind: A name in stages.judges.JUDGES, ``ENDPOINT`` or ``BATCH``.
+        kind: A name in chatladder.judges.JUDGES, ``ENDPOINT`` or ``BATCH``.
         options: ``seed`` for judges that draw at random; for the last two what EndpointOptions and BatchOptions name.
 
     Returns:

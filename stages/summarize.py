@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from stages.cli import NOTHING_KEPT, SETTINGS, DataError, InputFile, OutputFile, example, stoppable
-from stages.files import read_json, whole_file
-from stages.statistics.figures import short_count
+from chatladder.evaluation.figures import short_count
+from chatladder.io.console import NOTHING_KEPT, SETTINGS, DataError, InputFile, OutputFile, example, stoppable
+from chatladder.io.files import read_json, whole_file
 
 SHOWN = ("precision", "recall", "f1", "macro_f1")
 HEADER = (

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from stages.cli import NOTHING_KEPT, SETTINGS, InputFile, OutputFolder, example, stoppable
-from stages.files import whole_folder, write_json
-from stages.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
-from stages.rows import LABELLED, SPLITS, read_rows
+from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFile, OutputFolder, example, stoppable
+from chatladder.io.files import whole_folder, write_json
+from chatladder.io.rows import LABELLED, SPLITS, read_rows
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
 
 
 def alpaca_rows(

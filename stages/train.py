@@ -16,12 +16,12 @@ from typing import Any
 
 import click
 
-from stages.cli import SETTINGS, DataError, InputFolder, OutputFolder, example, stoppable
-from stages.files import check_replaceable, whole_folder
-from stages.models.checkpoints import FOLDER, SECONDS, Checkpoints
-from stages.models.digests import described, digest
-from stages.models.processes import launch
-from stages.models.settings import TrainSettings, train_options
+from chatladder.io.console import SETTINGS, DataError, InputFolder, OutputFolder, example, stoppable
+from chatladder.io.files import check_replaceable, whole_folder
+from chatladder.models.digests import CODE, described, digest
+from chatladder.training.checkpoints import FOLDER, SECONDS, Checkpoints
+from chatladder.training.processes import launch
+from chatladder.training.settings import TrainSettings, train_options
 
 #: The files of an adapter, or of a model whose weights were all trained; the first pattern is of a file that both have.
 TRAINED = (
@@ -39,13 +39,13 @@ def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: 
     Raises:
         DataError: If there is nothing to learn, or the training diverges; neither folder is then written.
     """
-    from stages.models.alpaca import read_alpaca
-    from stages.models.curves import Curves
-    from stages.models.encoding import encode_rows
-    from stages.models.loading import load, read_rung, within_context
-    from stages.models.methods import trainable, write
-    from stages.models.processes import Processes
-    from stages.models.training import fit
+    from chatladder.models.alpaca import read_alpaca
+    from chatladder.models.encoding import encode_rows
+    from chatladder.models.loading import load, read_rung, within_context
+    from chatladder.training.curves import Curves
+    from chatladder.training.methods import trainable, write
+    from chatladder.training.processes import Processes
+    from chatladder.training.training import fit
 
     check_replaceable(out, *TRAINED)  # before hours of training, not after
     check_replaceable(curves, *CURVES)
@@ -58,7 +58,7 @@ def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: 
     room = within_context(model, settings.max_length)
     encoded = {split: encode_rows(tokenizer, part, room) for split, part in rows.items()}
     model = trainable(model, settings, read_rung(base)["name"])
-    run = digest([options, described([base, alpaca, Path(__file__), Path(__file__).parent / "models"])])
+    run = digest([options, described([base, alpaca, Path(__file__), *CODE])])
     # Those of one adapter have one beginning, so that whoever finishes it finds what other settings left.
     place = f"{out.name}-{digest(str(out.absolute()))[:8]}"
     kept = Checkpoints(FOLDER / f"{place}-{run}.safetensors", seconds)

@@ -15,12 +15,12 @@ from typing import Any
 import click
 import numpy as np
 
-from stages.cli import NOTHING_KEPT, SETTINGS, InputFile, OutputFolder, example, stoppable
-from stages.files import whole_folder
-from stages.rows import PREDICTIONS, write_rows
-from stages.statistics.folds import check_folds, folds_of, reviewable
-from stages.suspicion.baselines import word_baselines
-from stages.suspicion.features import Floats
+from chatladder.evaluation.baselines import word_baselines
+from chatladder.evaluation.features import Floats
+from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFile, OutputFolder, example, stoppable
+from chatladder.io.files import whole_folder
+from chatladder.io.rows import PREDICTIONS, write_rows
+from chatladder.training.folds import check_folds, folds_of, reviewable
 
 
 def prediction_rows(items: Sequence[dict[str, Any]], shares: Floats) -> list[dict[str, Any]]:

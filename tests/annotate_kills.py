@@ -19,8 +19,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from stages.annotation.log import Label, LogWriter, log_path, replay
-from stages.annotation.session import Session
+from chatladder.cli.annotate.session import Session
+from chatladder.labels.log import Label, LogWriter, log_path, replay
 
 
 def work(path, order, rate, seed, pipe):

@@ -2,11 +2,11 @@
 
 import pyarrow as pa
 
-from stages.judges.endpoint.options import EndpointOptions
+from chatladder.endpoint.options import EndpointOptions
 from tests.conftest import ROOT
 from tests.endpoint_server import failure, score
 
-PROMPT = ROOT / "stages" / "judges" / "prompts" / "question.txt"
+PROMPT = ROOT / "chatladder" / "judges" / "prompts" / "question.txt"
 TEXTS = ["how do I install it?", "重启一下", "能不能换成 4bit 量化", "thanks"]
 
 

@@ -2,15 +2,15 @@
 
 import pytest
 
-from stages.judges.endpoint import score_texts
+from chatladder.endpoint import score_texts
 from tests.endpoint_chat import TEXTS, Chat, options
 
 
 @pytest.fixture
 def soon(monkeypatch):
     """Retries come at once."""
-    monkeypatch.setattr("stages.judges.endpoint.run.BACKOFF_FIRST", 0.01)
-    monkeypatch.setattr("stages.judges.endpoint.run.BACKOFF_JITTER", 0.01)
+    monkeypatch.setattr("chatladder.endpoint.run.BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr("chatladder.endpoint.run.BACKOFF_JITTER", 0.01)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import yaml
 from model_fixtures import TRAINING as SHORT
 from model_fixtures import options, run
 
-from stages.exporting.lock import md5_of
-from stages.rows import PREDICTIONS, write_rows
+from chatladder.cli.export.lock import md5_of
+from chatladder.io.rows import PREDICTIONS, write_rows
 from stages.train import main as train
 
 RUNG = "tiny"

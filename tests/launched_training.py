@@ -1,6 +1,7 @@
 """``stages.train`` as accelerate's launcher starts it, where there is no GPU.
 
-    accelerate launch --config_file stages/launchers/fsdp_14b.yaml tests/launched_training.py TELL ARGUMENTS...
+    accelerate launch --config_file chatladder/training/launchers/fsdp_14b.yaml tests/launched_training.py TELL
+    ARGUMENTS...
 
 accelerate spreads weights over GPUs alone. Here a CPU passes for the GPU of each process; all else is as it is there.
 TELL is a file to write: over how many processes the weights were spread, and which share each holds.
@@ -26,7 +27,7 @@ def pass_for_gpu() -> None:
 
 def tell(path: Path) -> None:
     """Have the main process write down how it spreads the weights."""
-    from stages.models.processes import Processes
+    from chatladder.training.processes import Processes
 
     prepare = Processes.prepare
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from chatladder.io.rows import LABELLED, write_rows
 from stages.base import main as base
-from stages.rows import LABELLED, write_rows
 from stages.to_alpaca import main as to_alpaca
 from stages.train import main as train
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.rows import LABELLED, PREDICTIONS, write_rows
+from chatladder.io.rows import LABELLED, PREDICTIONS, write_rows
 
 
 def write_labelled(path: Path, conversations: int = 60, per_conversation: int = 4) -> list[dict]:

@@ -18,8 +18,8 @@ import click
 import pytest
 import yaml
 
-from stages.app import main as chatladder
-from stages.statistics.scores import METRICS
+from chatladder.cli.app import main as chatladder
+from chatladder.evaluation.scores import METRICS
 from tests.browser import chromium
 from tests.conftest import ROOT
 
@@ -212,7 +212,7 @@ def test_the_table_of_a_section_holds_its_values_and_comments(making):
 
 def test_columns_are_those_of_the_schemas(making):
     made, _ = making
-    rows = importlib.import_module("stages.rows")
+    rows = importlib.import_module("chatladder.io.rows")
     for name, columns in made.schemas().items():
         assert [column for column, _, _ in columns] == getattr(rows, name).names
 

@@ -142,7 +142,7 @@ def project(tmp_path_factory):
     project.run("git", "init", "-q")
     project.edit("dvc.yaml", two_rungs)
     project.edit("params.yaml", small_params)
-    simulate = [sys.executable, "-m", "stages.app"]
+    simulate = [sys.executable, "-m", "chatladder.cli.app"]
     made = ["--seed", SEED, "--truth", "truth.jsonl"]
     (folder / "data" / "annotations").mkdir(parents=True, exist_ok=True)
     project.run(*simulate, "simulate", "--lines", LINES, *made, "--out", "data/raw/chat.txt")

@@ -75,17 +75,17 @@ def imported_modules(module, seen=None):
     seen.add(module)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("stages", "chatladder")):
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.startswith("stages")]
+            names = [alias.name for alias in node.names if alias.name.startswith(("stages", "chatladder"))]
         for name in names:
             imported_modules(name, seen)
     return seen
 
 
 #: What cannot change an out: how commands, errors and files are handled.
-HANDLING = {"stages", "stages.cli", "stages.files"}
+HANDLING = {"stages", "chatladder", "chatladder.io", "chatladder.io.console", "chatladder.io.files"}
 
 
 def test_the_code_that_a_stage_imports_is_a_dep(stages):
@@ -172,7 +172,9 @@ def test_the_readme_names_every_stage_and_its_tree_is_true(stages):
     for name in {name.split("@")[0] for name in stages}:
         assert f"`{name}`" in readme, name
     tree = readme.split("<!-- tree -->")[1]
-    for path in re.findall(r"^\s*((?:stages|data|metrics|tests|benchmarks|\.ci|\.dvc)/[\w./]*)", tree, flags=re.M):
+    for path in re.findall(
+        r"^\s*((?:stages|chatladder|data|metrics|tests|benchmarks|\.ci|\.dvc)/[\w./]*)", tree, flags=re.M
+    ):
         assert (ROOT / path).exists() or path.startswith("data/"), path
 
 

@@ -36,7 +36,7 @@ EPOCHS = 24
 def work(pipe, arguments):
     """Train, and tell of every step that it begins; and when all are done, and when all is written."""
     import stages.train
-    from stages.models import training
+    from chatladder.training import training
 
     fit, step, train = training.fit, training._Run.step, stages.train.train
 

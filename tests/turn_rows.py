@@ -1,4 +1,4 @@
-"""A row of stages.rows.TURNS, for tests of what reads turns."""
+"""A row of chatladder.io.rows.TURNS, for tests of what reads turns."""
 
 
 def turn(number, text, kind="text", **changes):

@@ -142,7 +142,7 @@ def run(name, arguments, checkout):
     if name == "chatladder":
         sys.path[0] = checkout
         sys.argv = ["chatladder", *arguments]
-        sys.exit(importlib.import_module("stages.app").main())
+        sys.exit(importlib.import_module("chatladder.cli.app").main())
     sys.path[0] = str(Path.cwd())
     sys.argv = arguments[1:]
     runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""Parts of pages that are made from the repository's sources: dvc.yaml, params.yaml, stages/rows.py, the commands."""
+"""Parts of pages that are made from sources: dvc.yaml, params.yaml, chatladder/io/rows.py, the commands."""
 
 import ast
 import importlib
@@ -126,7 +126,7 @@ def _stage_commands() -> Iterator[str]:
 
 def _commands() -> Iterator[str]:
     """Every command of ``chatladder``, those of groups too, each with its example."""
-    chatladder = importlib.import_module("stages.app").main
+    chatladder = importlib.import_module("chatladder.cli.app").main
     for name in sorted(chatladder.commands):
         command = chatladder.commands[name]
         module = _home(command)
@@ -138,7 +138,7 @@ def _commands() -> Iterator[str]:
 def _home(command: click.Command) -> Any:
     """The module that a command is written in."""
     wrapped = inspect.unwrap(command.callback) if command.callback else None
-    return importlib.import_module(wrapped.__module__ if wrapped else "stages.app")
+    return importlib.import_module(wrapped.__module__ if wrapped else "chatladder.cli.app")
 
 
 def _click(module: str, attribute: str, program: str) -> Iterator[str]:
@@ -212,8 +212,8 @@ def _section(name: str) -> list[str]:
 
 
 def schemas() -> dict[str, list[tuple[str, str, str]]]:
-    """The schemas of ``stages/rows.py``: for each its columns, with type and comment."""
-    source = read("stages/rows.py")
+    """The schemas of ``chatladder/io/rows.py``: for each its columns, with type and comment."""
+    source = read("chatladder/io/rows.py")
     said = {
         token.start[0]: token.string.lstrip("# ")
         for token in tokenize.generate_tokens(io.StringIO(source).readline)

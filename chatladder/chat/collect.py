@@ -1,0 +1,208 @@
+"""Messages of all formats gathered: named by pseudonyms, masked, hashed, checked for order, and put aside on disk.
+
+Only what decides a message's identity and place stays in memory, some 50 bytes each.
+"""
+
+from array import array
+from collections import Counter
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from chatladder.chat.formats import Format
+from chatladder.chat.message import Context, Message, Skipped, valid_text
+from chatladder.chat.source import Source
+from chatladder.io.console import DataError
+from chatladder.io.rows import MESSAGES
+from chatladder.privacy import masking
+
+BATCH_ROWS, BATCH_CHARACTERS = 16_384, 2**26
+#: What waits on disk: a message without what can only be settled once every file is read.
+COLLECTED = pa.schema([field for field in MESSAGES if field.name not in ("message_id", "reply_to")])
+#: In place of a timestamp that the export does not have.
+NO_TIME = -(2**63)
+
+
+class Index(NamedTuple):
+    """What decides about each collected row; arrays of shape ``(rows,)`` where nothing else is said."""
+
+    key: np.ndarray  # 64-bit keyed hash of what identifies the message
+    has_own_id: np.ndarray  # bool: the hash is of the export's own id
+    file: np.ndarray  # number of its file
+    line: np.ndarray
+    group: np.ndarray  # number of its group, in the order of the groups' pseudonyms
+    sender: np.ndarray  # number of its sender
+    timestamp: np.ndarray  # UTC seconds, or NO_TIME
+    replies: tuple[np.ndarray, np.ndarray]  # rows that answer a message, and the keys of those messages
+    recalls: np.ndarray  # keys of messages that were taken back
+    files: list[str]  # name of each file
+
+
+class Collected(NamedTuple):
+    """All that a collector has but the texts; numbers in it are its own."""
+
+    groups: list[str]  # the exports' own names
+    senders: list[str]  # pseudonyms
+    files: list[str]
+    columns: dict[str, "array[int]"]  # as the first fields of ``Index``
+    replies: tuple["array[int]", "array[int]"]  # as in ``Index``
+    recalls: "array[int]"
+
+
+class Writer(Protocol):
+    """What texts are put aside with."""
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Append rows of ``COLLECTED``."""
+
+
+class Collector:
+    """Takes the messages of one file after another."""
+
+    def __init__(self, context: Context, masked: Counter[str], counts: Counter[str], texts: Writer) -> None:
+        """Start with nothing.
+
+        Args:
+            context: What the files are read with.
+            masked: Gains one for everything masked, by kind.
+            counts: Gains one for every record, and one under its reason for each that makes no message.
+            texts: Where the texts wait.
+        """
+        self.groups: dict[str, int] = {}  # the exports' own names
+        self._texts = texts
+        self._context = context
+        self._masked = masked
+        self._counts = counts
+        self._files: list[str] = []
+        self._senders: dict[str, int] = {}
+        self._forgotten: set[str] = set()
+        self._columns = {name: array(code) for name, code in zip(Index._fields[:7], "Qbiiiiq", strict=True)}
+        self._reply_rows, self._reply_keys, self._recalls = array("q"), array("Q"), array("Q")
+
+    def read(self, format_: Format, source: Source, progress: tqdm | None = None) -> None:
+        """Take one file's records, checking that time does not run backwards within a group."""
+        self._files.append(source.name)
+        latest: dict[str, int] = {}
+        rows: list[tuple[Any, ...]] = []
+        characters = 0
+        for item in source.counted(format_.parse(source, self._context)):
+            self._counts["raw_lines"] += 1
+            if isinstance(item, Skipped):
+                self._counts[f"skipped_{item.reason}"] += 1
+                continue
+            if self._context.pseudonyms.is_forgotten(item.sender):
+                self._counts["skipped_forgotten"] += 1
+                self._forget(item.sender)
+                continue
+            if item.timestamp is not None:
+                self._check_order(item, latest, source, format_.LATE_SECONDS)
+            rows.append(self._row(item, source))
+            characters += len(item.text)
+            if len(rows) == BATCH_ROWS or characters > BATCH_CHARACTERS:
+                self._put_aside(rows, progress)
+                rows, characters = [], 0
+        self._put_aside(rows, progress)
+
+    def collected(self) -> Collected:
+        """What was read so far."""
+        replies = self._reply_rows, self._reply_keys
+        return Collected(list(self.groups), list(self._senders), self._files, self._columns, replies, self._recalls)
+
+    def add(self, other: Collected) -> None:
+        """Take over what another collector read, as if its files had been read here; their texts are to be put aside.
+
+        The pseudonyms must be those that would be made here.
+        """
+        rows, files = len(self._columns["key"]), len(self._files)
+        groups = [self.groups.setdefault(name, len(self.groups)) for name in other.groups]
+        senders = [self._senders.setdefault(name, len(self._senders)) for name in other.senders]
+        own = {name: np.frombuffer(values, values.typecode) for name, values in other.columns.items()}
+        own["group"] = np.array(groups, "i")[own["group"]]
+        own["sender"] = np.array(senders, "i")[own["sender"]]
+        own["file"] = own["file"] + np.array(files, "i")
+        for name, values in own.items():
+            self._columns[name].frombytes(values.tobytes())
+        self._files += other.files
+        reply_rows, reply_keys = other.replies
+        self._reply_rows.extend(row + rows for row in reply_rows)
+        self._reply_keys.extend(reply_keys)
+        self._recalls.extend(other.recalls)
+
+    def index(self) -> Index:
+        """What decides about each row read so far; it is handed over, not kept."""
+        columns = {name: np.frombuffer(values, values.typecode) for name, values in self._columns.items()}
+        columns["has_own_id"] = columns["has_own_id"].astype(bool)
+        names = [self._context.pseudonyms.group(name) for name in self.groups]
+        columns["group"] = np.argsort(np.argsort(np.array(names, dtype=object), kind="stable"))[columns["group"]]
+        self._columns = {}
+        return Index(
+            **columns,
+            replies=(np.frombuffer(self._reply_rows, "q"), np.frombuffer(self._reply_keys, "Q")),
+            recalls=np.frombuffer(self._recalls, "Q"),
+            files=self._files,
+        )
+
+    def _forget(self, sender: str) -> None:
+        """Have the name of somebody who is forgotten found in the texts of others."""
+        if sender not in self._forgotten:
+            self._forgotten.add(sender)
+            self._context.know(sender)
+
+    def _check_order(self, item: Message, latest: dict[str, int], source: Source, allowed: int | None) -> None:
+        timestamp = item.timestamp or 0
+        before = latest.get(item.group, timestamp)
+        if timestamp < before:
+            self._counts["late"] += 1
+            if allowed is not None and before - timestamp > allowed:
+                raise DataError(
+                    f"{source.where(item.line)}: expected messages in the order of time, got one that is "
+                    f"{before - timestamp} s older than one before it in its group ({allowed} s are "
+                    "allowed). Sort the export by time."
+                )
+        latest[item.group] = max(before, timestamp)
+
+    def _row(self, item: Message, source: Source) -> tuple[Any, ...]:
+        pseudonyms = self._context.pseudonyms
+        group = pseudonyms.group(item.group)
+        sender = pseudonyms.person(item.sender)
+        if sender not in self._senders:
+            self._context.know(item.sender)
+        text, damaged = valid_text(item.text)
+        mask = masking.mask_file_name if item.kind == "file" else masking.mask
+        text = mask(text, self._masked, self._context.phone_regions)
+        self._counts["damaged"] += item.damaged or damaged
+        # A message keeps its id where one export knows its topic and another does not.
+        chat = item.group if item.chat is None else item.chat
+        if item.own_id is not None:
+            key = pseudonyms.message(chat, item.own_id)
+        else:
+            # Without a time, equal rows of two files are not known to be one message.
+            time = source.plain_name if item.timestamp is None else str(item.timestamp)
+            # As typed, so that the answers about a message stay with it when more of it is masked.
+            typed = item.text if item.typed is None else item.typed
+            key = pseudonyms.message(item.group, item.sender, time, typed)
+        if item.reply_to is not None:
+            self._reply_rows.append(len(self._columns["key"]))
+            self._reply_keys.append(pseudonyms.message(chat, item.reply_to))
+        if item.recalls is not None:
+            self._recalls.append(pseudonyms.message(chat, item.recalls))
+        columns = self._columns
+        columns["key"].append(key)
+        columns["has_own_id"].append(item.own_id is not None)
+        columns["file"].append(len(self._files) - 1)
+        columns["line"].append(item.line)
+        columns["group"].append(self.groups.setdefault(item.group, len(self.groups)))
+        columns["sender"].append(self._senders.setdefault(sender, len(self._senders)))
+        columns["timestamp"].append(NO_TIME if item.timestamp is None else item.timestamp)
+        place = f"{pseudonyms.file(source.name)}:{item.line}"
+        return group, sender, item.timestamp, item.resolution_seconds, item.kind, text, place
+
+    def _put_aside(self, rows: list[tuple[Any, ...]], progress: tqdm | None) -> None:
+        if progress is not None:
+            progress.update(len(rows))
+        if rows:
+            columns = zip(*rows, strict=True)
+            arrays = [pa.array(column, field.type) for column, field in zip(columns, COLLECTED, strict=True)]
+            self._texts.write(pa.RecordBatch.from_arrays(arrays, schema=COLLECTED))

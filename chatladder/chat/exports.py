@@ -1,0 +1,220 @@
+"""The exports in a folder: files, folders of files, and zips, each as a Source; media and the like are passed over.
+
+Exports come from other people. A link is not followed, unless DVC made it (its target lies in a DVC cache); a
+zip is read in place and never unpacked, and one whose members leave it, are links, are encrypted or are too
+many is refused.
+"""
+
+import re
+import stat
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from chatladder.chat.attachments import attachments, looks_like_export
+from chatladder.chat.source import UNREADABLE, Archive, Budget, Source
+from chatladder.io.console import DataError
+from chatladder.privacy.pseudonyms import Pseudonyms
+
+MOST_MEMBERS = 200_000
+#: No system takes a longer path; patterns are tried on names, which need not be fast on 60,000 blanks then.
+LONGEST_PATH = 4_096
+ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
+#: Lists of names that a person wants out of every text, or kept in though somebody is called so, and of the marks of
+#: members who are forgotten; they are no exports.
+DENY, KEEP, FORGOTTEN = ".deny", ".keep", ".forgotten"
+#: What exports hold beside their messages: pictures, sound and films; documents that people send, and pages that an
+#: exporter makes of the same messages.
+MEDIA = re.compile(
+    r"\.(?:jpe?g|png|gif|webp|bmp|tiff?|svg|hei[cf]|avif|ico|tgs|was|apng|mp[34]|m4[av]|og[agv]|opus|wav|aac|flac|amr|wma"
+    r"|mov|webm|mkv|avi|3gp|wmv|pdf|docx?|xlsx?|pptx?|od[tsp]|rtf|epub|vcf|ics|apk|exe|dmg|iso|html?|css|js|mht|woff2?|[to]tf"
+    r"|eot|db|dat|bin|7z|rar|tar|tgz|p7s|crypt1[45])",
+    re.IGNORECASE,
+)
+
+
+def find_exports(folder: Path, counts: Counter[str]) -> list[Source]:
+    """Every file below a folder that may hold messages, in the order of their paths.
+
+    Hidden files, README.md, ``*.dvc``, ``*.deny``, ``*.keep`` and ``*.forgotten`` are no exports; media are counted
+    as ``files_passed_over``.
+
+    Raises:
+        DataError: If there is none, or a file is refused.
+    """
+    sources = list(_find(folder, counts))
+    if not sources:
+        passed = counts["files_passed_over"]
+        what = (
+            f"only {passed} files of kinds that are passed over (media, documents, web pages, databases)"
+            if passed
+            else "none"
+        )
+        raise DataError(
+            f"{folder}: expected at least one chat export, got {what}. Put one there; what an app saved as web pages "
+            "or as a database, export again as JSON, CSV or text."
+        )
+    return sources
+
+
+def listed_names(folder: Path, suffix: str) -> list[str]:
+    """The names in the lists of one kind in a folder of exports: one a line, # starts a comment.
+
+    Raises:
+        DataError: If a list is not UTF-8.
+    """
+    paths = sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file())
+    return [name for path in paths for name in read_names(path)]
+
+
+def read_names(path: Path) -> list[str]:
+    """Names and phrases, one a line; # starts a comment.
+
+    Raises:
+        DataError: If the file is not UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8, got byte 0x{error.object[error.start]:02x}.") from error
+    return [name for line in lines if (name := line.partition("#")[0].strip())]
+
+
+def forgotten_marks(folder: Path, pseudonyms: Pseudonyms) -> set[str]:
+    """The marks of members who are forgotten, in the lists of a folder: a line has the key's check and a mark.
+
+    Raises:
+        DataError: If a list was made under another key, which tells nobody of those in it.
+    """
+    lines = listed_names(folder, FORGOTTEN)
+    if any(line.partition(" ")[0] != pseudonyms.check for line in lines):
+        raise DataError(
+            f"{folder}/*{FORGOTTEN}: expected lists of the key that is in use, got one of another: who is forgotten "
+            "would come back. Bring the old key back, or remove the lists and run chatladder forget again."
+        )
+    return {line.partition(" ")[2] for line in lines}
+
+
+def _find(folder: Path, counts: Counter[str]) -> Iterator[Source]:
+    paths = sorted(_files(folder), key=lambda path: path.relative_to(folder).parts)
+    names = [path.relative_to(folder) for path in paths]
+    places = attachments(names)
+    budget = Budget()
+    for path, relative in zip(paths, names, strict=True):
+        source = Source(path, relative.as_posix(), budget=budget)
+        if MEDIA.fullmatch(path.suffix) or (relative in places and not looks_like_export(source)):
+            counts["files_passed_over"] += 1
+        elif _is_zip(path):
+            yield from _members(path, counts, budget)
+        else:
+            yield source
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Regular files that are no hidden ones and no notes.
+
+    Raises:
+        DataError: If one is a link that DVC did not make, or no regular file.
+    """
+    for path in folder.iterdir():
+        if is_note(path.name):
+            continue
+        if path.is_symlink() and not _made_by_dvc(path):
+            raise DataError(f"{path}: expected a file, got a link. Links are not followed; copy the export here.")
+        if path.is_dir():
+            yield from _files(path)
+        elif path.is_file():
+            yield path
+        else:
+            raise DataError(f"{path}: expected a file, got something else. Move it out of the folder.")
+
+
+def is_note(name: str) -> bool:
+    """Whether a file or folder of this name lies among exports and is none: hidden, a note, a list of names."""
+    return (
+        name.startswith(".")
+        or name == "__MACOSX"
+        or name.lower() in ("readme.md", "desktop.ini")
+        or PurePosixPath(name).suffix in (".dvc", DENY, KEEP, FORGOTTEN)
+    )
+
+
+def _made_by_dvc(path: Path) -> bool:
+    """Whether a link leads into a DVC cache, as it does with cache.type symlink."""
+    target = path.resolve()
+    return "/files/md5/" in target.as_posix() and target.exists()
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in ZIP_MARKS
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+def open_archive(path: Path) -> Archive:
+    """A zip, and those of its files that may hold messages; it is open as long as its sources are.
+
+    Raises:
+        DataError: If it cannot be read, or holds what no exporter writes.
+    """
+    try:
+        file = zipfile.ZipFile(path)
+        infos = file.infolist()
+    except UNREADABLE as error:
+        raise DataError(f"{path}: expected a whole zip; it cannot be read. Export or download it again.") from error
+    if len(infos) > MOST_MEMBERS:
+        raise DataError(f"{path}: expected at most {MOST_MEMBERS:,} files in a zip, got {len(infos):,}.")
+    if sum(info.compress_size for info in infos) > path.stat().st_size:
+        raise DataError(f"{path}: expected files that lie apart in the zip, got some over others. Do not trust it.")
+    seen: set[str] = set()
+    kept = []
+    for info in infos:
+        _check_member(path, info, seen)
+        parts = PurePosixPath(info.filename).parts
+        if not info.is_dir() and not any(is_note(part) for part in parts):
+            kept.append(str(PurePosixPath(info.filename)))
+    return Archive(path, file, frozenset(kept))
+
+
+def _members(path: Path, counts: Counter[str], budget: Budget) -> Iterator[Source]:
+    """The files in a zip that may hold messages, by name."""
+    archive = open_archive(path)
+    names = sorted(map(PurePosixPath, archive.members), key=lambda name: name.parts)
+    places = attachments(names, path.name)
+    for name in names:
+        source = Source(path, str(name), archive, budget)
+        if MEDIA.fullmatch(name.suffix) or (name in places and not looks_like_export(source)):
+            counts["files_passed_over"] += 1
+            continue
+        if source.head()[:4] in ZIP_MARKS:
+            raise DataError(f"{source}: expected a chat export, got a zip inside a zip. Unpack the outer one.")
+        yield source
+
+
+def _check_member(path: Path, info: zipfile.ZipInfo, seen: set[str]) -> None:
+    """Refuse what no exporter writes.
+
+    Raises:
+        DataError: If a member's name leads out of the zip or stands twice, or it is a link, a device or encrypted.
+    """
+    name = info.filename
+    place = f"{path}/{name[:100]}"
+    normal = name.rstrip("/").split("/")
+    if name.startswith("/") or "\\" in name or ":" in normal[0] or any(part in ("", ".", "..") for part in normal):
+        raise DataError(
+            f"{place}: expected a name inside the zip, got one that leads out of it. Do not trust this zip."
+        )
+    if len(name) > LONGEST_PATH:
+        got = f"at most {LONGEST_PATH:,} characters, got {len(name):,}"
+        raise DataError(f"{place}...: expected a name of {got}. Do not trust this zip.")
+    if name in seen:
+        raise DataError(f"{place}: expected each file once in a zip, got it twice. Do not trust this zip.")
+    seen.add(name)
+    mode = info.external_attr >> 16
+    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise DataError(f"{place}: expected files in the zip, got a link or a device. Do not trust this zip.")
+    if info.flag_bits & 1:
+        raise DataError(f"{place}: expected an open zip, got an encrypted file. Unpack it with its password first.")

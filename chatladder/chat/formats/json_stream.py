@@ -1,0 +1,352 @@
+r"""The records of a JSON document of any size, one at a time, each with the line that it starts on.
+
+Only a window of decoded text and one record are held. ``json`` decodes each record where it stands in the window, at
+the speed of C. ijson, which streams JSON too, knows no line numbers and quotes the text in its errors, so it is not
+used here.
+
+Among equal names in an object the last one counts, as everywhere in Python: Telegram Desktop writes ``text`` twice
+in some service messages. It also writes control characters as ``\x1f``, which is no JSON; that is read as meant.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from chatladder.chat.source import BYTE_ORDER_MARK, LONGEST_LINE, UNREADABLE, Source
+from chatladder.io.console import DataError
+
+#: Bytes read at a time, at least.
+CHUNK = 2**20
+#: Characters of the longest record.
+LONGEST_RECORD = LONGEST_LINE
+#: No token but a string is longer, so an error this near to the window's end may only mean that the text goes on.
+LONGEST_TOKEN = 16
+#: How deep a value that nobody asked for is passed over piece by piece; what lies deeper must not be too long.
+SKIP_DEPTH = 3
+
+#: Fields and elements after which their number is compared with the file's size again.
+CHECKED = 1024
+
+ENDS = "the file ends before it does"
+SPACE = re.compile(r"[ \t\n\r]*")
+ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|.)", re.DOTALL)
+
+
+class Record(NamedTuple):
+    """One value that a path leads to."""
+
+    line: int  # where it starts, from 1
+    path: str  # the path that led to it
+    value: Any
+    beside: Mapping[str, Any]  # fields of the object that holds it, or that holds the array it is in
+
+
+def records(source: Source, paths: Sequence[str], fields: Sequence[str] = ()) -> Iterator[Record]:
+    """The values that paths lead to, in the order of the file.
+
+    Args:
+        source: A file that holds one JSON document.
+        paths: Such as ``messages.*`` or ``chats.list.*.messages.*``: names of fields, ``*`` for each of an array.
+            What has another shape is passed over.
+        fields: Wanted in ``beside``, the most important first. Where that one does not stand before an array, the
+            file is read ahead to see whether it follows.
+
+    Raises:
+        DataError: If the file is not one whole JSON document in UTF-8, a record is longer than 4 MiB, or none of
+            the paths leads to an array.
+    """
+    walk = _Walk(source, paths, fields)
+    yield from walk.records()
+    if not walk.found:
+        wanted = " or ".join(f'"{path}"' for path in paths)
+        raise DataError(f"{source}: expected a JSON document with {wanted}, got one without. Is it another export?")
+
+
+def text_of(value: Any) -> str:
+    """A field that should be text; anything else is none."""
+    return value if isinstance(value, str) else ""
+
+
+def id_of(value: Any) -> str | None:
+    """An id, as text: a whole number or a text that is not empty."""
+    if isinstance(value, str):
+        return value or None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def objects_of(value: Any) -> list[dict[str, Any]]:
+    """The objects of a field that should be an array of them."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    """A field that should be an object; anything else is an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def keys_of(head: bytes) -> set[str]:
+    """Names of the fields in the first bytes of a JSON document; no text can forge one, as its quotes are escaped."""
+    return {name.decode() for name in re.findall(rb'"([A-Za-z_]{1,40})"[ \t\r\n]{0,100}:', head)}
+
+
+class _Walk:
+    """One way through a document along the paths."""
+
+    def __init__(self, source: Source, paths: Sequence[str], fields: Sequence[str], ahead: bool = False) -> None:
+        self.found = False  # whether a path has led to an array
+        self._arguments = (source, paths, fields)
+        self._window = _Window(source)
+        self._paths = {tuple(path.split(".")): path for path in paths}
+        self._fields = fields
+        self._is_ahead = ahead
+        self._opened = 0  # objects so far; the same number is the same object in every walk
+        self._ahead: Iterator[tuple[int, dict[str, Any]]] | None = None
+
+    def records(self) -> Iterator[Record]:
+        yield from self._value(self._paths, {}, -1)
+        if self._window.peek():
+            raise self._window.damaged("something follows its end")
+
+    def closed(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(Number, all wanted fields) of each object on the paths, as it ends."""
+        for record in self.records():
+            yield record.line, record.value
+
+    def _value(self, paths: dict[tuple[str, ...], str], beside: dict[str, Any], number: int) -> Iterator[Record]:
+        """Walk through the value that starts here, with what is left of the paths."""
+        window = self._window
+        start = window.peek()
+        if () in paths:
+            if self._is_ahead:
+                window.skip()
+            else:
+                yield Record(window.line(), paths[()], window.value(), beside)
+        elif start == "[" and (rest := _after("*", paths)):
+            self.found = True
+            if () in rest and not self._is_ahead:
+                beside = self._complete(beside, number)
+            for _ in window.elements():
+                yield from self._value(rest, beside, number)
+        elif start == "{":
+            yield from self._object(paths)
+        else:
+            window.skip()
+
+    def _object(self, paths: dict[tuple[str, ...], str]) -> Iterator[Record]:
+        number, self._opened = self._opened, self._opened + 1
+        fields: dict[str, Any] = {}
+        for name in self._window.members():
+            if rest := _after(name, paths):
+                yield from self._value(rest, fields, number)
+            elif name in self._fields:
+                fields[name] = self._window.value()
+            else:
+                self._window.skip()
+        if self._is_ahead:
+            yield Record(number, "", fields, {})
+
+    def _complete(self, fields: dict[str, Any], number: int) -> dict[str, Any]:
+        """The wanted fields of the object with this number, read ahead if the first of them has not come yet."""
+        if number < 0 or not self._fields or self._fields[0] in fields:
+            return fields
+        if self._ahead is None:
+            self._ahead = _Walk(*self._arguments, ahead=True).closed()
+        return next((found for other, found in self._ahead if other == number), fields)
+
+
+def _after(name: str, paths: dict[tuple[str, ...], str]) -> dict[tuple[str, ...], str]:
+    """What is left of the paths that go on with a name."""
+    return {path[1:]: whole for path, whole in paths.items() if path and path[0] == name}
+
+
+class _Window:
+    """The part of the text that is being read."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._chunks = _chunks(source)
+        self._scan = json.JSONDecoder(parse_constant=_refuse).raw_decode
+        self._text = ""
+        self._at = 0
+        self._line = 1  # of the character at _counted
+        self._counted = 0
+        self._ended = False
+        self._passed = 0  # fields and elements
+
+    def line(self, position: int | None = None) -> int:
+        """Number of the line that the next character is on, or the one at a position that is no earlier."""
+        position = self._at if position is None else position
+        self._line += self._text.count("\n", self._counted, position)
+        self._counted = position
+        return self._line
+
+    def peek(self) -> str:
+        """The next character that is no white space, empty at the end; it is not taken."""
+        while True:
+            self._at = SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # it matches nothing, too
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more():
+                return ""
+
+    def take(self, *wanted: str) -> str:
+        """Take the next character, which must be one of these."""
+        character = self.peek()
+        if character not in wanted:
+            raise self.damaged(f"there is no {' or '.join(wanted)}" if character else ENDS)
+        self._at += 1
+        return character
+
+    def members(self) -> Iterator[str]:
+        """Names of the fields of the object that starts here; the value is to be taken before the next is asked."""
+        self.take("{")
+        if self.peek() == "}":
+            self.take("}")
+            return
+        while True:
+            if self.peek() != '"':
+                self.take('"')
+            name = self.value()
+            self.take(":")
+            self._pass()
+            yield name
+            if self.take(",", "}") == "}":
+                return
+
+    def elements(self) -> Iterator[None]:
+        """One None for each element of the array that starts here, which is to be taken before the next is asked."""
+        self.take("[")
+        if self.peek() == "]":
+            self.take("]")
+            return
+        while True:
+            self._pass()
+            yield
+            if self.take(",", "]") == "]":
+                return
+
+    def _pass(self) -> None:
+        """Count a field or an element: they take time even where nobody wants them."""
+        self._passed += 1
+        if not self._passed % CHECKED:
+            self._source.spend("lines", self._passed)
+
+    def skip(self, depth: int = SKIP_DEPTH) -> None:
+        """Pass over the value that starts here."""
+        start = self.peek()
+        if not depth or start not in ("[", "{"):
+            self.value()
+            return
+        for _ in self.members() if start == "{" else self.elements():
+            self.skip(depth - 1)
+
+    def value(self) -> Any:
+        """Take the value that starts here.
+
+        Raises:
+            DataError: If it is damaged or longer than ``LONGEST_RECORD``.
+        """
+        self.peek()
+        while True:
+            try:
+                value, end = self._scan(self._text, self._at)
+            except json.JSONDecodeError as error:
+                if self._repair(error):
+                    continue
+                cut = error.msg.startswith("Unterminated") or error.pos >= len(self._text) - LONGEST_TOKEN
+                if not cut or not self._longer():
+                    ends = cut and (error.pos >= len(self._text) or error.msg.startswith("Unterminated"))
+                    raise self.damaged(ENDS if ends else error.msg, error.pos) from None
+            except (ValueError, RecursionError) as error:  # not-a-number, a number without end, brackets without end
+                what = "its brackets are too deep" if isinstance(error, RecursionError) else "JSON has no such number"
+                raise self.damaged(what) from None
+            else:
+                # 1 at the window's end may be 10, and 1e+ may be 1e+9; everything else says where it ends.
+                whole = end < len(self._text) - LONGEST_TOKEN or not isinstance(value, int | float)
+                if whole or not self._longer():
+                    self._check_length(end)
+                    self._at = end
+                    return value
+
+    def damaged(self, what: str, position: int | None = None) -> DataError:
+        """An error at a position, else at the next character."""
+        return DataError(
+            f"{self._source.where(self.line(position))}: expected one whole JSON document, but {what}. "
+            "Export the chat again."
+        )
+
+    def _longer(self) -> bool:
+        """Read on, unless the value that starts here is too long as it is; whether there was more."""
+        self._check_length(len(self._text))
+        return self._more()
+
+    def _check_length(self, end: int) -> None:
+        if end - self._at > LONGEST_RECORD:
+            raise DataError(
+                f"{self._source.where(self.line())}: expected records of at most {LONGEST_RECORD // 2**20} MiB, got a "
+                "longer one. This is no chat export; move it out of the folder."
+            )
+
+    def _more(self) -> bool:
+        """Drop what is before the next character and read on; as much again as is left, so that it soon suffices."""
+        left = len(self._text) - self._at
+        wanted = min(left, LONGEST_RECORD + 1 - left) or 1
+        pieces: list[str] = []
+        while wanted > 0 and not self._ended:
+            piece = next(self._chunks, "")
+            self._ended = not piece
+            pieces.append(piece)
+            wanted -= len(piece)
+        if not any(pieces):
+            return False
+        self.line()
+        self._text = "".join((self._text[self._at :], *pieces))
+        self._at = self._counted = 0
+        return True
+
+    def _repair(self, error: json.JSONDecodeError) -> bool:
+        r"""Make JSON of every ``\x1f`` from the first on, which is where the decoder has stopped."""
+        if error.msg != "Invalid \\escape" or self._text[error.pos : error.pos + 2] != "\\x":
+            return False
+        rest = self._text[error.pos :]
+        fixed = ESCAPE.sub(lambda match: f"\\u00{match[1]}" if match[1] else match[0], rest)
+        self._text = self._text[: error.pos] + fixed
+        return not fixed.startswith("\\x")
+
+
+def _chunks(source: Source) -> Iterator[str]:
+    """The text of a file, in pieces that are not empty.
+
+    Raises:
+        DataError: If the file is damaged or not UTF-8.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line = 1
+    first = True
+    try:
+        with source.open() as stream:
+            while True:
+                data = stream.read(CHUNK)
+                final = not data
+                if first:
+                    data = data.removeprefix(BYTE_ORDER_MARK)
+                    first = False
+                try:
+                    text = decoder.decode(data, final)
+                except UnicodeDecodeError as error:
+                    source.decode(error.object, line)  # says where
+                    raise
+                line += data.count(b"\n")
+                if text:
+                    yield text
+                if final:
+                    return
+    except UNREADABLE as error:
+        what = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise DataError(f"{source.where(line)}: expected a whole file, but reading stopped here: {what}.") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)

@@ -1,0 +1,260 @@
+"""Plain tables: JSON lines, CSV or parquet, for chats from anywhere else.
+
+Columns ``sender``, ``timestamp`` (UTC seconds or ISO 8601; may be empty) and ``text``; optional are ``group`` (the
+file's name if there is no such column), ``kind`` (text if empty), ``message_id`` (unique within its group) and
+``reply_to`` (such an id). ``context.columns`` maps them to the table's own names. Other columns are passed over::
+
+    {"group": "helpdesk", "sender": "Ann", "timestamp": 1672531200, "text": "does it run on 8 GB?"}
+
+Cells of CSV are parted by commas, semicolons, tabs or bars, whichever makes the header hold the columns. A time
+without an offset is local time of ``context.timezone``. Only tables with the names above are told from other files
+by themselves; one with other names is read where the format is named.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import tzinfo
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from chatladder.chat.formats.timestamps import parse_timestamp, resolution, shape_of
+from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.source import LONGEST_LINE, Source
+from chatladder.io.console import DataError
+from chatladder.io.rows import KINDS
+
+NAME = "table"
+LATE_SECONDS = 60
+REQUIRED = ("sender", "timestamp", "text")
+COLUMNS = ("group", *REQUIRED, "kind", "message_id", "reply_to")
+DELIMITERS = (",", ";", "\t", "|")
+PARQUET = b"PAR1"
+#: A key at the start of a JSON object, or behind a value of one.
+KEY = re.compile(r'\s{0,9}[{,]\s{0,9}"([^"\\]{1,99})"\s{0,9}:\s{0,9}')
+WORD = re.compile(r"[a-z_]{1,20}")
+DECODER = json.JSONDecoder()
+
+#: Line or record number, and its cells under our names; None for a blank line.
+Rows = Iterator[tuple[int, dict[str, Any] | None]]
+
+
+class Columns(NamedTuple):
+    """What the columns of a table are called."""
+
+    theirs: Mapping[str, str]  # of each of ours
+    mapped: frozenset[str]  # ours that the user says the table has
+
+    def check(self, found: Collection[str], needed: Iterable[str], where: str) -> None:
+        """Refuse a table, or a row of one, that lacks a needed column.
+
+        Args:
+            found: Names in the table.
+            needed: Names of ours.
+            where: Its place.
+
+        Raises:
+            DataError: Naming the columns as the table should.
+        """
+        names = [self.theirs[name] for name in COLUMNS if name in needed]
+        if missing := [name for name in names if name not in found]:
+            advice = "" if self.mapped else " If they are called otherwise, map ours to the table's."
+            raise DataError(f"{where}: expected the columns {', '.join(names)}; missing {', '.join(missing)}.{advice}")
+
+    def check_header(self, names: list[str], where: str) -> None:
+        """Refuse a table that lacks a column, or has one twice.
+
+        Raises:
+            DataError: Naming the columns.
+        """
+        self.check(names, {*REQUIRED, *self.mapped}, where)
+        if twice := [name for name in self.theirs.values() if names.count(name) > 1]:
+            raise DataError(f"{where}: expected each column once; {', '.join(twice)} is there more often.")
+
+    def ours(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The cells of a row that are read, under our names."""
+        return {ours: row[theirs] for ours, theirs in self.theirs.items() if theirs in row}
+
+
+def detects(name: str, head: bytes) -> bool:
+    """Parquet, a JSON object with the required keys on the first line, or a CSV header with the required columns."""
+    if head.startswith(PARQUET):
+        return True
+    line = head.lstrip().partition(b"\n")[0]
+    text = line.decode("utf-8", "replace")
+    if not text.startswith("{"):
+        return any(set(REQUIRED) <= set(_cells(text, delimiter)) for delimiter in DELIMITERS)
+    keys, whole = _top_keys(text)
+    # Longer than the head, or damaged, which is parse's to report.
+    return set(REQUIRED) <= keys or (not whole and bool(keys & set(REQUIRED)))
+
+
+def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
+    """One Message for each row, Skipped for each blank line (see ``chatladder.chat.formats``)."""
+    if unknown := sorted(set(context.columns) - set(COLUMNS)):
+        raise DataError(f"columns: expected to map {', '.join(COLUMNS)}; got {', '.join(unknown)}.")
+    columns = Columns({name: context.columns.get(name, name) for name in COLUMNS}, frozenset(context.columns))
+    group = PurePosixPath(source.plain_name).stem
+    for line, row in _rows(source, columns):
+        if row is None:
+            yield Skipped(line, "blank")
+        else:
+            yield _message({"group": group, **row}, line, source.where(line), context.timezone)
+
+
+def _rows(source: Source, columns: Columns) -> Rows:
+    head = source.head()
+    if head.startswith(PARQUET):
+        from chatladder.chat.formats.parquet import parquet_rows
+
+        return parquet_rows(source, columns)
+    if head.lstrip().startswith(b"["):
+        raise DataError(f"{source.where(1)}: expected one JSON object a line, got a list. Convert it: jq -c '.[]'")
+    return _json_rows(source, columns) if head.lstrip().startswith(b"{") else _csv_rows(source, columns)
+
+
+def _message(row: dict[str, Any], line: int, where: str, timezone: tzinfo) -> Message:
+    text = row["text"]
+    if not isinstance(text, str):
+        advice = " Leave it empty where nothing was written." if text is None else ""
+        raise DataError(f'{where}: expected "text" to be a string, got {type(text).__name__}.{advice}')
+    kind = row.get("kind") or "text"
+    if kind not in KINDS:
+        raise DataError(f'{where}: expected "kind" to be one of {", ".join(KINDS)}, got {_word(kind)}.')
+    names = {}
+    for name in ("group", "sender"):
+        names[name] = _name(row[name], name, where)
+        if names[name] is None:
+            raise DataError(f"{where}: expected a {name}, got nothing. Fill it in, or take the row out.")
+    return Message(
+        line=line,
+        group=names["group"] or "",
+        sender=names["sender"] or "",
+        timestamp=parse_timestamp(row["timestamp"], where, timezone),
+        kind=kind,
+        text=text,
+        resolution_seconds=resolution(row["timestamp"]),
+        own_id=_name(row.get("message_id"), "message_id", where),
+        reply_to=_name(row.get("reply_to"), "reply_to", where),
+    )
+
+
+def _word(value: Any) -> str:
+    """A value that should be one of a few words, for errors; what is no word may be what somebody said."""
+    return repr(value) if isinstance(value, str) and WORD.fullmatch(value) else f"one like {shape_of(str(value))!r}"
+
+
+def _name(value: Any, column: str, where: str) -> str | None:
+    """A name or an id as text; None if there is none.
+
+    Raises:
+        DataError: If it is neither text nor a number.
+    """
+    if value is None or value == "" or value != value:  # pandas writes a missing number as not-a-number
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise DataError(f'{where}: expected "{column}" to be a string or a number, got {type(value).__name__}.')
+    # Where some are missing, pandas makes whole numbers floats: 12.0 is the id 12.
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _json_rows(source: Source, columns: Columns) -> Rows:
+    needed: set[str] | None = None
+    for number, data in source.lines():
+        text = source.decode(data, number).strip()
+        if not text:
+            yield number, None
+            continue
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            what = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+            message = f"{source.where(number)}: expected one whole JSON object on the line: {what}."
+            raise DataError(message) from error
+        if not isinstance(row, dict):
+            raise DataError(f"{source.where(number)}: expected a JSON object, got {type(row).__name__}.")
+        if needed is None:
+            grouped = "group" in columns.mapped or columns.theirs["group"] in row
+            needed = {*REQUIRED, "group"} if grouped else {*REQUIRED}
+        columns.check(row, needed, source.where(number))
+        yield number, columns.ours(row)
+
+
+def _csv_rows(source: Source, columns: Columns) -> Rows:
+    names: list[str] = []
+    start = 1
+    lines = _CsvLines(source)
+    reader = csv.reader(lines, delimiter=_csv_delimiter(source, columns), strict=True)
+    try:
+        for cells in reader:
+            if not names:
+                names = [cell.strip() for cell in cells]
+                columns.check_header(names, source.where(start))
+            elif not any(cells):  # Excel writes empty rows as delimiters
+                yield start, None
+            elif len(cells) != len(names):
+                raise DataError(
+                    f"{source.where(start)}: expected {len(names)} cells, got {len(cells)}. "
+                    "Put cells that hold the delimiter in quotes."
+                )
+            else:
+                yield start, columns.ours(dict(zip(names, cells, strict=True)))
+            start = reader.line_num + 1  # a quoted cell may span lines
+            lines.gathered = 0
+    except csv.Error as error:
+        raise DataError(f"{source.where(start)}: expected CSV: {error}.") from error
+
+
+class _CsvLines:
+    """Lines for a reader that gathers them until a row is whole, which may be never."""
+
+    def __init__(self, source: Source) -> None:
+        self.gathered = 0  # bytes since the last row
+        self._source = source
+        self._lines = source.lines()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, data = next(self._lines)
+        where = self._source.where(number)
+        if b"\0" in data:
+            raise DataError(f"{where}: expected text, got a byte that is zero. Is this UTF-16, or no CSV?")
+        self.gathered += len(data)
+        if self.gathered > LONGEST_LINE:
+            raise DataError(
+                f"{where}: expected rows of at most {LONGEST_LINE // 2**20} MiB, got a longer one. Close its quotes."
+            )
+        return self._source.decode(data, number)
+
+
+def _csv_delimiter(source: Source, columns: Columns) -> str:
+    """What parts the cells of the first line into the most of our columns."""
+    header = source.head().partition(b"\n")[0].decode("utf-8", "replace")
+    wanted = set(columns.theirs.values())
+    return max(DELIMITERS, key=lambda delimiter: len(wanted.intersection(_cells(header, delimiter))))
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:
+        return []
+
+
+def _top_keys(text: str) -> tuple[set[str], bool]:
+    """The keys of a JSON object, as far as it can be read, and whether it is whole."""
+    keys: set[str] = set()
+    try:
+        return set(json.loads(text)), True
+    except (ValueError, RecursionError):
+        position = 0
+    while match := KEY.match(text, position):
+        keys.add(match[1])
+        try:
+            position = DECODER.raw_decode(text, match.end())[1]
+        except (ValueError, RecursionError):
+            break
+    return keys, False

@@ -1,0 +1,251 @@
+"""Telegram Desktop's machine-readable export, ``result.json``: one chat, or everything that an account holds.
+
+The fields are those of Telegram Desktop's own writer (telegramdesktop/tdesktop:
+Telegram/SourceFiles/export/output/export_output_json.cpp)::
+
+    {"name": "Club", "type": "private_supergroup", "id": 987, "messages": [
+     {"id": 3, "type": "message", "date": "2024-01-10T12:05:00", "date_unixtime": "1704888300", "from": "Ann",
+      "from_id": "user200", "reply_to_message_id": 2, "text": ["see ", {"type": "link", "text": "https://a.org"}]},
+     {"id": 4, "type": "service", "actor": "Ann", "actor_id": "user200", "action": "pin_message", "text": ""}]}
+
+A group is the chat's id, which outlives its name. Each topic of a forum is a group of its own, ``<chat>/<id of the
+message that opened it>``; the topic General is the chat itself. A message does not name its topic: it replies to
+the message that opened the topic, or to one that does so in the end. Where the opening message is not in the
+export, its topic falls to the chat; ids are those of the chat, so exports that differ in that hold no message twice.
+
+A caption is something said, so a picture with a caption is a text. Service messages name members: their text is left
+behind. A link is a word of its own, so one right after formatted text gets a space.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import tzinfo
+from pathlib import PurePosixPath
+from typing import Any
+
+from chatladder.chat.formats.json_stream import Record, id_of, keys_of, object_of, objects_of, records, text_of
+from chatladder.chat.formats.people import People
+from chatladder.chat.formats.timestamps import parse_timestamp
+from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.source import Source
+
+NAME = "telegram"
+#: The chats of an account follow each other, and a migrated group's two lives may overlap.
+LATE_SECONDS = None
+#: Fields of an entry; another exporter's do not have three of them.
+ENTRY_FIELDS = frozenset(
+    ("date", "date_unixtime", "from", "from_id", "text", "text_entities", "actor", "actor_id", "action")
+)
+CHAT_TYPE = re.compile(
+    rb'"type"\s{0,9}:\s{0,9}"(?:saved_messages|replies|personal_chat|bot_chat|p(?:rivate|ublic)_(?:group|supergroup|channel))"'
+)
+#: One of these follows "about" at the start of an account's export; its owner chose which.
+ACCOUNT_FIELDS = frozenset(
+    {"personal_information", "profile_pictures", "stories", "contacts", "frequent_contacts", "sessions"}
+    | {"chats", "left_chats"}
+)
+MESSAGES = ("messages.*", "chats.list.*.messages.*", "left_chats.list.*.messages.*")
+PEOPLE = ("personal_information", "contacts.list.*")
+MENTIONS = ("mention", "mention_name")
+#: Pieces of a text that are words of their own.
+WORDS = ("link", "email", "phone", "bank_card")
+#: Of those, what needs no finding, however it is written.
+PERSONAL = {"phone": "<phone>", "bank_card": "<id>"}
+GENERAL = "general"
+#: Media whose file is named by Telegram, not by its sender.
+UNNAMED = ("voice_message", "video_message")
+
+
+def detects(name: str, head: bytes) -> bool:
+    """An object with messages as Telegram writes them, or with the parts of an account."""
+    if not head.lstrip().startswith(b"{"):
+        return False
+    keys = keys_of(head)
+    if keys & {"guild", "exportedAt", "messageType"}:  # Discord's and WeChat's
+        return False
+    entries = "messages" in keys and (len(keys & ENTRY_FIELDS) >= 3 or CHAT_TYPE.search(head) is not None)
+    return entries or ("about" in keys and bool(keys & ACCOUNT_FIELDS))
+
+
+def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
+    """One Message or Skipped for each entry of each chat (see ``chatladder.chat.formats``)."""
+    people = _People(context)
+    beside: Any = None
+    chat = _Chat("")
+    for record in records(source, (*MESSAGES, *PEOPLE), ("id", "name", "type")):
+        if record.path in PEOPLE:
+            people.account(object_of(record.value))
+            continue
+        if record.beside is not beside:
+            beside = record.beside
+            if beside.get("type") == "personal_chat" and (number := id_of(beside.get("id"))):
+                people.meet(f"user{number}", text_of(beside.get("name")))
+            chat = _Chat(id_of(beside.get("id")) or id_of(beside.get("name")) or source.plain_name)
+        yield _entry(record, chat, people, context, source.where(record.line))
+    people.tell_strangers()
+
+
+class _People(People):
+    """Who is met in a file, and who is only named there."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context.know)
+        self._context = context
+        self._owner: dict[str, str] = {}  # identities of the user names that the account tells
+
+    def account(self, person: dict[str, Any]) -> None:
+        """Somebody in the account's own data, its owner or a contact."""
+        number = id_of(person.get("user_id"))
+        username = text_of(person.get("username")).lower()
+        if number is None:
+            self.stranger(_full_name(person))
+            return
+        if username:
+            self._owner[username] = f"user{number}"
+        self.meet(f"user{number}", _full_name(person), username.removeprefix("@"))
+
+    def sender(self, entry: dict[str, Any], label: str) -> str | None:
+        """Identity of who sent an entry, or did what it tells: their id if there is one, or else their name."""
+        number = entry.get(f"{label}_id")
+        identity = id_of(number)
+        if identity is not None and not isinstance(number, str):
+            identity = f"user{identity}"  # ids were numbers before 2021, and all of them users'
+        name = text_of(entry.get(label))
+        if identity or name:
+            self.meet(identity or name, name)
+        return identity or name or None
+
+    def mention(self, piece: dict[str, Any]) -> str:
+        """``@<pseudonym> `` of who is mentioned."""
+        number = id_of(piece.get("user_id"))
+        words = text_of(piece.get("text"))
+        if number is not None:  # somebody without a user name, whose name was inserted
+            self.meet(f"user{number}", words.removeprefix("@"))
+            return f"@{self._context.pseudonyms.person(f'user{number}')} "
+        username = words.lower()
+        identity = self._owner.get(username, username)
+        if identity == username:
+            self.meet(identity, username.removeprefix("@"))
+        return f"@{self._context.pseudonyms.person(identity)} "
+
+
+class _Chat:
+    """One chat, and which of its messages lie in a topic."""
+
+    def __init__(self, group: str) -> None:
+        self.name = group
+        self._openings: set[str] = set()  # ids of the messages that opened topics
+        self._topics: dict[str, str] = {}  # id of a message in a topic -> id of the message that opened it
+
+    def place(self, entry: dict[str, Any]) -> tuple[str, str | None]:
+        """(Group of an entry, id of the message that it answers), the topic being told from what it answers."""
+        own_id = id_of(entry.get("id"))
+        answered = id_of(entry.get("reply_to_message_id"))
+        if entry.get("reply_to_peer_id"):
+            answered = None  # it lies in another chat
+        topic = self._topics.get(answered or "")
+        if own_id is not None and entry.get("action") == "topic_created":
+            self._openings.add(own_id)
+            topic = None if text_of(entry.get("title")).strip().lower() == GENERAL else own_id
+        if own_id is not None and topic is not None:
+            self._topics[own_id] = topic
+        group = self.name if topic is None else f"{self.name}/{topic}"
+        # To answer the opening is only how a message says where it belongs.
+        return group, None if answered in self._openings else answered
+
+
+def _entry(record: Record, chat: _Chat, people: _People, context: Context, where: str) -> Message | Skipped:
+    entry = record.value
+    if not isinstance(entry, dict):
+        return Skipped(record.line, "not_a_message")
+    group, reply_to = chat.place(entry)
+    if entry.get("type") == "unsupported":  # nothing is exported of it but its id
+        return Skipped(record.line, "unsupported")
+    is_service = entry.get("type") == "service"
+    sender = people.sender(entry, "actor" if is_service else "from")
+    _meet_others(entry, people)
+    if sender is None:
+        return Skipped(record.line, "no_sender")
+    kind, text = ("system", "") if is_service else _content(entry, people)
+    return Message(
+        line=record.line,
+        group=group,
+        sender=sender,
+        timestamp=_timestamp(entry, context.timezone, where),
+        kind=kind,
+        text=text,
+        own_id=id_of(entry.get("id")),
+        reply_to=reply_to,
+        chat=chat.name,
+    )
+
+
+def _meet_others(entry: dict[str, Any], people: _People) -> None:
+    """Everybody whom an entry names beside its sender."""
+    for reaction in objects_of(entry.get("reactions")):
+        for person in objects_of(reaction.get("recent")):
+            people.sender(person, "from")
+    members = entry.get("members")
+    contact = _full_name(object_of(entry.get("contact_information")))
+    others = (entry.get("inviter"), entry.get("author"), contact)  # the author is who signed a channel's post
+    for name in (*(members if isinstance(members, list) else ()), *others):
+        people.stranger(text_of(name))
+    # Channels are called by words. Who hides their account has no id where they are quoted.
+    origin, name = id_of(entry.get("forwarded_from_id")) or "", text_of(entry.get("forwarded_from"))
+    if origin.startswith("user"):
+        people.meet(origin, name)
+    elif not origin.startswith(("channel", "chat")):
+        people.stranger(name)
+
+
+def _content(entry: dict[str, Any], people: _People) -> tuple[str, str]:
+    """(Kind, text) of what somebody sent."""
+    text = _flat(entry["text"] if "text" in entry else entry.get("text_entities"), people)
+    if not text.strip():
+        text = _flat(object_of(entry.get("poll")).get("question"), people)
+    if text.strip():
+        return "text", text
+    media = entry.get("media_type")
+    if "photo" in entry or media == "animation":
+        return "image", ""
+    if "file" in entry and media != "sticker":
+        return "file", "" if media in UNNAMED else _file_name(entry)
+    return "other", ""
+
+
+def _flat(text: Any, people: _People) -> str:
+    """A text that may come in pieces, some of them with a format, as what its readers saw."""
+    if not isinstance(text, list):
+        return text_of(text)
+    pieces: list[str] = []
+    after = "plain"  # type of the piece before
+    for piece in text:
+        type_ = text_of(object_of(piece).get("type")) or "plain"
+        words = text_of(object_of(piece).get("text")) or text_of(piece)
+        if not words:
+            continue
+        if type_ in MENTIONS:
+            words = people.mention(piece)
+        elif after in MENTIONS:
+            words = words.removeprefix(" ")  # a mention ends with its own
+        elif type_ in WORDS and after != "plain" and not pieces[-1][-1:].isspace():
+            pieces.append(" ")
+        pieces.append(PERSONAL.get(type_, words))
+        after = type_
+    return "".join(pieces)
+
+
+def _file_name(entry: dict[str, Any]) -> str:
+    """Name of a file as its sender gave it; where the file was left out of the export, older ones do not tell it."""
+    path = text_of(entry.get("file"))
+    return text_of(entry.get("file_name")) or ("" if path.startswith("(") else PurePosixPath(path).name)
+
+
+def _full_name(person: dict[str, Any]) -> str:
+    return " ".join(name for key in ("first_name", "last_name") if (name := text_of(person.get(key)).strip()))
+
+
+def _timestamp(entry: dict[str, Any], timezone: tzinfo, where: str) -> int | None:
+    """UTC seconds; exports before 2021 tell only the local time of the computer that made them."""
+    exact = entry.get("date_unixtime")
+    return parse_timestamp(entry.get("date") if exact is None else exact, where, timezone)

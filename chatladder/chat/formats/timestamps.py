@@ -1,0 +1,77 @@
+"""Timestamps of exports as UTC seconds, with the mistakes that exports make refused by name."""
+
+import math
+import re
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from chatladder.io.console import DataError, printable
+
+#: Seconds reach this in the year 5138, milliseconds in 1973: above it the unit is not seconds.
+LATEST_SECONDS = 100_000_000_000
+NUMBER = re.compile(r"-?\d{1,20}(?:\.\d*)?")
+WITHOUT_SECONDS = re.compile(r"[T ]\d\d:\d\d(?:Z|[+-]\d\d:?\d\d)?$")
+
+
+def parse_timestamp(value: Any, where: str, timezone: tzinfo = UTC) -> int | None:
+    """UTC seconds of a number, an ISO 8601 text or a datetime; None stays None.
+
+    Args:
+        value: What the export has.
+        where: Its place, for errors.
+        timezone: Of a text or datetime without an offset.
+
+    Raises:
+        DataError: If it is in milliseconds, a negative number, or neither a number nor ISO 8601. A text may well lie
+            before 1970: whoever writes a date means it, while a negative number is mostly a mistake.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        value = value.strip()  # of more than float() passes over, such as U+001F
+        if not NUMBER.fullmatch(value):
+            return _iso_seconds(value, where, timezone)
+    if isinstance(value, datetime):
+        return _seconds(value, where, timezone)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise DataError(f"{where}: expected a timestamp in UTC seconds, got {type(value).__name__}.")
+    number = float(value) if isinstance(value, str) else value
+    if not 0 <= number < math.inf:  # false for not-a-number too
+        raise DataError(f"{where}: expected a timestamp in UTC seconds since 1970, got {str(number)[:40]}.")
+    if number > LATEST_SECONDS:
+        raise DataError(
+            f"{where}: expected a timestamp in seconds, got {str(int(number))[:40]}, which looks like "
+            "milliseconds. Divide the timestamps of this file by 1000."
+        )
+    return int(number)
+
+
+def resolution(value: Any) -> int:
+    """Seconds to which a timestamp is exact: 60 for an ISO 8601 text without seconds, else 1."""
+    return 60 if isinstance(value, str) and WITHOUT_SECONDS.search(value.strip()) else 1
+
+
+def shape_of(text: str) -> str:
+    """What a text looks like, for errors: 9 for a digit, a for letters, and nothing of what is said in it."""
+    return printable(re.sub(r"\d", "9", re.sub(r"[^\W\d_]+", "a", text[:1000].strip())))[:60]
+
+
+def _iso_seconds(value: str, where: str, timezone: tzinfo) -> int:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        # Only its shape: where columns are taken for others, it is what somebody said.
+        raise DataError(
+            f"{where}: expected a timestamp in UTC seconds or ISO 8601 such as 2023-01-31T14:05:00, got one like "
+            f"{shape_of(value)!r} (9 for a digit, a for letters)."
+        ) from None
+    return _seconds(moment, where, timezone)
+
+
+def _seconds(moment: datetime, where: str, timezone: tzinfo) -> int:
+    if moment.year == 1:
+        got = moment.isoformat()
+        raise DataError(
+            f"{where}: expected a timestamp, got {got}, which some programs write for none. Leave it empty."
+        )
+    return math.floor((moment if moment.tzinfo else moment.replace(tzinfo=timezone)).timestamp())

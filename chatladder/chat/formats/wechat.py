@@ -1,0 +1,304 @@
+r"""The WeChat callback dump: a stream of JSON objects, pretty-printed or one a line.
+
+Each object is what a WeChat gateway posts to a bot, in the shape that HuixiangDou writes and reads
+(InternLM/HuixiangDou: frontend/wechat.py and sft/reconstruct_wechat_group.py)::
+
+    {"messageType": "80001", "data": {"fromGroup": "1@chatroom", "fromUser": "wxid_a", "newMsgId": 7,
+     "timestamp": 1672531200, "content": "@name\u2005hello", "atlist": ["wxid_b"]}}
+    {"groupId": "1@chatroom", "answer": "the bot's own answer"}
+
+Texts are what people typed. Everything else is XML that a client wrote; a few flat fields are taken from it
+by regular expressions and no XML parser runs, so there are no entities to expand. What stands in a CDATA section is
+text like any other, whatever it looks like, and so is XML inside a *text* message: nobody can forge a recall or an
+answer by typing one.
+
+A notice is what starts with ``<sysmsg`` in a message that no member sends. Its text is left behind, since it names
+members by nickname. A message that a notice recalls is taken back whoever recalled it: a group's owner may recall
+what others wrote, and the servers send the notice to nobody else's order.
+
+Nobody's name is in a field of its own. Who has which is told by (Eyun's pages on callbacks, wkteam.cn/docs; the XML
+is what WeChat's clients write)::
+
+    "@name\u2005" and atlist                     mentions: the n-th new name is the n-th id's
+    pushContent "name : text"                     the line that phones show; also "name在群聊中@了你"
+    <refermsg><chatusr>id</chatusr><displayname>  whom somebody quotes
+    <member><username>id</username><nickname>     whom a notice is about
+    "name" in a notice's text, <msg nickname="">, <sourcename>    names without ids: somebody who may be no member
+"""
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from chatladder.chat.formats.people import People
+from chatladder.chat.formats.timestamps import parse_timestamp
+from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.source import LONGEST_LINE, Source
+from chatladder.io.console import DataError
+from chatladder.privacy.pseudonyms import ASSISTANT, Pseudonyms
+
+NAME = "wechat"
+LATE_SECONDS = 60
+TEXT_TYPES = ("80001", "5", "9")
+QUOTE_TYPES = ("80014", "14")
+#: Types of private chats start so; they have no group.
+PRIVATE = "6"
+KIND_OF_TYPE = {"80002": "image", "6": "image", "80009": "file", "80007": "link"}
+EVERYBODY = ("notify@all", "announcement@all")
+#: Ids of groups end so; where a person's id is expected, one stands for nobody.
+GROUP_ID = "@chatroom"
+#: Far above any real object: a file without a closing brace must not be gathered whole.
+LONGEST_OBJECT = 100_000
+
+SIGNATURE = re.compile(rb'"messageType"\s*:|"groupId"\s*:')
+#: The client ends a mention that it inserted by a four-per-em space.
+INSERTED_MENTION = re.compile("@([^@\u2005\n]{1,64})\u2005")
+#: A plain space after the name: some clients, or typed by hand. Without any end the name cannot be told from
+#: the sentence, so it stays.
+SPACED_MENTION = re.compile(r"(?<![A-Za-z0-9._%+/-])@([^\s@]{1,32})(?: |$)")
+#: The same without an id: only Chinese names, since @property or @types/node in a technical group is code.
+CHINESE_MENTION = re.compile(r"(?<![A-Za-z0-9._%+/-])@([^\s@]{0,15}[\u3400-\u9fff][^\s@]{0,15}) ")
+#: What phones show of a message: who sent it, and what.
+PUSHED = re.compile(r"(?P<name>[^\n]{1,64}?)(?:在群聊中@了你\s*$| ?[:：] ?(?P<said>(?s:.*)))")
+FILE_MARK = "[文件]"
+
+CDATA = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.DOTALL)
+#: Where a notice starts; some gateways leave the group's or the sender's id in front.
+NOTICE = re.compile(r"\s*(?:[^\s<>:]{1,64}:\s{0,9})?<sysmsg(?P<attributes>[^<>]{0,200})>")
+TAG = re.compile(r"<[^<>]*>")
+#: Somebody in a notice's words. ``$username$`` and ``${wxid_a}`` stand for names that are told beside them.
+QUOTED = re.compile(r'"(?!\$)([^"\n]{1,64})"|"[^"\n]{1,64}"')
+#: Notices without XML.
+PLAIN_NOTICE = re.compile(
+    r'"[^"\n]{1,64}"\s?(?:邀请|通过扫描|与群里|加入|修改群名|撤回|移出|将|把|已|开启|关闭|拍了拍|invited|joined|recalled|removed)'
+)
+#: A contact that somebody sends.
+CARD = re.compile(r"<msg\b[^<>]{0,4000}?\bnickname=\"([^\"<>]{1,256})\"")
+SOURCE_NAME = re.compile(r"<sourcename>([^<>]{1,256})</sourcename>")
+
+
+def detects(name: str, head: bytes) -> bool:
+    """A JSON object that holds a callback's message type or an assistant's group."""
+    return head.lstrip().startswith(b"{") and SIGNATURE.search(head) is not None
+
+
+def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
+    """One Message or Skipped for each object (see ``chatladder.chat.formats``)."""
+    latest: dict[str, int] = {}  # per group; an answer is written when it is sent, and has no time of its own
+    people = People(context.know)
+    for line, record in _objects(source):
+        data = record.get("data")
+        if "answer" in record and not isinstance(data, dict):
+            yield _answer(record, line, latest, source.where(line))
+            continue
+        if not isinstance(data, dict) or "messageType" not in record:
+            yield Skipped(line, "not_a_message")
+            continue
+        item = _message(str(record["messageType"]), data, line, people, context.pseudonyms, source.where(line))
+        if isinstance(item, Message) and item.timestamp is not None:
+            latest[item.group] = item.timestamp
+        yield item
+    people.tell_strangers()
+
+
+def _objects(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line of its start, object)."""
+    gathered: list[bytes] = []
+    start, size = 1, 0
+    for number, line in source.lines():
+        bare = line.rstrip()
+        if not gathered:
+            if not bare:
+                continue
+            start, size = number, 0
+        elif bare == b"{":
+            raise _damaged(source, start, "the next object starts before it ends")
+        elif len(gathered) == LONGEST_OBJECT:
+            raise _damaged(source, start, f"it does not end within {LONGEST_OBJECT} lines")
+        gathered.append(line)
+        size += len(line)
+        if size > LONGEST_LINE:
+            raise _damaged(source, start, f"it is longer than {LONGEST_LINE // 2**20} MiB")
+        # Inside a pretty-printed object every line is indented but the last.
+        if bare == b"}" or (len(gathered) == 1 and bare != b"{" and bare.endswith(b"}")):
+            yield start, _load(b"".join(gathered), start, source)
+            gathered = []
+    if gathered:
+        raise _damaged(source, start, "the file ends before it does")
+
+
+def _load(data: bytes, start: int, source: Source) -> dict[str, Any]:
+    try:
+        record = json.loads(source.decode(data, start))
+    except json.JSONDecodeError as error:
+        raise _damaged(source, start, f"{error.msg} at line {start + error.lineno - 1}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or endless brackets
+        raise _damaged(source, start, type(error).__name__) from error
+    if not isinstance(record, dict):
+        raise _damaged(source, start, f"got {type(record).__name__}")
+    return record
+
+
+def _damaged(source: Source, start: int, what: str) -> DataError:
+    return DataError(
+        f"{source.where(start)}: expected one whole JSON object, but {what}. "
+        "Remove the damaged object or export the chat again."
+    )
+
+
+def _answer(record: dict[str, Any], line: int, latest: dict[str, int], where: str) -> Message | Skipped:
+    group = record.get("groupId")
+    if not group:
+        return Skipped(line, "no_group")
+    timestamp = parse_timestamp(record.get("timestamp"), where)
+    if timestamp is None:
+        timestamp = latest.get(str(group))
+    return Message(line, str(group), ASSISTANT, timestamp, "text", _text(record["answer"]))
+
+
+def _message(
+    type_: str, data: dict[str, Any], line: int, people: People, pseudonyms: Pseudonyms, where: str
+) -> Message | Skipped:
+    if type_.startswith(PRIVATE) and len(type_) == 5:
+        return Skipped(line, "private_chat")
+    for field, reason in (("fromGroup", "no_group"), ("fromUser", "no_sender")):
+        if not data.get(field):
+            return Skipped(line, reason)
+    sender = str(data["fromUser"])
+    kind, text, reply_to, recalls = _content(type_, data, sender, people, pseudonyms)
+    return Message(
+        line=line,
+        group=str(data["fromGroup"]),
+        sender=sender,
+        timestamp=parse_timestamp(data.get("timestamp"), where),
+        kind=kind,
+        text=text,
+        own_id=_own_id(data.get("newMsgId")) or _own_id(data.get("msgId")),
+        reply_to=reply_to,
+        recalls=recalls,
+        typed=_text(data.get("content")),
+    )
+
+
+def _content(
+    type_: str, data: dict[str, Any], sender: str, people: People, pseudonyms: Pseudonyms
+) -> tuple[str, str, str | None, str | None]:
+    """(kind, text, own id of the message it answers, own id of the message it recalls); who is named is met."""
+    content = _text(data.get("content"))
+    if type_ in TEXT_TYPES:
+        _meet_sender(sender, data, content, people)
+        return "text", replace_mentions(content, data.get("atlist"), pseudonyms, people), None, None
+    kind = KIND_OF_TYPE.get(type_, "other")
+    markup = CDATA.sub(lambda match: html.escape(match[1]), content)
+    notice = NOTICE.match(markup) if kind == "other" and not data.get("title") else None
+    if notice is not None:
+        _meet_members(markup, people)
+        is_recall = 'type="revokemsg"' in notice["attributes"].replace("'", '"')
+        return "system", "", None, _own_id(_field(markup, "newmsgid")) if is_recall else None
+    said = _text(data.get("title")) if type_ in QUOTE_TYPES else _field(markup, "title")
+    pushed = _meet_sender(sender, data, said, people)
+    if type_ in QUOTE_TYPES:
+        text = replace_mentions(said, data.get("atlist"), pseudonyms, people)
+        return "text", text, _own_id(_meet_quoted(markup, people)), None
+    if kind == "file":
+        return kind, said or pushed.removeprefix(FILE_MARK).strip(), None, None
+    _meet_named(content, markup, people)
+    if kind == "link":
+        return kind, " ".join(part for part in (said, _field(markup, "url")) if part), None, None
+    return kind, "", None, None
+
+
+def replace_mentions(text: str, at_list: Any, pseudonyms: Pseudonyms, people: People) -> str:
+    """Replace ``@name`` by ``@<pseudonym> ``: the n-th new name is the n-th id of ``at_list``, who is met.
+
+    A name that has no id becomes ``@<user> ``, a call to everybody ``@all ``.
+    """
+    if "@" not in text:
+        return text
+    ids = iter([str(each) for each in at_list if each] if isinstance(at_list, list) else [])
+    known: dict[str, str] = {}
+
+    def replaced(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in known:
+            person = next(ids, None)
+            known[name] = "<user>" if person is None else pseudonyms.person(person)
+            if person in EVERYBODY:
+                known[name] = "all"
+            elif person is not None:
+                people.meet(person, name)
+        return f"@{known[name]} "
+
+    text = INSERTED_MENTION.sub(replaced, text)
+    if not known and isinstance(at_list, list) and any(at_list):
+        return SPACED_MENTION.sub(replaced, text, count=len(at_list))
+    return CHINESE_MENTION.sub(replaced, text)
+
+
+def _meet_sender(sender: str, data: dict[str, Any], said: str, people: People) -> str:
+    """Meet who sent a message by the name that phones show before it; return what they show after the name."""
+    pushed = _text(data.get("pushContent"))
+    if said and said.startswith(pushed.rstrip(".…")):  # the text alone, where phones hide who writes
+        return pushed
+    name, shown = "", ""
+    head = pushed.removesuffix(said).rstrip()
+    if said and head != pushed and head.endswith((":", "：")):
+        name, shown = head[:-1], said  # the name may hold a colon itself
+    elif match := PUSHED.match(pushed):
+        name, shown = match["name"], match["said"] or ""
+    if name and not sender.endswith(GROUP_ID):
+        people.meet(sender, name)
+    return shown
+
+
+def _meet_quoted(markup: str, people: People) -> str:
+    """Meet whom a message quotes; return the id of what they wrote."""
+    quoted = _field(markup, "refermsg", raw=True)
+    name = _field(quoted, "displayname")
+    identity = _field(quoted, "chatusr") or _field(quoted, "fromusr")
+    if identity and not identity.endswith(GROUP_ID):
+        people.meet(identity, name)
+    else:
+        people.stranger(name)
+    return _field(quoted, "svrid")
+
+
+def _meet_members(markup: str, people: People) -> None:
+    """Meet everybody whom a notice names."""
+    for member in markup.split("<member>")[1:]:
+        if identity := _field(member, "username"):
+            people.meet(identity, _field(member, "nickname"))
+    people.stranger(_field(markup, "nickname"))
+    for name in QUOTED.findall(html.unescape(TAG.sub("\n", markup))):
+        people.stranger(name)
+
+
+def _meet_named(content: str, markup: str, people: People) -> None:
+    """Meet who is named by a contact that somebody sends, by messages that they forward, or by a bare notice."""
+    if PLAIN_NOTICE.match(content):
+        names = QUOTED.findall(content)
+    else:
+        names = [*CARD.findall(markup), *SOURCE_NAME.findall(_field(markup, "recorditem"))]
+    for name in names:
+        people.stranger(html.unescape(name))
+
+
+def _field(markup: str, name: str, raw: bool = False) -> str:
+    """Text of the first ``<name>`` in XML without CDATA, as it stands if it is to be searched; empty without one."""
+    start = markup.find(f"<{name}>")
+    end = markup.find(f"</{name}>", start)
+    if start < 0 or end < 0:
+        return ""
+    inner = markup[start + len(name) + 2 : end].strip()
+    return inner if raw else html.unescape(inner).strip()
+
+
+def _own_id(value: Any) -> str | None:
+    """An id as text; 0 and empty mean that there is none."""
+    return str(value) if value and str(value) != "0" else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

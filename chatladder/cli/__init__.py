@@ -1,0 +1,1 @@
+"""The console command, one module or folder for each subcommand."""

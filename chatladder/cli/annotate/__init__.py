@@ -1,0 +1,1 @@
+"""Annotate, adjudicate and review in the terminal or in a browser."""

@@ -1,0 +1,291 @@
+"""The annotator's screen: a chat, the question set apart, one key for an answer. Its state is a ``Session``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+
+from textual.app import App, ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widgets import ProgressBar, Static
+
+from chatladder.cli.annotate.chat_table import chat_table
+from chatladder.cli.annotate.display import colours, day, duration, literal
+from chatladder.cli.annotate.items import AHEAD, Items
+from chatladder.cli.annotate.keys import KEYS, shown
+from chatladder.cli.annotate.screens import Ask, Definition, Failure
+from chatladder.cli.annotate.session import Session
+from chatladder.io.console import DataError
+from chatladder.labels.answer import Label
+from chatladder.labels.labels import label_keys, said
+from chatladder.labels.verdicts import Case
+
+#: The other keys at the foot of the screen; "next hit" and "all text" are named where they are of use.
+_ALWAYS_SHOWN = ("definition", "undo", "skip", "previous", "next", "jump", "search", "quit")
+_SCROLLING = ("up", "down", "page_up", "page_down", "home", "end")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the screen shows beside the items.
+
+    Attributes:
+        guidelines: What the labels mean, Markdown.
+        keys: Names of the keys of each action.
+        zone: In which times are shown.
+        notices: What happened at the start that the annotator must know.
+        cases: What others said of each item, for who settles it; empty for who annotates, which is blind.
+    """
+
+    guidelines: str
+    keys: dict[str, tuple[str, ...]]
+    zone: tzinfo = UTC
+    notices: tuple[str, ...] = ()
+    cases: Mapping[str, Case] = field(default_factory=dict)
+
+
+class AnnotateApp(App[None]):
+    """Shows one item after another and hands the annotator's keys to the session.
+
+    Attributes:
+        error: Why the app had to stop, if it had to.
+    """
+
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    Screen { layout: vertical; }
+    #head { height: 1; background: $panel; padding: 0 1; }
+    #where { width: auto; }
+    #bar { width: 1fr; margin: 0 2; }
+    #bar Bar { width: 1fr; }
+    #pace { width: auto; color: $text-muted; }
+    #chat { height: 1fr; padding: 0 1; align: left bottom; scrollbar-size-vertical: 1; }
+    #history { height: auto; width: 1fr; padding: 0 2; }
+    #question { height: auto; width: 1fr; border: round $accent; border-title-color: $accent; padding: 0 1; }
+    #said { height: auto; max-height: 6; padding: 0 1; }
+    #say { height: auto; min-height: 1; max-height: 4; padding: 0 1; }
+    #labels { height: auto; max-height: 3; padding: 0 1; }
+    #keys { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
+    """
+
+    def __init__(self, session: Session, items: Items, look: Look, *, title: str) -> None:
+        super().__init__()
+        self.session = session
+        self.error: DataError | None = None
+        self.title = title
+        self._items = items
+        self._look = look
+        self._hits: set[str] | None = None
+        self._is_whole = False
+        self._reads_ahead = False
+        for action, key in KEYS.items():
+            names = look.keys[action]
+            # With Caps Lock on a key does the same.
+            capitals = [name.upper() for name in names if len(name) == 1 and name.isalpha()]
+            self.bind(",".join([*names, *capitals]), action, description=key.words)
+        for name in _SCROLLING:
+            self.bind(name.replace("_", ""), f"scroll('{name}')", show=False)
+
+    def compose(self) -> ComposeResult:
+        """Where one is, the chat with the question under it, what just happened, the keys."""
+        with Horizontal(id="head"):
+            yield Static(id="where")
+            yield ProgressBar(id="bar", total=len(self.session.order), show_percentage=False, show_eta=False)
+            yield Static(id="pace")
+        with VerticalScroll(id="chat", can_focus=False):
+            yield Static(id="history")
+            yield Static(id="question")
+        if self._look.cases:
+            yield Static(id="said")
+        yield Static(id="say")
+        yield Static(label_keys(self._look.keys), id="labels")
+        yield Static(self._other_keys(), id="keys")
+
+    def on_mount(self) -> None:
+        """Show the first item, and what happened at the start."""
+        self._show()
+        if self._look.notices:
+            self._say(" ".join(self._look.notices), "bold $warning")
+        self.set_timer(0.2, self._read_ahead)
+
+    def action_needed(self) -> None:
+        """Answer: needed."""
+        self._answer(Label.NEEDED)
+
+    def action_not_needed(self) -> None:
+        """Answer: not needed."""
+        self._answer(Label.NOT_NEEDED)
+
+    def action_not_a_question(self) -> None:
+        """Answer: not a question."""
+        self._answer(Label.NOT_A_QUESTION)
+
+    def action_unsure(self) -> None:
+        """Answer: unsure."""
+        self._answer(Label.UNSURE)
+
+    def action_undo(self) -> None:
+        """Take the latest answer back."""
+        try:
+            taken = self.session.undo()
+        except DataError as error:
+            self.push_screen(Failure(error.message))
+            return
+        self._show()
+        if taken is None:
+            self._say("Nothing to undo.")
+        else:
+            self._say(f"Took back {taken.label.value} of {self.session.position + 1:,}.")
+
+    def action_skip(self) -> None:
+        """Leave the item for later."""
+        moved = self.session.skip()
+        self._show()
+        if not moved:
+            self._say("No other item is open.")
+
+    def action_previous(self) -> None:
+        """Go to the item before."""
+        self._step(-1)
+
+    def action_next(self) -> None:
+        """Go to the item after."""
+        self._step(1)
+
+    def action_jump(self) -> None:
+        """Ask for a number or an id and go there."""
+
+        def go(target: str | None) -> None:
+            if target is None:
+                return
+            found = self.session.jump(target.strip())
+            self._show()
+            if not found:
+                self._say(f"Expected a number from 1 to {len(self.session.order):,}, or the beginning of an id.")
+
+        self.push_screen(Ask("Go to: number, or beginning of an id"), go)
+
+    def action_search(self) -> None:
+        """Ask for a text and go to the next question that has it."""
+        self.push_screen(Ask("Search the questions"), self._search)
+
+    def action_again(self) -> None:
+        """Go to the next hit."""
+        if self._hits is None:
+            self._say("Nothing was searched for yet.")
+        else:
+            self._find(again=True)
+
+    def action_expand(self) -> None:
+        """Show long messages whole."""
+        self._is_whole = True
+        self._show(keep_whole=True)
+
+    def action_definition(self) -> None:
+        """Show what the labels mean."""
+        self.push_screen(Definition(self._look.guidelines, self._look.keys["definition"]))
+
+    async def action_quit(self) -> None:
+        """Leave; everything answered is on the disk."""
+        self.exit()
+
+    def action_scroll(self, where: str) -> None:
+        """Scroll the chat."""
+        getattr(self.query_one("#chat", VerticalScroll), f"scroll_{where}")(animate=False)
+
+    def _answer(self, label: Label) -> None:
+        place = self.session.position
+        try:
+            self.session.answer(label)
+        except DataError as error:
+            self.push_screen(Failure(error.message))
+            return
+        self._show()
+        if self.session.is_finished:
+            self._say("Every item is answered. Look back, or quit: all is on the disk.", "bold $success")
+        else:
+            self._say(f"{place + 1:,}: {label.value}. {shown(self._look.keys['undo'][0])} takes it back.")
+
+    def _step(self, by: int) -> None:
+        moved = self.session.step(by)
+        self._show()
+        if not moved:
+            self._say("This is the first item." if by < 0 else "This is the last item.")
+
+    def _search(self, text: str | None) -> None:
+        if not text:
+            return
+        try:
+            self._hits = self._items.containing(text).intersection(self.session.order)
+        except DataError as error:
+            self._stop(error)
+            return
+        self._find(again=False)
+
+    def _find(self, *, again: bool) -> None:
+        hits = self._hits or set()
+        self.session.find(hits.__contains__, again=again)
+        self._show()
+        next_key = shown(self._look.keys["again"][0])
+        self._say(f"{len(hits):,} questions have it; {next_key} goes to the next." if hits else "No question has it.")
+
+    def _read_ahead(self) -> None:
+        """Read what comes next once the first item, which reads faster alone, is on the screen."""
+        self._reads_ahead = True
+        try:
+            self._items.get(self.session.upcoming(2)[-1], self.session.upcoming(AHEAD))
+        except DataError as error:
+            self._stop(error)
+
+    def _stop(self, error: DataError) -> None:
+        self.error = error
+        self.exit()
+
+    def _say(self, text: str, style: str = "$text-muted") -> None:
+        self.query_one("#say", Static).update(Content.styled(literal(text), style))
+
+    def _show(self, *, keep_whole: bool = False) -> None:
+        """Put the current item on the screen."""
+        self._is_whole = self._is_whole and keep_whole
+        session = self.session
+        try:
+            item = self._items.get(session.current, session.upcoming(AHEAD if self._reads_ahead else 1))
+        except DataError as error:
+            self._stop(error)
+            return
+        window = item["window"] or []
+        tints = colours([item["sender"] or "", *(turn["sender"] or "" for turn in reversed(window))])
+        cut_until = None if self._is_whole else shown(self._look.keys["expand"][0])
+        zone = self._look.zone
+        self.query_one("#history", Static).update(chat_table(window, tints, zone, expand_key=cut_until))
+        before = window[-1]["timestamp"] if window else None
+        question = self.query_one("#question", Static)
+        question.update(chat_table([item], tints, zone, before=before, is_question=True, expand_key=cut_until))
+        question.border_title = f"question 问题 {day(item['timestamp'], zone)}"
+        label = session.label(session.current)
+        question.border_subtitle = f"your answer: {label.value}" if label is not None else ""
+        if self._look.cases:
+            self.query_one("#said", Static).update(said(self._look.cases[session.current]))
+        self._show_progress()
+        self._say("")
+        self.call_after_refresh(self._scroll_to_question)
+
+    def _show_progress(self) -> None:
+        progress = self.session.progress()
+        where = f"{self.title} · {self.session.position + 1:,} of {progress.total:,}"
+        self.query_one("#where", Static).update(Content(where))
+        self.query_one("#bar", ProgressBar).update(progress=progress.done)
+        pace = f"{progress.done:,} done, {progress.total - progress.done:,} left"
+        if progress.per_hour and progress.seconds_left is not None:
+            pace += f" · {progress.per_hour:,.0f}/h · {duration(progress.seconds_left)}"
+        self.query_one("#pace", Static).update(Content(pace))
+
+    def _scroll_to_question(self) -> None:
+        chat, question = self.query_one("#chat", VerticalScroll), self.query_one("#question", Static)
+        if question.outer_size.height >= chat.size.height:
+            chat.scroll_to_widget(question, top=True, animate=False)
+        else:
+            chat.scroll_end(animate=False)
+
+    def _other_keys(self) -> Content:
+        return Content("  ".join(f"{shown(self._look.keys[name][0])} {KEYS[name].words}" for name in _ALWAYS_SHOWN))

@@ -1,0 +1,214 @@
+"""Model card and dataset card: what a model is, how it is asked, how well it does, and where it comes from.
+
+Front matter is that of the hub (https://huggingface.co/docs/hub/model-cards), written by ``huggingface_hub``.
+"""
+
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from chatladder.cli.export.settings import Settings
+from chatladder.io.console import DataError
+from chatladder.models.prompts import LETTERS, LINE_BREAK, OPTION_TEXTS, SEPARATOR, SPEAKERS, template
+
+#: Metrics of the table, and how it calls them.
+SHOWN = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "macro_f1": "macro-F1",
+    "balanced_accuracy": "balanced accuracy",
+    "auroc": "AUROC",
+}
+#: What ``rung.json`` may say that a stranger can use; never a path.
+_FACTS = ("source", "repo", "revision", "package", "package_version", "params")
+#: Training options that say where things lay on the machine.
+_PLACES = ("base", "alpaca", "out", "curves")
+
+
+class Facts(NamedTuple):
+    """Everything that the cards are made of."""
+
+    rung: str
+    base: dict[str, Any]  # rung.json
+    license: str | None
+    settings: Settings
+    training: dict[str, list[str]]  # options of stages.train
+    annotation: dict[str, Any]  # metrics of label
+    models: dict[str, Any] | None  # metrics of evaluate; None where they were not measured
+    calibration: dict[str, Any] | None  # metrics of calibrate
+    lineage: dict[str, Any]
+
+
+def model_card(facts: Facts, *, adapter_only: bool, dtype: str, chat_template: bool) -> str:
+    """The README.md of a model, in Markdown.
+
+    Raises:
+        DataError: If a metrics file lacks a figure.
+    """
+    settings = facts.settings
+    return _render(
+        "model_card.md",
+        front_matter=_model_front_matter(facts, adapter_only),
+        rung=facts.rung,
+        base={"text": base_text(facts.base), "facts": [(n, facts.base[n]) for n in _FACTS if n in facts.base]},
+        adapter_only=adapter_only,
+        dtype=dtype,
+        license=facts.license,
+        chat_template=chat_template,
+        settings=settings,
+        separator=SEPARATOR,
+        line_break=LINE_BREAK,
+        speaker=SPEAKERS[settings.language].format(1).strip(),
+        template=template(settings.language),
+        options=list(OPTION_TEXTS[settings.language].items()),
+        letters=LETTERS if settings.answer == "lettered" else (),
+        training=_training(facts.training),
+        labels=labels_text(facts.annotation),
+        results=_results(facts.models, facts.rung),
+        gate=gate_text(facts.calibration),
+        lineage=_lineage_rows(facts.lineage),
+    )
+
+
+def dataset_card(facts: Facts, splits: dict[str, int]) -> str:
+    """The README.md of the alpaca rows, in Markdown."""
+    from huggingface_hub import DatasetCardData
+
+    files = [{"split": split, "path": f"{split}.json"} for split, rows in splits.items() if rows]
+    data = DatasetCardData(
+        language=facts.settings.language,
+        task_categories=["text-classification"],
+        configs=[{"config_name": "default", "data_files": files}],
+    )
+    return _render(
+        "dataset_card.md",
+        front_matter=f"---\n{data.to_yaml()}\n---",
+        rung=facts.rung,
+        settings=facts.settings,
+        splits=list(splits.items()),
+        labels=labels_text(facts.annotation),
+        lineage=_lineage_rows(facts.lineage),
+    )
+
+
+def license_of(base: Path, rung: dict[str, Any]) -> str | None:
+    """The licence that the base's own files state, as the hub spells it; None if they state none.
+
+    An embedded model is trained by this package from texts of its own, and has this package's licence.
+    """
+    if rung["source"] == "embedded":
+        stated = metadata("chatladder").json.get("license_expression")
+        return stated.lower() if isinstance(stated, str) else None
+    from huggingface_hub import ModelCard
+
+    for folder in (base, Path(rung["path"]) if "path" in rung else base):
+        if (folder / "README.md").is_file():
+            try:
+                stated = ModelCard.load(folder / "README.md", ignore_metadata_errors=True).data.license
+            except (OSError, ValueError):
+                continue
+            if isinstance(stated, str):
+                return stated
+    return None
+
+
+def base_text(rung: dict[str, Any]) -> str:
+    """The base in a few words."""
+    if rung["source"] == "embedded":
+        return f"the embedded model `{rung['name']}`, which chatladder trains on generated dialogues"
+    named = rung.get("repo") or rung.get("package") or rung["name"]
+    return f"the base model `{named}`"
+
+
+def labels_text(annotation: dict[str, Any]) -> str:
+    """What the labels rest on, without anybody's name."""
+    try:
+        said = [
+            f"{annotation['needed']} needed and {annotation['not_needed']} not needed, after {annotation['round']} "
+            f"round(s) of {len(annotation['annotators'])} annotator(s); {annotation['disagreed']} questions on which "
+            "they disagreed have no label."
+        ]
+        for number, each in annotation["rounds"].items():
+            figures = [f"{name} {_figure(each[name])}" for name in ("kappa", "alpha") if name in each]
+            said.append(f"Agreement on {each['items']} questions of round {number}: {', '.join(figures)}.")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError("metrics of label: expected rounds, annotators and counts. Run dvc repro label.") from error
+    return " ".join(said)
+
+
+def gate_text(calibration: dict[str, Any] | None) -> str:
+    """The gate's verdict on the labels."""
+    if calibration is None:
+        return "The labels were not held against the scaling law."
+    return (
+        f"The labels against the scaling law (does precision grow with the size of untouched models?): "
+        f"**{calibration.get('gate', 'not measured')}**, on {calibration.get('rungs', 0)} sizes."
+    )
+
+
+def _model_front_matter(facts: Facts, adapter_only: bool) -> str:
+    from huggingface_hub import ModelCardData
+
+    # The id of a hub model links the card to it; any other base is named in the text alone.
+    linked = {"base_model": facts.base["repo"]} if "repo" in facts.base else {}
+    if linked:
+        linked["base_model_relation"] = "adapter" if adapter_only else "finetune"
+    data = ModelCardData(
+        language=facts.settings.language,
+        library_name="peft" if adapter_only else "transformers",
+        license=facts.license,
+        pipeline_tag="text-generation",
+        tags=["chatladder", "lora", "group-chat"],
+        **linked,
+    )
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def _training(options: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """What the model was trained with; a rung's own value follows the default, and the last one counts."""
+    return [(name, values[-1] if values else "yes") for name, values in options.items() if name not in _PLACES]
+
+
+def _results(models: dict[str, Any] | None, rung: str) -> dict[str, Any] | None:
+    if models is None or rung not in models:
+        return None
+    try:
+        rows = [
+            (
+                name,
+                *(_interval(models[rung][kind], metric) for kind in ("vanilla", "tuned")),
+                _figure(models["floor"][metric]),
+            )
+            for metric, name in SHOWN.items()
+        ]
+        return {"count": models["test_items"], "needed": models["test_needed"], "rows": rows}
+    except (KeyError, TypeError) as error:
+        raise DataError(f"metrics of evaluate: expected {error} of {rung}. Run dvc repro evaluate.") from error
+
+
+def _interval(values: dict[str, float | None], metric: str) -> str:
+    low, high = values[f"{metric}_lo"], values[f"{metric}_hi"]
+    return f"{_figure(values[metric])} [{_figure(low)}, {_figure(high)}]"
+
+
+def _figure(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
+
+
+def _lineage_rows(lineage: dict[str, Any]) -> list[tuple[str, str]]:
+    commit = lineage["git_commit"] or "outside of git"
+    if lineage["uncommitted_changes"]:
+        commit += ", with changes that were not committed"
+    md5 = [(f"{name} (MD5 in dvc.lock)", f"`{value or 'not recorded'}`") for name, value in lineage["dvc"].items()]
+    return [("git commit", commit), *md5, ("chatladder", lineage["chatladder"])]
+
+
+def _render(name: str, **values: Any) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    # Markdown is no HTML, and no value here comes from the chat.
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
+    source = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    return environment.from_string(source).render(values)

@@ -1,0 +1,89 @@
+"""An exported folder on the hub: only when asked, encrypted, with the environment's token, in a private repository.
+
+The hub's own client sends it. It heeds proxies of the environment, as it does for every download: of what is sent to an
+https address a proxy passes on the encrypted bytes.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chatladder.io.console import DataError, stoppable
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+TOKEN_VARIABLE = "HF_TOKEN"
+#: The folder of alpaca rows inside an export, which goes to the hub by an option of its own.
+DATASET = "dataset"
+
+
+def token() -> str:
+    """The token of the environment.
+
+    Raises:
+        DataError: If there is none, or it would travel in the open. One that an earlier login left on the disk is not
+            used.
+    """
+    from huggingface_hub import constants
+
+    found = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not found:
+        raise DataError(
+            f"{TOKEN_VARIABLE}: expected a token that may write to the hub in this environment variable, got none; "
+            "nothing was exported. Make one at https://huggingface.co/settings/tokens."
+        )
+    if not constants.ENDPOINT.startswith("https://"):
+        raise DataError(
+            "HF_ENDPOINT: expected an address that begins with https://, since the token and what is exported would "
+            "travel unencrypted; nothing was exported."
+        )
+    return found
+
+
+def push(folder: Path, repo: str, secret: str, *, public: bool) -> None:
+    """Upload a model without its dataset, if it has one.
+
+    Raises:
+        DataError: If the hub cannot be reached or says no; the folder stays where it is.
+    """
+    _upload(folder, repo, "model", secret, public, ignore=[f"{DATASET}/*"])
+
+
+def push_data(folder: Path, repo: str, secret: str, *, public: bool) -> None:
+    """Upload the dataset of an export, as a dataset.
+
+    Raises:
+        DataError: As for ``push``.
+    """
+    _upload(folder / DATASET, repo, "dataset", secret, public, ignore=[])
+
+
+def _upload(folder: Path, repo: str, kind: str, secret: str, public: bool, ignore: list[str]) -> None:
+    from httpx2 import HTTPError
+
+    again = f"hf upload {repo} {folder} --repo-type {kind}" + ("" if public else " --private")
+    again += "".join(f' --exclude "{each}"' for each in ignore)
+    try:
+        with stoppable(f"{folder} is whole and stays as it is. To upload it: {again}"):
+            api = _api(secret)
+            api.create_repo(repo, repo_type=kind, private=not public, exist_ok=True)
+            api.upload_folder(
+                repo_id=repo,
+                repo_type=kind,
+                folder_path=folder,
+                ignore_patterns=ignore,
+                commit_message="chatladder export",
+            )
+    except (OSError, ValueError, RuntimeError, HTTPError) as error:
+        reason = " ".join(str(error).replace(secret, "***").split())[:300]
+        raise DataError(
+            f"{repo}: expected the hub to take the {kind}, got: {reason or type(error).__name__}. {folder} stays as it "
+            f"is; once the hub can be reached: {again}"
+        ) from error
+
+
+def _api(secret: str) -> "HfApi":
+    from huggingface_hub import HfApi
+
+    return HfApi(token=secret)

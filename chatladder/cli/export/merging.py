@@ -1,0 +1,207 @@
+"""An adapter merged into its base and written as any loader reads it: safetensors, tokenizer, chat template.
+
+What was written is loaded again, by the classes that a stranger would use, and must answer as the adapter on its base
+does: a merge that goes wrong (a layer whose weights are shared, a tokenizer that its class replaces) goes wrong in
+silence otherwise.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from chatladder.io.console import DataError
+from chatladder.io.files import read_json, share, write_json
+from chatladder.models import tokenizers
+from chatladder.models.folders import check_folder, count_parameters, read_config
+from chatladder.models.loading import RUNG, load, place, read_rung
+from chatladder.models.prompts import Prompt
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+#: Largest difference of an option's log-probability, in nats. 16-bit weights are rounded once more by the merge.
+TOLERANCE = {"float32": 1e-3}
+ROUNDED = 0.5
+#: How this machine loaded the tokenizer, which is no property of it.
+_LOCAL_KEYS = ("is_local", "local_files_only", "name_or_path")
+#: Shared by the configurations of Qwen2 and Llama, which compute the same but for a bias.
+_SHAPE = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "rope_parameters",
+    "tie_word_embeddings",
+)
+
+
+def check_adapter(adapter: Path, base: Path) -> dict[str, Any]:
+    """The configuration of an adapter that belongs to this base.
+
+    Raises:
+        DataError: If the folder holds no adapter, or one that was trained on another rung.
+    """
+    for name in ADAPTER_FILES:
+        if not (adapter / name).is_file():
+            raise DataError(
+                f"{adapter}: expected an adapter that stages.train wrote, got no {name}. Run dvc repro first."
+            )
+    config = read_json(adapter / ADAPTER_FILES[0])
+    named = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if named != (name := read_rung(base)["name"]):
+        raise DataError(f"{adapter}: expected an adapter of {name}, got one of another base. Choose the rung it is of.")
+    return cast("dict[str, Any]", config)
+
+
+def write_adapter(adapter: Path, base: Path, out: Path) -> None:
+    """Copy an adapter as plain peft loads it; one of a hub model names that model and its commit."""
+    config, rung = check_adapter(adapter, base), read_rung(base)
+    if "repo" in rung:
+        config |= {"base_model_name_or_path": rung["repo"], "revision": rung.get("revision")}
+    out.mkdir(exist_ok=True)
+    write_json(out / ADAPTER_FILES[0], config)
+    shutil.copyfile(adapter / ADAPTER_FILES[1], out / ADAPTER_FILES[1])
+
+
+def write_merged(
+    base: Path, adapter: Path, out: Path, shard_size: str, prompts: Sequence[Prompt], max_length: int
+) -> None:
+    """Merge, write and check.
+
+    Args:
+        base: A folder written by ``stages.base``.
+        adapter: A folder written by ``stages.train`` for it.
+        out: A folder that exists; it gains weights, configuration and tokenizer.
+        shard_size: Largest file of weights, as transformers takes it: 5GB.
+        prompts: Held out of training where possible; the written model must answer them as the adapter does.
+        max_length: Most tokens of a prompt with its answer.
+
+    Raises:
+        DataError: If the adapter does not fit, or the written model answers otherwise.
+    """
+    from chatladder.models.scoring import score
+
+    model, tokenizer = load(base, adapter, quantized=False)
+    before = score(model, tokenizer, prompts, max_length)[0]
+    # Of a model whose weights were all trained, there is nothing to merge.
+    merged: Any = cast("Any", model).merge_and_unload() if hasattr(model, "peft_config") else model
+    dtype = stored_dtype(base)
+    if read_rung(base)["source"] == "embedded":
+        merged = _as_llama(merged)
+    merged = merged.to(dtype)
+    merged.config.dtype = dtype
+    _set_ends(merged, tokenizer)
+    merged.save_pretrained(out, max_shard_size=shard_size)
+    _write_tokenizer(tokenizer, out)
+    share(out)
+    del model, merged
+    after = score(*load_folder(out), prompts, max_length)[0]
+    _check_same(before, after, str(dtype).removeprefix("torch."), adapter)
+
+
+def load_folder(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """A model and its tokenizer from a folder, loaded as a base of source ``folder`` is.
+
+    Raises:
+        DataError: If it holds no model in safetensors, or one that cannot be loaded.
+    """
+    from tempfile import TemporaryDirectory
+
+    check_folder(folder, own=False)
+    tokenizers.try_out(folder)
+    rung = {"source": "folder", "name": folder.name, "path": str(folder.resolve()), "params": count_parameters(folder)}
+    with TemporaryDirectory() as described:
+        write_json(Path(described) / RUNG, rung)
+        try:
+            return load(Path(described))
+        except DataError as error:
+            raise DataError(error.message.replace(described, str(folder))) from error
+
+
+def stored_dtype(base: Path) -> "torch.dtype":
+    """The type that the base's weights are stored in, whatever they are computed in here."""
+    import torch
+
+    dtype = read_config(_place(base)).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def has_chat_template(base: Path) -> bool:
+    """Whether prompts to a base, or to an exported model, are dressed in its tokenizer's chat template."""
+    return tokenizers.has_chat_template(_place(base))
+
+
+def _place(base: Path) -> Path:
+    """Where a model's own files lie: in the folder itself, or where ``rung.json`` points."""
+    folder = base if (base / "config.json").is_file() else place(base, read_rung(base))
+    own = (base / RUNG).is_file() and folder == base
+    check_folder(folder, own=own)
+    if not own:
+        tokenizers.try_out(folder)
+    return folder
+
+
+def _as_llama(model: "PreTrainedModel") -> "PreTrainedModel":
+    """An embedded Qwen2 as a Llama that computes the same.
+
+    AutoTokenizer gives every folder of type ``qwen2`` Qwen's own way to split text, whatever ``tokenizer.json`` says.
+    Embedded models have another tokenizer; as Llama they keep it. Llama has a bias more, which is 0.
+    """
+    import torch
+    from transformers.models.llama.configuration_llama import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaForCausalLM
+
+    shape = {name: getattr(model.config, name) for name in _SHAPE}
+    with torch.random.fork_rng(devices=[]):
+        other = LlamaForCausalLM(LlamaConfig(**shape, attention_bias=True, bos_token_id=None, eos_token_id=None))
+    weights = {name: weight.detach() for name, weight in model.state_dict().items()}
+    for name, weight in other.state_dict().items():
+        if name.endswith("o_proj.bias"):
+            weights[name] = torch.zeros_like(weight)
+    other.load_state_dict(weights)
+    ready: PreTrainedModel = other.eval()
+    return ready
+
+
+def _set_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Name the end-of-text token where the base does not: whoever generates must know where to stop."""
+    for config in (model.config, model.generation_config):
+        for name in ("eos_token_id", "pad_token_id"):
+            if config is not None and getattr(config, name, None) is None:
+                setattr(config, name, getattr(tokenizer, name))
+
+
+def _write_tokenizer(tokenizer: "PreTrainedTokenizerBase", out: Path) -> None:
+    tokenizer.save_pretrained(out)
+    path = out / "tokenizer_config.json"
+    said = json.loads(path.read_text(encoding="utf-8"))
+    said = {name: value for name, value in said.items() if name not in _LOCAL_KEYS}
+    if said.get("tokenizer_class") == "TokenizersBackend":
+        said["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same, by the name that older releases know
+    write_json(path, said)
+
+
+def _check_same(before: np.ndarray, after: np.ndarray, dtype: str, adapter: Path) -> None:
+    """Refuse a merge that answers otherwise.
+
+    Raises:
+        DataError: With the largest difference.
+    """
+    most = TOLERANCE.get(dtype, ROUNDED)
+    found = float(np.abs(before - after).max(initial=0.0))
+    if not found <= most:
+        raise DataError(
+            f"{adapter}: expected the merged model to answer as the adapter on its base does, got log-probabilities "
+            f"that differ by {found:.2g} nats ({most:g} are allowed in {dtype}). Export it with --adapter-only."
+        )

@@ -1,0 +1,209 @@
+"""Take one member out of the project: their records, the answers about their questions, and all that was derived.
+
+Example:
+    chatladder forget "Ann Lee" --dry-run
+    chatladder forget "Ann Lee"
+    chatladder forget u1f0c22d4 --yes
+
+NAME is any name that the exports have of a member, or the pseudonym. In this order, so that the same command goes on
+where it was killed: the member's mark is written to data/raw/members.forgotten, and ingest leaves them out from then
+on; answers and marks about what they wrote are removed; what was derived is removed, in DVC's cache too; exports whose
+records are lines are written again without theirs. What it cannot do is listed, and the exit code is 1 until that is
+done. Commit data/raw/members.forgotten: it holds no name, and without it an export to come would bring them back.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chatladder.io.console import SETTINGS, DataError, example, printable, stoppable
+
+if TYPE_CHECKING:
+    from chatladder.cli.forget.derived import Derived
+    from chatladder.cli.forget.members import Exports
+
+RAW = Path("data/raw")
+LIST = RAW / "members.forgotten"
+#: Others' answered questions under the ids that they had: those that named the member get new ones.
+BEFORE = Path(".chatladder/before_forgetting.parquet")
+#: How far a forgetting that was killed had come.
+STATE = Path(".chatladder/forgetting.json")
+KEPT = "What is done is done; the same command goes on."
+#: Places and items that are told.
+MOST_TOLD = 20
+
+
+def chosen(exports: "Exports", name: str, only: tuple[str, ...]) -> list[str]:
+    """The identities to forget.
+
+    Raises:
+        DataError: If several people go by the name and none was chosen, or one was chosen who does not.
+    """
+    pseudonyms = {exports.pseudonyms.person(identity): identity for identity in exports.called(name)}
+    if only:
+        unknown = [each for each in only if each not in pseudonyms]
+        if unknown:
+            raise DataError(f"--only {printable(unknown[0])}: expected one of {', '.join(pseudonyms) or 'nobody'}.")
+        return [pseudonyms[each] for each in dict.fromkeys(only)]
+    if len(pseudonyms) > 1:
+        counts = [f"{each} ({exports.messages[identity]:,} messages)" for each, identity in pseudonyms.items()]
+        raise DataError(f"{len(counts)} members go by this name: {', '.join(counts)}. Say whom with --only, once each.")
+    return list(pseudonyms.values())
+
+
+def _remember(marks: list[str], check: str) -> None:
+    from chatladder.io.files import whole_file
+
+    lines = LIST.read_text(encoding="utf-8").splitlines() if LIST.exists() else []
+    with whole_file(LIST) as temporary:
+        wanted = dict.fromkeys([*lines, *(f"{check} {mark}" for mark in marks)])
+        temporary.write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
+
+
+def _told(lines: list[str], most: int | None = MOST_TOLD) -> None:
+    for line in lines[:most]:
+        click.echo(f"  {printable(line)}")
+    if most is not None and len(lines) > most:
+        click.echo(f"  and {len(lines) - most:,} more")
+
+
+def _plan(exports: "Exports", people: list[str], made: "Derived", answers: int) -> None:
+    """Say what would go."""
+    for identity in people:
+        files = exports.files_of.get(identity, set())
+        click.echo(f"{exports.pseudonyms.person(identity)}: {exports.messages[identity]:,} messages")
+        _told(sorted(files))
+    click.echo(f"Of {answers:,} questions and turns of theirs all answers and marks go. These go whole:")
+    _told([str(path) for path in made.in_workspace()])
+    click.echo(f"  {len(made.in_cache()):,} versions of them in {printable(str(made.cache))}")
+    click.echo("Exports whose records are lines are written again without theirs. There is no way back but a copy.")
+
+
+@click.command(
+    name="forget",
+    short_help="Take one member out of the project.",
+    context_settings=SETTINGS,
+    epilog=example(__doc__),
+)
+@click.argument("name")
+@click.option("--only", multiple=True, metavar="PSEUDONYM", help="Whom, where several go by the name; repeat it.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and do nothing.")
+@click.option("--yes", "is_agreed", is_flag=True, help="Ask nothing.")
+@click.pass_context
+def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry_run: bool, is_agreed: bool) -> None:
+    """Take the member called NAME out of the exports, the answers, and everything that was made of them.
+
+    Exits with 1 while anything in this folder is left to be done by hand.
+    """
+    from chatladder.chat.exports import forgotten_marks
+    from chatladder.cli.forget.answers import items_of, remove_answers
+    from chatladder.cli.forget.derived import beyond, derived
+    from chatladder.cli.forget.exports import remove_member
+    from chatladder.cli.forget.members import read_exports
+    from chatladder.io.files import write_json
+    from chatladder.privacy.pseudonyms import Pseudonyms
+
+    if not Path("dvc.yaml").is_file():
+        raise DataError("dvc.yaml: expected a project of chatladder here, got no such file. Run in its folder.")
+    pseudonyms = Pseudonyms()
+    forgotten = forgotten_marks(RAW, pseudonyms)
+    state = _state(pseudonyms.mark(name))
+    exports = read_exports(RAW, Path("params.yaml"), pseudonyms, may_be_empty=bool(state))
+    begun = state.get("marks", ())
+    people = [each for each in exports.aliases if pseudonyms.mark(each) in begun] or chosen(exports, name, only)
+    if not people and not state:
+        if pseudonyms.mark(name) in forgotten:
+            click.echo("They are forgotten, and nothing of theirs is in the exports.")
+            return
+        raise DataError(
+            "nobody in the exports goes by this name; nothing was done. Names are spelt there as the app shows them; "
+            "chatladder forget takes a pseudonym, too."
+        )
+    theirs = [pseudonyms.person(identity) for identity in people] or state["pseudonyms"]
+    with derived(Path.cwd()) as made:
+        items = None if state else items_of(Path("data"), theirs)
+        if dry_run or not is_agreed:
+            _plan(exports, people, made, len(items.questions | items.turns) if items else 0)
+        if dry_run:
+            return
+        if not is_agreed and not click.confirm("Go on?"):
+            raise DataError("nothing was done.")
+        with stoppable(KEPT):
+            marks = [pseudonyms.mark(identity) for identity in people]
+            _remember(marks, pseudonyms.check)
+            if items is not None:
+                _keep_ids(items.others, theirs)
+                state = {"asked": pseudonyms.mark(name), "marks": marks, "pseudonyms": theirs}
+                state |= {"answers": remove_answers(Path("data"), items), "read_again": items.read_again}
+                write_json(STATE, state)
+            made.remove(keep=(STATE.resolve(), BEFORE.resolve()))
+            hidden = Pseudonyms()
+            hidden.forget(forgotten.union(marks))
+            rewritten, left = remove_member(exports, people, hidden)
+            left += _clear_cache(made)
+            _report(state, made, rewritten, left, beyond(Path.cwd(), made.remotes))
+    if left:
+        context.exit(1)
+    STATE.unlink(missing_ok=True)
+
+
+def _keep_ids(questions: list[dict[str, Any]], theirs: list[str]) -> None:
+    """Keep the ids of others' answered questions, beside those that an earlier forgetting kept."""
+    from chatladder.cli.forget.answers import without
+    from chatladder.io.rows import QUESTIONS, read_rows, write_rows
+
+    earlier = read_rows(BEFORE, QUESTIONS).to_pylist() if BEFORE.exists() else []
+    rows = {row["item_id"]: row for row in (*earlier, *questions) if row["sender"] not in theirs}
+    if rows:
+        write_rows(BEFORE, [row | {"text": without(row["text"], theirs)} for row in rows.values()], QUESTIONS)
+
+
+def _clear_cache(made: "Derived") -> list[str]:
+    """Remove what only exports that are gone kept in the cache; what is left to be done, a line each."""
+    stale = made.raw_in_cache(RAW)
+    left = [f"{path}: an experiment's copy. dvc queue stop --kill, and delete it" for path in made.in_experiments()]
+    if not made.is_shared:
+        for path in stale:
+            path.unlink(missing_ok=True)
+    elif shared := [*made.in_cache(), *stale]:
+        left.append(
+            f"{made.cache}: {len(shared):,} versions of what was removed. Other projects may use this cache: "
+            "dvc gc --workspace --projects OTHER, with each of them"
+        )
+    return left
+
+
+def _state(asked: str) -> dict[str, Any]:
+    """What a killed run of the same command had done, or nothing."""
+    from chatladder.io.files import read_json
+
+    state = read_json(STATE) if STATE.exists() else {}
+    return state if state.get("asked") == asked else {}
+
+
+def _report(state: dict[str, Any], made: "Derived", rewritten: list[Path], left: list[str], far: list[str]) -> None:
+    from chatladder.cli.status.standing import stages_in_words
+
+    click.echo(
+        f"{', '.join(state['pseudonyms'])}: forgotten; {state['answers']:,} answers and marks removed, "
+        f"{len(rewritten):,} exports written again. Commit the list: git add --force {LIST}"
+    )
+    _told(
+        [f"{path} (kept by DVC: dvc add it again)" for path in rewritten if path.with_name(f"{path.name}.dvc").exists()]
+    )
+    click.echo(f"To be made again, by dvc repro: {stages_in_words(made.stages)}")
+    if BEFORE.exists():
+        click.echo(
+            "Others' questions that named them get new ids. So that their answers stay: dvc repro pick_questions, then "
+            f"chatladder carry-answers --before {BEFORE}"
+        )
+    if state["read_again"]:
+        click.echo("Answered questions of others whose history loses something; they are to be read again:")
+        _told(state["read_again"], most=None)
+    if far:
+        click.echo("Out of this command's reach:")
+        _told(far, most=None)
+    if left:
+        click.echo("Left to you, then run the same command again:")
+        _told(left, most=None)

@@ -1,0 +1,257 @@
+r"""Bring in questions that were labelled elsewhere, as questions and an annotation log of this project.
+
+Example:
+    chatladder import labelled.jsonl --out imported --only-with-history
+    python -m stages.label --questions imported/questions.parquet --annotations imported/annotations \
+        --round 1 --validation 0.05 --test 0.25 --out imported/labelled.parquet --metrics imported/counts.json
+
+A line is ``{"id", "history": [{"sender", "text", "timestamp"}], "sender", "text", "needs_context": bool}``,
+history oldest first; ``timestamp`` (UTC seconds or null) and ``conversation`` of the question are optional,
+anything else is passed over. Without ``conversation`` it is the id up to its last ``:`` or ``_``:
+``camrest:354_1`` belongs to ``camrest:354``.
+
+The rules are those of ingest: senders become pseudonyms under the key of the project, in texts too, and what
+identifies people is masked. Ids and conversations become 16 hex digits under the same key, and the file's name is not
+kept. What is of that form already in every line, as in questions that this project made, stays as it is, since answers
+elsewhere refer to it. Anything else takes a key of your own ("chatladder secret", or CHATLADDER_PRIVACY_KEY).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+from tqdm import tqdm
+
+from chatladder.chat.message import valid_text
+from chatladder.chat.options import phone_region_option
+from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFolder, example
+from chatladder.io.files import read_jsonl, whole_folder
+from chatladder.io.rows import QUESTIONS, write_rows
+from chatladder.labels.log import Answer, Label, create, log_path, now
+from chatladder.privacy.masking import mask
+from chatladder.privacy.names import Names
+from chatladder.privacy.pseudonyms import ASSISTANT, Pseudonyms
+from chatladder.privacy.secret import KEY_VARIABLE
+
+#: Who the imported labels are attributed to, and the group that all questions are in.
+ANNOTATOR = GROUP = "imported"
+#: Milliseconds would be beyond this many seconds (the year 5138).
+_LATEST = 10**11
+_OPAQUE_ID = re.compile(r"[0-9a-f]{16}")
+_PSEUDONYM = re.compile(r"u[0-9a-f]{8}(?:[0-9a-f]{8})?")
+
+
+class Imported(NamedTuple):
+    """One labelled question: a row as in ``questions.parquet``, and its label."""
+
+    question: dict[str, Any]
+    label: Label
+
+
+def conversation_of(item_id: str) -> str:
+    """An id up to its last ``:`` or ``_``, or all of it if it has neither."""
+    return item_id[: max(item_id.rfind(":"), item_id.rfind("_"))] if re.search(r".[:_]", item_id) else item_id
+
+
+def read_labelled(path: Path) -> list[Imported]:
+    """Read labelled questions, with the names, ids and texts as they are in the file.
+
+    Raises:
+        DataError: At the first line with a field missing or of another type, or with an id used before.
+    """
+    rows: list[Imported] = []
+    lines: dict[str, int] = {}
+    for number, row in read_jsonl(path):
+        where = f"{path}:{number}"
+        imported = _imported(row, where)
+        item_id = imported.question["item_id"]
+        if item_id in lines:
+            raise DataError(f'{where}: expected an "id" not used before, got the one of line {lines[item_id]}.')
+        lines[item_id] = number
+        rows.append(imported)
+    if not rows:
+        raise DataError(f"{path}: expected labelled questions, one JSON object a line; the file is empty.")
+    return rows
+
+
+def _imported(row: Mapping[str, Any], where: str) -> Imported:
+    item_id = _text(row, "id", where)
+    needed = row.get("needs_context")
+    if not isinstance(needed, bool):
+        raise DataError(f'{where}: expected "needs_context" to be true or false, got {type(needed).__name__}.')
+    history = row.get("history")
+    if not isinstance(history, list) or not all(isinstance(turn, dict) for turn in history):
+        raise DataError(f'{where}: expected "history" to be a list of objects, got {type(history).__name__}.')
+    conversation = _text(row, "conversation", where) if "conversation" in row else conversation_of(item_id)
+    question = {
+        "item_id": item_id,
+        "turn_id": item_id,
+        "group": GROUP,
+        "conversation": conversation,
+        **_turn(row, where),
+        "window": [_turn(turn, where, may_be_empty=True) for turn in history],
+    }
+    return Imported(question, Label.NEEDED if needed else Label.NOT_NEEDED)
+
+
+def _turn(row: Mapping[str, Any], where: str, *, may_be_empty: bool = False) -> dict[str, Any]:
+    timestamp = row.get("timestamp")
+    if timestamp is not None and type(timestamp) is not int:
+        raise DataError(
+            f'{where}: expected "timestamp" in UTC seconds, a whole number or null, got {type(timestamp).__name__}.'
+        )
+    if timestamp is not None and abs(timestamp) > _LATEST:
+        raise DataError(f'{where}: expected "timestamp" in seconds, got a larger number: milliseconds? Divide by 1000.')
+    text = _text(row, "text", where, may_be_empty=may_be_empty)
+    return {"sender": _text(row, "sender", where), "text": text, "timestamp": timestamp}
+
+
+def _text(row: Mapping[str, Any], field: str, where: str, *, may_be_empty: bool = False) -> str:
+    value = row.get(field)
+    if not isinstance(value, str) or not (value or may_be_empty):
+        raise DataError(f'{where}: expected "{field}" to be text, got {type(value).__name__} or nothing.')
+    return valid_text(value)[0]
+
+
+def hide(
+    rows: Sequence[Imported],
+    pseudonyms: Pseudonyms,
+    *,
+    deny: Iterable[str] = (),
+    keep: Iterable[str] = (),
+    phone_regions: tuple[str, ...] = (),
+) -> list[Imported]:
+    """The rows with nothing in them that leads to a person, as ingest would leave it.
+
+    Args:
+        rows: As ``read_labelled`` gives them.
+        pseudonyms: Under the key of the project.
+        deny: Words that are masked in every text.
+        keep: Senders' names that are words, and stay.
+        phone_regions: Countries (ISO 3166) whose phone numbers count without their +, too.
+
+    Raises:
+        DataError: If there is something to hide and the key is the public one.
+    """
+    questions = [row.question for row in rows]
+    turns = [turn for question in questions for turn in (question, *question["window"])]
+    senders = {turn["sender"] for turn in turns} - {ASSISTANT}
+    person = _unless_opaque(pseudonyms.person, senders, _PSEUDONYM)
+    item, conversation = (
+        _unless_opaque(partial(pseudonyms.digits, name), {question[name] for question in questions}, _OPAQUE_ID)
+        for name in ("item_id", "conversation")
+    )
+    if pseudonyms.is_demo and not (person is item is conversation is str):
+        raise DataError(
+            "expected a key of your own, since the questions hold senders or ids that are not pseudonyms yet, got "
+            'none: under the public key anybody can find out who is who. Make one with "chatladder secret", or set '
+            f"{KEY_VARIABLE}, and run again."
+        )
+    names = Names(pseudonyms, deny, keep)
+    if person is not str:
+        for sender in sorted(senders):
+            names.know(sender)
+    replace = names.replacer()
+    counts: Counter[str] = Counter()
+
+    def hidden(turn: Mapping[str, Any]) -> dict[str, Any]:
+        text = replace(mask(turn["text"], counts, phone_regions), counts)
+        return {**turn, "sender": person(turn["sender"]), "text": text}
+
+    return [
+        Imported(
+            {
+                **hidden(question),
+                "item_id": item(question["item_id"]),
+                "turn_id": item(question["item_id"]),
+                "conversation": conversation(question["conversation"]),
+                "window": [hidden(turn) for turn in question["window"]],
+            },
+            label,
+        )
+        for question, label in tqdm(rows, unit="row", disable=None)
+    ]
+
+
+def _unless_opaque(
+    hidden: Callable[[str], str], values: Collection[str], form: re.Pattern[str]
+) -> Callable[[str], str]:
+    """``hidden``, or ``str`` where all of a file's values were hidden already: one alone can look so by chance.
+
+    Numbers of as many digits look so too, and may be anything.
+    """
+    is_number = bool(values) and all(value.lstrip("u").isdigit() for value in values)
+    is_opaque = all(map(form.fullmatch, values)) and not is_number
+    return str if is_opaque else hidden
+
+
+def import_labelled(
+    source: Path, out: Path, *, only_with_history: bool, names: Path | None = None, phone_regions: tuple[str, ...] = ()
+) -> dict[str, int]:
+    """Write ``questions.parquet`` and ``annotations/round_1/imported.jsonl`` into a new folder.
+
+    Args:
+        source: JSON lines of labelled questions.
+        out: Folder to make; must not hold anything yet, since annotations are never overwritten.
+        only_with_history: Leave out questions without history, which cannot need it.
+        names: Folder of ``*.deny`` and ``*.keep``.
+        phone_regions: As ``hide`` takes them.
+
+    Returns:
+        Counts: ``questions``, ``needed``, ``conversations`` and ``without_history`` (left out).
+
+    Raises:
+        DataError: If a line cannot be used, nothing is left, ``out`` holds something, or the key is the public one.
+    """
+    from chatladder.chat.exports import DENY, KEEP, listed_names
+
+    if out.exists() and any(out.iterdir()):
+        raise DataError(f"{out}: expected a new or empty folder; annotations are never overwritten. Name another.")
+    everything = read_labelled(source)
+    rows = [row for row in everything if row.question["window"] or not only_with_history]
+    if not rows:
+        raise DataError(f"{source}: expected questions with a history, all {len(everything)} have none.")
+    deny, keep = (listed_names(names, suffix) if names else () for suffix in (DENY, KEEP))
+    hidden = hide(rows, Pseudonyms(), deny=deny, keep=keep, phone_regions=phone_regions)
+    at = now()
+    answers = [Answer(row.question["item_id"], ANNOTATOR, 1, row.label, at) for row in hidden]
+    with whole_folder(out) as folder:
+        write_rows(folder / "questions.parquet", [row.question for row in hidden], QUESTIONS)
+        create(log_path(folder / "annotations", 1, ANNOTATOR), answers)
+    return {
+        "questions": len(hidden),
+        "needed": sum(row.label is Label.NEEDED for row in hidden),
+        "conversations": len({row.question["conversation"] for row in hidden}),
+        "without_history": len(everything) - len(hidden),
+    }
+
+
+@click.command(
+    name="import",
+    short_help="Bring in questions labelled elsewhere.",
+    context_settings=SETTINGS,
+    epilog=example(__doc__),
+)
+@click.argument("source", metavar="FILE", type=InputFile)
+@click.option("--out", type=OutputFolder, required=True, help="New folder for questions and annotations.")
+@click.option("--only-with-history", is_flag=True, help="Leave out questions that have no history.")
+@click.option("--names", type=InputFolder, help="Folder of *.deny and *.keep, as data/raw may hold them.")
+@phone_region_option
+def import_command(
+    source: Path, out: Path, only_with_history: bool, names: Path | None, phone_regions: tuple[str, ...]
+) -> None:
+    """Turn questions labelled elsewhere (JSON lines) into questions and an annotation log."""
+    counts = import_labelled(source, out, only_with_history=only_with_history, names=names, phone_regions=phone_regions)
+    left_out = f", {counts['without_history']:,} without history left out" if only_with_history else ""
+    click.echo(
+        f"{out}: {counts['questions']:,} questions ({counts['needed']:,} needed) of "
+        f"{counts['conversations']:,} conversations{left_out}"
+    )
+
+
+if __name__ == "__main__":
+    import_command()

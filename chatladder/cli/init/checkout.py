@@ -1,0 +1,152 @@
+"""The pipeline of a new project: what git tracks in the checkout that this code runs from, less what is the demo's."""
+
+import configparser
+import os
+import shutil
+import subprocess
+from pathlib import Path, PurePosixPath
+
+from chatladder.io.console import DataError, printable
+
+#: The folder that this package lies in.
+CHECKOUT = Path(__file__).resolve().parents[3]
+#: Without these it is no pipeline.
+ESSENTIAL = ("dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", "chatladder/cli/app.py")
+#: The demo, its results, and what only the development of chatladder needs.
+LEFT_OUT = (
+    ".ci",
+    ".github",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "benchmarks",
+    "data/demo",
+    "docs",
+    "dvc.lock",
+    "metrics",
+    "tests",
+)
+#: Of the folders that a person owns, only these are not the demo's.
+_OWNED = ("data/raw", "data/annotations", "data/marks")
+_NOTES = ("README.md", ".gitignore", ".gitkeep")
+#: What of DVC's settings is the pipeline's. Remotes are not: a new chat must not go where the demo went.
+_SETTINGS = {"core": ("analytics", "autostage", "check_update"), "parsing": ("bool", "list")}
+
+
+def tracked(checkout: Path) -> list[str]:
+    """Paths of the files that a new project takes, from the checkout's root, sorted.
+
+    Raises:
+        DataError: If the folder is not the root of a checkout, or no pipeline is in it.
+    """
+    if not (checkout / ".git").exists():
+        raise DataError(
+            f"{printable(str(checkout))}: expected the git checkout of chatladder that this command belongs to, got a "
+            "folder without .git. Clone the repository, run pip install -e . in it, and try again."
+        )
+    names = git(checkout, "ls-files", "-z").split("\0")
+    missing = [name for name in ESSENTIAL if name not in names]
+    if missing:
+        raise DataError(
+            f"{printable(str(checkout))}: expected a checkout of chatladder, got one without {', '.join(missing)} in "
+            "git. Restore it."
+        )
+    return sorted(name for name in names if name and is_taken(name))
+
+
+def untracked(checkout: Path) -> list[str]:
+    """Code of the checkout that git does not track, and that a new project is therefore without.
+
+    Raises:
+        DataError: If git fails.
+    """
+    names = git(checkout, "ls-files", "-z", "--others", "--exclude-standard", "--", "chatladder", "stages").split("\0")
+    return sorted(name for name in names if name)
+
+
+def is_taken(name: str) -> bool:
+    """Whether a file of the checkout belongs to every project, and not to the demo or to development."""
+    path = PurePosixPath(name)
+    places = {name, *map(str, path.parents)}
+    if places & {*LEFT_OUT}:
+        return False
+    if places & {*_OWNED}:
+        return path.name in _NOTES
+    # Exports that the checkout's owner keeps with DVC lie anywhere.
+    return path.suffix != ".dvc"
+
+
+def copy_pipeline(checkout: Path, folder: Path) -> int:
+    """Copy the pipeline into an empty folder.
+
+    Returns:
+        How many files.
+
+    Raises:
+        DataError: If the checkout lacks a file that git tracks, or has a link in its place.
+        OSError: If a file cannot be written.
+    """
+    names = tracked(checkout)
+    for name in names:
+        source, target = checkout / name, folder / name
+        if source.is_symlink() or not source.is_file():
+            raise DataError(f"{printable(str(source))}: expected a file, as git has it. Bring it back: git status.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+    _settings(folder / ".dvc" / "config")
+    _notes(folder)
+    return len(names)
+
+
+def _settings(path: Path) -> None:
+    """Leave of DVC's configuration what the pipeline needs."""
+    config = configparser.ConfigParser(interpolation=None)
+    try:
+        config.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise DataError("the checkout's .dvc/config cannot be read as DVC's configuration.") from error
+    lines = []
+    for section, names in _SETTINGS.items():
+        found = [f"    {name} = {config[section][name]}" for name in names if config.has_option(section, name)]
+        lines += [f"[{section}]", *found] if found else []
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _notes(folder: Path) -> None:
+    """What the notes say of the demo is not true here; and git is kept off the chat."""
+    raw = folder / "data" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    (raw / "README.md").write_text(
+        "Exports of the group chat go here; stages only read them. Git passes over them (`.gitignore`), so that the "
+        "chat is\nnever committed; `dvc add data/raw/<export>` keeps a version of one all the same.\n",
+        encoding="utf-8",
+    )
+    kept = (".gitignore", "README.md", "*.dvc", "*.deny", "*.keep", "*.forgotten")
+    (raw / ".gitignore").write_text("".join(["*\n", *(f"!{name}\n" for name in kept)]), encoding="utf-8")
+    for note in (folder / "data" / "annotations" / "README.md", folder / "data" / "marks" / "README.md"):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        if note.is_file():
+            paragraphs = note.read_text(encoding="utf-8").split("\n\n")
+            note.write_text("\n\n".join(each for each in paragraphs if "simulate" not in each), encoding="utf-8")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What a git command prints.
+
+    Raises:
+        DataError: If git is not installed, or fails.
+    """
+    # Inside a git hook these would point to another repository.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, timeout=60, env=own)
+    except FileNotFoundError as error:
+        raise DataError("git is not installed: a project needs it. Install it and run again.") from error
+    except (OSError, subprocess.SubprocessError) as error:
+        raise DataError(f"git {arguments[0]}: cannot be run: {type(error).__name__}.") from error
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
+        raise DataError(
+            f"{printable(str(folder))}: git {arguments[0]} failed: {printable(said)[:200] or 'it gives no reason'}."
+        )
+    return done.stdout.decode("utf-8", "surrogateescape")

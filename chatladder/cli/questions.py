@@ -1,0 +1,188 @@
+"""Show turns that were picked as questions or left out, with their scores, and mark them by hand.
+
+Example:
+    chatladder questions --rejected --sample 50
+    chatladder questions --sample 100 --mark data/marks/me.jsonl
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example, printable, stoppable
+from chatladder.io.files import refuse_rounds
+from chatladder.io.rows import QUESTIONS, SCORES, TURNS, Rows
+
+#: Turns shown before each one.
+BEFORE = 3
+ANSWERS = {"y": True, "n": False}
+
+
+class Shown(NamedTuple):
+    """A turn to be shown."""
+
+    picked: bool
+    weight: float  # turns that it stands for
+    turns: list[dict[str, Any]]  # up to BEFORE turns of its group before it, and itself
+
+    @property
+    def turn_id(self) -> str:
+        """Id of the turn itself."""
+        return str(self.turns[-1]["turn_id"])
+
+
+def sample(
+    turns: Rows, picked: set[str], kinds: tuple[bool, ...], size: int, seed: int
+) -> dict[int, tuple[bool, float]]:
+    """Draw text turns at random, as many of each kind.
+
+    Args:
+        turns: Rows of ``TURNS``.
+        picked: Ids of the turns that are questions.
+        kinds: True for turns that were picked, False for turns that were left out; one or both.
+        size: How many in all.
+        seed: The same seed draws the same turns.
+
+    Returns:
+        Position of each drawn turn -> whether it was picked, and how many turns of its kind it stands for.
+    """
+    ids = pa.array(sorted(picked), pa.string())
+    found: dict[bool, list[np.ndarray]] = {kind: [] for kind in kinds}
+    start = 0
+    for part in turns.parts(["turn_id", "kind"]):
+        text = pc.equal(part["kind"], "text").to_numpy()
+        chosen = pc.is_in(part["turn_id"], value_set=ids).to_numpy()
+        for kind, positions in found.items():
+            positions.append(start + np.flatnonzero(text & (chosen == kind)))
+        start += part.num_rows
+    generator = np.random.default_rng(seed)
+    drawn: dict[int, tuple[bool, float]] = {}
+    for number, (kind, positions) in enumerate(found.items()):
+        among = np.concatenate([*positions, np.zeros(0, np.int64)])
+        wanted = min(len(among), (size + number) // len(kinds))
+        for position in generator.choice(among, wanted, replace=False).tolist():
+            drawn[position] = (kind, round(len(among) / wanted, 4))
+    return drawn
+
+
+def show(turns: Rows, drawn: dict[int, tuple[bool, float]]) -> Iterator[Shown]:
+    """The drawn turns in the order of the chat, with what was said before them."""
+    wanted = np.array(sorted(drawn), np.int64)
+    tail = TURNS.empty_table()
+    start = 0
+    for part in turns.parts():
+        rows = pa.concat_tables([tail, part])
+        for position in wanted[(wanted >= start) & (wanted < start + part.num_rows)].tolist():
+            row = position - start + tail.num_rows
+            some = rows.slice(max(0, row - BEFORE), min(row, BEFORE) + 1).to_pylist()
+            own = some[-1]
+            kind, weight = drawn[position]
+            yield Shown(kind, weight, [turn for turn in some if turn["group"] == own["group"]])
+        start += part.num_rows
+        tail = rows.slice(max(0, rows.num_rows - BEFORE)).combine_chunks()
+
+
+def scores_of(turn_ids: list[str], scores: Rows) -> dict[str, float]:
+    """One judge's scores of some turns, by turn id.
+
+    Raises:
+        DataError: If one has none.
+    """
+    wanted = pa.array(turn_ids, pa.string())
+    found: dict[str, float] = {}
+    for part in scores.parts():
+        rows = part.filter(pc.is_in(part["turn_id"], value_set=wanted))
+        found.update(zip(rows["turn_id"].to_pylist(), rows["score"].to_pylist(), strict=True))
+    if len(found) < len(set(turn_ids)):
+        raise DataError(f"{scores.path}: expected a score of every text turn; some have none. Score the turns again.")
+    return found
+
+
+def _lines(shown: Shown) -> Iterator[str]:
+    """What is shown of a turn: earlier turns indented, itself behind ">"."""
+    for turn in shown.turns:
+        sign = ">" if turn is shown.turns[-1] else " "
+        text = turn["text"] if turn["kind"] == "text" else f"[{turn['kind']}] {turn['text'] or ''}"
+        for number, line in enumerate(text.split("\n")):
+            yield f"{sign} {turn['sender'] if not number else '':9} {printable(line)}"
+
+
+def _marked(path: Path) -> set[str]:
+    if not path.exists():
+        return set()
+    try:
+        return {json.loads(line)["turn_id"] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: expected rows with a turn_id; the file is damaged. Repair or move it.") from error
+
+
+def _mark(path: Path, all_shown: list[Shown]) -> int:
+    """Ask about each turn and append the answers, each one safe on disk before the next is asked."""
+    refuse_rounds(path)
+    known = _marked(path)
+    todo = [shown for shown in all_shown if shown.turn_id not in known]
+    count = 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as out:
+        for number, shown in enumerate(todo, start=1):
+            click.echo("\n" + "\n".join(_lines(shown)))
+            answer = click.prompt(
+                f"[{number}/{len(todo)}] does it ask something? y, n, s to skip, q to stop",
+                type=click.Choice([*ANSWERS, "s", "q"]),
+                show_choices=False,
+            )
+            if answer == "q":
+                break
+            if answer in ANSWERS:
+                row = {"turn_id": shown.turn_id, "question": ANSWERS[answer], "weight": shown.weight}
+                out.write(json.dumps(row) + "\n")
+                out.flush()
+                os.fsync(out.fileno())
+                count += 1
+    return count
+
+
+@click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Show what was picked or left out.")
+@click.option("--rejected", "kind", flag_value="rejected", help="Only turns that were left out.")
+@click.option("--picked", "kind", flag_value="picked", help="Only turns that were picked.")
+@click.option("--sample", "size", type=click.IntRange(1), default=50, show_default=True, help="How many, at random.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed draws other turns.")
+@click.option("--mark", type=OutputFile, help="Ask about each, without its scores, and append the answers here.")
+@click.option("--turns", type=InputFile, default="data/turns.parquet", show_default=True)
+@click.option("--questions", type=InputFile, default="data/questions.parquet", show_default=True)
+@click.option("--scores", type=InputFolder, default="data/scores", show_default=True, help="One file a judge.")
+def questions_command(
+    kind: str | None, size: int, seed: int, mark: Path | None, turns: Path, questions: Path, scores: Path
+) -> None:
+    """Show turns that were picked as questions or left out, to see what the filter misses.
+
+    With --mark it asks about each turn, and precision and recall on the answers become metrics (see data/marks).
+    """
+    picked = {each for part in Rows(questions, QUESTIONS).parts(["turn_id"]) for each in part["turn_id"].to_pylist()}
+    judges = {path.stem: Rows(path, SCORES) for path in sorted(scores.glob("*.parquet"))}
+    kinds = {"rejected": (False,), "picked": (True,)}.get(kind or "", (True, False))
+    rows = Rows(turns, TURNS)
+    all_shown = list(show(rows, sample(rows, picked, kinds, size, seed)))
+    if mark:
+        # Mixed, so that the order gives nothing away.
+        order = np.random.default_rng(seed).permutation(len(all_shown))
+        with stoppable(f"Every answer is in {mark}; the same command goes on."):
+            count = _mark(mark, [all_shown[number] for number in order])
+        click.echo(f'{mark}: {count:,} answers added. "dvc repro" turns them into precision and recall.')
+        return
+    known = {name: scores_of([shown.turn_id for shown in all_shown], each) for name, each in judges.items()}
+    for shown in all_shown:
+        listed = ", ".join(f"{name} {each[shown.turn_id]:.1f}" for name, each in known.items())
+        click.echo(f"{shown.turn_id} {'picked' if shown.picked else 'left out'}: {listed}")
+        click.echo("\n".join(_lines(shown)) + "\n")
+
+
+if __name__ == "__main__":
+    questions_command()

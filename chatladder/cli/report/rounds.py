@@ -1,0 +1,159 @@
+"""What each round of annotation says once it counts, and what it changed in the labels before it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from chatladder.io.console import DataError
+from chatladder.labels.agreement import Agreement, Stretch, agreement_by_round, agreement_over_time
+from chatladder.labels.answer import Answer, Label
+from chatladder.labels.verdicts import SCORED, Logs, Verdict, decide, read_adjudications, read_logs, without_orphans
+
+DISAGREED = "disagreed"
+#: What an item can be once it was answered, in the order in which tables show it.
+STATES = (*(label.value for label in Label), DISAGREED)
+#: Parts of a round over which agreement is followed.
+_PARTS = 4
+#: Name -> item -> label.
+Given = dict[str, dict[str, Label]]
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round, about the questions that still exist.
+
+    Attributes:
+        number: Which.
+        answers: Annotator -> item -> label given in this round.
+        adjudications: Adjudicator -> item -> what they settled of this round.
+        verdicts: Item -> verdict of this round and all before it.
+        agreement: Agreement within this round, None where no two annotators share an item.
+        over_time: Agreement in its four quarters, by time.
+    """
+
+    number: int
+    answers: Given
+    adjudications: Given
+    verdicts: dict[str, Verdict]
+    agreement: Agreement | None
+    over_time: list[Stretch]
+
+    def labels(self) -> dict[str, str]:
+        """Item -> label, of the items that models are scored on."""
+        return {item_id: verdict.label.value for item_id, verdict in self.verdicts.items() if verdict.label in SCORED}
+
+    def answered(self) -> set[str]:
+        """Items that any annotator answered in this round."""
+        return {item_id for labels in self.answers.values() for item_id in labels}
+
+    def adjudicated(self) -> int:
+        """How many items an adjudicator answered."""
+        return len({item_id for labels in self.adjudications.values() for item_id in labels})
+
+
+class Rounds(NamedTuple):
+    """The rounds that count, in order, the answers that they come from, and lines cut short."""
+
+    rounds: list[Round]
+    logs: Logs
+    torn: list[str]
+
+
+class Change(NamedTuple):
+    """An item that a round asked about: what it was before (None: never asked) and what it is now, of ``STATES``."""
+
+    item_id: str
+    old: str | None
+    new: str
+
+    def kind(self) -> str:
+        """``new``, ``open``, ``settled``, ``kept`` or ``flipped``, as ``metrics/annotation.json`` counts them."""
+        if self.old is None:
+            return "new"
+        if self.old == DISAGREED:
+            return "open" if self.new == DISAGREED else "settled"
+        return "kept" if self.new == self.old else "flipped"
+
+
+def read_rounds(annotations: Path, last_round: int, known: Sequence[str]) -> Rounds:
+    """Rounds 1 to ``last_round``, those without an answer left out.
+
+    Args:
+        annotations: Folder of the logs.
+        last_round: How many rounds count.
+        known: Ids of the questions.
+
+    Raises:
+        DataError: If a log is damaged, most answers are about other questions, or ``last_round`` holds none.
+    """
+    placed, torn = read_logs(annotations, last_round)
+    settled, torn_too = read_adjudications(annotations, last_round)
+    logs = without_orphans(placed, settled, known, refuse_orphans=False)
+    numbers = sorted({answer.round for answer in logs.answers})
+    if last_round not in numbers:
+        raise DataError(
+            f"{annotations / f'round_{last_round}'}: expected answers about the questions at hand, got none. "
+            "Annotate that round, or report on an earlier one with --round."
+        )
+    return Rounds([_round(number, logs) for number in numbers], logs, torn + torn_too)
+
+
+def _round(number: int, logs: Logs) -> Round:
+    earlier = ([each for each in given if each.round <= number] for given in (logs.answers, logs.adjudications))
+    own = [answer for answer in logs.answers if answer.round == number]
+    return Round(
+        number=number,
+        answers=_by_name(own),
+        adjudications=_by_name(answer for answer in logs.adjudications if answer.round == number),
+        verdicts=decide(*earlier),
+        agreement=agreement_by_round({number: _by_name(own)}).get(number),
+        over_time=agreement_over_time(own, _PARTS),
+    )
+
+
+def _by_name(answers: Iterable[Answer]) -> Given:
+    given: Given = {}
+    for answer in answers:
+        given.setdefault(answer.annotator, {})[answer.item_id] = answer.label
+    return given
+
+
+def state(verdict: Verdict | None) -> str | None:
+    """A verdict as one of ``STATES``, None where nobody answered."""
+    if verdict is None:
+        return None
+    return DISAGREED if verdict.label is None else verdict.label.value
+
+
+def changes(before: Round | None, after: Round, known: Sequence[str]) -> list[Change]:
+    """What the round made of every item it asked about, in the order of the questions."""
+    earlier: Mapping[str, Verdict] = before.verdicts if before else {}
+    asked = after.answered()
+    return [
+        Change(item_id, state(earlier.get(item_id)), state(after.verdicts[item_id]) or DISAGREED)
+        for item_id in known
+        if item_id in asked
+    ]
+
+
+def matrix(changed: Sequence[Change]) -> tuple[list[str], list[tuple[str | None, list[int]]]]:
+    """The states that occur after the round, and for each that occurs before it how many items went where."""
+    cells = Counter((change.old, change.new) for change in changed)
+    columns = [name for name in STATES if any(new == name for _, new in cells)]
+    rows = [name for name in (*STATES, None) if any(old == name for old, _ in cells)]
+    return columns, [(old, [cells[old, new] for new in columns]) for old in rows]
+
+
+def answers_of(rounds: Sequence[Round], item_id: str) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+    """For each round that asked about an item: who answered what, by name, adjudicators last."""
+    for each in rounds:
+        given = [(who, labels[item_id].value) for who, labels in sorted(each.answers.items()) if item_id in labels]
+        settled = [
+            (f"{who} (adjudicator)", labels[item_id].value)
+            for who, labels in sorted(each.adjudications.items())
+            if item_id in labels
+        ]
+        if given:
+            yield each.number, given + settled

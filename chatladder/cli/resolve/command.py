@@ -1,0 +1,246 @@
+r"""Apply a tuned model to new messages: does each need its context, and, if asked, the question rewritten with it.
+
+Example:
+    chatladder resolve chat.jsonl --rung embedded_700k --questions-only
+    chatladder resolve chat.jsonl --model exported/qwen --questions-only --rewrite --out answers.jsonl
+
+A chat is JSON lines {"sender", "text", "timestamp", "group"?}, any export that the pipeline reads, or a parquet file of
+its turns or questions. Messages are masked, merged into turns and given their window as the model was trained on: the
+settings are those in dvc.lock, or in the exported folder, and each option below overrides one.
+
+What comes out is one JSON object a line, by group and time: "line" and "lines" (where the turn's messages stand in the
+input; "turn_id" for parquet), "needed", "p_needed", and with --rewrite "rewrite", which is null where it is not needed.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from chatladder.chat.formats import NAMES
+from chatladder.chat.options import DATE_ORDERS, column_option, phone_region_option, timezone_name
+from chatladder.cli.export.settings import Settings, checked
+from chatladder.io.console import (
+    SETTINGS,
+    DataError,
+    InputFile,
+    InputFolder,
+    OutputFile,
+    OutputFolder,
+    example,
+    stoppable,
+)
+from chatladder.io.files import whole_file
+from chatladder.models.prompts import ANSWER_FORMS, ANSWERS, LANGUAGES, render_row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from chatladder.cli.resolve.reading import Asked
+
+#: Questions that are scored together: enough to batch them by length, few enough to show as they come.
+CHUNK = 512
+#: Decimals of a probability; beyond, the batch that a prompt shared shows.
+DIGITS = 5
+
+
+class Model(NamedTuple):
+    """What answers."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    settings: Settings
+    rewrite: bool
+
+
+def answers(asked: Iterable["Asked"], model: Model, counts: Counter[str]) -> Iterator[dict[str, Any]]:
+    """Rows of the output, a chunk of questions at a time.
+
+    Args:
+        asked: What is to be answered.
+        model: What answers.
+        counts: Gains ``answered``, ``needed`` and ``shortened``.
+    """
+    from tqdm import tqdm
+
+    waiting = iter(asked)
+    with tqdm(desc="resolve", unit=" turns", disable=None) as progress:
+        while chunk := list(islice(waiting, CHUNK)):
+            yield from _answer(chunk, model, counts)
+            progress.update(len(chunk))
+
+
+def _answer(chunk: list["Asked"], model: Model, counts: Counter[str]) -> Iterator[dict[str, Any]]:
+    from chatladder.cli.resolve.rewriting import rewrite
+    from chatladder.models.scoring import probabilities, score
+
+    settings = model.settings
+    prompts = [
+        render_row(each.row, language=settings.language, answer=settings.answer, seed=settings.seed) for each in chunk
+    ]
+    scores, shortened = score(model.model, model.tokenizer, prompts, settings.max_length)
+    shares = probabilities(scores)
+    needed = [ANSWERS[index] == "needed" for index in shares.argmax(axis=1)]
+    counts.update(answered=len(chunk), needed=sum(needed), shortened=shortened)
+    rows = [each.row for each, yes in zip(chunk, needed, strict=True) if yes and model.rewrite]
+    written = rewrite(model.model, model.tokenizer, rows, settings.language, settings.max_length)
+    for each, yes, share in zip(chunk, needed, shares[:, ANSWERS.index("needed")], strict=True):
+        said = {**each.place, "needed": yes, "p_needed": round(float(share), DIGITS)}
+        yield said | ({"rewrite": next(written) if yes else None} if model.rewrite else {})
+
+
+def settings_of(rung: str | None, folder: Path | None, lock: Path, given: dict[str, Any]) -> Settings:
+    """The settings that the model was trained with, but for those that were given.
+
+    Raises:
+        click.UsageError: If one is neither on record nor given.
+        DataError: If the record is damaged.
+    """
+    from chatladder.cli.export.lock import Lock
+    from chatladder.cli.export.settings import exported_settings, locked_settings
+
+    given = {name: value for name, value in given.items() if value is not None}
+    found: dict[str, Any] = {}
+    if len(given) < len(Settings._fields):
+        if folder is not None:
+            found = exported_settings(folder)
+        elif lock.is_file():
+            found = locked_settings(Lock(lock), str(rung))
+    found |= given
+    missing = ["--" + name.replace("_", "-") for name in Settings._fields if name not in found]
+    if missing:
+        place = folder if folder is not None else lock
+        raise click.UsageError(f"{place} does not say what the model was trained with; give {', '.join(missing)}.")
+    return checked(found, str(folder if folder is not None else lock))
+
+
+def load_model(
+    rung: str | None, folder: Path | None, bases: Path, adapters: Path, *, rewrite: bool
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """Model and tokenizer of a rung with its adapter, or of an exported folder.
+
+    Raises:
+        DataError: If it cannot be loaded, or cannot write though it should.
+    """
+    from chatladder.cli.export.merging import check_adapter, has_chat_template, load_folder
+    from chatladder.cli.resolve.reading import pseudonyms_for
+    from chatladder.cli.resolve.rewriting import check_can_write
+    from chatladder.models.loading import load
+
+    base, adapter = (bases / str(rung), adapters / str(rung)) if folder is None else (folder, folder / "adapter")
+    if folder is None:
+        check_adapter(adapter, base)
+    elif not (folder / "config.json").is_file():
+        raise DataError(
+            f"{folder}: expected a merged model that chatladder export wrote, got no config.json. An adapter alone is "
+            "applied to its base with --rung."
+        )
+    if rewrite:
+        check_can_write(has_chat_template(base), str(rung or folder))
+        pseudonyms_for(shown=True)
+    return load_folder(folder) if folder is not None else load(base, adapter)
+
+
+def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command an option for each field of ``Settings``, None where it is not given."""
+    kinds: dict[str, Any] = {
+        "rules_threshold": click.FloatRange(0, 10),
+        "language": click.Choice(LANGUAGES),
+        "answer": click.Choice(ANSWER_FORMS),
+        "seed": int,
+        "max_length": click.IntRange(64),
+        "max_conversation_turns": click.IntRange(2),
+    }
+    for name in reversed(Settings._fields):
+        option = "--" + name.replace("_", "-")
+        command = click.option(option, type=kinds.get(name, click.IntRange(0)), help="As the model was trained.")(
+            command
+        )
+    return command
+
+
+@click.command(
+    name="resolve",
+    short_help="Answer new messages with a tuned model.",
+    context_settings=SETTINGS,
+    epilog=example(__doc__),
+)
+@click.argument("chat", type=InputFile)
+@click.option("--rung", help="Key of the ladder: its base, and the adapter that the pipeline trained.")
+@click.option("--model", "folder", type=InputFolder, help="Or a folder that chatladder export wrote.")
+@click.option("--questions-only", is_flag=True, help="Answer only what the judge of rules takes for questions.")
+@click.option("--rewrite", is_flag=True, help="Write out what needs its context; chat models only.")
+@click.option("--out", type=OutputFile, help="Answers to write (JSON lines); without it they are printed.")
+@click.option("--format", "format_name", type=click.Choice(["auto", *NAMES]), default="auto", show_default=True)
+@click.option(
+    "--timezone", callback=timezone_name, default="UTC", show_default=True, help="Of times without an offset."
+)
+@click.option("--date-order", type=click.Choice(DATE_ORDERS), default="auto", show_default=True)
+@phone_region_option
+@column_option
+@click.option("--names", type=InputFolder, help="Folder of *.deny and *.keep, as data/raw may hold them.")
+@click.option("--bases", type=OutputFolder, default="data/bases", show_default=True)
+@click.option("--adapters", type=OutputFolder, default="data/adapters", show_default=True)
+@click.option("--lock", type=OutputFile, default="dvc.lock", show_default=True)
+@setting_options
+@stoppable("No file was written; the same command starts over.")
+def resolve_command(
+    chat: Path,
+    rung: str | None,
+    folder: Path | None,
+    questions_only: bool,
+    rewrite: bool,
+    out: Path | None,
+    format_name: str,
+    timezone: str,
+    date_order: str,
+    phone_regions: tuple[str, ...],
+    columns: dict[str, str],
+    names: Path | None,
+    bases: Path,
+    adapters: Path,
+    lock: Path,
+    **given: Any,
+) -> None:
+    """Say of every message of CHAT whether something said before must be filled into it.
+
+    Names become pseudonyms and personal data is masked before the model reads anything, as in ingest.
+    """
+    if (rung is None) == (folder is None):
+        raise click.UsageError("expected either --rung or --model.")
+    from chatladder.cli.resolve.reading import ChatOptions, read_asked
+
+    settings = settings_of(rung, folder, lock, given)
+    model, tokenizer = load_model(rung, folder, bases, adapters, rewrite=rewrite)
+    if rewrite and folder is not None:
+        click.echo("--rewrite: the merged model writes, which was tuned to choose and not to write.", err=True)
+    options = ChatOptions(format_name, timezone, date_order, phone_regions, columns, names)
+    counts: Counter[str] = Counter()
+    asked = read_asked(chat, settings, options, counts, questions_only=questions_only)
+    rows = answers(asked, Model(model, tokenizer, settings, rewrite), counts)
+    with ExitStack() as stack:
+        file = stack.enter_context(stack.enter_context(whole_file(out)).open("w", encoding="utf-8")) if out else None
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False), file=file)
+    click.echo(_summary(out, counts), err=out is None)
+
+
+def _summary(out: Path | None, counts: Counter[str]) -> str:
+    left_out = [
+        f"{name.removeprefix('left_out_')} {count:,}"
+        for name, count in counts.items()
+        if name.startswith(("left_out_", "skipped_")) and count
+    ]
+    return (
+        f"{out or 'answers'}: {counts['needed']:,} of {counts['answered']:,} turns need their context; left out: "
+        f"{', '.join(left_out) or 'none'}; {counts['shortened']:,} prompts shortened"
+    )
+
+
+if __name__ == "__main__":
+    resolve_command()

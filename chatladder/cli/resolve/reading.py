@@ -1,0 +1,202 @@
+"""New messages as the questions of the pipeline: masked, merged into turns, each with the window before it.
+
+It is the pipeline's own code that reads, masks, merges and looks for conversations, fed from one stage to the next in
+this process, so a model sees what it was trained on. Nothing is kept on the disk but texts that wait for their order,
+masked but for names, in files without a name that vanish with the process.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from chatladder.chat.exports import DENY, KEEP, listed_names
+from chatladder.chat.formats.parquet import check_size
+from chatladder.chat.message import Context
+from chatladder.chat.source import Source
+from chatladder.cli.export.settings import Settings
+from chatladder.io.console import DataError
+from chatladder.io.rows import QUESTIONS, TURNS, Rows
+from chatladder.judges.rules import score_text
+from chatladder.judges.text import ADDRESSED
+from chatladder.privacy.names import Names
+from chatladder.privacy.pseudonyms import Pseudonyms
+from chatladder.privacy.secret import KEY_VARIABLE, local_key
+from chatladder.questions.choosing import count_reasons
+from chatladder.questions.conversations import Conversations, Reach
+from stages.ingest import Reading
+from stages.merge import merge_stream
+
+#: Pseudonyms under it never leave the process: they show in rewritten questions alone, which need a key of one's own.
+PASSING_KEY = "chatladder resolve: pseudonyms that nobody sees"
+_PARQUET = b"PAR1"
+#: Columns that must hold something in every row.
+_FILLED = {
+    "questions": ("item_id", "turn_id", "sender", "text", "window"),
+    "turns": ("turn_id", "group", "sender", "kind"),
+}
+
+
+class ChatOptions(NamedTuple):
+    """How a chat is read that is no parquet of ours; named as the options of stages.ingest."""
+
+    format_name: str = "auto"
+    timezone: str = "UTC"
+    date_order: str = "auto"
+    phone_regions: tuple[str, ...] = ()
+    columns: dict[str, str] | None = None
+    names: Path | None = None  # folder of *.deny and *.keep
+
+
+class Asked(NamedTuple):
+    """One message, or several that make one turn."""
+
+    row: dict[str, Any]  # of QUESTIONS
+    place: dict[str, Any]  # where it stands in the input
+
+
+def read_asked(
+    path: Path, settings: Settings, chat: ChatOptions, counts: Counter[str], *, questions_only: bool
+) -> Iterator[Asked]:
+    """Everything that is to be answered, by group and in the order of time within each.
+
+    Args:
+        path: A chat in any format that ingest reads, or a parquet file of TURNS or QUESTIONS.
+        settings: What turns and windows are.
+        chat: How a chat is read.
+        counts: Gains ``turns`` and one for each that is left out, under its reason.
+        questions_only: Whether turns that the judge of rules does not take for questions are left out.
+
+    Raises:
+        DataError: If the file cannot be read, or holds no message.
+    """
+    names = _parquet_columns(path)
+    if set(QUESTIONS.names) <= names:
+        yield from _questions(Rows(path, QUESTIONS), counts)
+    elif set(TURNS.names) <= names:
+        parts = (_filled(part, "turns", path) for part in Rows(path, TURNS).parts())
+        for row in _of_turns(parts, settings, counts, questions_only):
+            yield Asked(row, {"turn_id": row["turn_id"]})
+    else:
+        yield from _of_chat(path, settings, chat, counts, questions_only)
+
+
+def pseudonyms_for(*, shown: bool) -> Pseudonyms:
+    """Pseudonyms under the local secret, or under a passing key where nobody will see them.
+
+    Raises:
+        DataError: If they will be seen and there is no local secret.
+    """
+    key = local_key()
+    if key is None and shown:
+        raise DataError(
+            "--rewrite: expected a key of your own, since rewritten questions hold pseudonyms, got none. Make one with "
+            f'"chatladder secret", or set {KEY_VARIABLE}, and run again.'
+        )
+    return Pseudonyms(key or PASSING_KEY)
+
+
+def _of_chat(
+    path: Path, settings: Settings, chat: ChatOptions, counts: Counter[str], questions_only: bool
+) -> Iterator[Asked]:
+    pseudonyms = pseudonyms_for(shown=False)
+    lists = {suffix: listed_names(chat.names, suffix) if chat.names else () for suffix in (DENY, KEEP)}
+    names = Names(pseudonyms, lists[DENY], lists[KEEP])
+    zone = ZoneInfo(chat.timezone)
+    context = Context(pseudonyms, names.know, zone, chat.date_order, chat.phone_regions, chat.columns or {})
+    reading = Reading(pseudonyms, context, names, Path(tempfile.gettempdir()))
+    reading.read([Source(path)], chat.format_name)
+    lines: dict[str, int] = {}
+    turn_lines: dict[str, list[int]] = {}
+
+    def with_lines(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        for part in parts:
+            places = part["source"].to_pylist()
+            lines.update(zip(part["message_id"].to_pylist(), (int(p.rpartition(":")[2]) for p in places), strict=True))
+            yield part
+
+    def with_turns(turns: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        for part in turns:
+            for turn, messages in zip(part["turn_id"].to_pylist(), part["message_ids"].to_pylist(), strict=True):
+                turn_lines[turn] = sorted(lines.pop(message) for message in messages)
+            yield part
+
+    turns = with_turns(merge_stream(with_lines(reading.messages()), settings.gap_seconds))
+    for row in _of_turns(turns, settings, counts, questions_only):
+        found = turn_lines[row["turn_id"]]
+        yield Asked(row, {"line": found[0], "lines": found})
+    counts.update({name: count for name, count in reading.counts.items() if name.startswith("skipped_") and count})
+    if not counts["turns"]:
+        reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(reading.counts.items()) if count)
+        raise DataError(f"{path}: expected messages, got none ({reasons or 'the file is empty'}).")
+
+
+def _of_turns(
+    parts: Iterable[pa.Table], settings: Settings, counts: Counter[str], questions_only: bool
+) -> Iterator[dict[str, Any]]:
+    """Rows of QUESTIONS of the turns that are asked about, conversation by conversation."""
+    reach = Reach(*(getattr(settings, name) for name in Reach._fields))
+    conversations = Conversations(reach)
+    for part in parts:
+        counts["turns"] += part.num_rows
+        kept, left_out = count_reasons(_reasons(part, settings, questions_only), part.num_rows)
+        counts.update({f"left_out_{reason}": count for reason, count in left_out.items()})
+        yield from conversations.take(part, kept).to_pylist()
+    yield from conversations.finish().to_pylist()
+
+
+def _reasons(part: pa.Table, settings: Settings, questions_only: bool) -> dict[str, np.ndarray]:
+    """Why turns are not asked about; each bool of shape ``(turns,)``."""
+    texts = part["text"].fill_null("")
+    reasons = {
+        "not_text": pc.not_equal(part["kind"], "text").to_numpy(),
+        "empty": pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0).to_numpy(),
+    }
+    if questions_only:
+        said = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, ADDRESSED, ""))
+        reasons["too_short"] = pc.less(pc.utf8_length(said), settings.min_characters).to_numpy()
+        scores = np.array([score_text(text) for text in texts.to_pylist()], np.float32)
+        reasons["below_rules"] = scores < settings.rules_threshold
+    return reasons
+
+
+def _questions(rows: Rows, counts: Counter[str]) -> Iterator[Asked]:
+    for part in rows.parts():
+        counts["turns"] += part.num_rows
+        for row in _filled(part, "questions", rows.path).to_pylist():
+            yield Asked(row, {"item_id": row["item_id"], "turn_id": row["turn_id"]})
+
+
+def _filled(part: pa.Table, kind: str, path: Path) -> pa.Table:
+    """Refuse rows with nothing where something must be.
+
+    Raises:
+        DataError: Naming the column.
+    """
+    empty = [name for name in _FILLED[kind] if part[name].null_count]
+    if "window" in _FILLED[kind]:
+        said = pc.list_flatten(part["window"])
+        empty += [f"window.{name}" for name in ("sender", "text") if pc.struct_field(said, name).null_count]
+    if empty:
+        raise DataError(f"{path}: expected a value in every row, got none in {', '.join(empty)}. Write it again.")
+    return part
+
+
+def _parquet_columns(path: Path) -> set[str]:
+    """Names of a parquet file's columns; none of any other file."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_PARQUET)) != _PARQUET:
+                return set()
+        with path.open("rb") as file, pq.ParquetFile(path) as table:
+            check_size(Source(path), file, table.metadata)
+            return set(table.schema_arrow.names)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path}: expected a parquet file that can be read, got a damaged one.") from error

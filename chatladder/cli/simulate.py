@@ -1,0 +1,210 @@
+r"""Make the demo: a simulated group chat, and simulated annotators' answers to its questions.
+
+Example:
+    chatladder simulate --lines 58000 --seed 2024 --out data/raw/demo.txt.bz2 --truth data/demo/truth.jsonl.bz2
+    chatladder simulate-answers --questions data/questions.parquet --truth data/demo/truth.jsonl.bz2 \
+        --seed 2024 --out data/annotations
+    chatladder simulate-review --truth data/demo/truth.jsonl.bz2 --seed 2024 \
+        --annotator annotator_a --annotator annotator_b
+"""
+
+import bz2
+import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+import pyarrow as pa
+from tqdm import tqdm
+
+from chatladder.cli.annotate.review_queue import is_queue_of, next_round, own_items, read_queue
+from chatladder.demo.annotators import TrueItem, look_again, round_one, round_two
+from chatladder.demo.chat import Truth, simulate_chat
+from chatladder.demo.wechat_dump import dump_record
+from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
+from chatladder.io.files import whole_file
+from chatladder.io.rows import LABELS, QUESTIONS, read_rows
+from chatladder.labels.assignment import settle
+from chatladder.labels.log import Answer, create, latest_answered, log_path, refuse_existing
+from chatladder.labels.review import Review, begin, read_review
+from chatladder.privacy.pseudonyms import Pseudonyms
+
+ANNOTATORS = ("annotator_a", "annotator_b")
+
+
+@contextmanager
+def _text_writer(path: Path) -> Iterator[IO[str]]:
+    """A text file that appears whole at the end; compressed where the name ends in .bz2.
+
+    bzip2 and not gzip: its output has been the same for equal input since 2010, so a test can compare bytes.
+    """
+    with whole_file(path) as temporary:
+        opener = bz2.open if path.suffix == ".bz2" else open
+        with opener(temporary, "wt", encoding="utf-8", newline="\n") as out:
+            yield out
+
+
+def write_chat(lines: int, seed: int, out: Path, truth: Path) -> int:
+    """Write the chat and, apart from it, the true labels; returns how many questions the chat holds."""
+    questions = 0
+    with _text_writer(out) as chat_file, _text_writer(truth) as truth_file:
+        messages = simulate_chat(lines, seed)
+        for index, (part, known) in enumerate(tqdm(messages, total=lines, unit="line", disable=None)):
+            chat_file.write(dump_record(part, index))
+            if known is not None:
+                truth_file.write(json.dumps(known._asdict(), ensure_ascii=False) + "\n")
+                questions += 1
+    return questions
+
+
+def read_truth(path: Path) -> list[Truth]:
+    """Read what ``write_chat`` wrote about the questions.
+
+    Raises:
+        DataError: If a line is not one of its rows.
+    """
+    opener = bz2.open if path.suffix == ".bz2" else open
+    truths = []
+    try:
+        # Bytes, so that a wrong encoding is found at its own line and not a buffer earlier.
+        with opener(path, "rb") as lines:
+            for line in lines:
+                truths.append(_truth(json.loads(line.decode("utf-8"))))
+    except (ValueError, TypeError, EOFError, OSError, RecursionError) as error:
+        raise DataError(f"{path}:{len(truths) + 1}: expected a row of the simulator's truth: {error}.") from error
+    return truths
+
+
+def _truth(row: dict[str, Any]) -> Truth:
+    truth = Truth(**row)
+    texts = (truth.sender, truth.form, truth.label)
+    numbers = (truth.timestamp, truth.hardness)
+    if not all(isinstance(text, str) for text in texts) or not all(type(number) in (int, float) for number in numbers):
+        raise ValueError("a field holds another kind of value")
+    if truth.label not in LABELS or not 0 <= truth.hardness <= 1:
+        raise ValueError(f"expected one of {', '.join(LABELS)}, and a hardness of 0 to 1")
+    return truth
+
+
+def true_items(questions: pa.Table, truths: list[Truth]) -> list[TrueItem]:
+    """Join picked questions with the truth, by sender and time of the first message.
+
+    What the simulator did not write as a question is "not a question", and easy to see.
+
+    Raises:
+        DataError: If the simulator wrote none of them.
+    """
+    pseudonyms = Pseudonyms()
+    known = {(pseudonyms.person(truth.sender), truth.timestamp): truth for truth in truths}
+    columns = questions.select(["item_id", "sender", "timestamp"]).to_pydict()
+    found = [known.get(place) for place in zip(columns["sender"], columns["timestamp"], strict=True)]
+    if not any(found):
+        raise DataError(
+            f"expected questions of the simulated chat, got {len(found):,} of which its truth knows none. Simulated "
+            "annotators answer nothing else; name the truth of this chat, and use the key that it was ingested with."
+        )
+    return [
+        TrueItem(item_id, truth.label, truth.hardness) if truth else TrueItem(item_id, "not_a_question", 0.1)
+        for item_id, truth in zip(columns["item_id"], found, strict=True)
+    ]
+
+
+def write_answers(answers: list[Answer], out: Path) -> None:
+    """Write answers as the logs that annotating by hand appends to, one an annotator and round, none if one is there.
+
+    Raises:
+        DataError: If one is there.
+    """
+    logs: dict[Path, list[Answer]] = {}
+    for answer in answers:
+        logs.setdefault(log_path(out, answer.round, answer.annotator), []).append(answer)
+    for path in logs:
+        refuse_existing(path)
+    for path, own in logs.items():
+        create(path, own)
+
+
+def open_review(annotations: Path, queue: Path, ranking: Path, known: Collection[str]) -> tuple[int, Review]:
+    """The review to answer, begun already or to be begun now, and its round.
+
+    Args:
+        annotations: Where the rounds are.
+        queue: As ``read_queue`` takes it.
+        ranking: As ``read_queue`` takes it.
+        known: Ids of the questions.
+
+    Raises:
+        DataError: If it was answered already, or queue, rounds and questions do not fit together.
+    """
+    answered = latest_answered(annotations)
+    number = next_round(None, answered, annotations)
+    folder = annotations / f"round_{answered}"
+    latest = read_review(folder)
+    if latest is not None and queue.exists() and is_queue_of(queue, latest):
+        raise DataError(
+            f"{folder}: expected a review that nobody answered yet, but this one has answers and the queue is still "
+            f"its own. Set annotation.round to {answered} in params.yaml and run dvc repro for the next queue."
+        )
+    begun = read_review(annotations / f"round_{number}")
+    return number, begun if begun is not None else read_queue(queue, ranking, known)
+
+
+@click.command(context_settings=SETTINGS, short_help="Write a simulated group chat.", epilog=example(__doc__))
+@click.option("--lines", type=click.IntRange(1), required=True, help="Raw messages, for instance 58000.")
+@click.option("--seed", type=int, required=True, help="The same seed gives the same bytes.")
+@click.option("--out", type=OutputFile, required=True, help="Chat to write; .bz2 compresses.")
+@click.option(
+    "--truth", type=OutputFile, required=True, help="True labels to write, kept apart from the chat; .bz2 compresses."
+)
+def chat(lines: int, seed: int, out: Path, truth: Path) -> None:
+    """Write a simulated group chat in the WeChat callback form."""
+    questions = write_chat(lines, seed, out, truth)
+    click.echo(f"{out}: {lines:,} simulated lines with {questions:,} questions; their true labels in {truth}")
+
+
+@click.command(context_settings=SETTINGS, short_help="Write simulated annotators' answers.", epilog=example(__doc__))
+@click.option("--questions", type=InputFile, required=True, help="Questions that the pipeline picked (parquet).")
+@click.option("--truth", type=InputFile, required=True, help="True labels that simulate wrote.")
+@click.option("--seed", type=int, required=True, help="The same seed gives the same answers.")
+@click.option("--out", type=OutputFolder, required=True, help="Folder for round_1 and round_2.")
+def answers(questions: Path, truth: Path, seed: int, out: Path) -> None:
+    """Write the answers of two simulated annotators, in two rounds."""
+    items = true_items(read_rows(questions, QUESTIONS), read_truth(truth))
+    first = round_one(items, ANNOTATORS, seed)
+    second = round_two(items, first, ANNOTATORS, seed)
+    write_answers(first + second, out)
+    click.echo(f"{out}: {len(first):,} simulated answers in round 1, {len(second):,} in round 2")
+
+
+@click.command(context_settings=SETTINGS, short_help="Answer a review by simulation.", epilog=example(__doc__))
+@click.option("--annotator", "annotators", multiple=True, required=True, help="Who answers; repeat it for more.")
+@click.option("--truth", type=InputFile, required=True, help="True labels that simulate wrote.")
+@click.option("--seed", type=int, required=True, help="That of simulate-answers.")
+@click.option("--questions", type=InputFile, default="data/questions.parquet", show_default=True)
+@click.option("--annotations", type=InputFolder, default="data/annotations", show_default=True)
+@click.option("--queue", type=OutputFile, default="data/review/queue.jsonl", show_default=True)
+@click.option("--ranking", type=OutputFile, default="data/review/ranking.parquet", show_default=True)
+def review(
+    annotators: tuple[str, ...], truth: Path, seed: int, questions: Path, annotations: Path, queue: Path, ranking: Path
+) -> None:
+    """Write simulated annotators' answers to the next review, the round after the latest that has answers."""
+    table = read_rows(questions, QUESTIONS)
+    items = {item.item_id: item for item in true_items(table, read_truth(truth))}
+    number, wanted = open_review(annotations, queue, ranking, items.keys())
+    folder = annotations / f"round_{number}"
+    names = list(dict.fromkeys(annotators))
+    for name in names:
+        log_path(annotations, number, name)  # a name that names no file is refused before anything
+    looked_at = begin(folder, wanted)
+    shared = settle(folder, [], None)
+    given: list[Answer] = []
+    for name in names:
+        own = [items[item_id] for item_id in own_items(looked_at, frozenset(items), name, shared, folder)]
+        given += look_again(own, [name], number, seed)
+    write_answers(given, annotations)
+    click.echo(
+        f"{folder}: {len(given):,} simulated answers to {len(looked_at.items):,} items of the review. "
+        f"Set annotation.round to {number} in params.yaml, then dvc repro."
+    )

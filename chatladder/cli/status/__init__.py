@@ -1,0 +1,1 @@
+"""Which stages have run, and what to do next."""

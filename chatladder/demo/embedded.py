@@ -1,0 +1,223 @@
+"""The embedded family: small Qwen2 models with their own tokenizer, trained here from random weights.
+
+They stand in for downloaded chat models of growing size, so that the whole graph runs with no GPU and no hub. All
+they read is generic synthetic dialogues (``chatladder.demo.world``), never the chat that is being labelled.
+
+Results are equal for equal seeds on one machine with one number of threads; another number of threads adds floats in
+another order, so the weights then differ slightly.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from chatladder.demo.fitting import answer_losses, batches_by_length, check_finite, collate, cosine, reproducible
+from chatladder.models.encoding import Example, encode_rows
+from chatladder.models.loading import quiet
+from chatladder.models.prompts import fixed_texts, option_texts, render
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+    from chatladder.demo.world import Dialogue
+
+END, PAD = "<|end|>", "<|pad|>"
+#: Longest prompt with its answer, in tokens, that the models take.
+CONTEXT = 2048
+#: Merges learned for Latin script; beyond about 1,500 they are whole words of the dialogues.
+LATIN_VOCABULARY = 1500
+#: As published with Muon; the other weights have none.
+MUON_WEIGHT_DECAY = 0.1
+#: Full-width punctuation and signs that a chat in Chinese is full of; one token each, like a hanzi.
+SIGNS = "，。！？；：、（）《》“”‘’…—～【】「」·￥％＠＃＋－＝／⏎"
+#: First and last lead byte pair of the 3,755 common hanzi (level 1) in GB2312.
+LEVEL_1 = (0xB0A1, 0xD7F9)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of one model, in Qwen2's own names."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How one model is trained.
+
+    Attributes:
+        learning_rate: Of AdamW, for embeddings, norms and biases.
+        muon_learning_rate: Of Muon, for the hidden matrices.
+        per_device_train_batch_size: Dialogues a step.
+        warmup_steps: Steps of rising learning rate.
+        seed: Of the weights and of the order of the batches.
+    """
+
+    learning_rate: float
+    muon_learning_rate: float
+    per_device_train_batch_size: int
+    warmup_steps: int
+    seed: int
+
+
+def common_hanzi() -> list[str]:
+    """The 3,755 hanzi of GB2312 level 1, in its order (by pronunciation)."""
+    first, last = LEVEL_1
+    codes = [
+        (high, low)
+        for high in range(first >> 8, (last >> 8) + 1)
+        for low in range(0xA1, 0xFF)
+        if (high << 8 | low) <= last
+    ]
+    return [bytes(code).decode("gb2312") for code in codes]
+
+
+def train_tokenizer(texts: Iterable[str]) -> "PreTrainedTokenizerFast":
+    """A byte-level BPE tokenizer: common hanzi and signs, the prompt's fixed texts, and Latin pieces of ``texts``.
+
+    Each hanzi is its own pre-token and, if it is common, one token; a rare one falls back to its bytes. Latin merges
+    are learned from the ASCII part of ``texts``.
+    """
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    characters = [*common_hanzi(), *SIGNS]
+    vocabulary, merges = _with_characters(*_latin_pieces(texts), characters)
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    single = pre_tokenizers.Split(Regex(f"[{SIGNS}\u4e00-\u9fff]"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([single, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    whole = [AddedToken(text, normalized=False) for text in fixed_texts()]
+    for text in option_texts():
+        # "unneeded" in a message is no option; hanzi have no spaces around them to tell.
+        whole.append(AddedToken(text, normalized=False, single_word=text.isascii() and text.isalpha()))
+    tokenizer.add_tokens(whole)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, model_max_length=CONTEXT, padding_side="left"
+    )
+
+
+def _latin_pieces(texts: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=LATIN_VOCABULARY, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    learner.train_from_iterator((text.encode("ascii", "ignore").decode() for text in texts), trainer)
+    model = json.loads(learner.to_str())["model"]
+    return model["vocab"], [tuple(pair) for pair in model["merges"]]
+
+
+def _with_characters(
+    vocabulary: dict[str, int], merges: list[tuple[str, str]], characters: Sequence[str]
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Add merges that join the bytes of each character from the left, so that each is one token."""
+    from tokenizers import pre_tokenizers
+
+    spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    for character in characters:
+        spelled = spell.pre_tokenize_str(character)[0][0]
+        for length in range(2, len(spelled) + 1):
+            piece = spelled[:length]
+            if piece not in vocabulary:
+                vocabulary[piece] = len(vocabulary)
+                merges.append((piece[:-1], piece[-1]))
+    return vocabulary, merges
+
+
+def random_model(shape: Shape, vocabulary: int, seed: int) -> "Qwen2ForCausalLM":
+    """A Qwen2 model of random weights; the narrower it is, the larger they start."""
+    from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
+    from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
+
+    reproducible(seed)
+    config = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.num_hidden_layers,
+        num_attention_heads=shape.num_attention_heads,
+        num_key_value_heads=shape.num_attention_heads,
+        max_position_embeddings=CONTEXT,
+        initializer_range=0.5 / math.sqrt(shape.hidden_size),
+        tie_word_embeddings=True,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def dialogue_rows(
+    dialogues: Iterable["Dialogue"], language: str, answer: str, seed: int
+) -> list[dict[str, str | dict[str, str]]]:
+    """Alpaca rows of dialogues, in the form that the ladder is asked in."""
+    rows: list[dict[str, str | dict[str, str]]] = []
+    for number, d in enumerate(dialogues):
+        prompt = render(d.window, d.sender, d.text, item_id=str(number), language=language, answer=answer, seed=seed)
+        rows.append({"instruction": prompt.instruction, "output": prompt.options[d.label], "options": prompt.options})
+    return rows
+
+
+def pretrain(model: "Qwen2ForCausalLM", rows: Sequence[Example], settings: Pretraining, filler: int) -> list[float]:
+    """Read every row once, loss on the answer alone, and give the loss of each step (nats a token).
+
+    Muon trains the hidden matrices and AdamW the rest, both on one cosine schedule.
+
+    Raises:
+        DataError: If the loss stops being finite.
+    """
+    import torch
+    from tqdm import tqdm
+
+    hidden = [weight for name, weight in model.named_parameters() if weight.ndim == 2 and "layers." in name]
+    others = [weight for name, weight in model.named_parameters() if weight.ndim != 2 or "layers." not in name]
+    optimizers = [
+        torch.optim.Muon(hidden, lr=settings.muon_learning_rate, weight_decay=MUON_WEIGHT_DECAY),
+        torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    batches = list(batches_by_length(rows, settings.per_device_train_batch_size, Random(settings.seed)))
+    factor = cosine(len(batches), settings.warmup_steps)
+    schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
+    losses = []
+    for step, batch in enumerate(tqdm(batches, desc="pretrain", disable=None), start=1):
+        losses_of_step = answer_losses(model, collate(batch, filler))
+        loss = losses_of_step.answer / losses_of_step.tokens
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+        losses.append(check_finite(loss.item(), step))
+    return losses
+
+
+def build(
+    shape: Shape,
+    dialogues: Sequence["Dialogue"],
+    settings: Pretraining,
+    *,
+    language: str,
+    answer: str,
+    out: Path,
+) -> dict[str, int | float]:
+    """Train one tokenizer and one model on dialogues and save both into a folder that exists.
+
+    Returns:
+        ``params`` (the shared embedding counted once) and ``loss``, the mean of the last ten steps.
+    """
+    tokenizer = train_tokenizer(text for d in dialogues for text in (*(said for _, said in d.window), d.text))
+    rows = encode_rows(tokenizer, dialogue_rows(dialogues, language, answer, settings.seed), CONTEXT)
+    model = random_model(shape, len(tokenizer), settings.seed)
+    losses = pretrain(model, rows.examples, settings, tokenizer.pad_token_id)
+    quiet()
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return {"params": model.num_parameters(), "loss": sum(losses[-10:]) / len(losses[-10:])}

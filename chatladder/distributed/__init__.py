@@ -1,0 +1,98 @@
+r"""Where a stage does its work: in this process, or over Ray. The outs are the same, byte for byte.
+
+``CHATLADDER_ENGINE`` says which: ``local`` (also where it is not set) or ``ray``. A variable and no param, since it
+changes how an out is made and not what it is, so DVC runs nothing again for it. A stage stays one process that ends
+when its outs are whole.
+
+Example:
+    CHATLADDER_ENGINE=ray python -m stages.merge --messages data/messages.parquet --gap-seconds 18 \
+        --out data/turns.parquet --counts data/counts/merge.json
+    CHATLADDER_ENGINE=ray RAY_ADDRESS=head:6379 dvc repro merge
+"""
+
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from chatladder.io.console import DataError
+
+VARIABLE = "CHATLADDER_ENGINE"
+
+
+class Need(NamedTuple):
+    """What a call that computes with a model takes of the machine that it runs on.
+
+    Attributes:
+        threads: That it computes with. Sums of another number of them may differ in their last digits, so a worker
+            has as many as this process would have.
+        gpu: Whether it uses a GPU where there is one; it then has that one to itself.
+    """
+
+    threads: int
+    gpu: bool
+
+
+class Workers(Protocol):
+    """Processes that a stage hands work to."""
+
+    def map(self, function: Callable[..., Any], items: Iterable[Any], *shared: Any) -> Iterator[Any]:
+        """``function(item, *shared)`` of each item, in their order, whatever finishes first.
+
+        Args:
+            function: Of a module, and pure: it may run again where a worker was lost.
+            items: Taken one by one as there is room, so they may be made on the way.
+            shared: What every call needs; it is sent once and must not be changed.
+        """
+
+    def as_done(
+        self, function: Callable[..., Any], items: Iterable[Any], *shared: Any, need: Need
+    ) -> Iterator[tuple[int, Any]]:
+        """The number of an item, from 0, and ``function(item, *shared)`` of it, in the order in which they are done.
+
+        Args:
+            function: As for ``map``.
+            items: As for ``map``.
+            shared: As for ``map``; on a worker, calls of one process have the same objects.
+            need: What each call takes.
+        """
+
+    def parts(self, need: Need) -> int:
+        """Into how many parts of like size to cut work of which each begins with loading a model."""
+
+
+@contextmanager
+def workers() -> Iterator[Workers | None]:
+    """The workers that the environment asks for, until the block ends; None for this process alone.
+
+    Raises:
+        DataError: If the environment names no engine of ours; or, once work is handed out, if Ray is not installed.
+    """
+    name = os.environ.get(VARIABLE) or "local"
+    if name == "local":
+        yield None
+        return
+    if name != "ray":
+        raise DataError(f"{VARIABLE}: expected local or ray, got {name!a}.")
+    from chatladder.distributed.ray_workers import RayWorkers
+
+    pool = RayWorkers()
+    try:
+        yield pool
+    finally:
+        pool.stop()
+
+
+def check_seen(path: Path) -> None:
+    """Refuse to work, on a worker, without what lies in the project's folder.
+
+    Raises:
+        DataError: If this machine does not see it.
+    """
+    if not path.exists():
+        raise DataError(
+            f"{path}: not there on {platform.node()}. Every node needs the project's folder under the same path, "
+            "on storage that they share."
+        )

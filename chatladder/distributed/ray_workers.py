@@ -1,0 +1,317 @@
+"""Workers of a Ray cluster: the one that ``RAY_ADDRESS`` names, or one that is started here and stopped at the end.
+
+Plain tasks in a window: at most two for each one that runs are on their way, and no more is asked for until a result
+was taken. So what waits in the object store is bounded by the window, whatever the size of the chat. Ray Data would
+give order and a bound too (``preserve_order``), but it wants to know all items before it starts, where ingest makes
+them on the way, and it cuts results into blocks of its own, where ours are rows and counts together.
+
+Models are loaded by plain tasks, too, and not by actors that stay: where several stages share a cluster, each could
+hold GPUs that another's actors wait for, and none would end. Tasks give theirs back.
+
+A task whose worker or node is lost runs again, up to ``RETRIES`` times. Ray's talk is off: its logs are in its own
+folder (``RAY_TMPDIR``, else /tmp/ray), and usage statistics are sent only where ``RAY_USAGE_STATS_ENABLED`` is 1.
+"""
+
+import importlib
+import os
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from chatladder.distributed import Need
+from chatladder.io.console import DataError
+
+ADDRESS = "RAY_ADDRESS"
+#: GPUs of a task that has a model: 1 where it is not set and there are some. 0.5 lets two share one, several are for
+#: a model that one does not hold, 0 is for processors.
+GPUS = "CHATLADDER_TASK_GPUS"
+RETRIES = 3
+KNOCK_SECONDS = 10
+#: Tasks on their way for each that runs: one that computes, one that waits for it.
+PER_SLOT = 2
+#: Parts for each processor's share of a model's work: a worker that is lost costs one of them.
+PARTS_PER_SLOT = 4
+#: What a model's bytes, or the place it is loaded from, depend on: a worker has it as this process has. No keys.
+PASSED = (
+    "CHATLADDER_ATTENTION",
+    "CHATLADDER_DTYPE",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "MKL_CBWR",
+    "MKL_NUM_THREADS",
+)
+#: What Ray takes from the environment; what is set there already stays.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning about GPUs on machines that have none
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of tasks that nobody asks for any more, since one before them failed
+}
+#: What the calls of one ``map`` share, on a worker: kept from task to task, by the reference's name.
+_kept: dict[str, tuple[Any, ...]] = {}
+
+
+class RayWorkers:
+    """Ray's workers; Ray is imported, and the cluster joined or started, when there is work for it."""
+
+    def __init__(self) -> None:
+        self._ray: Any = None
+        self._started = False
+
+    def map(self, function: Callable[..., Any], items: Iterable[Any], *shared: Any) -> Iterator[Any]:
+        """``function(item, *shared)`` of each item, in order; see ``chatladder.distributed.Workers``.
+
+        Raises:
+            DataError: As the function; or if Ray is not installed, the cluster cannot be reached, loses its workers
+                again and again, or has no room for results.
+        """
+        ray = self.join()
+        waiting: deque[Any] = deque()
+        with self._told(waiting):
+            start = self._starter(function, shared, {"num_cpus": 1})
+            for item in items:
+                waiting.append(start(item))
+                while len(waiting) >= PER_SLOT * self._slots({"num_cpus": 1}):
+                    yield ray.get(waiting.popleft())
+            while waiting:
+                yield ray.get(waiting.popleft())
+
+    def as_done(
+        self, function: Callable[..., Any], items: Iterable[Any], *shared: Any, need: Need
+    ) -> Iterator[tuple[int, Any]]:
+        """Numbers and results of the items, as they are done; see ``chatladder.distributed.Workers``.
+
+        Raises:
+            DataError: As ``map``; or if no node has the GPUs that ``CHATLADDER_TASK_GPUS`` asks for.
+        """
+        ray = self.join()
+        waiting: dict[Any, int] = {}
+
+        def first_done() -> tuple[int, Any]:
+            done, _ = ray.wait(list(waiting))
+            return waiting.pop(done[0]), ray.get(done[0])
+
+        with self._told(waiting):
+            resources = self._resources(need)
+            environment = _environment(need, bool(resources.get("num_gpus")))
+            start = self._starter(function, shared, {**resources, "runtime_env": {"env_vars": environment}})
+            for number, item in enumerate(items):
+                waiting[start(item)] = number
+                while len(waiting) >= PER_SLOT * self._slots(resources):
+                    yield first_done()
+            while waiting:
+                yield first_done()
+
+    def parts(self, need: Need) -> int:
+        """One for each call that runs at once, where they have GPUs, and some for each where they have none.
+
+        Ray ends a process that had a GPU with its call, so that the next one finds all memory free: each part loads
+        the model anew. Other processes stay for the next part, with the model.
+        """
+        self.join()
+        resources = self._resources(need)
+        return self._slots(resources) * (1 if resources.get("num_gpus") else PARTS_PER_SLOT)
+
+    def stop(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        if self._started:
+            self._ray.shutdown()
+        self._ray, self._started = None, False
+
+    def _starter(
+        self, function: Callable[..., Any], shared: tuple[Any, ...], options: Mapping[str, Any]
+    ) -> Callable[[Any], Any]:
+        """What starts the call of one item, and gives the reference of its result."""
+        # In a list, since Ray would look a bare reference up for every task.
+        sent = [self._ray.put(shared)] if shared else []
+        named = _importable(function)
+        task = self._ray.remote(max_retries=RETRIES, scheduling_strategy="SPREAD", **options)(_call)
+        return lambda item: task.remote(named, item, sent)
+
+    @contextmanager
+    def _told(self, waiting: Collection[Any]) -> Iterator[None]:
+        """Say of what fails what a user can do, and end what is still on its way."""
+        ray = self._ray
+        try:
+            yield
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, DataError):
+                raise DataError(error.cause.message) from error
+            raise  # a bug: Ray adds the worker's traceback
+        except ray.exceptions.RayError as error:
+            raise _lost(error) from error
+        finally:
+            for unwanted in waiting:
+                with suppress(ray.exceptions.RayError):
+                    ray.cancel(unwanted, force=True)
+
+    def _nodes(self) -> list[dict[str, float]]:
+        """What each node has for tasks."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _slots(self, resources: Mapping[str, float]) -> int:
+        """How many tasks of these resources run at once: a cluster may grow while a stage runs."""
+        names = {"num_cpus": "CPU", "num_gpus": "GPU"}
+        room = (
+            min(int(node.get(names[name], 0) / amount) for name, amount in resources.items()) for node in self._nodes()
+        )
+        return max(1, sum(room))
+
+    def _resources(self, need: Need) -> dict[str, float]:
+        """What Ray keeps for a call with a model: GPUs where there are some, else a processor for each thread."""
+        nodes = self._nodes()
+        gpus = _gpus(max((node.get("GPU", 0.0) for node in nodes), default=0.0)) if need.gpu else 0.0
+        if gpus:
+            return {"num_cpus": 1, "num_gpus": gpus}
+        # No node may have a processor for each; a task that asks for more than all have would wait for ever.
+        most = max((int(node.get("CPU", 0)) for node in nodes), default=1)
+        return {"num_cpus": max(1, min(need.threads, most))}
+
+    def join(self) -> Any:
+        """Ray, with its cluster."""
+        if self._ray is None:
+            for name, value in QUIET.items():
+                os.environ.setdefault(name, value)
+            ray = _import_ray()
+            if not ray.is_initialized():
+                _connect(ray, os.environ.get(ADDRESS) or None)
+                self._started = True
+            self._ray = ray
+        return self._ray
+
+
+def _gpus(most: float) -> float:
+    """GPUs of a task, of at most so many that one node has.
+
+    Raises:
+        DataError: If the environment asks for what Ray cannot give, or for more.
+    """
+    said = os.environ.get(GPUS, "")
+    if not said:
+        return min(1.0, most)
+    try:
+        wanted = float(said)
+    except ValueError:
+        wanted = -1.0
+    if not (0 <= wanted <= 1 or (wanted > 1 and wanted.is_integer())):
+        raise DataError(f"{GPUS}: expected 0, a share of a GPU such as 0.5, or a whole number of them, got {said!a}.")
+    if wanted > most:
+        raise DataError(
+            f"{GPUS}={said}: expected a node with so many GPUs, got {most:g} on the one that has most. Join one that "
+            "has them (ray start), or ask for fewer."
+        )
+    return wanted
+
+
+def _environment(need: Need, gpu: bool) -> dict[str, str]:
+    """Environment of a worker that computes with a model: Ray itself would give it a thread for each processor."""
+    passed = {name: os.environ[name] for name in PASSED if name in os.environ}
+    # A task that was given no GPU would see all of them, and take what is others'.
+    return passed | {"OMP_NUM_THREADS": str(need.threads)} | ({} if gpu else {"CUDA_VISIBLE_DEVICES": ""})
+
+
+def _call(function: Callable[..., Any], item: Any, sent: list[Any]) -> Any:
+    """On a worker: one call."""
+    if not sent:
+        return function(item)
+    import ray
+
+    key = sent[0].hex()
+    if key not in _kept:
+        _kept.clear()
+        _kept[key] = ray.get(sent[0])
+    return function(item, *_kept[key])
+
+
+def _import_ray() -> ModuleType:
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise DataError(
+            "CHATLADDER_ENGINE=ray: Ray is not installed. Run pip install 'chatladder[ray]', or unset the variable to "
+            "use this machine alone."
+        ) from error
+    return ray
+
+
+def _connect(ray: ModuleType, address: str | None) -> None:
+    """Join the cluster at the address, or start one on this machine.
+
+    Raises:
+        DataError: If there is none, or it runs another Ray or Python.
+    """
+    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    if address:
+        # The code of this checkout, not whatever version a node has installed.
+        options["runtime_env"] = {
+            "py_modules": [str(Path(__file__).resolve().parents[2] / name) for name in ("chatladder", "stages")]
+        }
+    else:
+        options["include_dashboard"] = False
+    try:
+        if address:
+            _knock(address)
+        ray.init(address or "local", **options)
+    except Exception as error:
+        # A bare Exception is what Ray raises where a node takes too long to start.
+        known = isinstance(error, OSError | RuntimeError | ValueError | ray.exceptions.RayError)
+        if not known and type(error) is not Exception:
+            raise
+        place = f"{ADDRESS}={address}" if address else "CHATLADDER_ENGINE=ray"
+        raise DataError(
+            f"{place}: expected a Ray cluster of this Ray ({ray.__version__}) and Python, got "
+            f"{type(error).__name__}: {_first_line(error)}. Start one with ray start --head, or unset {ADDRESS}."
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """See whether anything listens there: Ray itself would try for minutes.
+
+    Raises:
+        OSError: If nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():  # else a word such as auto
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+
+
+def _importable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as a worker can import it: of the stage that runs as ``__main__``, that of its module."""
+    main = sys.modules["__main__"]
+    if function.__module__ != "__main__" or main.__spec__ is None:
+        return function
+    found: Callable[..., Any] = getattr(importlib.import_module(main.__spec__.name), function.__name__)
+    return found
+
+
+def _lost(error: Exception) -> DataError:
+    """What to say of a failure of the cluster; nothing of the rows is in it."""
+    name = type(error).__name__
+    if name in ("ObjectStoreFullError", "OutOfDiskError"):
+        return DataError(
+            f"Ray: no room for results ({name}). Give the nodes more (ray start --object-store-memory, or disk under "
+            "RAY_TMPDIR) and run again."
+        )
+    if name == "OutOfMemoryError":
+        return DataError(
+            "Ray: workers were stopped since a node ran out of memory. Give the nodes fewer processors "
+            "(ray start --num-cpus) or more memory, and run again."
+        )
+    return DataError(
+        f"Ray: a task was lost and {RETRIES} further tries failed too ({name}). See whether nodes go away or end "
+        "processes, in Ray's logs under RAY_TMPDIR or /tmp/ray, and run again. No out was written."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else "no reason given"

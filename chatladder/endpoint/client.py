@@ -1,0 +1,275 @@
+"""One request to an OpenAI-compatible endpoint: its reply, or which kind of failure it was.
+
+The official client speaks the protocol; everything that repeats, waits or counts is left to the caller, so every
+attempt is seen. Around it stand a few walls:
+
+- the key goes into one header of requests to one origin: redirects are not followed;
+- nothing of the environment changes where a request goes, what is in its head, or who vouches for the server: proxies,
+  ``SSL_CERT_*`` and ``OPENAI_*`` count for nothing. A proxy would read what goes to a server on this machine, and one
+  whose certificates the environment trusts would read everything else;
+- no header tells anything of this machine;
+- a body ends after `MAX_BODY_BYTES`, uncompressed, and a reply after the time-out, however it is dripped;
+- of what a server says about a failure only the status and a code word are repeated, and never the key.
+
+Sources:
+    platform.openai.com/docs/guides/error-codes (``insufficient_quota``);
+    platform.kimi.com/docs/api/errors (``exceeded_current_quota_error`` with status 429);
+    RFC 9110, sections 10.2.3 (Retry-After) and 15 (status codes).
+"""
+
+import asyncio
+import math
+import os
+import re
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import httpx2
+import openai
+
+from chatladder.endpoint.address import is_this_machine
+from chatladder.endpoint.completion import entry, read_completion
+from chatladder.endpoint.prompt import SCORE_FORMAT, parse_score
+from chatladder.io.console import DataError
+
+#: A score takes 20 bytes, the thoughts before it some thousand.
+MAX_BODY_BYTES = 1_000_000
+#: A server that wants a longer rest than this gets it from the user.
+LONGEST_WAIT_SECONDS = 600.0
+#: Statuses after which asking again is of no use, and what is.
+FATAL = {
+    401: "check the key in the variable named by key_variable, and that it belongs to this base_url",
+    402: "top the account up",
+    403: "check the account's balance and what the key may use",
+    404: "check base_url (most end in /v1) and model",
+    405: "check base_url (most end in /v1)",
+}
+NO_QUOTA = {"insufficient_quota", "exceeded_current_quota_error", "billing_hard_limit_reached", "billing_not_active"}
+#: The server did not like this very request; another may pass.
+REFUSED = (400, 413, 422)
+PASSING = (408, 409, 425, 429)
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}")
+#: Variables that other clients heed, told where a server cannot be reached; their values may hold a secret.
+_UNUSED = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+
+
+class Reply(NamedTuple):
+    """What came back.
+
+    Attributes:
+        score: 0 to 10, or None where the answer is none.
+        prompt_tokens: As the server counted; None where it did not.
+        completion_tokens: The same.
+    """
+
+    score: float | None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Refused(Exception):
+    """This request will never be answered; the message is a status and a code."""
+
+
+class Retry(Exception):
+    """The request may be answered later.
+
+    Attributes:
+        wait: Seconds that the server asked for; 0.0 if it did not.
+        charged: Whether the server may have worked on it.
+    """
+
+    def __init__(self, reason: str, wait: float = 0.0, *, charged: bool) -> None:
+        super().__init__(reason)
+        self.wait = wait
+        self.charged = charged
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is made anew from its message alone, which lacks ``charged``; another process sends these.
+        return partial(Retry, charged=self.charged), (str(self), self.wait)
+
+
+class Sender:
+    """What sends requests to one model, opened and closed by ``async with``.
+
+    `Endpoint` does it itself, `chatladder.endpoint.ray_posts.RayPosts` has workers do it.
+    """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        raise NotImplementedError
+
+    async def can_send(self) -> None:
+        """Wait until a request that is posted now goes out at once, so that a rate counts when it is sent."""
+
+    async def ask(self, body: dict[str, Any], *, structured: bool) -> Reply:
+        """Send one request, once.
+
+        Args:
+            body: Of a chat completion, without ``response_format``.
+            structured: Whether to hold the model to the schema of an answer.
+
+        Raises:
+            Refused: If this request will never be answered.
+            Retry: If it may be answered later.
+            DataError: If no request of this run will be.
+        """
+        content = await self.post({**body, "response_format": SCORE_FORMAT} if structured else body)
+        return Reply(None) if content is None else read_reply(content)
+
+    async def post(self, body: dict[str, Any]) -> bytes | None:
+        """Send one request, once, and give the body of its reply; None if that is too long, or compressed.
+
+        Raises:
+            Refused: If this request will never be answered.
+            Retry: If it may be answered later.
+            DataError: If no request of this run will be.
+        """
+        raise NotImplementedError
+
+
+class Endpoint(Sender):
+    """One model behind one address, asked from this process."""
+
+    def __init__(self, base_url: str, key: str, timeout: float, concurrency: int) -> None:
+        """Prepare connections; nothing is sent yet.
+
+        Args:
+            base_url: Passed by `check_address`.
+            key: "" to send none.
+            timeout: Seconds from sending a request to the end of its reply.
+            concurrency: Requests at once.
+        """
+        self._base_url = base_url
+        self._key = key
+        self._timeout = timeout
+        limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._set_headers], "response": [_bound]}
+        http = httpx2.AsyncClient(
+            timeout=timeout, limits=limits, follow_redirects=False, trust_env=False, event_hooks=hooks
+        )
+        # The client wants some key, and would else look for one in the environment.
+        self._client = openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", max_retries=0, http_client=http)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def post(self, body: dict[str, Any]) -> bytes | None:
+        """As of `Sender`."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._client.post("/chat/completions", body=body, cast_to=httpx2.Response)
+        except openai.APIStatusError as error:
+            failure = self._failure(error)
+        except (openai.APITimeoutError, TimeoutError):
+            failure = Retry(f"no reply within {self._timeout:g} s", charged=True)
+        except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, TooLong):
+                return None
+            refused = isinstance(error.__cause__, httpx2.ConnectError)
+            reason = f"cannot be reached{self._unused()}" if refused else "the connection broke"
+            failure = Retry(reason, charged=not refused)
+        else:
+            return response.content
+        # The client's errors hold the request, and with it the key: none of them is chained.
+        raise failure from None
+
+    async def _set_headers(self, request: httpx2.Request) -> None:
+        headers = {
+            "Host": request.url.netloc.decode("ascii"),
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(await request.aread())),
+            "User-Agent": "chatladder",
+        }
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        request.headers = httpx2.Headers(headers)
+
+    def _failure(self, error: openai.APIStatusError) -> Exception:
+        words = [word for word in (error.code, error.type) if isinstance(word, str)]
+        status, code = error.status_code, self._fit(words)
+        said = f"HTTP {status}" + (f" ({code})" if code else "")
+        if NO_QUOTA.intersection(words):
+            return DataError(f"{self._base_url}: {said}: the account's quota is used up; top it up, then run again.")
+        if status in FATAL:
+            return DataError(f"{self._base_url}: {said}: {FATAL[status]}.")
+        if 300 <= status < 400:
+            return DataError(f"{self._base_url}: {said}: redirects are not followed; give the address they lead to.")
+        if status in REFUSED:
+            return Refused(said)
+        if status in PASSING or status >= 500:
+            wait = retry_after(error.response.headers)
+            if wait > LONGEST_WAIT_SECONDS:
+                return DataError(f"{self._base_url}: {said}: the server asks to wait {wait:,.0f} s; run again then.")
+            return Retry(said, wait, charged=False)
+        return DataError(f"{self._base_url}: {said}: expected an OpenAI-compatible endpoint; check base_url and model.")
+
+    def _unused(self) -> str:
+        """Words on the variables of the environment that may be why another machine cannot be reached, or ""."""
+        found = sorted(name for name in os.environ if name.upper() in _UNUSED)
+        return f" ({', '.join(found)}: not used)" if found and not is_this_machine(self._base_url) else ""
+
+    def _fit(self, words: list[str]) -> str:
+        """The first code word that is fit to be shown, or ""."""
+        return next((w for w in words if _CODE.fullmatch(w) and not (self._key and self._key in w)), "")
+
+
+class TooLong(httpx2.RequestError):
+    """A body that does not end in time, or is compressed although nobody asked for it."""
+
+
+class _BoundedStream(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._stream:
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise TooLong(f"more than {MAX_BODY_BYTES} bytes")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _bound(response: httpx2.Response) -> None:
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise TooLong("compressed")
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    response.stream = _BoundedStream(response.stream)
+
+
+def read_reply(content: bytes) -> Reply:
+    """Read a chat completion; whatever is not one, or holds no score, gives a reply without a score."""
+    choice, prompt_tokens, completion_tokens = read_completion(content)
+    return Reply(parse_score(entry(entry(choice, "message"), "content")), prompt_tokens, completion_tokens)
+
+
+def retry_after(headers: httpx2.Headers) -> float:
+    """Seconds that a reply asks to wait; 0.0 if it does not say, or not in a way that can be read."""
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) / unit
+        except ValueError:
+            continue
+        if seconds >= 0 and math.isfinite(seconds):
+            return seconds
+    try:
+        at = parsedate_to_datetime(headers.get("retry-after", ""))
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,215 @@
+"""Rungs and their predictions, lined up with the labelled items."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from chatladder.evaluation.scores import ANSWERS, NEEDED, NOT_NEEDED, UNKNOWN, Floats
+from chatladder.io.console import DataError
+from chatladder.io.files import read_json
+from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows
+
+#: Probabilities are held above this, so that one certain answer cannot move the mean log-odds at will.
+_SMALLEST = 1e-9
+#: What an item may be labelled: the answers less "unknown".
+_LABELS = (ANSWERS[NEEDED], ANSWERS[NOT_NEEDED])
+_KEY = re.compile(r"[A-Za-z]\w*")
+
+
+class Rung(NamedTuple):
+    """A model of the ladder: its key and its number of parameters."""
+
+    key: str
+    params: int
+
+
+@dataclass(frozen=True)
+class Items:
+    """Labelled items: ids, conversations, and labels (NEEDED or NOT_NEEDED), shape ``(n,)`` each."""
+
+    ids: list[str]
+    conversations: list[str]
+    references: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One model's answers to items, shape ``(n,)`` each.
+
+    Attributes:
+        answers: NEEDED, NOT_NEEDED or UNKNOWN; what could not be read is UNKNOWN.
+        log_odds: log(p_needed / p_not_needed); 0 where the probabilities are missing.
+        p_unknown: Probability of "do not know".
+        parsed: False where the answer could not be read.
+        mean_log_odds: Mean over every question the model answered with probabilities, scored here or not.
+    """
+
+    answers: NDArray[np.int64]
+    log_odds: Floats
+    p_unknown: Floats
+    parsed: NDArray[np.bool_]
+    mean_log_odds: float
+
+
+def read_rungs(bases: Path, keys: Sequence[str]) -> list[Rung]:
+    """The rungs in ascending order of parameters.
+
+    Raises:
+        DataError: If a key is given twice or is no key, or its folder lacks a parameter count.
+    """
+    for key in keys:
+        if keys.count(key) > 1:
+            raise DataError(f"rung {key}: expected each rung once, got it {keys.count(key)} times.")
+        if not _KEY.fullmatch(key):
+            raise DataError(f"rung {key!a}: expected a letter, then letters, digits and underscores.")
+    rungs = [Rung(key, _read_params(bases / key / "rung.json")) for key in keys]
+    return sorted(rungs, key=lambda rung: (rung.params, rung.key))
+
+
+def _read_params(path: Path) -> int:
+    if not path.is_file():
+        raise DataError(f"{path}: expected the base model's description, got no file. Run its base stage.")
+    description = read_json(path)
+    params = description.get("params") if isinstance(description, dict) else None
+    if not isinstance(params, int) or isinstance(params, bool) or params < 1:
+        raise DataError(f'{path}: expected "params" to be a number of parameters, got {params!a}.')
+    return params
+
+
+def read_mixtures(bases: Path, rungs: Sequence[Rung]) -> dict[str, int]:
+    """The rungs that are mixtures of experts: key -> parameters that one token passes through.
+
+    They are those whose ``rung.json`` has ``active_params``, smaller than ``params``. Such a model is as large as
+    neither figure says, so it has no place on a size axis.
+
+    Raises:
+        DataError: If the figure is no number of parameters, or more than all of them.
+    """
+    mixtures = {}
+    for rung in rungs:
+        path = bases / rung.key / "rung.json"
+        active = read_json(path).get("active_params", rung.params)
+        if not isinstance(active, int) or isinstance(active, bool) or not 1 <= active <= rung.params:
+            raise DataError(
+                f'{path}: expected "active_params" from 1 to its {rung.params:,} parameters, got {active!a}. Leave it '
+                "out for a dense model."
+            )
+        if active < rung.params:
+            mixtures[rung.key] = active
+    return mixtures
+
+
+def read_items(path: Path, split: str | None) -> Items:
+    """The labelled items of one split, or of all.
+
+    Raises:
+        DataError: If they do not hold both labels.
+    """
+    table = read_rows(path, LABELLED).select(["item_id", "conversation", "label", "split"])
+    if split is not None:
+        table = table.filter(pc.equal(table["split"], split))
+    labels = _texts(table, "label", path)
+    unknown = next((label for label in labels if label not in _LABELS), None)
+    if unknown is not None:
+        raise DataError(f"{path}: expected needed or not_needed, got {unknown!a}. Run stages.label again.")
+    references = np.array([ANSWERS.index(label) for label in labels], dtype=np.int64)
+    if len(np.unique(references)) < 2:
+        raise DataError(
+            f"{path}: expected needed and not_needed among {split or 'all'} items, got {len(references)} items "
+            "of one label or none. Annotate more conversations."
+        )
+    return Items(_texts(table, "item_id", path), _texts(table, "conversation", path), references)
+
+
+def _texts(table: pa.Table, name: str, path: Path) -> list[str]:
+    """A column of texts.
+
+    Raises:
+        DataError: If some are no UTF-8.
+    """
+    try:
+        texts: list[str] = table[name].to_pylist()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected texts in UTF-8 as {name}, got others. Write the file again.") from error
+    return texts
+
+
+def read_predictions(path: Path, item_ids: Sequence[str]) -> Predictions:
+    """A model's predictions for ``item_ids``, in that order; predictions for other items are passed over.
+
+    Raises:
+        DataError: If an item has no prediction or two, or an answer is unknown.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: expected predictions, got no file. Run its predict stage.")
+    table = read_rows(path, PREDICTIONS)
+    place = {item_id: row for row, item_id in enumerate(_texts(table, "item_id", path))}
+    if len(place) < table.num_rows:
+        raise DataError(f"{path}: expected one prediction an item, got {table.num_rows} for {len(place)} items.")
+    missing = [item_id for item_id in item_ids if item_id not in place]
+    if missing:
+        raise DataError(
+            f"{path}: expected predictions for all {len(item_ids)} items, {len(missing)} are missing, first "
+            f"{missing[0]!a}. Predict again on the current labelled items."
+        )
+    rows = np.array([place[item_id] for item_id in item_ids], dtype=np.int64)
+    log_odds = _log_odds(table)
+    known = log_odds[~np.isnan(log_odds)]
+    parsed = np.array(table["parsed"].to_pylist(), dtype=np.bool_)
+    return Predictions(
+        answers=np.where(parsed, _answer_codes(table, path), UNKNOWN)[rows],
+        log_odds=np.nan_to_num(log_odds)[rows],
+        p_unknown=np.nan_to_num(_column(table, "p_unknown"))[rows],
+        parsed=parsed[rows],
+        mean_log_odds=float(known.mean()) if len(known) else 0.0,
+    )
+
+
+def _column(table: pa.Table, name: str) -> Floats:
+    return np.array(table[name].to_pylist(), dtype=np.float64)
+
+
+def _log_odds(table: pa.Table) -> Floats:
+    needed, not_needed = _column(table, "p_needed"), _column(table, "p_not_needed")
+    return np.log(np.maximum(needed, _SMALLEST)) - np.log(np.maximum(not_needed, _SMALLEST))
+
+
+def _answer_codes(table: pa.Table, path: Path) -> NDArray[np.int64]:
+    answers = _texts(table, "answer", path)
+    for item_id, answer in zip(_texts(table, "item_id", path), answers, strict=True):
+        if answer not in ANSWERS:
+            raise DataError(f"{path}: item {item_id!a}: expected one of {', '.join(ANSWERS)}, got {answer!a}.")
+    return np.array([ANSWERS.index(answer) for answer in answers], dtype=np.int64)
+
+
+def centre(predictions: Predictions) -> Predictions:
+    """The answers once the model's own leaning to either side is taken off: a calibration without labels.
+
+    The mean log-odds over all its questions are subtracted from each item's; the probability of "do not know"
+    stays, and the largest of the three is the answer. What could not be read stays unknown.
+    """
+    log_odds = predictions.log_odds - predictions.mean_log_odds
+    decided = 1 - predictions.p_unknown
+    needed = decided / (1 + np.exp(-log_odds))
+    stacked = np.stack([needed, decided - needed, predictions.p_unknown], axis=1)
+    answers = np.where(predictions.parsed, stacked.argmax(axis=1), UNKNOWN)
+    return replace(predictions, answers=answers, log_odds=log_odds, mean_log_odds=0.0)
+
+
+def always_needed(count: int) -> Predictions:
+    """The floor: "needed" to everything, with no evidence for anything."""
+    zeros = np.zeros(count)
+    answers = np.full(count, NEEDED, dtype=np.int64)
+    return Predictions(answers, zeros, zeros, np.ones(count, dtype=np.bool_), mean_log_odds=0.0)
+
+
+def answer_names(codes: NDArray[np.int64]) -> list[str]:
+    """``needed``, ``not_needed`` or ``unknown`` for each code."""
+    return [ANSWERS[code] for code in codes]

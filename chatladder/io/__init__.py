@@ -1,0 +1,1 @@
+"""Files, rows between stages, and the console."""

@@ -1,0 +1,327 @@
+"""Files between stages: read with errors that name file and line, written whole or not at all."""
+
+import csv
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from chatladder.io.console import DataError, printable
+
+#: How the message of a failed read or write ends in libraries written in Rust (safetensors, tokenizers).
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+
+#: A round of annotation: the one folder whose files no stage can make again.
+ROUND_FOLDER = re.compile(r"round_([1-9]\d*)")
+#: Of renameat2(2).
+_HERE, _RENAME_EXCHANGE = -100, 2
+
+
+@contextmanager
+def whole_file(path: Path, *, answers: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` and move it there once the block ends without an error.
+
+    The temporary file of a process that was killed is removed.
+
+    Args:
+        path: The file to write or replace.
+        answers: Whether the caller is one of the commands that may write into an annotation round.
+
+    Raises:
+        DataError: If the path lies in an annotation round, the disk is full, or the folder cannot be written.
+    """
+    if not answers:
+        refuse_rounds(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, lock = _locked(path, lambda new: os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)))
+    except OSError as error:
+        raise _write_error(path, error) from error
+    mode = stat.S_IMODE(os.fstat(lock).st_mode)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(mode)  # safetensors puts a file in its place that only the owner can read
+        temporary.replace(path)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(lock)
+
+
+@contextmanager
+def whole_folder(path: Path, *written: str) -> Iterator[Path]:
+    """Give a temporary folder beside ``path`` that replaces it once the block ends without an error.
+
+    A kill at any moment leaves the old folder or the new one. The temporary folder of a process that was killed is
+    removed.
+
+    Args:
+        path: The folder to write or replace.
+        written: The names, or patterns of names, of the files that the caller writes; see ``check_replaceable``.
+
+    Raises:
+        DataError: If the folder must not be replaced, the disk is full, or the parent folder cannot be written.
+    """
+    check_replaceable(path, *written)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _restore(path)
+        temporary, lock = _locked(path, Path.mkdir)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    try:
+        yield temporary
+        check_replaceable(path, *written)
+        if path.exists():
+            _exchange(temporary, path)
+        else:
+            temporary.replace(path)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    except Exception as error:
+        # safetensors and tokenizers write by themselves and raise errors of their own.
+        if failed := _RUST_ERROR.search(str(error)):
+            number = int(failed[1])
+            raise _write_error(path, OSError(number, os.strerror(number))) from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
+
+
+def check_replaceable(path: Path, *written: str) -> None:
+    """Refuse a folder that holds, or may hold, anything but the output of the same command.
+
+    Args:
+        path: The folder that is to be replaced; a missing or an empty one passes.
+        written: The patterns, as of ``fnmatch``, of all files that the command writes, relative to the folder. A file
+            that matches the first is in every output of the command. With no pattern the folder must be new or empty.
+
+    Raises:
+        DataError: If it is the current folder or one above it, lies in an annotation round, is a link or a file, or
+            holds a file that no pattern matches.
+    """
+    place = printable(str(path))
+    whole = path.resolve()
+    if whole in (Path.cwd(), *Path.cwd().parents):
+        raise DataError(
+            f"{place}: expected a folder to write into, got the current folder or one above it. Name another."
+        )
+    refuse_rounds(path)
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise DataError(f"{place}: expected a folder to write into, got a link or a file. Name another.")
+    files = (
+        [] if not path.exists() else [entry for entry in path.rglob("*") if entry.is_symlink() or not entry.is_dir()]
+    )
+    names = sorted(entry.relative_to(path).as_posix() for entry in files)
+    foreign = next((name for name in names if not any(_matches(name, pattern) for pattern in written)), None)
+    if foreign is None and names and not any(_matches(name, written[0]) for name in names):
+        foreign = names[0]
+    if foreign is not None:
+        expected = (
+            f"a new or empty folder, or one that holds {', '.join(written)} alone" if written else "an empty folder"
+        )
+        raise DataError(
+            f"{place}: expected {expected}, got one with {printable(foreign)}; it was left as it is. Name another "
+            "folder, or move that file away."
+        )
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a relative path matches; a pattern without a folder matches no file in one."""
+    return fnmatchcase(name, pattern) and ("/" in pattern or "/" not in name)
+
+
+def refuse_rounds(path: Path) -> None:
+    """Refuse a path in a folder of annotation answers, which no stage can make again.
+
+    Raises:
+        DataError: If the path is, or lies in, a folder named ``round_<n>``.
+    """
+    whole = path.resolve()
+    if any(ROUND_FOLDER.fullmatch(part.lower()) for part in whole.parts):
+        raise DataError(
+            f"{printable(str(path))}: expected a place outside of the annotations, got one in a round's folder. "
+            "Answers cannot be made again, so only the commands that annotate write there. Name another."
+        )
+
+
+def share(folder: Path) -> None:
+    """Give the files in a folder the mode that the umask gave the folder; safetensors lets only the owner read."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    for entry in folder.rglob("*"):
+        entry.chmod(mode if entry.is_dir() else mode & 0o666)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Let two folders change names: in one step where the system can, else by way of a third name."""
+    try:
+        code = ctypes.CDLL(None, use_errno=True).renameat2(_HERE, bytes(new), _HERE, bytes(old), _RENAME_EXCHANGE)
+    except (AttributeError, OSError):  # not Linux
+        code = -1
+    if code != 0:  # a file system without it
+        aside = _aside(old)
+        old.rename(aside)
+        new.rename(old)
+        aside.rename(new)
+
+
+def _restore(path: Path) -> None:
+    """Bring back a folder whose process was killed while ``_exchange`` used a third name."""
+    aside = _aside(path)
+    if aside.exists() and path.exists():
+        shutil.rmtree(aside)
+    elif aside.exists():
+        aside.rename(path)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
+
+
+def _locked(path: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
+    """A temporary file or folder for ``path``, and an open lock on it, which ends with the process at the latest."""
+    _sweep(path)
+    while True:
+        temporary = path.with_name(f".{path.name}.{token_hex(4)}")
+        try:
+            make(temporary)
+        except FileExistsError:
+            continue
+        try:
+            lock = os.open(temporary, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        with suppress(OSError):  # some network drives have no locks; what is left there stays
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        # Until it was locked, another process may have taken it for left over.
+        if temporary.exists():
+            return temporary, lock
+        os.close(lock)
+
+
+def _sweep(path: Path) -> None:
+    """Remove temporary files and folders for ``path`` that nobody has locked: their processes are dead."""
+    left = re.compile(re.escape(f".{path.name}.") + "[0-9a-f]{8}")
+    for other in [other for other in path.parent.iterdir() if left.fullmatch(other.name)]:
+        with suppress(OSError):  # locked, gone, or not ours
+            lock = os.open(other, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if other.is_dir():
+                    shutil.rmtree(other)
+                else:
+                    other.unlink()
+            finally:
+                os.close(lock)
+
+
+def _write_error(path: Path, error: OSError) -> DataError:
+    if error.errno == errno.ENOSPC:
+        return DataError(f"{path}: the disk is full; nothing was written. Free some space and run again.")
+    return DataError(f"{path}: cannot be written: {error.strerror or error}.")
+
+
+def write_json(path: Path, value: Any, *, answers: bool = False) -> None:
+    """Write one JSON document, indented, keys in the order given; ``answers`` as of ``whole_file``."""
+    with whole_file(path, answers=answers) as temporary:
+        temporary.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def create_json(path: Path, value: Any) -> bool:
+    """Write one JSON document of a round where none is yet, whole or not at all; of several at once, the first wins.
+
+    Returns:
+        Whether it was written: False where the file was there already, and stays as it is.
+
+    Raises:
+        DataError: If the disk is full, or the folder cannot be written or has no hard links.
+    """
+    candidate = path.with_name(f".{path.name}.{token_hex(8)}")
+    write_json(candidate, value, answers=True)
+    try:
+        # A link never replaces what is there, as a rename would, and what it makes appears whole.
+        path.hardlink_to(candidate)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}.") from error
+    finally:
+        candidate.unlink(missing_ok=True)
+    return True
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document.
+
+    Raises:
+        DataError: If it cannot be read, is not UTF-8 or not JSON, or is too deep or too long a number to be held.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # editors put a mark before it
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8, got byte 0x{error.object[error.start]:02x}.") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: expected JSON: {error.msg}.") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected JSON, got {_beyond_json(error)}.") from error
+
+
+def _beyond_json(error: ValueError | RecursionError) -> str:
+    """What Python's reader does not take though JSON's grammar does: it limits depth, and the digits of integers."""
+    if isinstance(error, RecursionError):
+        return "lists or objects nested too deep"
+    return "a number of thousands of digits"
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) of a JSON-lines file; empty lines are passed over.
+
+    Raises:
+        DataError: At the first line that is not UTF-8 or not a JSON object, or that ``read_json`` would refuse.
+    """
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise DataError(f"{path}:{number}: expected UTF-8, got byte 0x{line[error.start]:02x}.") from error
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}:{number}: expected a JSON object: {error.msg}.") from error
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{path}:{number}: expected a JSON object, got {_beyond_json(error)}.") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}.")
+            yield number, row
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write one compact JSON object a line."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as out:
+        for row in rows:
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Write a header and rows as CSV, with line feeds."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)

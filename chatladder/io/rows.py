@@ -1,0 +1,258 @@
+"""The rows that stages hand to each other, as parquet schemas, and how they are read and written.
+
+Every table keeps its rows in a fixed order, so equal inputs give equal bytes.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chatladder.io.console import DataError
+from chatladder.io.files import whole_file
+
+#: Rows that are compressed and written together.
+ROW_GROUP = 131_072
+#: Rows that are held at once where a stage streams them.
+PART_ROWS = 65_536
+#: What comes of a file that is damaged or is not parquet; names of columns are decoded by Python.
+_DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
+
+#: Kinds of a message; only ``text`` is ever merged into turns.
+KINDS = ("text", "image", "file", "link", "system", "other")
+#: What an annotator may answer.
+LABELS = ("needed", "not_needed", "not_a_question", "unsure")
+SPLITS = ("train", "validation", "test")
+
+MESSAGES = pa.schema(
+    [
+        ("message_id", pa.string()),
+        ("group", pa.string()),
+        ("sender", pa.string()),  # pseudonym
+        ("timestamp", pa.int64()),  # UTC seconds; null if the source has none
+        ("resolution_seconds", pa.int32()),  # how exact the source's clock is: 1, or 60 without seconds
+        ("kind", pa.string()),  # one of KINDS
+        ("text", pa.string()),
+        ("reply_to", pa.string()),  # message_id, or null
+        ("source", pa.string()),  # pseudonym of the file:line
+    ]
+)
+TURNS = pa.schema(
+    [
+        ("turn_id", pa.string()),
+        ("group", pa.string()),
+        ("sender", pa.string()),
+        ("timestamp", pa.int64()),  # of the first message
+        ("kind", pa.string()),
+        ("text", pa.string()),
+        ("reply_to", pa.string()),  # message_id that its first message answers, or null
+        ("message_ids", pa.list_(pa.string())),
+    ]
+)
+SCORES = pa.schema([("turn_id", pa.string()), ("score", pa.float32())])  # 0-10
+WINDOW = pa.list_(pa.struct([("sender", pa.string()), ("text", pa.string()), ("timestamp", pa.int64())]))
+QUESTIONS = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("turn_id", pa.string()),
+        ("group", pa.string()),
+        ("conversation", pa.string()),
+        ("sender", pa.string()),
+        ("text", pa.string()),
+        ("timestamp", pa.int64()),
+        ("window", WINDOW),  # earlier turns of the conversation, oldest first
+    ]
+)
+LABELLED = pa.schema(
+    [
+        *QUESTIONS,
+        ("label", pa.string()),  # needed or not_needed
+        ("agreement", pa.float32()),  # share of annotators who gave that label
+        ("split", pa.string()),  # one of SPLITS
+    ]
+)
+PREDICTIONS = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("p_needed", pa.float64()),
+        ("p_not_needed", pa.float64()),
+        ("p_unknown", pa.float64()),
+        ("answer", pa.string()),  # needed, not_needed, unknown
+        ("parsed", pa.bool_()),  # False where an endpoint's answer could not be read
+    ]
+)
+RANKING = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("split", pa.string()),  # train or validation: no test item is ever reviewed
+        ("label", pa.string()),  # as it is now
+        ("p_label", pa.float64()),  # probability of that label on all evidence, none of it from the label itself
+        ("suspicion", pa.float64()),  # what the ranking sorts by, highest first
+        ("reason", pa.string()),  # what speaks against the label, in a few words
+        ("role", pa.string()),  # suspect, control, or empty where the item is not in the queue
+    ]
+)
+
+
+class RowWriter:
+    """Writes rows that come bit by bit as parquet, in row groups of a fixed size: equal rows give equal bytes."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._schema = schema
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+
+    def write(self, rows: pa.Table) -> None:
+        """Take some rows; whole row groups go to disk, the rest waits."""
+        if not rows.num_rows:
+            return
+        self._waiting.append(rows.select(self._schema.names).cast(self._schema))
+        self._rows += rows.num_rows
+        if self._rows < ROW_GROUP:
+            return
+        waiting = pa.concat_tables(self._waiting)
+        whole = self._rows - self._rows % ROW_GROUP
+        for start in range(0, whole, ROW_GROUP):
+            self._write(waiting.slice(start, ROW_GROUP))
+        # Copied, since a slice would hold on to all that it is cut from.
+        self._waiting = [waiting.slice(whole).combine_chunks()]
+        self._rows -= whole
+
+    def close(self) -> None:
+        """Write what waits."""
+        if self._rows:
+            self._write(pa.concat_tables(self._waiting))
+        self._writer.close()
+
+    def _write(self, group: pa.Table) -> None:
+        self._writer.write_table(group.combine_chunks(), row_group_size=ROW_GROUP)
+
+
+@contextmanager
+def row_writer(path: Path, schema: pa.Schema) -> Iterator[RowWriter]:
+    """A RowWriter of a file that appears whole once the block ends without an error.
+
+    Raises:
+        DataError: If the disk is full or the folder cannot be written.
+    """
+    with whole_file(path) as temporary:
+        writer = RowWriter(temporary, schema)
+        try:
+            yield writer
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to tell
+                writer.close()
+            raise
+        writer.close()
+
+
+def write_rows(path: Path, rows: pa.Table | list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write rows as parquet, whole or not at all.
+
+    Raises:
+        DataError: If the disk is full or the folder cannot be written.
+    """
+    table = pa.Table.from_pylist(rows, schema=schema) if isinstance(rows, list) else rows
+    with row_writer(path, schema) as writer:
+        writer.write(table)
+
+
+class Rows:
+    """Rows of a parquet file that another stage wrote, read as often as one likes, a part at a time.
+
+    Attributes:
+        start: The first row, as the file counts.
+        stop: The row after the last one.
+        num_rows: Between them.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, start: int = 0, stop: int | None = None) -> None:
+        """Open the file and hold its columns against the schema.
+
+        Args:
+            path: Of the file.
+            schema: Of the rows.
+            start: First row; of the file no more is read than the row groups that hold the rows from there on.
+            stop: Row after the last one; None for all that follow.
+
+        Raises:
+            DataError: If it is not parquet, or the names of its columns are not those of ``schema``.
+        """
+        self.path = path
+        self.schema = schema
+        rows: int
+        try:
+            with pq.ParquetFile(path) as file:
+                found, rows = file.schema_arrow.names, file.metadata.num_rows
+        except _DAMAGED as error:
+            raise DataError(f"{path}: expected a parquet file: {error}") from error
+        missing = [name for name in schema.names if name not in found]
+        if missing:
+            raise DataError(f"{path}: expected columns {', '.join(schema.names)}; missing {', '.join(missing)}.")
+        twice = [name for name in schema.names if found.count(name) > 1]
+        if twice:
+            raise DataError(f"{path}: expected every column once, got {', '.join(twice)} twice.")
+        self.start = min(start, rows)
+        self.stop = rows if stop is None else min(stop, rows)
+        self.num_rows = max(0, self.stop - self.start)
+
+    def parts(self, columns: Sequence[str] | None = None, rows: int = PART_ROWS) -> Iterator[pa.Table]:
+        """Tables of up to so many rows, in order; every column unless some are named.
+
+        Raises:
+            DataError: If the file is damaged, or a column holds another kind of value.
+        """
+        schema = self._chosen(columns)
+        try:
+            with pq.ParquetFile(self.path) as file:
+                groups, position = self._groups(file.metadata)
+                for batch in file.iter_batches(rows, row_groups=groups, columns=schema.names) if groups else ():
+                    begin, end = max(self.start - position, 0), min(self.stop - position, batch.num_rows)
+                    position += batch.num_rows
+                    if begin < end:
+                        own = pa.Table.from_batches([batch.slice(begin, end - begin)])
+                        yield self._typed(own.select(schema.names), schema)
+        except _DAMAGED as error:
+            raise DataError(f"{self.path}: expected a parquet file: {error}") from error
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows, as ``parts`` gives them."""
+        parts = list(self.parts(columns))
+        return pa.concat_tables(parts) if parts else self._chosen(columns).empty_table()
+
+    def _chosen(self, columns: Sequence[str] | None) -> pa.Schema:
+        return pa.schema([self.schema.field(name) for name in columns or self.schema.names])
+
+    def _groups(self, metadata: pq.FileMetaData) -> tuple[list[int], int]:
+        """The row groups that hold the rows, and the first one's first row."""
+        groups: list[int] = []
+        first = position = 0
+        for number in range(metadata.num_row_groups):
+            end = position + metadata.row_group(number).num_rows
+            if position < self.stop and end > self.start:
+                first = first if groups else position
+                groups.append(number)
+            position = end
+        return groups, first
+
+    def _typed(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
+        try:
+            return table.cast(schema)
+        except pa.ArrowException as error:
+            # Not what Arrow says of it: that quotes the value, which may be somebody's words.
+            pairs = zip(schema, table.schema, strict=True)
+            other = [f"{to.name} as {to.type}, got {found.type}" for to, found in pairs if to.type != found.type]
+            raise DataError(f"{self.path}: expected {'; '.join(other)}.") from error
+
+
+def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read all of a parquet file that another stage wrote.
+
+    Raises:
+        DataError: If it is not parquet, or its columns are not those of ``schema``.
+    """
+    return Rows(path, schema).table()

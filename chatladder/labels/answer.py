@@ -1,0 +1,160 @@
+"""One answer of an annotator: the label, who gave it, when, and its line in a log."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from chatladder.io.console import DataError
+from chatladder.io.rows import LABELS
+
+
+class Label(StrEnum):
+    """What an annotator may answer. It has no truth value: four answers are not two."""
+
+    NEEDED = "needed"
+    NOT_NEEDED = "not_needed"
+    NOT_A_QUESTION = "not_a_question"
+    UNSURE = "unsure"
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"a label is not true or false: compare it, as in label == Label.{self.name}")
+
+
+_FIELDS = (("item_id", str), ("annotator", str), ("round", int), ("label", str), ("at", str))
+_LABELS = {label.value: label for label in Label}
+_OPENING = '{"item_id": "'
+#: A line up to where its item's id ends or, within an escape sign too, where the line was cut.
+_ID_BEGUN = re.compile(
+    re.escape(_OPENING) + r'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-f]{4}))*(?:\\(?:u[0-9a-f]{0,3})?\Z)?'
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One line of a log.
+
+    Attributes:
+        item_id: The question that was answered.
+        annotator: Who answered; also the name of the file.
+        round: Number of the round, from 1; also in the name of the folder.
+        label: The answer (of a line with ``undo``: the answer taken back).
+        at: When, ISO 8601 in UTC.
+        undo: True where the line takes back the latest answer to this item.
+    """
+
+    item_id: str
+    annotator: str
+    round: int
+    label: Label
+    at: str
+    undo: bool = False
+
+
+def now() -> str:
+    """The time for ``Answer.at``: ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def line_of(answer: Answer) -> str:
+    """The log line, without its end."""
+    row = {name: value for name, value in asdict(answer).items() if name != "undo" or value}
+    return json.dumps(row, ensure_ascii=False)
+
+
+def line_reader(annotator: str, round_number: int) -> Callable[[str], Answer | None]:
+    """What reads lines of one log in the very form that ``line_of`` gives them, several times as fast as ``parse``.
+
+    Nearly all lines have it. They are held to the same rules; of any other line, spelled otherwise or malformed, it
+    gives None, and ``parse`` has to say which.
+
+    Args:
+        annotator: Whose log it is.
+        round_number: Of which round.
+    """
+    own = re.escape(_own(annotator, round_number))
+    text = r'"([^"\\\x00-\x1f]+)"'
+    form = re.compile(
+        rf'\{{"item_id": {text}, {own}, "label": "({"|".join(_LABELS)})", "at": {text}(, "undo": true)?\}}'
+    )
+
+    def read(line: str) -> Answer | None:
+        found = form.fullmatch(line)
+        if found is None or not _is_utc(found[3]):
+            return None
+        return Answer(found[1], annotator, round_number, _LABELS[found[2]], found[3], undo=found[4] is not None)
+
+    return read
+
+
+def is_beginning(text: str, annotator: str, round_number: int) -> bool:
+    """Whether a text is the beginning of a line that ``line_of`` gives, as an interrupted write leaves it.
+
+    Args:
+        text: What stands where a whole line was expected.
+        annotator: Whose log it is in.
+        round_number: Of which round.
+    """
+    start = _ID_BEGUN.match(text)
+    if start is None:
+        return _OPENING.startswith(text)
+    rest = text[start.end() :]
+    for label in _LABELS:
+        middle = f'", {_own(annotator, round_number)}, "label": "{label}", "at": "'
+        if middle.startswith(rest):
+            return True
+        if rest.startswith(middle):
+            end = rest.removeprefix(middle).lstrip("0123456789T:.+Z-")
+            return '"}'.startswith(end) or '", "undo": true}'.startswith(end)
+    return False
+
+
+def _own(annotator: str, round_number: int) -> str:
+    """What every line of one log has in common."""
+    return f'"annotator": {json.dumps(annotator, ensure_ascii=False)}, "round": {round_number}'
+
+
+def parse(row: Any, where: str) -> Answer:
+    """The answer that a JSON value from a log stands for.
+
+    Args:
+        row: What the line holds.
+        where: ``file:line``, for the error.
+
+    Raises:
+        DataError: If a field is missing or malformed.
+    """
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: expected a JSON object, got {type(row).__name__}.")
+    for field, kind in _FIELDS:
+        value = row.get(field)
+        # Not isinstance: bool is an int to it, but "round": true is not round 1.
+        if type(value) is not kind or value == "":
+            if field not in row:
+                raise DataError(f'{where}: expected a field "{field}", got {_shown(list(row))}.')
+            raise DataError(f'{where}: expected "{field}" to be {kind.__name__}, got {_shown(value)}.')
+    label = _LABELS.get(row["label"])
+    if label is None:
+        raise DataError(f'{where}: expected "label" to be one of {", ".join(LABELS)}, got {_shown(row["label"])}.')
+    undo = row.get("undo", False)
+    if not isinstance(undo, bool):
+        raise DataError(f'{where}: expected "undo" to be true or false, got {_shown(undo)}.')
+    if not _is_utc(row["at"]):
+        raise DataError(f'{where}: expected "at" in ISO 8601, UTC, as {now()}; got {_shown(row["at"])}.')
+    return Answer(row["item_id"], row["annotator"], row["round"], label, at=row["at"], undo=undo)
+
+
+def _is_utc(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo == UTC
+    except ValueError:
+        return False
+
+
+def _shown(value: Any) -> str:
+    """A value from a file as it may be printed: escaped (a log can be hostile) and short."""
+    text = ascii(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,405 @@
+"""The annotation log: one JSON object a line, only ever appended to, one file per round and annotator.
+
+``data/annotations/round_2/li.jsonl`` holds what ``li`` answered in round 2::
+
+    {"item_id": "9f2c…", "annotator": "li", "round": 2, "label": "needed", "at": "2023-10-01T12:00:00Z"}
+
+A later line about the same item replaces the earlier one; a line with ``"undo": true`` takes the latest one
+back, so the one before it counts again. Replaying the file therefore gives one answer per item and annotator,
+however often the work was interrupted. What an adjudicator settles is kept in the same way, in
+``round_2/adjudication/chen.jsonl``, with the adjudicator as ``"annotator"``.
+"""
+
+import codecs
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatladder.io.console import DataError
+from chatladder.labels.answer import Answer, Label, is_beginning, line_of, line_reader, now, parse
+from chatladder.labels.rounds import (
+    Owner,
+    adjudication_files,
+    adjudication_path,
+    check_log,
+    check_owner,
+    latest_answered,
+    latest_round,
+    log_files,
+    log_path,
+    lost,
+    owner,
+)
+
+__all__ = [
+    "Answer",
+    "HeldError",
+    "Label",
+    "LogWriter",
+    "adjudication_files",
+    "adjudication_path",
+    "append",
+    "create",
+    "latest_answered",
+    "latest_round",
+    "log_files",
+    "log_path",
+    "now",
+    "refuse_existing",
+    "replay",
+]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a log says once it is read to its end.
+
+    Attributes:
+        answers: The answer that counts, by item, in the order in which items were first answered.
+        lines: The line each of them stands on, from 1.
+        history: Every answer that was not taken back, replaced ones too, in the order in which they were given.
+        torn: Number of a last line that was cut short while it was written, or None.
+    """
+
+    answers: dict[str, Answer]
+    lines: dict[str, int]
+    history: list[Answer]
+    torn: int | None
+
+
+class HeldError(DataError):
+    """Another process writes the log."""
+
+
+class LogWriter:
+    """A log held open by one process, to add answers to: each is on the disk before ``append`` returns.
+
+    While it is open no other process can write the log. The lock belongs to the process, not to a file that
+    could stay behind, so a killed one leaves none.
+
+    Until it has its first answer the log lies beside its place, as ``.<annotator>.begun``: one in its place is never
+    empty, so that an empty one is known to have lost its answers.
+
+    Attributes:
+        path: The log.
+        set_aside: Bytes that an earlier crash had cut short, found at opening. They were moved to
+            ``.<annotator>.torn`` beside the log, so that they cannot swallow the next answer. Such an answer was
+            never confirmed to the annotator.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the log, or begin it, and mend its end.
+
+        Raises:
+            HeldError: If another process holds it.
+            DataError: If it cannot be written, holds no answer, or its last line is malformed.
+        """
+        self._owner = owner(path)
+        self.path = path
+        self._begun = path.with_name(f".{path.stem}.begun")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = self._open()
+        except OSError as error:
+            raise _not_recorded(path, error) from error
+        try:
+            self.set_aside = self._mend()
+            self._size = os.fstat(self._handle).st_size
+            self._is_whole = True
+        except OSError as error:
+            self.close()
+            raise _not_recorded(path, error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "LogWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the log; one that was begun and holds no answer goes with it."""
+        with suppress(OSError):
+            if _is_at(self._handle, self._begun) and not os.fstat(self._handle).st_size:
+                self._begun.unlink()
+        os.close(self._handle)
+
+    def append(self, answer: Answer) -> None:
+        """Add one answer and wait until it is on the disk. If that fails, the log is as it was.
+
+        Raises:
+            DataError: If the answer belongs into another file or cannot be written, or something else changed
+                the log since it was opened.
+        """
+        self.extend([answer])
+
+    def extend(self, answers: Iterable[Answer]) -> None:
+        """Add answers, all of them or none, as ``append`` adds one.
+
+        Raises:
+            DataError: As ``append`` does.
+        """
+        lines = []
+        for answer in answers:
+            check_owner(answer, self._owner, where=str(self.path))
+            lines.append(f"{line_of(answer)}\n")
+        content = "".join(lines).encode()
+        try:
+            if not self._is_whole:
+                self._take_back()
+            self._check_unchanged()
+            self._is_whole = False
+            _write(self._handle, content)
+            os.fsync(self._handle)
+            if not self._size and content:
+                self._begun.rename(self.path)
+                # Without these a crash of the machine could lose the file itself, with every answer in it.
+                _sync_folder(self.path.parent)
+                _sync_folder(self.path.parent.parent)
+            self._size += len(content)
+            self._is_whole = True
+        except BaseException as error:
+            with suppress(OSError):  # tried again before the next answer
+                self._take_back()
+            if isinstance(error, OSError):
+                raise _not_recorded(self.path, error) from error
+            raise
+
+    def _open(self) -> int:
+        """The log, or the one that is begun, held by this process alone."""
+        while True:
+            is_there = os.path.lexists(self.path)
+            place = self.path if is_there else self._begun
+            flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (0 if is_there else os.O_CREAT)
+            handle = os.open(place, flags, 0o644)
+            try:
+                self._lock(handle)
+                # Until it was locked, another process may have removed it, or moved it to its place.
+                if _is_at(handle, place) and os.path.lexists(self.path) == is_there:
+                    return handle
+            except BaseException:
+                os.close(handle)
+                raise
+            os.close(handle)
+
+    def _lock(self, handle: int) -> None:
+        import fcntl  # not on Windows, where the rest of this module works
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HeldError(
+                f"{self.path}: another process is writing this log: {self._owner.name!a} {self._owner.does} in another "
+                "window. Close that one, or go on under another name."
+            ) from error
+
+    def _mend(self) -> int:
+        """End the log with a newline: complete a last line that lacks only that, move one aside that was cut short."""
+        if _is_at(self._handle, self._begun):
+            cut, is_all = self._begun.read_bytes(), True  # nothing in it was ever confirmed
+        else:
+            lines = _lines(self.path)
+            last = [answer for _, answer in _answers(self.path, lines, start=len(lines) - 1)]
+            if last and last[0] is not None:
+                _write(self._handle, b"\n")
+                os.fsync(self._handle)
+            cut = lines[-1] if None in last else b""
+            is_all = not any(line.strip() for line in lines[:-1])
+        if cut:
+            self._set_aside(cut, is_all=is_all)
+        return len(cut)
+
+    def _set_aside(self, cut: bytes, *, is_all: bool) -> None:
+        with self.path.with_name(f".{self.path.stem}.torn").open("ab") as aside:
+            aside.write(cut + b"\n")
+            aside.flush()
+            os.fsync(aside.fileno())
+        if is_all and not _is_at(self._handle, self._begun):
+            self.path.rename(self._begun)
+        os.ftruncate(self._handle, 0 if is_all else os.fstat(self._handle).st_size - len(cut))
+        os.fsync(self._handle)
+
+    def _take_back(self) -> None:
+        if not self._is_whole:
+            if not self._size and _is_at(self._handle, self.path):
+                self.path.rename(self._begun)
+            os.ftruncate(self._handle, self._size)
+            self._is_whole = True
+
+    def _check_unchanged(self) -> None:
+        # A checkout or an editor may put another file in its place: answers would go to one that nobody sees.
+        place = self.path if self._size else self._begun
+        is_same = _is_at(self._handle, place) and os.fstat(self._handle).st_size == self._size
+        if not is_same or (not self._size and os.path.lexists(self.path)):
+            raise DataError(
+                f"{self.path}: expected the log as this process left it, but something else changed, replaced or "
+                "removed it meanwhile. The answer was not recorded. Quit, look at the file, and start again."
+            )
+
+
+def append(path: Path, answer: Answer) -> None:
+    """Add one answer to a log and wait until it is on the disk.
+
+    Raises:
+        DataError: As ``LogWriter`` does.
+    """
+    check_owner(answer, owner(path), where=str(path))
+    with LogWriter(path) as log:
+        log.append(answer)
+
+
+def create(path: Path, answers: Iterable[Answer]) -> None:
+    """Write a new log of answers that were given elsewhere, whole or not at all.
+
+    Raises:
+        DataError: If the log exists or is being begun, or an answer belongs into another file.
+    """
+    with LogWriter(path) as log:
+        refuse_existing(path)
+        log.extend(answers)
+
+
+def refuse_existing(path: Path) -> None:
+    """Keep a new log from being written where one is.
+
+    Raises:
+        DataError: If there is one.
+    """
+    if os.path.lexists(path):
+        raise DataError(f"{path}: expected no log here yet; answers are only ever added to one, never replaced.")
+
+
+def replay(path: Path) -> Replay:
+    """Read a log from its first line to its last; one that is not there yet holds nothing.
+
+    Raises:
+        DataError: If the log cannot be read or is empty; at the first line that is malformed, belongs to another
+            round or annotator, or undoes nothing. A last line cut short is not an error: it is named in ``torn``.
+    """
+    torn = None
+    standing: dict[int, Answer] = {}  # by line
+    latest: dict[str, int | None] = {}  # by item: the line that counts; None where all were taken back
+    replaced: dict[int, int] = {}  # by line: the line before it about the same item
+    for number, answer in _answers(path, _lines(path) if os.path.lexists(path) else []):
+        if answer is None:
+            torn = number
+            continue
+        counting = latest.get(answer.item_id)
+        if not answer.undo:
+            standing[number] = answer
+            latest[answer.item_id] = number
+            if counting is not None:
+                replaced[number] = counting
+        elif counting is not None:
+            del standing[counting]
+            latest[answer.item_id] = replaced.get(counting)
+        else:
+            raise DataError(
+                f"{path}:{number}: expected an earlier answer to undo, got none for this item. Remove the line."
+            )
+    lines = {item_id: number for item_id, number in latest.items() if number is not None}
+    return Replay(
+        answers={item_id: standing[number] for item_id, number in lines.items()},
+        lines=lines,
+        history=list(standing.values()),
+        torn=torn,
+    )
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The lines of a log, whatever line ends an editor gave it; the last is what follows the last line end.
+
+    Raises:
+        DataError: If it cannot be read or holds no answer.
+    """
+    check_log(path)
+    try:
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    if not content.strip():
+        raise lost(path)
+    lines = content.splitlines()  # of bytes: at line feeds and carriage returns alone, which no text in JSON holds
+    return [*lines, b""] if content.endswith((b"\n", b"\r")) else lines
+
+
+def _answers(path: Path, lines: list[bytes], start: int = 0) -> Iterator[tuple[int, Answer | None]]:
+    """The answer of every line that is not empty, by number from 1; None for a last one that was cut short.
+
+    Args:
+        path: The log, for whose they are and for errors.
+        lines: All of its lines.
+        start: How many of them to leave out.
+
+    Raises:
+        DataError: At the first line that is malformed or belongs into another log.
+    """
+    own = owner(path)
+    read = line_reader(own.name, own.round)
+    for number in range(start + 1, len(lines) + 1):
+        line = lines[number - 1]
+        try:
+            text = line.decode("utf-8")
+            answer = read(text)
+            if answer is None:
+                if not line.strip():
+                    continue
+                where = f"{path}:{number}"
+                answer = parse(json.loads(text), where)
+                check_owner(answer, own, where)
+        except (ValueError, RecursionError) as error:
+            # Whole lines are ended: only a piece after the last one can be an interrupted write.
+            if number < len(lines) or not _is_cut_short(line, own):
+                raise DataError(f"{path}:{number}: expected a JSON object: {error}. {_remedy(line)}") from error
+            answer = None
+        yield number, answer
+
+
+def _is_cut_short(line: bytes, own: Owner) -> bool:
+    """Whether a line is what an interrupted write leaves: the beginning of an answer, and nothing else."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(line)  # the last character may be cut, too
+    except UnicodeDecodeError:
+        return False
+    return is_beginning(text, own.name, own.round)
+
+
+def _remedy(line: bytes) -> str:
+    if line.count(b'"item_id"') > 1:
+        return "The line holds several answers: end each with a line feed."
+    return "Correct or remove the line."
+
+
+def _is_at(handle: int, place: Path) -> bool:
+    """Whether an open file lies at a place."""
+    try:
+        return os.path.samestat(os.fstat(handle), place.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write(handle: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(handle, content) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _not_recorded(path: Path, error: OSError) -> DataError:
+    if error.errno == errno.ENOSPC:
+        return DataError(
+            f"{path}: the answer could not be recorded: the disk is full. Free some space and answer again."
+        )
+    return DataError(f"{path}: the answer could not be recorded: {error.strerror or error}.")

@@ -1,0 +1,246 @@
+"""A review: labels that are probably wrong and, unmarked among them, some that are not, looked at again; its worth.
+
+The queue is frozen when the review begins: ``round_<n>/review.json`` is ``{"items": [ids in the order in which they
+are shown], "controls": [ids, sorted]}``. A pipeline that makes another queue meanwhile changes nothing for it.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import hypot
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from chatladder.io.console import DataError
+from chatladder.io.files import create_json, read_json
+from chatladder.labels.answer import Answer, Label
+from chatladder.labels.rounds import round_folders
+from chatladder.labels.verdicts import SCORED, Logs, decide, rounded
+
+#: Beside the logs of a round.
+FILE = "review.json"
+#: Flips by where they lead.
+_DIRECTIONS = ("needed_to_not_needed", "not_needed_to_needed", "left_out")
+_WHOSE = ("suspects", "controls")
+
+
+class Review(NamedTuple):
+    """What a round looks at again.
+
+    Attributes:
+        items: Ids in the order in which they are shown.
+        controls: Which of them are not suspected of anything.
+    """
+
+    items: tuple[str, ...]
+    controls: frozenset[str]
+
+
+class Rate(NamedTuple):
+    """A share, or a difference of two, with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def read_review(folder: Path) -> Review | None:
+    """The review that a round is, or None if it is none.
+
+    Args:
+        folder: ``round_<n>``.
+
+    Raises:
+        DataError: If the record is damaged.
+    """
+    path = folder / FILE
+    if not os.path.lexists(path):
+        return None
+    row = read_json(path)
+    items, controls = (_ids(row.get(name)) if isinstance(row, dict) else None for name in ("items", "controls"))
+    if not items or controls is None or not set(controls) <= set(items):
+        raise DataError(f'{path}: expected {{"items": [ids], "controls": [some of them]}}, none twice. Restore it.')
+    return Review(tuple(items), frozenset(controls))
+
+
+def _ids(value: Any) -> list[str] | None:
+    """A list of different texts, or None."""
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        return None
+    return value if len(set(value)) == len(value) else None
+
+
+def refuse_review(folder: Path) -> None:
+    """Keep other work out of a review: its answers would decide items that nobody was to look at again.
+
+    Raises:
+        DataError: If the round is a review.
+    """
+    if os.path.lexists(folder / FILE):
+        raise DataError(
+            f"{folder / FILE}: expected a round of annotation, but this one is a review. "
+            "Go on with chatladder review, or name another --round."
+        )
+
+
+def begin(folder: Path, review: Review) -> Review:
+    """Freeze a review, whole or not at all, unless somebody else did so first.
+
+    Returns:
+        The review that the round is from now on: of several that begin at one moment, the first.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    path = folder / FILE
+    begun = read_review(folder)
+    if begun is not None:
+        return begun
+    create_json(path, {"items": list(review.items), "controls": sorted(review.controls)})
+    frozen = read_review(folder)
+    if frozen is None:
+        raise DataError(f"{path}: something removed it while the review began. Start again.")
+    return frozen
+
+
+def flips(review: Review, before: Mapping[str, Label | None], after: Mapping[str, Label | None]) -> dict[str, Any]:
+    """How many labels a review turned over, of those that were suspected and of those that were not.
+
+    Some people answer otherwise the second time whatever the label is worth. The controls' rate is what asking again
+    does by itself; ``excess`` is what the suspicion adds to it, and its interval says whether that is more than luck.
+
+    Args:
+        review: What was looked at again.
+        before: Item -> its label before the review.
+        after: Item -> what the review's answers say of it, None where its annotators disagree; items that were not
+            answered are not there.
+
+    Returns:
+        Of ``suspects`` and ``controls`` each: ``items``, ``answered``, ``flipped``, ``rate`` with ``rate_lo`` and
+        ``rate_hi``, and the flips by direction, where ``left_out`` are items that end with neither label. Beside
+        them ``excess`` with ``excess_lo`` and ``excess_hi``, and ``unlabelled``: answered items that had neither
+        label before, which count nowhere else. Rates are fractions, None where nothing was answered. Intervals are of
+        95 % and take the items for independent.
+
+    Source:
+        Wilson (1927) for a rate. Newcombe (1998), Statistics in Medicine 17, 873-890, method 10, for the difference.
+    """
+    suspects = [item_id for item_id in review.items if item_id not in review.controls]
+    controls = [item_id for item_id in review.items if item_id in review.controls]
+    (of_suspects, suspect_rate), (of_controls, control_rate) = (
+        _turned(items, before, after) for items in (suspects, controls)
+    )
+    excess = newcombe(suspect_rate, control_rate) if suspect_rate and control_rate else None
+    unlabelled = sum(item_id in after and before.get(item_id) not in SCORED for item_id in review.items)
+    return {"suspects": of_suspects, "controls": of_controls, **_shown("excess", excess), "unlabelled": unlabelled}
+
+
+def flips_by_round(annotations: Path, last_round: int, logs: Logs) -> dict[int, dict[str, Any]]:
+    """The ``flips`` of each round that counts and is a review, by number.
+
+    Before a review is what all earlier rounds say together, adjudications included; after it, what its own annotators
+    say. What is adjudicated of the review itself is left out: that is not asked blind.
+
+    Args:
+        annotations: Folder of the rounds.
+        last_round: How many count.
+        logs: Their answers.
+
+    Raises:
+        DataError: If a review's record is damaged.
+    """
+    reviews = {number: read_review(folder) for number, folder in round_folders(annotations).items()}
+    return {
+        number: flips(
+            review,
+            _labels(*([each for each in given if each.round < number] for given in (logs.answers, logs.adjudications))),
+            _labels([answer for answer in logs.answers if answer.round == number]),
+        )
+        for number, review in reviews.items()
+        if review is not None and number <= last_round
+    }
+
+
+def _labels(answers: Sequence[Answer], adjudications: Sequence[Answer] = ()) -> dict[str, Label | None]:
+    return {item_id: verdict.label for item_id, verdict in decide(answers, adjudications).items()}
+
+
+def flips_as_metrics(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What metrics keep of ``flips``: one level, as ``suspects``, ``suspects_answered``, ``suspects_rate``.
+
+    Which way the labels went is left out; the counts of each label beside it show what that came to.
+    """
+    flat = {}
+    for name in _WHOSE:
+        counts = found[name]
+        flat[name] = counts["items"]
+        flat |= {f"{name}_{key}": counts[key] for key in ("answered", "flipped", "rate", "rate_lo", "rate_hi")}
+    return flat | {name: value for name, value in found.items() if name not in _WHOSE}
+
+
+def flips_in_words(number: int, found: Mapping[str, Any]) -> str:
+    """What ``flips`` says of a round, in a line."""
+    line = f"round {number} looked again at " + " and ".join(f"{found[name]['answered']:,} {name}" for name in _WHOSE)
+    rates = [f"{100 * found[name]['rate']:.0f} % of the {name}" for name in _WHOSE if found[name]["answered"]]
+    if rates:
+        line += f": {', '.join([f'{rates[0]} flipped', *rates[1:]])}"
+    if found["excess"] is not None:
+        excess, low, high = (f"{round(100 * found[name]):+d}" for name in ("excess", "excess_lo", "excess_hi"))
+        line += f"; excess {excess} points [{low}, {high}]"
+    return line
+
+
+def _turned(
+    items: Sequence[str], before: Mapping[str, Label | None], after: Mapping[str, Label | None]
+) -> tuple[dict[str, Any], Rate | None]:
+    """The counts of ``flips`` for some items, and their rate."""
+    answered = [item_id for item_id in items if item_id in after and before.get(item_id) in SCORED]
+    moves = Counter(_move(before[item_id], after[item_id]) for item_id in answered)
+    flipped = sum(moves[direction] for direction in _DIRECTIONS)
+    rate = wilson(flipped, len(answered))
+    counts = {"items": len(items), "answered": len(answered), "flipped": flipped, **_shown("rate", rate)}
+    return {**counts, **{direction: moves[direction] for direction in _DIRECTIONS}}, rate
+
+
+def _move(before: Label | None, after: Label | None) -> str:
+    if after == before:
+        return "kept"
+    return f"{before}_to_{after}" if after in SCORED else "left_out"
+
+
+def wilson(hits: int, total: int) -> Rate | None:
+    """A share with Wilson's 95 % interval; None of nothing.
+
+    Source:
+        Wilson (1927); scipy's ``binomtest(...).proportion_ci(method="wilson")``.
+    """
+    if not total:
+        return None
+    from scipy.stats import binomtest
+
+    interval = binomtest(hits, total).proportion_ci(confidence_level=0.95, method="wilson")
+    return Rate(hits / total, float(interval.low), float(interval.high))
+
+
+def newcombe(first: Rate, second: Rate) -> Rate:
+    """The difference of two independent shares, first minus second, with Newcombe's 95 % interval.
+
+    Args:
+        first: A share with Wilson's interval.
+        second: Another.
+
+    Source:
+        Newcombe (1998), Statistics in Medicine 17, 873-890, method 10.
+    """
+    value = first.value - second.value
+    return Rate(
+        value,
+        value - hypot(first.value - first.low, second.high - second.value),
+        value + hypot(first.high - first.value, second.value - second.low),
+    )
+
+
+def _shown(name: str, rate: Rate | None) -> dict[str, float | None]:
+    """As ``name``, ``name_lo`` and ``name_hi``."""
+    values = rate or (None, None, None)
+    return {f"{name}{end}": rounded(value) for end, value in zip(("", "_lo", "_hi"), values, strict=True)}

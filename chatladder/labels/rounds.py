@@ -1,0 +1,193 @@
+"""Where the logs lie: ``round_<n>/<annotator>.jsonl``, and ``round_<n>/adjudication/<adjudicator>.jsonl``."""
+
+import re
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from chatladder.io.console import DataError
+from chatladder.io.files import ROUND_FOLDER
+from chatladder.labels.answer import Answer
+
+#: In a round's folder, what was settled of it.
+ADJUDICATION = "adjudication"
+#: Names that are safe as a file's name everywhere: letters of any script, digits, dot, dash, underscore.
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+class Owner(NamedTuple):
+    """Whose answers a log holds, as its path says.
+
+    Attributes:
+        round: The round they belong to; of an adjudicator, the one that is settled.
+        name: Of the annotator or adjudicator.
+        does: What that person does: "annotates" or "adjudicates".
+    """
+
+    round: int
+    name: str
+    does: str
+
+
+def log_path(annotations: Path, round_number: int, annotator: str) -> Path:
+    """Where the answers of one annotator in one round are kept.
+
+    Raises:
+        DataError: If the round is below 1 or the annotator's name cannot be a file's name.
+    """
+    return _path(annotations / f"round_{round_number}", annotator, "annotator")
+
+
+def adjudication_path(annotations: Path, round_number: int, adjudicator: str) -> Path:
+    """Where one adjudicator's answers about one round's disagreements are kept.
+
+    Raises:
+        DataError: If the round is below 1 or the adjudicator's name cannot be a file's name.
+    """
+    return _path(annotations / f"round_{round_number}" / ADJUDICATION, adjudicator, "adjudicator")
+
+
+def _path(folder: Path, name: str, who: str) -> Path:
+    path = folder / f"{name}.jsonl"
+    if not _NAME.fullmatch(name):
+        raise DataError(
+            f"{who} {name!a}: expected letters, digits, dots, dashes and underscores, "
+            "beginning with none of the dots and dashes, since it names a file."
+        )
+    owner(path)
+    return path
+
+
+def log_files(annotations: Path, last_round: int) -> list[Path]:
+    """Every annotator's log of rounds 1 to ``last_round``, by round, then by name.
+
+    Raises:
+        DataError: If ``last_round`` has no log, answers lie where no round is, or a log holds none.
+    """
+    logs = _logs(annotations)
+    if not logs.get(last_round):
+        present = ", ".join(str(number) for number in logs if logs[number]) or "none"
+        raise DataError(
+            f"{annotations}: expected answers of round {last_round} in round_{last_round}/<annotator>.jsonl; "
+            f"rounds that have some: {present}. Annotate that round or let fewer rounds count."
+        )
+    return [path for number in logs if number <= last_round for path in logs[number]]
+
+
+def adjudication_files(annotations: Path, last_round: int) -> list[Path]:
+    """Every adjudicator's log of rounds 1 to ``last_round``, by round, then by name.
+
+    Raises:
+        DataError: If answers lie where no round is, or a log holds none.
+    """
+    logs = _logs(annotations, ADJUDICATION)
+    return [path for number in logs if number <= last_round for path in logs[number]]
+
+
+def round_folders(annotations: Path) -> dict[int, Path]:
+    """The folder of every round that has one, by number, in their order.
+
+    Raises:
+        DataError: If answers lie where no round is.
+    """
+    rounds: dict[int, Path] = {}
+    for entry in sorted(annotations.iterdir()):
+        match = ROUND_FOLDER.fullmatch(entry.name)
+        if match and entry.is_dir():
+            rounds[int(match[1])] = entry
+        elif (entry.is_dir() or entry.suffix == ".jsonl") and not entry.name.startswith("."):
+            raise DataError(
+                f"{entry}: expected only folders round_1, round_2, … here, with <annotator>.jsonl in them. "
+                "Move or rename it."
+            )
+    return dict(sorted(rounds.items()))
+
+
+def _logs(annotations: Path, within: str = "") -> dict[int, list[Path]]:
+    """The logs in every round's folder, or in the folder ``within`` it, by name; a round without any has none.
+
+    Raises:
+        DataError: If answers lie where no round is, or a log holds none.
+    """
+    folders = round_folders(annotations)
+    logs = {number: sorted((folder / within).glob("[!.]*.jsonl")) for number, folder in folders.items()}
+    for path in chain.from_iterable(logs.values()):
+        check_log(path)
+    return logs
+
+
+def every_log(annotations: Path) -> list[Path]:
+    """Return the logs of all rounds, annotators' and adjudicators'; none where there is no folder of annotations.
+
+    Raises:
+        DataError: If answers lie where no round is, or a log holds none.
+    """
+    if not annotations.is_dir():
+        return []
+    given, settled = _logs(annotations), _logs(annotations, ADJUDICATION)
+    return [path for number in given for path in (*given[number], *settled[number])]
+
+
+def check_log(path: Path) -> None:
+    """Refuse a log that lost its answers: no log is ever written without one.
+
+    Raises:
+        DataError: If it is empty or not a file.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: expected a file of answers, got a folder or a broken link. Move or rename it.")
+    if not path.stat().st_size:
+        raise lost(path)
+
+
+def lost(path: Path) -> DataError:
+    """The error of a log without an answer in it."""
+    return DataError(
+        f"{path}: expected answers, got none: the file is empty, though a log is only written with its first answer. "
+        "Restore it from git or a backup; remove it if nothing was ever answered."
+    )
+
+
+def latest_round(annotations: Path) -> int:
+    """Number of the latest round that has a folder, or 1 where there is none yet."""
+    found = [ROUND_FOLDER.fullmatch(path.name) for path in annotations.glob("round_*") if path.is_dir()]
+    return max((int(match[1]) for match in found if match), default=1)
+
+
+def latest_answered(annotations: Path) -> int:
+    """Number of the latest round in which an annotator answered anything, or 0 if none did.
+
+    Raises:
+        DataError: If answers lie where no round is, or a log holds none.
+    """
+    logs = _logs(annotations)
+    return max((number for number, paths in logs.items() if paths), default=0)
+
+
+def owner(path: Path) -> Owner:
+    """Whose log a path names, and of which round.
+
+    Raises:
+        DataError: If it lies in no folder of a round.
+    """
+    is_adjudication = path.parent.name == ADJUDICATION
+    folder = path.parent.parent if is_adjudication else path.parent
+    match = ROUND_FOLDER.fullmatch(folder.name)
+    if not match:
+        raise DataError(f"{path}: expected a log in a folder round_1, round_2, …, got {folder.name!a}.")
+    return Owner(int(match[1]), path.stem, "adjudicates" if is_adjudication else "annotates")
+
+
+def check_owner(answer: Answer, log: Owner, where: str) -> None:
+    """Hold an answer against the ``owner`` of a log.
+
+    Raises:
+        DataError: If it is another annotator's or another round's.
+    """
+    if answer.round != log.round:
+        raise DataError(
+            f'{where}: expected "round" {log.round}, as the folder says, got {answer.round}. '
+            "Move the line to its round's folder or correct it."
+        )
+    if answer.annotator != log.name:
+        raise DataError(f'{where}: expected "annotator" {log.name!a}, as the file is named, got {answer.annotator!a}.')

@@ -1,0 +1,270 @@
+"""What the annotators of all rounds say together: one verdict an item, and how far they agree.
+
+The latest round in which any annotator answered an item decides it: by what adjudicators settled of that round, else
+by majority of its annotators. A tie, or adjudicators who differ, leave the item undecided, counted as ``disagreed``.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from chatladder.io.console import DataError
+from chatladder.labels.agreement import agreement_by_round, largest, majority
+from chatladder.labels.answer import Answer, Label
+from chatladder.labels.log import adjudication_files, log_files, replay
+
+#: Labels that models are trained and scored on.
+SCORED = (Label.NEEDED, Label.NOT_NEEDED)
+#: Digits that metrics keep.
+DIGITS = 5
+
+
+class Placed(NamedTuple):
+    """An answer and the ``file:line`` it stands on."""
+
+    answer: Answer
+    place: str
+
+
+class Verdict(NamedTuple):
+    """What is said of one item: a label (None: disagreed) and the share of its annotators who gave it."""
+
+    label: Label | None
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """What was said of one item in the round that decides it.
+
+    Attributes:
+        round: Its number: the latest in which an annotator answered the item.
+        annotators: Annotator -> answer, at least one.
+        adjudicators: Adjudicator -> answer.
+    """
+
+    round: int
+    annotators: dict[str, Label] = field(default_factory=dict)
+    adjudicators: dict[str, Label] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the annotators alone leave the item undecided: they tie, or most of them are unsure."""
+        return majority(list(self.annotators.values())) in (None, Label.UNSURE)
+
+    @property
+    def is_unanimous(self) -> bool:
+        """Whether all annotators gave the same answer."""
+        return len(set(self.annotators.values())) == 1
+
+    @property
+    def ruling(self) -> Label | None:
+        """The answer of the adjudicators; None if there is none, or they differ."""
+        return next(iter(self.adjudicators.values())) if len(set(self.adjudicators.values())) == 1 else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The label that counts, and how many of the annotators gave it."""
+        labels = list(self.annotators.values())
+        label = self.ruling if self.adjudicators else majority(labels)
+        return Verdict(label, 0.0 if label is None else labels.count(label) / len(labels))
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The answers about questions that still exist, and how many are about others.
+
+    Attributes:
+        answers: Of annotators.
+        adjudications: Of adjudicators, each about a round in which an annotator answered the item.
+        orphaned: How many items are gone.
+        first_orphan: ``file:line`` of the first answer about one of them, or None.
+    """
+
+    answers: list[Answer]
+    adjudications: list[Answer]
+    orphaned: int
+    first_orphan: str | None
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """The labels of the questions that still exist, with what was left out.
+
+    Attributes:
+        verdicts: Item -> verdict, of items that are in the questions.
+        counts: What ``metrics/annotation.json`` holds, less reviews and splits.
+        logs: The answers that they come from.
+    """
+
+    verdicts: dict[str, Verdict]
+    counts: dict[str, Any]
+    logs: Logs
+
+
+def read_logs(annotations: Path, last_round: int) -> tuple[list[Placed], list[str]]:
+    """The annotators' answers that count, one per item, round and annotator, and the places of lines cut short."""
+    return _read(log_files(annotations, last_round))
+
+
+def read_adjudications(annotations: Path, last_round: int) -> tuple[list[Placed], list[str]]:
+    """The adjudicators' answers that count, one per item, round and adjudicator, and the places of lines cut short."""
+    return _read(adjudication_files(annotations, last_round))
+
+
+def _read(paths: Iterable[Path]) -> tuple[list[Placed], list[str]]:
+    placed = []
+    torn = []
+    for path in paths:
+        log = replay(path)
+        placed += [Placed(answer, f"{path}:{log.lines[item_id]}") for item_id, answer in log.answers.items()]
+        if log.torn is not None:
+            torn.append(f"{path}:{log.torn}")
+    return placed, torn
+
+
+def cases(answers: Iterable[Answer], adjudications: Iterable[Answer] = ()) -> dict[str, Case]:
+    """What was said of each item that an annotator answered, in the latest round in which one did."""
+    found: dict[str, Case] = {}
+    for answer in answers:
+        case = found.get(answer.item_id)
+        if case is None or case.round < answer.round:
+            case = found[answer.item_id] = Case(answer.round)
+        if case.round == answer.round:
+            case.annotators[answer.annotator] = answer.label
+    for answer in adjudications:
+        case = found.get(answer.item_id)
+        if case is not None and case.round == answer.round:
+            case.adjudicators[answer.annotator] = answer.label
+    return found
+
+
+def decide(answers: Iterable[Answer], adjudications: Iterable[Answer] = ()) -> dict[str, Verdict]:
+    """The verdict on each item."""
+    return {item_id: case.verdict for item_id, case in cases(answers, adjudications).items()}
+
+
+def without_orphans(
+    placed: Sequence[Placed],
+    adjudications: Sequence[Placed],
+    known: Iterable[str],
+    *,
+    refuse_orphans: bool,
+) -> Logs:
+    """The answers about items that are among the questions.
+
+    Args:
+        placed: The annotators' answers of the rounds that count.
+        adjudications: The adjudicators'.
+        known: Ids of the questions.
+        refuse_orphans: Whether an answer about an unknown item is an error.
+
+    Raises:
+        DataError: If answers are about unknown items and that is refused, or most of them are; if an adjudication
+            is about a round in which nobody answered its item.
+    """
+    questions = frozenset(known)
+    orphans = [row for row in (*placed, *adjudications) if row.answer.item_id not in questions]
+    answers = [row.answer for row in placed if row.answer.item_id in questions]
+    orphaned = len({row.answer.item_id for row in orphans})
+    if orphans:
+        items = orphaned + len({answer.item_id for answer in answers})
+        _check_orphans(orphans[0], orphaned, items, refuse_orphans)
+    answered = {(answer.item_id, answer.round) for answer in answers}
+    settled = [row for row in adjudications if row.answer.item_id in questions]
+    for row in settled:
+        if (row.answer.item_id, row.answer.round) not in answered:
+            raise DataError(
+                f"{row.place}: expected an item that an annotator answered in round {row.answer.round}, got "
+                f"{row.answer.item_id!a}, which none did. Remove the line, or bring the annotators' logs back."
+            )
+    return Logs(answers, [row.answer for row in settled], orphaned, orphans[0].place if orphans else None)
+
+
+def combine(
+    placed: Sequence[Placed],
+    known: Iterable[str],
+    last_round: int,
+    refuse_orphans: bool,
+    adjudications: Sequence[Placed] = (),
+) -> Labelling:
+    """Decide every item that is among the questions, and count the rest.
+
+    Args:
+        placed: The annotators' answers of rounds 1 to ``last_round``.
+        known: Ids of the questions.
+        last_round: How many rounds count.
+        refuse_orphans: Whether an answer about an unknown item is an error.
+        adjudications: The adjudicators' answers about those rounds.
+
+    Raises:
+        DataError: As ``without_orphans`` does.
+    """
+    logs = without_orphans(placed, adjudications, known, refuse_orphans=refuse_orphans)
+    found = cases(logs.answers, logs.adjudications)
+    before = cases(*([a for a in given if a.round < last_round] for given in (logs.answers, logs.adjudications)))
+    return Labelling(
+        verdicts={item_id: case.verdict for item_id, case in found.items()},
+        counts=_counts(logs, found, before, last_round),
+        logs=logs,
+    )
+
+
+def _check_orphans(first: Placed, orphaned: int, items: int, refuse: bool) -> None:
+    what = f"{first.place}: expected an item of the questions, got {first.answer.item_id!a}"
+    if refuse:
+        raise DataError(
+            f"{what}; {orphaned:,} of {items:,} annotated items are unknown. They were picked from another chat, by "
+            "other judges, under another key, or by an earlier release (chatladder carry-answers): bring those back, "
+            "or let --orphans report (annotation.orphans in params.yaml) count these answers and leave them out."
+        )
+    if 2 * orphaned > items:
+        raise DataError(
+            f"{what}; {orphaned:,} of {items:,} annotated items are unknown, more than half. These annotations "
+            "were made on another chat, under another privacy key, before the filters became stricter, or with an "
+            "earlier release (chatladder carry-answers): bring back what changed, or point to the annotations that "
+            "belong to these questions."
+        )
+
+
+def _counts(logs: Logs, found: Mapping[str, Case], before: Mapping[str, Case], last_round: int) -> dict[str, Any]:
+    verdicts = {item_id: case.verdict for item_id, case in found.items()}
+    labels = Counter(verdict.label for verdict in verdicts.values())
+    rounds: dict[int, dict[str, dict[str, Label]]] = {}
+    for answer in logs.answers:
+        rounds.setdefault(answer.round, {}).setdefault(answer.annotator, {})[answer.item_id] = answer.label
+    by_round = agreement_by_round(rounds)
+    agreement = largest(by_round)
+    changed = [(old.verdict.label, verdicts[item_id].label) for item_id, old in before.items()]
+    return {
+        "round": last_round,
+        "items": len(verdicts),
+        **{label.value: labels[label] for label in Label},
+        "disagreed": labels[None],
+        "adjudicated": sum(case.ruling is not None for case in found.values()),
+        "kappa": rounded(agreement.kappa),
+        "alpha": rounded(agreement.alpha),
+        "annotators": {
+            name: {"answers": len(rounds[agreement.round][name]), "kappa": rounded(kappa)}
+            for name, kappa in agreement.annotators.items()
+            if agreement.round is not None
+        },
+        "kappa_round": agreement.round,
+        "kappa_items": agreement.items,
+        "rounds": {
+            str(number): {"items": one.items, "kappa": rounded(one.kappa), "alpha": rounded(one.alpha)}
+            for number, one in by_round.items()
+        },
+        # A disagreement that the last round settled is no change of mind: counted apart.
+        "flipped": sum(old is not None and old != new for old, new in changed),
+        "settled": sum(old is None and new is not None for old, new in changed),
+        "orphaned": logs.orphaned,
+    }
+
+
+def rounded(value: float | None) -> float | None:
+    """A number as metrics files keep it, so that ``dvc metrics diff`` reads well."""
+    # Adding zero turns -0.0, which would look like a change in a diff, into 0.0.
+    return None if value is None else round(value, DIGITS) + 0.0

@@ -1,0 +1,169 @@
+"""Where a model runs and in which numbers: what this machine has decides, and two environment variables may.
+
+``CHATLADDER_DTYPE`` (float32, bfloat16 or float16) is for a CPU that is faster in bfloat16, or a GPU that must be
+exact. ``CHATLADDER_ATTENTION`` (sdpa, eager or flash_attention_2) is for an architecture or a GPU that needs another
+than what transformers takes, which is sdpa where there is one. Neither touches embedded models: theirs are float32.
+"""
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from chatladder.io.console import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPE, ATTENTION = "CHATLADDER_DTYPE", "CHATLADDER_ATTENTION"
+#: Set for processes that were started together, each of which has a GPU of its own.
+LAUNCHED = "LOCAL_RANK"
+#: Bytes of a number.
+DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+#: Bytes of a quantized weight, by the setting that asks for it.
+QUANTIZED = {"load_in_4bit": 0.5, "load_in_8bit": 1.0}
+#: A quantized model's norms, embeddings and scales come on top of its weights.
+BESIDE = 1.125
+#: Of a GPU's free memory, what weights may take; the rest is for what is computed.
+SHARE = 0.8
+
+
+def placement(params: int, rung: Mapping[str, Any]) -> dict[str, Any]:
+    """How to load a model here, as arguments of ``from_pretrained``.
+
+    Without a ``device_map`` among them, the model goes to the current device: that of one process of several, if they
+    were launched together.
+
+    Args:
+        params: Its number of weights.
+        rung: Its description; ``load_in_4bit`` or ``load_in_8bit`` quantizes it.
+
+    Raises:
+        DataError: If the GPUs together cannot hold it, or it cannot be quantized here.
+    """
+    import torch
+
+    gpu = torch.cuda.is_available()
+    dtype = best_dtype(gpu)
+    chosen: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention(gpu)}
+    small = next((name for name in QUANTIZED if rung.get(name)), None)
+    if small is not None:
+        check_quantization(small)
+        chosen["quantization_config"] = _quantization(small, dtype)
+    if gpu and LAUNCHED not in os.environ:
+        free = [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
+        size = params * (QUANTIZED[small] * BESIDE if small else dtype.itemsize)
+        chosen |= spread(int(size), free)
+    return chosen
+
+
+def best_dtype(gpu: bool) -> "torch.dtype":
+    """Bfloat16 on a GPU that computes in it, float16 on an older one, float32 on a CPU; or what the environment says.
+
+    Raises:
+        DataError: If the environment says something else.
+    """
+    import torch
+
+    wanted = os.environ.get(DTYPE, "")
+    if wanted:
+        if wanted not in DTYPES:
+            raise DataError(f"{DTYPE}: expected one of {', '.join(DTYPES)}, got {wanted!r}.")
+        found: torch.dtype = getattr(torch, wanted)
+        return found
+    if not gpu:
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def attention(gpu: bool) -> str | None:
+    """The implementation of attention that the environment asks for; None leaves the choice to transformers.
+
+    Flash attention is never chosen by itself: it takes no mask of ours, so that prompts would be read three times,
+    and its gradients differ from run to run.
+
+    Raises:
+        DataError: If there is no such implementation, or it cannot be used here.
+    """
+    wanted = os.environ.get(ATTENTION, "")
+    if wanted and wanted not in ATTENTIONS:
+        raise DataError(f"{ATTENTION}: expected one of {', '.join(ATTENTIONS)}, got {wanted!r}.")
+    if wanted == "flash_attention_2":
+        missing = "no GPU" if not gpu else "no flash_attn" if not _installed("flash_attn") else ""
+        if missing:
+            raise DataError(f"{ATTENTION}: expected a GPU and the package flash_attn for {wanted}, got {missing}.")
+    return wanted or None
+
+
+def check_quantization(setting: str) -> None:
+    """Refuse what cannot be quantized here.
+
+    Args:
+        setting: One of ``QUANTIZED``.
+
+    Raises:
+        DataError: If there is no GPU, or bitsandbytes is not installed.
+    """
+    import torch
+
+    missing = []
+    if not torch.cuda.is_available():
+        missing.append("no GPU")
+    if not _installed("bitsandbytes"):
+        missing.append("no bitsandbytes (pip install bitsandbytes)")
+    if missing:
+        raise DataError(
+            f"{setting}: expected a GPU and bitsandbytes, which quantizes on it, got {' and '.join(missing)}. "
+            f"Without {setting} the model is loaded as it is."
+        )
+
+
+def _quantization(setting: str, dtype: "torch.dtype") -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if setting == "load_in_8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    # NF4: made for weights that are normally distributed (arXiv 2305.14314, section 3).
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def spread(size: int, free: Sequence[int]) -> dict[str, Any]:
+    """``device_map`` of a model: the first GPU that holds it, or several that do together.
+
+    Args:
+        size: Bytes of the weights.
+        free: Bytes free on each GPU.
+
+    Raises:
+        DataError: If all of them are too small.
+    """
+    room = [int(SHARE * each) for each in free]
+    for number, each in enumerate(room):
+        if size <= each:
+            return {"device_map": {"": number}}
+    if size > sum(room):
+        raise DataError(
+            f"expected {size / 1e9:.1f} GB of GPU memory for the weights, got {sum(room) / 1e9:.1f} GB on {len(free)} "
+            "that may be used for them. Choose a smaller model, load_in_4bit, or CUDA_VISIBLE_DEVICES= for the CPU."
+        )
+    return {"device_map": "auto", "max_memory": dict(enumerate(room))}
+
+
+def check_map(model: Any) -> None:
+    """Refuse a model of which a part was left in main memory or on disk.
+
+    Raises:
+        DataError: With that part.
+    """
+    parts = getattr(model, "hf_device_map", None) or {}
+    outside = sorted(str(name) for name, place in parts.items() if str(place) in ("cpu", "disk"))
+    if outside:
+        raise DataError(
+            f"expected the GPUs to hold the whole model, got no room for {outside[0]} and {len(outside) - 1} more "
+            "parts. Choose a smaller model, load_in_4bit, or CUDA_VISIBLE_DEVICES= for the CPU."
+        )

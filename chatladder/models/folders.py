@@ -1,0 +1,326 @@
+"""The one door to a model folder: which of its files are read, and what is refused before anything is built.
+
+A folder may come from anybody. It is read as it lies: nothing in it leads to another model, another place on the disk
+or the hub, and none of its code runs. Its configuration may ask for no more than its weights hold, which are on the
+disk and therefore of an honest size.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from chatladder.io.console import DataError, printable, shortened
+from chatladder.io.files import read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+ADAPTER_CONFIG = "adapter_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+#: The one folder inside that is read.
+MORE_TEMPLATES = "additional_chat_templates"
+#: Files that are read as text; the rest is weights, or is not read.
+TEXTS = (".json", ".jinja", ".txt", ".model")
+#: Bytes of a text file. The largest tokenizers take 35 MB.
+LARGEST_TEXT = 64 * 1024**2
+#: Layers and classes that a configuration may name before its weights are looked at: it makes lists of so many.
+MOST_LAYERS = 100_000
+#: Of what a configuration asks for, to what its weights hold: tied layers count twice, and packed weights are fewer.
+GROWTH, PACKED_GROWTH = 4, 64
+#: Numbers and modules that it may ask for whatever its weights hold: tables of positions, and empty modules.
+TABLES, MODULES = 2**28, 1000
+#: Modules to a tensor, with their containers and what has no weights.
+MODULES_A_TENSOR = 50
+#: Characters of a reader's own error.
+LONGEST_REASON = 300
+
+
+class Stored(NamedTuple):
+    """Size of a model's weights on the disk."""
+
+    params: int
+    tensors: int
+
+
+@contextmanager
+def reading(place: str, expected: str) -> Iterator[None]:
+    """Keep the readers in the block off the hub, and make whatever they stumble over an error that names the place.
+
+    Readers written in Rust panic at some damaged files, which Python's ``Exception`` does not cover.
+
+    Args:
+        place: What is read.
+        expected: What it should have been.
+
+    Raises:
+        DataError: In place of any error.
+    """
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{place}: expected {expected}, got: {_reason(error)}") from error
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise DataError(f"{place}: expected {expected}, got a file that its reader cannot cope with.") from error
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether an error is a panic of a reader written in Rust; each of them has a class of its own by this name."""
+    return type(error).__name__ == "PanicException"
+
+
+def _reason(error: Exception) -> str:
+    return shortened(printable(" ".join(str(error).split())), LONGEST_REASON) or type(error).__name__
+
+
+def check_folder(folder: Path, *, own: bool) -> dict[str, Any]:
+    """Refuse a model folder that leads elsewhere, or whose files no model has; give its configuration.
+
+    Args:
+        folder: That the weights, the configuration and the tokenizer lie in.
+        own: Whether a stage wrote it. DVC may link such files to its cache; others lead nowhere.
+
+    Raises:
+        DataError: With what is wrong and what to do.
+    """
+    if (folder / ADAPTER_CONFIG).is_file():
+        raise DataError(
+            f"{folder}: expected a model, got a folder with an adapter ({ADAPTER_CONFIG}). Merge it into its base "
+            "first, or remove what belongs to the adapter if the model is whole."
+        )
+    for path in sorted([*folder.iterdir(), *(folder / MORE_TEMPLATES).glob("*")]):
+        if not own and path.is_symlink():
+            _check_link(path, folder)
+        if path.suffix in TEXTS and path.is_file() and (size := path.stat().st_size) > LARGEST_TEXT:
+            raise DataError(f"{path}: expected no more than {LARGEST_TEXT:,} bytes, got {size:,}.")
+    weight_files(folder)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise DataError(f"{folder}: expected a model with a config.json, got none.")
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise DataError(f"{path}: expected an object, got {type(config).__name__}.")
+    _check_values(config, path)
+    return config
+
+
+def _check_link(path: Path, folder: Path) -> None:
+    """Refuse a link that leads out of the folder, or out of its repository in the hub's cache.
+
+    Raises:
+        DataError: With the link.
+    """
+    root = folder.resolve()
+    if root.parent.name == "snapshots":
+        root = root.parents[1]
+    if not path.resolve().is_relative_to(root):
+        raise DataError(f"{path}: expected a file in the folder, got a link that leads out of it. Copy the file.")
+
+
+def _check_values(value: Any, path: Path) -> None:
+    """Refuse other weights than the folder's safetensors, and counts that would keep a configuration busy for hours.
+
+    Raises:
+        DataError: With the first.
+    """
+    if isinstance(value, list):
+        for each in value:
+            _check_values(each, path)
+    if not isinstance(value, dict):
+        return
+    for name, each in value.items():
+        if ("layer" in name or "label" in name) and isinstance(each, (int, float)) and each > MOST_LAYERS:
+            raise DataError(f"{path}: expected {printable(name)} of no more than {MOST_LAYERS:,}, got {each:,}.")
+        if name == "transformers_weights" and each not in (None, WEIGHTS, INDEX):
+            raise DataError(f"{path}: expected weights in {WEIGHTS}, got {printable(str(each))}.")
+        _check_values(each, path)
+
+
+def read_config(folder: Path) -> "PreTrainedConfig":
+    """The configuration of a folder that was checked, as transformers reads it.
+
+    Raises:
+        DataError: If it is of no kind that transformers knows by itself.
+    """
+    from transformers import AutoConfig
+
+    with reading(str(folder), "a configuration that loads"):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    return config
+
+
+def check_model_folder(folder: Path, *, own: bool) -> dict[str, Any]:
+    """Refuse a model folder that leads elsewhere or asks for more than its weights hold; give its configuration.
+
+    Args:
+        folder: That the weights, the configuration and the tokenizer lie in.
+        own: Whether a stage wrote it.
+
+    Raises:
+        DataError: With what is wrong and what to do.
+    """
+    from transformers import AutoModelForCausalLM
+
+    said = check_folder(folder, own=own)
+    stored = [shape for path in weight_files(folder) for shape in shapes(path)]
+    config = read_config(folder)
+    with reading(str(folder), "a model that can be built"):
+        # Any attention but the plain one may be a kernel that the configuration names.
+        check_build(
+            str(folder),
+            Stored(sum(map(math.prod, stored)), len(stored)),
+            config,
+            lambda: AutoModelForCausalLM.from_config(config, trust_remote_code=False, attn_implementation="eager"),
+        )
+    return said
+
+
+def check_build(place: str, stored: Stored, config: "PreTrainedConfig", build: "Callable[[], PreTrainedModel]") -> None:
+    """Build a model without its weights, and refuse it as soon as it is more than its weights hold.
+
+    Args:
+        place: What is read.
+        stored: Size of its weights.
+        config: Its configuration.
+        build: What builds it of that.
+
+    Raises:
+        DataError: With the size.
+    """
+    import torch
+    from torch.nn.modules import module as hooks
+
+    packed = getattr(config, "quantization_config", None) is not None
+    most = TABLES + stored.params * (PACKED_GROWTH if packed else GROWTH)
+    most_modules = MODULES + stored.tensors * MODULES_A_TENSOR
+    numbers = modules = 0
+
+    def count(_module: object, _name: str, tensor: Any) -> None:
+        nonlocal numbers
+        numbers += tensor.numel() if tensor is not None else 0
+        if numbers > most:
+            raise _beyond(place, stored)
+
+    def count_module(_module: object, _name: str, _inner: object) -> None:
+        nonlocal modules
+        modules += 1
+        if modules > most_modules:
+            raise _beyond(place, stored)
+
+    with ExitStack() as stack:
+        for handle in (
+            hooks.register_module_parameter_registration_hook(count),
+            hooks.register_module_buffer_registration_hook(count),
+            hooks.register_module_module_registration_hook(count_module),
+        ):
+            stack.callback(handle.remove)
+        stack.enter_context(torch.device("meta"))
+        build()
+
+
+def _beyond(place: str, stored: Stored) -> DataError:
+    return DataError(
+        f"{place}: expected a configuration of the model whose weights are there, {stored.params:,} in all, got one "
+        "of a far larger model."
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors that a model's weights are loaded from: those of its index, or one file.
+
+    Others may lie beside them: an adapter, or the same weights in another layout.
+
+    Raises:
+        DataError: If there is none, or one that the index names is not there.
+    """
+    index = folder / INDEX
+    try:
+        names = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else [WEIGHTS]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"{index}: expected a weight_map from weights to files, got none.") from error
+    for name in names:
+        if not isinstance(name, str) or name != Path(name).name:
+            raise DataError(f"{index}: expected names of files in this folder, got {printable(str(name))}.")
+        if not (folder / name).is_file():
+            raise DataError(
+                f"{folder}: expected a model in safetensors, got no {name}. Weights in pickles are not read; "
+                "convert them first."
+            )
+    return [folder / name for name in names]
+
+
+def count_parameters(folder: Path) -> int:
+    """Weights in a model's safetensors, from their headers alone; a shared embedding is stored, and counted, once.
+
+    Raises:
+        DataError: If the folder holds none, or one that is damaged.
+    """
+    return sum(math.prod(shape) for path in weight_files(folder) for shape in shapes(path))
+
+
+def shapes(path: Path) -> list[list[int]]:
+    """Shapes of the tensors in one file of safetensors, from its header.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    from safetensors import safe_open
+
+    with reading(str(path), "weights in safetensors"), safe_open(path, framework="numpy") as weights:
+        return [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
+
+
+#: What of an adapter's configuration stages.train decides; the rest is as peft has it by default.
+_OURS = {
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "target_parameters",
+    "use_rslora",
+    "use_dora",
+    "task_type",
+    "inference_mode",
+    "base_model_name_or_path",
+    "revision",
+    "peft_version",
+    "auto_mapping",
+}
+
+
+def check_adapter_config(path: Path, widest: int) -> None:
+    """Refuse an adapter that stages.train does not write: peft follows paths, imports modules and matches expressions.
+
+    Args:
+        path: Of its adapter_config.json.
+        widest: Largest dimension of its weights.
+
+    Raises:
+        DataError: With what is of another kind.
+    """
+    from peft import LoraConfig
+
+    config = read_json(path)
+    usual: dict[str, Any] = LoraConfig().to_dict()  # type: ignore[no-untyped-call]
+    names = config if isinstance(config, Mapping) else {"it": None}
+    wrong = [name for name, value in names.items() if name not in _OURS and value and value != usual.get(name)]
+    rank = names.get("r")
+    if isinstance(rank, bool) or not isinstance(rank, int) or not 0 < rank <= widest:
+        wrong.append("r")
+    wrong += [name for name in ("target_modules", "target_parameters") if not _is_names(names.get(name))]
+    if wrong:
+        raise DataError(f"{path}: expected a LoRA adapter written by stages.train, got another {printable(wrong[0])}.")
+
+
+def _is_names(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(each, str) for each in value))

@@ -1,0 +1,191 @@
+"""Load a rung of the ladder: its base model and tokenizer, with an adapter on top if one is given.
+
+Weights are read from safetensors only (pickles can run code) and no code of a model's repository is ever run.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from chatladder.io.console import DataError
+from chatladder.io.files import read_json
+from chatladder.models.devices import QUANTIZED, check_map, placement
+from chatladder.models.folders import (
+    ADAPTER_CONFIG,
+    check_adapter_config,
+    check_model_folder,
+    reading,
+    shapes,
+    weight_files,
+)
+from chatladder.models.tokenizers import load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+#: What a base folder says about its model: source, name, params, and where it lies.
+RUNG = "rung.json"
+#: What is fetched of a hub model: no pickles, no code.
+HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+#: The same weights once more, as some hub models have them for other programs.
+OTHER_LAYOUTS = ("*/*", "consolidated*.safetensors")
+
+
+def read_rung(base: Path) -> dict[str, Any]:
+    """The description of one rung: ``source``, ``name``, ``params`` and what its source needs.
+
+    Raises:
+        DataError: If the folder is no base folder.
+    """
+    path = base / RUNG
+    if not path.is_file():
+        raise DataError(f"{base}: expected a folder written by stages.base, got none that holds {RUNG}.")
+    described = read_json(path)
+    if not isinstance(described, dict) or not all(isinstance(described.get(key), str) for key in ("source", "name")):
+        raise DataError(f"{path}: expected the description of a base with its source and its name, got another.")
+    return described
+
+
+def load(
+    base: Path, adapter: Path | None = None, *, quantized: bool = True
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """The model, ready to score, and its tokenizer.
+
+    Args:
+        base: A folder written by ``stages.base``.
+        adapter: A folder written by ``stages.train``, of an adapter or of all weights; None for the untouched model.
+        quantized: Whether ``load_in_4bit`` and ``load_in_8bit`` of the rung count; a merge needs the whole weights.
+
+    Raises:
+        DataError: If the folders or the weights cannot be used.
+    """
+    quiet()
+    rung = read_rung(base)
+    if rung["source"] == "endpoint":
+        raise DataError(f"{base}: expected a model with weights, got one that is served elsewhere; it only answers.")
+    whole = adapter if adapter is not None and (adapter / "config.json").is_file() else None
+    folder = place(base, rung)
+    check_model_folder(folder, own=folder == base)
+    if whole is not None:
+        check_model_folder(whole, own=True)
+    with reading(str(base), "a model that loads"):
+        if rung["source"] == "embedded":
+            model, tokenizer = _embedded(base, whole)
+        else:
+            model, tokenizer = _any(folder, rung if quantized else _unquantized(rung), whole)
+    if adapter is not None and whole is None:
+        model = _adapted(model, adapter)
+    return model.eval(), tokenizer
+
+
+def within_context(model: "PreTrainedModel", max_length: int) -> int:
+    """Most tokens of a prompt with its answer: ``max_length``, or what the model was made to read if that is less."""
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return min(max_length, int(context)) if context else max_length
+
+
+def quiet() -> None:
+    """Keep progress bars of loading and peft's own use of an old name out of what a stage prints."""
+    import warnings
+
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+
+
+def _unquantized(rung: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in rung.items() if name not in QUANTIZED}
+
+
+def _embedded(base: Path, whole: Path | None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    # The auto classes would cost more imports; these are always Qwen2, and so small that the CPU is as fast.
+    import torch
+    from transformers import PreTrainedTokenizerFast
+    from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
+
+    model = Qwen2ForCausalLM.from_pretrained(whole or base, dtype=torch.float32, use_safetensors=True)
+    return model, PreTrainedTokenizerFast.from_pretrained(base)
+
+
+def _adapted(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
+    from peft import PeftModel
+
+    # Checked here because peft would otherwise look for the folder's name on the hub, or read a pickle.
+    config, weights = adapter / ADAPTER_CONFIG, adapter / "adapter_model.safetensors"
+    for path in (config, weights):
+        if not path.is_file():
+            raise DataError(
+                f"{adapter}: expected an adapter folder written by stages.train, got none with {path.name}."
+            )
+    check_adapter_config(config, max((size for shape in shapes(weights) for size in shape), default=0))
+    with reading(str(adapter), "an adapter of this base model"):
+        adapted = PeftModel.from_pretrained(model, str(adapter), torch_device=str(model.device))
+    return cast("PreTrainedModel", adapted)
+
+
+def _any(folder: Path, rung: dict[str, Any], whole: Path | None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    loader: Any = AutoModelForCausalLM
+    tokenizer = load_tokenizer(folder, rung.get("chat_template", "auto"))
+    chosen = placement(rung["params"], rung)
+    model, said = loader.from_pretrained(
+        str(whole or folder), use_safetensors=True, trust_remote_code=False, output_loading_info=True, **chosen
+    )
+    if missing := sorted(said["missing_keys"]):
+        raise DataError(
+            f"{folder}: expected all weights of the model, got none of {missing[0]} ({len(missing)} in all)."
+        )
+    check_map(model)
+    if not {"device_map", "quantization_config"} & {*chosen}:
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    _name_end(model, tokenizer)
+    return model, tokenizer
+
+
+def place(base: Path, rung: dict[str, Any]) -> Path:
+    """The folder that holds a rung's weights and tokenizer; a hub model's is in the hub's cache.
+
+    Raises:
+        DataError: If the folder is gone, or a hub model has to be fetched and cannot be.
+    """
+    if rung["source"] == "hub":
+        return fetch(rung["repo"], rung["revision"])
+    folder = Path(rung["path"]) if rung["source"] == "folder" else base
+    if not folder.is_dir():  # transformers would take its name for one on the hub
+        raise DataError(f"{base / RUNG}: expected a model in the folder {folder}, got no such folder.")
+    return folder
+
+
+def _name_end(model: Any, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Let whoever generates stop at the token that ends an answer here, too."""
+    config, end = model.generation_config, tokenizer.eos_token_id
+    known = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if end is not None and end not in known:
+        others = [number for number in known if number is not None]
+        config.eos_token_id = [end, *others] if others else end
+
+
+def fetch(repo: str, revision: str) -> Path:
+    """The folder of one commit of a hub model in the hub's cache, downloaded if it is not all there.
+
+    Only safetensors and text are fetched.
+
+    Raises:
+        DataError: If it cannot be fetched.
+    """
+    from huggingface_hub import snapshot_download
+
+    wanted: dict[str, Any] = {"allow_patterns": list(HUB_FILES), "ignore_patterns": list(OTHER_LAYOUTS)}
+    try:
+        cached = Path(snapshot_download(repo, revision=revision, local_files_only=True, **wanted))
+        weight_files(cached)
+        if (cached / "config.json").is_file():
+            return cached
+    except (DataError, OSError, ValueError):
+        pass  # not all of it is there
+    try:
+        return Path(snapshot_download(repo, revision=revision, **wanted))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{repo}@{revision}: expected a model on the hub, got: {error}") from error

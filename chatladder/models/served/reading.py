@@ -1,0 +1,165 @@
+"""What counts as an answer of a model behind an endpoint: the probabilities of its first tokens, or an option by name.
+
+By probabilities: the options' first characters differ, so the token with which the answer begins decides. Every token
+that the server lists there adds its probability to the one option that it begins (or that begins it, where no letter
+or digit follows); what the list shows of no option, or leaves out, is unseen. White space before the answer is walked
+through, its probability multiplied in, and a thought in ``<think>`` is passed over: then the probabilities hold given
+that thought. An option that no listed token begins has at most the probability of the last one listed, and at most
+what the list leaves out; it is given half of that, so that a single answer cannot outweigh all others.
+
+By name: all of the answer is an option's text, or ``{"answer": "<option>"}``. Whatever else it says is no answer.
+
+Sources:
+    platform.openai.com/docs/api-reference/chat/object (``logprobs.content``, ``top_logprobs``, ``bytes``);
+    the same fields in vLLM's and llama.cpp's servers. vLLM spells bytes that are no text as U+FFFD: unseen.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from chatladder.endpoint.completion import entry
+from chatladder.endpoint.prompt import bare, only_entry
+from chatladder.models.prompts import ANSWERS
+
+#: The only entry of the object that a model is held to.
+NAME = "answer"
+_THOUGHT, _THOUGHT_ENDS = "<think>", "</think>"
+
+
+class Answer(NamedTuple):
+    """What a model says to one prompt.
+
+    Attributes:
+        shares: Probability of each option, columns as ``ANSWERS``, together 1; None where the answer is none of them.
+        seen: Probability that the model answers with one of the options, as far as the server lists it; 1 for an
+            option by name.
+    """
+
+    shares: tuple[float, ...] | None
+    seen: float
+
+
+UNREAD = Answer(None, 0.0)
+
+
+class Step(NamedTuple):
+    """One token that was generated.
+
+    Attributes:
+        token: Its bytes.
+        probability: Its own.
+        listed: The likeliest tokens in its place, with their probabilities.
+    """
+
+    token: bytes
+    probability: float
+    listed: list[tuple[bytes, float]]
+
+
+def read_probabilities(choice: Any, options: Mapping[str, str]) -> Answer | None:
+    """Each option's probability.
+
+    Args:
+        choice: The first choice of a chat completion.
+        options: Text of each option, keyed by ``ANSWERS``.
+
+    Returns:
+        The answer; None if the server lists no tokens.
+    """
+    steps = _steps(choice)
+    if not any(step.listed for step in steps):
+        return None
+    texts = [options[name].encode("utf-8") for name in ANSWERS]
+    shares, hidden, reached = [0.0] * len(texts), 0.0, 1.0
+    for step in steps[_after_thought(steps) :]:
+        for token, probability in step.listed:
+            if (option := begun(token, texts)) is not None:
+                shares[option] += reached * probability
+        hidden += reached * _most_hidden(step)
+        if not step.token.isspace():
+            break
+        reached *= step.probability
+    if not (seen := math.fsum(shares)):
+        return UNREAD
+    least = min(hidden, *filter(None, shares)) / 2
+    shares = [share or least for share in shares]
+    total = math.fsum(shares)
+    return Answer(tuple(share / total for share in shares), min(1.0, seen))
+
+
+def is_blank(choice: Any) -> bool:
+    """Whether nothing was generated."""
+    content = entry(entry(choice, "message"), "content")
+    return not isinstance(content, str) or not content.strip()
+
+
+def read_name(choice: Any, options: Mapping[str, str]) -> Answer:
+    """The option that the answer names, with probability 1."""
+    text = bare(entry(entry(choice, "message"), "content")).rpartition(_THOUGHT_ENDS)[2].strip()
+    value = only_entry(text, NAME)
+    said = value.strip() if isinstance(value, str) else text
+    for name in ANSWERS:
+        rest = said.removeprefix(options[name])
+        # "needed." is an answer, "needed/complete/unknown" is none.
+        if said.startswith(options[name]) and not any(map(str.isalnum, rest)):
+            return Answer(tuple(float(name == other) for other in ANSWERS), 1.0)
+    return UNREAD
+
+
+def begun(token: bytes, options: Sequence[bytes]) -> int | None:
+    """The only option that a token begins, or that begins the token and ends there; None for none or several."""
+    token = token.lstrip()
+    fits = [
+        place
+        for place, option in enumerate(options)
+        if token and (option.startswith(token) or (token.startswith(option) and _ends(token[len(option) :])))
+    ]
+    return fits[0] if len(fits) == 1 else None
+
+
+def _ends(rest: bytes) -> bool:
+    """Whether the option's word is over; part of a character may be the start of a letter."""
+    first = rest.decode("utf-8", "replace")[:1]
+    return first != "\ufffd" and not first.isalnum()
+
+
+def _most_hidden(step: Step) -> float:
+    """The most that a token which is not listed can have."""
+    probabilities = [probability for _, probability in step.listed]
+    return max(0.0, min(*probabilities, 1 - math.fsum(probabilities))) if probabilities else 0.0
+
+
+def _after_thought(steps: Sequence[Step]) -> int:
+    """Where the answer begins: behind a thought's end, nowhere if a thought does not end."""
+    text = b""
+    for place, step in enumerate(steps, start=1):
+        text += step.token
+        if _THOUGHT_ENDS.encode() in text:
+            return place
+    return len(steps) if text.lstrip().startswith(_THOUGHT.encode()) else 0
+
+
+def _steps(choice: Any) -> list[Step]:
+    """The generated tokens; what is not as it should be is left out."""
+    steps = []
+    for each in _list(entry(entry(choice, "logprobs"), "content")):
+        own, listed = _token(each), [_token(other) for other in _list(entry(each, "top_logprobs"))]
+        if own is not None:
+            steps.append(Step(*own, [other for other in listed if other is not None]))
+    return steps
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _token(said: Any) -> tuple[bytes, float] | None:
+    text, spelled, logprob = (entry(said, name) for name in ("token", "bytes", "logprob"))
+    if isinstance(logprob, bool) or not isinstance(logprob, (int, float)) or not math.isfinite(logprob):
+        return None
+    probability = math.exp(min(0.0, logprob))
+    # Bytes first: a token may be a part of a character, which no text can show.
+    if isinstance(spelled, list) and all(type(byte) is int and 0 <= byte <= 255 for byte in spelled):
+        return bytes(spelled), probability
+    return (text.encode("utf-8", "replace"), probability) if isinstance(text, str) else None

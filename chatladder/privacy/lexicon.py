@@ -1,0 +1,177 @@
+"""What is a word and what is a given name, told from lists that do not depend on the chat.
+
+Frequencies are those of ``wordfreq`` (Speer, 2022), on the Zipf scale: the base-10 logarithm of a word's occurrences
+in a billion words, 3 for once in a million. Given names and Chinese surnames are those of ``faker``.
+"""
+
+import importlib
+import math
+import pkgutil
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import ClassVar
+
+from chatladder.io.console import DataError
+
+#: Their first names count although no other locale has them.
+_LARGE_LOCALES = ("en_US", "en_GB", "en_IN")
+_EAST_ASIAN = ("zh", "ja", "ko")
+#: Given names that are words first, as chats use them; these need a capital letter.
+_WORDS = """
+abby ace ada alma amber amity angel april arch art ash asia august aurora austin autumn ava basic basil bay bear beau
+bill bird blue boston brandy brook brooke bud buddy candy carol carolina carter case cash chad chance charity chase
+chip christian christmas clay cliff comfort coral crystal daisy dale dallas dawn day dean denver diamond dick dixie
+don drew duke dusty earl early ebony echo eden elder else essence eve ever faith fern floor flora forest fox france
+francisco frank free gale gay gene genesis georgia german ginger glen glory grace grant gray green guy happy harm
+harmony harry hazel heath heather heaven helm holly honey hope hudson hunter india iris israel iva ivory ivy jack jade
+jan jasmine java jay jean jenkins jewel job jordan joy july june jupyter justice karma king lady lance lane large
+laurel lee legend liberty lily line london long love lucky lynx mac marina mark mars mason max maximum may mercedes
+mercy merry mile miles miller misty mo mode myrtle nick noble nova olive opal page paris parker pascal pat patience
+patty pearl penny pepper per perl phoenix pierce poppy porter precious preston prince princess queen rain raven ray
+reed reign rich river rob robin rocky rod roman rose rosemary royal ruby rusty sage said sandy santa skip sky sol
+sonny star sterling storm sue summer sunny sunshine swift sydney tea temple terry tiger till time tor trinity true
+unique urban van victoria viola violet virginia virtue ward washington wave west will willow winter wolf wren young
+zion
+"""
+_AMBIGUOUS = frozenset(_WORDS.split())
+#: Chinese surnames of two characters, in both scripts; those that are words as well (东方) are told by their frequency.
+_TWO_CHARACTERS = """
+欧阳 太史 端木 上官 司马 东方 独孤 南宫 万俟 闻人 夏侯 诸葛 尉迟 公羊 赫连 澹台 皇甫 宗政 濮阳 公冶 太叔 申屠 公孙 慕容
+仲孙 钟离 长孙 宇文 司徒 鲜于 司空 闾丘 亓官 司寇 巫马 公西 颛孙 壤驷 漆雕 乐正 宰父 谷梁 拓跋 轩辕 令狐 段干 呼延 东郭
+南门 羊舌 梁丘 左丘 西门 东里 仲长 即墨 达奚 褚师 纳兰 完颜 叶赫 那拉 富察 钮祜 张简 范姜
+歐陽 司馬 東方 獨孤 南宮 聞人 諸葛 尉遲 赫連 澹臺 濮陽 公孫 仲孫 鍾離 鐘離 長孫 鮮于 閭丘 巫馬 顓孫 壤駟 樂正 穀梁 軒轅
+東郭 南門 西門 納蘭 完顏 葉赫 張簡
+"""
+_COMPOUND = frozenset(_TWO_CHARACTERS.split())
+
+
+class Lexicon:
+    """The words of some languages by frequency, and the names of all."""
+
+    #: A nick of letters is a word from here on (Zipf). Chats of #ubuntu: below lie xubuntu and helpers' nicks, above
+    #: grep and tty.
+    WORD: ClassVar = 2.0
+    #: A nick with digits or signs in it, such as mp3.
+    HANDLE: ClassVar = 2.5
+    #: Where a sentence starts with such a word in a chat with somebody of that name, it is them.
+    RARE: ClassVar = 3.0
+    #: A word that everybody uses (hi, help, note).
+    COMMON: ClassVar = 4.0
+    #: Not even a capital letter makes it a name.
+    VERY_COMMON: ClassVar = 5.5
+    #: Chinese: without a surname in front; with one, of two characters and of more (诸葛亮 lies below).
+    CHINESE: ClassVar = (3.5, 4.2, 4.0)
+
+    def __init__(self, languages: tuple[str, ...]) -> None:
+        """Load the languages' frequencies (about 30 MB and a quarter of a second each)."""
+        self._tables = [_frequencies(language) for language in languages]
+
+    def frequency(self, word: str) -> float:
+        """Zipf frequency of a word in lower case, in the language that uses it most; 0 for no word."""
+        most = max((table.get(word, 0.0) for table in self._tables), default=0.0)
+        return 9 + math.log10(most) if most else 0.0
+
+    def is_given_name(self, word: str) -> bool:
+        """Whether a word in lower case is somebody's first name somewhere."""
+        return word in _given_names() or without_accents(word) in _given_names()
+
+    def is_ambiguous(self, word: str) -> bool:
+        """Whether a given name is a word as well."""
+        return word in _AMBIGUOUS or self.frequency(word) >= self.VERY_COMMON
+
+    @staticmethod
+    def is_surname(word: str) -> bool:
+        """Whether a word in lower case is somebody's last name somewhere."""
+        return word in _COMPOUND or word in _surnames()
+
+    @staticmethod
+    def name_parts(name: str) -> dict[str, bool]:
+        """How friends call somebody with a Chinese, Japanese or Korean name: by its part without the other one.
+
+        Args:
+            name: Characters alone.
+
+        Returns:
+            Each part of two characters or more, and whether it is a name for sure: 娜娜 of 欧阳娜娜 and 丽丽 of 王丽丽
+            are, 开水 of 白开水 may be a word.
+        """
+        parts: dict[str, bool] = {}
+        is_compound = name[:2] in _COMPOUND
+        for surname, given in ((name[:length], name[length:]) for length in (2, 3)):
+            if 1 <= len(given) <= 3 and (surname in _COMPOUND or surname in _surnames()):
+                is_sure = surname in _COMPOUND or given in _given_names()  # 清水河畔 is nobody of the house of Shimizu
+                parts.update(dict.fromkeys((surname, given), is_sure))
+        if len(name) == 3 and not is_compound and name[0] in _surnames():
+            given = name[1:]
+            parts[given] = given in _given_names() or given[0] == given[1]
+        return {part: is_sure for part, is_sure in parts.items() if len(part) > 1}
+
+    def is_chinese_name(self, name: str) -> bool:
+        """Whether it starts as Chinese names do: with a surname, or with 小, 老 or 阿 before one."""
+        first, second = name[0], name[1:2]
+        surnames = _chinese_surnames()
+        return first in surnames or first + second in _COMPOUND or (first in "小老阿" and second in surnames)
+
+    def is_chinese_word(self, name: str, is_name: bool = False) -> bool:
+        """Whether a nick of Chinese characters is a word that texts use; if it is a name, it must be a common word."""
+        bare, with_surname, longer_with_surname = self.CHINESE
+        if not (is_name or self.is_chinese_name(name)):
+            return self.frequency(name) >= bare
+        return self.frequency(name) >= (with_surname if len(name) == 2 else longer_with_surname)
+
+    def crosses(self, before: str, name: str, after: str) -> bool:
+        """Whether two characters belong to two words, as 子明 does in 孩子明天."""
+        return self.frequency(before + name[0]) >= self.COMMON or self.frequency(name[-1] + after) >= self.COMMON
+
+
+def without_accents(word: str) -> str:
+    """``jose`` of ``josé``; other scripts as they are, since their marks are letters."""
+    if word.isascii():
+        return word
+    plain = "".join(each for each in unicodedata.normalize("NFD", word) if not unicodedata.combining(each))
+    return plain if plain.isascii() else word
+
+
+@cache
+def _frequencies(language: str) -> dict[str, float]:
+    from wordfreq import available_languages, get_frequency_dict
+
+    if language not in available_languages("best"):
+        known = ", ".join(sorted(available_languages("best")))
+        raise DataError(f"names: expected a language among {known}, got {language!a}.")
+    return get_frequency_dict(language, wordlist="best")
+
+
+@cache
+def _given_names() -> frozenset[str]:
+    """First names in lower case: what two locales have, or one of those that stand for a continent or a script."""
+    locales = Counter(
+        name
+        for locale, names in _of_every_locale("first_names")
+        for name in {name.lower() for name in names}
+        for _ in range(2 if locale in _LARGE_LOCALES or locale.startswith(_EAST_ASIAN) else 1)
+    )
+    return frozenset(name for name, count in locales.items() if count > 1 and name.isalpha())
+
+
+@cache
+def _surnames() -> frozenset[str]:
+    return frozenset(name.lower() for _, names in _of_every_locale("last_names") for name in names)
+
+
+@cache
+def _chinese_surnames() -> frozenset[str]:
+    chinese = (names for locale, names in _of_every_locale("last_names") if locale.startswith("zh"))
+    return frozenset(name for names in chinese for name in names if len(name) == 1)
+
+
+def _of_every_locale(attribute: str) -> Iterator[tuple[str, Iterable[str]]]:
+    from faker.providers import person
+
+    for module in pkgutil.iter_modules(person.__path__):
+        if module.name == "en":
+            continue  # a long list of anything that was ever given as a name
+        provider = importlib.import_module(f"{person.__name__}.{module.name}").Provider
+        yield module.name, getattr(provider.__new__(provider), attribute, None) or ()

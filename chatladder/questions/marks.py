@@ -1,0 +1,114 @@
+"""Turns that a person has marked as questions or not, and the precision and recall of the choice on them.
+
+A file of marks (``*.jsonl``) holds a row a turn: ``{"turn_id": "t..", "question": true, "weight": 9}``. The weight says
+for how many turns the marked one stands, since a sample takes many from the few that are picked and few from the
+many that are not (``chatladder questions`` draws it so and writes it); without one it is 1.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chatladder.io.console import DataError
+from chatladder.io.files import read_jsonl
+
+#: Bootstrap draws of the intervals, and their seed.
+DRAWS, SEED = 2000, 0
+
+
+class Mark(NamedTuple):
+    """One turn as a person sees it."""
+
+    question: bool
+    weight: float
+
+
+class Marks:
+    """Marks by turn, and which of the turns were picked."""
+
+    def __init__(self, marks: dict[str, Mark]) -> None:
+        self._marks = marks
+        self._ids = pa.array(sorted(marks), pa.string())
+        self._picked: dict[str, bool] = {}
+
+    def look(self, turns: pa.Table, picked: np.ndarray) -> None:
+        """Note which of the marked turns are among these, and picked; ``picked`` has shape ``(turns,)``."""
+        self.add(self.seen(turns, picked))
+
+    def seen(self, turns: pa.Table, picked: np.ndarray) -> dict[str, bool]:
+        """The marked turns among these by id, and whether each is picked; nothing is noted."""
+        known = pc.is_in(turns["turn_id"], value_set=self._ids).to_numpy()
+        return dict(zip(turns["turn_id"].filter(pa.array(known)).to_pylist(), picked[known].tolist(), strict=True))
+
+    def add(self, seen: dict[str, bool]) -> None:
+        """Note what ``seen`` has found."""
+        self._picked.update(seen)
+
+    def summary(self) -> dict[str, float]:
+        """Precision and recall of the choice, with 95 % intervals, and how many marks there are.
+
+        ``missing`` counts marks whose turn is not there. Intervals resample marks of one weight.
+        """
+        ids = sorted(self._picked)
+        picked = np.array([self._picked[each] for each in ids], bool)
+        question = np.array([self._marks[each].question for each in ids], bool)
+        weight = np.array([self._marks[each].weight for each in ids])
+        found: dict[str, float] = {
+            "marks": len(ids),
+            "questions": int(question.sum()),
+            "missing": len(self._marks) - len(ids),
+        }
+        if not ids:
+            return found
+        return found | precision_and_recall(picked, question, weight)
+
+
+def precision_and_recall(picked: np.ndarray, question: np.ndarray, weight: np.ndarray) -> dict[str, float]:
+    """Weighted precision and recall with 95 % bootstrap intervals; arrays of shape ``(marks,)``.
+
+    Resampled within strata: marks of one weight, as they were drawn.
+    """
+    _, strata = np.unique(weight, return_inverse=True)
+    generator = np.random.default_rng(SEED)
+    members = [np.flatnonzero(strata == number) for number in range(int(strata.max()) + 1)]
+    draws = np.array(
+        [
+            _scores(picked[rows], question[rows], weight[rows])
+            for rows in (np.concatenate([generator.choice(each, len(each)) for each in members]) for _ in range(DRAWS))
+        ]
+    )
+    found = {}
+    for number, name in enumerate(("precision", "recall")):
+        low, high = np.quantile(draws[:, number], [0.025, 0.975])
+        found[name] = round(_scores(picked, question, weight)[number], 5)
+        found |= {f"{name}_lo": round(float(low), 5), f"{name}_hi": round(float(high), 5)}
+    return found
+
+
+def _scores(picked: np.ndarray, question: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    right = float(weight[picked & question].sum())
+    chosen, real = float(weight[picked].sum()), float(weight[question].sum())
+    return (right / chosen if chosen else 0.0), (right / real if real else 0.0)
+
+
+def read_marks(folder: Path) -> Marks | None:
+    """Every mark in the ``*.jsonl`` files of a folder; None if there is none. A later file's mark of a turn counts.
+
+    Raises:
+        DataError: If a row is not a mark.
+    """
+    marks: dict[str, Mark] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        for number, row in read_jsonl(path):
+            turn, question, weight = row.get("turn_id"), row.get("question"), row.get("weight", 1)
+            is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+            if not (isinstance(turn, str) and isinstance(question, bool) and is_number and 0 < weight < float("inf")):
+                raise DataError(
+                    f'{path}:{number}: expected "turn_id" as text, "question" as true or false and "weight" as a '
+                    "number above 0; one is not."
+                )
+            marks[turn] = Mark(question, float(weight))
+    return Marks(marks) if marks else None

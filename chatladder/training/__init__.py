@@ -1,0 +1,1 @@
+"""LoRA adapters: settings, the training loop, checkpoints and folds."""

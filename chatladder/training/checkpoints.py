@@ -1,0 +1,130 @@
+"""Where a training has got to, kept outside the outs, so that one that was killed goes on and loses a minute at most.
+
+One safetensors file holds the trainable weights, the optimizer's states, the state of the random numbers, and the
+curves so far; it is replaced whole. On a CPU a resumed run ends in the very weights of one that was never stopped.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chatladder.io.files import whole_file
+
+if TYPE_CHECKING:
+    import torch
+
+#: Outside the outs, which DVC removes before it runs a stage.
+FOLDER = Path(".chatladder/checkpoints")
+#: Between two checkpoints.
+SECONDS = 60.0
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        step: Steps that are done.
+        logged: (curve, step, value) of all that was logged.
+        best: Lowest validation loss of the deciding token so far; None before the first.
+        waited: Epochs since then.
+        kept: Weights of that epoch by name; empty where early stopping is off.
+    """
+
+    step: int = 0
+    logged: list[tuple[str, int, float]] = field(default_factory=list)
+    best: float | None = None
+    waited: int = 0
+    kept: "dict[str, torch.Tensor]" = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The checkpoint of one run.
+
+    Args:
+        path: Its file.
+        seconds: Between two of them; 0 keeps one after each step.
+    """
+
+    def __init__(self, path: Path, seconds: float = SECONDS) -> None:
+        self.path = path
+        self._seconds = seconds
+        self._took = 0.0
+        self._written = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for one; large ones are written less often, so that they take a twentieth of the time."""
+        return time.monotonic() - self._written >= max(self._seconds, 20 * self._took)
+
+    def write(self, progress: Progress, weights: "dict[str, torch.Tensor]", optimizer: "torch.optim.Optimizer") -> None:
+        """Keep all of it.
+
+        Raises:
+            DataError: If the disk is full or the folder cannot be written.
+        """
+        import torch
+        from safetensors.torch import save_file
+
+        begun = time.monotonic()
+        tensors = {f"weights/{name}": weight for name, weight in weights.items()}
+        tensors |= {f"kept/{name}": weight for name, weight in progress.kept.items()}
+        numbers: dict[str, Any] = {}
+        for number, state in optimizer.state_dict()["state"].items():
+            for key, value in state.items():
+                # Some optimizers count their steps in a tensor, others in a number.
+                (tensors if isinstance(value, torch.Tensor) else numbers)[f"optimizer/{number}/{key}"] = value
+        tensors["random/cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["random/cuda"] = torch.cuda.get_rng_state()
+        said = {key: getattr(progress, key) for key in ("step", "logged", "best", "waited")}
+        with whole_file(self.path) as temporary:
+            own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+            save_file(own, temporary, metadata={"progress": json.dumps(said), "numbers": json.dumps(numbers)})
+        self._written = time.monotonic()
+        self._took = self._written - begun if self._seconds else 0.0
+
+    def read(self, weights: "dict[str, torch.Tensor]", optimizer: "torch.optim.Optimizer") -> Progress | None:
+        """Put everything back where it was; None if nothing, or nothing usable, was kept."""
+        import torch
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                said = json.loads(file.metadata()["progress"])
+                numbers = json.loads(file.metadata()["numbers"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            return None  # to begin anew costs time, to stop here would cost it again and again
+        groups = _by_group(tensors | numbers)
+        if groups["weights"].keys() != weights.keys():
+            return None
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.copy_(groups["weights"][name])
+        states: dict[int, dict[str, Any]] = {}
+        for name, tensor in groups["optimizer"].items():
+            number, key = name.split("/", 1)
+            states.setdefault(int(number), {})[key] = tensor
+        optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+        torch.set_rng_state(groups["random"]["cpu"])
+        if torch.cuda.is_available() and "cuda" in groups["random"]:
+            torch.cuda.set_rng_state(groups["random"]["cuda"])
+        said["logged"] = [(name, step, value) for name, step, value in said["logged"]]
+        return Progress(**said, kept=groups["kept"])
+
+    def clear(self) -> None:
+        """Forget it, and what runs with other settings left: files whose names differ after the last dash alone."""
+        alike, dash, _ = self.path.name.rpartition("-")
+        for path in self.path.parent.glob(f"{escape(alike)}-*.safetensors") if dash else [self.path]:
+            path.unlink(missing_ok=True)
+
+
+def _by_group(tensors: "dict[str, torch.Tensor]") -> "dict[str, dict[str, torch.Tensor]]":
+    groups: dict[str, dict[str, torch.Tensor]] = {"weights": {}, "kept": {}, "optimizer": {}, "random": {}}
+    for name, tensor in tensors.items():
+        group, rest = name.split("/", 1)
+        groups[group][rest] = tensor
+    return groups

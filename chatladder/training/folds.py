@@ -1,0 +1,86 @@
+"""Folds by conversation: where one goes depends on its own id alone, so a new item moves no other."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatladder.io.console import DataError
+from chatladder.io.rows import LABELLED, SPLITS, read_rows
+from chatladder.labels.split import stable_fraction
+
+#: What an item may be labelled; LABELS of chatladder/io/rows.py holds what else an annotator may answer.
+_LABELS = ("needed", "not_needed")
+_AGAIN = "Run stages.label again."
+
+
+def fold_of(conversation: str, folds: int, seed: int) -> int:
+    """The fold of a conversation, from 0; folds are of about equal numbers of conversations."""
+    return int(stable_fraction(conversation, f"fold:{seed}") * folds)
+
+
+def folds_of(conversations: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold of each item's conversation, shape ``(n,)``."""
+    places = {name: fold_of(name, folds, seed) for name in dict.fromkeys(conversations)}
+    return np.array([places[name] for name in conversations], dtype=np.int64)
+
+
+def check_folds(labels: Sequence[str], places: NDArray[np.int64], where: Path) -> None:
+    """Hold every fold against what it leaves to learn from.
+
+    Args:
+        labels: Of each item.
+        places: The fold of each.
+        where: What to name in an error.
+
+    Raises:
+        DataError: If some fold leaves nothing, or one label only.
+    """
+    for fold in np.unique(places):
+        rest = {label for label, place in zip(labels, places, strict=True) if place != fold}
+        if len(rest) < 2:
+            raise DataError(
+                f"{where}: expected both labels among the items that each fold leaves to learn from, got "
+                f"{', '.join(sorted(rest)) or 'none'} beside fold {fold + 1}. Annotate more conversations."
+            )
+
+
+def reviewable(labelled: Path) -> list[dict[str, Any]]:
+    """The labelled questions that may be looked at again: all but the test split, whose labels no model may touch.
+
+    Raises:
+        DataError: If there are none, all have one label, or a row is not as ``stages.label`` writes it.
+    """
+    try:
+        rows = read_rows(labelled, LABELLED).to_pylist()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{labelled}: expected labelled items, got text that is no UTF-8. {_AGAIN}") from error
+    seen: dict[str, int] = {}
+    for number, item in enumerate(rows, start=1):
+        if fault := _fault(item):
+            raise DataError(f"{labelled}: row {number}: expected {fault}. {_AGAIN}")
+        if (first := seen.setdefault(item["item_id"], number)) < number:
+            raise DataError(f"{labelled}: row {number}: expected every item once, got that of row {first}. {_AGAIN}")
+    items = [item for item in rows if item["split"] != "test"]
+    if not items:
+        raise DataError(f"{labelled}: expected labelled items outside the test split, got none. Annotate more.")
+    if len({item["label"] for item in items}) < 2:
+        raise DataError(
+            f"{labelled}: expected both labels outside the test split, got {items[0]['label']} alone. Annotate more."
+        )
+    return items
+
+
+def _fault(item: Mapping[str, Any]) -> str | None:
+    """What a labelled item should have and has not; of what a chat holds it quotes nothing."""
+    for name in ("item_id", "conversation", "sender", "text", "window"):
+        if item[name] is None:
+            return f"a {name}, got none"
+    if any(turn is None or turn["text"] is None for turn in item["window"]):
+        return "a text in every turn of its window, got a turn without"
+    for name, known in (("label", _LABELS), ("split", SPLITS)):
+        if item[name] not in known:
+            return f"its {name} to be {' or '.join(known)}, got {item[name]!a}"
+    return None

@@ -1,1 +1,0 @@
-"""Which labels are probably wrong: cheap baselines, evidence put together, and the queue to look at again."""

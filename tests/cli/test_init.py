@@ -1,0 +1,537 @@
+"""A new project: what it takes from the checkout and what stays behind, what is asked, and nothing half made."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from chatladder.cli.doctor.machine import Machine
+from chatladder.cli.init import adapting, project
+from chatladder.cli.init import command as init
+from chatladder.cli.init.adapting import adapt_params, fitting, ladder_here, rungs_here, swap_ladder
+from chatladder.cli.init.checkout import CHECKOUT, is_taken
+from chatladder.cli.simulate import write_chat
+from chatladder.cli.status.gathering import staleness
+from chatladder.cli.status.standing import Standing, next_step
+from chatladder.io.console import UNPRINTABLE, DataError
+from chatladder.labels.assignment import settle
+from chatladder.presets import names as catalogues
+from chatladder.presets import read
+from tests.conftest import ROOT
+
+PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
+PIPELINE = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+SMALL = Machine(memory=2**34, gpus=(), gpu_names=(), disk=2**40, cache=Path("cache"))
+LARGE = Machine(memory=2**38, gpus=(80 * 10**9,), gpu_names=("card",), disk=2**42, cache=Path("cache"))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in, on a machine without a GPU, with nobody's key."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CHATLADDER_PRIVACY_KEY", raising=False)
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    monkeypatch.setattr(adapting, "this_machine", lambda: SMALL)
+    return tmp_path
+
+
+def run(*arguments, **more):
+    return CliRunner().invoke(init.init_command, [str(argument) for argument in arguments], **more)
+
+
+def made(*arguments, **more):
+    result = run(*arguments, **more)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments, code=1, **more):
+    result = run(*arguments, **more)
+    assert result.exit_code == code, result.output
+    assert not UNPRINTABLE.search(result.output.replace("\n", ""))
+    return result.output
+
+
+def params_of(folder):
+    return yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+
+
+def files_of(folder):
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in names if not name.startswith(".git/")}
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_project_has_the_pipeline_and_nothing_of_the_demo(here):
+    said = made("friends", "--yes")
+    files = files_of(here / "friends")
+    assert {"dvc.yaml", "params.yaml", "pyproject.toml", "LICENSE", "chatladder/cli/app.py", ".dvc/config"} <= files
+    assert {"data/annotations/README.md", "data/marks/README.md", ".dvc/plots/loss.json", ".dvcignore"} <= files
+    foreign = ("tests/", "benchmarks/", "docs/", "metrics/", "data/demo/", "dvc.lock", ".ci/", ".github/")
+    assert not [name for name in files if name.startswith(foreign)]
+    assert {name for name in files if name.startswith("data/raw/")} == {"data/raw/README.md", "data/raw/.gitignore"}
+    assert not [name for name in files if name.startswith("data/annotations/round_")]
+    for note in ("README.md", "data/raw/README.md", "data/annotations/README.md"):
+        assert "simulate" not in (here / "friends" / note).read_text(encoding="utf-8")
+    assert said.splitlines()[-1] == "Next: cd friends && cp EXPORT data/raw/   # there is no export of a chat yet"
+
+
+def test_every_module_of_the_pipeline_is_there_to_the_byte(here):
+    made("friends", "--yes")
+    tracked = subprocess.run(
+        ["git", "ls-files", "chatladder", "stages"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in tracked.stdout.split():
+        assert (here / "friends" / name).read_bytes() == (ROOT / name).read_bytes()
+
+
+def test_params_are_the_new_chats(here):
+    made("friends", "--yes", "--timezone", "Asia/Shanghai", "--language", "en")
+    before, params = yaml.safe_load(PARAMS), params_of(here / "friends")
+    assert params["ingest"]["timezone"] == "Asia/Shanghai"
+    assert params["prompt"]["language"] == "en"
+    assert params["annotation"]["round"] == 1
+    assert "test_from" not in params["split"]
+    assert params["split"] == {name: value for name, value in before["split"].items() if name != "test_from"}
+    assert params["ladder"] == read("embedded").rungs
+
+
+def test_defaults_are_the_machines_zone_and_no_annotators(here):
+    said = made("friends", "--yes")
+    assert "timezone Europe/Berlin, language zh, ladder embedded_150k, " in said
+    assert params_of(here / "friends")["ingest"]["timezone"] == "Europe/Berlin"
+    assert not (here / "friends" / "data" / "annotations" / "round_1").exists()
+
+
+def test_comments_and_all_other_lines_stay():
+    new = adapt_params(PARAMS, "Asia/Shanghai", "en", "params.yaml")
+    changed = [(a, b) for a, b in zip(PARAMS.split("\n"), new.split("\n"), strict=True) if a != b]
+    assert [old.split(":")[0].strip() for old, _ in changed] == ["timezone", "round", "test_from", "language"]
+    for old, adapted in changed:
+        assert old.partition("#")[2] in adapted
+    assert new.count("Asia/Shanghai ") == 1
+    column = [line.index("#") for line in new.split("\n") if line.startswith(("  format:", "  date_order:"))]
+    assert [line.index("#") for line in new.split("\n") if line.startswith("  timezone:")] == column[:1]
+    assert adapt_params(new, "Asia/Shanghai", "en", "params.yaml") == new
+
+
+def test_a_long_zone_keeps_its_comment_apart():
+    new = adapt_params(PARAMS, "America/Argentina/Buenos_Aires", "zh", "params.yaml")
+    line = next(line for line in new.split("\n") if "timezone:" in line)
+    assert line.startswith("  timezone: America/Argentina/Buenos_Aires # of exports")
+
+
+def test_params_of_another_form_are_refused():
+    with pytest.raises(DataError, match=r"expected prompt\.language, got no language there"):
+        adapt_params(PARAMS.replace("  language: zh\n", ""), "UTC", "zh", "params.yaml")
+
+
+def test_the_secret_is_random_and_its_owners_alone(here):
+    made("a", "--yes")
+    made("b", "--yes")
+    keys = [(here / name / ".chatladder" / "privacy_key") for name in "ab"]
+    assert len({key.read_text() for key in keys}) == 2
+    assert all(stat.S_IMODE(key.stat().st_mode) == 0o600 for key in keys)
+
+
+def test_git_passes_over_the_chat_and_the_key(here):
+    (here / "chat.txt").write_text("hello")
+    made("friends", "--yes", "--export", "chat.txt")
+    subprocess.run(["git", "add", "-A"], cwd=here / "friends", check=True)
+    added = subprocess.run(["git", "ls-files"], cwd=here / "friends", capture_output=True, text=True, check=True)
+    names = added.stdout.split()
+    assert {"data/raw/README.md", "data/raw/.gitignore", "params.yaml"} <= {*names}
+    assert not [name for name in names if "chat.txt" in name or ".chatladder" in name]
+
+
+def test_remotes_of_the_checkout_stay_behind(here, monkeypatch):
+    checkout = small_checkout(here / "checkout")
+    with (checkout / ".dvc" / "config").open("a") as config:
+        config.write("['remote \"ours\"']\n    url = s3://ours\n    password = hunter2\n")
+    monkeypatch.setattr("chatladder.cli.init.checkout.CHECKOUT", checkout)
+    made("friends", "--yes")
+    config = (here / "friends" / ".dvc" / "config").read_text()
+    assert "ours" not in config
+    assert "hunter2" not in config
+    assert "bool = boolean_optional" in config
+
+
+def small_checkout(folder):
+    """A checkout of the few files without which there is no pipeline, beside a demo and somebody's private file."""
+    for name in ("dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".gitignore", "chatladder/cli/app.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    for name in ("data/raw/demo.txt", "data/marks/me.jsonl", "data/annotations/round_1/li.jsonl", "kept.zip.dvc"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("theirs")
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
+    (folder / "private.txt").write_text("theirs")
+    return folder
+
+
+def test_what_is_not_in_git_and_what_people_own_stays_behind(here, monkeypatch):
+    checkout = small_checkout(here / "checkout")
+    monkeypatch.setattr("chatladder.cli.init.checkout.CHECKOUT", checkout)
+    assert "Left out" not in made("tidy", "--yes")
+    (checkout / "stages" / "new\x1b.py").write_text("ours")
+    said = made("friends", "--yes")
+    # Where chatladder is installed from the checkout, Python finds there what the project lacks, and nobody notices.
+    assert "git does not track them in the checkout: stages/new\ufffd.py. Stages that import them take" in said
+    own = {
+        ".chatladder/privacy_key",
+        ".chatladder/.gitignore",
+        "README.md",
+        "data/raw/README.md",
+        "data/raw/.gitignore",
+    }
+    assert files_of(here / "friends") == own | {
+        ".dvc/config",
+        ".gitignore",
+        "dvc.yaml",
+        "params.yaml",
+        "pyproject.toml",
+        "chatladder/cli/app.py",
+    }
+
+
+def test_a_project_in_the_checkout_is_told_to_move_out(here, monkeypatch):
+    checkout = small_checkout(here / "checkout")
+    monkeypatch.setattr("chatladder.cli.init.checkout.CHECKOUT", checkout)
+    told = "lies in the checkout of chatladder"
+    assert f"checkout/friends {told}" in made("checkout/friends", "--yes")
+    assert told not in made("friends", "--yes")
+
+
+def test_a_checkout_that_is_none_is_refused(here, monkeypatch):
+    checkout = small_checkout(here / "checkout")
+    monkeypatch.setattr("chatladder.cli.init.checkout.CHECKOUT", checkout)
+    (checkout / "chatladder" / "cli" / "app.py").unlink()
+    assert "app.py: expected a file, as git has it" in refused("friends", "--yes")
+    subprocess.run(["git", "rm", "-q", "--cached", "chatladder/cli/app.py"], cwd=checkout, check=True)
+    assert "got one without chatladder/cli/app.py in git" in refused("friends", "--yes")
+    monkeypatch.setattr("chatladder.cli.init.checkout.CHECKOUT", here)
+    assert "got a folder without .git" in refused("friends", "--yes")
+    assert not (here / "friends").exists()
+
+
+def test_the_export_is_copied_and_stays(here):
+    (here / "chat" / "part").mkdir(parents=True)
+    (here / "chat" / "part" / "a.txt").write_text("hello")
+    (here / "chat" / "photo.jpg").write_bytes(b"\xff")
+    said = made("friends", "--yes", "--export", "chat")
+    assert (here / "friends" / "data" / "raw" / "chat" / "part" / "a.txt").read_text() == "hello"
+    assert (here / "chat" / "part" / "a.txt").read_text() == "hello"
+    assert "data/raw: 1 file of the export; the original is where it was." in said
+    assert said.splitlines()[-1].startswith("Next: cd friends && dvc repro pick_questions ")
+
+
+def test_annotators_share_the_first_round(here):
+    said = made("friends", "--yes", "--annotators", "wu,li,chen")
+    assert "Round 1: shared by wu, li, chen; 2 get each question." in said
+    assert settle(here / "friends" / "data" / "annotations" / "round_1", [], None) == (["chen", "li", "wu"], 2)
+
+
+def test_one_annotator_leaves_the_round_open(here):
+    made("friends", "--yes", "--annotators", "li")
+    assert not (here / "friends" / "data" / "annotations" / "round_1").exists()
+
+
+def test_an_empty_folder_will_do(here):
+    (here / "friends").mkdir()
+    made("friends", "--yes")
+    assert (here / "friends" / "dvc.yaml").is_file()
+    assert names_in(here) == ["friends"]
+
+
+def test_the_current_folder_is_filled_unless_another_is_given(here, monkeypatch):
+    export = here / "chat.txt"
+    export.write_text("hello")
+    (here / "friends").mkdir(mode=0o700)
+    monkeypatch.chdir(here / "friends")
+    inode = (here / "friends").stat().st_ino
+    said = made("--yes", "--export", export)
+    assert said.startswith("friends: ")
+    # A shell that is in it goes on in it, and nobody else is let in.
+    assert (here / "friends").stat().st_ino == inode
+    assert stat.S_IMODE((here / "friends").stat().st_mode) == 0o700
+    assert said.splitlines()[-1].startswith("Next: dvc repro pick_questions ")
+    assert {".git", ".dvc", ".chatladder", "dvc.yaml", "stages", "data"} <= {*names_in(here / "friends")}
+    assert not [name for name in names_in(here / "friends") if "being_made" in name]
+    assert "got a project; it was left as it is. Run chatladder status" in refused("--yes")
+
+
+@pytest.mark.parametrize("step", ["copy_pipeline", "create", "git"])
+def test_whatever_fails_the_current_folder_stays_empty(here, monkeypatch, step):
+    def fail(*_arguments, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(project, step, fail)
+    assert "the disk is full; nothing was written" in refused("--yes")
+    assert names_in(here) == []
+
+
+def test_a_move_that_fails_is_taken_back(here, monkeypatch):
+    rename = Path.rename
+
+    def fail(path, target):
+        if path.name == "params.yaml":
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    assert "cannot be written: Permission denied" in refused("--yes")
+    assert names_in(here) == []
+
+
+def test_what_a_killed_try_left_holds_nobody_up(here):
+    (here / "..being_made.a1b2c3d4" / "stages").mkdir(parents=True)
+    made("--yes")
+    assert "..being_made.a1b2c3d4" not in names_in(here)
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        (".", "got one that holds file, full; it was left as it is. Name another"),
+        ("..", "expected a new or an empty folder, got one that holds"),
+        ("full", "got one that holds .hidden, a, b, c and 2 more; it was left as it is"),
+        ("file", "expected a new or an empty folder, got a file"),
+    ],
+)
+def test_a_folder_that_is_taken_is_refused_and_left(here, folder, message):
+    (here / "full").mkdir()
+    for name in (".hidden", "a", "b", "c", "d", "e"):
+        (here / "full" / name).write_text("theirs")
+    (here / "file").write_text("theirs")
+    before = files_of(here)
+    assert message in refused(folder, "--yes")
+    assert files_of(here) == before
+
+
+def test_hostile_names_of_what_is_in_the_way_are_cut_and_not_printed_raw(here):
+    (here / "full").mkdir()
+    (here / "full" / ("\x1b[2J\u202e" + "x" * 200)).touch()
+    said = refused("full", "--yes")
+    assert "holds \ufffd[2J\ufffdxxx" in said
+    assert "x" * 50 not in said
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda here: "none.txt", "expected an export of a chat, a file or a folder; there is none"),
+        (lambda here: (here / "link").symlink_to("/etc/passwd") or "link", "got a link"),
+        (lambda here: ".", "expected an export outside of the new project"),
+        (lambda here: (here / "README.md").write_text("x") and "README.md", "another name: data/raw has a README.md"),
+        (lambda here: (here / ".hidden").write_text("x") and ".hidden", "expected at least one chat export, got none"),
+        (lambda here: (here / "photo.jpg").write_text("x") and "photo.jpg", "only 1 files of kinds that are passed"),
+        (lambda here: (here / "a.zip").write_bytes(b"PK\x03\x04") and "a.zip", "expected a whole zip"),
+    ],
+)
+def test_an_export_that_no_stage_would_read_is_refused_and_nothing_is_made(here, make, message):
+    export = make(here)
+    before = names_in(here)
+    said = refused("friends", "--yes", "--export", export)
+    assert message in said
+    # It names the export, never the copy that is gone.
+    assert ".friends." not in said
+    assert names_in(here) == before
+
+
+def test_a_link_within_an_export_is_not_followed(here):
+    (here / "chat").mkdir()
+    (here / "chat" / "a.txt").symlink_to("/etc/passwd")
+    said = refused("friends", "--yes", "--export", "chat")
+    assert f"{here / 'chat' / 'a.txt'}: expected a file, got a link" in said
+    assert not (here / "friends").exists()
+
+
+def test_a_hostile_name_is_never_printed_raw(here):
+    evil = "\x1b[2J\u202echat.txt"
+    (here / evil).write_text("hello")
+    assert not UNPRINTABLE.search(made("friends", "--yes", "--export", evil).replace("\n", ""))
+    assert "got a file" in refused(evil, "--yes")
+    assert not UNPRINTABLE.search(made("\x1b[2Jnew", "--yes").replace("\n", ""))
+
+
+@pytest.mark.parametrize("step", ["copy_pipeline", "adapt_params", "create", "_copy_export", "settle", "git"])
+def test_whatever_fails_nothing_is_half_made(here, monkeypatch, step):
+    (here / "chat.txt").write_text("hello")
+
+    def fail(*_arguments, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(project, step, fail)
+    said = refused("friends", "--yes", "--export", "chat.txt", "--annotators", "li,wu")
+    assert "the disk is full; nothing was written" in said
+    assert names_in(here) == ["chat.txt"]
+
+
+def test_what_somebody_puts_there_meanwhile_is_kept(here, monkeypatch):
+    (here / "friends").mkdir()
+
+    def meddle(*_arguments):
+        (here / "friends" / "theirs.txt").write_text("theirs")
+
+    monkeypatch.setattr(project, "git", meddle)
+    assert "got one that holds theirs.txt; it was left" in refused("friends", "--yes")
+    assert names_in(here) == ["friends"]
+    assert files_of(here / "friends") == {"theirs.txt"}
+
+
+def test_without_a_terminal_and_options_it_says_which_are_lacking(here):
+    said = refused("friends", code=2)
+    assert "there is no terminal to ask in: give --export, --timezone, --language, --ladder, --annotators" in said
+    assert "--yes to take the defaults" in said
+    assert "give --export, --annotators," in refused(
+        "friends", "--timezone", "UTC", "--language", "zh", "--ladder", "embedded", code=2
+    )
+    assert names_in(here) == []
+
+
+def on_a_terminal(monkeypatch):
+    monkeypatch.setattr(init, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+
+
+def test_at_most_five_questions_are_asked(here, monkeypatch):
+    on_a_terminal(monkeypatch)
+    (here / "chat.txt").write_text("hello")
+    said = made("friends", input="chat.txt\nAsia/Tokyo\nen\n\nli,wu\n")
+    assert "[Europe/Berlin]" in said
+    assert "[embedded]" in said
+    params = params_of(here / "friends")
+    assert (params["ingest"]["timezone"], params["prompt"]["language"]) == ("Asia/Tokyo", "en")
+    assert (here / "friends" / "data" / "raw" / "chat.txt").is_file()
+    assert (here / "friends" / "data" / "annotations" / "round_1" / "assignment.json").is_file()
+
+
+def test_only_what_is_not_given_is_asked_and_mistakes_are_asked_again(here, monkeypatch):
+    on_a_terminal(monkeypatch)
+    said = made(
+        "friends", "--language", "zh", "--ladder", "embedded", input="none.txt\n\nMars/Base\nUTC\nli,../wu\nli\n"
+    )
+    assert "there is none" in said
+    assert "expected a time zone such as Asia/Shanghai, got 'Mars/Base'" in said
+    assert "expected letters, digits, dots, dashes and underscores" in said
+    assert "Language" not in said
+    assert "Models" not in said
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--timezone", "Mars/Base", "expected a time zone"),
+        ("--timezone", "../../etc/passwd", "expected a time zone"),
+        ("--language", "fr", "is not one of"),
+        ("--ladder", "llama", "expected embedded, qwen1_5, qwen2_5, "),
+        ("--annotators", "li,li", "expected different names"),
+    ],
+)
+def test_mistakes_on_the_command_line(here, option, value, message):
+    assert message in refused("friends", "--yes", option, value, code=2)
+    assert names_in(here) == []
+
+
+def test_an_annotator_whose_name_leads_elsewhere_is_refused(here):
+    assert "since it names a file" in refused("friends", "--yes", "--annotators", "li,../wu")
+    assert names_in(here) == []
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"),
+    [("Asia/Tokyo", "Asia/Tokyo"), (":Asia/Tokyo", "Asia/Tokyo")],
+)
+def test_the_zone_of_the_machine(monkeypatch, zone, expected):
+    monkeypatch.setenv("TZ", zone)
+    assert init.local_zone() == expected
+
+
+def test_a_zone_that_is_no_name_is_passed_over(monkeypatch):
+    monkeypatch.setenv("TZ", "Nowhere/Land")
+    monkeypatch.setattr(Path, "is_symlink", lambda self: False)
+    assert init.local_zone() == "UTC"
+
+
+def test_the_ladder_follows_the_machine(monkeypatch):
+    assert ladder_here() == "embedded"
+    monkeypatch.setattr(adapting, "this_machine", lambda: LARGE)
+    assert ladder_here() == "qwen2_5"
+    fit = rungs_here("qwen2_5")
+    assert fit == fitting(read("qwen2_5"), LARGE)
+    assert 3 <= len(fit) < len(read("qwen2_5").rungs)
+    monkeypatch.setattr(adapting, "this_machine", lambda: Machine(2**30, (2**30,), ("tiny",), 2**40, Path("cache")))
+    assert ladder_here() == "embedded"
+    # Who asks for a ladder here all the same runs it elsewhere.
+    assert rungs_here("qwen2_5") == [*read("qwen2_5").rungs]
+
+
+@pytest.mark.parametrize("name", catalogues())
+def test_every_ladder_goes_into_both_files(name):
+    keys = [*read(name).rungs][:3]
+    params, pipeline, rungs = swap_ladder(PARAMS, PIPELINE, name, keys)
+    written = yaml.safe_load(params)
+    assert rungs == keys == [*written["ladder"]]
+    assert {*written["review"]["rungs"]} <= {*keys}
+    for rung in written["ladder"].values():
+        assert rung["base"]["source"] != "hub" or len(rung["base"]["revision"]) == 40
+    assert all(f"--rung {key}" in pipeline for key in keys)
+
+
+def test_what_is_taken():
+    assert is_taken("stages/merge.py")
+    assert is_taken("data/raw/README.md")
+    assert is_taken("data/predictions/vanilla/.gitignore")
+    assert not is_taken("data/raw/demo.txt.bz2")
+    assert not is_taken("data/annotations/round_1/li.jsonl")
+    assert not is_taken("tests/conftest.py")
+    assert not is_taken("export.zip.dvc")
+    assert is_taken("stages/tests.py")
+
+
+def test_the_checkout_is_this_one():
+    assert CHECKOUT == ROOT
+
+
+@pytest.mark.slow
+def test_a_new_project_reads_its_chat(here):
+    write_chat(200, 7, here / "demo.txt", here / "truth.jsonl")
+    export = here / "friends.txt"
+    # Another group than the demo's: it is read under the project's own key alone.
+    export.write_text((here / "demo.txt").read_text(encoding="utf-8").replace("20231018001@", "7@"), encoding="utf-8")
+    made("friends", "--yes", "--export", export)
+    folder = here / "friends"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+
+    def dvc(*arguments):
+        done = subprocess.run(["dvc", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "ingest" in (staleness(folder).stale or ())
+    assert "200 messages of" in dvc("repro", "ingest", "merge")
+    assert (folder / "data" / "turns.parquet").is_file()
+    assert dvc("repro", "ingest", "merge").count("didn't change, skipping") == 2
+    assert not {"ingest", "merge"} & {*(staleness(folder).stale or ("ingest",))}
+    assert "Data and pipelines are up to date" in dvc("status", "ingest", "merge")
+    step = next_step(Standing(exports=1, private=1, has_secret=True, stale=staleness(folder).stale))
+    assert step.command == "dvc repro pick_questions"
+
+
+def test_a_copied_export_is_its_owners_alone(here):
+    (here / "chat").mkdir(mode=0o755)
+    (here / "chat" / "day.txt").write_text("hello")
+    (here / "chat" / "day.txt").chmod(0o644)
+    made("friends", "--export", here / "chat", "--yes")
+    copied = here / "friends" / "data" / "raw" / "chat"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (copied, copied / "day.txt")] == [0o700, 0o600]

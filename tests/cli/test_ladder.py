@@ -1,0 +1,472 @@
+"""Catalogues into params.yaml and dvc.yaml and back: nothing else moves, and DVC takes what comes out."""
+
+import http.server
+import json
+import re
+import shlex
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from dvc.repo import Repo
+
+from chatladder.cli.ladder import ladder_command
+from chatladder.presets import COMMIT, names, read
+from chatladder.presets.edit import rungs_of, swap_pipeline
+from chatladder.training.settings import TrainSettings
+from stages import base, train
+from tests.conftest import ROOT
+
+FILES = ("params.yaml", "dvc.yaml")
+HUB = sorted({*names()} - {"embedded"})
+A, B = "a" * 40, "b" * 40
+#: What arXiv 2405.02817 trained each size with: batch, rank.
+PUBLISHED = {
+    "qwen1_5_0_5b": (16, 64),
+    "qwen1_5_1_8b": (16, 64),
+    "qwen1_5_4b": (32, 64),
+    "qwen1_5_7b": (16, 16),
+    "qwen1_5_14b": (8, 64),
+    "qwen1_5_moe_a2_7b": (16, 64),
+    "qwen1_5_32b": (4, 64),
+}
+OWN = """\
+title: ours
+review: [ours_a]
+params:
+  train: {lora_r: 8}
+ladder:
+  ours_a:
+    base:
+      source: hub
+      repo: us/ours-a
+    train: {}
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    for name in FILES:
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(ladder_command, [str(argument) for argument in arguments])
+
+
+def swap(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def contents(project):
+    return [(project / name).read_bytes() for name in FILES]
+
+
+def params_of(project):
+    return yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
+
+
+def resolved(project):
+    """Command and deps of each stage, as DVC resolves them."""
+    if not (project / ".dvc").exists():
+        Repo.init(str(project), no_scm=True).close()
+        settings = (ROOT / ".dvc" / "config").read_text(encoding="utf-8")
+        with (project / ".dvc" / "config").open("a", encoding="utf-8") as config:
+            config.write(settings[settings.index("[parsing]") :])
+    with Repo(str(project)) as repo:
+        return {stage.name: (stage.cmd, {dep.def_path for dep in stage.deps}) for stage in repo.index.stages}
+
+
+@contextmanager
+def hub(answers):
+    """A hub on this machine: what each repo's page of the API says; status 404 for others. Yields it and its log."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.extend([self.path] if self.path.startswith("/api/models/") else [])
+            repo = self.path.removeprefix("/api/models/").split("?")[0]
+            body = json.dumps(answers.get(repo, {"error": "Repository not found"})).encode()
+            self.send_response(200 if repo in answers else 404)
+            if repo not in answers:
+                self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    """Send questions for the hub to an address on this machine."""
+
+    def to(address):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+
+    return to
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_there_and_back_gives_the_same_bytes(project, name):
+    before = contents(project)
+    swap(name)
+    assert contents(project) != before
+    swap("embedded")
+    assert contents(project) == before
+
+
+def test_from_one_catalogue_to_another_is_the_same_as_straight_there(project):
+    swap("qwen3")
+    straight = contents(project)
+    swap("qwen1_5", "--only", "qwen1_5_4b")
+    swap("qwen2_5")
+    swap("qwen3")
+    assert contents(project) == straight
+
+
+def test_the_committed_project_is_the_embedded_catalogue(project):
+    before = contents(project)
+    assert "nothing to change" in swap("embedded")
+    assert contents(project) == before
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_is_written_is_a_graph_of_dvc_with_every_rung_in_every_gathering_stage(project, name):
+    swap(name)
+    params, stages = params_of(project), resolved(project)
+    rungs, judges = list(params["ladder"]), list(params["review"]["rungs"])
+    assert rungs == list(read(name).rungs)
+    for stage in ("rank_labels", "calibrate", "evaluate"):
+        command, deps = stages[stage]
+        assert re.findall(r"--rung (\S+)", command) == rungs
+        assert {f"data/bases/{key}" for key in rungs} == {dep for dep in deps if dep.startswith("data/bases/")}
+        vanilla = {f"data/predictions/vanilla/{key}.parquet" for key in rungs}
+        assert vanilla == {dep for dep in deps if "/vanilla/" in dep}
+    tuned = {f"data/predictions/tuned/{key}.parquet" for key in rungs}
+    assert tuned == {dep for dep in stages["evaluate"][1] if "/tuned/" in dep}
+    command, deps = stages["rank_labels"]
+    assert re.findall(r"--tuned-rung (\S+)", command) == judges
+    assert {dep for dep in deps if "out_of_fold" in dep} == {
+        f"data/predictions/out_of_fold/{key}.parquet" for key in judges
+    }
+    for key in judges:
+        assert params["review"]["rungs"][key] == {"train": params["ladder"][key]["train"]}
+    plots = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    curves = next(plot["loss"]["y"] for plot in plots if "loss" in plot)
+    assert [path.split("/")[2] for path in curves] == rungs
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_the_commands_of_a_hub_ladder_parse(project, name):
+    swap(name)
+    for stage, (command, _) in resolved(project).items():
+        words = shlex.split(command)
+        if stage.startswith("base@"):
+            given = base.main.make_context("base", words[3:]).params
+            assert base.check_options(given["source"], {k: v for k, v in given.items() if k not in ("source", "out")})
+            assert COMMIT.fullmatch(given["revision"])
+        if stage.startswith("train@"):
+            for option in ("--base", "--alpaca"):
+                Path(words[words.index(option) + 1]).mkdir(parents=True, exist_ok=True)
+            assert train.main.make_context("train", words[3:]).params["warmup_steps"] == 10
+
+
+def test_the_published_ladder_has_the_published_settings():
+    catalogue = read("qwen1_5")
+    shared = {path.removeprefix("train."): value for path, value in catalogue.params.items()}
+    assert {*shared} - {"max_length"} <= {*TrainSettings.__dataclass_fields__}
+    for key, rung in catalogue.rungs.items():
+        train = {**shared, **rung["train"]}
+        assert (int(train["per_device_train_batch_size"]), int(train["lora_r"])) == PUBLISHED[key]
+    assert shared == {
+        "max_length": "1400",
+        "learning_rate": "2.0e-4",
+        "num_train_epochs": "1",
+        "per_device_train_batch_size": "16",
+        "gradient_accumulation_steps": "1",
+        "warmup_steps": "10",
+        "weight_decay": "0.0",
+        "lora_r": "64",
+        "lora_alpha": "16",
+        "lora_dropout": "0.05",
+        "target_modules": "all-linear",
+    }
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_the_rungs_of_a_catalogue_rise_in_size_and_are_known(name):
+    catalogue = read(name)
+    repos = [rung["base"]["repo"] for rung in catalogue.rungs.values()]
+    sizes = [catalogue.models[repo]["params"] for repo in repos]
+    assert sizes == sorted(sizes)
+    assert [*catalogue.models] == repos
+    assert all(COMMIT.fullmatch(rung["base"]["revision"]) for rung in catalogue.rungs.values())
+
+
+def test_comments_and_values_of_ones_own_stay(project):
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    text = text.replace("gap_seconds: 18 ", "gap_seconds: 25 ").replace("train:  ", "# ours: keep\ntrain:  ", 1)
+    text = text.replace("  learning_rate: 4.0e-3\n  num", "  learning_rate: 4.0e-3  # tuned by us\n  num")
+    (project / "params.yaml").write_text(text + "\n# the end\n", encoding="utf-8")
+    swap("smollm2")
+    after = (project / "params.yaml").read_text(encoding="utf-8")
+    assert "gap_seconds: 25 " in after
+    assert "# ours: keep\n" in after
+    assert "  learning_rate: 2.0e-4  # tuned by us\n" in after
+    assert after.endswith("    train: {}\n\n# the end\n")
+    assert params_of(project)["ladder"]["smollm2_135m"]["base"]["repo"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def test_line_ends_are_kept(project):
+    for name in FILES:
+        (project / name).write_bytes((project / name).read_bytes().replace(b"\n", b"\r\n"))
+    before = contents(project)
+    swap("qwen2_5")
+    assert all(content.count(b"\n") == content.count(b"\r\n") for content in contents(project))
+    swap("embedded")
+    assert contents(project) == before
+
+
+def test_a_choice_keeps_the_catalogues_order_and_finds_a_judge(project):
+    said = swap("qwen2_5", "--only", "qwen2_5_7b", "--only", "qwen2_5_0_5b")
+    params = params_of(project)
+    assert list(params["ladder"]) == ["qwen2_5_0_5b", "qwen2_5_7b"]
+    assert list(params["review"]["rungs"]) == ["qwen2_5_0_5b"]
+    assert "review.rungs: embedded_331k -> qwen2_5_0_5b" in said
+    assert "rank_labels, calibrate, evaluate, plots" in said
+
+
+def test_a_dry_run_shows_the_lines_and_writes_nothing(project):
+    before = contents(project)
+    said = swap("qwen3", "--dry-run")
+    assert contents(project) == before
+    assert "-  embedded_150k:\n" in said
+    assert "+      repo: Qwen/Qwen3-0.6B\n" in said
+    assert "+      - data/bases/qwen3_0_6b\n" in said
+    assert said.endswith("Nothing was written.\n")
+
+
+def test_without_a_name_the_catalogues_are_listed(project):
+    swap("qwen3")
+    said = swap()
+    assert re.findall(r"^(.) (\w+)  ", said, flags=re.M) == [("*" if n == "qwen3" else " ", n) for n in names()]
+
+
+def test_a_commit_that_is_given_or_there_goes_before_the_record(project):
+    swap("qwen2_5", "--revision", f"qwen2_5_3b={A}")
+    bases = {key: rung["base"] for key, rung in params_of(project)["ladder"].items()}
+    assert bases["qwen2_5_3b"]["revision"] == A
+    assert bases["qwen2_5_7b"]["revision"] == read("qwen2_5").rungs["qwen2_5_7b"]["base"]["revision"]
+    said = swap("qwen2_5", "--only", "qwen2_5_3b")
+    assert f"qwen2_5_3b: {A} (as it was)" in said
+
+
+def test_a_commit_of_digits_stays_text(project):
+    swap("qwen2_5", "--revision", f"qwen2_5_3b={'1' * 40}", "--revision", f"qwen2_5_7b={'1' * 38}e9")
+    assert [params_of(project)["ladder"][key]["base"]["revision"] for key in ("qwen2_5_3b", "qwen2_5_7b")] == [
+        "1" * 40,
+        "1" * 38 + "e9",
+    ]
+
+
+def test_the_hub_is_asked_for_its_newest_commits(project, ask):
+    with hub({repo: {"id": repo, "sha": sha} for repo, sha in (("Qwen/Qwen3-0.6B", A), ("Qwen/Qwen3-8B", B))}) as (
+        address,
+        asked,
+    ):
+        ask(address)
+        said = swap("qwen3", "--latest", "--only", "qwen3_0_6b", "--only", "qwen3_8b")
+    ladder = params_of(project)["ladder"]
+    assert [rung["base"]["revision"] for rung in ladder.values()] == [A, B]
+    assert f"qwen3_8b: {B} (the hub's newest)" in said
+    assert asked == ["/api/models/Qwen/Qwen3-0.6B", "/api/models/Qwen/Qwen3-8B"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({}, "Qwen/Qwen3-0.6B: the hub has no such model, or none that you may see."),
+        (
+            {"Qwen/Qwen3-0.6B": {"id": "Qwen/Qwen3-0.6B", "sha": "main"}},
+            "expected the hub to name a commit of 40 hexadecimal digits, got 'main'",
+        ),
+    ],
+)
+def test_a_hub_without_an_answer_changes_nothing(project, ask, answers, message):
+    before = contents(project)
+    with hub(answers) as (address, _):
+        ask(address)
+        result = run("qwen3", "--latest", "--only", "qwen3_0_6b")
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "--revision qwen3_0_6b=COMMIT" in result.output
+    assert contents(project) == before
+
+
+def test_no_network_is_said_with_what_to_do(project, ask):
+    with hub({}) as (address, _):
+        pass  # nobody listens at this address any more
+    ask(address)
+    result = run("qwen3", "--latest")
+    assert result.exit_code == 1
+    assert "Qwen/Qwen3-0.6B: the hub does not answer as expected" in result.output
+    assert "leave it out for now with --offline" in result.output
+
+
+def test_a_catalogue_of_ones_own_without_commits(project, ask):
+    (project / "ours.yaml").write_text(OWN, encoding="utf-8")
+    with hub({"us/ours-a": {"id": "us/ours-a", "sha": B}}) as (address, asked):
+        ask(address)
+        said = swap("ours.yaml", "--offline")
+        assert asked == []
+        assert "ours_a: no commit: its base stage will ask for one" in said
+        command, _ = resolved(project)["base@ours_a"]
+        assert "--revision" not in command
+        refused = CliRunner().invoke(base.main, shlex.split(command)[3:])
+        assert refused.exit_code == 2
+        assert "--source hub needs --revision" in refused.output
+    assert params_of(project)["train"]["lora_r"] == 8
+
+
+def test_a_catalogue_of_ones_own_takes_the_commit_of_the_hub(project, ask):
+    (project / "ours.yaml").write_text(OWN, encoding="utf-8")
+    with hub({"us/ours-a": {"id": "us/ours-a", "sha": B}}) as (address, _):
+        ask(address)
+        swap("ours.yaml")
+    assert params_of(project)["ladder"]["ours_a"]["base"]["revision"] == B
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["llama"], 1, "expected embedded, qwen1_5, qwen2_5, qwen3, smollm2 or a catalogue's .yaml file"),
+        (["qwen3", "--only", "qwen2_5_3b"], 1, "--only: expected rungs of qwen3"),
+        (["qwen3", "--revision", "qwen3_8b=main"], 2, "expected KEY=COMMIT"),
+        (["qwen3", "--revision", f"embedded_150k={A}"], 2, "expected a rung that is written"),
+        (["qwen3", "--latest", "--offline"], 2, "give one of them"),
+    ],
+)
+def test_mistakes_on_the_command_line(project, arguments, code, message):
+    before = contents(project)
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert message in result.output
+    assert contents(project) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("params.yaml", "ladder:  ", "rungs:  ", "params.yaml: expected ladder, got no ladder there"),
+        ("params.yaml", "  rungs:  ", "  models:  ", "expected review.rungs, got no rungs there"),
+        ("params.yaml", "  lora_r: 16\n", "", "expected train.lora_r, got no lora_r there"),
+        ("params.yaml", "  lora_r: 16\n", "  lora_r: {a: 1}\n", "expected train.lora_r as one value, got a section"),
+        ("params.yaml", "merge:", "merge: [", "expected YAML"),
+        ("params.yaml", "merge:", "ingest:", "expected YAML"),
+        (
+            "params.yaml",
+            "    embedded_331k:\n      train",
+            "    other:\n      train",
+            "expected review.rungs to be rungs",
+        ),
+        ("dvc.yaml", " --rung embedded_700k", "", "--rung: expected the rungs embedded_150k, embedded_331k"),
+        ("dvc.yaml", "      - data/bases/embedded_150k\n", "", "data/bases/...: expected the rungs"),
+        ("dvc.yaml", "--tuned-rung embedded_331k", "--tuned-rung embedded_700k", "--tuned-rung: expected the rungs"),
+        (
+            "dvc.yaml",
+            "      - data/bases/embedded_150k\n      - data/bases/embedded_331k\n",
+            "      - {from: data/bases/embedded_150k, to: data/bases/embedded_331k}\n",
+            "expected a line for each path of a rung, got 2 in one",
+        ),
+        ("dvc.yaml", "--rung embedded_150k", "--rung 'embedded_150k'", "expected the rungs"),
+    ],
+)
+def test_files_of_another_shape_are_refused_with_the_place(project, name, old, new, message):
+    text = (project / name).read_text(encoding="utf-8")
+    assert old in text
+    (project / name).write_text(text.replace(old, new), encoding="utf-8")
+    before = contents(project)
+    result = run("qwen2_5")
+    assert result.exit_code == 1, result.output
+    assert message in result.output
+    assert re.match(rf"Error: {name}(:\d+)?: ", result.output)
+    assert contents(project) == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"- 1\n", b"a: &a [*a]\n", b"[" * 400, b"? {a: 1}: 2\n", b"ladder: 3\n"]
+)
+@pytest.mark.parametrize("name", FILES)
+def test_any_bytes_are_an_error_and_no_traceback(project, name, content):
+    (project / name).write_bytes(content)
+    result = run("qwen2_5")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert (project / name).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("review: [ours_a]", "review: [b]", "expected review to name rungs of its ladder"),
+        ("ours_a:\n", "ours.a:\n", "expected a rung's key of letters, digits and _"),
+        ("source: hub", "source: ftp", "expected sections base (with a source, embedded, folder, hub) and train"),
+        ("repo: us/ours-a", "repo: '../x y'", "expected a repo, owner/name"),
+        ("    train: {}\n", "", "expected sections base"),
+        (
+            "\n      source: hub\n      repo: us/ours-a",
+            " {source: hub, repo: us/ours-a}",
+            "as a section, one entry a line",
+        ),
+    ],
+)
+def test_a_catalogue_of_another_form_is_refused(project, old, new, message):
+    (project / "ours.yaml").write_text(OWN.replace(old, new), encoding="utf-8")
+    result = run("ours.yaml", "--offline")
+    assert result.exit_code == 1, result.output
+    assert message in result.output
+
+
+def test_both_files_or_neither(project, monkeypatch):
+    before = contents(project)
+    replace = Path.replace
+
+    def refuse(self, target):
+        if Path(target).name == "params.yaml":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    result = run("qwen2_5")
+    assert result.exit_code == 1
+    assert "the disk is full" in result.output
+    assert contents(project) == before
+    assert sorted(path.name for path in project.iterdir()) == sorted(FILES)
+
+
+def test_rungs_named_in_one_line_of_options_may_be_folded_by_hand(project):
+    text = (project / "dvc.yaml").read_text(encoding="utf-8")
+    folded = text.replace("--rung embedded_331k --rung", "--rung embedded_331k\n      --rung")
+    rungs = rungs_of((project / "params.yaml").read_text(encoding="utf-8"), "params.yaml")
+    swapped, stages = swap_pipeline(folded, rungs, rungs, "dvc.yaml")
+    assert swapped == text
+    assert stages == ["rank_labels", "calibrate", "evaluate", "plots"]

@@ -1,0 +1,344 @@
+"""The simulated chat: reproducible, of any size, and hard for the right reasons."""
+
+import bz2
+import json
+import re
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from click.testing import CliRunner
+
+from chatladder.cli.app import main
+from chatladder.cli.simulate import review
+from chatladder.demo import world
+from chatladder.demo.annotators import TrueItem, look_again, round_one, round_two
+from chatladder.demo.banks import ERAS, load_bank
+from chatladder.demo.chat import CLEARLY_INSIDE, LATE_FROM, START, YEAR, nickname, simulate_chat
+from chatladder.io.rows import LABELS, QUESTIONS, RANKING, write_rows
+from chatladder.labels.answer import Answer, Label
+from chatladder.labels.log import append, log_path, replay
+from chatladder.labels.review import Review, begin, read_review
+from chatladder.privacy.pseudonyms import Pseudonyms
+from tests.conftest import ROOT
+
+#: Fixed before anything was trained on it: the first half of the paper's number.
+DEMO_SEED = "2405"
+
+
+def bank_texts(era):
+    bank = load_bank(era)
+    kinds = [text for kind in bank.kinds.values() for text in (*kind.names, *kind.questions, *kind.remarks)]
+    templates = [text for group in (bank.forms, bank.talk) for texts in group.values() for text in texts]
+    return {*kinds, *bank.general_questions, *templates}
+
+
+@pytest.mark.parametrize("lines", [1, 58, 1_000])
+def test_any_size_is_exact_and_in_time_order(lines):
+    parts = [part for part, _ in simulate_chat(lines, seed=3)]
+    assert len(parts) == lines
+    assert all(a.timestamp <= b.timestamp for a, b in pairwise(parts))
+
+
+def test_a_seed_decides_every_byte_and_another_seed_changes_them():
+    first, again, other = (list(simulate_chat(400, seed)) for seed in (5, 5, 6))
+    assert first == again
+    assert first != other
+
+
+def test_the_chat_lasts_a_year():
+    last = max(part.timestamp for part, _ in simulate_chat(3_000, seed=1))
+    assert START + 0.9 * YEAR < last < START + 1.1 * YEAR
+
+
+def test_late_conversations_use_other_people_names_and_phrasings():
+    assert bank_texts("early").isdisjoint(bank_texts("late"))
+    early = {part.sender for part, _ in simulate_chat(6_000, 1) if part.timestamp < LATE_FROM}
+    late = {part.sender for part, _ in simulate_chat(6_000, 1) if part.timestamp >= LATE_FROM}
+    assert early & late <= {"assistant"}
+    assert late
+
+
+def test_the_history_decides_the_label_of_every_form_that_could_need_it():
+    truths = [truth for _, truth in simulate_chat(20_000, seed=2) if truth]
+    labels = Counter((truth.form, truth.label) for truth in truths)
+    for form in ("with_noun", "pronoun", "dropped", "incomplete"):
+        both = labels[form, "needed"] + labels[form, "not_needed"]
+        assert 0.25 < labels[form, "needed"] / both < 0.75, form
+
+
+def test_a_needed_question_has_its_antecedent_shortly_before_it():
+    names = [name for era in ERAS for kind in load_bank(era).kinds.values() for name in kind.names]
+    recent = []
+    for part, truth in simulate_chat(5_000, seed=4):
+        if truth and truth.label == "needed":
+            said = " ".join(recent[-3 * CLEARLY_INSIDE :])
+            assert any(name in said for name in names)
+        recent.append(part.text)
+
+
+def test_the_pretraining_world_and_the_chat_share_no_topic_template_or_name():
+    chat = bank_texts("early") | bank_texts("late")
+    nouns = {kind.noun for era in ERAS for kind in load_bank(era).kinds.values()}
+    questions = {q for own in world.KINDS.values() for q in own} | set(world.ANY_QUESTIONS)
+    templates = {
+        *(text for bank in (world.NAMED, world.WITH_NOUN, world.PRONOUN, world.DROPPED) for text in bank),
+        *(text for bank in (world.SAME_MESSAGE, world.INCOMPLETE, world.MENTIONS) for text in bank),
+        *(text for bank in (world.REPLIES, world.SMALL_TALK) for text in bank),
+    }
+    # What is left without its slots must be more than a function word ("this", "please tell me") to be a phrase.
+    shared = {text for text in chat & (questions | templates) if len(re.sub(r"{\w}", "", text)) > 3}
+    assert shared == set()
+    assert nouns.isdisjoint({*world.KINDS, *world.MORE_KINDS})
+    world_text = "\n".join(questions | templates)
+    names = [name for era in ERAS for kind in load_bank(era).kinds.values() for name in kind.names]
+    assert [word for word in [*nouns, *names] if word in world_text] == []
+
+
+def test_no_question_of_the_pretraining_world_stands_in_the_chat():
+    said = {dialogue.text for dialogue in world.dialogues(3_000, 0)}
+    assert said.isdisjoint(part.text for part, truth in simulate_chat(20_000, 1) if truth)
+
+
+def test_annotators_err_more_on_hard_items_and_less_in_the_second_round():
+    items = [
+        TrueItem(f"{n:04d}", "needed", hardness)
+        for hardness in (0.0, 1.0)
+        for n in range(2_000 * int(hardness), 2_000 * int(hardness) + 2_000)
+    ]
+    first = round_one(items, ("a", "b"), seed=1)
+    second = round_two(items, first, ("a", "b"), seed=1)
+    easy = sum(answer.label != "needed" for answer in first if answer.item_id < "2000")
+    hard = sum(answer.label != "needed" for answer in first if answer.item_id >= "2000")
+    assert hard > 3 * easy
+    assert sum(a.label != "needed" for a in second) / len(second) < (easy + hard) / len(first)
+    assert {answer.label for answer in first} <= set(LABELS)
+
+
+def test_a_later_look_is_drawn_anew_for_everybody_but_what_misleads_all_still_does():
+    items = [TrueItem(f"{n:04d}", "needed", 1.0) for n in range(3_000)]
+    looks = {
+        (who, number): {answer.item_id: answer.label for answer in look_again(items, (who,), number, seed=1)}
+        for who in ("a", "b")
+        for number in (2, 3)
+    }
+    wrong = {look: {item_id for item_id, label in said.items() if label != "needed"} for look, said in looks.items()}
+    assert len({frozenset(each) for each in wrong.values()}) == 4
+    assert all(0.05 < len(each) / len(items) < 0.15 for each in wrong.values())
+    # Of two looks with nothing in common, one in ten errors of the one would be an error of the other too.
+    for other in (("b", 3), ("a", 2), ("b", 2)):
+        assert len(wrong["a", 3] & wrong[other]) > 0.25 * len(wrong["a", 3])
+
+
+def test_no_answer_to_an_item_depends_on_the_others_and_each_round_begins_four_weeks_later():
+    items = [TrueItem(f"{n:04d}", "not_needed", 0.9) for n in range(200)]
+    whole, half = (look_again(each, ("a",), 3, seed=4) for each in (items, items[::-2]))
+    labels = {answer.item_id: answer.label for answer in whole}
+    assert [answer.item_id for answer in half] == [item.item_id for item in items[::-2]]
+    assert all(answer.label == labels[answer.item_id] for answer in half)
+    first = {number: look_again(items[:1], ("a",), number, seed=4)[0].at[:10] for number in (2, 3, 4)}
+    assert first == {2: "2024-03-04", 3: "2024-04-01", 4: "2024-04-29"}
+
+
+class Demo:
+    """Eight questions, their truth, a round of answers, and a queue: 7, 3 (a control), 5."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.annotations = folder / "annotations"
+        truths = [
+            {"sender": f"wxid_{n}", "timestamp": n, "form": "named", "label": LABELS[n % 2], "hardness": 0.0}
+            for n in range(8)
+        ]
+        (folder / "truth.jsonl").write_text("".join(json.dumps(truth) + "\n" for truth in truths))
+        self.ask(range(8))
+        for n in range(8):
+            append(log_path(self.annotations, 1, "li"), Answer(f"i{n}", "li", 1, Label.NEEDED, "2024-01-01T00:00:00Z"))
+        self.line_up([7, 3, 5], controls=[3])
+
+    def ask(self, numbers):
+        rows = [
+            {"item_id": f"i{n}", "turn_id": f"t{n}", "group": "g", "conversation": "c", "text": "?", "window": [],
+             "sender": Pseudonyms().person(f"wxid_{n}"), "timestamp": n}
+            for n in numbers
+        ]  # fmt: skip
+        write_rows(self.folder / "questions.parquet", rows, QUESTIONS)
+
+    def line_up(self, queue, controls):
+        (self.folder / "queue.jsonl").write_text("".join(f'{{"item_id": "i{n}"}}\n' for n in queue))
+        roles = {n: "control" if n in controls else "suspect" for n in queue}
+        rows = [
+            {"item_id": f"i{n}", "split": "train", "label": "needed", "p_label": 0.1, "suspicion": 0.9, "reason": "",
+             "role": roles.get(n, "")}
+            for n in range(8)
+        ]  # fmt: skip
+        write_rows(self.folder / "ranking.parquet", rows, RANKING)
+
+    def run(self, *who, seed=DEMO_SEED):
+        places = {"truth": "truth.jsonl", "questions": "questions.parquet", "queue": "queue.jsonl",
+                  "ranking": "ranking.parquet", "annotations": "annotations"}  # fmt: skip
+        words = [word for name, place in places.items() for word in (f"--{name}", str(self.folder / place))]
+        names = [word for name in who or ("a", "b") for word in ("--annotator", name)]
+        return CliRunner().invoke(review, [*words, *names, "--seed", seed], catch_exceptions=False)
+
+    def logs(self, number):
+        folder = self.annotations / f"round_{number}"
+        return {path.name: path.read_bytes() for path in sorted(folder.glob("*"))} if folder.exists() else {}
+
+
+@pytest.fixture
+def demo(tmp_path):
+    return Demo(tmp_path)
+
+
+class TestReview:
+    def test_the_queue_is_frozen_and_answered_in_its_order(self, demo):
+        result = demo.run()
+        assert result.exit_code == 0, result.output
+        assert f"{demo.annotations / 'round_2'}: 6 simulated answers to 3 items of the review. Set" in result.output
+        assert list(demo.logs(2)) == ["a.jsonl", "b.jsonl", "review.json"]
+        assert read_review(demo.annotations / "round_2") == Review(("i7", "i3", "i5"), frozenset({"i3"}))
+        log = replay(log_path(demo.annotations, 2, "a"))
+        assert list(log.answers) == ["i7", "i3", "i5"]
+        assert [answer.label for answer in log.history] == [LABELS[1]] * 3
+        assert all(answer.at > "2024-03-04" for answer in log.history)
+
+    def test_equal_seeds_give_equal_bytes_and_each_annotator_has_their_own(self, demo, tmp_path):
+        demo.run()
+        (tmp_path / "again").mkdir()
+        other = Demo(tmp_path / "again")
+        other.run("b", "a", "b")
+        assert other.logs(2) == demo.logs(2)
+
+    def test_what_was_answered_is_not_answered_again(self, demo):
+        demo.run("a")
+        before = demo.logs(2)
+        for who in ("a", "b"):
+            result = demo.run(who)
+            assert result.exit_code == 1
+            assert "round_2: expected a review that nobody answered yet, but this one has answers" in result.output
+        assert demo.logs(2) == before
+        assert demo.logs(3) == {}
+
+    def test_the_next_queue_is_the_next_round(self, demo):
+        demo.run()
+        demo.line_up([1, 2], controls=[2])
+        assert demo.run().exit_code == 0
+        assert list(replay(log_path(demo.annotations, 3, "b")).answers) == ["i1", "i2"]
+
+    def test_a_review_that_was_begun_is_answered_as_it_was_frozen(self, demo):
+        folder = demo.annotations / "round_2"
+        begin(folder, Review(("i1", "i0", "gone"), frozenset({"i0"})))
+        (folder / "assignment.json").write_text('{"annotators": ["a", "b"], "overlap": 2}')
+        (demo.folder / "queue.jsonl").unlink()
+        assert "expected one of a, b, who share this round; got 'zhao'" in demo.run("zhao").output
+        assert demo.run().exit_code == 0
+        assert list(replay(log_path(demo.annotations, 2, "a")).answers) == ["i1", "i0"]
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda demo: demo.ask(range(6)), r"queue\.jsonl:1: expected an item of the questions"),
+            (lambda demo: demo.line_up([], []), "expected items to look at again, got none"),
+            (lambda demo: (demo.folder / "queue.jsonl").unlink(), r"queue\.jsonl: .* none yet\. Run dvc repro"),
+            (lambda demo: log_path(demo.annotations, 1, "li").unlink(), "expected answers to look at again"),
+        ],
+        ids=["another run", "empty", "no queue", "no answers"],
+    )
+    def test_what_does_not_fit_is_refused_and_nothing_is_written(self, demo, change, message):
+        change(demo)
+        result = demo.run()
+        assert result.exit_code == 1
+        assert re.search(message, result.output)
+        assert demo.logs(2) == {}
+
+    def test_a_name_that_is_no_files_name_is_refused_first(self, demo):
+        assert "expected letters, digits" in demo.run("a", "../b").output
+        assert demo.logs(2) == {}
+
+
+class TestAnswers:
+    def run(self, demo, out):
+        places = ["--questions", demo.folder / "questions.parquet", "--truth", demo.folder / "truth.jsonl"]
+        return CliRunner().invoke(main, ["simulate-answers", *map(str, [*places, "--seed", DEMO_SEED, "--out", out])])
+
+    def logs_of(self, out):
+        return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def test_two_annotators_answer_beside_people(self, demo):
+        before = self.logs_of(demo.annotations)
+        result = self.run(demo, demo.annotations)
+        assert result.exit_code == 0, result.output
+        assert [
+            replay(log_path(demo.annotations, 1, name)).answers.keys() for name in ("annotator_a", "annotator_b")
+        ] == [{f"i{n}" for n in range(8)}] * 2
+        after = self.logs_of(demo.annotations)
+        assert after.items() >= before.items()
+        assert "annotator_a.jsonl: expected no log here yet" in self.run(demo, demo.annotations).output
+        assert self.logs_of(demo.annotations) == after
+
+    @pytest.mark.parametrize("log", ["round_1/annotator_a.jsonl", "round_1/annotator_b.jsonl"])
+    @pytest.mark.parametrize("content", ["{}", ""])
+    def test_where_one_log_is_there_none_is_written(self, demo, log, content):
+        path = demo.annotations / log
+        path.write_text(content)
+        before = self.logs_of(demo.annotations)
+        result = self.run(demo, demo.annotations)
+        assert result.exit_code == 1
+        assert f"{path}: expected no log here yet" in result.output
+        assert self.logs_of(demo.annotations) == before
+
+    def test_questions_of_another_chat_get_no_answers(self, demo):
+        rows = [
+            {"item_id": "i0", "turn_id": "t", "group": "g", "conversation": "c", "text": "?", "window": [],
+             "sender": Pseudonyms().person("somebody"), "timestamp": 0}
+        ]  # fmt: skip
+        write_rows(demo.folder / "questions.parquet", rows, QUESTIONS)
+        for result in (self.run(demo, demo.folder / "simulated"), demo.run()):
+            assert result.exit_code == 1
+            assert "expected questions of the simulated chat" in result.output
+        assert not (demo.folder / "simulated").exists()
+        assert demo.logs(2) == {}
+
+
+def test_command_writes_the_chat_in_callback_form_and_its_truth_apart(tmp_path):
+    out, truth = tmp_path / "chat.txt", tmp_path / "truth.jsonl"
+    result = CliRunner().invoke(
+        main, ["simulate", "--lines", "300", "--seed", "7", "--out", str(out), "--truth", str(truth)]
+    )
+    assert result.exit_code == 0, result.output
+    decoder, text, records = json.JSONDecoder(), out.read_text(encoding="utf-8").strip(), []
+    while text:
+        record, end = decoder.raw_decode(text)
+        records.append(record)
+        text = text[end:].lstrip()
+    assert len(records) == 300
+    assert all("label" not in json.dumps(record) for record in records)
+    assert {json.loads(line)["label"] for line in truth.read_text().splitlines()} <= {
+        "needed",
+        "not_needed",
+        "not_a_question",
+    }
+
+
+def test_command_refuses_no_lines(tmp_path):
+    result = CliRunner().invoke(main, ["simulate", "--lines", "0", "--seed", "7", "--out", "x", "--truth", "y"])
+    assert result.exit_code == 2
+    assert "--lines" in result.output
+
+
+def test_committed_demo_is_what_the_command_writes(tmp_path):
+    out, truth = tmp_path / "demo.txt.bz2", tmp_path / "truth.jsonl.bz2"
+    result = CliRunner().invoke(
+        main, ["simulate", "--lines", "58000", "--seed", DEMO_SEED, "--out", str(out), "--truth", str(truth)]
+    )
+    assert result.exit_code == 0, result.output
+    committed = ROOT / "data" / "raw" / "demo.txt.bz2"
+    assert out.read_bytes() == committed.read_bytes()
+    assert truth.read_bytes() == (ROOT / "data" / "demo" / "truth.jsonl.bz2").read_bytes()
+    assert committed.stat().st_size < 2_000_000
+    assert bz2.decompress(committed.read_bytes()).count(b'"fromGroup"') > 50_000
+
+
+def test_nicknames_are_not_wxids():
+    assert "wxid" not in nickname("wxid_e0100003x")

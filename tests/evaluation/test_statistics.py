@@ -1,0 +1,126 @@
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from chatladder.evaluation.intervals import bootstrap, interval
+from chatladder.evaluation.scaling import slope_per_doubling
+from chatladder.evaluation.scores import METRICS, NEEDED, NOT_NEEDED, UNKNOWN, scores, single_scores
+from chatladder.io.console import DataError
+
+
+def by_sklearn(references, answers, evidence, weights):
+    both = {"labels": [NEEDED, NOT_NEEDED], "average": None, "zero_division": 0, "sample_weight": weights}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        f1 = sk.f1_score(references, answers, **both)
+        return {
+            "precision": sk.precision_score(references, answers, **both)[0],
+            "recall": sk.recall_score(references, answers, **both)[0],
+            "f1": f1[0],
+            "macro_f1": f1.mean(),
+            "balanced_accuracy": sk.recall_score(references, answers, **both).mean(),
+            "mcc": sk.matthews_corrcoef(references, answers, sample_weight=weights),
+            "unknown": np.average(answers == UNKNOWN, weights=weights),
+            "auroc": sk.roc_auc_score(references == NEEDED, evidence, sample_weight=weights),
+        }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 60), st.booleans())
+def test_scores_equal_scikit_learns_under_any_weights(seed, count, with_unknown):
+    generator = np.random.default_rng(seed)
+    references = generator.integers(0, 2, count)
+    references[:2] = NEEDED, NOT_NEEDED
+    answers = generator.integers(0, 3 if with_unknown else 2, count)
+    evidence = generator.integers(0, 5, count).astype(float)  # few values: many ties
+    clusters = generator.integers(0, 7, count)
+    weights = np.concatenate([np.ones((1, 7)), generator.integers(1, 4, (3, 7))]).astype(float)
+    ours = scores(references, answers, evidence, clusters, weights)
+    for draw, by_cluster in enumerate(weights):
+        theirs = by_sklearn(references, answers, evidence, by_cluster[clusters])
+        for metric in METRICS:
+            assert ours[metric][draw] == pytest.approx(theirs[metric], abs=1e-9), metric
+
+
+def test_fault_3_an_unknown_answer_is_never_guessed():
+    references = [NEEDED, NEEDED, NOT_NEEDED, NOT_NEEDED]
+    found = single_scores(references, [NEEDED, UNKNOWN, NOT_NEEDED, UNKNOWN], [1, 0, -1, 0])
+    assert found["unknown"] == 0.5
+    # Counted against the recall of its own class, whichever that is, and towards no class's precision.
+    assert found["recall"] == 0.5
+    assert found["balanced_accuracy"] == 0.5
+    assert found["precision"] == 1.0
+    nothing = single_scores(references, [UNKNOWN] * 4, [0, 0, 0, 0])
+    assert {name: value for name, value in nothing.items() if value} == {"unknown": 1.0, "auroc": 0.5}
+
+
+def test_always_needed_is_worth_nothing_beyond_chance():
+    found = single_scores([NEEDED] * 55 + [NOT_NEEDED] * 45, [NEEDED] * 100, [0] * 100)
+    assert found["f1"] == pytest.approx(0.70968, abs=1e-5)
+    assert (found["mcc"], found["balanced_accuracy"], found["auroc"]) == (0, 0.5, 0.5)
+
+
+def test_scores_of_nothing_or_of_unequal_lengths_are_an_error():
+    for references, answers in (([], []), ([NEEDED], [])):
+        with pytest.raises(DataError, match="expected one answer for each label"):
+            single_scores(references, answers, answers)
+
+
+def test_conversations_are_drawn_whole_and_from_a_seed():
+    sample = bootstrap(["a", "a", "b", "c"], draws=200, seed=3)
+    assert sample.clusters.tolist() == [0, 0, 1, 2]
+    assert sample.weights[0].tolist() == [1, 1, 1]
+    assert (sample.weights[1:].sum(axis=1) == 3).all()
+    assert (bootstrap(["a", "a", "b", "c"], draws=200, seed=3).weights == sample.weights).all()
+    assert (bootstrap(["a", "a", "b", "c"], draws=200, seed=4).weights != sample.weights).any()
+
+
+def test_one_conversation_gives_no_interval():
+    with pytest.raises(DataError, match="two conversations or more, got 1"):
+        bootstrap(["a", "a"], draws=100, seed=0)
+
+
+def test_items_that_stand_and_fall_together_widen_the_interval():
+    generator = np.random.default_rng(0)
+    right = np.repeat(generator.random(100) < 0.7, 5)
+    references = np.tile([NEEDED, NOT_NEEDED], 250)
+    answers = np.where(right, references, 1 - references)
+    widths = []
+    for conversations in ([f"c{item // 5}" for item in range(500)], [f"c{item}" for item in range(500)]):
+        sample = bootstrap(conversations, 1_000, 0)
+        found = scores(references, answers, np.zeros(500), sample.clusters, sample.weights)
+        limits = interval("f1", found["f1"])
+        widths.append(limits["f1_hi"] - limits["f1_lo"])
+    # Five items that always agree are worth one: sqrt(5) wider.
+    assert widths[0] / widths[1] == pytest.approx(np.sqrt(5), rel=0.15)
+
+
+def test_an_interval_covers_the_truth_about_as_often_as_it_says():
+    generator = np.random.default_rng(1)
+    covered = 0
+    for _ in range(150):
+        right = generator.random(300) < 0.75
+        references = generator.integers(0, 2, 300)
+        sample = bootstrap([f"c{item}" for item in range(300)], 300, 0)
+        answers = np.where(right, references, 1 - references)
+        found = scores(references, answers, np.zeros(300), sample.clusters, sample.weights)
+        limits = interval("x", found["balanced_accuracy"])
+        covered += limits["x_lo"] <= 0.75 <= limits["x_hi"]
+    assert 0.89 <= covered / 150 <= 0.99
+
+
+def test_the_slope_is_the_change_per_doubling():
+    values = np.array([[0.5, 0.6, 0.8], [0.5, 0.4, 0.2]])
+    assert slope_per_doubling([1_000, 2_000, 8_000], values) == pytest.approx([0.1, -0.1])
+    noisy = np.array([0.5, 0.64, 0.58, 0.7])
+    fitted = np.polyfit(np.log2([10, 30, 50, 400]), noisy, 1)[0]
+    assert slope_per_doubling([10, 30, 50, 400], noisy[None]) == pytest.approx([fitted])
+
+
+def test_one_size_has_no_slope():
+    with pytest.raises(DataError, match=r"rungs of at least two sizes, got \[10\]"):
+        slope_per_doubling([10, 10], np.ones((1, 2)))

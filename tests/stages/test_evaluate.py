@@ -1,0 +1,132 @@
+import csv
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from score_rows import write_base, write_labelled, write_predictions
+
+from chatladder.evaluation.predictions import centre, read_items, read_predictions
+from chatladder.evaluation.scores import METRICS, UNKNOWN
+from chatladder.io.rows import PREDICTIONS, write_rows
+from stages.evaluate import main
+
+#: Not in the order of their sizes, which the stage must find.
+RUNGS = {"large": (64_000, 0.9, 2.5), "small": (1_000, 0.1, 1.0), "medium": (8_000, 0.5, 1.8)}
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Predictions of three rungs; returns how to run the stage."""
+    rows = write_labelled(tmp_path / "labelled.parquet")
+    for seed, (key, (params, before, after)) in enumerate(RUNGS.items()):
+        write_base(tmp_path / "bases", key, params)
+        write_predictions(tmp_path / "vanilla" / f"{key}.parquet", rows, before, bias=1.0, seed=seed)
+        write_predictions(tmp_path / "tuned" / f"{key}.parquet", rows, after, seed=seed + 10)
+
+    def run(*options):
+        folders = [f"--{name}={tmp_path / name}" for name in ("bases", "vanilla", "tuned", "plots")]
+        files = [f"--labelled={tmp_path / 'labelled.parquet'}", f"--metrics={tmp_path / 'models.json'}"]
+        keys = [f"--rung={key}" for key in RUNGS]
+        return CliRunner().invoke(main, [*folders, *files, *keys, "--draws=200", "--seed=0", *options])
+
+    return run
+
+
+def change(path, column, values):
+    """Rewrite some rows' column of a predictions file: values by item."""
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        row[column] = values.get(row["item_id"], row[column])
+    write_rows(path, rows, PREDICTIONS)
+
+
+def test_evaluate_writes_scores_with_intervals_gain_and_floor(project, tmp_path):
+    result = project()
+    assert result.exit_code == 0, result.output
+    assert "models.json: 3 rungs on 80 test items" in result.output
+    metrics = json.loads((tmp_path / "models.json").read_text())
+    assert list(metrics) == ["small", "medium", "large", "floor", "test_items", "test_needed"]
+    assert (metrics["test_items"], metrics["test_needed"]) == (80, 48)
+    for key in RUNGS:
+        for kind in ("vanilla", "centred", "tuned"):
+            scores = metrics[key][kind]
+            assert set(scores) == {m + end for m in METRICS for end in ("", "_lo", "_hi")} | {"unparsed"}
+            assert all(scores[f"{m}_lo"] <= scores[m] <= scores[f"{m}_hi"] for m in METRICS)
+        gain = metrics[key]["tuned"]["macro_f1"] - metrics[key]["vanilla"]["macro_f1"]
+        assert metrics[key]["gain"]["macro_f1"] == pytest.approx(gain, abs=2e-5)
+    assert metrics["floor"]["f1"] == pytest.approx(0.75)
+    assert metrics["floor"]["balanced_accuracy"] == 0.5
+    # What a leaning to "needed" costs is given back without a label.
+    assert metrics["small"]["centred"]["macro_f1"] > metrics["small"]["vanilla"]["macro_f1"]
+    assert metrics["large"]["gain"]["macro_f1_lo"] > 0
+
+
+def test_the_gains_interval_is_paired(project, tmp_path):
+    for key in RUNGS:
+        (tmp_path / "tuned" / f"{key}.parquet").write_bytes((tmp_path / "vanilla" / f"{key}.parquet").read_bytes())
+    project()
+    gain = json.loads((tmp_path / "models.json").read_text())["large"]["gain"]
+    assert set(gain.values()) == {0.0}
+
+
+def test_only_test_items_are_scored(project, tmp_path):
+    project()
+    before = (tmp_path / "models.json").read_bytes()
+    train = {
+        row["item_id"]: "unknown"
+        for row in pq.read_table(tmp_path / "labelled.parquet").to_pylist()
+        if row["split"] == "train"
+    }
+    change(tmp_path / "tuned" / "large.parquet", "answer", train)
+    project()
+    assert (tmp_path / "models.json").read_bytes() == before
+
+
+def test_fault_3_an_answer_that_could_not_be_read_is_unknown_and_counted(project, tmp_path):
+    path = tmp_path / "vanilla" / "small.parquet"
+    unread = {"i0": False, "i1": False}
+    change(path, "parsed", unread)
+    change(path, "p_needed", dict.fromkeys(unread))
+    change(path, "p_not_needed", dict.fromkeys(unread))
+    items = read_items(tmp_path / "labelled.parquet", "test")
+    for predictions in (read_predictions(path, items.ids), centre(read_predictions(path, items.ids))):
+        assert predictions.answers[:2].tolist() == [UNKNOWN, UNKNOWN]
+    project()
+    vanilla = json.loads((tmp_path / "models.json").read_text())["small"]["vanilla"]
+    assert vanilla["unparsed"] == vanilla["unknown"] == 0.025
+
+
+def test_a_missing_prediction_is_an_error_and_nothing_is_written(project, tmp_path):
+    path = tmp_path / "tuned" / "medium.parquet"
+    rows = [row for row in pq.read_table(path).to_pylist() if row["item_id"] != "i2"]
+    write_rows(path, rows, PREDICTIONS)
+    result = project()
+    assert result.exit_code == 1
+    assert "medium.parquet: expected predictions for all 80 items, 1 are missing, first 'i2'" in result.output
+    assert not (tmp_path / "models.json").exists()
+    assert not (tmp_path / "plots").exists()
+
+
+def test_a_rung_given_twice_or_with_a_taken_name_is_an_error(project):
+    twice = project("--rung=small")
+    assert twice.exit_code == 1
+    assert "rung small: expected each rung once, got it 2 times" in twice.output
+    assert "rung floor: this name is taken" in project("--rung=floor").output
+
+
+def test_a_base_without_parameter_count_is_an_error(project, tmp_path):
+    (tmp_path / "bases" / "small" / "rung.json").write_text('{"params": "1k"}')
+    assert "small/rung.json: expected \"params\" to be a number of parameters, got '1k'" in project().output
+
+
+def test_plot_data_is_complete(project, tmp_path):
+    project()
+    with (tmp_path / "plots" / "scaling.csv").open() as lines:
+        scaling = list(csv.DictReader(lines))
+    assert len(scaling) == 3 * 4 * len(METRICS)
+    assert [row["rung"] for row in scaling[:: 4 * len(METRICS)]] == ["small", "medium", "large"]
+    with (tmp_path / "plots" / "confusion.csv").open() as lines:
+        confusion = list(csv.DictReader(lines))
+    assert len(confusion) == 3 * 2 * 2 * 3
+    assert sum(int(row["items"]) for row in confusion if row["rung"] == "large") == 2 * 80

@@ -1,0 +1,368 @@
+"""Out-of-fold answers: each item once, by an adapter that never saw its conversation, and runs that go on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from model_fixtures import TRAINING, options, run
+
+from chatladder.io.console import DataError
+from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows, write_rows
+from chatladder.models.digests import CODE
+from chatladder.training.kept_folds import FOLDER, KeptFolds
+from stages import out_of_fold
+from stages.out_of_fold import main
+from tests.conftest import ROOT
+
+SETTINGS = {**TRAINING, "num-train-epochs": 1, "folds": 3, "language": "zh", "answer": "text", "prompt-seed": 0}
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """What is kept of a run lies below the folder that it runs in."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def answer(tiny_base, labelled, tmp_path):
+    def call(name="a", base=tiny_base, **changes):
+        settings = options({**SETTINGS, **{key.replace("_", "-"): value for key, value in changes.items()}})
+        return run(main, "--base", base, "--labelled", labelled, *settings, "--out", tmp_path / f"{name}.parquet")
+
+    return call
+
+
+def rows_of(labelled):
+    return read_rows(labelled, LABELLED).to_pylist()
+
+
+def kept():
+    return sorted(FOLDER.iterdir()) if FOLDER.exists() else []
+
+
+def interrupt_at(call, monkeypatch):
+    """Ctrl-C at the beginning of the fold of that number; gives the items of the folds that were trained."""
+    trained = []
+
+    def fold(base, rows, items, settings):
+        if len(trained) + 1 == call:
+            raise KeyboardInterrupt
+        trained.append([item["item_id"] for item in items])
+        return answer_fold(base, rows, items, settings)
+
+    answer_fold = out_of_fold.answer_fold
+    monkeypatch.setattr(out_of_fold, "answer_fold", fold)
+    return trained
+
+
+class TestAnswers:
+    def test_every_item_outside_the_test_split_is_answered_once(self, answer, labelled, tmp_path):
+        result = answer()
+        assert result.exit_code == 0, result.output
+        assert pq.read_schema(tmp_path / "a.parquet").equals(PREDICTIONS)
+        found = read_rows(tmp_path / "a.parquet", PREDICTIONS).to_pylist()
+        rows = rows_of(labelled)
+        assert {row["split"] for row in rows} == {"train", "validation", "test"}
+        assert [row["item_id"] for row in found] == [row["item_id"] for row in rows if row["split"] != "test"]
+        for row in found:
+            shares = {name: row[f"p_{name}"] for name in ("needed", "not_needed", "unknown")}
+            assert sum(shares.values()) == pytest.approx(1)
+            assert row["answer"] == max(shares, key=shares.get)
+            assert row["parsed"] is True
+
+    def test_it_says_what_each_fold_learned(self, answer, tmp_path):
+        lines = answer().output.splitlines()
+        assert len(lines) == 4
+        for number, line in enumerate(lines[:3], start=1):
+            assert line.startswith(f"fold {number} of 3: ")
+            assert line.endswith(" asked, done")
+            learned, asked = (int(part.split()[0]) for part in line.split(": ")[1].split(", ")[:2])
+            assert learned + asked == 18
+        assert lines[3] == f"{tmp_path / 'a'}.parquet: 18 answers by 3 adapters, none to a question it was trained on"
+
+    def test_an_adapter_learns_no_conversation_that_it_answers_and_nothing_of_the_test_split(
+        self, answer, labelled, monkeypatch
+    ):
+        folds = []
+
+        def spy(_base, rows, items, _settings):
+            folds.append(([row["item_id"] for row in rows], [item["item_id"] for item in items]))
+            return [dict.fromkeys(PREDICTIONS.names) | {"item_id": item["item_id"]} for item in items]
+
+        monkeypatch.setattr(out_of_fold, "answer_fold", spy)
+        assert answer().exit_code == 0
+        place = {row["item_id"]: (row["conversation"], row["split"]) for row in rows_of(labelled)}
+        reviewed = sorted(item_id for item_id, (_, split) in place.items() if split != "test")
+        for learned, asked in folds:
+            assert {place[item_id][0] for item_id in learned}.isdisjoint(place[item_id][0] for item_id in asked)
+            assert sorted(learned + asked) == reviewed
+        assert sorted(item_id for _, asked in folds for item_id in asked) == reviewed
+
+    def test_an_items_own_label_changes_nothing_of_its_answer(self, answer, labelled, tmp_path):
+        assert answer("a").exit_code == 0
+        rows = rows_of(labelled)
+        own = {row["item_id"] for row in rows if row["conversation"] == "c0"}
+        turned = {"needed": "not_needed", "not_needed": "needed"}
+        for row in rows:
+            if row["item_id"] in own:
+                row["label"] = turned[row["label"]]
+        write_rows(labelled, rows, LABELLED)
+        assert answer("b").exit_code == 0
+        before, after = (read_rows(tmp_path / f"{name}.parquet", PREDICTIONS).to_pylist() for name in "ab")
+        assert [row for row in before if row["item_id"] in own] == [row for row in after if row["item_id"] in own]
+        assert before != after
+
+    def test_equal_runs_give_equal_bytes(self, answer, tmp_path):
+        for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+            assert answer(name, seed=seed).exit_code == 0
+        first, again, other = ((tmp_path / f"{name}.parquet").read_bytes() for name in "abc")
+        assert first == again
+        assert first != other
+
+    @pytest.mark.slow
+    def test_the_hash_seed_changes_nothing(self, tiny_base, labelled, tmp_path):
+        for seed in ("1", "2"):
+            files = ["--base", str(tiny_base), "--labelled", str(labelled), "--out", str(tmp_path / seed)]
+            environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
+            command = [sys.executable, "-m", "stages.out_of_fold", *options(SETTINGS), *files]
+            subprocess.run(command, check=True, env=environment, cwd=tmp_path)
+        assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+class TestRefusals:
+    def change(self, labelled, **values):
+        write_rows(labelled, [{**row, **values} for row in rows_of(labelled)], LABELLED)
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"split": "test"}, "expected labelled items outside the test split, got none. Annotate more."),
+            ({"label": "needed"}, "expected both labels outside the test split, got needed alone. Annotate more."),
+            (
+                {"conversation": "c"},
+                "expected both labels among the items that each fold leaves to learn from, got none beside fold ",
+            ),
+            (
+                {"label": "unsure"},
+                "row 1: expected its label to be needed or not_needed, got 'unsure'. Run stages.label",
+            ),
+            ({"label": None}, "row 1: expected its label to be needed or not_needed, got None."),
+            ({"split": None}, "row 1: expected its split to be train or validation or test, got None."),
+            ({"text": None}, "row 1: expected a text, got none."),
+            ({"window": None}, "row 1: expected a window, got none."),
+            ({"window": [None]}, "row 1: expected a text in every turn of its window, got a turn without."),
+            (
+                {"window": [{"sender": "u1", "text": None, "timestamp": 0}]},
+                "row 1: expected a text in every turn of its window, got a turn without.",
+            ),
+            ({"item_id": "q"}, "row 2: expected every item once, got that of row 1."),
+        ],
+    )
+    def test_labels_that_cannot_be_learned_are_refused(self, answer, labelled, tmp_path, values, message):
+        self.change(labelled, **values)
+        result = answer()
+        assert result.exit_code == 1
+        assert f"Error: {labelled}: {message}" in result.output
+        assert not (tmp_path / "a.parquet").exists()
+        assert kept() == []
+
+    def test_a_label_that_one_fold_has_alone_is_refused(self, answer, labelled):
+        rows = rows_of(labelled)
+        for row in rows:
+            row["label"] = "needed" if row["conversation"] == "c0" else "not_needed"
+        write_rows(labelled, rows, LABELLED)
+        result = answer()
+        assert result.exit_code == 1
+        assert "each fold leaves to learn from, got not_needed beside fold " in result.output
+
+    def test_text_that_is_no_utf_8_is_refused(self, answer, labelled):
+        table = read_rows(labelled, LABELLED)
+        damaged = pa.array([b"\xff\xfe"] * table.num_rows, pa.binary()).view(pa.string())
+        at = table.schema.get_field_index("text")
+        pq.write_table(table.set_column(at, table.schema.field(at), damaged), labelled)
+        result = answer()
+        assert result.exit_code == 1
+        assert f"Error: {labelled}: expected labelled items, got text that is no UTF-8." in result.output
+
+    def test_a_folder_that_is_no_base_is_refused(self, answer, tmp_path):
+        (tmp_path / "empty").mkdir()
+        result = answer(base=tmp_path / "empty")
+        assert result.exit_code == 1
+        assert "expected a folder written by stages.base" in result.output
+
+    @pytest.mark.parametrize("folds", [0, 1, 51])
+    def test_that_many_folds_are_a_usage_error(self, answer, folds):
+        assert answer(folds=folds).exit_code == 2
+
+
+class TestGoingOn:
+    def test_a_run_that_was_stopped_goes_on_where_it_was(self, answer, tmp_path, monkeypatch):
+        assert answer("whole").exit_code == 0
+        with monkeypatch.context() as patch:
+            before = interrupt_at(2, patch)
+            stopped = answer("a")
+        assert stopped.exit_code == 130
+        assert "Folds that are done are kept" in stopped.output
+        assert (len(before), len(kept())) == (1, 1)
+        assert not (tmp_path / "a.parquet").exists()
+        after = interrupt_at(99, monkeypatch)
+        result = answer("a")
+        assert result.exit_code == 0, result.output
+        assert len(after) == 2
+        assert before[0] not in after
+        assert "asked, kept from a run that was stopped" in result.output.splitlines()[0]
+        assert result.output.count("asked, done") == 2
+        assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+        assert kept() == []
+
+    @pytest.mark.parametrize("changes", [{"learning_rate": 0.03}, {"prompt_seed": 1}, {"language": "en"}])
+    def test_other_settings_begin_anew(self, answer, monkeypatch, changes):
+        with monkeypatch.context() as patch:
+            interrupt_at(2, patch)
+            answer()
+        result = answer(**changes)
+        assert result.exit_code == 0, result.output
+        assert "kept" not in result.output
+        assert kept() == []
+
+    @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"PAR1"])
+    def test_a_damaged_fold_is_trained_again(self, answer, tmp_path, monkeypatch, damage):
+        with monkeypatch.context() as patch:
+            interrupt_at(3, patch)
+            answer("a")
+        for path in kept():
+            path.write_bytes(damage(path.read_bytes()))
+        result = answer("a")
+        assert result.exit_code == 0, result.output
+        assert result.output.count("asked, done") == 3
+        assert kept() == []
+        answer("whole")
+        assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+    def test_a_fold_that_cannot_be_kept_is_named(self, answer, tmp_path, monkeypatch):
+        (tmp_path / FOLDER.parts[0]).write_text("in the way")
+        monkeypatch.setattr(out_of_fold, "answer_fold", lambda *_: [])
+        result = answer()
+        assert result.exit_code == 1
+        assert f"Error: {FOLDER}" in result.output
+        assert "cannot be written" in result.output
+
+
+LEARNED = [{"item_id": "q1", "instruction": "it?", "output": "yes", "options": {"needed": "yes", "not_needed": "no"}}]
+ASKED = [{"item_id": "q2", "instruction": "that?", "output": "no", "options": {"needed": "yes", "not_needed": "no"}}]
+ANSWERS = [
+    {"item_id": "q2", "p_needed": 0.5, "p_not_needed": 0.25, "p_unknown": 0.25, "answer": "needed", "parsed": True}
+]
+
+
+class TestKeptFolds:
+    @pytest.fixture
+    def base(self, tmp_path):
+        (tmp_path / "base" / "more").mkdir(parents=True)
+        (tmp_path / "base" / "model.safetensors").write_bytes(b"weights")
+        (tmp_path / "base" / "more" / "tokenizer.json").write_bytes(b"{}")
+        self.folds(tmp_path / "base").put(LEARNED, ASKED, ANSWERS)
+        return tmp_path / "base"
+
+    def folds(self, base, out="a.parquet", **changes):
+        options = {"seed": 0, "target_modules": ("q_proj",), **changes}
+        return KeptFolds(base.parent / out, [base], options, base.parent / "folds")
+
+    def test_what_was_kept_comes_back(self, base):
+        assert self.folds(base).get(LEARNED, ASKED) == ANSWERS
+
+    def test_the_labels_of_what_is_asked_do_not_matter(self, base):
+        assert self.folds(base).get(LEARNED, [{**ASKED[0], "output": "yes"}]) == ANSWERS
+
+    @pytest.mark.parametrize("change", [{"output": "no"}, {"item_id": "q3"}, {"instruction": "so?"}, {"options": {}}])
+    def test_other_rows_to_learn_are_another_fold(self, base, change):
+        assert self.folds(base).get([{**LEARNED[0], **change}], ASKED) is None
+
+    @pytest.mark.parametrize("change", [{"item_id": "q3"}, {"instruction": "so?"}, {"options": {}}])
+    def test_other_questions_are_another_fold(self, base, change):
+        assert self.folds(base).get(LEARNED, [{**ASKED[0], **change}]) is None
+
+    def test_rows_that_change_sides_are_another_fold(self, base):
+        assert self.folds(base).get(ASKED, LEARNED) is None
+        assert self.folds(base).get(LEARNED + ASKED, []) is None
+
+    @pytest.mark.parametrize("change", [{"seed": 1}, {"target_modules": ("v_proj",)}, {"lora_r": 4}])
+    def test_other_settings_are_another_run(self, base, change):
+        assert self.folds(base, **change).get(LEARNED, ASKED) is None
+
+    def test_other_weights_or_other_code_are_another_run(self, base):
+        tokenizer = base / "more" / "tokenizer.json"
+        tokenizer.write_bytes(b"{ }")
+        assert self.folds(base).get(LEARNED, ASKED) is None
+        tokenizer.write_bytes(b"{}")
+        assert self.folds(base).get(LEARNED, ASKED) == ANSWERS
+        tokenizer.rename(base / "more" / "vocabulary.json")
+        assert self.folds(base).get(LEARNED, ASKED) is None
+
+    def test_other_releases_are_another_run(self, base, monkeypatch):
+        monkeypatch.setattr("chatladder.models.digests.version", lambda name: f"{name} of tomorrow")
+        assert self.folds(base).get(LEARNED, ASKED) is None
+
+    def test_what_python_caches_is_no_code(self, base):
+        (base / "__pycache__").mkdir()
+        (base / "__pycache__" / "fitting.cpython-311.pyc").write_bytes(b"cached")
+        assert self.folds(base).get(LEARNED, ASKED) == ANSWERS
+
+    def test_a_file_cut_anywhere_counts_as_none(self, base):
+        (path,) = (base.parent / "folds").iterdir()
+        whole = path.read_bytes()
+        for size in range(0, len(whole), 17):
+            path.write_bytes(whole[:size])
+            assert self.folds(base).get(LEARNED, ASKED) is None
+
+    @pytest.mark.parametrize("answers", [[], [{**ANSWERS[0], "item_id": "q9"}], [{**ANSWERS[0], "item_id": None}]])
+    def test_answers_to_other_questions_count_as_none(self, base, answers):
+        (path,) = (base.parent / "folds").iterdir()
+        write_rows(path, answers, PREDICTIONS)
+        assert self.folds(base).get(LEARNED, ASKED) is None
+
+    def test_a_run_that_ends_forgets_its_folds_and_those_that_other_settings_of_it_left(self, base):
+        for settings in ({}, {"seed": 1}, {"lora_r": 4}):
+            self.folds(base, **settings).put(LEARNED, ASKED, ANSWERS)
+        self.folds(base, lora_r=4).clear()
+        assert [*(base.parent / "folds").iterdir()] == []
+
+    @pytest.mark.parametrize("out", ["b.parquet", "aa.parquet", "a.parquet-1", "more/a.parquet"])
+    def test_folds_of_another_out_stay(self, base, out):
+        other = self.folds(base, out)
+        other.put(LEARNED, ASKED, ANSWERS)
+        self.folds(base).clear()
+        assert self.folds(base).get(LEARNED, ASKED) is None
+        assert other.get(LEARNED, ASKED) == ANSWERS
+
+    def test_folds_that_say_not_whose_they_are_go(self, base):
+        (own,) = (base.parent / "folds").iterdir()
+        old, foreign = own.with_name(f"{'0a' * 16}.parquet"), own.with_name("notes.parquet")
+        for path in (old, foreign):
+            path.write_bytes(own.read_bytes())
+        self.folds(base).clear()
+        assert [*(base.parent / "folds").iterdir()] == [foreign]
+
+    def test_a_folder_that_cannot_be_written_is_named(self, base):
+        (base.parent / "file").touch()
+        folds = KeptFolds(base.parent / "a.parquet", [base], {}, base.parent / "file")
+        with pytest.raises(DataError, match="cannot be written"):
+            folds.put(LEARNED, ASKED, ANSWERS)
+
+
+def test_the_code_that_trains_is_part_of_the_digest(monkeypatch, tiny_base, answer):
+    seen = []
+
+    class Spy(KeptFolds):
+        def __init__(self, out, sources, *more):
+            seen.extend(sources)
+            super().__init__(out, sources, *more)
+
+    monkeypatch.setattr(out_of_fold, "KeptFolds", Spy)
+    monkeypatch.setattr(out_of_fold, "answer_fold", lambda *_: [])
+    answer()
+    assert seen == [tiny_base, Path(out_of_fold.__file__), *CODE]

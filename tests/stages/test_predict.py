@@ -1,0 +1,97 @@
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from model_fixtures import PROMPT, run, write_questions
+
+from chatladder.io.rows import PREDICTIONS, read_rows
+from stages.predict import main
+
+
+@pytest.fixture
+def predict(labelled, tmp_path):
+    def call(base, *options, splits=("test",), name="p"):
+        out = tmp_path / f"{name}.parquet"
+        chosen = [part for split in splits for part in ("--splits", split)]
+        arguments = ["--base", base, "--questions", labelled, *chosen, *PROMPT, "--max-length", 512, "--out", out]
+        return run(main, *arguments, *options), out
+
+    return call
+
+
+def test_every_question_of_the_splits_is_answered_in_its_order(predict, tiny_base, tmp_path):
+    result, out = predict(tiny_base, splits=("test", "train"))
+    assert result.output == f"{out}: 18 answers, 0 prompts shortened to 512 tokens\n"
+    rows = read_rows(out, PREDICTIONS).to_pylist()
+    expected = [row for row in write_questions(tmp_path / "same.parquet") if row["split"] != "validation"]
+    assert [row["item_id"] for row in rows] == [row["item_id"] for row in expected]
+    shares = np.array([[row["p_needed"], row["p_not_needed"], row["p_unknown"]] for row in rows])
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    names = ["needed", "not_needed", "unknown"]
+    assert [row["answer"] for row in rows] == [names[index] for index in shares.argmax(axis=1)]
+    assert all(row["parsed"] for row in rows)
+
+
+def test_questions_need_no_label_to_be_answered(predict, tiny_base, labelled):
+    unlabelled = pq.read_table(labelled).drop_columns(["label", "agreement", "split"])
+    pq.write_table(unlabelled, labelled)
+    result, out = predict(tiny_base, splits=())
+    assert result.exit_code == 0, result.output
+    assert read_rows(out, PREDICTIONS).num_rows == 24
+
+
+def test_an_adapter_changes_the_answers(predict, tiny_base, tiny_adapter):
+    _, vanilla = predict(tiny_base, name="vanilla")
+    result, tuned = predict(tiny_base, "--adapter", tiny_adapter, name="tuned")
+    assert result.exit_code == 0, result.output
+    before, after = (read_rows(path, PREDICTIONS).column("p_needed").to_numpy() for path in (vanilla, tuned))
+    assert np.abs(before - after).max() > 1e-3
+
+
+def test_a_folder_with_a_pickled_adapter_is_refused(predict, tiny_base, tmp_path):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter" / "adapter_model.bin").write_bytes(b"\x80\x04")
+    result, out = predict(tiny_base, "--adapter", tmp_path / "adapter")
+    assert result.exit_code == 1
+    assert "got none with adapter_model.safetensors" in result.output
+    assert not out.exists()
+
+
+def test_an_adapter_of_another_base_is_refused(predict, tiny_base, tiny_adapter, tmp_path):
+    other = shutil.copytree(tiny_adapter, tmp_path / "adapter")
+    config = json.loads((other / "adapter_config.json").read_text())
+    (other / "adapter_config.json").write_text(json.dumps({**config, "r": config["r"] * 2}))
+    result, out = predict(tiny_base, "--adapter", other)
+    assert result.exit_code == 1
+    assert "expected an adapter of this base model" in result.output
+    assert not out.exists()
+
+
+def test_torn_weights_are_refused(predict, tiny_base, tmp_path):
+    torn = shutil.copytree(tiny_base, tmp_path / "torn")
+    (torn / "model.safetensors").write_bytes((torn / "model.safetensors").read_bytes()[:1000])
+    result, out = predict(torn)
+    assert result.exit_code == 1
+    assert f"{torn / 'model.safetensors'}: expected weights in safetensors" in result.output
+    assert not out.exists()
+
+
+def test_a_folder_that_is_no_base_is_refused(predict, tmp_path):
+    result, out = predict(tmp_path)
+    assert result.exit_code == 1
+    assert f"{tmp_path}: expected a folder written by stages.base" in result.output
+    assert not out.exists()
+
+
+def test_a_split_without_questions_is_refused(tiny_base, tmp_path):
+    write_questions(tmp_path / "few.parquet", count=2)
+    result = run(
+        main,
+        *("--base", tiny_base, "--questions", tmp_path / "few.parquet", "--splits", "test"),
+        *(*PROMPT, "--max-length", 512, "--out", tmp_path / "p.parquet"),
+    )
+    assert result.exit_code == 1
+    assert "expected questions in test, got none" in result.output

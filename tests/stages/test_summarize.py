@@ -1,0 +1,109 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from chatladder.evaluation.figures import short_count
+from chatladder.evaluation.scores import METRICS
+from stages.summarize import main
+
+
+def with_interval(name, value):
+    return {name: value, f"{name}_lo": value - 0.04, f"{name}_hi": value + 0.04}
+
+
+def kind(value):
+    scores = {}
+    for metric in METRICS:
+        scores |= with_interval(metric, value)
+    return scores
+
+
+def rung(params, value):
+    gain = with_interval("macro_f1", 0.2) | with_interval("f1", 0.1)
+    return {
+        "params": params,
+        "vanilla": kind(value),
+        "centred": kind(value),
+        "tuned": kind(value + 0.2),
+        "gain": gain,
+    }
+
+
+@pytest.fixture
+def files(tmp_path):
+    slope = with_interval("slope", 0.05)
+    pair = {"larger": "large", "smaller": "tiny"} | with_interval("difference", -0.1)
+    contents = {
+        "questions": {"raw_lines": 58_000, "questions": 2_302},
+        "annotation": {
+            "round": 2, "needed": 1_100, "not_needed": 900, "disagreed": 9, "orphaned": 0, "kappa": 0.71,
+        },
+        "calibration": {
+            "gate": "fail", "precision": slope | {"worst_pair": pair}, "macro_f1": slope,
+            "centred": {"precision": slope, "macro_f1": slope},
+        },
+        "models": {
+            "large": rung(1_118_208, 0.6), "tiny": rung(17_024, 0.4),
+            "floor": kind(0.7), "test_items": 500, "test_needed": 275,
+        },
+    }  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    return [f"--{name}={tmp_path / name}.json" for name in contents] + [f"--out={tmp_path / 'summary.md'}"]
+
+
+def test_summarize_prints_and_writes_the_table_sizes_ascending(files, tmp_path):
+    result = CliRunner().invoke(main, files)
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    table = lines[1:7]
+    assert table[3] == (
+        "tiny               17.0 k    0.400  0.400  0.400     0.400  0.600  0.600  0.600     0.600"
+        "  +0.200 [+0.160, +0.240]"
+    )
+    assert table[4].startswith("large              1.12 M")
+    assert table[5].startswith("always needed")
+    assert max(len(line) for line in table) <= 120
+    written = (tmp_path / "summary.md").read_text()
+    cells = "0.400 | 0.400 | 0.400 | 0.400 | 0.600 | 0.600 | 0.600 | 0.600"
+    assert f"| tiny | 17.0 k | {cells} | +0.200 [+0.160, +0.240] |" in written
+    assert "58,000 raw lines, 2,302 questions, 2,000 labelled in 2 round(s) (kappa 0.71, 9 disagreed" in written
+    assert '500 test items, which no model was trained on; 55.0% "needed"' in written
+    assert "untouched models): fail; large minus tiny is -0.100 [-0.140, -0.060]." in written
+    assert "per doubling, centred: precision +0.050 [+0.010, +0.090], macro-F1 +0.050" in written
+
+
+def test_a_slope_that_is_not_defined_is_said_to_be_so(files, tmp_path):
+    path = tmp_path / "calibration.json"
+    nothing = {"slope": None, "slope_lo": None, "slope_hi": None}
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"gate": "inconclusive", "precision": nothing | {"worst_pair": None}})
+    )
+    result = CliRunner().invoke(main, files)
+    assert result.exit_code == 0, result.output
+    assert "as answered: precision not defined, macro-F1 +0.050" in result.output
+    assert "untouched models): inconclusive." in result.output
+
+
+def test_a_value_that_is_missing_is_named(files, tmp_path):
+    (tmp_path / "questions.json").write_text('{"raw_lines": 58000}')
+    result = CliRunner().invoke(main, files)
+    assert result.exit_code == 1
+    assert "questions.json: expected a value questions. Run the stage that writes it again." in result.output
+    assert not (tmp_path / "summary.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (999, "999"),
+        (17_024, "17.0 k"),
+        (1_575_808, "1.58 M"),
+        (494_032_768, "494 M"),
+        (32_500_000_000, "32.5 B"),
+        (1_040_000_000_000, "1.04 T"),
+    ],
+)
+def test_counts_are_shown_with_three_digits(count, text):
+    assert short_count(count) == text
