@@ -216,8 +216,8 @@ def train_once(runs: Runs, shape: str, dtype: str, examples: Sequence[Any], sett
     """Train a fresh model and add what was measured to the variant's runs."""
     import torch
 
-    from chatladder.demo.fitting import batches_by_length
     from chatladder.models.encoding import Encoded
+    from chatladder.models.fitting import batches_by_length
     from chatladder.training.methods import trainable
     from chatladder.training.training import fit
 

@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatladder.evaluation.intervals import Bootstrap, bootstrap, interval
-from chatladder.evaluation.scores import ANSWERS, NEEDED, Floats, answer_scores
+from chatladder.evaluation.scores import NEEDED, Floats, answer_scores
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, example
 from chatladder.io.rows import LABELLED, read_rows
 from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
+from chatladder.vocabulary import ANSWERS
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -29,7 +29,8 @@ import numpy as np
 from tqdm import tqdm
 
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, example
-from chatladder.models.prompts import ANSWER_FORMS, ANSWERS, LANGUAGES, Prompt, render_row
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, render_row
+from chatladder.vocabulary import ANSWERS
 
 #: What the second question says before and after the first answer, and before the options.
 SECOND = {
@@ -80,8 +81,8 @@ class Ways:
         """Read each prompt with each of its options; logits are computed where the option is predicted, no further."""
         import torch
 
-        from chatladder.demo.fitting import on_device, pad_left
         from chatladder.models.encoding import encode_options, encode_prompts
+        from chatladder.models.fitting import on_device, pad_left
         from chatladder.models.scoring import length_batches
 
         texts = encode_options(self.tokenizer, [prompt.options for prompt in prompts], prompts[0].instruction)
@@ -120,8 +121,8 @@ class Ways:
         import torch
         from transformers import GenerationConfig
 
-        from chatladder.demo.fitting import pad_left
         from chatladder.models.encoding import encode_prompts
+        from chatladder.models.fitting import pad_left
         from chatladder.models.scoring import length_batches
 
         known, filler = self.model.generation_config, self.tokenizer.pad_token_id

@@ -28,7 +28,7 @@ from chatladder.evaluation.predictions import (
     read_predictions,
     read_rungs,
 )
-from chatladder.evaluation.scores import ANSWERS, METRICS, Floats, scores
+from chatladder.evaluation.scores import METRICS, Floats, scores
 from chatladder.io.console import (
     NOTHING_KEPT,
     SETTINGS,
@@ -41,6 +41,7 @@ from chatladder.io.console import (
     stoppable,
 )
 from chatladder.io.files import whole_folder, write_csv, write_json
+from chatladder.vocabulary import ANSWERS
 
 #: Metrics whose change from vanilla to tuned is reported.
 GAINS = ("precision", "recall", "f1", "macro_f1", "balanced_accuracy")

@@ -38,7 +38,7 @@ from chatladder.chat.portions import cut, read_portions
 from chatladder.chat.settle import Settled, hex_ids, settle
 from chatladder.chat.source import Source
 from chatladder.chat.spill import Spill, in_order
-from chatladder.distributed import Workers, workers
+from chatladder.distributed import Workers, remote, workers
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, DataError, InputFolder, OutputFile, example, stoppable
 from chatladder.io.files import write_json
 from chatladder.io.rows import KINDS, MESSAGES, row_writer
@@ -182,7 +182,8 @@ def ingest(
     pseudonyms.forget(forgotten_marks(raw, pseudonyms))
     names = Names(pseudonyms, listed_names(raw, DENY), listed_names(raw, KEEP))
     context = Context(pseudonyms, names.know, ZoneInfo(timezone), date_order, phone_regions, columns or {})
-    with workers() as pool, row_writer(out, MESSAGES) as writer:
+    with workers() as any_pool, row_writer(out, MESSAGES) as writer:
+        pool = remote(any_pool)
         reading = Reading(pseudonyms, context, names, out.parent)
         sources = find_exports(raw, reading.counts)
         reading.read(sources, format_name, pool)

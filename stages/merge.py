@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatladder.distributed import Workers, workers
+from chatladder.distributed import Workers, remote, workers
 from chatladder.distributed.ranges import RANGE_ROWS, Range, RowRange, cut_evenly
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFile, OutputFile, example, stoppable
 from chatladder.io.files import write_json
@@ -224,7 +224,8 @@ def main(messages: Path, gap_seconds: int, out: Path, counts: Path) -> None:
     rows = Rows(messages, MESSAGES)
     came: Counter[str] = Counter()
     went: Counter[str] = Counter()
-    with workers() as pool, row_writer(out, TURNS) as writer:
+    with workers() as any_pool, row_writer(out, TURNS) as writer:
+        pool = remote(any_pool)
         for part in merged(rows, gap_seconds, pool):
             came.update(part.came)
             went.update(part.went)

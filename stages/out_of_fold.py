@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import numpy as np
 
-from chatladder.distributed import Workers, workers
+from chatladder.distributed import Workers, remote, workers
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, OutputFile, example, stoppable
 from chatladder.io.rows import PREDICTIONS, write_rows
 from chatladder.models.digests import CODE
@@ -166,7 +166,8 @@ def main(
             missing.append(fold)
         else:
             take(fold, given, "kept from a run that was stopped")
-    with workers() as pool:
+    with workers() as any_pool:
+        pool = remote(any_pool)
         for fold, given in answered(base, missing, options, pool):
             kept.put(fold.learned, fold.asked, given)
             take(fold, given, "done")

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import click
 from tqdm import tqdm
 
-from chatladder.distributed import Workers, workers
+from chatladder.distributed import Workers, remote, workers
 from chatladder.io.console import (
     NOTHING_KEPT,
     SETTINGS,
@@ -267,7 +267,8 @@ def main(
     cost = {name: _flat_counts(path) for name, path in _named_files("--cost", costs).items()}
     marked = read_marks(marks) if marks else None
     try:
-        with workers() as pool, row_writer(out, QUESTIONS) as writer:
+        with workers() as any_pool, row_writer(out, QUESTIONS) as writer:
+            pool = remote(any_pool)
             picked = pick(rows, Verdicts(judges, join), min_characters, Reach(**reach), writer, marked, pool)
     except DataError as error:
         raise DataError(f"{turns}: {error.message}") from error

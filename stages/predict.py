@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from chatladder.distributed import workers
+from chatladder.distributed import remote, workers
 from chatladder.io.console import (
     NOTHING_KEPT,
     SETTINGS,
@@ -82,7 +82,8 @@ def main(
     from chatladder.models.scoring import probabilities
     from chatladder.models.spread import score_rung
 
-    with workers() as pool:
+    with workers() as any_pool:
+        pool = remote(any_pool)
         scores, shortened, room = score_rung(base, adapter, prompts, max_length, pool)
     write_rows(out, prediction_rows(items, probabilities(scores)), PREDICTIONS)
     click.echo(f"{out}: {len(items):,} answers, {shortened:,} prompts shortened to {room} tokens")

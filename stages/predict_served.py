@@ -27,11 +27,12 @@ from chatladder.endpoint.options import Connection
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example, stoppable
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
-from chatladder.models.prompts import ANSWER_FORMS, ANSWERS, LANGUAGES, render_row
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
 from chatladder.models.served import answer_prompts
 from chatladder.models.served.kept import CACHE_FOLDER
 from chatladder.models.served.plan import ASKS, PROBABILITIES, Ask, Plan
 from chatladder.models.served.reading import Answer
+from chatladder.vocabulary import ANSWERS
 
 #: As chatladder.models.loading calls it, which no served rung needs otherwise: a change there asks nothing here.
 RUNG = "rung.json"

@@ -13,10 +13,10 @@ Example:
         --tokens-per-minute 0 --max-requests 20000 --max-tokens 20000000 --timeout 60 --max-retries 5 \
         --turns data/turns.parquet --out data/scores/local.parquet --counts data/counts/score_local.json
     python -m stages.score --judge qwen --kind batch --repo Qwen/Qwen3-8B --revision <commit> \
-        --prompt chatladder/judges/prompts/question.txt --structured always --max-answer-tokens 64 --max-characters 2000
-        \ --temperature 0 --dtype bfloat16 --max-model-len 8192 --tensor-parallel-size 1 --gpu-memory-utilization 0.9 \
-        --replicas 1 --batch-size 64 \ --turns data/turns.parquet --out data/scores/qwen.parquet --counts
-        data/counts/score_qwen.json
+        --prompt chatladder/judges/prompts/question.txt --structured always --max-answer-tokens 64 \
+        --max-characters 2000 --temperature 0 --dtype bfloat16 --max-model-len 8192 --tensor-parallel-size 1 \
+        --gpu-memory-utilization 0.9 --replicas 1 --batch-size 64 \
+        --turns data/turns.parquet --out data/scores/qwen.parquet --counts data/counts/score_qwen.json
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from chatladder import endpoint
-from chatladder.distributed import workers
+from chatladder.distributed import remote, workers
 from chatladder.endpoint.command import endpoint_options, gather
 from chatladder.endpoint.options import EndpointReport
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, example, stoppable
@@ -122,7 +122,8 @@ def main(judge: str, kind: str, turns: Path, out: Path, counts: Path, **options:
     What stands between --seed and --turns is for judges of kind endpoint and batch.
     """
     rows = Rows(turns, TURNS)
-    with workers() as pool:
+    with workers() as any_pool:
+        pool = remote(any_pool)
         texts = TextTurns(rows) if pool is None else SpreadTurns(rows, pool)
         try:
             scores, cost = score_turns(texts, kind, options)

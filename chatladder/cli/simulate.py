@@ -25,11 +25,12 @@ from chatladder.demo.chat import Truth, simulate_chat
 from chatladder.demo.wechat_dump import dump_record
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
 from chatladder.io.files import whole_file
-from chatladder.io.rows import LABELS, QUESTIONS, read_rows
+from chatladder.io.rows import QUESTIONS, read_rows
 from chatladder.labels.assignment import settle
 from chatladder.labels.log import Answer, create, latest_answered, log_path, refuse_existing
 from chatladder.labels.review import Review, begin, read_review
 from chatladder.privacy.pseudonyms import Pseudonyms
+from chatladder.vocabulary import LABELS
 
 ANNOTATORS = ("annotator_a", "annotator_b")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from chatladder.demo.fitting import answer_losses, batches_by_length, check_finite, collate, cosine, reproducible
 from chatladder.models.encoding import Example, encode_rows
+from chatladder.models.fitting import answer_losses, batches_by_length, check_finite, collate, cosine, reproducible
 from chatladder.models.loading import quiet
 from chatladder.models.prompts import fixed_texts, option_texts, render
 

@@ -63,16 +63,34 @@ class Workers(Protocol):
         """Into how many parts of like size to cut work of which each begins with loading a model."""
 
 
+class LocalWorkers:
+    """This process as the only worker: calls are made one after another, as their results are taken."""
+
+    def map(self, function: Callable[..., Any], items: Iterable[Any], *shared: Any) -> Iterator[Any]:
+        """``function(item, *shared)`` of each item, in order; see ``Workers``."""
+        return (function(item, *shared) for item in items)
+
+    def as_done(
+        self, function: Callable[..., Any], items: Iterable[Any], *shared: Any, need: Need
+    ) -> Iterator[tuple[int, Any]]:
+        """Numbers and results of the items, in order; see ``Workers``."""
+        return enumerate(self.map(function, items, *shared))
+
+    def parts(self, need: Need) -> int:
+        """Return 1: the model is loaded once."""
+        return 1
+
+
 @contextmanager
-def workers() -> Iterator[Workers | None]:
-    """The workers that the environment asks for, until the block ends; None for this process alone.
+def workers() -> Iterator[Workers]:
+    """The workers that the environment asks for, until the block ends.
 
     Raises:
         DataError: If the environment names no engine of ours; or, once work is handed out, if Ray is not installed.
     """
     name = os.environ.get(VARIABLE) or "local"
     if name == "local":
-        yield None
+        yield LocalWorkers()
         return
     if name != "ray":
         raise DataError(f"{VARIABLE}: expected local or ray, got {name!a}.")
@@ -83,6 +101,11 @@ def workers() -> Iterator[Workers | None]:
         yield pool
     finally:
         pool.stop()
+
+
+def remote(pool: Workers) -> Workers | None:
+    """Return the workers if they are other processes, else None."""
+    return None if isinstance(pool, LocalWorkers) else pool
 
 
 def check_seen(path: Path) -> None:

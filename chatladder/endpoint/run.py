@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 from tqdm import tqdm
 
-from chatladder.distributed import workers
+from chatladder.distributed import remote, workers
 from chatladder.endpoint.budget import Budget, Limits, Spent
 from chatladder.endpoint.client import Endpoint, Refused, Retry, Sender
 from chatladder.endpoint.options import Connection, EndpointReport
@@ -259,7 +259,8 @@ def run_asking(
 @contextmanager
 def _sender(options: Connection, key: str) -> Iterator[Sender]:
     """What sends the requests: this process, or the workers that the environment asks for."""
-    with workers() as pool:
+    with workers() as any_pool:
+        pool = remote(any_pool)
         if pool is None:
             yield Endpoint(options.base_url, key, options.timeout, options.concurrency)
         else:

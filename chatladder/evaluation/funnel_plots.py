@@ -6,6 +6,7 @@ from typing import Any
 
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
+from chatladder.vocabulary import KINDS, LABELS, SCORED
 
 COLUMNS = ("place", "step", "unit", "count", "share", "left_out")
 #: Digits of a share.
@@ -16,7 +17,7 @@ _PURPOSES = {"train": "to train", "validation": "to validate", "test": "to test"
 #: What is left once a reason has taken its turns, and how the reason reads behind a number.
 _STEPS = {"not_text": ("turns of text", "without text"), "too_short": ("long enough", "too short")}
 _JOINED = {"below_majority": "not passed by most judges", "below_mean": "below the judges' mean threshold"}
-_UNDECIDED = {"not_a_question": "not a question", "unsure": "unsure", "disagreed": "disagreed"}
+_UNDECIDED = {**{name: KINDS[name].words for name in LABELS if name not in SCORED}, "disagreed": "disagreed"}
 
 
 def read_picked(path: Path) -> dict[str, Any]:

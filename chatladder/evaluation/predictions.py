@@ -11,15 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chatladder.evaluation.scores import ANSWERS, NEEDED, NOT_NEEDED, UNKNOWN, Floats
+from chatladder.evaluation.scores import NEEDED, UNKNOWN, Floats
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows
+from chatladder.vocabulary import ANSWERS, SCORED
 
 #: Probabilities are held above this, so that one certain answer cannot move the mean log-odds at will.
 _SMALLEST = 1e-9
 #: What an item may be labelled: the answers less "unknown".
-_LABELS = (ANSWERS[NEEDED], ANSWERS[NOT_NEEDED])
 _KEY = re.compile(r"[A-Za-z]\w*")
 
 
@@ -116,7 +116,7 @@ def read_items(path: Path, split: str | None) -> Items:
     if split is not None:
         table = table.filter(pc.equal(table["split"], split))
     labels = _texts(table, "label", path)
-    unknown = next((label for label in labels if label not in _LABELS), None)
+    unknown = next((label for label in labels if label not in SCORED), None)
     if unknown is not None:
         raise DataError(f"{path}: expected needed or not_needed, got {unknown!a}. Run stages.label again.")
     references = np.array([ANSWERS.index(label) for label in labels], dtype=np.int64)

@@ -15,7 +15,6 @@ from chatladder.io.console import DataError
 Floats = NDArray[np.float64]
 
 #: Codes of an answer; the first two are also the codes of a label.
-ANSWERS = ("needed", "not_needed", "unknown")
 NEEDED, NOT_NEEDED, UNKNOWN = range(3)
 METRICS = ("precision", "recall", "f1", "macro_f1", "balanced_accuracy", "mcc", "unknown", "auroc")
 

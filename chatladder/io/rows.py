@@ -23,8 +23,6 @@ _DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 #: Kinds of a message; only ``text`` is ever merged into turns.
 KINDS = ("text", "image", "file", "link", "system", "other")
-#: What an annotator may answer.
-LABELS = ("needed", "not_needed", "not_a_question", "unsure")
 SPLITS = ("train", "validation", "test")
 
 MESSAGES = pa.schema(

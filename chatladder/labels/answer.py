@@ -9,16 +9,13 @@ from enum import StrEnum
 from typing import Any
 
 from chatladder.io.console import DataError
-from chatladder.io.rows import LABELS
+from chatladder.vocabulary import LABELS
 
 
 class Label(StrEnum):
     """What an annotator may answer. It has no truth value: four answers are not two."""
 
-    NEEDED = "needed"
-    NOT_NEEDED = "not_needed"
-    NOT_A_QUESTION = "not_a_question"
-    UNSURE = "unsure"
+    NEEDED, NOT_NEEDED, NOT_A_QUESTION, UNSURE = LABELS
 
     def __bool__(self) -> bool:
         raise TypeError(f"a label is not true or false: compare it, as in label == Label.{self.name}")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from chatladder.models.prompts import ANSWERS
+from chatladder.vocabulary import ANSWERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

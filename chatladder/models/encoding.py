@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chatladder.io.console import DataError
 from chatladder.models.folders import reading
-from chatladder.models.prompts import ANSWERS, Prompt, without_oldest
+from chatladder.models.prompts import Prompt, without_oldest
 from chatladder.models.tokenizers import Frame, frame, special_tokens
+from chatladder.vocabulary import ANSWERS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -10,16 +10,11 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-LANGUAGES = ("zh", "en")
+from chatladder.vocabulary import ANSWERS, OPTION_TEXTS
+
+LANGUAGES = tuple(OPTION_TEXTS)
 #: ``lettered`` answers "B: needed", ``text`` answers "needed" alone.
 ANSWER_FORMS = ("text", "lettered")
-#: The order of the three probabilities wherever they stand side by side.
-ANSWERS = ("needed", "not_needed", "unknown")
-#: The three first characters differ, and no text begins another, so a model's first token can decide.
-OPTION_TEXTS = {
-    "zh": {"needed": "需要", "not_needed": "完整", "unknown": "不知道"},
-    "en": {"needed": "needed", "not_needed": "complete", "unknown": "unknown"},
-}
 #: How a line names its speaker; people are numbered in order of appearance, so no pseudonym is learned.
 SPEAKERS = {"zh": "用户{}：", "en": "user {}: "}
 LETTERS = ("A: ", "B: ", "C: ")

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chatladder.demo.fitting import IGNORE_INDEX, collate, on_device, pad_left
 from chatladder.models.attention import takes_blocks
 from chatladder.models.encoding import Example, encode_options, encode_prompts
+from chatladder.models.fitting import IGNORE_INDEX, collate, on_device, pad_left
 from chatladder.models.loading import within_context
 from chatladder.models.prefix import Prefix, continued, shared_length
-from chatladder.models.prompts import ANSWERS, Prompt
+from chatladder.models.prompts import Prompt
+from chatladder.vocabulary import ANSWERS
 
 if TYPE_CHECKING:
     import torch

@@ -18,8 +18,9 @@ from chatladder.distributed import Need, Workers, check_seen
 from chatladder.io.console import DataError
 from chatladder.models.digests import LIBRARIES
 from chatladder.models.loading import load, read_rung, within_context
-from chatladder.models.prompts import ANSWERS, Prompt
+from chatladder.models.prompts import Prompt
 from chatladder.models.scoring import Scoring, score
+from chatladder.vocabulary import ANSWERS
 
 
 def need_of(base: Path) -> Need:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chatladder.demo.fitting import reproducible
 from chatladder.io.console import DataError
+from chatladder.models.fitting import reproducible
 from chatladder.training.settings import TrainSettings
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from collections import deque
 
-from chatladder.demo.fitting import check_finite
 from chatladder.io.console import DataError
+from chatladder.models.fitting import check_finite
 
 #: Steps that are averaged: single batches scatter.
 STEPS = 10

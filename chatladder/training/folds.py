@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, SPLITS, read_rows
 from chatladder.labels.split import stable_fraction
+from chatladder.vocabulary import SCORED
 
-#: What an item may be labelled; LABELS of chatladder/io/rows.py holds what else an annotator may answer.
-_LABELS = ("needed", "not_needed")
 _AGAIN = "Run stages.label again."
 
 
@@ -80,7 +79,7 @@ def _fault(item: Mapping[str, Any]) -> str | None:
             return f"a {name}, got none"
     if any(turn is None or turn["text"] is None for turn in item["window"]):
         return "a text in every turn of its window, got a turn without"
-    for name, known in (("label", _LABELS), ("split", SPLITS)):
+    for name, known in (("label", SCORED), ("split", SPLITS)):
         if item[name] not in known:
             return f"its {name} to be {' or '.join(known)}, got {item[name]!a}"
     return None

@@ -7,8 +7,8 @@ long sequence spends more on attention. Tokens that all rows begin with are ther
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chatladder.demo.fitting import Losses, sum_losses
 from chatladder.models.encoding import Example
+from chatladder.models.fitting import Losses, sum_losses
 
 if TYPE_CHECKING:
     import torch

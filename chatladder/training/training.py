@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chatladder.demo.fitting import (
+from chatladder.io.console import DataError
+from chatladder.models.attention import BLOCK_MASK, takes_blocks
+from chatladder.models.encoding import Encoded, Example
+from chatladder.models.fitting import (
     IGNORE_INDEX,
     Losses,
     answer_losses,
@@ -20,9 +23,6 @@ from chatladder.demo.fitting import (
     cosine,
     reproducible,
 )
-from chatladder.io.console import DataError
-from chatladder.models.attention import BLOCK_MASK, takes_blocks
-from chatladder.models.encoding import Encoded, Example
 from chatladder.models.prefix import Prefix, continued, shared_length
 from chatladder.models.scoring import length_batches, score_batch
 from chatladder.training.checkpoints import Checkpoints, Progress

@@ -16,8 +16,9 @@ from model_fixtures import TINY, options, run
 
 from chatladder.cli.export.command import export_command
 from chatladder.models.loading import load
-from chatladder.models.prompts import ANSWERS, Prompt
+from chatladder.models.prompts import Prompt
 from chatladder.models.scoring import score
+from chatladder.vocabulary import ANSWERS
 from stages.base import main as base_main
 from tests.export_project import RUNG, make_project, train_adapter
 

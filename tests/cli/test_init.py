@@ -183,10 +183,10 @@ def test_what_is_not_in_git_and_what_people_own_stays_behind(here, monkeypatch):
     checkout = small_checkout(here / "checkout")
     monkeypatch.setattr("chatladder.cli.init.checkout.CHECKOUT", checkout)
     assert "Left out" not in made("tidy", "--yes")
-    (checkout / "stages" / "new\x1b.py").write_text("ours")
+    (checkout / "chatladder" / "new\x1b.py").write_text("ours")
     said = made("friends", "--yes")
     # Where chatladder is installed from the checkout, Python finds there what the project lacks, and nobody notices.
-    assert "git does not track them in the checkout: stages/new\ufffd.py. Stages that import them take" in said
+    assert "git does not track them in the checkout: chatladder/new\ufffd.py. Stages that import them take" in said
     own = {
         ".chatladder/privacy_key",
         ".chatladder/.gitignore",

@@ -17,9 +17,10 @@ from chatladder.cli.label_studio.exported import read_export
 from chatladder.cli.label_studio.tasks import NOTHING_BEFORE, config_of, task_of
 from chatladder.io.console import DataError
 from chatladder.io.files import write_json, write_jsonl
-from chatladder.io.rows import LABELS, QUESTIONS, write_rows
+from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels.guidelines import GUIDELINES, read_guidelines, version_of
 from chatladder.labels.log import LogWriter, log_path, replay
+from chatladder.vocabulary import LABELS
 
 VERSION = version_of(read_guidelines(GUIDELINES))
 HOSTILE = (

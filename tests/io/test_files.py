@@ -150,7 +150,7 @@ def test_two_who_begin_a_round_at_once_follow_one_assignment_and_one_wording(tmp
 WRITES = """
 import sys, time
 from pathlib import Path
-from stages import files
+from chatladder.io import files
 with getattr(files, sys.argv[1])(Path(sys.argv[2])):
     print("begun", flush=True)
     time.sleep(60)
@@ -291,7 +291,7 @@ def test_the_umask_decides_who_can_read_what_is_written(tmp_path, umask, file, f
 REPLACES = """
 import sys
 from pathlib import Path
-from stages import files
+from chatladder.io import files
 if sys.argv[2] == "aside":
     files.ctypes.CDLL = lambda *names, **options: None  # no system call: by way of a third name
 for number in range(1_000_000):

@@ -2,7 +2,8 @@ from collections import Counter
 
 import pytest
 
-from chatladder.models.prompts import ANSWERS, LANGUAGES, OPTION_TEXTS, fixed_texts, render, without_oldest
+from chatladder.models.prompts import LANGUAGES, fixed_texts, render, without_oldest
+from chatladder.vocabulary import ANSWERS, OPTION_TEXTS
 
 WINDOW = [("ann", "我买了一把雨伞"), ("bob", "好看吗"), ("ann", "还行")]
 HOSTILE = (

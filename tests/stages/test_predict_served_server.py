@@ -21,8 +21,9 @@ from chatladder.demo.world import dialogues
 from chatladder.io.files import read_json, write_json
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
 from chatladder.models.loading import load
-from chatladder.models.prompts import ANSWERS, render_row
+from chatladder.models.prompts import render_row
 from chatladder.models.scoring import probabilities, score
+from chatladder.vocabulary import ANSWERS
 from stages.base import main as base_main
 from stages.predict_served import main
 from tests.cli.test_export_server import wait_for

@@ -13,11 +13,11 @@ from chatladder.cli.annotate.chat_table import chat_table
 from chatladder.cli.annotate.display import colours, day, duration, literal
 from chatladder.cli.annotate.items import AHEAD, Items
 from chatladder.cli.annotate.keys import KEYS, shown
+from chatladder.cli.annotate.labels import label_keys, said
 from chatladder.cli.annotate.screens import Ask, Definition, Failure
 from chatladder.cli.annotate.session import Session
 from chatladder.io.console import DataError
 from chatladder.labels.answer import Label
-from chatladder.labels.labels import label_keys, said
 from chatladder.labels.verdicts import Case
 
 #: The other keys at the foot of the screen; "next hit" and "all text" are named where they are of use.

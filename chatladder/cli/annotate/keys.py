@@ -3,6 +3,8 @@
 import re
 from typing import NamedTuple
 
+from chatladder.vocabulary import KINDS, LABELS
+
 
 class Key(NamedTuple):
     """What can be done by a key.
@@ -18,10 +20,7 @@ class Key(NamedTuple):
 
 #: By action; the first four are the labels.
 KEYS = {
-    "needed": Key(("j",), "needed"),
-    "not_needed": Key(("k",), "not needed"),
-    "not_a_question": Key(("i",), "not a question"),
-    "unsure": Key(("u",), "unsure"),
+    **{name: Key((KINDS[name].key,), KINDS[name].words) for name in LABELS},
     "undo": Key(("z", "backspace"), "undo"),
     "skip": Key(("s",), "skip"),
     "previous": Key(("b", "left"), "back"),

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from chatladder.cli.export.settings import Settings
 from chatladder.io.console import DataError
-from chatladder.models.prompts import LETTERS, LINE_BREAK, OPTION_TEXTS, SEPARATOR, SPEAKERS, template
+from chatladder.models.prompts import LETTERS, LINE_BREAK, SEPARATOR, SPEAKERS, template
+from chatladder.vocabulary import OPTION_TEXTS
 
 #: Metrics of the table, and how it calls them.
 SHOWN = {

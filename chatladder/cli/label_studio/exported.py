@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from chatladder.cli.label_studio.tasks import CHOICES
 from chatladder.io.console import DataError
-from chatladder.io.rows import LABELS
 from chatladder.labels.answer import Label
+from chatladder.vocabulary import LABELS
 
 #: Bytes of an export; it is read as a whole.
 MOST_BYTES = 1 << 29

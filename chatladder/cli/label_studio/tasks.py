@@ -21,7 +21,7 @@ from chatladder.cli.annotate.display import clock, day, literal, pause
 from chatladder.cli.annotate.keys import KEYS
 from chatladder.io.console import DataError
 from chatladder.io.files import whole_file
-from chatladder.io.rows import LABELS
+from chatladder.vocabulary import LABELS
 
 #: Name of the tag that holds the answer.
 CHOICES = "label"

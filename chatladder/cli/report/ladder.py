@@ -25,7 +25,8 @@ from chatladder.evaluation.predictions import (
 )
 from chatladder.evaluation.rung_scores import Interval, Point
 from chatladder.evaluation.scaling import slope_per_doubling
-from chatladder.evaluation.scores import ANSWERS, Floats
+from chatladder.evaluation.scores import Floats
+from chatladder.vocabulary import ANSWERS
 
 #: Metrics whose growth the page shows.
 SHOWN = ("precision", "macro_f1")

@@ -16,7 +16,8 @@ from chatladder.cli.report.ladder import Answers
 from chatladder.cli.report.rounds import Change
 from chatladder.cli.report.tuned import Tuned
 from chatladder.evaluation.predictions import Predictions
-from chatladder.evaluation.scores import ANSWERS, Floats, answer_scores
+from chatladder.evaluation.scores import Floats, answer_scores
+from chatladder.vocabulary import ANSWERS
 
 #: Items shown with their text.
 MOST_SHOWN = 20

@@ -36,7 +36,8 @@ from chatladder.io.console import (
     stoppable,
 )
 from chatladder.io.files import whole_file
-from chatladder.models.prompts import ANSWER_FORMS, ANSWERS, LANGUAGES, render_row
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
+from chatladder.vocabulary import ANSWERS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

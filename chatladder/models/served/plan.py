@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 from chatladder.endpoint.options import ANSWER_LIMITS, Connection, EndpointReport
 from chatladder.endpoint.plan import extra_fields
 from chatladder.endpoint.prompt import guess_tokens, response_format
-from chatladder.models.prompts import ANSWERS, Prompt
+from chatladder.models.prompts import Prompt
 from chatladder.models.served.kept import KeptAnswers
 from chatladder.models.served.messages import message
 from chatladder.models.served.reading import NAME, Answer
+from chatladder.vocabulary import ANSWERS
 
 #: Forms of a request: the first tokens' probabilities; an option by name, held to a schema; the same, held to nothing.
 PROBABILITIES, SCHEMA, PLAIN = "probabilities", "schema", "plain"

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from chatladder.endpoint.completion import entry
 from chatladder.endpoint.prompt import bare, only_entry
-from chatladder.models.prompts import ANSWERS
+from chatladder.vocabulary import ANSWERS
 
 #: The only entry of the object that a model is held to.
 NAME = "answer"

@@ -1,0 +1,49 @@
+"""The labels: names, order, how the screen shows them, how a prompt words them. All else reads them here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One label, or the answer "do not know" that a prompt offers beside them.
+
+    Attributes:
+        name: Its name in logs, rows and predictions.
+        words: Its name in a sentence.
+        screen: Its name on the annotator's screen.
+        key: The key that gives it; "" where no annotator can.
+        colour: The background of its name on the screen.
+        option: Language -> its text in a prompt; empty where no prompt offers it.
+    """
+
+    name: str
+    words: str
+    screen: str = ""
+    key: str = ""
+    colour: str = ""
+    option: Mapping[str, str] = field(default_factory=dict)
+
+
+#: The first characters of one language's options differ, and no text begins another, so a model's first token decides.
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("needed", "needed", "needed 需要", "j", "#2f6fb5", {"zh": "需要", "en": "needed"}),
+        Kind("not_needed", "not needed", "not needed 不需要", "k", "#2d7d46", {"zh": "完整", "en": "complete"}),
+        Kind("not_a_question", "not a question", "not a question 非问题", "i", "#8a5a1c"),
+        Kind("unsure", "unsure", "unsure 不确定", "u", "#6a4a8c"),
+        Kind("unknown", "unknown", option={"zh": "不知道", "en": "unknown"}),
+    )
+}
+#: What an annotator may answer, in the order of every table.
+LABELS = tuple(kind.name for kind in KINDS.values() if kind.key)
+#: What a model may answer, in the order of the three probabilities wherever they stand side by side.
+ANSWERS = tuple(kind.name for kind in KINDS.values() if kind.option)
+#: The labels that are trained on and scored; precision, recall and F1 are of the first.
+SCORED = tuple(name for name in LABELS if name in ANSWERS)
+POSITIVE, NEGATIVE = SCORED
+#: Language -> answer -> its text in a prompt.
+OPTION_TEXTS = {
+    language: {name: KINDS[name].option[language] for name in ANSWERS} for language in KINDS[POSITIVE].option
+}
