@@ -104,7 +104,15 @@ class Terminal:
         if self._child == 0:
             os.chdir(ROOT)
             os.environ.update(TERM="xterm-256color", COLUMNS="100", LINES="30")
-            os.execv(sys.executable, [sys.executable, "-m", f"chatladder.cli.annotate.{what if what != 'annotate' else 'command'}", *arguments])
+            os.execv(
+                sys.executable,
+                [
+                    sys.executable,
+                    "-m",
+                    f"chatladder.cli.annotate.{what if what != 'annotate' else 'command'}",
+                    *arguments,
+                ],
+            )
 
     def see(self, text):
         """Wait until the terminal shows it."""

@@ -1,0 +1,61 @@
+"""Which modules of ours import which, read from their source."""
+
+import ast
+from functools import cache
+
+from tests.conftest import ROOT
+
+PACKAGES = ("chatladder", "stages")
+
+
+@cache
+def modules():
+    """Module -> path, for every module of the package and every stage."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            found[name] = path
+    return found
+
+
+@cache
+def imported(module, *, at_import=False):
+    """Modules of ours that a module names in its imports; with ``at_import`` only those that run when it is imported."""
+    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+    names = set()
+    for node in _running(tree) if at_import else ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            below = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= below & {*modules()} or {node.module}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return sorted((names & {*modules()}) - {module})
+
+
+def _running(tree):
+    """Statements that run at the import: none in functions, none for type checkers."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from _running(node)
+
+
+def all_imported(module):
+    """Every module that a module needs, at any depth."""
+    seen, waiting = set(), [module]
+    while waiting:
+        for name in imported(waiting.pop()):
+            if name not in seen:
+                seen.add(name)
+                waiting.append(name)
+    return seen
+
+
+def folder(module):
+    """The folder of the package that a module is in, or the module that lies beside the folders."""
+    package, *rest = module.split(".")
+    return rest[0] if package == "chatladder" and rest else package
