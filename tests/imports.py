@@ -21,7 +21,7 @@ def modules():
 
 @cache
 def imported(module, *, at_import=False):
-    """Modules of ours that a module names in its imports; with ``at_import`` only those that run when it is imported."""
+    """Modules of ours that a module imports; with ``at_import`` only by what runs when it is imported."""
     tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
     names = set()
     for node in _running(tree) if at_import else ast.walk(tree):
