@@ -239,8 +239,8 @@ def test_the_picture_shows_every_stage_that_runs_below_what_it_reads(making):
     picture = graph.draw(stages, lambda stage: f"#{stage}")
     assert set(re.findall(r'<a href="#(\w+)">', picture)) == set(stages)
     edges = graph.edges_of(stages)
-    layer = graph.layers_of(edges)
-    assert all(layer[node] < layer[to] for node, after in edges.items() for to in after)
+    places, _ = graph.places_of(edges)
+    assert all(places[node].y < places[to].y for node, to in edges.edges)
     assert "summarize" in edges["evaluate"]
     assert "ingest" in edges["data/raw"]
     boxes = [tuple(map(float, box)) for box in re.findall(r'<rect x="([\d.-]+)" y="([\d.-]+)"', picture)]
