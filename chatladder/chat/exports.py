@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from chatladder.chat.attachments import attachments, looks_like_export
 from chatladder.chat.source import UNREADABLE, Archive, Budget, Source
 from chatladder.io.console import DataError
+from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms
 
 MOST_MEMBERS = 200_000
@@ -66,6 +67,12 @@ def listed_names(folder: Path, suffix: str) -> list[str]:
     """
     paths = sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file())
     return [name for path in paths for name in read_names(path)]
+
+
+def listed(folder: Path | None, pseudonyms: Pseudonyms) -> Names:
+    """Nobody yet, but for the names in the lists of a folder to take out of every text, and to leave alone."""
+    deny, keep = (listed_names(folder, suffix) if folder else [] for suffix in (DENY, KEEP))
+    return Names(pseudonyms, deny, keep)
 
 
 def read_names(path: Path) -> list[str]:

@@ -61,9 +61,15 @@ _kept: dict[str, tuple[Any, ...]] = {}
 class RayWorkers:
     """Ray's workers; Ray is imported, and the cluster joined or started, when there is work for it."""
 
+    most_bytes = 256 * 2**20
+
     def __init__(self) -> None:
         self._ray: Any = None
         self._started = False
+
+    def share(self, size: int) -> int:
+        """Return ``size``; see ``chatladder.distributed.Workers``."""
+        return size
 
     def map(self, function: Callable[..., Any], items: Iterable[Any], *shared: Any) -> Iterator[Any]:
         """``function(item, *shared)`` of each item, in order; see ``chatladder.distributed.Workers``.
@@ -219,15 +225,17 @@ def _environment(need: Need, gpu: bool) -> dict[str, str]:
 
 def _call(function: Callable[..., Any], item: Any, sent: list[Any]) -> Any:
     """On a worker: one call."""
-    if not sent:
-        return function(item)
-    import ray
+    shared: tuple[Any, ...] = ()
+    if sent:
+        import ray
 
-    key = sent[0].hex()
-    if key not in _kept:
-        _kept.clear()
-        _kept[key] = ray.get(sent[0])
-    return function(item, *_kept[key])
+        key = sent[0].hex()
+        if key not in _kept:
+            _kept.clear()
+            _kept[key] = ray.get(sent[0])
+        shared = _kept[key]
+    result = function(item, *shared)
+    return list(result) if isinstance(result, Iterator) else result
 
 
 def _import_ray() -> ModuleType:

@@ -9,9 +9,10 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatladder.chat import turns as merge_module
+from chatladder.chat.turns import count, merge, merge_stream, summarize
 from chatladder.io.rows import KINDS, MESSAGES, write_rows
-from stages import merge as merge_module
-from stages.merge import count, main, merge, merge_stream, summarize
+from stages.merge import main
 
 
 def messages(*rows):
