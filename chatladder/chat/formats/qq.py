@@ -30,9 +30,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from chatladder.chat.formats.clock import LocalClock
-from chatladder.chat.formats.people import People
-from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.formats.times import LocalClock
+from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 

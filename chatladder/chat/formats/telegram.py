@@ -24,9 +24,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from chatladder.chat.formats.json_stream import Record, id_of, keys_of, object_of, objects_of, records, text_of
-from chatladder.chat.formats.people import People
-from chatladder.chat.formats.timestamps import parse_timestamp
-from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.formats.times import parse_timestamp
+from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
 
 NAME = "telegram"

@@ -25,12 +25,19 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, time
 from typing import NamedTuple
 
-from chatladder.chat.formats.clock import LocalClock
-from chatladder.chat.formats.people import People
-from chatladder.chat.formats.whatsapp_dates import ORDERS, Dates, read_date, unlikely_orders
-from chatladder.chat.formats.whatsapp_lines import MARKS, Header, Layout, match_header
+from chatladder.chat.formats.times import LocalClock
+from chatladder.chat.formats.whatsapp_headers import (
+    MARKS,
+    ORDERS,
+    Dates,
+    Header,
+    Layout,
+    match_header,
+    read_date,
+    unlikely_orders,
+)
 from chatladder.chat.formats.whatsapp_phrases import NOTICE, classify
-from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 
