@@ -170,8 +170,7 @@ def ingest(
         reading.read(sources, pool)
         for part in reading.messages(pool):
             writer.write(part)
-            for value in pc.value_counts(part["kind"]).to_pylist():
-                kinds[value["values"]] += value["counts"]
+            kinds.update({each["values"]: each["counts"] for each in pc.value_counts(part["kind"]).to_pylist()})
             groups.update(pc.unique(part["group"]).to_pylist())
             senders.update(pc.unique(part["sender"]).to_pylist())
         if not kinds:

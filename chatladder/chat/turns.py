@@ -16,13 +16,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatladder.distributed import Workers, workers
+from chatladder.distributed import workers
 from chatladder.distributed.ranges import RANGE_ROWS, Range, RowRange, cut_evenly
 from chatladder.io.rows import KINDS, MESSAGES, TURNS, Rows, row_writer
 
@@ -33,14 +32,6 @@ BATCH_TURNS = 65_536
 DECIDING = ("group", "sender", "timestamp", "resolution_seconds", "kind", "reply_to")
 #: Rows that are looked at together where a range's first turn is sought: it is mostly the second row's.
 LOOKED_AT = 4096
-
-
-class Merged(NamedTuple):
-    """Some turns, and what was counted on the way; see ``count``."""
-
-    turns: pa.Table
-    came: Counter[str]  # of the messages
-    went: Counter[str]  # of the turns
 
 
 def merge_stream(parts: Iterable[pa.Table], gap_seconds: int) -> Iterator[pa.Table]:
@@ -112,30 +103,27 @@ def _continues(rows: pa.Table, gap_seconds: int) -> np.ndarray:
     return continues
 
 
-def merged(messages: Rows, gap_seconds: int, pool: Workers) -> Iterator[Merged]:
-    """Turns of a file of messages, in order."""
-    ranges = cut_evenly(messages.num_rows, pool.share(RANGE_ROWS))
-    yield from chain.from_iterable(pool.map(merge_range, ranges, messages.path.resolve(), gap_seconds))
-
-
-def merge_range(own: Range, messages: Path, gap_seconds: int) -> Iterator[Merged]:
+def merge_range(own: Range, messages: Path, gap_seconds: int) -> Iterator[tuple[pa.Table, int]]:
     """The turns that begin in a range of messages, but for the one at its start that others may have begun before.
 
     That one is the range's before, which reads on until it has ended. So the turns of all ranges are those of
     ``merge``, each once.
+
+    Yields:
+        Rows of ``TURNS``, and the number of characters that were read for them.
     """
-    came: Counter[str] = Counter()
     start = next_start(messages, own.start, gap_seconds) if own.start else 0
     rows = RowRange(messages, MESSAGES, start, next_start(messages, own.stop, gap_seconds))
+    read: list[int] = []
 
     def counted() -> Iterator[pa.Table]:
         for part in rows.parts():
-            came.update(count(part))
+            read.append(characters(part))
             yield part
 
     for turns in merge_stream(counted(), gap_seconds):
-        yield Merged(turns, came.copy(), count(turns))
-        came.clear()
+        yield turns, sum(read)
+        read.clear()
 
 
 def next_start(messages: Path, row: int, gap_seconds: int) -> int:
@@ -177,14 +165,6 @@ def _turns(rows: pa.Table, bounds: np.ndarray) -> pa.Table:
     return pa.table({name: columns[name] for name in TURNS.names}, schema=TURNS)
 
 
-def count(rows: pa.Table) -> Counter[str]:
-    """Rows of messages or turns, by kind, and their characters."""
-    counts = Counter({"rows": rows.num_rows, "characters": _characters(rows)})
-    for kind in KINDS:
-        counts[kind] = int(pc.sum(pc.equal(rows["kind"], kind)).as_py() or 0)
-    return counts
-
-
 def merge_file(messages: Path, gap_seconds: int, out: Path) -> dict[str, int]:
     """Write the turns of a file of messages.
 
@@ -194,33 +174,31 @@ def merge_file(messages: Path, gap_seconds: int, out: Path) -> dict[str, int]:
         out: Parquet file of ``TURNS`` to write.
 
     Returns:
-        Counts; see ``summarize``.
+        Rows in and out, turns by kind, and characters, of which the joined line breaks are new.
 
     Raises:
         DataError: If the file cannot be read.
     """
     rows = Rows(messages, MESSAGES)
-    came: Counter[str] = Counter()
-    went: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    characters_in = characters_out = 0
     with workers() as pool, row_writer(out, TURNS) as writer:
-        for part in merged(rows, gap_seconds, pool):
-            came.update(part.came)
-            went.update(part.went)
-            writer.write(part.turns)
-    return summarize(came, went)
-
-
-def summarize(messages: Counter[str], turns: Counter[str]) -> dict[str, int]:
-    """Rows in and out, turns by kind, and characters, of which the joined line breaks are new."""
+        ranges = cut_evenly(rows.num_rows, pool.share(RANGE_ROWS))
+        for turns, read in chain.from_iterable(pool.map(merge_range, ranges, messages.resolve(), gap_seconds)):
+            kinds.update({each["values"]: each["counts"] for each in pc.value_counts(turns["kind"]).to_pylist()})
+            characters_in += read
+            characters_out += characters(turns)
+            writer.write(turns)
     return {
-        "messages": messages["rows"],
-        "turns": turns["rows"],
-        **{f"turns_{kind}": turns[kind] for kind in KINDS},
-        "joined": messages["rows"] - turns["rows"],
-        "characters_in": messages["characters"],
-        "characters_out": turns["characters"],
+        "messages": rows.num_rows,
+        "turns": kinds.total(),
+        **{f"turns_{kind}": kinds[kind] for kind in KINDS},
+        "joined": rows.num_rows - kinds.total(),
+        "characters_in": characters_in,
+        "characters_out": characters_out,
     }
 
 
-def _characters(rows: pa.Table) -> int:
+def characters(rows: pa.Table) -> int:
+    """The number of characters of all texts."""
     return int(pc.sum(pc.utf8_length(rows["text"]).cast(pa.int64())).as_py() or 0)

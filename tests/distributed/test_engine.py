@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -116,13 +116,10 @@ def chats(draw):
 
 
 def merged(messages, gap, out, pool):
-    came, went = Counter(), Counter()
-    with row_writer(out, TURNS) as writer:
-        for part in chat_turns.merged(Rows(messages, MESSAGES), gap, pool):
-            came.update(part.came)
-            went.update(part.went)
-            writer.write(part.turns)
-    return out.read_bytes(), chat_turns.summarize(came, went)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chat_turns, "workers", lambda: nullcontext(pool))
+        counts = chat_turns.merge_file(messages, gap, out)
+    return out.read_bytes(), counts
 
 
 @settings(deadline=None)
@@ -144,8 +141,9 @@ def test_one_turn_of_many_messages_is_one_range(tmp_path, monkeypatch):
     ]
     write_rows(tmp_path / "messages", rows, MESSAGES)
     monkeypatch.setattr(chat_turns, "RANGE_ROWS", 10)
-    found = list(chat_turns.merged(Rows(tmp_path / "messages", MESSAGES), 18, Here()))
-    assert sum(part.turns.num_rows for part in found) == 1
+    pool = Here()
+    assert merged(tmp_path / "messages", 18, tmp_path / "turns", pool)[1]["turns"] == 1
+    assert pool.items == 5
 
 
 def picked(turns, judges, out, pool, reach=REACH, marks=None):
