@@ -1,7 +1,4 @@
-"""What every chat format hands over, messages and records that make none, and what it is given to read with.
-
-Who is met in one file of an export, and who is only named there.
-"""
+"""The messages and skipped records that a format hands over, what it reads with, and the people whom it meets."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
@@ -73,9 +70,9 @@ LONGEST_NAME = 256
 class People:
     """Everybody of one file, made known under each of their names once."""
 
-    def __init__(self, know: Callable[..., None]) -> None:
-        """Start with nobody; ``know`` is that of ``chatladder.chat.message.Context``."""
-        self._know = know
+    def __init__(self, context: Context) -> None:
+        """Start with nobody; names are made known to ``context``."""
+        self._context = context
         self._met: dict[str, set[str]] = {}
         self._names: set[str] = set()
         self._strangers: set[str] = set()
@@ -86,7 +83,13 @@ class People:
         if new := [name for name in dict.fromkeys(map(cut_name, names)) if name and name not in met]:
             met.update(new)
             self._names.update(new)
-            self._know(*dict.fromkeys((identity, *new)))
+            self._context.know(*dict.fromkeys((identity, *new)))
+
+    def mention(self, identity: str, *names: str) -> str:
+        """``@<pseudonym> `` of somebody, of whom names become known if some are given."""
+        if names:
+            self.meet(identity, *names)
+        return f"@{self._context.pseudonyms.person(identity)} "
 
     def stranger(self, name: str) -> None:
         """Note somebody who is named without an id."""
@@ -96,7 +99,7 @@ class People:
     def tell_strangers(self) -> None:
         """Make known who was only named; at the end, since who speaks up in the meantime has an id."""
         for name in sorted(self._strangers - self._names - self._met.keys()):
-            self._know(name)
+            self._context.know(name)
 
 
 def cut_name(name: str) -> str:

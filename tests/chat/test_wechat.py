@@ -245,7 +245,7 @@ B, C = NAMES.person("wxid_b"), NAMES.person("wxid_c")
     ],
 )
 def test_mentions_become_pseudonyms(text, at_list, expected):
-    assert wechat.replace_mentions(text, at_list, NAMES, People(lambda *names: None)) == expected
+    assert wechat.replace_mentions(text, at_list, People(Context(NAMES))) == expected
 
 
 WHOLE = json.dumps(record(), indent=2) + "\n"

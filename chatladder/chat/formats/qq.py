@@ -113,7 +113,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     survey = _survey(source)
     group = _file_group(source)
     clock = LocalClock(context.timezone)
-    people = People(context.know)
+    people = People(context)
     for number, entry, text in _records(source, survey.is_spaced):
         if entry is None:
             if number in survey.groups:

@@ -134,10 +134,6 @@ def _channels(source: Source) -> _Channels:
 class _People(People):
     """Who is met in a file."""
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context.know)
-        self._context = context
-
     def member(self, member: dict[str, Any]) -> None:
         """Somebody in the list of members; names of apps are often words."""
         identity = id_of(member.get("id"))
@@ -145,9 +141,6 @@ class _People(People):
             return
         profile = object_of(member.get("profile"))
         self.meet(identity, *(text_of(each.get(key)) for each in (member, profile) for key in NAME_FIELDS))
-
-    def pseudonym(self, identity: str) -> str:
-        return self._context.pseudonyms.person(identity)
 
 
 def _message(record: Record, group: str, people: _People, channels: _Channels, where: str) -> Message | Skipped:
@@ -235,8 +228,7 @@ def _shown(text: str, people: _People, channels: _Channels) -> str:
 
     def replaced(match: re.Match[str]) -> str:
         if person := match["person"]:
-            people.meet(person, match["username"] or "")
-            return f"@{people.pseudonym(person)} "
+            return people.mention(person, match["username"] or "")
         if match["all"]:
             return "@all "
         if special := match["special"]:

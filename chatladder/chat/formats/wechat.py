@@ -35,7 +35,7 @@ from chatladder.chat.formats.json_stream import object_of, text_of, values
 from chatladder.chat.formats.times import parse_timestamp
 from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
-from chatladder.privacy.pseudonyms import ASSISTANT, Pseudonyms
+from chatladder.privacy.pseudonyms import ASSISTANT
 
 NAME = "wechat"
 LATE_SECONDS = 60
@@ -83,7 +83,7 @@ def detects(name: str, head: bytes) -> bool:
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     """One Message or Skipped for each object (see ``chatladder.chat.formats``)."""
     latest: dict[str, int] = {}  # per group; an answer is written when it is sent, and has no time of its own
-    people = People(context.know)
+    people = People(context)
     for line, value in values(source):
         record = object_of(value)
         data = record.get("data")
@@ -93,7 +93,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
         if not isinstance(data, dict) or "messageType" not in record:
             yield Skipped(line, "not_a_message")
             continue
-        item = _message(str(record["messageType"]), data, line, people, context.pseudonyms, source.where(line))
+        item = _message(str(record["messageType"]), data, line, people, source.where(line))
         if isinstance(item, Message) and item.timestamp is not None:
             latest[item.group] = item.timestamp
         yield item
@@ -110,16 +110,14 @@ def _answer(record: dict[str, Any], line: int, latest: dict[str, int], where: st
     return Message(line, str(group), ASSISTANT, timestamp, "text", text_of(record["answer"]))
 
 
-def _message(
-    type_: str, data: dict[str, Any], line: int, people: People, pseudonyms: Pseudonyms, where: str
-) -> Message | Skipped:
+def _message(type_: str, data: dict[str, Any], line: int, people: People, where: str) -> Message | Skipped:
     if type_.startswith(PRIVATE) and len(type_) == 5:
         return Skipped(line, "private_chat")
     for field, reason in (("fromGroup", "no_group"), ("fromUser", "no_sender")):
         if not data.get(field):
             return Skipped(line, reason)
     sender = str(data["fromUser"])
-    kind, text, reply_to, recalls = _content(type_, data, sender, people, pseudonyms)
+    kind, text, reply_to, recalls = _content(type_, data, sender, people)
     return Message(
         line=line,
         group=str(data["fromGroup"]),
@@ -134,14 +132,12 @@ def _message(
     )
 
 
-def _content(
-    type_: str, data: dict[str, Any], sender: str, people: People, pseudonyms: Pseudonyms
-) -> tuple[str, str, str | None, str | None]:
+def _content(type_: str, data: dict[str, Any], sender: str, people: People) -> tuple[str, str, str | None, str | None]:
     """(kind, text, own id of the message it answers, own id of the message it recalls); who is named is met."""
     content = text_of(data.get("content"))
     if type_ in TEXT_TYPES:
         _meet_sender(sender, data, content, people)
-        return "text", replace_mentions(content, data.get("atlist"), pseudonyms, people), None, None
+        return "text", replace_mentions(content, data.get("atlist"), people), None, None
     kind = KIND_OF_TYPE.get(type_, "other")
     markup = CDATA.sub(lambda match: html.escape(match[1]), content)
     notice = NOTICE.match(markup) if kind == "other" and not data.get("title") else None
@@ -152,7 +148,7 @@ def _content(
     said = text_of(data.get("title")) if type_ in QUOTE_TYPES else _field(markup, "title")
     pushed = _meet_sender(sender, data, said, people)
     if type_ in QUOTE_TYPES:
-        text = replace_mentions(said, data.get("atlist"), pseudonyms, people)
+        text = replace_mentions(said, data.get("atlist"), people)
         return "text", text, _own_id(_meet_quoted(markup, people)), None
     if kind == "file":
         return kind, said or pushed.removeprefix(FILE_MARK).strip(), None, None
@@ -162,7 +158,7 @@ def _content(
     return kind, "", None, None
 
 
-def replace_mentions(text: str, at_list: Any, pseudonyms: Pseudonyms, people: People) -> str:
+def replace_mentions(text: str, at_list: Any, people: People) -> str:
     """Replace ``@name`` by ``@<pseudonym> ``: the n-th new name is the n-th id of ``at_list``, who is met.
 
     A name that has no id becomes ``@<user> ``, a call to everybody ``@all ``.
@@ -176,12 +172,10 @@ def replace_mentions(text: str, at_list: Any, pseudonyms: Pseudonyms, people: Pe
         name = match[1]
         if name not in known:
             person = next(ids, None)
-            known[name] = "<user>" if person is None else pseudonyms.person(person)
-            if person in EVERYBODY:
-                known[name] = "all"
-            elif person is not None:
-                people.meet(person, name)
-        return f"@{known[name]} "
+            known[name] = "@<user> " if person is None else "@all "
+            if person is not None and person not in EVERYBODY:
+                known[name] = people.mention(person, name)
+        return known[name]
 
     text = INSERTED_MENTION.sub(replaced, text)
     if not known and isinstance(at_list, list) and any(at_list):

@@ -246,8 +246,7 @@ class _People(People):
 
     def __init__(self, context: Context, prefixes: Iterable[str]) -> None:
         """Take what stands before the colons of the whole file: a number may be mentioned before it speaks."""
-        super().__init__(context.know)
-        self._context = context
+        super().__init__(context)
         numbers = [name for prefix in prefixes if PHONE.fullmatch(name := clean_name(prefix))]
         self._of_digits = {_digits(name): name for name in numbers}
 
@@ -267,7 +266,7 @@ class _People(People):
         else:
             name = clean_name(match["name"])
         self._meet(name)
-        return f"@{self._context.pseudonyms.person(name)} "
+        return self.mention(name)
 
     def notice(self, text: str) -> None:
         """Note who is named by what happened."""
