@@ -62,17 +62,6 @@ class Index(NamedTuple):
     files: list[str]  # name of each file
 
 
-class Collected(NamedTuple):
-    """All that a collector has but the texts; numbers in it are its own."""
-
-    groups: list[str]  # the exports' own names
-    senders: list[str]  # pseudonyms
-    files: list[str]
-    columns: dict[str, "array[int]"]  # as the first fields of ``Index``
-    replies: tuple["array[int]", "array[int]"]  # as in ``Index``
-    recalls: "array[int]"
-
-
 class Writer(Protocol):
     """What texts are put aside with."""
 
@@ -127,13 +116,14 @@ class Collector:
                 rows, characters = [], 0
         self._put_aside(rows, progress)
 
-    def collected(self) -> Collected:
-        """What was read so far."""
+    def portion(self, **rest: Any) -> "Portion":
+        """What was read so far, with all else that a worker tells."""
         replies = self._reply_rows, self._reply_keys
-        return Collected(list(self.groups), list(self._senders), self._files, self._columns, replies, self._recalls)
+        columns, recalls = self._columns, self._recalls
+        return Portion(list(self.groups), list(self._senders), self._files, columns, replies, recalls, **rest)
 
-    def add(self, other: Collected) -> None:
-        """Take over what another collector read, as if its files had been read here; their texts are to be put aside.
+    def add(self, other: "Portion") -> None:
+        """Take over what a worker read, as if its files had been read here.
 
         The pseudonyms must be those that would be made here.
         """
@@ -151,6 +141,12 @@ class Collector:
         self._reply_rows.extend(row + rows for row in reply_rows)
         self._reply_keys.extend(reply_keys)
         self._recalls.extend(other.recalls)
+        for names in other.met:
+            self._context.know(*names)
+        for batch in other.batches:
+            self._texts.write(batch)
+        self._counts.update(other.counts)
+        self._masked.update(other.masked)
 
     def index(self) -> Index:
         """What decides about each row read so far; it is handed over, not kept."""
@@ -239,9 +235,14 @@ class Place(NamedTuple):
 
 
 class Portion(NamedTuple):
-    """What a worker found in some files."""
+    """What a worker found in some files; numbers in it are its own."""
 
-    collected: Collected
+    groups: list[str]  # the exports' own names
+    senders: list[str]  # pseudonyms
+    files: list[str]
+    columns: dict[str, "array[int]"]  # as the first fields of ``Index``
+    replies: tuple["array[int]", "array[int]"]  # as in ``Index``
+    recalls: "array[int]"
     batches: list[pa.RecordBatch]  # of COLLECTED
     known: Known  # pseudonyms that it asked for
     met: list[tuple[str, ...]]  # arguments of ``Context.know``
@@ -340,7 +341,14 @@ def read_portion(
                 collector.read(format_, source)
         except (TooLargeError, BudgetError):
             return None
-    return Portion(collector.collected(), kept.batches, pseudonyms.known, list(met), counts, masked, budget.drawn)
+    return collector.portion(
+        batches=kept.batches,
+        known=pseudonyms.known,
+        met=list(met),
+        counts=counts,
+        masked=masked,
+        drawn=budget.drawn,
+    )
 
 
 def _opened(places: Iterable[Place], budget: Budget) -> Iterator[Source]:

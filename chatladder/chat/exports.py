@@ -21,14 +21,17 @@ import re
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
+from typing import TypeVar
 
 from chatladder.chat.formats import FORMATS
 from chatladder.chat.source import UNREADABLE, Archive, Budget, Source
 from chatladder.io.console import DataError
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms
+
+Name = TypeVar("Name", bound=PurePath)
 
 MOST_MEMBERS = 200_000
 #: No system takes a longer path; patterns are tried on names, which need not be fast on 60,000 blanks then.
@@ -116,18 +119,29 @@ def forgotten_marks(folder: Path, pseudonyms: Pseudonyms) -> set[str]:
 
 
 def _find(folder: Path, counts: Counter[str]) -> Iterator[Source]:
-    paths = sorted(_files(folder), key=lambda path: path.relative_to(folder).parts)
-    names = [path.relative_to(folder) for path in paths]
-    places = attachments(names)
     budget = Budget()
-    for path, relative in zip(paths, names, strict=True):
-        source = Source(path, relative.as_posix(), budget=budget)
-        if MEDIA.fullmatch(path.suffix) or (relative in places and not looks_like_export(source)):
-            counts["files_passed_over"] += 1
-        elif _is_zip(path):
-            yield from _members(path, counts, budget)
-        else:
+    files = {path.relative_to(folder): path for path in _files(folder)}
+    sources = {name: Source(path, name.as_posix(), budget=budget) for name, path in files.items()}
+    for source in _without_attachments(sources, counts):
+        if not _is_zip(source.path):
             yield source
+            continue
+        archive = open_archive(source.path)
+        inside = {PurePosixPath(name): Source(source.path, name, archive, budget) for name in archive.members}
+        for member in _without_attachments(inside, counts, source.path.name):
+            if member.head()[:4] in ZIP_MARKS:
+                raise DataError(f"{member}: expected a chat export, got a zip inside a zip. Unpack the outer one.")
+            yield member
+
+
+def _without_attachments(sources: Mapping[Name, Source], counts: Counter[str], zip_name: str = "") -> Iterator[Source]:
+    """The files of a folder or a zip that may hold messages, by name."""
+    places = attachments(list(sources), zip_name)
+    for name in sorted(sources, key=lambda name: name.parts):
+        if MEDIA.fullmatch(name.suffix) or (name in places and not looks_like_export(sources[name])):
+            counts["files_passed_over"] += 1
+        else:
+            yield sources[name]
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -196,21 +210,6 @@ def open_archive(path: Path) -> Archive:
         if not info.is_dir() and not any(is_note(part) for part in parts):
             kept.append(str(PurePosixPath(info.filename)))
     return Archive(path, file, frozenset(kept))
-
-
-def _members(path: Path, counts: Counter[str], budget: Budget) -> Iterator[Source]:
-    """The files in a zip that may hold messages, by name."""
-    archive = open_archive(path)
-    names = sorted(map(PurePosixPath, archive.members), key=lambda name: name.parts)
-    places = attachments(names, path.name)
-    for name in names:
-        source = Source(path, str(name), archive, budget)
-        if MEDIA.fullmatch(name.suffix) or (name in places and not looks_like_export(source)):
-            counts["files_passed_over"] += 1
-            continue
-        if source.head()[:4] in ZIP_MARKS:
-            raise DataError(f"{source}: expected a chat export, got a zip inside a zip. Unpack the outer one.")
-        yield source
 
 
 def _check_member(path: Path, info: zipfile.ZipInfo, seen: set[str]) -> None:

@@ -77,14 +77,8 @@ class Reading:
         with tqdm(unit=" records", disable=None) as progress:
             for portion, result in zip(portions, read, strict=True):
                 if result and portion[0].budget.take(result.drawn) and self._pseudonyms.agree(result.known):
-                    self._collector.add(result.collected)
-                    for names in result.met:
-                        self._context.know(*names)
-                    for batch in result.batches:
-                        self._texts.write(batch)
-                        progress.update(batch.num_rows)
-                    self.counts.update(result.counts)
-                    self.masked.update(result.masked)
+                    self._collector.add(result)
+                    progress.update(len(result.columns["key"]))
                 else:
                     for source, format_ in with_formats(portion, self._options.format, self.counts):
                         self._collector.read(format_, source, progress)
