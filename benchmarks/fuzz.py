@@ -32,10 +32,10 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from chatladder.chat.formats import NAMES
-from chatladder.chat.options import DATE_ORDERS
+from chatladder.chat.messages import ingest
+from chatladder.chat.options import DATE_ORDERS, ExportOptions
 from chatladder.io.console import DataError
 from chatladder.privacy.pseudonyms import Pseudonyms
-from stages.ingest import ingest
 from tests.planted import EXPORTS
 
 PSEUDONYMS = Pseudonyms("a key for benchmarks alone")
@@ -98,7 +98,7 @@ def drawn(seed: int, number: int) -> tuple[dict[str, bytes], dict[str, str]]:
             change(content, draw)
         files = {"a.zip": bytes(content)}
     options = {
-        "format_name": draw.choice(NAMES) if draw.random() < 0.1 else "auto",
+        "format": draw.choice(NAMES) if draw.random() < 0.1 else "auto",
         "timezone": draw.choice(("UTC", "Asia/Shanghai", "America/St_Johns")),
         "date_order": draw.choice(DATE_ORDERS) if draw.random() < 0.1 else "auto",
     }
@@ -141,7 +141,7 @@ def read(files: dict[str, bytes], options: dict[str, str], seconds: float) -> st
             (raw / name).write_bytes(content)
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            counts = ingest(raw, pseudonyms=PSEUDONYMS, out=out, **options)
+            counts = ingest(raw, PSEUDONYMS, out, ExportOptions(**options))
         except DataError as error:
             return "left a file behind its error" if out.exists() else f"error {len(error.message) < 2000}"
         except SlowError:

@@ -26,8 +26,9 @@ import click
 import pyarrow.parquet as pq
 from faker import Faker
 
+from chatladder.chat.messages import ingest
+from chatladder.chat.options import ExportOptions
 from chatladder.privacy.pseudonyms import Pseudonyms
-from stages.ingest import ingest
 
 START = 1_705_312_800  # 2024-01-15 10:00 UTC
 DAY = "2024-01-15"
@@ -321,7 +322,7 @@ def ingested(files: dict[str, bytes], format_name: str = "auto") -> tuple[dict[s
         raw.mkdir()
         for name, data in files.items():
             (raw / name).write_bytes(data)
-        counts = ingest(raw, format_name, Pseudonyms("a key for the benchmark of names"), out)
+        counts = ingest(raw, Pseudonyms("a key for the benchmark of names"), out, ExportOptions(format=format_name))
         return counts, pq.read_table(out, columns=["group", "timestamp", "text"]).to_pylist()
 
 

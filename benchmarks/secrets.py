@@ -27,11 +27,11 @@ from unittest.mock import patch
 import click
 import yaml
 
+from chatladder.chat.messages import ingest
 from chatladder.io.rows import MESSAGES, read_rows
 from chatladder.privacy.masking import KINDS, mask, mask_file_name
 from chatladder.privacy.pseudonyms import Pseudonyms
 from chatladder.privacy.secret import KEY_VARIABLE
-from stages.ingest import ingest
 from tests import planted as chats
 
 PLANTED = Path(__file__).parent / "planted" / "secrets.yaml"
@@ -244,7 +244,7 @@ def left_in(name: str, day: list[Case]) -> int:
         raw.mkdir()
         (raw / name).write_bytes(with_files(name, chats.EXPORTS[name]()))
         out = Path(folder) / "messages.parquet"
-        ingest(raw, "auto", Pseudonyms(), out)
+        ingest(raw, Pseudonyms(), out)
         texts = read_rows(out, MESSAGES)["text"].to_pylist()
     if len(texts) != len(day):
         raise click.ClickException(f"{name}: planted {len(day)} messages, ingest read {len(texts)}.")

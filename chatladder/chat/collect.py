@@ -1,28 +1,50 @@
 """Messages of all formats gathered: named by pseudonyms, masked, hashed, checked for order, and put aside on disk.
 
 Only what decides a message's identity and place stays in memory, some 50 bytes each.
+
+Where there are other processes they read files too, a portion at a time; what they find is added up in the order of the
+files. Who somebody is does not depend on where a file is read, with one exception: of two names that meet in one
+pseudonym the later gets a longer one (``chatladder.privacy.pseudonyms``). So a worker tells which names it asked for;
+where one of them turns out to have another pseudonym, the portion is read again by the process that knows.
+
+Workers take the key from where the command has it, and are told only what checks it: it must never lie in a cluster's
+store.
 """
 
+import platform
 from array import array
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import chdir
+from itertools import compress
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from chatladder.chat.formats import Format
+from chatladder.chat.exports import open_archive
+from chatladder.chat.formats import Format, with_formats
 from chatladder.chat.message import Context, Message, Skipped, valid_text
-from chatladder.chat.source import Source
+from chatladder.chat.options import ExportOptions
+from chatladder.chat.source import Archive, Budget, BudgetError, Source
+from chatladder.distributed import Workers, check_seen
 from chatladder.io.console import DataError
 from chatladder.io.rows import MESSAGES
 from chatladder.privacy import masking
+from chatladder.privacy.pseudonyms import Known, Pseudonyms
+from chatladder.privacy.secret import KEY_FILE, KEY_VARIABLE
 
 BATCH_ROWS, BATCH_CHARACTERS = 16_384, 2**26
 #: What waits on disk: a message without what can only be settled once every file is read.
 COLLECTED = pa.schema([field for field in MESSAGES if field.name not in ("message_id", "reply_to")])
 #: In place of a timestamp that the export does not have.
 NO_TIME = -(2**63)
+#: Small files are read together until they hold so much.
+PORTION_BYTES = 32 * 2**20
+#: What a worker holds of a portion at most: a packed file may be far larger than it looks.
+KEPT_BYTES = 2**30
 
 
 class Index(NamedTuple):
@@ -38,17 +60,6 @@ class Index(NamedTuple):
     replies: tuple[np.ndarray, np.ndarray]  # rows that answer a message, and the keys of those messages
     recalls: np.ndarray  # keys of messages that were taken back
     files: list[str]  # name of each file
-
-
-class Collected(NamedTuple):
-    """All that a collector has but the texts; numbers in it are its own."""
-
-    groups: list[str]  # the exports' own names
-    senders: list[str]  # pseudonyms
-    files: list[str]
-    columns: dict[str, "array[int]"]  # as the first fields of ``Index``
-    replies: tuple["array[int]", "array[int]"]  # as in ``Index``
-    recalls: "array[int]"
 
 
 class Writer(Protocol):
@@ -105,13 +116,14 @@ class Collector:
                 rows, characters = [], 0
         self._put_aside(rows, progress)
 
-    def collected(self) -> Collected:
-        """What was read so far."""
+    def portion(self, **rest: Any) -> "Portion":
+        """What was read so far, with all else that a worker tells."""
         replies = self._reply_rows, self._reply_keys
-        return Collected(list(self.groups), list(self._senders), self._files, self._columns, replies, self._recalls)
+        columns, recalls = self._columns, self._recalls
+        return Portion(list(self.groups), list(self._senders), self._files, columns, replies, recalls, **rest)
 
-    def add(self, other: Collected) -> None:
-        """Take over what another collector read, as if its files had been read here; their texts are to be put aside.
+    def add(self, other: "Portion") -> None:
+        """Take over what a worker read, as if its files had been read here.
 
         The pseudonyms must be those that would be made here.
         """
@@ -129,6 +141,12 @@ class Collector:
         self._reply_rows.extend(row + rows for row in reply_rows)
         self._reply_keys.extend(reply_keys)
         self._recalls.extend(other.recalls)
+        for names in other.met:
+            self._context.know(*names)
+        for batch in other.batches:
+            self._texts.write(batch)
+        self._counts.update(other.counts)
+        self._masked.update(other.masked)
 
     def index(self) -> Index:
         """What decides about each row read so far; it is handed over, not kept."""
@@ -206,3 +224,141 @@ class Collector:
             columns = zip(*rows, strict=True)
             arrays = [pa.array(column, field.type) for column, field in zip(columns, COLLECTED, strict=True)]
             self._texts.write(pa.RecordBatch.from_arrays(arrays, schema=COLLECTED))
+
+
+class Place(NamedTuple):
+    """Where a file is, in words that can be sent."""
+
+    path: Path
+    name: str  # below the folder of exports, or inside the archive
+    in_archive: bool
+
+
+class Portion(NamedTuple):
+    """What a worker found in some files; numbers in it are its own."""
+
+    groups: list[str]  # the exports' own names
+    senders: list[str]  # pseudonyms
+    files: list[str]
+    columns: dict[str, "array[int]"]  # as the first fields of ``Index``
+    replies: tuple["array[int]", "array[int]"]  # as in ``Index``
+    recalls: "array[int]"
+    batches: list[pa.RecordBatch]  # of COLLECTED
+    known: Known  # pseudonyms that it asked for
+    met: list[tuple[str, ...]]  # arguments of ``Context.know``
+    counts: Counter[str]
+    masked: Counter[str]
+    drawn: dict[tuple[str, str], int]  # as in ``Budget``
+
+
+class TooLargeError(Exception):
+    """A portion that does not fit into ``KEPT_BYTES``."""
+
+
+class Kept:
+    """Batches in memory, in place of files on disk."""
+
+    def __init__(self, most: int) -> None:
+        self.batches: list[pa.RecordBatch] = []
+        self._left = most  # bytes
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Append rows.
+
+        Raises:
+            TooLargeError: If they are too many.
+        """
+        self._left -= rows.nbytes
+        if self._left < 0:
+            raise TooLargeError
+        self.batches.append(rows)
+
+
+def cut(sources: Iterable[Source], most: int) -> Iterator[list[Source]]:
+    """Successive files that are read together; one that is larger than ``most`` bytes is alone."""
+    gathered: list[Source] = []
+    size = 0
+    for source in sources:
+        own = source.size
+        if gathered and (own > most or size + own > PORTION_BYTES):
+            yield gathered
+            gathered, size = [], 0
+        gathered.append(source)
+        size += own
+    if gathered:
+        yield gathered
+
+
+def read_portions(
+    portions: list[list[Source]], options: ExportOptions, pseudonyms: Pseudonyms, pool: Workers
+) -> Iterator[Portion | None]:
+    """What workers find in each portion, in order; None for one that this process is to read.
+
+    Raises:
+        DataError: As reading the files here would, or if a worker does not see them or has another key.
+    """
+    small = [portion[0].size < pool.most_bytes for portion in portions]
+    items = (
+        [Place(each.path, each.inner, each.archive is not None) for each in portion]
+        for portion in compress(portions, small)
+    )
+    shared = (Path.cwd(), options, pseudonyms.check, KEPT_BYTES, pseudonyms.forgotten)
+    found = pool.map(read_portion, items, *shared)
+    for is_small in small:
+        yield next(found) if is_small else None
+
+
+def read_portion(
+    places: list[Place],
+    folder: Path,
+    options: ExportOptions,
+    check: str,
+    most: int,
+    forgotten: frozenset[str] = frozenset(),
+) -> Portion | None:
+    """On a worker: read some files, as seen from a folder.
+
+    None if their rows take more than ``most`` bytes, or they go beyond a whole folder's budget: the command, which
+    knows what is left of it, says at which file and line that happens.
+    """
+    check_seen(folder)
+    with chdir(folder):  # so that errors name files, and the key is looked for, as at the command
+        pseudonyms = Pseudonyms()
+        if pseudonyms.check != check:
+            got = "none" if pseudonyms.is_demo else "another"
+            raise DataError(
+                f"{KEY_VARIABLE}: expected the command's key on {platform.node()} too, got {got}. Set it there before "
+                f"ray start, or keep it in {KEY_FILE} of the project's folder."
+            )
+        pseudonyms.forget(forgotten)
+        met: dict[tuple[str, ...], None] = {}
+        context = options.context(pseudonyms, lambda *names: met.setdefault(names))
+        kept, counts, masked = Kept(most), Counter[str](), Counter[str]()
+        collector = Collector(context, masked, counts, kept)
+        budget = Budget()
+        try:
+            for source, format_ in with_formats(_opened(places, budget), options.format, counts):
+                collector.read(format_, source)
+        except (TooLargeError, BudgetError):
+            return None
+    return collector.portion(
+        batches=kept.batches,
+        known=pseudonyms.known,
+        met=list(met),
+        counts=counts,
+        masked=masked,
+        drawn=budget.drawn,
+    )
+
+
+def _opened(places: Iterable[Place], budget: Budget) -> Iterator[Source]:
+    archive: Archive | None = None
+    for place in places:
+        if not place.in_archive:
+            check_seen(place.path)
+            yield Source(place.path, place.name, budget=budget)
+            continue
+        if archive is None or archive.path != place.path:
+            check_seen(place.path)
+            archive = open_archive(place.path)
+        yield Source(place.path, place.name, archive, budget)

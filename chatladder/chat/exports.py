@@ -3,19 +3,35 @@
 Exports come from other people. A link is not followed, unless DVC made it (its target lies in a DVC cache); a
 zip is read in place and never unpacked, and one whose members leave it, are links, are encrypted or are too
 many is refused.
+
+Apps put files that people sent each other beside the messages, and they may be notes, tables, zips, anything. They are
+told by where they lie and what they are called:
+
+=========================================  ============================================================
+WhatsApp's own zip                         everything beside its one chat
+beside ``_chat.txt`` or a WhatsApp chat    ``00000012-notes.txt``, ``DOC-20240101-WA0001.csv``
+beside Telegram's ``result.json``          what lies in ``files/``, ``chats/chat_001/`` and the like
+``<export>.json_Files/``                   everything: DiscordChatExporter's downloads
+=========================================  ============================================================
+
+What lies there and is an export all the same is read: people put exports of several chats into one folder.
 """
 
 import re
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TypeVar
 
-from chatladder.chat.attachments import attachments, looks_like_export
+from chatladder.chat.formats import FORMATS
 from chatladder.chat.source import UNREADABLE, Archive, Budget, Source
 from chatladder.io.console import DataError
+from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms
+
+Name = TypeVar("Name", bound=PurePath)
 
 MOST_MEMBERS = 200_000
 #: No system takes a longer path; patterns are tried on names, which need not be fast on 60,000 blanks then.
@@ -68,6 +84,12 @@ def listed_names(folder: Path, suffix: str) -> list[str]:
     return [name for path in paths for name in read_names(path)]
 
 
+def listed(folder: Path | None, pseudonyms: Pseudonyms) -> Names:
+    """Nobody yet, but for the names in the lists of a folder to take out of every text, and to leave alone."""
+    deny, keep = (listed_names(folder, suffix) if folder else [] for suffix in (DENY, KEEP))
+    return Names(pseudonyms, deny, keep)
+
+
 def read_names(path: Path) -> list[str]:
     """Names and phrases, one a line; # starts a comment.
 
@@ -97,18 +119,29 @@ def forgotten_marks(folder: Path, pseudonyms: Pseudonyms) -> set[str]:
 
 
 def _find(folder: Path, counts: Counter[str]) -> Iterator[Source]:
-    paths = sorted(_files(folder), key=lambda path: path.relative_to(folder).parts)
-    names = [path.relative_to(folder) for path in paths]
-    places = attachments(names)
     budget = Budget()
-    for path, relative in zip(paths, names, strict=True):
-        source = Source(path, relative.as_posix(), budget=budget)
-        if MEDIA.fullmatch(path.suffix) or (relative in places and not looks_like_export(source)):
-            counts["files_passed_over"] += 1
-        elif _is_zip(path):
-            yield from _members(path, counts, budget)
-        else:
+    files = {path.relative_to(folder): path for path in _files(folder)}
+    sources = {name: Source(path, name.as_posix(), budget=budget) for name, path in files.items()}
+    for source in _without_attachments(sources, counts):
+        if not _is_zip(source.path):
             yield source
+            continue
+        archive = open_archive(source.path)
+        inside = {PurePosixPath(name): Source(source.path, name, archive, budget) for name in archive.members}
+        for member in _without_attachments(inside, counts, source.path.name):
+            if member.head()[:4] in ZIP_MARKS:
+                raise DataError(f"{member}: expected a chat export, got a zip inside a zip. Unpack the outer one.")
+            yield member
+
+
+def _without_attachments(sources: Mapping[Name, Source], counts: Counter[str], zip_name: str = "") -> Iterator[Source]:
+    """The files of a folder or a zip that may hold messages, by name."""
+    places = attachments(list(sources), zip_name)
+    for name in sorted(sources, key=lambda name: name.parts):
+        if MEDIA.fullmatch(name.suffix) or (name in places and not looks_like_export(sources[name])):
+            counts["files_passed_over"] += 1
+        else:
+            yield sources[name]
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -179,21 +212,6 @@ def open_archive(path: Path) -> Archive:
     return Archive(path, file, frozenset(kept))
 
 
-def _members(path: Path, counts: Counter[str], budget: Budget) -> Iterator[Source]:
-    """The files in a zip that may hold messages, by name."""
-    archive = open_archive(path)
-    names = sorted(map(PurePosixPath, archive.members), key=lambda name: name.parts)
-    places = attachments(names, path.name)
-    for name in names:
-        source = Source(path, str(name), archive, budget)
-        if MEDIA.fullmatch(name.suffix) or (name in places and not looks_like_export(source)):
-            counts["files_passed_over"] += 1
-            continue
-        if source.head()[:4] in ZIP_MARKS:
-            raise DataError(f"{source}: expected a chat export, got a zip inside a zip. Unpack the outer one.")
-        yield source
-
-
 def _check_member(path: Path, info: zipfile.ZipInfo, seen: set[str]) -> None:
     """Refuse what no exporter writes.
 
@@ -218,3 +236,49 @@ def _check_member(path: Path, info: zipfile.ZipInfo, seen: set[str]) -> None:
         raise DataError(f"{place}: expected files in the zip, got a link or a device. Do not trust this zip.")
     if info.flag_bits & 1:
         raise DataError(f"{place}: expected an open zip, got an encrypted file. Unpack it with its password first.")
+
+
+WHATSAPP_CHAT = re.compile(r"(?:_chat|.*whatsapp.*)\.txt", re.IGNORECASE)
+WHATSAPP_FILE = re.compile(r"\d{8}-.+|(?:IMG|VID|AUD|PTT|STK|DOC)-\d{8}-WA\d{4,}\..+", re.IGNORECASE)
+IOS_CHAT = "_chat.txt"
+TELEGRAM_CHAT = "result.json"
+TELEGRAM_FILE = re.compile(
+    r"(?:chats/chat_\d+|files|images|photos|profile_pictures|round_video_messages|stickers|stories|video_files"
+    r"|voice_messages)/.+"
+)
+DISCORD_FOLDER = re.compile(r".+\.(?:json|html|csv|txt)_Files")
+
+
+def attachments(names: Sequence[PurePath], zip_name: str = "") -> set[PurePath]:
+    """Those of the files of a folder or a zip that lie where attachments do.
+
+    Args:
+        names: Paths below the folder or in the zip.
+        zip_name: The zip's own name.
+    """
+    chats = [name for name in names if WHATSAPP_CHAT.fullmatch(name.name)]
+    beside_chats = {name.parent for name in chats}
+    app_made_it = len(chats) == 1 and (chats[0].name == IOS_CHAT or "whatsapp" in zip_name.lower())
+    telegram = {name.parent for name in names if name.name == TELEGRAM_CHAT}
+    return {
+        name
+        for name in names
+        if (
+            name.parent in beside_chats
+            and not WHATSAPP_CHAT.fullmatch(name.name)
+            and (WHATSAPP_FILE.fullmatch(name.name) or (zip_name and app_made_it))
+        )
+        or any(
+            outer in telegram and TELEGRAM_FILE.fullmatch(name.relative_to(outer).as_posix()) for outer in name.parents
+        )
+        or any(DISCORD_FOLDER.fullmatch(part) for part in name.parts[:-1])
+    }
+
+
+def looks_like_export(source: Source) -> bool:
+    """Whether a file is in one of the formats, for all that its start tells."""
+    try:
+        head = source.head()
+    except DataError:  # in another encoding, or damaged: an attachment may be
+        return False
+    return any(each.detects(source.plain_name, head) for each in FORMATS)

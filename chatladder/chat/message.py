@@ -1,4 +1,4 @@
-"""What every chat format hands over, messages and records that make none, and what it is given to read with."""
+"""The messages and skipped records that a format hands over, what it reads with, and the people whom it meets."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
@@ -61,3 +61,47 @@ def valid_text(text: str) -> tuple[str, bool]:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), True
     return text, False
+
+
+#: No app takes a longer name; a longer one is cut before anything looks at it.
+LONGEST_NAME = 256
+
+
+class People:
+    """Everybody of one file, made known under each of their names once."""
+
+    def __init__(self, context: Context) -> None:
+        """Start with nobody; names are made known to ``context``."""
+        self._context = context
+        self._met: dict[str, set[str]] = {}
+        self._names: set[str] = set()
+        self._strangers: set[str] = set()
+
+    def meet(self, identity: str, *names: str) -> None:
+        """Make those of a person's names known that are new; who speaks is known without one."""
+        met = self._met.setdefault(identity, set())
+        if new := [name for name in dict.fromkeys(map(cut_name, names)) if name and name not in met]:
+            met.update(new)
+            self._names.update(new)
+            self._context.know(*dict.fromkeys((identity, *new)))
+
+    def mention(self, identity: str, *names: str) -> str:
+        """``@<pseudonym> `` of somebody, of whom names become known if some are given."""
+        if names:
+            self.meet(identity, *names)
+        return f"@{self._context.pseudonyms.person(identity)} "
+
+    def stranger(self, name: str) -> None:
+        """Note somebody who is named without an id."""
+        if name := cut_name(name):
+            self._strangers.add(name)
+
+    def tell_strangers(self) -> None:
+        """Make known who was only named; at the end, since who speaks up in the meantime has an id."""
+        for name in sorted(self._strangers - self._names - self._met.keys()):
+            self._context.know(name)
+
+
+def cut_name(name: str) -> str:
+    """A name without blanks around it, and no longer than any app allows."""
+    return name.strip()[:LONGEST_NAME]

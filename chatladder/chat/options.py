@@ -1,55 +1,78 @@
-"""How exports are read, as options of the commands that read them."""
+"""The settings with which exports are read, for every command that reads some."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import click
 
+from chatladder.chat.formats import NAMES
+from chatladder.chat.message import Context
+from chatladder.io.options import setting
+from chatladder.privacy.pseudonyms import Pseudonyms
+
 DATE_ORDERS = ("auto", "dmy", "mdy", "ymd")
 
 
-def timezone_name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """Check that a time zone is known."""
+def _timezone(name: str) -> str:
     try:
-        ZoneInfo(value)
+        ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         raise click.BadParameter(
-            f"expected a name of the IANA database such as Asia/Shanghai, got {value!r}."
+            f"expected a name of the IANA database such as Asia/Shanghai, got {name!r}."
         ) from error
-    return value
+    return name
 
 
-def _phone_countries(_context: click.Context, _parameter: click.Parameter, regions: tuple[str, ...]) -> tuple[str, ...]:
-    """Check that phone numbers of the countries are known."""
-    if regions:
-        from phonenumbers import SUPPORTED_REGIONS
+def _country(name: str) -> str:
+    from phonenumbers import SUPPORTED_REGIONS
 
-        for region in regions:
-            if region not in SUPPORTED_REGIONS:
-                raise click.BadParameter(f"expected a country of ISO 3166 such as GB, got {region!r}.")
-    return regions
+    if name not in SUPPORTED_REGIONS:
+        raise click.BadParameter(f"expected a country of ISO 3166 such as GB, got {name!r}.")
+    return name
 
 
-def _column_mapping(_context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
-    """Split OURS=THEIRS pairs."""
-    split = [pair.partition("=") for pair in pairs]
-    if any(not (ours and theirs) for ours, _, theirs in split):
+def _mapping(pair: str) -> str:
+    if not all(pair.partition("=")[::2]):
         raise click.BadParameter("expected OURS=THEIRS, for example sender=from_name.")
-    return {ours: theirs for ours, _, theirs in split}
+    return pair
 
 
-phone_region_option = click.option(
-    "--phone-region",
-    "phone_regions",
-    multiple=True,
-    callback=_phone_countries,
-    metavar="COUNTRY",
-    help="Whose phone numbers are masked without their +, too: GB, FR; repeat it.",
-)
-column_option = click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    callback=_column_mapping,
-    metavar="OURS=THEIRS",
-    help="A column of a table; repeat it.",
-)
+@dataclass(frozen=True)
+class MaskingOptions:
+    """What is masked beside what always is."""
+
+    phone_region: tuple[str, ...] = setting(
+        "Whose phone numbers are masked without their +, too: GB, FR; repeat it.",
+        default=(),
+        type=click.types.FuncParamType(_country),
+        metavar="COUNTRY",
+    )
+
+
+@dataclass(frozen=True)
+class ExportOptions(MaskingOptions):
+    """How exports are read and masked."""
+
+    format: str = setting(
+        "Format of the exports; auto tells it from each file's content.", default="auto", choices=("auto", *NAMES)
+    )
+    timezone: str = setting(
+        "Of exports that write local time without an offset: UTC, Asia/Shanghai.", default="UTC", parse=_timezone
+    )
+    date_order: str = setting(
+        "Of an export whose dates can be read in several ways; auto tells it from the whole file.",
+        default="auto",
+        choices=DATE_ORDERS,
+    )
+    column: tuple[str, ...] = setting(
+        "A column of a table; repeat it.",
+        default=(),
+        type=click.types.FuncParamType(_mapping),
+        metavar="OURS=THEIRS",
+    )
+
+    def context(self, pseudonyms: Pseudonyms, know: Callable[..., None]) -> Context:
+        """Return what a format reads with; see ``Context`` for the arguments."""
+        columns = dict(pair.split("=", 1) for pair in self.column)
+        return Context(pseudonyms, know, ZoneInfo(self.timezone), self.date_order, self.phone_region, columns)

@@ -27,9 +27,10 @@ import click
 from tqdm import tqdm
 
 from chatladder.chat.message import valid_text
-from chatladder.chat.options import phone_region_option
+from chatladder.chat.options import MaskingOptions
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFolder, example
 from chatladder.io.files import read_jsonl, whole_folder
+from chatladder.io.options import options_of
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels.log import Answer, Label, create, log_path, now
 from chatladder.privacy.masking import mask
@@ -240,12 +241,13 @@ def import_labelled(
 @click.option("--out", type=OutputFolder, required=True, help="New folder for questions and annotations.")
 @click.option("--only-with-history", is_flag=True, help="Leave out questions that have no history.")
 @click.option("--names", type=InputFolder, help="Folder of *.deny and *.keep, as data/raw may hold them.")
-@phone_region_option
+@options_of(MaskingOptions, "masking")
 def import_command(
-    source: Path, out: Path, only_with_history: bool, names: Path | None, phone_regions: tuple[str, ...]
+    source: Path, out: Path, only_with_history: bool, names: Path | None, masking: MaskingOptions
 ) -> None:
     """Turn questions labelled elsewhere (JSON lines) into questions and an annotation log."""
-    counts = import_labelled(source, out, only_with_history=only_with_history, names=names, phone_regions=phone_regions)
+    regions = masking.phone_region
+    counts = import_labelled(source, out, only_with_history=only_with_history, names=names, phone_regions=regions)
     left_out = f", {counts['without_history']:,} without history left out" if only_with_history else ""
     click.echo(
         f"{out}: {counts['questions']:,} questions ({counts['needed']:,} needed) of "

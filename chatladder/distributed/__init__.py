@@ -12,6 +12,7 @@ Example:
 
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,11 +39,18 @@ class Need(NamedTuple):
 class Workers(Protocol):
     """Processes that a stage hands work to."""
 
+    #: The size below which a file is read by another process, which holds all of it; 0 where there is none.
+    most_bytes: int
+
+    def share(self, size: int) -> int:
+        """The rows that one call takes: ``size`` where another process holds them, else any number, as they stream."""
+
     def map(self, function: Callable[..., Any], items: Iterable[Any], *shared: Any) -> Iterator[Any]:
         """``function(item, *shared)`` of each item, in their order, whatever finishes first.
 
         Args:
-            function: Of a module, and pure: it may run again where a worker was lost.
+            function: Of a module, and pure: it may run again where a worker was lost. One that yields gives its values
+                as they come, or from another process all at once.
             items: Taken one by one as there is room, so they may be made on the way.
             shared: What every call needs; it is sent once and must not be changed.
         """
@@ -65,6 +73,12 @@ class Workers(Protocol):
 
 class LocalWorkers:
     """This process as the only worker: calls are made one after another, as their results are taken."""
+
+    most_bytes = 0
+
+    def share(self, size: int) -> int:
+        """Return no limit; see ``Workers``."""
+        return sys.maxsize
 
     def map(self, function: Callable[..., Any], items: Iterable[Any], *shared: Any) -> Iterator[Any]:
         """``function(item, *shared)`` of each item, in order; see ``Workers``."""

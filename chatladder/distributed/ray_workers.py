@@ -12,11 +12,8 @@ A task whose worker or node is lost runs again, up to ``RETRIES`` times. Ray's t
 folder (``RAY_TMPDIR``, else /tmp/ray), and usage statistics are sent only where ``RAY_USAGE_STATS_ENABLED`` is 1.
 """
 
-import importlib
 import os
 import socket
-import sys
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,9 +58,15 @@ _kept: dict[str, tuple[Any, ...]] = {}
 class RayWorkers:
     """Ray's workers; Ray is imported, and the cluster joined or started, when there is work for it."""
 
+    most_bytes = 256 * 2**20
+
     def __init__(self) -> None:
         self._ray: Any = None
         self._started = False
+
+    def share(self, size: int) -> int:
+        """Return ``size``; see ``chatladder.distributed.Workers``."""
+        return size
 
     def map(self, function: Callable[..., Any], items: Iterable[Any], *shared: Any) -> Iterator[Any]:
         """``function(item, *shared)`` of each item, in order; see ``chatladder.distributed.Workers``.
@@ -72,16 +75,9 @@ class RayWorkers:
             DataError: As the function; or if Ray is not installed, the cluster cannot be reached, loses its workers
                 again and again, or has no room for results.
         """
-        ray = self.join()
-        waiting: deque[Any] = deque()
-        with self._told(waiting):
-            start = self._starter(function, shared, {"num_cpus": 1})
-            for item in items:
-                waiting.append(start(item))
-                while len(waiting) >= PER_SLOT * self._slots({"num_cpus": 1}):
-                    yield ray.get(waiting.popleft())
-            while waiting:
-                yield ray.get(waiting.popleft())
+        self.join()
+        for _, result in self._calls(function, items, shared, {"num_cpus": 1}, in_order=True):
+            yield result
 
     def as_done(
         self, function: Callable[..., Any], items: Iterable[Any], *shared: Any, need: Need
@@ -91,23 +87,10 @@ class RayWorkers:
         Raises:
             DataError: As ``map``; or if no node has the GPUs that ``CHATLADDER_TASK_GPUS`` asks for.
         """
-        ray = self.join()
-        waiting: dict[Any, int] = {}
-
-        def first_done() -> tuple[int, Any]:
-            done, _ = ray.wait(list(waiting))
-            return waiting.pop(done[0]), ray.get(done[0])
-
-        with self._told(waiting):
-            resources = self._resources(need)
-            environment = _environment(need, bool(resources.get("num_gpus")))
-            start = self._starter(function, shared, {**resources, "runtime_env": {"env_vars": environment}})
-            for number, item in enumerate(items):
-                waiting[start(item)] = number
-                while len(waiting) >= PER_SLOT * self._slots(resources):
-                    yield first_done()
-            while waiting:
-                yield first_done()
+        self.join()
+        resources = self._resources(need)
+        environment = {"env_vars": _environment(need, bool(resources.get("num_gpus")))}
+        yield from self._calls(function, items, shared, resources, in_order=False, runtime_env=environment)
 
     def parts(self, need: Need) -> int:
         """One for each call that runs at once, where they have GPUs, and some for each where they have none.
@@ -125,15 +108,34 @@ class RayWorkers:
             self._ray.shutdown()
         self._ray, self._started = None, False
 
-    def _starter(
-        self, function: Callable[..., Any], shared: tuple[Any, ...], options: Mapping[str, Any]
-    ) -> Callable[[Any], Any]:
-        """What starts the call of one item, and gives the reference of its result."""
-        # In a list, since Ray would look a bare reference up for every task.
-        sent = [self._ray.put(shared)] if shared else []
-        named = _importable(function)
-        task = self._ray.remote(max_retries=RETRIES, scheduling_strategy="SPREAD", **options)(_call)
-        return lambda item: task.remote(named, item, sent)
+    def _calls(
+        self,
+        function: Callable[..., Any],
+        items: Iterable[Any],
+        shared: tuple[Any, ...],
+        resources: Mapping[str, float],
+        *,
+        in_order: bool,
+        **options: Any,
+    ) -> Iterator[tuple[int, Any]]:
+        """Number and result of each item's call; no more are on their way than ``PER_SLOT`` allows."""
+        ray = self._ray
+        waiting: dict[Any, int] = {}  # reference of a result -> number of its item
+
+        def take() -> tuple[int, Any]:
+            first = next(iter(waiting)) if in_order else ray.wait(list(waiting))[0][0]
+            return waiting.pop(first), ray.get(first)
+
+        with self._told(waiting):
+            # In a list, since Ray would look a bare reference up for every task.
+            sent = [ray.put(shared)] if shared else []
+            task = ray.remote(max_retries=RETRIES, scheduling_strategy="SPREAD", **resources, **options)(_call)
+            for number, item in enumerate(items):
+                waiting[task.remote(function, item, sent)] = number
+                while len(waiting) >= PER_SLOT * self._slots(resources):
+                    yield take()
+            while waiting:
+                yield take()
 
     @contextmanager
     def _told(self, waiting: Collection[Any]) -> Iterator[None]:
@@ -219,15 +221,17 @@ def _environment(need: Need, gpu: bool) -> dict[str, str]:
 
 def _call(function: Callable[..., Any], item: Any, sent: list[Any]) -> Any:
     """On a worker: one call."""
-    if not sent:
-        return function(item)
-    import ray
+    shared: tuple[Any, ...] = ()
+    if sent:
+        import ray
 
-    key = sent[0].hex()
-    if key not in _kept:
-        _kept.clear()
-        _kept[key] = ray.get(sent[0])
-    return function(item, *_kept[key])
+        key = sent[0].hex()
+        if key not in _kept:
+            _kept.clear()
+            _kept[key] = ray.get(sent[0])
+        shared = _kept[key]
+    result = function(item, *shared)
+    return list(result) if isinstance(result, Iterator) else result
 
 
 def _import_ray() -> ModuleType:
@@ -282,15 +286,6 @@ def _knock(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():  # else a word such as auto
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
-
-
-def _importable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as a worker can import it: of the stage that runs as ``__main__``, that of its module."""
-    main = sys.modules["__main__"]
-    if function.__module__ != "__main__" or main.__spec__ is None:
-        return function
-    found: Callable[..., Any] = getattr(importlib.import_module(main.__spec__.name), function.__name__)
-    return found
 
 
 def _lost(error: Exception) -> DataError:

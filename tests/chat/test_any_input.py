@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from benchmarks import fuzz
 from chatladder.chat.formats import FORMATS, find_format
 from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.messages import ingest
+from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import Source
+from chatladder.chat.turns import merge
 from chatladder.io.console import DataError
 from chatladder.io.rows import KINDS, MESSAGES, read_rows
 from chatladder.privacy.pseudonyms import Pseudonyms
-from stages.ingest import ingest
-from stages.merge import merge
 from tests import planted
 from tests.planted import EXPORTS, SAID, SECRETS
 
@@ -104,7 +105,7 @@ def test_any_file_among_the_exports_is_read_or_refused_whole(tmp_path, data):
     out = tmp_path / "messages.parquet"
     out.unlink(missing_ok=True)
     try:
-        counts = ingest(folder, "auto", PSEUDONYMS, out)
+        counts = ingest(folder, PSEUDONYMS, out)
     except DataError:
         assert not out.exists()
         return
@@ -121,7 +122,7 @@ def seconds_to_ingest(folder, name, who):
         (folder / name).write_bytes(EXPORTS[name]())
     start = time.process_time()
     with suppress(DataError):
-        ingest(folder, "auto", PSEUDONYMS, folder / "messages.parquet")
+        ingest(folder, PSEUDONYMS, folder / "messages.parquet")
     return time.process_time() - start
 
 
@@ -151,7 +152,7 @@ def test_the_fuzzer_tells_a_fault_from_an_error_and_draws_the_same_again(monkeyp
     assert well.exit_code == 0
     assert " 0 faults" in well.output
 
-    def broken(raw, **options):
+    def broken(raw, *arguments):
         raise KeyError("somebody")
 
     monkeypatch.setattr(fuzz, "ingest", broken)
@@ -178,7 +179,7 @@ def test_any_text_survives_ingest_and_merge(tmp_path, said):
         row = {"group": "g", "sender": f"q_{sender}_77", "timestamp": 1_700_000_000 + clock, "text": text}
         lines.append(json.dumps(row) + "\n")
     (folder / "chat.jsonl").write_text("".join(lines), encoding="utf-8")
-    ingest(folder, "table", PSEUDONYMS, tmp_path / "messages.parquet")
+    ingest(folder, PSEUDONYMS, tmp_path / "messages.parquet", ExportOptions(format="table"))
     messages = read_rows(tmp_path / "messages.parquet", MESSAGES)
     assert Counter(messages["text"].to_pylist()) == Counter(text for _, _, text in said)
     turns = merge(messages, 18)

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 
 from chatladder.chat.exports import DENY, KEEP, find_exports, listed_names
+from chatladder.chat.external_sort import HiddenFile, sort_rows
 from chatladder.chat.source import LIMITS, LONGEST_LINE, Source
-from chatladder.chat.spill import Spill, in_order
 from chatladder.io.console import DataError, printable
 
 
@@ -237,17 +237,17 @@ SCHEMA = pa.schema([("value", pa.int64()), ("text", pa.string())])
 
 @pytest.mark.parametrize(("rows", "size"), [(0, 7), (1, 7), (500, 7), (500, 1000)])
 def test_rows_come_into_order_on_disk(tmp_path, monkeypatch, rows, size):
-    monkeypatch.setattr("chatladder.chat.spill.PART_ROWS", size)
+    monkeypatch.setattr("chatladder.chat.external_sort.PART_ROWS", size)
     draw = np.random.default_rng(0)
     position = draw.permutation(rows)
     position[draw.random(rows) < 0.2] = -1
     kept = np.sort(position[position >= 0])
     position = np.where(position >= 0, np.searchsorted(kept, position), -1)
-    spill = Spill(SCHEMA, tmp_path)
+    hidden = HiddenFile(SCHEMA, tmp_path)
     for start in range(0, rows, 64):
         some = position[start : start + 64]
-        spill.write(pa.record_batch([pa.array(some), pa.array([f"row {each}" for each in some])], schema=SCHEMA))
-    tables = list(in_order(spill.read(), position, SCHEMA, tmp_path))
+        hidden.write(pa.record_batch([pa.array(some), pa.array([f"row {each}" for each in some])], schema=SCHEMA))
+    tables = list(sort_rows(hidden.read(), position, SCHEMA, tmp_path))
     values = [value for table in tables for value in table["value"].to_pylist()]
     assert values == list(range(len(kept)))
     assert list(tmp_path.iterdir()) == []  # nothing that anybody could find
@@ -255,15 +255,15 @@ def test_rows_come_into_order_on_disk(tmp_path, monkeypatch, rows, size):
 
 @pytest.mark.parametrize("most", [1, 3_000, 40_000])
 def test_rows_of_long_texts_come_into_order_a_part_of_their_bytes_at_a_time(tmp_path, monkeypatch, most):
-    monkeypatch.setattr("chatladder.chat.spill.PART_BYTES", most)
+    monkeypatch.setattr("chatladder.chat.external_sort.PART_BYTES", most)
     position = np.random.default_rng(0).permutation(300)
-    spill = Spill(SCHEMA, tmp_path)
+    hidden = HiddenFile(SCHEMA, tmp_path)
     for start in range(0, 300, 60):
         some = position[start : start + 60]
         # Nearly all of the bytes are in a few rows.
         texts = ["x" * (1000 if each % 50 < 3 else 1) for each in some]
-        spill.write(pa.record_batch([pa.array(some), pa.array(texts)], schema=SCHEMA))
-    tables = list(in_order(spill.read(), position, SCHEMA, tmp_path))
+        hidden.write(pa.record_batch([pa.array(some), pa.array(texts)], schema=SCHEMA))
+    tables = list(sort_rows(hidden.read(), position, SCHEMA, tmp_path))
     assert [value for table in tables for value in table["value"].to_pylist()] == list(range(300))
     assert max(table.nbytes for table in tables) < most + 2_000
     assert list(tmp_path.iterdir()) == []

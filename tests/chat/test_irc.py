@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatladder.chat.formats import irc
-from chatladder.chat.formats.irc_layouts import LAYOUTS, find_layout
+from chatladder.chat.formats.irc import LAYOUTS, find_layout
 from chatladder.chat.message import Context, Message, Skipped
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError

@@ -104,12 +104,15 @@ def test_several_paths_and_the_fields_beside_each_array(tmp_path, chunk):
     ]
 
 
-def test_fields_that_follow_the_array_are_read_ahead(tmp_path, chunk):
-    chats = [{"messages": [1], "name": "a", "id": 5}, {"id": 6, "messages": [2]}, {"messages": [3], "id": 8}]
-    found = read(tmp_path, json.dumps({"list": chats}), "list.*.messages.*", fields=("id", "name"))
-    assert [(each.value, each.beside["id"]) for each in found] == [(1, 5), (2, 6), (3, 8)]
-    alone = read(tmp_path, '{"messages": [1, 2], "id": 9}', "messages.*", fields=("id",))
-    assert [each.beside["id"] for each in alone] == [9, 9]
+def test_a_field_that_follows_its_array_is_refused(tmp_path, chunk):
+    for chats in ({"messages": [1], "name": "a", "id": 5}, {"messages": [], "id": 5}):
+        with pytest.raises(DataError, match='"id" stands after what it belongs to'):
+            read(
+                tmp_path,
+                json.dumps({"list": [{"id": 6, "messages": [2]}, chats]}),
+                "list.*.messages.*",
+                fields=("id", "name"),
+            )
 
 
 def test_a_field_that_never_comes_is_missing(tmp_path):

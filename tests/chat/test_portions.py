@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatladder.chat import portions
+from chatladder.chat import collect
 from chatladder.chat.exports import find_exports
-from chatladder.chat.message import Context
+from chatladder.chat.messages import Reading
+from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import LIMITS
+from chatladder.distributed import LocalWorkers
 from chatladder.io.console import DataError
-from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms
-from stages import ingest
 from tests.workers_here import Here
 
 KEY = "a key for tests only"
@@ -31,18 +31,16 @@ def own_key(monkeypatch):
 
 
 def read(raw, folder, pool):
-    """All that is known once the files are read, by workers or, without them, here; or the error's words."""
+    """All that is known once the files are read, or the error's words."""
     pseudonyms = Pseudonyms()
-    names = Names(pseudonyms)
-    context = Context(pseudonyms, names.know)
-    reading = ingest.Reading(pseudonyms, context, names, folder)
+    reading = Reading(pseudonyms, ExportOptions(), None, folder)
     try:
-        reading.read(find_exports(raw, reading.counts), "auto", pool)
+        reading.read(find_exports(raw, reading.counts), pool)
     except DataError as error:
         return error.message
     texts = list(reading._texts.read())
     index = [np.asarray(each).tolist() for each in (*reading._collector.index(), reading._collector._senders)]
-    people = {name: list(values.items()) for name, values in vars(names).items() if isinstance(values, dict)}
+    people = {name: list(values.items()) for name, values in vars(reading._names).items() if isinstance(values, dict)}
     known = [list(each.items()) for each in pseudonyms.known]
     return {
         "counts": +reading.counts,
@@ -56,7 +54,7 @@ def read(raw, folder, pool):
 
 
 def assert_same(raw, folder, pool=None):
-    here = read(raw, folder, None)
+    here = read(raw, folder, LocalWorkers())
     assert read(raw, folder, pool or Here()) == here
     return here
 
@@ -104,16 +102,16 @@ def test_any_cut_reads_as_one_process(tmp_path_factory, files, size, most, kept,
     digits_of = Pseudonyms._digits
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHATLADDER_PRIVACY_KEY", KEY)
-        patch.setattr(portions, "PORTION_BYTES", size)
-        patch.setattr(portions, "MOST_BYTES", most)
-        patch.setattr(portions, "KEPT_BYTES", kept)
+        patch.setattr(collect, "PORTION_BYTES", size)
+        patch.setattr(Here, "most_bytes", most)
+        patch.setattr(collect, "KEPT_BYTES", kept)
         # Few digits: names meet in one pseudonym, which the files before decide.
         patch.setattr(Pseudonyms, "_digits", lambda self, name: digits_of(self, name)[:digits].zfill(8) + name)
         assert_same(folder / "raw", folder)
 
 
 def test_names_that_meet_across_files_have_their_portion_read_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(portions, "PORTION_BYTES", 1)
+    monkeypatch.setattr(collect, "PORTION_BYTES", 1)
     monkeypatch.setattr(Pseudonyms, "_digits", lambda self, name: "0" * 8 + name)
     raw = tmp_path / "raw"
     raw.mkdir()
@@ -139,13 +137,13 @@ def test_every_kind_of_file_and_archive(tmp_path, monkeypatch):
             day = [{**each, "ts": f"18{each['ts'][2:]}"} for each in day]
         archive.writestr("general/photo.png", b"\x89PNG")
     for size in (1, 700, 10**9):
-        monkeypatch.setattr(portions, "PORTION_BYTES", size)
+        monkeypatch.setattr(collect, "PORTION_BYTES", size)
         counts = assert_same(raw, tmp_path)["counts"]
         assert (counts["raw_lines"], counts["empty_files"], counts["files_passed_over"]) == (10, 1, 1)
 
 
 def test_the_real_exports_are_read_alike(shared_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(portions, "PORTION_BYTES", 2000)
+    monkeypatch.setattr(collect, "PORTION_BYTES", 2000)
     found = [each for each in sorted((shared_data / "exports").iterdir()) if each.is_dir()]
     assert found
     for raw in found:
@@ -154,7 +152,7 @@ def test_the_real_exports_are_read_alike(shared_data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 10**9])
 def test_the_first_file_that_is_refused_is_told_as_by_one_process(tmp_path, monkeypatch, size):
-    monkeypatch.setattr(portions, "PORTION_BYTES", size)
+    monkeypatch.setattr(collect, "PORTION_BYTES", size)
     monkeypatch.chdir(tmp_path)
     raw = tmp_path / "raw"
     raw.mkdir()
@@ -168,15 +166,15 @@ def test_the_first_file_that_is_refused_is_told_as_by_one_process(tmp_path, monk
 
 
 def test_large_files_are_read_by_the_command_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(portions, "PORTION_BYTES", 300)
-    monkeypatch.setattr(portions, "MOST_BYTES", 500)
+    monkeypatch.setattr(collect, "PORTION_BYTES", 300)
+    monkeypatch.setattr(Here, "most_bytes", 501)
     raw = tmp_path / "raw"
     raw.mkdir()
     rows = [line("g", "ann", n, "hi") for n in range(40)]
     for name, lines in (("a", rows[:2]), ("b", rows[2:4]), ("c", rows[4:30]), ("d", rows[30:])):
         (raw / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     sources = find_exports(raw, Counter())
-    assert [[each.name[0] for each in portion] for portion in portions.cut(sources)] == [["a", "b"], ["c"], ["d"]]
+    assert [[each.name[0] for each in portion] for portion in collect.cut(sources, 500)] == [["a", "b"], ["c"], ["d"]]
     pool = Here()
     assert_same(raw, tmp_path, pool)
     assert pool.items == 1  # the other two are too large
@@ -195,9 +193,9 @@ def test_a_file_that_unpacks_to_more_than_a_worker_may_hold_is_read_by_the_comma
                 given.append(found)
                 yield found
 
-    monkeypatch.setattr(portions, "KEPT_BYTES", 2 * len(rows))
+    monkeypatch.setattr(collect, "KEPT_BYTES", 2 * len(rows))
     assert assert_same(raw, tmp_path, Watched())["counts"]["raw_lines"] == 300
-    monkeypatch.setattr(portions, "KEPT_BYTES", len(rows) // 2)
+    monkeypatch.setattr(collect, "KEPT_BYTES", len(rows) // 2)
     assert assert_same(raw, tmp_path, Watched())["counts"]["raw_lines"] == 300
     assert [each is None for each in given] == [False, True]
 
@@ -205,7 +203,7 @@ def test_a_file_that_unpacks_to_more_than_a_worker_may_hold_is_read_by_the_comma
 @pytest.mark.parametrize("size", [1, 2000, 10**9])
 @pytest.mark.parametrize("free", [0, 50, 150, 10**6])
 def test_the_budget_of_a_folder_holds_over_all_portions(tmp_path, monkeypatch, size, free):
-    monkeypatch.setattr(portions, "PORTION_BYTES", size)
+    monkeypatch.setattr(collect, "PORTION_BYTES", size)
     monkeypatch.setitem(LIMITS, "records", LIMITS["records"]._replace(per_byte=0, free=free))
     raw = tmp_path / "raw"
     raw.mkdir()

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatladder.chat.formats import parquet, table
-from chatladder.chat.formats.parquet_pages import page_sizes
+from chatladder.chat.formats.parquet import page_sizes
 from chatladder.chat.message import Context, Message, Skipped
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError

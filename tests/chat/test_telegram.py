@@ -310,7 +310,7 @@ def test_an_account_with_chats_that_were_left(tmp_path):
     document = {
         "about": "x",
         "chats": {"about": "x", "list": [chat(entry(id=1)), chat(entry(id=1), id=5, name=None, type="saved_messages")]},
-        "left_chats": {"list": [dict(reversed(chat(entry(id=1), id=6).items())), chat(id=8), chat(entry(), id=None)]},
+        "left_chats": {"list": [chat(entry(id=1), id=6), chat(id=8), chat(entry(), id=None)]},
     }
     assert [row.group for row in parse(tmp_path, document)] == ["987", "5", "6", "Club"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chatladder.chat.formats.timestamps import parse_timestamp, resolution
+from chatladder.chat.formats.times import parse_timestamp, resolution
 from chatladder.io.console import DataError
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")

@@ -7,13 +7,13 @@ import pytest
 from click.testing import CliRunner
 from turn_rows import turn
 
+from chatladder.chat.messages import ingest
+from chatladder.chat.turns import merge
 from chatladder.cli.carry_answers import Said, carry_answers_command, match, read_said
 from chatladder.io.rows import MESSAGES, QUESTIONS, TURNS, read_rows, write_rows
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import LogWriter, append, create, log_path, replay
 from chatladder.privacy.pseudonyms import Pseudonyms
-from stages.ingest import ingest
-from stages.merge import merge
 
 AT = "2024-01-01T00:00:00Z"
 TEXTS = ["is it on port 22?", "ask Mei Lin, does she know?", "mail a@example.com, or not?", "is it on port 22?"]
@@ -131,7 +131,7 @@ def test_real_answers_lead_to_what_was_asked(tmp_path, shared_data):
         lines = log.read_bytes().split(b"\n")
         kept = [line for line in lines if not re.match(rb"\[\d\d:\d\d\] <(kk|\^k\^)>", line)]
         (raw / log.name).write_bytes(b"\n".join(kept))
-    ingest(raw, "auto", Pseudonyms("real-chat-annotation-key-0123456789abcdef"), tmp_path / "messages.parquet")
+    ingest(raw, Pseudonyms("real-chat-annotation-key-0123456789abcdef"), tmp_path / "messages.parquet")
     write_rows(tmp_path / "turns.parquet", merge(read_rows(tmp_path / "messages.parquet", MESSAGES), 18), TURNS)
     turns = list(read_said(tmp_path / "turns.parquet")[1])
     group = turns[0].place[0]

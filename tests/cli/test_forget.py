@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from chatladder.chat.messages import ingest
 from chatladder.cli.app import main as chatladder
 from chatladder.io.console import DataError
 from chatladder.io.rows import MESSAGES, QUESTIONS, read_rows
@@ -23,7 +24,6 @@ from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import LogWriter, adjudication_path, append, log_path, replay
 from chatladder.labels.review import Review, begin, read_review
 from chatladder.privacy.pseudonyms import Pseudonyms
-from stages.ingest import ingest
 from tests.conftest import ROOT
 from tests.workers_here import Here
 
@@ -294,7 +294,7 @@ def test_nothing_of_a_member_is_left_in_the_project(project):
 def read_again():
     """Sender, time and text of what ingest makes of the exports."""
     pseudonyms = Pseudonyms()
-    counts = ingest(Path("data/raw"), "auto", pseudonyms, Path("messages.parquet"))
+    counts = ingest(Path("data/raw"), pseudonyms, Path("messages.parquet"))
     found = read_rows(Path("messages.parquet"), MESSAGES).to_pylist()
     Path("messages.parquet").unlink()
     return [(row["sender"], row["timestamp"], row["text"]) for row in found], counts
@@ -389,7 +389,7 @@ def test_workers_leave_them_out_too(bare, monkeypatch):
     assert run(ANN, "--yes").exit_code == 0
     Path("data/raw/a.jsonl").write_bytes(jsonl())
     here = read_again()
-    monkeypatch.setattr("stages.ingest.workers", lambda: nullcontext(Here()))
+    monkeypatch.setattr("chatladder.chat.messages.workers", lambda: nullcontext(Here()))
     assert read_again() == here
 
 

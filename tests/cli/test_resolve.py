@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_fixtures import run, write_questions
 
+from chatladder.chat.options import ExportOptions
 from chatladder.cli.export.command import export_command
 from chatladder.cli.export.settings import checked
 from chatladder.cli.resolve import command as resolve
-from chatladder.cli.resolve.reading import ChatOptions, read_asked
+from chatladder.cli.resolve.reading import read_asked
 from chatladder.cli.resolve.rewriting import instruction
 from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, TURNS, read_rows, write_rows
@@ -79,7 +80,7 @@ def refused(*options, chat="chat.jsonl", code=1):
 
 def asked_of(root, questions_only=False):
     path = root / "chat.jsonl"
-    return list(read_asked(path, checked(SETTINGS, "tests"), ChatOptions(), Counter(), questions_only=questions_only))
+    return list(read_asked(path, checked(SETTINGS, "tests"), ExportOptions(), Counter(), questions_only=questions_only))
 
 
 def through_the_pipeline(root):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatladder import distributed as engine
-from chatladder.chat import portions
+from chatladder.chat import collect
+from chatladder.chat import turns as chat_turns
 from chatladder.cli import simulate
+from chatladder.distributed import LocalWorkers
 from chatladder.distributed.ranges import Range, RowRange, cut_at, cut_evenly
 from chatladder.io.console import DataError
 from chatladder.io.rows import MESSAGES, QUESTIONS, SCORES, TURNS, Rows, row_writer, write_rows
@@ -113,13 +116,10 @@ def chats(draw):
 
 
 def merged(messages, gap, out, pool):
-    came, went = merge.Counter(), merge.Counter()
-    with row_writer(out, TURNS) as writer:
-        for part in merge.merged(Rows(messages, MESSAGES), gap, pool):
-            came.update(part.came)
-            went.update(part.went)
-            writer.write(part.turns)
-    return out.read_bytes(), merge.summarize(came, went)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chat_turns, "workers", lambda: nullcontext(pool))
+        counts = chat_turns.merge_file(messages, gap, out)
+    return out.read_bytes(), counts
 
 
 @settings(deadline=None)
@@ -128,10 +128,10 @@ def test_turns_of_ranges_are_those_of_the_whole(tmp_path_factory, rows, size, lo
     folder = tmp_path_factory.mktemp("merge")
     write_rows(folder / "messages", rows, MESSAGES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(merge, "RANGE_ROWS", size)
-        patch.setattr(merge, "LOOKED_AT", looked_at)
+        patch.setattr(chat_turns, "RANGE_ROWS", size)
+        patch.setattr(chat_turns, "LOOKED_AT", looked_at)
         over = merged(folder / "messages", 18, folder / "over", Here())
-    assert over == merged(folder / "messages", 18, folder / "here", None)
+    assert over == merged(folder / "messages", 18, folder / "here", LocalWorkers())
 
 
 def test_one_turn_of_many_messages_is_one_range(tmp_path, monkeypatch):
@@ -140,9 +140,10 @@ def test_one_turn_of_many_messages_is_one_range(tmp_path, monkeypatch):
         for n in range(50)
     ]
     write_rows(tmp_path / "messages", rows, MESSAGES)
-    monkeypatch.setattr(merge, "RANGE_ROWS", 10)
-    found = list(merge.merged(Rows(tmp_path / "messages", MESSAGES), 18, Here()))
-    assert [part.turns.num_rows for part in found] == [1, 0, 0, 0, 0]
+    monkeypatch.setattr(chat_turns, "RANGE_ROWS", 10)
+    pool = Here()
+    assert merged(tmp_path / "messages", 18, tmp_path / "turns", pool)[1]["turns"] == 1
+    assert pool.items == 5
 
 
 def picked(turns, judges, out, pool, reach=REACH, marks=None):
@@ -170,7 +171,7 @@ def judged(turns, folder):
 def test_questions_of_ranges_are_those_of_the_whole(tmp_path_factory, rows, size):
     folder = tmp_path_factory.mktemp("pick")
     write_rows(folder / "messages", rows, MESSAGES)
-    merged(folder / "messages", 4, folder / "turns", None)
+    merged(folder / "messages", 4, folder / "turns", LocalWorkers())
     judges = judged(folder / "turns", folder)
     try:
         here = picked(folder / "turns", judges, folder / "here", None)
@@ -338,8 +339,8 @@ def over_ray(cluster, monkeypatch):
     """This process's stages run over the cluster, in small ranges."""
     monkeypatch.setenv("CHATLADDER_ENGINE", "ray")
     monkeypatch.setenv("RAY_ADDRESS", cluster)
-    monkeypatch.setattr(portions, "PORTION_BYTES", 1)
-    monkeypatch.setattr(merge, "RANGE_ROWS", 500)
+    monkeypatch.setattr(collect, "PORTION_BYTES", 1)
+    monkeypatch.setattr(chat_turns, "RANGE_ROWS", 500)
     monkeypatch.setattr(spread, "RANGE_ROWS", 500)
     return cluster
 
@@ -451,12 +452,12 @@ def test_without_an_address_a_cluster_is_started_and_stopped(here, tmp_path):
 
 
 def merge_and_die_once(own, messages, gap_seconds):
-    """As ``merge.merge_range``, but the first worker to come to the second range is killed there."""
+    """As ``chat_turns.merge_range``, but the first worker to come to the second range is killed there."""
     marker = messages.with_name("died")
     if own.start == 500 and not marker.exists():
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return merge.merge_range(own, messages, gap_seconds)
+    return chat_turns.merge_range(own, messages, gap_seconds)
 
 
 def die(own, *shared):
@@ -471,7 +472,7 @@ def merge_of(folder, tmp_path):
 @pytest.mark.slow
 @needs_ray
 def test_a_worker_that_is_killed_in_mid_stage_changes_no_byte(over_ray, here, tmp_path, monkeypatch):
-    monkeypatch.setattr(merge, "merge_range", merge_and_die_once)
+    monkeypatch.setattr(chat_turns, "merge_range", merge_and_die_once)
     result = merge_of(here[1], tmp_path)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "died").exists()
@@ -481,7 +482,7 @@ def test_a_worker_that_is_killed_in_mid_stage_changes_no_byte(over_ray, here, tm
 @pytest.mark.slow
 @needs_ray
 def test_workers_that_are_killed_again_and_again_leave_an_error_and_no_out(over_ray, here, tmp_path, monkeypatch):
-    monkeypatch.setattr(merge, "merge_range", die)
+    monkeypatch.setattr(chat_turns, "merge_range", die)
     result = merge_of(here[1], tmp_path)
     assert result.exit_code == 1
     assert "Ray: a task was lost and 3 further tries failed too" in result.output
@@ -489,13 +490,13 @@ def test_workers_that_are_killed_again_and_again_leave_an_error_and_no_out(over_
 
 
 def merge_until_the_node_goes(own, messages, gap_seconds):
-    """As ``merge.merge_range``, but on the node that is to go a worker says that it is there, and waits for its end."""
+    """As ``merge_range``, but on the node that is to go a worker says that it is there, and waits for its end."""
     import ray
 
     if ray.get_runtime_context().get_node_id() == messages.with_name("going").read_text():
         messages.with_name("reached").touch()
         time.sleep(600)
-    return merge.merge_range(own, messages, gap_seconds)
+    return chat_turns.merge_range(own, messages, gap_seconds)
 
 
 def remove_once_reached(nodes, node, folder):
@@ -511,7 +512,7 @@ def remove_once_reached(nodes, node, folder):
 def test_a_node_that_goes_in_mid_stage_changes_no_byte(over_ray, nodes, here, tmp_path, monkeypatch):
     node = nodes.add_node(**NODE)
     (tmp_path / "going").write_text(node.node_id)
-    monkeypatch.setattr(merge, "merge_range", merge_until_the_node_goes)
+    monkeypatch.setattr(chat_turns, "merge_range", merge_until_the_node_goes)
     with ThreadPoolExecutor() as beside:
         removed = beside.submit(remove_once_reached, nodes, node, tmp_path)
         result = merge_of(here[1], tmp_path)

@@ -18,6 +18,7 @@ import pytest
 from chatladder.chat.exports import find_exports
 from chatladder.chat.formats import qq, table, wechat, whatsapp, with_formats
 from chatladder.chat.message import Context
+from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import LIMITS, Budget, BudgetError, Source
 from chatladder.cli.audit.contents import UnreadableError, texts
 from chatladder.cli.audit.leaks import identities
@@ -78,11 +79,11 @@ BOMBS = {
 RUN = r"""
 import re, sys
 from pathlib import Path
-from stages.ingest import ingest
+from chatladder.chat.messages import ingest
 from chatladder.io.console import DataError
 from chatladder.privacy.pseudonyms import Pseudonyms
 try:
-    ingest(Path(sys.argv[1]), "auto", Pseudonyms("a key for tests alone"), Path(sys.argv[2]))
+    ingest(Path(sys.argv[1]), Pseudonyms("a key for tests alone"), Path(sys.argv[2]))
 except DataError as error:
     print(error.message)
 # Not getrusage: a process begins with the peak of the one that started it.
@@ -211,11 +212,11 @@ def test_the_audit_learns_no_names_from_a_bomb(tmp_path):
     content = b"sender,timestamp,text\n" + b"a,,\n" * (LIMITS["records"].free + 10_000)
     (tmp_path / "a.csv").write_bytes(content)
     names = Names(Pseudonyms("a key"))
-    identities(tmp_path, names)
+    identities(tmp_path, names, ExportOptions())
     (tmp_path / "a.csv").unlink()
     (tmp_path / "a.csv.xz").write_bytes(lzma.compress(content))
     with pytest.raises(BudgetError, match=r"a\.csv\.xz: .* more than 4 messages"):
-        identities(tmp_path, names)
+        identities(tmp_path, names, ExportOptions())
 
 
 def test_memory_that_a_file_asks_for_and_does_not_get_is_an_error_of_the_file(tmp_path, monkeypatch):

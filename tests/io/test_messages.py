@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import stages.merge
+from chatladder.chat import turns
 from chatladder.chat.source import Source
 from chatladder.cli.app import Commands
 from chatladder.cli.app import main as chatladder
@@ -62,7 +63,7 @@ def test_a_stage_that_is_stopped_leaves_the_old_file(tmp_path, monkeypatch):
     out = tmp_path / "turns.parquet"
     out.write_bytes(b"old")
     (tmp_path / "messages.parquet").touch()
-    monkeypatch.setattr(stages.merge, "Rows", stopped)
+    monkeypatch.setattr(turns, "Rows", stopped)
     options = ["--messages", tmp_path / "messages.parquet", "--gap-seconds", "1"]
     options += ["--out", out, "--counts", tmp_path / "counts.json"]
     result = CliRunner().invoke(stages.merge.main, [str(option) for option in options])

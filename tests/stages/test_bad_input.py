@@ -54,7 +54,7 @@ def read(folder, content, name="chat.json"):
     ("content", "message"),
     [
         (None, r"raw: expected at least one chat export, got none"),
-        (record() + record()[:-20], rf"chat\.json:{LINES + 1}: expected one whole JSON object, but the file ends"),
+        (record() + record()[:-20], r"chat\.json:\d+: expected whole JSON, but the file ends"),
         (
             record().encode() + record("怎么装").encode("gb18030"),
             rf"chat\.json:{LINES + TEXT_LINE}: expected UTF-8, got byte 0xd4\. Convert the file",

@@ -12,10 +12,12 @@ from click.testing import CliRunner
 from planted import EXPORTS
 
 from chatladder.chat.exports import find_exports
+from chatladder.chat.messages import ingest
+from chatladder.chat.options import ExportOptions
 from chatladder.io.console import DataError
 from chatladder.io.rows import MESSAGES, read_rows
 from chatladder.privacy.pseudonyms import Pseudonyms
-from stages.ingest import ingest, main
+from stages.ingest import main
 
 KEY = "a key for tests only"
 NAMES = Pseudonyms(KEY)
@@ -37,7 +39,7 @@ def raw(tmp_path, **files):
 
 
 def rows(tmp_path, **files):
-    counts = ingest(raw(tmp_path, **files), "auto", NAMES, tmp_path / "messages.parquet")
+    counts = ingest(raw(tmp_path, **files), NAMES, tmp_path / "messages.parquet")
     table = read_rows(tmp_path / "messages.parquet", MESSAGES)
     assert counts["raw_lines"] == counts["messages"] + counts["skipped"]
     assert counts["skipped"] == sum(count for name, count in counts.items() if name.startswith("skipped_"))
@@ -243,7 +245,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_a_new_one(tmp_path, monk
 def test_every_line_of_real_logs_is_accounted_for(shared_data, language, tmp_path):
     files = sorted((shared_data / "irc" / language).glob("*.txt"))[:3]
     folder = raw(tmp_path, **{path.name: path.read_bytes() for path in files})
-    counts = ingest(folder, "auto", NAMES, tmp_path / "messages.parquet")
+    counts = ingest(folder, NAMES, tmp_path / "messages.parquet")
     table = read_rows(tmp_path / "messages.parquet", MESSAGES)
     assert counts["raw_lines"] == sum(path.read_bytes().count(b"\n") for path in files)
     assert counts["raw_lines"] == counts["messages"] + counts["skipped"]
@@ -329,7 +331,7 @@ def test_ids_stay_what_they_are_when_more_is_masked(tmp_path, name):
     ids, texts = [], []
     for deny in ("", "fails\nhow\n"):
         (folder / "words.deny").write_text(deny)
-        ingest(folder, "auto", NAMES, tmp_path / "messages.parquet", phone_regions=("GB",) if deny else ())
+        ingest(folder, NAMES, tmp_path / "messages.parquet", ExportOptions(phone_region=("GB",) if deny else ()))
         table = read_rows(tmp_path / "messages.parquet", MESSAGES)
         ids.append(table["message_id"].to_pylist())
         texts.append(table["text"].to_pylist())
@@ -341,7 +343,7 @@ def test_only_who_has_the_key_can_compute_an_id(tmp_path):
     ids = set()
     for key in (KEY, KEY + "x"):
         folder = raw(tmp_path, chat=line(), own=line(message_id="1"))
-        ingest(folder, "auto", Pseudonyms(key), tmp_path / "messages.parquet")
+        ingest(folder, Pseudonyms(key), tmp_path / "messages.parquet")
         ids |= set(read_rows(tmp_path / "messages.parquet", MESSAGES)["message_id"].to_pylist())
     assert len(ids) == 4
 

@@ -9,9 +9,10 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatladder.chat import turns as merge_module
+from chatladder.chat.turns import characters, merge, merge_stream
 from chatladder.io.rows import KINDS, MESSAGES, write_rows
-from stages import merge as merge_module
-from stages.merge import count, main, merge, merge_stream, summarize
+from stages.merge import main
 
 
 def messages(*rows):
@@ -149,8 +150,7 @@ def test_no_text_and_no_message_is_lost(rows, gap, batch):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merge_module, "BATCH_TURNS", batch)
         merged = merge(table, gap)
-    numbers = summarize(count(table), count(merged))
-    assert numbers["characters_out"] == numbers["characters_in"] + numbers["joined"]
+    assert characters(merged) == characters(table) + table.num_rows - merged.num_rows
     by_id = {row["message_id"]: row for row in table.to_pylist()}
     ids = [each for row in merged.to_pylist() for each in row["message_ids"]]
     assert sorted(ids) == sorted(by_id)

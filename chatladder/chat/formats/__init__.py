@@ -11,7 +11,7 @@ from typing import Protocol
 
 from chatladder.chat.formats import discord, irc, qq, slack, table, telegram, wechat, whatsapp
 from chatladder.chat.formats.json_stream import keys_of
-from chatladder.chat.formats.timestamps import shape_of
+from chatladder.chat.formats.times import shape_of
 from chatladder.chat.message import Context, Message, Skipped
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError

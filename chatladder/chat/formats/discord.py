@@ -19,11 +19,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from chatladder.chat.formats.json_stream import Record, id_of, keys_of, object_of, objects_of, records, text_of
-from chatladder.chat.formats.people import People
-from chatladder.chat.formats.timestamps import parse_timestamp
-from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.formats.times import parse_timestamp
+from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
-from chatladder.privacy.pseudonyms import Pseudonyms
 
 NAME = "discord"
 #: An export can be made newest first.
@@ -59,7 +57,7 @@ def detects(name: str, head: bytes) -> bool:
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     """One Message or Skipped for each message (see ``chatladder.chat.formats``)."""
-    people = People(context.know)
+    people = People(context)
     for record in records(source, ["messages.*"], ["channel"]):
         channel = object_of(record.beside.get("channel"))
         if not isinstance(record.value, dict):
@@ -68,7 +66,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
         for person in _people(record.value):
             _meet(person, people)
         group = id_of(channel.get("id")) or id_of(channel.get("name")) or source.plain_name
-        yield _message(record, group, context.pseudonyms, source.where(record.line))
+        yield _message(record, group, people, source.where(record.line))
 
 
 def _people(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -87,14 +85,14 @@ def _meet(person: dict[str, Any], people: People) -> None:
         people.meet(identity, text_of(person.get("name")), text_of(person.get("nickname")))
 
 
-def _message(record: Record, group: str, pseudonyms: Pseudonyms, where: str) -> Message | Skipped:
+def _message(record: Record, group: str, people: People, where: str) -> Message | Skipped:
     message = record.value
     author = object_of(message.get("author"))
     sender = id_of(author.get("id")) or id_of(author.get("name"))
     if sender is None:
         return Skipped(record.line, "no_sender")
     type_ = id_of(message.get("type")) or "Default"
-    kind, text = _content(message, pseudonyms) if type_ in TALK else ("system", "")
+    kind, text = _content(message, people) if type_ in TALK else ("system", "")
     if author.get("isBot") is True and kind != "system":
         kind = "other"
     reference = object_of(message.get("reference"))
@@ -112,13 +110,13 @@ def _message(record: Record, group: str, pseudonyms: Pseudonyms, where: str) -> 
     )
 
 
-def _content(message: dict[str, Any], pseudonyms: Pseudonyms) -> tuple[str, str]:
+def _content(message: dict[str, Any], people: People) -> tuple[str, str]:
     """(Kind, text) of what somebody sent, a forwarded message's if they wrote nothing themselves."""
     forwarded = object_of(message.get("forwardedMessage"))
     for each in (message, forwarded):
         text = text_of(each.get("content"))
         if text.strip():
-            return "text", replace_mentions(text, objects_of(message.get("mentions")), pseudonyms)
+            return "text", replace_mentions(text, objects_of(message.get("mentions")), people)
     files = objects_of(message.get("attachments")) or objects_of(forwarded.get("attachments"))
     names = [text_of(file.get("fileName")) for file in files]
     if names:
@@ -126,10 +124,10 @@ def _content(message: dict[str, Any], pseudonyms: Pseudonyms) -> tuple[str, str]
     return "other", ""
 
 
-def replace_mentions(text: str, mentioned: list[dict[str, Any]], pseudonyms: Pseudonyms) -> str:
+def replace_mentions(text: str, mentioned: list[dict[str, Any]], people: People) -> str:
     """Replace ``<@id>``, and ``@nickname`` of who is mentioned, by ``@<pseudonym> ``; ``@here`` becomes ``@all ``."""
     if "<" in text:
-        text = RAW.sub(lambda match: _shown(match, pseudonyms), text)
+        text = RAW.sub(lambda match: _shown(match, people), text)
     if "@" not in text:
         return text
     replacements = dict.fromkeys(EVERYBODY, "@all ")
@@ -137,7 +135,7 @@ def replace_mentions(text: str, mentioned: list[dict[str, Any]], pseudonyms: Pse
         identity = id_of(person.get("id"))
         for name in (text_of(person.get("nickname")), text_of(person.get("name"))):
             if identity is not None and 0 < len(name) <= LONGEST_NAME:
-                replacements.setdefault(name, f"@{pseudonyms.person(identity)} ")
+                replacements.setdefault(name, people.mention(identity))
     lengths = sorted({len(name) for name in replacements}, reverse=True)
     pieces: list[str] = []
     done = 0
@@ -151,10 +149,10 @@ def replace_mentions(text: str, mentioned: list[dict[str, Any]], pseudonyms: Pse
     return "".join((*pieces, text[done:]))
 
 
-def _shown(match: re.Match[str], pseudonyms: Pseudonyms) -> str:
+def _shown(match: re.Match[str], people: People) -> str:
     """What Discord stores, as its readers see it."""
     if match["person"]:
-        return f"@{pseudonyms.person(match['person'])} "
+        return people.mention(match["person"])
     if match["emoji"]:
         return f":{match['emoji']}:"
     if match["command"]:

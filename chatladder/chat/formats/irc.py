@@ -1,4 +1,4 @@
-r"""IRC logs of the common clients, bouncers and bots (``chatladder.chat.formats.irc_layouts`` has their layouts).
+r"""IRC logs of the common clients, bouncers and bots.
 
 ::
 
@@ -19,19 +19,184 @@ become system rows without text, since it is all names; what a client says to it
 People address each other as ``nick: text``; a nick that the file knows becomes ``@<pseudonym> `` there. Somebody who
 changes nick becomes somebody else: that ``a`` and ``b`` are one person is not known for sure (nicks are passed on),
 and an export that starts later would not know it at all.
+
+A line is a stamp, and behind it somebody's words or what happened.
+
+============  =================================  ==================================================================
+layout        stamp                              written by
+============  =================================  ==================================================================
+clock         ``[21:20]``, ``[21:20:37]``        Ubuntu's logs, ZNC, Eggdrop, EnergyMech, mIRC, KVIrc
+channel_day   ``rust 2018-05-29 [21:20:37]``     corpora of many channels
+bare_clock    ``21:20``, ``21:20:37``            irssi
+weechat       ``2013-01-05 21:20:37`` and tab    WeeChat, whose fields are parted by tabs; ``21:20:37.123456Z``
+month_day     ``Jan 05 21:20:37``                XChat, HexChat
+iso           ``2013-01-05T21:20:37+0000``       bots; HexChat and XMPP clients set so; in brackets or not
+day_month     ``[05-Jan-2013 21:20]``            bots, as irclog2html reads them
+proxy         ``[05 Jan 21:20]``                 dircproxy; BitchX with a slash before the clock
+konversation  ``[Sat 05 Jan 2013] [21:20:37]``   Konversation
+============  =================================  ==================================================================
+
+Behind all stamps but WeeChat's stand the same things, with differences that do not collide::
+
+    <nick> text          < nick> text      <@nick>\ttext
+    * nick action         -*- nick action  Action: nick action
+    -nick- notice        -nick(user@host)- notice
+    *** Joins: nick (user@host)            -!- nick [user@host] has joined #chan      === nick is now known as other
+    nick (user@host) joined #chan.         * nick (user@host) has quit (reason)       <-- | nick (user@host) has left
+
+The stamps are those of the clients' defaults (irssi ``log_timestamp``, WeeChat ``logger.file.time_format``, ZNC's log
+module, HexChat ``stamp_log_format``) and of irclog2html. A file's layout is the one that reads most of its first
+lines, and no line is read by another.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta, tzinfo
 from itertools import islice
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
-from chatladder.chat.formats.irc_calendar import NAME_DATE, Calendar
-from chatladder.chat.formats.irc_layouts import HEAD_LINES, LAYOUTS, Layout, Told, find_layout
+from chatladder.chat.formats.times import EPOCH, LATE, LocalClock
 from chatladder.chat.message import Context, Message, Skipped
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 from chatladder.privacy.pseudonyms import Pseudonyms
+
+#: So many lines of a file tell its layout.
+HEAD_LINES = 200
+
+CLOCK = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?"
+#: What may follow a clock: WeeChat writes microseconds and UTC since 4.8.
+FRACTION = r"(?:[.,]\d{1,9})?(?P<offset>Z|[+-]\d\d:?\d\d)?"
+ISO_DAY = r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
+#: English, or as a Chinese system writes it.
+MONTH = r"(?P<month>(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}|1?\d月)"
+HOST = r"[(\[][^\s@]{0,100}@\S{0,200}[)\]]"
+#: Behind a star stand actions and, with some clients, events: these words nobody types of themselves by chance.
+STAR_EVENT = (
+    rf"(?:\S+ {HOST}(?:\s|$)|\S+ (?:has (?:joined|left|quit) (?:[#&(]|IRC)|is now known as \S+$|sets mode"
+    r"|was kicked (?:from \S+ )?by |has changed the topic|changes topic to"
+    r"|(?:gives|removes) (?:channel (?:half-)?operator status|voice) ))"
+)
+#: What it tells its user there.
+STAR_NOTICE = r"(?:Now talking (?:on|in) [#&]|You are now (?:known as|talking) |Topic (?:for [#&]|is '))"
+MOVES = r"(?:Joins|Parts|Quits): "
+TEXT = r"(?:\s(?P<text>.*))?$"
+SPEECH = (
+    r"(?:<[@+%&~ ]?(?P<nick>[^<>\s!]+)(?:![^<>\s]*)?>"
+    rf"|(?:\*\s*(?!{MOVES}|{STAR_EVENT}|{STAR_NOTICE})|-\*-\s+|Action: )(?P<actor>[^\s*]\S*)"
+    rf"|-(?P<notice>[^\s!(:/-][^\s(:/]*)(?:[(:/]\S*)?-){TEXT}"
+)
+WEECHAT_SPEECH = (
+    r"(?: \*\t(?P<actor>\S+)|--\tNotice\((?P<notice>[^\s)]+)\)[^:]*:"
+    rf"|[@+%&~]?(?P<nick>(?!(?:-->|<--|--|=!=|\*+)\t)[^\s<>]+)(?=\t)){TEXT}"
+)
+#: What clients put before what is nobody's words.
+MARK = r"(?:\*\*\*|-!-|===|-->|<--|---?)(?:\s*\|)?\s+"
+#: Words that a client starts such a line with, where a nick may stand.
+NOBODY = r"(?!(?i:you|topic|mode|channel|server|netsplit|irssi|now|users?|there|connection)\b)"
+HAPPENED = (
+    r"(?:(?:has|have) \w|(?:is|are) now known as|was kicked|sets? (?:mode|channel|ban)|changes? "
+    r"|changed the topic|joined|left|quit|got |returned|kicked |gives |removes )"
+)
+#: An event and whose it is, in the one group that takes part.
+EVENT = (
+    rf"(?:(?:{MARK}|\*\s*){MOVES}(?P<moved>\S+)"
+    rf"|\*\s*(?={STAR_EVENT})(?P<starred>\S+)"
+    rf"|{MARK}{NOBODY}(?P<subject>\S+)(?: {HOST})? {HAPPENED}"
+    rf"|{MARK}(?i:server)?(?i:mode)[ /]\S+ \[[^\]]*\] by (?P<moder>[^\s,]+)"
+    rf"|(?P<visitor>[^\s<*-]\S*) {HOST} (?:joined|left|got|returned|rejoined|quit)"
+    r"|(?P<kicked>[^\s<*-]\S*) kicked from \S+ by "
+    r"|Nick change: (?P<changed>\S+) -> "
+    r"|(?:Topic changed on \S+|[#&]\S*: mode change '[^']*') by (?P<setter>[^\s!:]+))"
+)
+RENAMED = re.compile(r"(?: now known as|Nick change: \S+ ->) (\S+)$")
+#: Who else takes part: who kicked somebody, or was made an operator. Behind a bracket stands what somebody wrote.
+OTHER = re.compile(
+    r"[^(]*?(?: kicked (?:from \S+ )?by|(?: sets? mode:?|mode/\S+|Mode \S+) \[?[+-][ohvaq]{1,8}| operator status to)"
+    r" ([^\s\])(]+)"
+)
+#: What a client tells its user.
+NOTICE = r"(?:\*{1,4}|-!-|===|-->|<--|---?|=!=|!\S|\t|Topic|[#&]\S*: mode)"
+#: Where logging starts, stops or enters a day; the date may be in a language that is not read.
+MARKER = re.compile(
+    r"(?:\[\d\d:\d\d(?::\d\d)?\] )?(?:--- |\*{4} |### Log |Session )"
+    r"(?:(?P<opened>Log opened|BEGIN LOGGING AT|session started at|Start:)"
+    r"|Log closed|Day changed|ENDING LOGGING AT|session terminated at|Close:|Time:|Ident:|(?=\S+ +\S+ +\d))"
+    rf"(?: +(?:[^\W\d]+,? +)?{MONTH} +(?P<day>\d{{1,2}}),?(?: +{CLOCK})?(?: +[A-Z]{{2,5}})? +(?P<year>\d{{4}}))?"
+)
+
+
+class Told(NamedTuple):
+    """What a line tells. Nicks are in lower case, since IRC's ignore case."""
+
+    stamp: re.Match[str]  # with the groups of the layout's stamp
+    kind: str  # text, other (a notice, which is what bots send) or system
+    nick: str
+    text: str = ""
+    others: tuple[str, ...] = ()  # what the nick is called from now on, and who else took part
+
+
+class Layout(NamedTuple):
+    """One way to write lines."""
+
+    name: str
+    said: re.Pattern[str]
+    event: re.Pattern[str]
+    notice: re.Pattern[str]
+
+    def read(self, line: str) -> Told | str:
+        """What a line tells, or the reason why that makes no message."""
+        if match := self.said.match(line):
+            return _said(match)
+        if match := self.event.match(line):
+            others = tuple(each[1].lower() for each in (RENAMED.search(line), OTHER.match(line)) if each)
+            return Told(match, "system", match[match.lastgroup or 0].lower(), "", others)
+        if not line or line.isspace():
+            return "blank"
+        if MARKER.match(line):
+            return "log_marker"
+        return "client_notice" if self.notice.match(line) else "not_a_log_line"
+
+
+def _said(match: re.Match[str]) -> Told | str:
+    nick, actor, notice = match.group("nick", "actor", "notice")
+    text = (match["text"] or "").strip()
+    if text.startswith("\x01"):
+        # How clients ask each other things, of which only an action is somebody's words.
+        verb, _, text = text.strip("\x01").partition(" ")
+        if verb != "ACTION":
+            return "ctcp"
+    return Told(match, "other" if notice else "text", (nick or actor or notice).lower(), text.strip())
+
+
+def _layout(name: str, stamp: str, speech: str = SPEECH) -> Layout:
+    # Ubuntu's logs do not stamp what happens.
+    event = re.compile(rf"(?:{stamp}|(?==== )){EVENT}")
+    return Layout(name, re.compile(stamp + speech), event, re.compile(stamp + NOTICE))
+
+
+#: Of layouts that read equally many lines the first is taken.
+LAYOUTS = (
+    _layout("clock", rf"\[{CLOCK}\]\s+"),
+    _layout("channel_day", rf"(?P<channel>\S+) {ISO_DAY} \[{CLOCK}\]\s+"),
+    _layout("bare_clock", rf"{CLOCK}\s+"),
+    _layout("weechat", rf"{ISO_DAY}[T ]{CLOCK}{FRACTION}\t", WEECHAT_SPEECH),
+    _layout("month_day", rf"{MONTH} +(?P<day>\d{{1,2}}) {CLOCK}\s+"),
+    _layout("iso", rf"\[?{ISO_DAY}[T ]{CLOCK}{FRACTION}\]?\s+"),
+    _layout("day_month", rf"\[(?P<day>\d\d)-{MONTH}-(?P<year>\d{{4}}) {CLOCK}\]\s+"),
+    _layout("proxy", rf"\[(?P<day>\d\d) {MONTH}[ /]{CLOCK}\]\s+"),
+    _layout("konversation", rf"\[\S+ (?P<day>\d\d?) {MONTH} (?P<year>\d{{4}})\] \[{CLOCK}\]\s+"),
+)
+
+
+def find_layout(lines: Iterable[str]) -> Layout | None:
+    """The layout that reads most of the lines, if that is half of those that are not blank or a client's own."""
+    told = [(sum(isinstance(layout.read(line), Told) for line in lines), layout) for layout in LAYOUTS]
+    hits, best = max(told, key=lambda pair: pair[0])
+    others = sum(best.read(line) == "not_a_log_line" for line in lines)
+    return best if hits and hits >= others else None
+
 
 NAME = "irc"
 LATE_SECONDS = 60
@@ -150,3 +315,135 @@ def _group_name(source: Source) -> str:
         name = folders.pop()
     network = f"{folders[-1]}/" if folders and name.startswith(("#", "&")) else ""
     return network + (name.strip(" .-_#&") or NAME)
+
+
+DAY = 86_400
+HALF_YEAR = 183 * DAY
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+#: 2013-01-05, 20130105, or 05Jan2013 as Eggdrop has it.
+NAME_DATE = re.compile(
+    r"(?<!\d)(?:(?P<year>\d{4})(?P<dash>[-_.]?)(?P<month>\d\d)(?P=dash)(?P<day>\d\d)"
+    rf"|(?P<eggday>\d\d)(?P<eggmonth>(?i:{'|'.join(MONTHS)}))(?P<eggyear>\d{{4}}))(?!\d)"
+)
+NAME_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+
+
+class Calendar:
+    """Gives every stamp of a file its UTC seconds; ``wall`` is what clocks there show, as seconds since 1970."""
+
+    def __init__(self, source: Source, timezone: tzinfo) -> None:
+        self._source = source
+        self._clock = LocalClock(timezone)
+        self._wall: int | None = None  # of the latest line
+        self._start = 0  # midnight before logging began
+
+    def mark(self, line: str, number: int) -> None:
+        """Take the date of a line that tells where logging starts, stops or enters a day."""
+        match = MARKER.match(line)
+        if match is None or match["year"] is None:
+            return
+        midnight = self._midnight(int(match["year"]), match["month"], match["day"], number)
+        if match["opened"] or self._wall is None:
+            self._start = midnight
+        self._wall = midnight + (_time_of_day(match) if match["minute"] else 0)
+
+    def seconds(self, stamp: re.Match[str], number: int) -> int:
+        """UTC seconds of a stamp.
+
+        Raises:
+            DataError: If its date cannot be told, or there is no such date.
+        """
+        time, groups = _time_of_day(stamp), stamp.re.groupindex
+        if "year" in groups:
+            self._wall = self._midnight(int(stamp["year"]), stamp["month"], stamp["day"], number) + time
+        elif "day" in groups:
+            self._wall = self._in_year(stamp, number) + time
+        else:
+            self._wall = self._advance(time, number)
+        offset = stamp["offset"] if "offset" in groups else None
+        return self._wall - _offset_seconds(offset) if offset else self._utc(self._wall, number)
+
+    def _advance(self, time: int, number: int) -> int:
+        """The wall time of a time of day that follows the latest line."""
+        if self._wall is None:
+            self._wall = self._start = self._named_midnight(number)
+        step = time - self._wall % DAY
+        if step < -DAY // 2:
+            step += DAY  # past midnight
+        elif step >= DAY - LATE and self._wall >= self._start + DAY:
+            step -= DAY  # a late line of the day before
+        return self._wall + step
+
+    def _in_year(self, stamp: re.Match[str], number: int) -> int:
+        """Midnight of a day without a year: the first that does not lie half a year before the latest line."""
+        if self._wall is None:
+            return self._midnight(self._named_year(number), stamp["month"], stamp["day"], number)
+        year = (EPOCH + timedelta(seconds=self._wall)).year
+        # A late line of New Year's Eve is a day older; no log is silent for more than half a year and then on time.
+        for candidate, earliest in ((year - 1, DAY), (year, HALF_YEAR), (year + 1, HALF_YEAR)):
+            try:
+                midnight = _midnight(candidate, stamp["month"], stamp["day"])
+            except ValueError:
+                continue  # 29 February
+            if midnight >= self._wall - earliest:
+                return midnight
+        return self._midnight(year, stamp["month"], stamp["day"], number)
+
+    def _utc(self, wall: int, number: int) -> int:
+        try:
+            return self._clock.seconds(EPOCH + timedelta(seconds=wall))
+        except OverflowError:
+            where = self._source.where(number)
+            raise DataError(f"{where}: expected a date, got one after the year 9999.") from None
+
+    def _midnight(self, year: int, month: str, day: str, number: int) -> int:
+        try:
+            return _midnight(year, month, day)
+        except ValueError:
+            where = self._source.where(number)
+            raise DataError(f"{where}: expected a date, got {year:04d}-{month}-{day}.") from None
+
+    def _named_midnight(self, number: int) -> int:
+        named = NAME_DATE.search(self._source.plain_name)
+        if named is None:
+            raise DataError(
+                f"{self._source.where(number)}: expected the date of these lines in the file's name (such as "
+                "2013-01-05.channel.txt) or in a line before them (--- Log opened Sat Jan 05 21:20:37 2013), got none."
+            )
+        year, month, day = (named[name] or named[f"egg{name}"] for name in ("year", "month", "day"))
+        try:
+            return _midnight(int(year), month, day)
+        except ValueError:
+            raise DataError(f"{self._source}: expected a date, got {year}-{month}-{day}.") from None
+
+    def _named_year(self, number: int) -> int:
+        name = self._source.plain_name
+        if named := NAME_DATE.search(name):
+            return int(named["year"] or named["eggyear"])
+        if lone := NAME_YEAR.search(name):
+            return int(lone[0])
+        raise DataError(
+            f"{self._source.where(number)}: expected the year of these lines in the file's name (such as "
+            "channel.2013.log) or in a line before them (**** BEGIN LOGGING AT Sat Jan  5 21:20:37 2013), got none."
+        )
+
+
+def _midnight(year: int, month: str, day: str) -> int:
+    """Wall seconds at which a day starts; the month is a number or a name.
+
+    Raises:
+        ValueError: If there is no such day.
+    """
+    number = MONTHS.index(month[:3].lower()) + 1 if month[0].isalpha() else int(month.rstrip("月"))
+    return (date(year, number, int(day)) - EPOCH.date()).days * DAY
+
+
+def _time_of_day(match: re.Match[str]) -> int:
+    return int(match["hour"]) * 3600 + int(match["minute"]) * 60 + int(match["second"] or 0)
+
+
+def _offset_seconds(offset: str) -> int:
+    if offset == "Z":
+        return 0
+    seconds = int(offset[1:3]) * 3600 + int(offset[-2:]) * 60
+    return -seconds if offset[0] == "-" else seconds

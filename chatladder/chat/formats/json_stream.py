@@ -50,8 +50,7 @@ def records(source: Source, paths: Sequence[str], fields: Sequence[str] = ()) ->
         source: A file that holds one JSON document.
         paths: Such as ``messages.*`` or ``chats.list.*.messages.*``: names of fields, ``*`` for each of an array.
             What has another shape is passed over.
-        fields: Wanted in ``beside``, the most important first. Where that one does not stand before an array, the
-            file is read ahead to see whether it follows.
+        fields: Wanted in ``beside``, where they stand before the array; the first must not stand after it.
 
     Raises:
         DataError: If the file is not one whole JSON document in UTF-8, a record is longer than 4 MiB, or none of
@@ -62,6 +61,17 @@ def records(source: Source, paths: Sequence[str], fields: Sequence[str] = ()) ->
     if not walk.found:
         wanted = " or ".join(f'"{path}"' for path in paths)
         raise DataError(f"{source}: expected a JSON document with {wanted}, got one without. Is it another export?")
+
+
+def values(source: Source) -> Iterator[tuple[int, Any]]:
+    """Each of the JSON values that follow one another in a file, with the line that it starts on.
+
+    Raises:
+        DataError: If one is damaged or longer than 4 MiB, or the text is not UTF-8.
+    """
+    window = _Window(source)
+    while window.peek():
+        yield window.line(), window.value()
 
 
 def text_of(value: Any) -> str:
@@ -94,66 +104,42 @@ def keys_of(head: bytes) -> set[str]:
 class _Walk:
     """One way through a document along the paths."""
 
-    def __init__(self, source: Source, paths: Sequence[str], fields: Sequence[str], ahead: bool = False) -> None:
+    def __init__(self, source: Source, paths: Sequence[str], fields: Sequence[str]) -> None:
         self.found = False  # whether a path has led to an array
-        self._arguments = (source, paths, fields)
         self._window = _Window(source)
         self._paths = {tuple(path.split(".")): path for path in paths}
         self._fields = fields
-        self._is_ahead = ahead
-        self._opened = 0  # objects so far; the same number is the same object in every walk
-        self._ahead: Iterator[tuple[int, dict[str, Any]]] | None = None
 
     def records(self) -> Iterator[Record]:
-        yield from self._value(self._paths, {}, -1)
+        yield from self._value(self._paths, {})
         if self._window.peek():
             raise self._window.damaged("something follows its end")
 
-    def closed(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(Number, all wanted fields) of each object on the paths, as it ends."""
-        for record in self.records():
-            yield record.line, record.value
-
-    def _value(self, paths: dict[tuple[str, ...], str], beside: dict[str, Any], number: int) -> Iterator[Record]:
+    def _value(self, paths: dict[tuple[str, ...], str], beside: dict[str, Any]) -> Iterator[Record]:
         """Walk through the value that starts here, with what is left of the paths."""
         window = self._window
         start = window.peek()
         if () in paths:
-            if self._is_ahead:
-                window.skip()
-            else:
-                yield Record(window.line(), paths[()], window.value(), beside)
+            yield Record(window.line(), paths[()], window.value(), beside)
         elif start == "[" and (rest := _after("*", paths)):
             self.found = True
-            if () in rest and not self._is_ahead:
-                beside = self._complete(beside, number)
             for _ in window.elements():
-                yield from self._value(rest, beside, number)
+                yield from self._value(rest, beside)
         elif start == "{":
-            yield from self._object(paths)
+            fields: dict[str, Any] = {}
+            walked = False
+            for name in window.members():
+                if rest := _after(name, paths):
+                    walked = True
+                    yield from self._value(rest, fields)
+                elif walked and name in self._fields[:1]:
+                    raise window.damaged(f'"{name}" stands after what it belongs to')
+                elif name in self._fields:
+                    fields[name] = window.value()
+                else:
+                    window.skip()
         else:
             window.skip()
-
-    def _object(self, paths: dict[tuple[str, ...], str]) -> Iterator[Record]:
-        number, self._opened = self._opened, self._opened + 1
-        fields: dict[str, Any] = {}
-        for name in self._window.members():
-            if rest := _after(name, paths):
-                yield from self._value(rest, fields, number)
-            elif name in self._fields:
-                fields[name] = self._window.value()
-            else:
-                self._window.skip()
-        if self._is_ahead:
-            yield Record(number, "", fields, {})
-
-    def _complete(self, fields: dict[str, Any], number: int) -> dict[str, Any]:
-        """The wanted fields of the object with this number, read ahead if the first of them has not come yet."""
-        if number < 0 or not self._fields or self._fields[0] in fields:
-            return fields
-        if self._ahead is None:
-            self._ahead = _Walk(*self._arguments, ahead=True).closed()
-        return next((found for other, found in self._ahead if other == number), fields)
 
 
 def _after(name: str, paths: dict[tuple[str, ...], str]) -> dict[tuple[str, ...], str]:
@@ -273,8 +259,8 @@ class _Window:
     def damaged(self, what: str, position: int | None = None) -> DataError:
         """An error at a position, else at the next character."""
         return DataError(
-            f"{self._source.where(self.line(position))}: expected one whole JSON document, but {what}. "
-            "Export the chat again."
+            f"{self._source.where(self.line(position))}: expected whole JSON, but {what}. Remove what is damaged, or "
+            "export the chat again."
         )
 
     def _longer(self) -> bool:

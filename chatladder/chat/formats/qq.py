@@ -30,9 +30,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from chatladder.chat.formats.clock import LocalClock
-from chatladder.chat.formats.people import People
-from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.formats.times import LocalClock
+from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 
@@ -114,7 +113,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     survey = _survey(source)
     group = _file_group(source)
     clock = LocalClock(context.timezone)
-    people = People(context.know)
+    people = People(context)
     for number, entry, text in _records(source, survey.is_spaced):
         if entry is None:
             if number in survey.groups:

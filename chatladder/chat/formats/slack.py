@@ -11,6 +11,13 @@ A group is the id of a channel, which outlives its name; a thread is in its chan
 Texts stand as people saw them: ``<https://a.org|this page>`` is ``this page``, and ``<!here>`` is ``@all ``. What apps
 and Slackbot say is kept, but is no talk (kind ``other``). Notices (somebody joined, an app was added) name members,
 so their text is left behind. A message that was deleted later and stands in an export with edit logs is taken back.
+
+A message's text repeats what its blocks say, but for some that apps, workflows and newer clients send: those hold
+blocks alone, which become text as Slack stores other texts, with its markup. The blocks and elements are those of
+Slack's reference (docs.slack.dev/reference/block-kit/blocks)::
+
+    [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [
+        {"type": "text", "text": "ask "}, {"type": "user", "user_id": "U2"}]}]}]
 """
 
 import re
@@ -18,10 +25,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from chatladder.chat.formats.json_stream import Record, id_of, object_of, objects_of, records, text_of
-from chatladder.chat.formats.people import People
-from chatladder.chat.formats.slack_blocks import blocks_text
-from chatladder.chat.formats.timestamps import parse_timestamp
-from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.formats.times import parse_timestamp
+from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
 
 NAME = "slack"
@@ -129,10 +134,6 @@ def _channels(source: Source) -> _Channels:
 class _People(People):
     """Who is met in a file."""
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context.know)
-        self._context = context
-
     def member(self, member: dict[str, Any]) -> None:
         """Somebody in the list of members; names of apps are often words."""
         identity = id_of(member.get("id"))
@@ -140,9 +141,6 @@ class _People(People):
             return
         profile = object_of(member.get("profile"))
         self.meet(identity, *(text_of(each.get(key)) for each in (member, profile) for key in NAME_FIELDS))
-
-    def pseudonym(self, identity: str) -> str:
-        return self._context.pseudonyms.person(identity)
 
 
 def _message(record: Record, group: str, people: _People, channels: _Channels, where: str) -> Message | Skipped:
@@ -230,8 +228,7 @@ def _shown(text: str, people: _People, channels: _Channels) -> str:
 
     def replaced(match: re.Match[str]) -> str:
         if person := match["person"]:
-            people.meet(person, match["username"] or "")
-            return f"@{people.pseudonym(person)} "
+            return people.mention(person, match["username"] or "")
         if match["all"]:
             return "@all "
         if special := match["special"]:
@@ -243,3 +240,61 @@ def _shown(text: str, people: _People, channels: _Channels) -> str:
     if "<" in text:
         text = MARKUP.sub(replaced, text)
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") if "&" in text else text
+
+
+#: Parts of a rich text that stand on lines of their own.
+LINES = ("rich_text_section", "rich_text_quote", "rich_text_preformatted")
+
+
+def blocks_text(blocks: Any) -> str:
+    """What blocks say, a line for each part; empty if they say nothing."""
+    return "\n".join(line for block in objects_of(blocks) for line in _lines(block) if line.strip())
+
+
+def _lines(block: dict[str, Any]) -> Iterator[str]:
+    elements = objects_of(block.get("elements"))
+    if block.get("type") == "rich_text":
+        for part in elements:
+            items = objects_of(part.get("elements"))
+            if part.get("type") == "rich_text_list":
+                yield from (_spoken(objects_of(item.get("elements"))) for item in items)
+            elif part.get("type") in LINES:
+                yield _spoken(items)
+        return
+    # Texts of a section, a header, a context; a block of Markdown has its text as it is.
+    yield text_of(block.get("text"))
+    for each in (object_of(block.get("text")), *objects_of(block.get("fields")), *elements):
+        if each.get("type") in ("mrkdwn", "plain_text"):
+            text = text_of(each.get("text"))
+            yield text if each["type"] == "mrkdwn" else _escaped(text)
+
+
+def _spoken(elements: list[dict[str, Any]]) -> str:
+    return "".join(map(_element, elements))
+
+
+def _element(element: dict[str, Any]) -> str:
+    """One element in Slack's markup."""
+    fields = {name: text_of(value) for name, value in element.items()}
+    match fields.get("type", ""):
+        case "text":
+            return _escaped(fields.get("text", ""))
+        case "user":
+            return f"<@{fields.get('user_id', '')}>"
+        case "channel":
+            return f"<#{fields.get('channel_id', '')}>"
+        case "broadcast":
+            return f"<!{fields.get('range', '')}>"
+        case "usergroup":
+            return "<!subteam>"
+        case "emoji":
+            return f":{fields.get('name', '')}:"
+        case "link":
+            return _escaped(fields.get("text") or fields.get("url", ""))
+        case "date":
+            return _escaped(fields.get("fallback", ""))
+    return ""
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -19,7 +19,7 @@ from datetime import tzinfo
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from chatladder.chat.formats.timestamps import parse_timestamp, resolution, shape_of
+from chatladder.chat.formats.times import parse_timestamp, resolution, shape_of
 from chatladder.chat.message import Context, Message, Skipped
 from chatladder.chat.source import LONGEST_LINE, Source
 from chatladder.io.console import DataError

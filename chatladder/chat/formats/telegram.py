@@ -24,9 +24,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from chatladder.chat.formats.json_stream import Record, id_of, keys_of, object_of, objects_of, records, text_of
-from chatladder.chat.formats.people import People
-from chatladder.chat.formats.timestamps import parse_timestamp
-from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.formats.times import parse_timestamp
+from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
 
 NAME = "telegram"
@@ -89,8 +88,7 @@ class _People(People):
     """Who is met in a file, and who is only named there."""
 
     def __init__(self, context: Context) -> None:
-        super().__init__(context.know)
-        self._context = context
+        super().__init__(context)
         self._owner: dict[str, str] = {}  # identities of the user names that the account tells
 
     def account(self, person: dict[str, Any]) -> None:
@@ -115,18 +113,16 @@ class _People(People):
             self.meet(identity or name, name)
         return identity or name or None
 
-    def mention(self, piece: dict[str, Any]) -> str:
+    def mentioned(self, piece: dict[str, Any]) -> str:
         """``@<pseudonym> `` of who is mentioned."""
         number = id_of(piece.get("user_id"))
         words = text_of(piece.get("text"))
         if number is not None:  # somebody without a user name, whose name was inserted
-            self.meet(f"user{number}", words.removeprefix("@"))
-            return f"@{self._context.pseudonyms.person(f'user{number}')} "
+            return self.mention(f"user{number}", words.removeprefix("@"))
         username = words.lower()
-        identity = self._owner.get(username, username)
-        if identity == username:
-            self.meet(identity, username.removeprefix("@"))
-        return f"@{self._context.pseudonyms.person(identity)} "
+        if owner := self._owner.get(username):
+            return self.mention(owner)
+        return self.mention(username, username.removeprefix("@"))
 
 
 class _Chat:
@@ -225,7 +221,7 @@ def _flat(text: Any, people: _People) -> str:
         if not words:
             continue
         if type_ in MENTIONS:
-            words = people.mention(piece)
+            words = people.mentioned(piece)
         elif after in MENTIONS:
             words = words.removeprefix(" ")  # a mention ends with its own
         elif type_ in WORDS and after != "plain" and not pieces[-1][-1:].isspace():

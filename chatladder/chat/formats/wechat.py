@@ -27,17 +27,15 @@ is what WeChat's clients write)::
 """
 
 import html
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from chatladder.chat.formats.people import People
-from chatladder.chat.formats.timestamps import parse_timestamp
-from chatladder.chat.message import Context, Message, Skipped
-from chatladder.chat.source import LONGEST_LINE, Source
-from chatladder.io.console import DataError
-from chatladder.privacy.pseudonyms import ASSISTANT, Pseudonyms
+from chatladder.chat.formats.json_stream import object_of, text_of, values
+from chatladder.chat.formats.times import parse_timestamp
+from chatladder.chat.message import Context, Message, People, Skipped
+from chatladder.chat.source import Source
+from chatladder.privacy.pseudonyms import ASSISTANT
 
 NAME = "wechat"
 LATE_SECONDS = 60
@@ -49,8 +47,6 @@ KIND_OF_TYPE = {"80002": "image", "6": "image", "80009": "file", "80007": "link"
 EVERYBODY = ("notify@all", "announcement@all")
 #: Ids of groups end so; where a person's id is expected, one stands for nobody.
 GROUP_ID = "@chatroom"
-#: Far above any real object: a file without a closing brace must not be gathered whole.
-LONGEST_OBJECT = 100_000
 
 SIGNATURE = re.compile(rb'"messageType"\s*:|"groupId"\s*:')
 #: The client ends a mention that it inserted by a four-per-em space.
@@ -87,8 +83,9 @@ def detects(name: str, head: bytes) -> bool:
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     """One Message or Skipped for each object (see ``chatladder.chat.formats``)."""
     latest: dict[str, int] = {}  # per group; an answer is written when it is sent, and has no time of its own
-    people = People(context.know)
-    for line, record in _objects(source):
+    people = People(context)
+    for line, value in values(source):
+        record = object_of(value)
         data = record.get("data")
         if "answer" in record and not isinstance(data, dict):
             yield _answer(record, line, latest, source.where(line))
@@ -96,56 +93,11 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
         if not isinstance(data, dict) or "messageType" not in record:
             yield Skipped(line, "not_a_message")
             continue
-        item = _message(str(record["messageType"]), data, line, people, context.pseudonyms, source.where(line))
+        item = _message(str(record["messageType"]), data, line, people, source.where(line))
         if isinstance(item, Message) and item.timestamp is not None:
             latest[item.group] = item.timestamp
         yield item
     people.tell_strangers()
-
-
-def _objects(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line of its start, object)."""
-    gathered: list[bytes] = []
-    start, size = 1, 0
-    for number, line in source.lines():
-        bare = line.rstrip()
-        if not gathered:
-            if not bare:
-                continue
-            start, size = number, 0
-        elif bare == b"{":
-            raise _damaged(source, start, "the next object starts before it ends")
-        elif len(gathered) == LONGEST_OBJECT:
-            raise _damaged(source, start, f"it does not end within {LONGEST_OBJECT} lines")
-        gathered.append(line)
-        size += len(line)
-        if size > LONGEST_LINE:
-            raise _damaged(source, start, f"it is longer than {LONGEST_LINE // 2**20} MiB")
-        # Inside a pretty-printed object every line is indented but the last.
-        if bare == b"}" or (len(gathered) == 1 and bare != b"{" and bare.endswith(b"}")):
-            yield start, _load(b"".join(gathered), start, source)
-            gathered = []
-    if gathered:
-        raise _damaged(source, start, "the file ends before it does")
-
-
-def _load(data: bytes, start: int, source: Source) -> dict[str, Any]:
-    try:
-        record = json.loads(source.decode(data, start))
-    except json.JSONDecodeError as error:
-        raise _damaged(source, start, f"{error.msg} at line {start + error.lineno - 1}") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or endless brackets
-        raise _damaged(source, start, type(error).__name__) from error
-    if not isinstance(record, dict):
-        raise _damaged(source, start, f"got {type(record).__name__}")
-    return record
-
-
-def _damaged(source: Source, start: int, what: str) -> DataError:
-    return DataError(
-        f"{source.where(start)}: expected one whole JSON object, but {what}. "
-        "Remove the damaged object or export the chat again."
-    )
 
 
 def _answer(record: dict[str, Any], line: int, latest: dict[str, int], where: str) -> Message | Skipped:
@@ -155,19 +107,17 @@ def _answer(record: dict[str, Any], line: int, latest: dict[str, int], where: st
     timestamp = parse_timestamp(record.get("timestamp"), where)
     if timestamp is None:
         timestamp = latest.get(str(group))
-    return Message(line, str(group), ASSISTANT, timestamp, "text", _text(record["answer"]))
+    return Message(line, str(group), ASSISTANT, timestamp, "text", text_of(record["answer"]))
 
 
-def _message(
-    type_: str, data: dict[str, Any], line: int, people: People, pseudonyms: Pseudonyms, where: str
-) -> Message | Skipped:
+def _message(type_: str, data: dict[str, Any], line: int, people: People, where: str) -> Message | Skipped:
     if type_.startswith(PRIVATE) and len(type_) == 5:
         return Skipped(line, "private_chat")
     for field, reason in (("fromGroup", "no_group"), ("fromUser", "no_sender")):
         if not data.get(field):
             return Skipped(line, reason)
     sender = str(data["fromUser"])
-    kind, text, reply_to, recalls = _content(type_, data, sender, people, pseudonyms)
+    kind, text, reply_to, recalls = _content(type_, data, sender, people)
     return Message(
         line=line,
         group=str(data["fromGroup"]),
@@ -178,18 +128,16 @@ def _message(
         own_id=_own_id(data.get("newMsgId")) or _own_id(data.get("msgId")),
         reply_to=reply_to,
         recalls=recalls,
-        typed=_text(data.get("content")),
+        typed=text_of(data.get("content")),
     )
 
 
-def _content(
-    type_: str, data: dict[str, Any], sender: str, people: People, pseudonyms: Pseudonyms
-) -> tuple[str, str, str | None, str | None]:
+def _content(type_: str, data: dict[str, Any], sender: str, people: People) -> tuple[str, str, str | None, str | None]:
     """(kind, text, own id of the message it answers, own id of the message it recalls); who is named is met."""
-    content = _text(data.get("content"))
+    content = text_of(data.get("content"))
     if type_ in TEXT_TYPES:
         _meet_sender(sender, data, content, people)
-        return "text", replace_mentions(content, data.get("atlist"), pseudonyms, people), None, None
+        return "text", replace_mentions(content, data.get("atlist"), people), None, None
     kind = KIND_OF_TYPE.get(type_, "other")
     markup = CDATA.sub(lambda match: html.escape(match[1]), content)
     notice = NOTICE.match(markup) if kind == "other" and not data.get("title") else None
@@ -197,10 +145,10 @@ def _content(
         _meet_members(markup, people)
         is_recall = 'type="revokemsg"' in notice["attributes"].replace("'", '"')
         return "system", "", None, _own_id(_field(markup, "newmsgid")) if is_recall else None
-    said = _text(data.get("title")) if type_ in QUOTE_TYPES else _field(markup, "title")
+    said = text_of(data.get("title")) if type_ in QUOTE_TYPES else _field(markup, "title")
     pushed = _meet_sender(sender, data, said, people)
     if type_ in QUOTE_TYPES:
-        text = replace_mentions(said, data.get("atlist"), pseudonyms, people)
+        text = replace_mentions(said, data.get("atlist"), people)
         return "text", text, _own_id(_meet_quoted(markup, people)), None
     if kind == "file":
         return kind, said or pushed.removeprefix(FILE_MARK).strip(), None, None
@@ -210,7 +158,7 @@ def _content(
     return kind, "", None, None
 
 
-def replace_mentions(text: str, at_list: Any, pseudonyms: Pseudonyms, people: People) -> str:
+def replace_mentions(text: str, at_list: Any, people: People) -> str:
     """Replace ``@name`` by ``@<pseudonym> ``: the n-th new name is the n-th id of ``at_list``, who is met.
 
     A name that has no id becomes ``@<user> ``, a call to everybody ``@all ``.
@@ -224,12 +172,10 @@ def replace_mentions(text: str, at_list: Any, pseudonyms: Pseudonyms, people: Pe
         name = match[1]
         if name not in known:
             person = next(ids, None)
-            known[name] = "<user>" if person is None else pseudonyms.person(person)
-            if person in EVERYBODY:
-                known[name] = "all"
-            elif person is not None:
-                people.meet(person, name)
-        return f"@{known[name]} "
+            known[name] = "@<user> " if person is None else "@all "
+            if person is not None and person not in EVERYBODY:
+                known[name] = people.mention(person, name)
+        return known[name]
 
     text = INSERTED_MENTION.sub(replaced, text)
     if not known and isinstance(at_list, list) and any(at_list):
@@ -239,7 +185,7 @@ def replace_mentions(text: str, at_list: Any, pseudonyms: Pseudonyms, people: Pe
 
 def _meet_sender(sender: str, data: dict[str, Any], said: str, people: People) -> str:
     """Meet who sent a message by the name that phones show before it; return what they show after the name."""
-    pushed = _text(data.get("pushContent"))
+    pushed = text_of(data.get("pushContent"))
     if said and said.startswith(pushed.rstrip(".…")):  # the text alone, where phones hide who writes
         return pushed
     name, shown = "", ""
@@ -298,7 +244,3 @@ def _field(markup: str, name: str, raw: bool = False) -> str:
 def _own_id(value: Any) -> str | None:
     """An id as text; 0 and empty mean that there is none."""
     return str(value) if value and str(value) != "0" else None
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

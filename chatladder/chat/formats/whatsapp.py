@@ -25,12 +25,19 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, time
 from typing import NamedTuple
 
-from chatladder.chat.formats.clock import LocalClock
-from chatladder.chat.formats.people import People
-from chatladder.chat.formats.whatsapp_dates import ORDERS, Dates, read_date, unlikely_orders
-from chatladder.chat.formats.whatsapp_lines import MARKS, Header, Layout, match_header
+from chatladder.chat.formats.times import LocalClock
+from chatladder.chat.formats.whatsapp_headers import (
+    MARKS,
+    ORDERS,
+    Dates,
+    Header,
+    Layout,
+    match_header,
+    read_date,
+    unlikely_orders,
+)
 from chatladder.chat.formats.whatsapp_phrases import NOTICE, classify
-from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 
@@ -239,8 +246,7 @@ class _People(People):
 
     def __init__(self, context: Context, prefixes: Iterable[str]) -> None:
         """Take what stands before the colons of the whole file: a number may be mentioned before it speaks."""
-        super().__init__(context.know)
-        self._context = context
+        super().__init__(context)
         numbers = [name for prefix in prefixes if PHONE.fullmatch(name := clean_name(prefix))]
         self._of_digits = {_digits(name): name for name in numbers}
 
@@ -260,7 +266,7 @@ class _People(People):
         else:
             name = clean_name(match["name"])
         self._meet(name)
-        return f"@{self._context.pseudonyms.person(name)} "
+        return self.mention(name)
 
     def notice(self, text: str) -> None:
         """Note who is named by what happened."""

@@ -1,6 +1,6 @@
 r"""What WhatsApp writes into an export in place of what was sent: pictures, files, deleted messages, calls.
 
-The phrases (``whatsapp_words``) are in the language of the phone. Where a language is not among them, form tells: the
+The phrases (``whatsapp.toml``) are in the language of the phone. Where a language is not among them, form tells: the
 app sets U+200E before its own words, ``(...)`` follows the name of an attached file, and iOS numbers the files that
 it attaches (``<adjunto: 00000035-PHOTO-2022-03-27.jpg>``). A person who types a phrase word for word is taken for
 the app; a phrase inside a sentence is not.
@@ -20,9 +20,11 @@ any of these with a caption                  text     the caption: it is what wa
 """
 
 import re
+import tomllib
+from pathlib import Path
+from typing import Any
 
-from chatladder.chat.formats.whatsapp_lines import MARKS
-from chatladder.chat.formats.whatsapp_words import ATTACHED, DELETED, EDITED, ENCRYPTED, MEDIA, OMITTED, OTHER
+from chatladder.chat.formats.whatsapp_headers import MARKS
 
 #: A kind of this module alone: what iOS writes under the name of a person or of the chat, though nobody sent it.
 NOTICE = "notice"
@@ -33,17 +35,19 @@ OTHER_FILES = "mp4 3gp mov mkv webm opus ogg oga m4a mp3 aac amr wav vcf was"
 #: No phrase in place of a medium is longer, whatever marks are in it.
 LONGEST_PHRASE = 100
 LONGEST_NOTICE = 400
+#: Where the app says so -> its phrases.
+WORDS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "whatsapp.toml").read_text(encoding="utf-8"))
 #: A phrase, folded -> kind.
-_PHRASES = {phrase: kind for kind, phrases in OMITTED.items() for phrase in phrases.split("|")}
-_PHRASES |= {f"<{phrase}>": "other" for phrase in MEDIA.split("|")}
+_PHRASES = {phrase: kind for kind, phrases in WORDS["omitted"].items() for phrase in phrases}
+_PHRASES |= {f"<{phrase}>": "other" for phrase in WORDS["media"]}
 _PHRASES |= {f"<{phrase}>": kind for phrase, kind in _PHRASES.items() if phrase[0] != "<"}
-_WHOLE = dict.fromkeys(DELETED.split("|"), "system") | dict.fromkeys(OTHER.split("|"), "other")
-_ATTACHED = frozenset(ATTACHED.split("|"))
-_ENCRYPTED = tuple(ENCRYPTED.split("|"))
-_DOCUMENTS = tuple(OMITTED["file"].split("|"))
+_WHOLE = dict.fromkeys(WORDS["deleted"], "system") | dict.fromkeys(WORDS["other"], "other")
+_ATTACHED = frozenset(WORDS["attached"])
+_ENCRYPTED = tuple(WORDS["encrypted"])
+_DOCUMENTS = tuple(WORDS["omitted"]["file"])
 _EXTENSIONS = dict.fromkeys(IMAGE_FILES.split(), "image") | dict.fromkeys(OTHER_FILES.split(), "other")
 
-_EDITED = frozenset(f"<{phrase}>" for phrase in EDITED.split("|"))
+_EDITED = frozenset(f"<{phrase}>" for phrase in WORDS["edited"])
 #: Android: the file's name and words in brackets; the names that the app gives, or a mark, replace the table.
 _ANDROID_FILE = re.compile(r"(?P<mark>\u200e?)(?P<name>[^\u200e\n]{1,255}\.\w{1,8}) \((?P<words>[^()\n]{3,60})\)")
 _APP_NAME = re.compile(r"(?:IMG|VID|PTT|AUD|STK|DOC)-\d{8}-WA\d{4,}\.\w{2,5}")

@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from tqdm import tqdm
 
-from chatladder.chat.options import DATE_ORDERS, column_option, phone_region_option
+from chatladder.chat.options import ExportOptions
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, example, printable
+from chatladder.io.options import options_of
 
 if TYPE_CHECKING:
     from chatladder.cli.audit.leaks import Finding, Search
@@ -160,12 +161,7 @@ def lines_of(report: Report, names: int) -> Iterator[str]:
     epilog=example(__doc__),
 )
 @click.option("--raw", type=InputFolder, default="data/raw", show_default=True, help="Folder of chat exports.")
-@click.option("--format", "format_name", default="auto", show_default=True, help="Format of the exports.")
-@click.option(
-    "--date-order", type=click.Choice(DATE_ORDERS), default="auto", show_default=True, help="Of dates, as for ingest."
-)
-@phone_region_option
-@column_option
+@options_of(ExportOptions, "options")
 @click.option(
     "--derived",
     type=click.Path(exists=True, path_type=Path),
@@ -187,10 +183,7 @@ def lines_of(report: Report, names: int) -> Iterator[str]:
 def audit_command(
     context: click.Context,
     raw: Path,
-    format_name: str,
-    date_order: str,
-    phone_regions: tuple[str, ...],
-    columns: dict[str, str],
+    options: ExportOptions,
     derived: tuple[Path, ...],
     cache: Path | None,
     deny: tuple[Path, ...],
@@ -202,20 +195,17 @@ def audit_command(
     Prints where and what kind, never what. Exits with 1 if there is anything.
     """
     from chatladder.chat.exports import DENY, KEEP, listed_names, read_names
-    from chatladder.chat.formats import NAMES
     from chatladder.cli.audit.leaks import Search, identities, secrets_at_hand
     from chatladder.privacy.names import Names
     from chatladder.privacy.pseudonyms import Pseudonyms
 
-    if format_name not in ("auto", *NAMES):
-        raise click.BadParameter(f"expected auto or one of {', '.join(NAMES)}.", param_hint="--format")
     derived = derived or tuple(path for path in map(Path, USUAL) if path.exists())
     if cache is None and USUAL_CACHE.is_dir():
         cache = USUAL_CACHE
     words = listed_names(raw, DENY) + [word for path in deny for word in read_names(path)]
     names = Names(Pseudonyms(), words, listed_names(raw, KEEP))
-    identities(raw, names, format_name, date_order, columns)
-    report = audit(raw, derived, cache, Search(names, secrets_at_hand(os.environ), phone_regions), skip)
+    identities(raw, names, options)
+    report = audit(raw, derived, cache, Search(names, secrets_at_hand(os.environ), options.phone_region), skip)
     if to_json:
         click.echo(json.dumps(as_json(report, len(names)), indent=2))
     else:

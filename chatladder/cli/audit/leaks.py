@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from chatladder.chat.exports import find_exports
 from chatladder.chat.formats import with_formats
-from chatladder.chat.message import Context, Message
+from chatladder.chat.message import Message
+from chatladder.chat.options import ExportOptions
 from chatladder.cli.audit.contents import OPAQUE, PARQUET, Text, UnreadableError, chunks, kind_of, texts
 from chatladder.privacy.masking import mask
 from chatladder.privacy.names import Names
@@ -43,28 +44,20 @@ class Finding(NamedTuple):
     places: list[str]  # the first few
 
 
-def identities(
-    raw: Path,
-    names: Names,
-    format_name: str = "auto",
-    date_order: str = "auto",
-    columns: Mapping[str, str] | None = None,
-) -> None:
+def identities(raw: Path, names: Names, options: ExportOptions) -> None:
     """Let ``names`` know everybody in the exports of a folder, as ingest does.
 
     Args:
         raw: Folder of exports.
         names: Gains their names.
-        format_name: Of the exports, or auto.
-        date_order: As ingest needs it to read them.
-        columns: For tables: our column -> theirs.
+        options: The settings with which ingest reads them.
 
     Raises:
         DataError: If an export cannot be read.
     """
-    context = Context(names.pseudonyms, names.know, date_order=date_order, columns=columns or {})
+    context = options.context(names.pseudonyms, names.know)
     sources = tqdm(find_exports(raw, Counter()), desc="exports", unit=" files", disable=None)
-    for source, format_ in with_formats(sources, format_name, Counter()):
+    for source, format_ in with_formats(sources, options.format, Counter()):
         known: set[str] = set()
         for item in source.counted(format_.parse(source, context)):
             if isinstance(item, Message) and item.sender not in known:

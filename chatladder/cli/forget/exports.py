@@ -55,7 +55,7 @@ def remove_member(exports: Exports, people: Collection[str], pseudonyms: Pseudon
             left[f"{source}: its name tells theirs. Rename it, or delete it"] = None
         try:
             if source.archive is None and format_ in LINES and not source.head().startswith(table.PARQUET):
-                if _rewrite(source, format_, context, people, clean, exports.format):
+                if _rewrite(source, format_, context, people, clean, exports.options.format):
                     done.append(source.path)
             elif _tells(source, format_, exports, people, clean):
                 raise UnsafeError("it tells of them, and cannot be rewritten in this format")

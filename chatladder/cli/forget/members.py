@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from tqdm import tqdm
 
 from chatladder.chat.exports import KEEP, find_exports, listed_names
 from chatladder.chat.formats import Format, with_formats
 from chatladder.chat.message import Context, Message
+from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 from chatladder.presets import read_text
@@ -36,7 +36,7 @@ class Exports:
     """
 
     raw: Path
-    options: dict[str, Any]
+    options: ExportOptions
     pseudonyms: Pseudonyms
     aliases: dict[str, set[str]] = field(default_factory=dict)
     messages: Counter[str] = field(default_factory=Counter)
@@ -44,21 +44,8 @@ class Exports:
     files_of: dict[str, set[str]] = field(default_factory=dict)
 
     def context(self, know: Callable[..., None], pseudonyms: Pseudonyms | None = None) -> Context:
-        """What the exports are read with, as ingest does."""
-        columns = dict(pair.split("=", 1) for pair in self.options.get("column", ()))
-        return Context(
-            pseudonyms or self.pseudonyms,
-            know,
-            ZoneInfo(self.options["timezone"]),
-            self.options["date_order"],
-            tuple(self.options.get("phone_region", ())),
-            columns,
-        )
-
-    @property
-    def format(self) -> str:
-        """Name of the format, or auto."""
-        return str(self.options["format"])
+        """Return what the exports are read with, as ingest does."""
+        return self.options.context(pseudonyms or self.pseudonyms, know)
 
     def know(self, identity: str, *aliases: str) -> None:
         """Learn of a person, as ``Context.know``."""
@@ -95,7 +82,10 @@ def read_exports(raw: Path, params: Path, pseudonyms: Pseudonyms, may_be_empty: 
     """
     text = read_text(params)
     compose(text, str(params))
-    exports = Exports(raw, plain(text)["ingest"], pseudonyms)
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in plain(text)["ingest"].items()
+    }
+    exports = Exports(raw, ExportOptions(**given), pseudonyms)
     context = exports.context(exports.know)
     try:
         sources = find_exports(raw, Counter())
@@ -104,7 +94,7 @@ def read_exports(raw: Path, params: Path, pseudonyms: Pseudonyms, may_be_empty: 
             raise
         sources = []
     found = tqdm(sources, desc="exports", unit=" files", disable=None)
-    for source, format_ in with_formats(found, exports.format, Counter()):
+    for source, format_ in with_formats(found, exports.options.format, Counter()):
         exports.files.append((source, format_))
         for item in format_.parse(source, context):
             if isinstance(item, Message):

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from chatladder.chat.formats import NAMES
-from chatladder.chat.options import DATE_ORDERS, column_option, phone_region_option, timezone_name
+from chatladder.chat.options import ExportOptions
 from chatladder.cli.export.settings import Settings, checked
 from chatladder.io.console import (
     SETTINGS,
@@ -36,6 +35,7 @@ from chatladder.io.console import (
     stoppable,
 )
 from chatladder.io.files import whole_file
+from chatladder.io.options import options_of
 from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
 from chatladder.vocabulary import ANSWERS
 
@@ -177,13 +177,7 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--questions-only", is_flag=True, help="Answer only what the judge of rules takes for questions.")
 @click.option("--rewrite", is_flag=True, help="Write out what needs its context; chat models only.")
 @click.option("--out", type=OutputFile, help="Answers to write (JSON lines); without it they are printed.")
-@click.option("--format", "format_name", type=click.Choice(["auto", *NAMES]), default="auto", show_default=True)
-@click.option(
-    "--timezone", callback=timezone_name, default="UTC", show_default=True, help="Of times without an offset."
-)
-@click.option("--date-order", type=click.Choice(DATE_ORDERS), default="auto", show_default=True)
-@phone_region_option
-@column_option
+@options_of(ExportOptions, "options")
 @click.option("--names", type=InputFolder, help="Folder of *.deny and *.keep, as data/raw may hold them.")
 @click.option("--bases", type=OutputFolder, default="data/bases", show_default=True)
 @click.option("--adapters", type=OutputFolder, default="data/adapters", show_default=True)
@@ -197,11 +191,7 @@ def resolve_command(
     questions_only: bool,
     rewrite: bool,
     out: Path | None,
-    format_name: str,
-    timezone: str,
-    date_order: str,
-    phone_regions: tuple[str, ...],
-    columns: dict[str, str],
+    options: ExportOptions,
     names: Path | None,
     bases: Path,
     adapters: Path,
@@ -214,15 +204,14 @@ def resolve_command(
     """
     if (rung is None) == (folder is None):
         raise click.UsageError("expected either --rung or --model.")
-    from chatladder.cli.resolve.reading import ChatOptions, read_asked
+    from chatladder.cli.resolve.reading import read_asked
 
     settings = settings_of(rung, folder, lock, given)
     model, tokenizer = load_model(rung, folder, bases, adapters, rewrite=rewrite)
     if rewrite and folder is not None:
         click.echo("--rewrite: the merged model writes, which was tuned to choose and not to write.", err=True)
-    options = ChatOptions(format_name, timezone, date_order, phone_regions, columns, names)
     counts: Counter[str] = Counter()
-    asked = read_asked(chat, settings, options, counts, questions_only=questions_only)
+    asked = read_asked(chat, settings, options, counts, questions_only=questions_only, lists=names)
     rows = answers(asked, Model(model, tokenizer, settings, rewrite), counts)
     with ExitStack() as stack:
         file = stack.enter_context(stack.enter_context(whole_file(out)).open("w", encoding="utf-8")) if out else None

@@ -10,29 +10,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from chatladder.chat.exports import DENY, KEEP, listed_names
 from chatladder.chat.formats.parquet import check_size
-from chatladder.chat.message import Context
+from chatladder.chat.messages import Reading, nothing_read
+from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import Source
+from chatladder.chat.turns import merge_stream
 from chatladder.cli.export.settings import Settings
+from chatladder.distributed import LocalWorkers
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, TURNS, Rows
 from chatladder.judges.rules import score_text
 from chatladder.judges.text import ADDRESSED
-from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms
 from chatladder.privacy.secret import KEY_VARIABLE, local_key
 from chatladder.questions.choosing import count_reasons
 from chatladder.questions.conversations import Conversations, Reach
-from stages.ingest import Reading
-from stages.merge import merge_stream
 
 #: Pseudonyms under it never leave the process: they show in rewritten questions alone, which need a key of one's own.
 PASSING_KEY = "chatladder resolve: pseudonyms that nobody sees"
@@ -44,17 +42,6 @@ _FILLED = {
 }
 
 
-class ChatOptions(NamedTuple):
-    """How a chat is read that is no parquet of ours; named as the options of stages.ingest."""
-
-    format_name: str = "auto"
-    timezone: str = "UTC"
-    date_order: str = "auto"
-    phone_regions: tuple[str, ...] = ()
-    columns: dict[str, str] | None = None
-    names: Path | None = None  # folder of *.deny and *.keep
-
-
 class Asked(NamedTuple):
     """One message, or several that make one turn."""
 
@@ -63,16 +50,23 @@ class Asked(NamedTuple):
 
 
 def read_asked(
-    path: Path, settings: Settings, chat: ChatOptions, counts: Counter[str], *, questions_only: bool
+    path: Path,
+    settings: Settings,
+    options: ExportOptions,
+    counts: Counter[str],
+    *,
+    questions_only: bool,
+    lists: Path | None = None,
 ) -> Iterator[Asked]:
     """Everything that is to be answered, by group and in the order of time within each.
 
     Args:
         path: A chat in any format that ingest reads, or a parquet file of TURNS or QUESTIONS.
         settings: What turns and windows are.
-        chat: How a chat is read.
+        options: The settings with which a chat is read.
         counts: Gains ``turns`` and one for each that is left out, under its reason.
         questions_only: Whether turns that the judge of rules does not take for questions are left out.
+        lists: Folder of ``*.deny`` and ``*.keep``.
 
     Raises:
         DataError: If the file cannot be read, or holds no message.
@@ -85,7 +79,8 @@ def read_asked(
         for row in _of_turns(parts, settings, counts, questions_only):
             yield Asked(row, {"turn_id": row["turn_id"]})
     else:
-        yield from _of_chat(path, settings, chat, counts, questions_only)
+        reading = Reading(pseudonyms_for(shown=False), options, lists, Path(tempfile.gettempdir()))
+        yield from _of_chat(path, reading, settings, counts, questions_only)
 
 
 def pseudonyms_for(*, shown: bool) -> Pseudonyms:
@@ -104,15 +99,10 @@ def pseudonyms_for(*, shown: bool) -> Pseudonyms:
 
 
 def _of_chat(
-    path: Path, settings: Settings, chat: ChatOptions, counts: Counter[str], questions_only: bool
+    path: Path, reading: Reading, settings: Settings, counts: Counter[str], questions_only: bool
 ) -> Iterator[Asked]:
-    pseudonyms = pseudonyms_for(shown=False)
-    lists = {suffix: listed_names(chat.names, suffix) if chat.names else () for suffix in (DENY, KEEP)}
-    names = Names(pseudonyms, lists[DENY], lists[KEEP])
-    zone = ZoneInfo(chat.timezone)
-    context = Context(pseudonyms, names.know, zone, chat.date_order, chat.phone_regions, chat.columns or {})
-    reading = Reading(pseudonyms, context, names, Path(tempfile.gettempdir()))
-    reading.read([Source(path)], chat.format_name)
+    pool = LocalWorkers()
+    reading.read([Source(path)], pool)
     lines: dict[str, int] = {}
     turn_lines: dict[str, list[int]] = {}
 
@@ -128,14 +118,13 @@ def _of_chat(
                 turn_lines[turn] = sorted(lines.pop(message) for message in messages)
             yield part
 
-    turns = with_turns(merge_stream(with_lines(reading.messages()), settings.gap_seconds))
+    turns = with_turns(merge_stream(with_lines(reading.messages(pool)), settings.gap_seconds))
     for row in _of_turns(turns, settings, counts, questions_only):
-        found = turn_lines[row["turn_id"]]
-        yield Asked(row, {"line": found[0], "lines": found})
+        own_lines = turn_lines[row["turn_id"]]
+        yield Asked(row, {"line": own_lines[0], "lines": own_lines})
     counts.update({name: count for name, count in reading.counts.items() if name.startswith("skipped_") and count})
     if not counts["turns"]:
-        reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(reading.counts.items()) if count)
-        raise DataError(f"{path}: expected messages, got none ({reasons or 'the file is empty'}).")
+        raise nothing_read(path, reading.counts)
 
 
 def _of_turns(

@@ -1,4 +1,17 @@
-"""In which order a WhatsApp export writes day, month and year, told from all of its dates together.
+r"""The first line of a message in a WhatsApp export: its time, its layout, and the order of day, month and year.
+
+A phone writes dates and times as its language and its settings have them, so there is no one format but a grammar::
+
+    30/01/19, 20:49 - Ann: text                     Android: a dash, no seconds
+    [2019/1/30 下午8:49:07] Ann: text               iOS: brackets and seconds
+    [20:49:07, 1/30/19] Ann: text                   time first (Vietnamese)
+    [\u200f٣٠/١/٢٠١٩، ٨:٤٩:٠٧ م] Ann: text           digits, comma and marker of another script, direction marks
+    22. 1. 30. 오후 8:49 - Ann: text                dots and spaces, marker before the time
+    [3/18/2565 BE, 14:56:01], [3/18/R4, 14:56:01]   Buddhist and Japanese years
+    30.01.19 г., 20:49 - Ann: text                  the word for year (Bulgarian)
+    2019年1月30日 下午8:49 - Ann: text                words for year, month and day (Chinese, Japanese)
+
+The space before AM may be a narrow no-break one: it has been since CLDR 42 (unicode-org/cldr, pull 2001).
 
 01/02/21 alone can be read in three ways, so no line is ever read by itself. A first pass over the file hands every
 date to ``Dates``, which keeps three numbers for each order and not the dates; ``Dates.order`` then decides:
@@ -11,12 +24,154 @@ date to ``Dates``, which keeps three numbers for each order and not the dates; `
 6. What is still open then is asked, not guessed.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import date
 from functools import lru_cache
 from itertools import combinations
+from typing import NamedTuple
 
 from chatladder.io.console import DataError
+
+#: Marks of writing direction, which the app strews in, and a byte order mark.
+MARKS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+#: What stands before or after the hours of half a day, and names that cover less (see ``_hour``). Dots may be left out
+#: or be followed by a space; ``_`` is a space.
+HALF_DAYS = {
+    "am": (
+        'a.m. vorm. vm. f.m. f.h. π.μ. ص 上午 午前 凌晨 清晨 早上 早晨 오전 पूर्वाह्न म.पू. পূর্বাহ্ণ öö sa ق.ظ. לפנה״צ לפנה"צ'
+        " ก่อนเที่ยง dop. de. дп ap. pg priešpiet முற்பகல் in_the_morning midnight"
+    ),
+    "pm": (
+        'p.m. nachm. nm. e.m. e.h. μ.μ. م 下午 午後 傍晚 오후 अपराह्न म.उ. অপরাহ্ণ ös ch ب.ظ. אחה״צ אחה"צ'
+        " หลังเที่ยง odp. du. пп ip. ptg popiet பிற்பகல் in_the_afternoon in_the_evening"
+    ),
+    "noon": "中午 noon",
+    "night": "晚上 深夜 夜裡 夜里 at_night",
+}
+S = "[ \u00a0\u2009\u202f]"
+#: A few at most, so that a line made of nothing else costs nothing.
+M = "[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]{0,4}"
+#: Between date and time, where there is more than a comma: at, around, o'clock of several languages.
+AT = "klo|kl|à|às|um|at|om|alle|ore|ob|las|в|о|u"
+
+
+def _flexible(marker: str) -> str:
+    """A marker as a pattern."""
+    pieces = [re.escape(piece).replace("_", S) for piece in marker.split(".") if piece]
+    return rf"\.?{S}?".join(pieces) + r"\.?"
+
+
+def _half_days() -> tuple[str, dict[str, str]]:
+    """One pattern for all markers, longest first, and the half day of each marker without dots and spaces."""
+    markers = {each: half for half, names in HALF_DAYS.items() for each in names.split()}
+    patterns = (_flexible(each) for each in sorted(markers, key=lambda each: (-len(each), each)))
+    return "|".join(patterns), {_bare(each): half for each, half in markers.items()}
+
+
+def _bare(marker: str) -> str:
+    return re.sub(rf"{S}|[._]", "", MARKS.sub("", marker)).lower()
+
+
+_MARKER, _HALVES = _half_days()
+_DATE = (
+    rf"(?P<a>[RH]?\d{{1,4}}){M}(?P<sep>\.{S}?|[/-]|{S}){M}(?P<b>\d{{1,2}}){M}(?P=sep){M}(?P<c>\d{{1,4}}|[RH]\d{{1,2}})"
+    rf"{M}(?P<end>\.?)(?:{S}?(?P<era>BE|พ\.ศ\.)|{S}г\.?)?"
+)
+_TIME = (
+    rf"(?:(?P<before>(?i:{_MARKER})){S}?{M})?(?P<hour>\d{{1,2}}){M}(?P<tsep>[:.]|{S}?h{S}?){M}(?P<minute>\d\d)"
+    rf"(?:{M}(?P<has_second>(?P=tsep)){M}(?P<second>\d\d))?(?:{M}{S}?{M}(?P<after>(?i:{_MARKER})))?(?:{S}?(?:Uhr|ч\.|น\.))?"
+)
+_JOIN = rf"(?P<join>{M}(?:[,،]{M}{S}{{0,2}}|{S}{{1,2}}){M}(?:(?:{AT})\.?{S})?{M})"
+_START = rf"{M}(?P<open>\[)?{M}"
+_CLOSE = rf"{M}(?(open)\](?:{S}?[-–])?{S}?|(?P<close>{S}[-–—]|:)(?:{S}|$))"
+_LAYOUT_GROUPS = ("open", "sep", "end", "join", "tsep", "has_second", "before", "after", "close")
+_HEADERS = (
+    re.compile(_START + _DATE + _JOIN + _TIME + _CLOSE),
+    re.compile(_START + _TIME + _JOIN + _DATE + _CLOSE),
+)
+#: No line opens a message that does not start so; most lines of text are told by this alone.
+_MAY_OPEN = re.compile(rf"{M}\[?{M}(?:[RH]?\d|{_MARKER})", re.IGNORECASE)
+#: A date of words; with dashes it is another layout than any that these languages have.
+_WORDED = re.compile(
+    rf"\A(?P<start>{M}\[?{M})(?P<year>\d{{4}}){S}?年{S}?(?P<month>\d{{1,2}}){S}?月{S}?(?P<day>\d{{1,2}}){S}?日"
+)
+
+
+class Layout(NamedTuple):
+    """What all first lines of messages in one file have in common, whatever the date."""
+
+    is_time_first: bool
+    is_bracketed: bool
+    separator: str  # between the date's parts
+    end: str  # a dot after the date, or nothing
+    is_year_first: bool  # as far as a year of four digits shows
+    is_year_last: bool
+    join: str  # between date and time
+    colon: str  # between hours and minutes
+    has_seconds: bool
+    marker: str  # where AM and PM stand: before, after, or nothing
+    close: str  # dash or colon, without brackets
+
+
+class Header(NamedTuple):
+    """The start of a message."""
+
+    layout: Layout
+    date: tuple[str, str, str]  # the date's parts as they stand; a year of an era as R4 or 2565BE
+    time: tuple[int, int, int]  # hour of 24, minute, second
+    rest: str  # what follows: sender and text
+
+
+def match_header(line: str) -> Header | None:
+    """The message that a line starts, or None if it starts none in any layout."""
+    if not _MAY_OPEN.match(line):
+        return None
+    line = _WORDED.sub(r"\g<start>\g<year>-\g<month>-\g<day>", line, count=1)
+    for is_time_first, pattern in enumerate(_HEADERS):
+        match = pattern.match(line)
+        if match is None:
+            continue
+        hour = _hour(int(match["hour"]), _HALVES.get(_bare(match["before"] or match["after"] or "")))
+        minute, second = int(match["minute"]), int(match["second"] or 0)
+        if hour > 23 or minute > 59 or second > 59:
+            return None
+        a, b, c = match.group("a", "b", "c")
+        layout = _layout(bool(is_time_first), len(a) == 4, len(c) == 4, *match.group(*_LAYOUT_GROUPS))
+        date = (a, b, c + "BE" if match["era"] else c)
+        return Header(layout, date, (hour, minute, second), line[match.end() :])
+    return None
+
+
+@lru_cache(1024)  # all lines of a file have few, and their texts make it up
+def _layout(is_time_first: bool, is_year_first: bool, is_year_last: bool, *groups: str | None) -> Layout:
+    opened, separator, end, join, colon, second, before, after, close = groups
+    return Layout(
+        is_time_first=is_time_first,
+        is_bracketed=opened is not None,
+        separator=re.sub(S, " ", separator or ""),
+        end=end or "",
+        is_year_first=is_year_first,
+        is_year_last=is_year_last,
+        join=re.sub(S, " ", MARKS.sub("", join or "")).strip(),
+        colon=(colon or "").strip(),
+        has_seconds=second is not None,
+        marker="before" if before else "after" if after else "",
+        close=(close or "").strip(),
+    )
+
+
+def _hour(hour: int, half: str | None) -> int:
+    """The hour of 24. Above 12 it is one already, whatever the marker says; some phones write 0:08 a. m., or 24:08."""
+    if half is None or hour > 12:
+        return 0 if hour == 24 else hour
+    if half == "noon":  # 11:30 to 1:30 or so
+        return hour if hour > 9 else hour + 12
+    if half == "night":  # from the evening to the small hours
+        return hour + 12 if 5 < hour < 12 else hour % 12
+    return hour % 12 + (12 if half == "pm" else 0)
+
 
 #: Places of day, month and year.
 ORDERS = {"dmy": (0, 1, 2), "mdy": (1, 0, 2), "ymd": (2, 1, 0)}

@@ -1,4 +1,4 @@
-"""What can only be settled once every file is read: unique ids, recalls, replies, and the order of rows."""
+"""The identity of messages, known only once every file is read: unique ids, recalls, replies, and the order of rows."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -11,8 +11,8 @@ from chatladder.io.console import DataError
 from chatladder.privacy.pseudonyms import repeated_message
 
 
-class Settled(NamedTuple):
-    """What became of each collected row; arrays of shape ``(rows,)`` where nothing else is said."""
+class Identities(NamedTuple):
+    """The place and the identity of each collected row; arrays of shape ``(rows,)`` where nothing else is said."""
 
     position: np.ndarray  # where it comes in the order of messages; -1 for one that is left out
     message_id: np.ndarray  # 64 bits, by position; shape (messages,)
@@ -21,13 +21,13 @@ class Settled(NamedTuple):
     replies: np.ndarray  # bool, by position: whether it answers one that is there; shape (messages,)
 
 
-def settle(index: Index, counts: Counter[str]) -> Settled:
-    """Settle ids, recalls, replies and order of everything that was collected.
+def identify(index: Index, counts: Counter[str]) -> Identities:
+    """Return ids, recalls, replies and order of everything that was collected.
 
     Raises:
         DataError: If two messages of different senders or times have one id.
     """
-    keys, kept = _settle_ids(index)
+    keys, kept = _unique_ids(index)
     counts["skipped_duplicate"] += int((~kept).sum())
     order = _time_order(index)
     if not kept.all():
@@ -51,7 +51,7 @@ def settle(index: Index, counts: Counter[str]) -> Settled:
     counts["recalled"] = int(recalled.sum())
     counts["replies"] = int(known.sum())
     counts["replies_to_unknown"] = int((~known).sum())
-    return Settled(position, ids, recalled, reply_to, replies)
+    return Identities(position, ids, recalled, reply_to, replies)
 
 
 def _places(wanted: np.ndarray, ids: np.ndarray, by_id: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def _places(wanted: np.ndarray, ids: np.ndarray, by_id: np.ndarray) -> np.ndarra
     return np.where(ids[found] == wanted, found, -1)
 
 
-def _settle_ids(index: Index) -> tuple[np.ndarray, np.ndarray]:
+def _unique_ids(index: Index) -> tuple[np.ndarray, np.ndarray]:
     """Unique ids of rows, and which rows are kept: not those that repeat a message of before.
 
     Equal messages of one file are told apart by an ordinal; the same ordinal in another file is the same

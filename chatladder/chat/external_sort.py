@@ -13,8 +13,8 @@ PART_ROWS, MOST_PARTS = 131_072, 200
 PART_BYTES = 2**27
 
 
-class Spill:
-    """Tables in a file that has no name: nobody else can open it, and it is gone however the process ends."""
+class HiddenFile:
+    """Rows in a file that has no name: nobody else can open it, and it is gone however the process ends."""
 
     def __init__(self, schema: pa.Schema, folder: Path) -> None:
         """Open a file on the disk of ``folder``.
@@ -44,7 +44,7 @@ class Spill:
         self._file.close()
 
 
-def in_order(
+def sort_rows(
     rows: Iterator[pa.RecordBatch], position: np.ndarray, schema: pa.Schema, folder: Path
 ) -> Iterator[pa.Table]:
     """Bring rows into order without holding them all.
@@ -73,14 +73,14 @@ def _sorted(
     """Deal rows to files of so many rows each; a file of too many bytes is dealt again, to smaller ones.
 
     Args:
-        rows: As for ``in_order``.
-        position: As for ``in_order``.
+        rows: As for ``sort_rows``.
+        position: As for ``sort_rows``.
         kept: How many of the rows are not left out.
         size: Rows of a file.
-        schema: As for ``in_order``.
-        folder: As for ``in_order``.
+        schema: As for ``sort_rows``.
+        folder: As for ``sort_rows``.
     """
-    parts = [Spill(schema, folder) for _ in range(-(-kept // size))]
+    parts = [HiddenFile(schema, folder) for _ in range(-(-kept // size))]
     start = 0
     for batch in rows:
         where = position[start : start + batch.num_rows]
@@ -97,7 +97,7 @@ def _sorted(
         part.close()
 
 
-def _deal(batch: pa.RecordBatch, where: np.ndarray, parts: list[Spill], size: int) -> None:
+def _deal(batch: pa.RecordBatch, where: np.ndarray, parts: list[HiddenFile], size: int) -> None:
     """Write each row to its part, in the order in which the rows come."""
     part = np.where(where >= 0, where // size, -1)
     for number in np.unique(part[part >= 0]):
