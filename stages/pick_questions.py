@@ -23,7 +23,6 @@ from pathlib import Path
 
 import click
 
-from chatladder.distributed import workers
 from chatladder.io.console import (
     NOTHING_KEPT,
     SETTINGS,
@@ -59,8 +58,8 @@ def main(
     numbers, costs = read_counts(counts, rows.num_rows), read_costs(scores, settings.judge)
     marked = read_marks(marks) if marks else None
     try:
-        with workers() as pool, row_writer(out, QUESTIONS) as writer:
-            picked = pick(rows, scores, settings, writer, pool, marked)
+        with row_writer(out, QUESTIONS) as writer:
+            picked = pick(rows, scores, settings, writer, marked)
     except DataError as error:
         raise DataError(f"{turns}: {error.message}") from error
     write_json(metrics, summarize(picked, numbers, costs, marked.summary() if marked else None))

@@ -34,14 +34,11 @@ class Marks:
         self._ids = pa.array(sorted(marks), pa.string())
         self._picked: dict[str, bool] = {}
 
-    def seen(self, turns: pa.Table, picked: np.ndarray) -> dict[str, bool]:
-        """Return which turns are marked, by id, and whether each is picked; ``picked`` has shape ``(turns,)``."""
+    def look(self, turns: pa.Table, picked: np.ndarray) -> None:
+        """Note which of the marked turns are among these, and picked; ``picked`` has shape ``(turns,)``."""
         known = pc.is_in(turns["turn_id"], value_set=self._ids).to_numpy()
-        return dict(zip(turns["turn_id"].filter(pa.array(known)).to_pylist(), picked[known].tolist(), strict=True))
-
-    def add(self, seen: dict[str, bool]) -> None:
-        """Note what ``seen`` returned."""
-        self._picked.update(seen)
+        ids = turns["turn_id"].filter(pa.array(known)).to_pylist()
+        self._picked.update(zip(ids, picked[known].tolist(), strict=True))
 
     def summary(self) -> dict[str, float]:
         """Return precision and recall of the choice, with 95 % intervals, and how many marks there are.

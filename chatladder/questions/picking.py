@@ -1,11 +1,7 @@
-"""Picking the questions among the turns of a file, and the account of every turn that is none.
-
-Work is handed out by ranges of the file between which no conversation reaches (see `conversations.Cuts`); a chat that
-can be cut nowhere is one range, and one worker's work. This process adds up counts and writes what comes back.
-"""
+"""Picking the questions among the turns of a file, and the account of every turn that is none."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,17 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from chatladder.distributed import Need, Workers
-from chatladder.distributed.ranges import RANGE_ROWS, Range, RowRange, cut_at
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
-from chatladder.io.rows import TURNS, Rows, RowWriter
+from chatladder.io.rows import Rows, RowWriter
 from chatladder.judges import COUNTS_FILE, SCORES_FILE
 from chatladder.judges.texts import ADDRESSED, is_text
-from chatladder.questions.conversations import Conversations, Cuts, Reach
+from chatladder.questions.conversations import Conversations, Reach
 from chatladder.questions.marks import Marks
-from chatladder.questions.verdicts import JOINS, Judge, Tally, Verdicts
+from chatladder.questions.verdicts import JOINS, Judge, Verdicts
 
 #: The stages before this one that count, in their order.
 COUNTING = ("ingest", "merge")
@@ -70,31 +64,6 @@ class Picked(NamedTuple):
     conversations_with_questions: int
 
 
-class Part(NamedTuple):
-    """The questions among some turns of a range, and counts; those of the whole range come with its last part."""
-
-    questions: pa.Table  # QUESTIONS
-    turns: int
-    left_out: dict[str, int]  # reason -> turns
-    marked: dict[str, bool]  # turn marked by hand -> whether it is picked
-    tally: Tally | None = None
-    conversations: int = 0
-    with_questions: int = 0
-
-
-class Streamed:
-    """Parts that are made as they are taken, or, where they are sent to another process, before that."""
-
-    def __init__(self, parts: Iterable[Part]) -> None:
-        self._parts = parts
-
-    def __iter__(self) -> Iterator[Part]:
-        return iter(self._parts)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return list, (list(self._parts),)
-
-
 def check_judges(folder: Path, judges: Iterable[Judge]) -> None:
     """Refuse scores that are missing, and those of judges that nobody asks.
 
@@ -119,9 +88,7 @@ def check_judges(folder: Path, judges: Iterable[Judge]) -> None:
         )
 
 
-def pick(
-    turns: Rows, scores: Path, settings: Picking, writer: RowWriter, pool: Workers, marks: Marks | None = None
-) -> Picked:
+def pick(turns: Rows, scores: Path, settings: Picking, writer: RowWriter, marks: Marks | None = None) -> Picked:
     """Pick the questions among turns.
 
     Args:
@@ -129,7 +96,6 @@ def pick(
         scores: The folder with a folder of each judge.
         settings: Judges, filters and reach.
         writer: Takes the questions, rows of ``QUESTIONS``, in the order of the turns.
-        pool: The workers that pick.
         marks: Learns which turns were picked.
 
     Returns:
@@ -138,65 +104,27 @@ def pick(
     Raises:
         DataError: If a judge's scores are not those of these turns, or no turn passes.
     """
-    tally, left_out = Tally(settings.judge), Counter[str]()
-    questions = conversations = with_questions = 0
+    verdicts, conversations = Verdicts(scores, settings.judge, settings.join), Conversations(settings)
+    left_out: Counter[str] = Counter()
+    questions = 0
     with tqdm(total=turns.num_rows, desc="questions", unit=" turns", disable=None) as progress:
-        shared = (turns.path.resolve(), scores.resolve(), settings, marks)
-        for part in (part for parts in pool.map(pick_in, _ranges(turns, settings, pool), *shared) for part in parts):
-            writer.write(part.questions)
-            questions += part.questions.num_rows
-            conversations += part.conversations
-            with_questions += part.with_questions
-            left_out.update(part.left_out)
+        for part in turns.parts():
+            chosen, counts = choose(part, verdicts.below(part), settings.min_characters)
+            left_out.update(counts)
             if marks is not None:
-                marks.add(part.marked)
-            if part.tally is not None:
-                tally.add(part.tally)
-            progress.update(part.turns)
+                marks.look(part, chosen)
+            questions += int(chosen.sum())
+            writer.write(conversations.take(part, chosen))
+            progress.update(part.num_rows)
+    writer.write(conversations.finish())
     if not questions:
         listed = ", ".join(f"{reason} {count:,}" for reason, count in left_out.items())
         raise DataError(
             f"expected questions, got none of {turns.num_rows:,} turns ({listed}). Lower the scores in "
             "questions.judge, or questions.min_characters."
         )
-    return Picked(questions, dict(left_out), tally.summary(), conversations, with_questions)
-
-
-def _ranges(turns: Rows, reach: Reach, pool: Workers) -> list[tuple[Range, int]]:
-    """Ranges of the turns that can be picked from alone, and how many text turns come before each."""
-    if pool.parts(Need(threads=1, gpu=False)) == 1:
-        return [(Range(0, turns.num_rows), 0)]
-    cuts, texts = Cuts(reach), [np.zeros(0, bool)]
-    for part in turns.parts(Cuts.COLUMNS):
-        cuts.take(part)
-        texts.append(is_text(part).to_numpy())
-    ranges = cut_at(turns.num_rows, cuts.places().tolist(), RANGE_ROWS)
-    before = np.cumsum(np.add.reduceat(np.concatenate(texts), [each.start for each in ranges], dtype=np.int64))
-    return list(zip(ranges, [0, *before.tolist()], strict=False))
-
-
-def pick_in(
-    item: tuple[Range, int], turns: Path, scores: Path, settings: Picking, marks: Marks | None
-) -> Iterable[Part]:
-    """Pick from a range of turns, before which there are so many text turns."""
-    return Streamed(_parts(item, turns, scores, settings, marks))
-
-
-def _parts(
-    item: tuple[Range, int], turns: Path, scores: Path, settings: Picking, marks: Marks | None
-) -> Iterator[Part]:
-    rows, texts_before = RowRange(turns, TURNS, *item[0]), item[1]
-    verdicts = Verdicts(scores, settings.judge, settings.join, texts_before)
-    conversations = Conversations(settings)
-    for part in rows.parts():
-        kept, left_out = choose(part, verdicts.below(part), settings.min_characters)
-        marked = {} if marks is None else marks.seen(part, kept)
-        yield Part(conversations.take(part, kept), part.num_rows, left_out, marked)
-    if rows.stop == Rows(turns, TURNS).num_rows:
-        verdicts.check_end()
-    last = conversations.finish()
-    counts = conversations.conversations, len(conversations.with_questions)
-    yield Part(last, 0, {}, {}, verdicts.tally, *counts)
+    with_questions = len(conversations.with_questions)
+    return Picked(questions, dict(left_out), verdicts.summary(), conversations.conversations, with_questions)
 
 
 def choose(part: pa.Table, below: dict[str, np.ndarray], min_characters: int) -> tuple[np.ndarray, dict[str, int]]:

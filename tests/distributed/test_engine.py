@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,28 +25,15 @@ from chatladder.cli import simulate
 from chatladder.distributed import LocalWorkers
 from chatladder.distributed.ranges import Range, RowRange, cut_at, cut_evenly
 from chatladder.io.console import DataError
-from chatladder.io.rows import MESSAGES, QUESTIONS, SCORES, TURNS, Rows, row_writer, write_rows
+from chatladder.io.rows import MESSAGES, SCORES, TURNS, Rows, row_writer, write_rows
 from chatladder.judges import punctuation, rules
 from chatladder.judges.texts import TextTurns
 from chatladder.privacy.secret import DEMO_GROUP
-from chatladder.questions import picking
-from chatladder.questions.marks import Mark, Marks
-from chatladder.questions.picking import Picking
-from chatladder.questions.verdicts import Judge
 from stages import ingest, merge, pick_questions, score
 from tests.conftest import ROOT
 from tests.workers_here import Here
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: chatladder[ray]")
-PICKING = Picking(
-    judge=(Judge("length", 4), Judge("number", 5)),
-    join="all",
-    min_characters=7,
-    window=4,
-    conversation_gap=30,
-    max_conversation_turns=6,
-    reply_reach=90,
-)
 LINES, GROUPS = 3000, 3
 KEY = "a key for tests alone"
 
@@ -152,93 +138,6 @@ def test_one_turn_of_many_messages_is_one_range(tmp_path, monkeypatch):
     monkeypatch.setattr(merge, "RANGE_ROWS", 10)
     found = list(merge.merged(Rows(tmp_path / "messages", MESSAGES), 18, Here()))
     assert [part.turns.num_rows for part in found] == [1, 0, 0, 0, 0]
-
-
-def picked(turns, out, pool, marks=None):
-    with row_writer(out, QUESTIONS) as writer:
-        found = picking.pick(Rows(turns, TURNS), turns.parent, PICKING, writer, pool, marks)
-    return out.read_bytes(), found, marks.summary() if marks else None
-
-
-def judged(turns, folder):
-    """Judges by the text's length, and by a number of its turn, in files of their scores."""
-    texts = [row for row in pq.read_table(turns).to_pylist() if row["kind"] == "text"]
-    given = {
-        "length": [len(row["text"]) % 7 + 3.0 for row in texts],
-        "number": [n % 3 * 5.0 for n in range(len(texts))],
-    }
-    for name, scores in given.items():
-        ids = [row["turn_id"] for row in texts]
-        rows = pa.table({"turn_id": ids, "score": scores}).cast(SCORES)
-        write_rows(folder / name / "scores.parquet", rows, SCORES)
-
-
-@settings(deadline=None, max_examples=100)
-@given(rows=chats(), size=st.integers(1, 12))
-def test_questions_of_ranges_are_those_of_the_whole(tmp_path_factory, rows, size):
-    folder = tmp_path_factory.mktemp("pick")
-    write_rows(folder / "messages", rows, MESSAGES)
-    merged(folder / "messages", 4, folder / "turns", None)
-    judged(folder / "turns", folder)
-    try:
-        here = picked(folder / "turns", folder / "here", LocalWorkers())
-    except DataError as error:
-        with pytest.raises(DataError) as raised:
-            picked(folder / "turns", folder / "over", Here())
-        assert raised.value.message == error.message  # noqa: PT017 - compared with another
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(picking, "RANGE_ROWS", size)
-        assert picked(folder / "turns", folder / "over", Here()) == here
-
-
-def long_chat(folder, turns=1500):
-    """Turns of one huge group: silences that end conversations, some of them with an answer across."""
-    draw = np.random.default_rng(0)
-    rows = [
-        {
-            "turn_id": f"t{n}",
-            "group": "g",
-            "sender": f"u{draw.integers(5)}",
-            "timestamp": int(n * 10 + 50 * (n // 9)),
-            "kind": "text",
-            "text": ["is it so?", "yes it is", "is it not so?"][draw.integers(3)],
-            "reply_to": f"m{n - int(draw.integers(1, 15))}" if n > 20 and draw.random() < 0.1 else None,
-            "message_ids": [f"m{n}"],
-        }
-        for n in range(turns)
-    ]
-    write_rows(folder / "turns", rows, TURNS)
-    return folder / "turns"
-
-
-def test_one_huge_group_is_cut_where_nothing_answers_across(tmp_path, monkeypatch):
-    turns = long_chat(tmp_path)
-    monkeypatch.setattr(picking, "RANGE_ROWS", 50)
-    judged(turns, tmp_path)
-    cuts = [part for part, _ in picking._ranges(Rows(turns, TURNS), PICKING, Here())]
-    assert len(cuts) > 10
-    assert all(part.start % 9 == 0 for part in cuts)  # where silences are
-    marks = {f"t{n}": Mark(n % 2 == 0, 1.0 + n % 3) for n in range(0, 1500, 7)}
-    here = picked(turns, tmp_path / "here", LocalWorkers(), marks=Marks(marks))
-    assert picked(turns, tmp_path / "over", Here(), marks=Marks(marks)) == here
-    # A range may answer nothing before it, so replies that reach further leave fewer places.
-    far = replace(PICKING, reply_reach=100_000)
-    fewer = picking._ranges(Rows(turns, TURNS), far, Here())
-    assert len(fewer) <= len(cuts)
-
-
-@pytest.mark.parametrize("rows", [-1, 1])
-def test_scores_of_other_turns_are_refused_as_by_one_process(tmp_path, rows):
-    turns = long_chat(tmp_path, 60)
-    judged(turns, tmp_path)
-    path = tmp_path / "number" / "scores.parquet"
-    scores = pq.read_table(path)
-    write_rows(path, scores.slice(0, 59) if rows < 0 else pa.concat_tables([scores] * 2), SCORES)
-    for pool in (LocalWorkers(), Here()):
-        with pytest.raises(DataError, match=r"scores\.parquet: expected a score of number for each text turn"):
-            picked(turns, tmp_path / "out", pool)
-        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
@@ -349,7 +248,6 @@ def over_ray(cluster, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", cluster)
     monkeypatch.setattr(portions, "PORTION_BYTES", 1)
     monkeypatch.setattr(merge, "RANGE_ROWS", 500)
-    monkeypatch.setattr(picking, "RANGE_ROWS", 500)
     return cluster
 
 

@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatladder.distributed import LocalWorkers
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, SCORES, TURNS, Rows, read_rows, row_writer, write_rows
 from chatladder.questions import picking, verdicts
@@ -61,8 +60,8 @@ def picked(rows, reach=REACH, judges=None, join="all", threshold=5, part_rows=No
         turns = Rows(folder / "turns", TURNS)
         with pytest.MonkeyPatch.context() as patch, row_writer(folder / "questions", QUESTIONS) as writer:
             if part_rows:
-                patch.setattr(picking.RowRange, "parts", partialmethod(Rows.parts, rows=part_rows))
-            counted = picking.pick(turns, folder, settings, writer, LocalWorkers())
+                patch.setattr(Rows, "parts", partialmethod(Rows.parts, rows=part_rows))
+            counted = picking.pick(turns, folder, settings, writer)
         return read_rows(folder / "questions", QUESTIONS).to_pylist(), counted
 
 
