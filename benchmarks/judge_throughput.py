@@ -26,9 +26,8 @@ from typing import NamedTuple
 import click
 import pyarrow as pa
 
-from chatladder.endpoint import score_texts
-from chatladder.endpoint.options import EndpointOptions
 from chatladder.io.console import SETTINGS, DataError, InputFile, example
+from chatladder.judges import llm
 
 CONCURRENCIES = (1, 4, 16, 64)
 PROMPT = Path("chatladder/judges/prompts/question.txt")
@@ -75,7 +74,7 @@ def measure(base_url: str, prompt: Path, concurrency: int, texts: int) -> Measur
     Raises:
         DataError: If the first run did not ask once for each, or the second asked at all.
     """
-    options = EndpointOptions(
+    settings = llm.LlmSettings(
         base_url=base_url,
         model="fixed",
         prompt=prompt,
@@ -99,7 +98,7 @@ def measure(base_url: str, prompt: Path, concurrency: int, texts: int) -> Measur
     with tempfile.TemporaryDirectory() as folder:
         for expected in (texts, 0):
             start = perf_counter()
-            _, report = score_texts(Chat(texts), options, Path(folder), lambda line: None)
+            _, report = llm.score(Chat(texts), settings, Path(folder), lambda line: None)
             seconds.append(perf_counter() - start)
             if report.requests != expected:
                 raise DataError(f"expected {expected} requests, got {report.requests}.")

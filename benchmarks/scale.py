@@ -103,20 +103,20 @@ def rename_group(path: Path, name: str) -> None:
 def commands(raw: Path, out: Path) -> dict[str, list[str]]:
     """The data stages by name, with the params of the demo."""
     messages, turns, questions = (str(out / f"{name}.parquet") for name in ("messages", "turns", "questions"))
-    ingest, merge = str(out / "ingest.json"), str(out / "merge.json")
+    ingest, merge = str(out / "counts" / "ingest.json"), str(out / "counts" / "merge.json")
     reading = ["stages.ingest", "--raw", str(raw), "--format", "auto", "--timezone", "UTC", "--date-order", "auto"]
     found = {
         "ingest": [*reading, "--out", messages, "--counts", ingest],
         "merge": ["stages.merge", "--messages", messages, "--gap-seconds", "18", "--out", turns, "--counts", merge],
     }
-    picking = ["stages.pick_questions", "--turns", turns, "--join", "all", "--counts", ingest, "--counts", merge]
+    picking = ["stages.pick_questions", "--turns", turns, "--join", "all"]
+    picking += ["--counts", str(out / "counts"), "--scores", str(out / "scores")]
     picking += ["--min-characters", "7", "--window", "12", "--conversation-gap", "1800"]
     picking += ["--max-conversation-turns", "500", "--reply-reach", "86400"]
     for judge in ("rules", "punctuation"):
-        scores = str(out / f"{judge}.parquet")
         found[judge] = ["stages.score", "--judge", judge, "--kind", judge, "--seed", "0", "--turns", turns]
-        found[judge] += ["--out", scores, "--counts", str(out / f"{judge}.json")]
-        picking += ["--scores", f"{judge}={scores}", "--threshold", f"{judge}=5"]
+        found[judge] += ["--out", str(out / "scores" / judge)]
+        picking += ["--judge", f"{judge}=5"]
     return found | {"pick_questions": [*picking, "--out", questions, "--metrics", str(out / "questions.json")]}
 
 

@@ -35,7 +35,8 @@ def to_questions(raw: Path, out: Path) -> dict[str, Cost]:
     """Take the exports in ``raw`` to questions by the default judges; every file of the way lies in ``out``."""
     costs = {}
     messages, turns, questions = (str(out / f"{name}.parquet") for name in ("messages", "turns", "questions"))
-    ingest, merge = str(out / "ingest.json"), str(out / "merge.json")
+    counts = out / "counts"
+    ingest, merge = str(counts / "ingest.json"), str(counts / "merge.json")
     costs["ingest"] = run(
         "stages.ingest",
         "--raw",
@@ -54,12 +55,11 @@ def to_questions(raw: Path, out: Path) -> dict[str, Cost]:
     costs["merge"] = run(
         "stages.merge", "--messages", messages, "--gap-seconds", "18", "--out", turns, "--counts", merge
     )
-    picking = ["--turns", turns, "--join", "all", "--counts", ingest, "--counts", merge]
+    picking = ["--turns", turns, "--join", "all", "--counts", str(counts), "--scores", str(out / "scores")]
     for judge in ("rules", "punctuation"):
-        scores = str(out / f"{judge}.parquet")
-        options = ["--seed", "0", "--turns", turns, "--out", scores, "--counts", str(out / f"{judge}.json")]
+        options = ["--seed", "0", "--turns", turns, "--out", str(out / "scores" / judge)]
         costs[judge] = run("stages.score", "--judge", judge, "--kind", judge, *options)
-        picking += ["--scores", f"{judge}={scores}", "--threshold", f"{judge}=5"]
+        picking += ["--judge", f"{judge}=5"]
     limits = ["--min-characters", "7", "--window", "12", "--conversation-gap", "1800"]
     limits += ["--max-conversation-turns", "500", "--reply-reach", "86400"]
     metrics = out / "questions.json"

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from chatladder.endpoint.options import EndpointOptions
+from chatladder.judges.llm import LlmSettings
 from tests.conftest import ROOT
 from tests.endpoint_server import failure, score
 
@@ -49,7 +49,7 @@ def options(base_url, **changes):
         "timeout": 10.0,
         "max_retries": 3,
     }
-    return EndpointOptions(base_url=base_url, **{**defaults, **changes})
+    return LlmSettings(base_url=base_url, **{**defaults, **changes})
 
 
 def by_length(request):

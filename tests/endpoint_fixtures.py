@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatladder.endpoint import score_texts
+from chatladder.judges import llm
 from tests.endpoint_chat import TEXTS, Chat, options
 
 
@@ -19,7 +19,7 @@ def judge(tmp_path, soon):
 
     def run(server, texts=TEXTS, **changes):
         address = changes.pop("base_url", None) or server.base_url
-        scores, report = score_texts(Chat(texts), options(address, **changes), tmp_path / "answers", run.said.append)
+        scores, report = llm.score(Chat(texts), options(address, **changes), tmp_path / "answers", run.said.append)
         return scores.tolist(), report
 
     run.said = []

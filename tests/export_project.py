@@ -16,6 +16,7 @@ RUNG = "tiny"
 #: Long enough for the tiny model to give both answers.
 TRAINING = SHORT | {"num-train-epochs": 60, "lora-r": 8, "lora-alpha": 16, "lora-dropout": 0}
 QUESTIONS = {
+    "judge": ["rules=5", "punctuation=7"],
     "join": "all",
     "min_characters": 4,
     "window": 3,
@@ -80,7 +81,7 @@ def lock(root: Path) -> None:
     rows = {
         "merge": ("python -m stages.merge --gap_seconds 18", {"merge": {"gap_seconds": 18}}, [], []),
         "pick_questions": (
-            "python -m stages.pick_questions --threshold rules=5 --threshold punctuation=7",
+            "python -m stages.pick_questions",
             {"questions": QUESTIONS},
             [],
             [],

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example, printable, stoppable
 from chatladder.io.files import refuse_rounds
 from chatladder.io.rows import QUESTIONS, SCORES, TURNS, Rows
+from chatladder.judges import SCORES_FILE
 
 #: Turns shown before each one.
 BEFORE = 3
@@ -157,7 +158,7 @@ def _mark(path: Path, all_shown: list[Shown]) -> int:
 @click.option("--mark", type=OutputFile, help="Ask about each, without its scores, and append the answers here.")
 @click.option("--turns", type=InputFile, default="data/turns.parquet", show_default=True)
 @click.option("--questions", type=InputFile, default="data/questions.parquet", show_default=True)
-@click.option("--scores", type=InputFolder, default="data/scores", show_default=True, help="One file a judge.")
+@click.option("--scores", type=InputFolder, default="data/scores", show_default=True, help="A folder a judge.")
 def questions_command(
     kind: str | None, size: int, seed: int, mark: Path | None, turns: Path, questions: Path, scores: Path
 ) -> None:
@@ -166,7 +167,7 @@ def questions_command(
     With --mark it asks about each turn, and precision and recall on the answers become metrics (see data/marks).
     """
     picked = {each for part in Rows(questions, QUESTIONS).parts(["turn_id"]) for each in part["turn_id"].to_pylist()}
-    judges = {path.stem: Rows(path, SCORES) for path in sorted(scores.glob("*.parquet"))}
+    judges = {path.parent.name: Rows(path, SCORES) for path in sorted(scores.glob(f"*/{SCORES_FILE}"))}
     kinds = {"rejected": (False,), "picked": (True,)}.get(kind or "", (True, False))
     rows = Rows(turns, TURNS)
     all_shown = list(show(rows, sample(rows, picked, kinds, size, seed)))

@@ -1,7 +1,7 @@
 """Answers of endpoints on disk, so that nothing is paid for twice.
 
-A judge's answer is kept as the hash of what was asked, its score and the tokens it took: never the text, never a key.
-Only scores are kept; failures and unusable answers are not.
+An answer is kept as numbers under a hash of what was asked, with the tokens it took: never a text, never a key, and
+never a failure.
 
 One SQLite file in WAL mode, one transaction an answer. A committed answer outlives the process however it ends, and
 with ``synchronous=NORMAL`` a power cut may cost the last answers but never the file. Processes may share the file.
@@ -11,11 +11,11 @@ Sources:
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from chatladder.io.console import DataError
 
@@ -25,33 +25,41 @@ VERSION = 1
 BUSY_SECONDS = 60.0
 #: SQLite took at most 999 variables in one statement before 3.32.
 KEYS_A_QUERY = 900
-_TABLE = """
-CREATE TABLE IF NOT EXISTS answers (
-  key BLOB NOT NULL,
-  form TEXT NOT NULL,
-  score REAL NOT NULL CHECK (score BETWEEN 0 AND 10),
-  prompt_tokens INTEGER NOT NULL,
-  completion_tokens INTEGER NOT NULL,
-  PRIMARY KEY (key, form)
-) WITHOUT ROWID
-"""
-_INSERT = "INSERT INTO answers VALUES (?, ?, ?, ?, ?) ON CONFLICT (key, form) DO NOTHING"
+#: The numbers of one answer, named by the cache's columns.
+Values = tuple[float | None, ...]
 
 
-class AnswerFile:
-    """One table of answers in a file of its own.
+class Kept(NamedTuple):
+    """One answer, and the tokens of its prompt and of itself."""
+
+    values: Values
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class AnswerCache:
+    """The answers under one folder.
 
     Attributes:
         path: The SQLite file.
     """
 
-    def __init__(self, folder: Path, table: str = _TABLE) -> None:
-        """Open the file, and make it and its folder where there is none; ``table`` is the statement that makes it.
+    def __init__(self, folder: Path, columns: Mapping[str, str]) -> None:
+        """Open the file, and make it and its folder where there is none.
+
+        Args:
+            folder: The folder, a kind of answer each.
+            columns: The kind's numbers by name, with their SQL type.
 
         Raises:
-            DataError: If it cannot be written, or is no file of answers.
+            DataError: If it cannot be written, or is not a file of answers.
         """
         self.path = folder / FILE_NAME
+        self._columns = ", ".join([*columns, "prompt_tokens", "completion_tokens"])
+        self._insert = (
+            f"INSERT INTO answers VALUES (?, ?{', ?' * (len(columns) + 2)}) ON CONFLICT (key, form) DO NOTHING"
+        )
+        declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -64,7 +72,11 @@ class AnswerFile:
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, VERSION):
                 raise DataError(f"{self.path}: expected answers of version {VERSION}, got {version}; move it away.")
-            self._database.execute(table)
+            self._database.execute(
+                f"CREATE TABLE IF NOT EXISTS answers (key BLOB NOT NULL, form TEXT NOT NULL, {declared}, "
+                "prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, PRIMARY KEY (key, form)) "
+                "WITHOUT ROWID"
+            )
             self._database.execute(f"PRAGMA user_version={VERSION}")
 
     def __enter__(self) -> Self:
@@ -75,6 +87,30 @@ class AnswerFile:
     ) -> None:
         self._database.close()
 
+    def find(self, keys: Sequence[bytes], form: str) -> dict[bytes, Kept]:
+        """Return the answers to those ``keys`` that were asked in this form."""
+        kept = {}
+        with self._explained():
+            for start in range(0, len(keys), KEYS_A_QUERY):
+                some = keys[start : start + KEYS_A_QUERY]
+                query = (
+                    f"SELECT key, {self._columns} FROM answers WHERE form = ? AND key IN ({','.join('?' * len(some))})"
+                )
+                for key, *values, prompt, completion in self._database.execute(query, (form, *some)):
+                    kept[key] = Kept(tuple(values), prompt, completion)
+        return kept
+
+    def keep(self, key: bytes, form: str, answer: Kept) -> Kept:
+        """Commit one answer; it outlives this process when this returns.
+
+        Returns:
+            The answer that counts: that of another process which answered before, if one did.
+        """
+        with self._explained():
+            if self._database.execute(self._insert, (key, form, *answer.values, *answer[1:])).rowcount:
+                return answer
+        return self.find([key], form)[key]
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
@@ -84,47 +120,3 @@ class AnswerFile:
                 f"{self.path}: the answers kept here cannot be read or written: {error}. "
                 "Free space if the disk is full; otherwise move the file away, and its answers are asked for again."
             ) from error
-
-
-class AnswerCache(AnswerFile):
-    """The scores under one folder."""
-
-    def scores(self, keys: Sequence[bytes], forms: Sequence[str]) -> dict[bytes, float]:
-        """The scores of those ``keys`` that were answered in one of ``forms``, the first form that has one."""
-        found: dict[tuple[bytes, str], float] = {}
-        with self._explained():
-            for start in range(0, len(keys), KEYS_A_QUERY):
-                some = keys[start : start + KEYS_A_QUERY]
-                marks = ",".join("?" * len(some))
-                rows = self._database.execute(f"SELECT key, form, score FROM answers WHERE key IN ({marks})", some)
-                found.update(((key, form), score) for key, form, score in rows)
-        return {key: found[key, form] for form in reversed(forms) for key in keys if (key, form) in found}
-
-    def tokens(self, keys: Sequence[bytes], forms: Sequence[str]) -> tuple[int, int]:
-        """Prompt and completion tokens that the answers to ``keys`` took, of the first form that has one."""
-        totals = [0, 0]
-        with self._explained():
-            for start in range(0, len(keys), KEYS_A_QUERY):
-                some = keys[start : start + KEYS_A_QUERY]
-                marks = ",".join("?" * len(some))
-                rows = self._database.execute(
-                    f"SELECT key, form, prompt_tokens, completion_tokens FROM answers WHERE key IN ({marks})", some
-                )
-                found = {(key, form): (prompt, completion) for key, form, prompt, completion in rows}
-                for key in some:
-                    counted = next((found[key, form] for form in forms if (key, form) in found), (0, 0))
-                    totals = [total + tokens for total, tokens in zip(totals, counted, strict=True)]
-        return totals[0], totals[1]
-
-    def keep(self, key: bytes, form: str, score: float, prompt_tokens: int, completion_tokens: int) -> float:
-        """Commit one answer; it outlives this process when this returns.
-
-        Returns:
-            The score that counts: that of another process which answered before, if one did.
-        """
-        row = (key, form, score, prompt_tokens, completion_tokens)
-        with self._explained():
-            done = self._database.execute(_INSERT, row)
-            if done.rowcount:
-                return score
-        return self.scores([key], [form])[key]

@@ -24,19 +24,16 @@ import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import httpx2
 import openai
 
-from chatladder.endpoint.address import is_this_machine
-from chatladder.endpoint.completion import entry, read_completion
-from chatladder.endpoint.prompt import SCORE_FORMAT, parse_score
+from chatladder.endpoint.connection import is_this_machine
 from chatladder.io.console import DataError
 
-#: A score takes 20 bytes, the thoughts before it some thousand.
+#: An answer takes some bytes, the thoughts before it some thousand.
 MAX_BODY_BYTES = 1_000_000
 #: A server that wants a longer rest than this gets it from the user.
 LONGEST_WAIT_SECONDS = 600.0
@@ -57,20 +54,6 @@ _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}")
 _UNUSED = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 
 
-class Reply(NamedTuple):
-    """What came back.
-
-    Attributes:
-        score: 0 to 10, or None where the answer is none.
-        prompt_tokens: As the server counted; None where it did not.
-        completion_tokens: The same.
-    """
-
-    score: float | None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
 class Refused(Exception):
     """This request will never be answered; the message is a status and a code."""
 
@@ -88,56 +71,9 @@ class Retry(Exception):
         self.wait = wait
         self.charged = charged
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # An exception is made anew from its message alone, which lacks ``charged``; another process sends these.
-        return partial(Retry, charged=self.charged), (str(self), self.wait)
 
-
-class Sender:
-    """What sends requests to one model, opened and closed by ``async with``.
-
-    `Endpoint` does it itself, `chatladder.endpoint.ray_posts.RayPosts` has workers do it.
-    """
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        raise NotImplementedError
-
-    async def can_send(self) -> None:
-        """Wait until a request that is posted now goes out at once, so that a rate counts when it is sent."""
-
-    async def ask(self, body: dict[str, Any], *, structured: bool) -> Reply:
-        """Send one request, once.
-
-        Args:
-            body: Of a chat completion, without ``response_format``.
-            structured: Whether to hold the model to the schema of an answer.
-
-        Raises:
-            Refused: If this request will never be answered.
-            Retry: If it may be answered later.
-            DataError: If no request of this run will be.
-        """
-        content = await self.post({**body, "response_format": SCORE_FORMAT} if structured else body)
-        return Reply(None) if content is None else read_reply(content)
-
-    async def post(self, body: dict[str, Any]) -> bytes | None:
-        """Send one request, once, and give the body of its reply; None if that is too long, or compressed.
-
-        Raises:
-            Refused: If this request will never be answered.
-            Retry: If it may be answered later.
-            DataError: If no request of this run will be.
-        """
-        raise NotImplementedError
-
-
-class Endpoint(Sender):
-    """One model behind one address, asked from this process."""
+class Endpoint:
+    """One model behind one address, opened and closed by ``async with``."""
 
     def __init__(self, base_url: str, key: str, timeout: float, concurrency: int) -> None:
         """Prepare connections; nothing is sent yet.
@@ -159,13 +95,22 @@ class Endpoint(Sender):
         # The client wants some key, and would else look for one in the environment.
         self._client = openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", max_retries=0, http_client=http)
 
+    async def __aenter__(self) -> Self:
+        return self
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._client.close()
 
-    async def post(self, body: dict[str, Any]) -> bytes | None:
-        """As of `Sender`."""
+    async def post(self, body: dict[str, Any]) -> bytes:
+        """Send one request, once, and return the body of its reply; b"" if that is too long, or compressed.
+
+        Raises:
+            Refused: If this request will never be answered.
+            Retry: If it may be answered later.
+            DataError: If no request of this run will be.
+        """
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._client.post("/chat/completions", body=body, cast_to=httpx2.Response)
@@ -175,7 +120,7 @@ class Endpoint(Sender):
             failure = Retry(f"no reply within {self._timeout:g} s", charged=True)
         except openai.APIConnectionError as error:
             if isinstance(error.__cause__, TooLong):
-                return None
+                return b""
             refused = isinstance(error.__cause__, httpx2.ConnectError)
             reason = f"cannot be reached{self._unused()}" if refused else "the connection broke"
             failure = Retry(reason, charged=not refused)
@@ -251,12 +196,6 @@ async def _bound(response: httpx2.Response) -> None:
         raise TooLong("compressed")
     assert isinstance(response.stream, httpx2.AsyncByteStream)
     response.stream = _BoundedStream(response.stream)
-
-
-def read_reply(content: bytes) -> Reply:
-    """Read a chat completion; whatever is not one, or holds no score, gives a reply without a score."""
-    choice, prompt_tokens, completion_tokens = read_completion(content)
-    return Reply(parse_score(entry(entry(choice, "message"), "content")), prompt_tokens, completion_tokens)
 
 
 def retry_after(headers: httpx2.Headers) -> float:

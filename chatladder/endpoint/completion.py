@@ -1,14 +1,46 @@
-"""The JSON of a chat completion, read without trust: whatever is not as it should be is not there."""
+"""The JSON of a chat completion, read without trust: whatever is not as it should be counts as missing."""
 
 import json
+import re
+from collections.abc import Sequence
 from typing import Any
 
 #: Of a whole number. Longer ones may have no float, and Python reads none of more than 4,300 digits.
 MOST_DIGITS = 20
+#: A longer answer holds more than an answer and the thoughts before it.
+MAX_ANSWER_CHARACTERS = 200_000
+#: Tokens are guessed from bytes: about 4 to a token in English, about 4 in Chinese, fewer in code and rare scripts.
+BYTES_A_TOKEN = 3
+#: What a chat template adds around two messages.
+TEMPLATE_TOKENS = 24
+_FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
+THOUGHT, THOUGHT_ENDS = "<think>", "</think>"
+
+
+def guess_tokens(*messages: str) -> int:
+    """Guess, from above, how many tokens a prompt of these messages takes, from their bytes in UTF-8."""
+    return TEMPLATE_TOKENS + sum(-(-len(message.encode("utf-8")) // BYTES_A_TOKEN) for message in messages)
+
+
+def response_format(name: str, kind: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Return a request's ``response_format``, for servers that hold a model to a schema: ``{name: one of values}``.
+
+    Args:
+        name: Name of the object's only entry.
+        kind: JSON Schema's type of the values.
+        values: All of them, since every engine of structured outputs knows ``enum``, but not each ``maximum``.
+    """
+    schema = {
+        "type": "object",
+        "properties": {name: {"type": kind, "enum": list(values)}},
+        "required": [name],
+        "additionalProperties": False,
+    }
+    return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
 
 
 def read_completion(content: bytes) -> tuple[Any, int | None, int | None]:
-    """The first choice of a chat completion, None where there is none, and the tokens of prompt and answer."""
+    """Return the first choice of a chat completion, None where there is none, and the tokens of prompt and answer."""
     try:
         reply = json.loads(content, parse_int=_whole)
     except (ValueError, RecursionError):
@@ -19,8 +51,42 @@ def read_completion(content: bytes) -> tuple[Any, int | None, int | None]:
 
 
 def entry(value: Any, name: str) -> Any:
-    """What an object of JSON has under a name; None where it is no object or has nothing there."""
+    """Return an entry of a JSON object; None where it is no object or has nothing there."""
     return value.get(name) if isinstance(value, dict) else None
+
+
+def content_of(choice: Any) -> Any:
+    """Return the text of a choice; whatever else the server wrote in its place."""
+    return entry(entry(choice, "message"), "content")
+
+
+def bare(answer: object) -> str:
+    """Return an answer without white space and a ``<think>`` block around it; "" if it is no text, or too long."""
+    if not isinstance(answer, str) or len(answer) > MAX_ANSWER_CHARACTERS:
+        return ""
+    answer = answer.strip()
+    if answer.startswith(THOUGHT):
+        answer = answer.partition(THOUGHT_ENDS)[2].strip()
+    return answer
+
+
+def only_entry(text: str, name: str) -> Any:
+    """Return the value under ``name`` in a text that is a JSON object of that entry alone, fenced or not; else None."""
+    if fenced := _FENCE.fullmatch(text):
+        text = fenced[1]
+    try:
+        pairs = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return pairs[0][1] if isinstance(pairs, _Pairs) and len(pairs) == 1 and pairs[0][0] == name else None
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object as it was written, repeated keys and all; an array is a plain list."""
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _whole(digits: str) -> int | float:

@@ -1,66 +1,178 @@
-"""Asking an endpoint: so many requests at once, each until it is answered or given up.
+"""One run over a plan: so many requests at once, each until it is answered or given up, and never beyond the budget.
 
-What must be one for the whole run is here, in one process: what is asked, the limits, the retries and the answers. Only
-the requests themselves are sent elsewhere where ``chatladder.distributed`` says so (chatladder/endpoint/ray_posts.py).
+A request reserves its tokens before it is sent, for nobody knows how long an answer gets; what it did take replaces
+the reservation afterwards. A request that got no reply (time-out, cut connection) keeps its reservation: the server
+may charge for it. Every attempt counts, retries too.
+
+In any 60 seconds at most the limits of a minute are sent. A leaky bucket of capacity C that leaks r a second lets
+through up to C + 60 r in a minute, so r is (limit - C) / 60.
+
+Source:
+    aiolimiter.readthedocs.io (leaky bucket; bursts up to its capacity).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+import math
+from collections.abc import Callable
 
+from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 from tqdm import tqdm
 
-from chatladder.distributed import remote, workers
-from chatladder.endpoint.budget import Budget, Limits, Spent
-from chatladder.endpoint.client import Endpoint, Refused, Retry, Sender
-from chatladder.endpoint.options import Connection, EndpointReport
+from chatladder.endpoint.asking import Plan, Question, Unread
+from chatladder.endpoint.cache import Kept, Values
+from chatladder.endpoint.client import Endpoint, Refused, Retry
+from chatladder.endpoint.completion import read_completion
+from chatladder.endpoint.connection import Connection
 from chatladder.io.console import DataError
 
-#: Items refused one after the other before anything was answered: the server will not take these requests at all.
+MINUTE = 60.0
+#: Share of a minute's worth that may go at once after a rest: a second's.
+BURST = 1 / 60
+#: Requests for one question, in all, whose reply held no answer.
+ASKS = 3
+#: Questions refused one after the other before anything was answered: the server will not take these requests at all.
 FIRST_REFUSED = 3
-#: Items without an answer that end a run early; it fails in any case, and the rest would cost the same again.
+#: Questions without an answer that end a run early; it fails in any case, and the rest would cost the same again.
 GIVE_UP_AFTER = 20
 #: Seconds before the first retry and before the last ones, and how much chance adds.
 BACKOFF_FIRST, BACKOFF_MOST, BACKOFF_JITTER = 0.5, 30.0, 0.5
+
+
+class Spent(Exception):
+    """The budget has no room for the next request; the message names the option that ended it."""
 
 
 class _Stopped(Exception):
     """The run ends; nothing is sent any more."""
 
 
-class Counted(Protocol):
-    """What came back, with its tokens as the server counted; None where it did not."""
-
-    @property
-    def prompt_tokens(self) -> int | None:
-        """Of the request."""
-
-    @property
-    def completion_tokens(self) -> int | None:
-        """Of the answer."""
+class _OtherForm(Exception):
+    """The server does not answer in this form; the message says so."""
 
 
-R = TypeVar("R", bound=Counted)
-
-
-class Asking:
-    """One run over items: a subclass says what is asked about one, and keeps its answer.
+class Budget:
+    """Counts requests and tokens, and holds them back.
 
     Attributes:
-        unusable: Items without an answer.
-        refused: Why the server refused the last item that it refused; "" if it refused none.
+        requests: Sent so far, retries included.
+        prompt_tokens: Taken by prompts so far, by the server's count where it gave one.
+        completion_tokens: The same of answers.
+    """
+
+    def __init__(self, limits: Connection, largest: int) -> None:
+        """Make a budget; ``largest`` is the most tokens that one request reserves.
+
+        Raises:
+            DataError: If the tokens of a minute do not let such a request through.
+        """
+        if 0 < limits.tokens_per_minute < 2 * largest:
+            raise DataError(
+                f"tokens_per_minute: expected at least {2 * largest:,}, since one request may take {largest:,}, "
+                f"got {limits.tokens_per_minute:,}; raise it, or lower max_characters or max_answer_tokens."
+            )
+        self.requests = self.prompt_tokens = self.completion_tokens = 0
+        self._limits = limits
+        self._reserved = 0
+        self._guessed = self._counted = 0
+        self._resume_at = 0.0
+        self._request_rate = _limiter(limits.requests_per_minute, 1)
+        self._token_rate = _limiter(limits.tokens_per_minute, largest)
+
+    async def reserve(self, prompt_tokens: int, answer_tokens: int) -> int:
+        """Wait for a request's turn and count it.
+
+        Args:
+            prompt_tokens: The guess, see `chatladder.endpoint.completion.guess_tokens`.
+            answer_tokens: The most that the answer may take.
+
+        Returns:
+            The tokens reserved, to be handed to `settle`.
+
+        Raises:
+            Spent: If the run's budget has no room for it.
+        """
+        self._refuse_beyond(prompt_tokens, answer_tokens)
+        if self._request_rate:
+            await self._request_rate.acquire()
+        if self._token_rate:
+            wanted = self._corrected(prompt_tokens) + answer_tokens
+            await self._token_rate.acquire(min(wanted, self._token_rate.max_rate))
+        while (seconds := self._resume_at - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(seconds)
+        tokens = self._refuse_beyond(prompt_tokens, answer_tokens)
+        self.requests += 1
+        self._reserved += tokens
+        return tokens
+
+    def settle(self, reserved: int, guessed_prompt: int, prompt_tokens: int | None, answer_tokens: int | None) -> None:
+        """Replace a reservation by what was taken; None where the server did not say."""
+        self._reserved -= reserved
+        if prompt_tokens is not None:
+            self._guessed += guessed_prompt
+            self._counted += prompt_tokens
+        taken = self._corrected(guessed_prompt) if prompt_tokens is None else prompt_tokens
+        self.prompt_tokens += taken
+        self.completion_tokens += max(0, reserved - taken) if answer_tokens is None else answer_tokens
+
+    def release(self, reserved: int) -> None:
+        """Drop the reservation of a request that the server refused, and did not charge for."""
+        self._reserved -= reserved
+
+    def pause(self, seconds: float) -> None:
+        """Send nothing for so long: the server asked for it."""
+        self._resume_at = max(self._resume_at, asyncio.get_running_loop().time() + seconds)
+
+    def _corrected(self, guessed: int) -> int:
+        """A guess, once the server's own counts have shown guesses to be too low."""
+        if self._counted <= self._guessed:
+            return guessed
+        return math.ceil(guessed * self._counted / self._guessed)
+
+    def _refuse_beyond(self, prompt_tokens: int, answer_tokens: int) -> int:
+        tokens = self._corrected(prompt_tokens) + answer_tokens
+        if self.requests + 1 > self._limits.max_requests:
+            raise Spent(f"max_requests={self._limits.max_requests}")
+        if self.prompt_tokens + self.completion_tokens + self._reserved + tokens > self._limits.max_tokens:
+            raise Spent(f"max_tokens={self._limits.max_tokens}")
+        return tokens
+
+
+def _limiter(a_minute: int, largest: int) -> AsyncLimiter | None:
+    if not a_minute:
+        return None
+    burst = max(a_minute * BURST, largest)
+    # Where a request fills the bucket, requests go one by one and evenly.
+    leaked = a_minute if burst == largest == 1 else a_minute - burst
+    return AsyncLimiter(burst, burst * MINUTE / leaked)
+
+
+class Run:
+    """One run over a plan's unanswered questions.
+
+    Attributes:
+        unusable: Positions of questions without an answer.
+        refused: Why the server refused the last question that it refused; "" if it refused none.
         spent: The option whose budget ended the run; "" if none did.
     """
 
     def __init__(
-        self, items: Iterator[Any], options: Connection, report: EndpointReport, endpoint: Sender, budget: Budget
+        self,
+        plan: Plan,
+        connection: Connection,
+        endpoint: Endpoint,
+        budget: Budget,
+        progress: "tqdm[None]",
+        echo: Callable[[str], None],
     ) -> None:
-        self.unusable: list[Any] = []
+        self.unusable: list[int] = []
         self.refused = self.spent = ""
-        self.endpoint = endpoint
-        self._items, self._options, self._report, self._budget = items, options, report, budget
+        self._plan, self._job, self._report = plan, plan.job, plan.report
+        self._connection, self._endpoint, self._budget = connection, endpoint, budget
+        self._progress, self._echo = progress, echo
+        self._questions = plan.questions()
+        self._says_form = not plan.answered
+        self._is_settled = len(plan.job.forms) == 1
         self._error: Exception | None = None
         self._stopped = False
         self._workers: list[asyncio.Task[None]] = []
@@ -68,55 +180,25 @@ class Asking:
         backoff = wait_exponential_jitter(multiplier=BACKOFF_FIRST, max=BACKOFF_MOST, jitter=BACKOFF_JITTER)
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Retry),
-            stop=stop_after_attempt(1 + options.max_retries),
+            stop=stop_after_attempt(1 + connection.max_retries),
             wait=lambda state: max(backoff(state), _failure(state).wait),
             before_sleep=self._before_retry,
             reraise=True,
         )
         self._send_until_replied = retrying.wraps(self._send)
 
-    async def answer(self, item: Any) -> None:
-        """Ask about one item with `send`, and keep its answer or give it up.
-
-        Raises:
-            Refused: If the server will not take the request.
-            Retry: If it did not answer, however often it was asked.
-        """
-        raise NotImplementedError
-
-    def so_far(self) -> str:
-        """How many items have an answer."""
-        raise NotImplementedError
-
     async def ask_all(self) -> None:
-        """Ask about every item, first one by one until the server has answered.
+        """Ask every question, first one by one until the server has answered.
 
         Raises:
             DataError: If the server does not answer, or takes no request.
         """
         if await self._ask_first():
-            self._workers = [asyncio.create_task(self._work()) for _ in range(self._options.concurrency)]
+            self._workers = [asyncio.create_task(self._work()) for _ in range(self._connection.concurrency)]
             # Requests under way are paid for: whoever stops the run lets the others' replies come in.
             await asyncio.gather(*self._workers, return_exceptions=True)
         if self._error is not None:
             raise self._error
-
-    async def send(self, post: Callable[[], Awaitable[R]], tokens: int) -> R:
-        """Send one request until there is a reply, each time once its turn has come.
-
-        Args:
-            post: Sends it.
-            tokens: The guess of what its prompt takes.
-        """
-        reply: R = await self._send_until_replied(post, tokens)
-        return reply
-
-    def give_up(self, item: Any) -> None:
-        """Leave an item without an answer; after too many of them the run ends."""
-        self.unusable.append(item)
-        self._report.unusable += 1
-        if len(self.unusable) >= GIVE_UP_AFTER:
-            self.stop()
 
     def stop(self) -> None:
         """Send nothing any more; what is under way may come in."""
@@ -126,25 +208,26 @@ class Asking:
                 worker.cancel()
 
     async def _ask_first(self) -> bool:
-        """Ask until one item is answered; False if the budget ended before."""
-        for number, item in enumerate(self._items, start=1):
+        """Ask until one question got a reply; False if the budget ended before."""
+        for number, (position, question) in enumerate(self._questions, start=1):
             try:
-                if await self._settle(item):
+                if await self._answer(position, question):
                     return True
             except Spent as spent:
                 self.spent = str(spent)
                 return False
             if number == FIRST_REFUSED:
                 raise DataError(
-                    f"{self._options.base_url}: {self.refused} for each of the first {FIRST_REFUSED} texts; check "
-                    "model, temperature, seed, answer_limit and extra_body against what the server takes."
+                    f"{self._connection.base_url}: {self.refused} for each of the first {FIRST_REFUSED} "
+                    f"{self._job.unit}; check model, temperature, seed, answer_limit and extra_body against what the "
+                    "server takes."
                 )
         return False
 
     async def _work(self) -> None:
         try:
-            for item in self._items:
-                await self._settle(item)
+            for position, question in self._questions:
+                await self._answer(position, question)
                 if self._stopped:
                     return
         except _Stopped:
@@ -156,33 +239,81 @@ class Asking:
             self._error = self._error or error
             self.stop()
 
-    async def _settle(self, item: Any) -> bool:
-        """Answer one item or give it up; whether the server answered at all."""
+    async def _answer(self, position: int, question: Question) -> bool:
+        """Keep a question's answer or give it up; whether the server replied at all."""
+        *others, last = self._job.forms
         try:
-            await self.answer(item)
+            for form in others:
+                try:
+                    return await self._ask(position, question, form)
+                except (Refused, _OtherForm):
+                    continue
+            return await self._ask(position, question, last)
         except Refused as refused:
             self.refused = str(refused)
-            self.give_up(item)
+            self._give_up(position)
             return False
+        except _OtherForm as error:
+            raise DataError(f"{self._connection.base_url}: {error}") from None
         except Retry as failure:
             raise DataError(
-                f"{self._options.base_url}: {failure}, at the last of {1 + self._options.max_retries} tries of one "
-                f"request; {self.so_far()}. Answers are kept: run again to go on."
+                f"{self._connection.base_url}: {failure}, at the last of {1 + self._connection.max_retries} tries of "
+                f"one request; {self._plan.so_far()}. Answers are kept: run again to go on."
             ) from None
+
+    async def _ask(self, position: int, question: Question, form: str) -> bool:
+        for again in range(ASKS):
+            self._report.asked_again += bool(again)
+            answer = await self._send_until_replied(question, form, again)
+            if isinstance(answer, Kept):
+                # No other task runs between the last byte of a reply and this commit.
+                self._settle_form(form)
+                self._plan.keep(position, question, form, answer)
+                self._progress.update()
+                if self._job.is_hopeless():
+                    self.stop()
+                return True
+        self._settle_form(form)
+        self._give_up(position)
         return True
 
-    async def _send(self, post: Callable[[], Awaitable[R]], tokens: int) -> R:
+    def _settle_form(self, form: str) -> None:
+        """Ask all other questions in the form of the first reply."""
+        self._job.forms = (form,)
+        if self._says_form and form in self._job.in_words:
+            self._echo(f"{self._connection.model} is asked {self._job.in_words[form]}.")
+        self._says_form = False
+
+    def _give_up(self, position: int) -> None:
+        """Leave a question without an answer; after too many of them the run ends."""
+        self.unusable.append(position)
+        self._report.unusable += 1
+        if len(self.unusable) >= GIVE_UP_AFTER:
+            self.stop()
+
+    async def _send(self, question: Question, form: str, again: int) -> Kept | Unread:
+        """Send one request, once its turn has come.
+
+        Raises:
+            Refused: If the server will not take the request.
+            Retry: If it may be answered later.
+            _OtherForm: If the server does not answer in this form.
+        """
         if self._stopped:
             raise _Stopped
-        await self.endpoint.can_send()
-        reserved = await self._budget.reserve(tokens, self._options.max_answer_tokens)
+        reserved = await self._budget.reserve(question.tokens, self._connection.max_answer_tokens)
         task = asyncio.current_task()
         self._sending.add(task)
         try:
-            reply = await post()
+            choice, prompt, completion = read_completion(
+                await self._endpoint.post(self._job.body(question, form, again))
+            )
+            answer: Values | Unread = self._job.read(question, form, choice)
+            if isinstance(answer, Unread) and answer.then == "retry":
+                raise Retry(answer.reason, charged=True)
         except Retry as failure:
             if failure.charged:
-                self._budget.settle(reserved, tokens, None, None)
+                self._budget.settle(reserved, question.tokens, None, None)
             else:
                 self._budget.release(reserved)
             raise
@@ -191,8 +322,12 @@ class Asking:
             raise
         finally:
             self._sending.discard(task)
-        self._budget.settle(reserved, tokens, reply.prompt_tokens, reply.completion_tokens)
-        return reply
+        self._budget.settle(reserved, question.tokens, prompt, completion)
+        if not isinstance(answer, Unread):
+            return Kept(answer, question.tokens if prompt is None else prompt, completion or 0)
+        if answer.then == "other form":
+            raise _OtherForm(answer.reason)
+        return answer
 
     def _before_retry(self, state: RetryCallState) -> None:
         if self._stopped:
@@ -208,63 +343,32 @@ def _failure(state: RetryCallState) -> Retry:
     return failure
 
 
-A = TypeVar("A", bound=Asking)
-
-
-def run_asking(
-    start: Callable[[Sender, Budget, "tqdm[None]"], A],
-    options: Connection,
-    report: EndpointReport,
-    key: str,
-    *,
-    missing: int,
-    largest: int,
-    unit: str,
-) -> A:
-    """Connect to an endpoint and run to the end.
+def send_all(plan: Plan, connection: Connection, key: str, largest: int, echo: Callable[[str], None]) -> Run:
+    """Connect to an endpoint and ask all that a plan has no answer to.
 
     Args:
-        start: Makes the run.
-        options: Of the endpoint and its budget.
-        report: Whose counts of requests and tokens are filled in.
-        key: Of the endpoint, or "".
-        missing: How many items have no answer.
+        plan: Its answers and its report are filled in.
+        connection: How the endpoint is reached.
+        key: The endpoint's key, or "".
         largest: The most tokens that one request may take.
-        unit: What the items are.
+        echo: Takes the line that says how the model is asked.
 
     Raises:
-        DataError: If the server does not answer, or takes no request; or if there are no workers to ask it.
+        DataError: If the server does not answer, or takes no request.
     """
-    limits = Limits(options.max_requests, options.max_tokens, options.requests_per_minute, options.tokens_per_minute)
 
-    async def asking(sender: Sender, progress: "tqdm[None]") -> A:
-        budget = Budget(limits, largest)
-        async with sender as endpoint:
-            run = start(endpoint, budget, progress)
+    async def asking(progress: "tqdm[None]") -> Run:
+        budget = Budget(connection, largest)
+        async with Endpoint(connection.base_url, key, connection.timeout, connection.concurrency) as endpoint:
+            run = Run(plan, connection, endpoint, budget, progress, echo)
             try:
                 await run.ask_all()
             finally:
+                report = plan.report
                 report.requests = budget.requests
-                report.prompt_tokens = budget.prompt_tokens
-                report.completion_tokens = budget.completion_tokens
+                report.prompt_tokens, report.completion_tokens = budget.prompt_tokens, budget.completion_tokens
         return run
 
-    with (
-        _sender(options, key) as sender,
-        tqdm(total=missing, desc=options.model, unit=f" {unit}", disable=None) as progress,
-    ):
-        return asyncio.run(asking(sender, progress))
-
-
-@contextmanager
-def _sender(options: Connection, key: str) -> Iterator[Sender]:
-    """What sends the requests: this process, or the workers that the environment asks for."""
-    with workers() as any_pool:
-        pool = remote(any_pool)
-        if pool is None:
-            yield Endpoint(options.base_url, key, options.timeout, options.concurrency)
-        else:
-            from chatladder.endpoint.ray_posts import RayPosts
-
-            # Without the key: each worker has it from its own environment.
-            yield RayPosts(pool, options)
+    missing = plan.report.texts - plan.answered
+    with tqdm(total=missing, desc=connection.model, unit=f" {plan.job.unit}", disable=None) as progress:
+        return asyncio.run(asking(progress))

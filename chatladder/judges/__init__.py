@@ -1,14 +1,12 @@
 """The judges: each gives every text turn a score from 0 (a statement) to 10 (a complete question).
 
-A judge of this machine is a module of this package with one function, found through `JUDGES`:
+A judge that runs locally, without a model, is a module of this package with one function, named in ``scoring.JUDGES``:
 
     score(turns: TextTurns, seed: int) -> np.ndarray of shape (turns,)
 
 It reads the texts part by part, as often as it likes. A judge that cannot give a score raises `DataError`: a failure is
-never a score. One that asks a model needs no code, but a section in params.yaml: behind an
-OpenAI-compatible endpoint (``endpoint``), or in batches where GPUs are (``batch``).
+never a score. One that asks a model behind an endpoint needs no code (``chatladder.judges.llm``).
 """
 
-from chatladder.judges import punctuation, rules
-
-JUDGES = {"rules": rules, "punctuation": punctuation}
+#: The files of a judge's folder, ``data/scores/<judge>``.
+SCORES_FILE, COUNTS_FILE = "scores.parquet", "counts.json"

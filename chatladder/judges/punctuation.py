@@ -16,7 +16,7 @@ Source:
 
 Example:
     python -m stages.score --judge punctuation --kind punctuation --seed 0 --turns data/turns.parquet \
-        --out data/scores/punctuation.parquet --counts data/counts/score_punctuation.json
+        --out data/scores/punctuation
 """
 
 import math
@@ -28,8 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from chatladder.io.console import DataError
-from chatladder.judges.text import asked, sentences, spoken
-from chatladder.judges.turns import TextTurns
+from chatladder.judges.texts import TextTurns, asked, sentences, spoken
 
 if TYPE_CHECKING:
     from sklearn.linear_model import SGDClassifier

@@ -11,6 +11,7 @@ own thread (what it answers, and all that leads there or answers the same) come 
 
 import hashlib
 import json
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,19 +20,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from chatladder.io.console import DataError
+from chatladder.io.options import setting
 from chatladder.io.rows import QUESTIONS, TURNS, WINDOW
 
 #: Kinds that take a place in windows and conversations.
 SHOWN = ("text", "image", "file", "link")
 
 
-class Reach(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Reach:
     """How far a conversation and a window reach."""
 
-    window: int  # turns
-    conversation_gap: int  # seconds
-    max_conversation_turns: int
-    reply_reach: int  # seconds
+    window: int = setting("Turns before a question to keep.", least=0)
+    conversation_gap: int = setting("Silence that ends one, in seconds.", least=0)
+    max_conversation_turns: int = setting("Longer ones are cut.", least=2)
+    reply_reach: int = setting("How late a reply may be, in seconds.", least=0)
 
 
 class _Turns(NamedTuple):

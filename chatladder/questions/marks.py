@@ -36,19 +36,12 @@ class Marks:
 
     def look(self, turns: pa.Table, picked: np.ndarray) -> None:
         """Note which of the marked turns are among these, and picked; ``picked`` has shape ``(turns,)``."""
-        self.add(self.seen(turns, picked))
-
-    def seen(self, turns: pa.Table, picked: np.ndarray) -> dict[str, bool]:
-        """The marked turns among these by id, and whether each is picked; nothing is noted."""
         known = pc.is_in(turns["turn_id"], value_set=self._ids).to_numpy()
-        return dict(zip(turns["turn_id"].filter(pa.array(known)).to_pylist(), picked[known].tolist(), strict=True))
-
-    def add(self, seen: dict[str, bool]) -> None:
-        """Note what ``seen`` has found."""
-        self._picked.update(seen)
+        ids = turns["turn_id"].filter(pa.array(known)).to_pylist()
+        self._picked.update(zip(ids, picked[known].tolist(), strict=True))
 
     def summary(self) -> dict[str, float]:
-        """Precision and recall of the choice, with 95 % intervals, and how many marks there are.
+        """Return precision and recall of the choice, with 95 % intervals, and how many marks there are.
 
         ``missing`` counts marks whose turn is not there. Intervals resample marks of one weight.
         """
@@ -56,18 +49,12 @@ class Marks:
         picked = np.array([self._picked[each] for each in ids], bool)
         question = np.array([self._marks[each].question for each in ids], bool)
         weight = np.array([self._marks[each].weight for each in ids])
-        found: dict[str, float] = {
-            "marks": len(ids),
-            "questions": int(question.sum()),
-            "missing": len(self._marks) - len(ids),
-        }
-        if not ids:
-            return found
-        return found | precision_and_recall(picked, question, weight)
+        counts = {"marks": len(ids), "questions": int(question.sum()), "missing": len(self._marks) - len(ids)}
+        return counts | (precision_and_recall(picked, question, weight) if ids else {})
 
 
 def precision_and_recall(picked: np.ndarray, question: np.ndarray, weight: np.ndarray) -> dict[str, float]:
-    """Weighted precision and recall with 95 % bootstrap intervals; arrays of shape ``(marks,)``.
+    """Return weighted precision and recall, with 95 % bootstrap intervals; arrays of shape ``(marks,)``.
 
     Resampled within strata: marks of one weight, as they were drawn.
     """
@@ -80,12 +67,12 @@ def precision_and_recall(picked: np.ndarray, question: np.ndarray, weight: np.nd
             for rows in (np.concatenate([generator.choice(each, len(each)) for each in members]) for _ in range(DRAWS))
         ]
     )
-    found = {}
+    scores = {}
     for number, name in enumerate(("precision", "recall")):
         low, high = np.quantile(draws[:, number], [0.025, 0.975])
-        found[name] = round(_scores(picked, question, weight)[number], 5)
-        found |= {f"{name}_lo": round(float(low), 5), f"{name}_hi": round(float(high), 5)}
-    return found
+        scores[name] = round(_scores(picked, question, weight)[number], 5)
+        scores |= {f"{name}_lo": round(float(low), 5), f"{name}_hi": round(float(high), 5)}
+    return scores
 
 
 def _scores(picked: np.ndarray, question: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
@@ -95,7 +82,7 @@ def _scores(picked: np.ndarray, question: np.ndarray, weight: np.ndarray) -> tup
 
 
 def read_marks(folder: Path) -> Marks | None:
-    """Every mark in the ``*.jsonl`` files of a folder; None if there is none. A later file's mark of a turn counts.
+    """Read every mark in the ``*.jsonl`` files of a folder; None if there is none. A later file's mark counts.
 
     Raises:
         DataError: If a row is not a mark.

@@ -33,8 +33,7 @@ def folder(tmp_path):
     ]
     write_rows(tmp_path / "questions.parquet", picked, QUESTIONS)
     scores = [{"turn_id": row["turn_id"], "score": 9.5 if row in rows[::4] else 1.25} for row in rows if row["text"]]
-    (tmp_path / "scores").mkdir()
-    write_rows(tmp_path / "scores" / "rules.parquet", scores, SCORES)
+    write_rows(tmp_path / "scores" / "rules" / "scores.parquet", scores, SCORES)
     return tmp_path
 
 
@@ -89,7 +88,7 @@ def test_answers_are_appended_and_what_is_marked_is_not_asked_again(folder):
 
 def test_scores_of_other_turns_are_refused(folder):
     with pytest.raises(DataError, match="expected a score of every text turn; some have none"):
-        scores_of(["t00", "t99"], Rows(folder / "scores" / "rules.parquet", SCORES))
+        scores_of(["t00", "t99"], Rows(folder / "scores" / "rules" / "scores.parquet", SCORES))
 
 
 def test_a_damaged_file_of_marks_is_refused(folder):

@@ -87,19 +87,19 @@ def through_the_pipeline(root):
     """Predictions of the adapter on what the stages pick, and the lines that each question stands on."""
     (root / "raw").mkdir()
     shutil.copyfile(root / "chat.jsonl", root / "raw" / "chat.jsonl")
-    reach = [word for name, value in REACH.items() for word in (f"--{name}", value)]
+    reach = [word for name, value in REACH.items() if name != "judge" for word in (f"--{name}", value)]
     shown = [word for name, value in PROMPT.items() for word in (f"--{name}", value)]
     how = ("--format", "auto", "--timezone", "UTC", "--date-order", "auto")
     for command, *words in (
-        (ingest, "--raw", "raw", *how, "--out", "m.parquet", "--counts", "m.json"),
-        (merge, "--messages", "m.parquet", "--gap-seconds", 18, "--out", "t.parquet", "--counts", "t.json"),
+        (ingest, "--raw", "raw", *how, "--out", "m.parquet", "--counts", "counts/ingest.json"),
+        (merge, "--messages", "m.parquet", "--gap-seconds", 18, "--out", "t.parquet", "--counts", "counts/merge.json"),
         (
             *(score, "--judge", "rules", "--kind", "rules", "--seed", 0, "--turns", "t.parquet"),
-            *("--out", "s.parquet", "--counts", "s.json"),
+            *("--out", "scores/rules"),
         ),
         (
-            *(pick_questions, "--turns", "t.parquet", "--scores", "rules=s.parquet", "--threshold", "rules=5", *reach),
-            *("--out", "q.parquet", "--metrics", "q.json"),
+            *(pick_questions, "--turns", "t.parquet", "--scores", "scores", "--judge", "rules=5", *reach),
+            *("--counts", "counts", "--out", "q.parquet", "--metrics", "q.json"),
         ),
         (
             *(predict, "--base", f"data/bases/{RUNG}", "--adapter", f"data/adapters/{RUNG}", "--max-length", 512),

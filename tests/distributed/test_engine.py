@@ -27,21 +27,15 @@ from chatladder.cli import simulate
 from chatladder.distributed import LocalWorkers
 from chatladder.distributed.ranges import Range, RowRange, cut_at, cut_evenly
 from chatladder.io.console import DataError
-from chatladder.io.rows import MESSAGES, QUESTIONS, SCORES, TURNS, Rows, row_writer, write_rows
+from chatladder.io.rows import MESSAGES, SCORES, TURNS, Rows, write_rows
 from chatladder.judges import punctuation, rules
-from chatladder.judges.spread import SpreadTurns
-from chatladder.judges.turns import TextTurns
+from chatladder.judges.texts import TextTurns
 from chatladder.privacy.secret import DEMO_GROUP
-from chatladder.questions import spread
-from chatladder.questions.conversations import Reach
-from chatladder.questions.marks import Mark, Marks
-from chatladder.questions.verdicts import Judge, Verdicts
 from stages import ingest, merge, pick_questions, score
 from tests.conftest import ROOT
 from tests.workers_here import Here
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: chatladder[ray]")
-REACH = Reach(window=4, conversation_gap=30, max_conversation_turns=6, reply_reach=90)
 LINES, GROUPS = 3000, 3
 KEY = "a key for tests alone"
 
@@ -146,93 +140,6 @@ def test_one_turn_of_many_messages_is_one_range(tmp_path, monkeypatch):
     assert pool.items == 5
 
 
-def picked(turns, judges, out, pool, reach=REACH, marks=None):
-    verdicts = Verdicts(judges, "all")
-    with row_writer(out, QUESTIONS) as writer:
-        found = pick_questions.pick(Rows(turns, TURNS), verdicts, 7, reach, writer, marks, pool)
-    return out.read_bytes(), found, marks.summary() if marks else None
-
-
-def judged(turns, folder):
-    """Judges by the text's length, and by a number of its turn, in files of their scores."""
-    texts = [row for row in pq.read_table(turns).to_pylist() if row["kind"] == "text"]
-    given = {
-        "length": [len(row["text"]) % 7 + 3.0 for row in texts],
-        "number": [n % 3 * 5.0 for n in range(len(texts))],
-    }
-    for name, scores in given.items():
-        ids = [row["turn_id"] for row in texts]
-        write_rows(folder / name, pa.table({"turn_id": ids, "score": scores}).cast(SCORES), SCORES)
-    return [Judge("length", folder / "length", 4), Judge("number", folder / "number", 5)]
-
-
-@settings(deadline=None, max_examples=100)
-@given(rows=chats(), size=st.integers(1, 12))
-def test_questions_of_ranges_are_those_of_the_whole(tmp_path_factory, rows, size):
-    folder = tmp_path_factory.mktemp("pick")
-    write_rows(folder / "messages", rows, MESSAGES)
-    merged(folder / "messages", 4, folder / "turns", LocalWorkers())
-    judges = judged(folder / "turns", folder)
-    try:
-        here = picked(folder / "turns", judges, folder / "here", None)
-    except DataError as error:
-        with pytest.raises(DataError) as raised:
-            picked(folder / "turns", judges, folder / "over", Here())
-        assert raised.value.message == error.message  # noqa: PT017 - compared with another
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spread, "RANGE_ROWS", size)
-        assert picked(folder / "turns", judges, folder / "over", Here()) == here
-
-
-def long_chat(folder, turns=1500):
-    """Turns of one huge group: silences that end conversations, some of them with an answer across."""
-    draw = np.random.default_rng(0)
-    rows = [
-        {
-            "turn_id": f"t{n}",
-            "group": "g",
-            "sender": f"u{draw.integers(5)}",
-            "timestamp": int(n * 10 + 50 * (n // 9)),
-            "kind": "text",
-            "text": ["is it so?", "yes it is", "is it not so?"][draw.integers(3)],
-            "reply_to": f"m{n - int(draw.integers(1, 15))}" if n > 20 and draw.random() < 0.1 else None,
-            "message_ids": [f"m{n}"],
-        }
-        for n in range(turns)
-    ]
-    write_rows(folder / "turns", rows, TURNS)
-    return folder / "turns"
-
-
-def test_one_huge_group_is_cut_where_nothing_answers_across(tmp_path, monkeypatch):
-    turns = long_chat(tmp_path)
-    monkeypatch.setattr(spread, "RANGE_ROWS", 50)
-    judges = judged(turns, tmp_path)
-    cuts = spread.Spread(Here(), Rows(turns, TURNS), Verdicts(judges, "all"), REACH)._ranges
-    assert len(cuts) > 10
-    assert all(part.start % 9 == 0 for part in cuts)  # where silences are
-    marks = {f"t{n}": Mark(n % 2 == 0, 1.0 + n % 3) for n in range(0, 1500, 7)}
-    here = picked(turns, judges, tmp_path / "here", None, marks=Marks(marks))
-    assert picked(turns, judges, tmp_path / "over", Here(), marks=Marks(marks)) == here
-    # A range may answer nothing before it, so replies that reach further leave fewer places.
-    far = REACH._replace(reply_reach=100_000)
-    fewer = spread.Spread(Here(), Rows(turns, TURNS), Verdicts(judges, "all"), far)._ranges
-    assert len(fewer) <= len(cuts)
-
-
-@pytest.mark.parametrize("rows", [-1, 1])
-def test_scores_of_other_turns_are_refused_as_by_one_process(tmp_path, rows):
-    turns = long_chat(tmp_path, 60)
-    judges = judged(turns, tmp_path)
-    scores = pq.read_table(tmp_path / "number")
-    write_rows(tmp_path / "number", scores.slice(0, 59) if rows < 0 else pa.concat_tables([scores] * 2), SCORES)
-    for pool in (None, Here()):
-        with pytest.raises(DataError, match="number: expected a score of number for each text turn"):
-            picked(turns, judges, tmp_path / "out", pool)
-        assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.slow
 def test_judges_score_parts_as_one_process_does(tmp_path, monkeypatch):
     """More turns than a part, and than punctuation learns from: sums by part, and texts drawn from several."""
@@ -253,7 +160,7 @@ def test_judges_score_parts_as_one_process_does(tmp_path, monkeypatch):
     write_rows(
         tmp_path / "turns", pa.table({**columns, "turn_id": ids, "text": texts, "kind": kinds}).cast(TURNS), TURNS
     )
-    here, over = TextTurns(Rows(tmp_path / "turns", TURNS)), SpreadTurns(Rows(tmp_path / "turns", TURNS), Here())
+    here, over = (TextTurns(Rows(tmp_path / "turns", TURNS), pool) for pool in (LocalWorkers(), Here()))
     assert here.num_rows == over.num_rows == 112_000
     for judge in (rules, punctuation):
         assert judge.score(here, 0).tobytes() == judge.score(over, 0).tobytes()
@@ -341,7 +248,6 @@ def over_ray(cluster, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", cluster)
     monkeypatch.setattr(collect, "PORTION_BYTES", 1)
     monkeypatch.setattr(chat_turns, "RANGE_ROWS", 500)
-    monkeypatch.setattr(spread, "RANGE_ROWS", 500)
     return cluster
 
 
@@ -358,18 +264,19 @@ def chat(tmp_path_factory):
 
 def commands(raw, out):
     """Every data stage with its arguments, in order."""
-    turns, scores = f"{out}/turns.parquet", [f"{judge}={out}/{judge}.parquet" for judge in ("rules", "punctuation")]
+    turns, judges = f"{out}/turns.parquet", ("rules", "punctuation")
     reading = ["--raw", str(raw), "--format", "auto", "--timezone", "UTC", "--date-order", "auto"]
-    yield ingest, [*reading, "--out", f"{out}/messages.parquet", "--counts", f"{out}/ingest.json"]
+    yield ingest, [*reading, "--out", f"{out}/messages.parquet", "--counts", f"{out}/counts/ingest.json"]
     merging = ["--messages", f"{out}/messages.parquet", "--gap-seconds", "18"]
-    yield merge, [*merging, "--out", turns, "--counts", f"{out}/merge.json"]
-    for judge in ("rules", "punctuation"):
+    yield merge, [*merging, "--out", turns, "--counts", f"{out}/counts/merge.json"]
+    for judge in judges:
         kind = ["--judge", judge, "--kind", judge, "--seed", "0", "--turns", turns]
-        yield score, [*kind, "--out", f"{out}/{judge}.parquet", "--counts", f"{out}/{judge}.json"]
-    picking = ["--turns", turns, "--join", "all", "--min-characters", "7", "--window", "12"]
-    picking += ["--conversation-gap", "1800", "--max-conversation-turns", "500", "--reply-reach", "86400"]
-    picking += [word for each in scores for word in ("--scores", each, "--threshold", f"{each.split('=')[0]}=5")]
-    yield pick_questions, [*picking, "--out", f"{out}/questions.parquet", "--metrics", f"{out}/questions.json"]
+        yield score, [*kind, "--out", f"{out}/scores/{judge}"]
+    options = ["--turns", turns, "--join", "all", "--min-characters", "7", "--window", "12"]
+    options += ["--conversation-gap", "1800", "--max-conversation-turns", "500", "--reply-reach", "86400"]
+    options += ["--scores", f"{out}/scores", "--counts", f"{out}/counts"]
+    options += [word for judge in judges for word in ("--judge", f"{judge}=5")]
+    yield pick_questions, [*options, "--out", f"{out}/questions.parquet", "--metrics", f"{out}/questions.json"]
 
 
 def run_all(raw, out):

@@ -10,8 +10,8 @@ import pytest
 
 from chatladder.endpoint import client as endpoint_client
 from chatladder.endpoint import run as endpoint_run
-from chatladder.endpoint.prompt import PROTOCOL, parse_score
 from chatladder.io.console import DataError
+from chatladder.judges.llm import PROTOCOL, parse_score
 from tests.conftest import ROOT
 from tests.endpoint_chat import TEXTS, by_length, in_turn, without_schema
 from tests.endpoint_server import Say, completion, failure, score, serving
@@ -30,7 +30,9 @@ def test_scores_come_in_the_order_of_the_texts_and_are_kept(judge):
         assert (second.requests, second.cached, second.prompt_tokens) == (0, 4, 0)
         assert len(server.requests) == 4
     assert "4 of 4 different texts to ask, 0 answered before: 4 requests" in judge.said[0]
-    assert len(judge.said) == 1
+    assert judge.said[1].startswith("4 requests (0 retried, 0 asked again) with 400 + 24 tokens; 0 of 4 texts")
+    assert "0 requests" in judge.said[2]
+    assert len(judge.said) == 3
 
 
 def test_equal_texts_are_asked_about_once(judge):
@@ -43,7 +45,7 @@ def test_equal_texts_are_asked_about_once(judge):
 
 
 def test_a_large_chat_is_read_in_slices(judge, monkeypatch):
-    monkeypatch.setattr("chatladder.endpoint.plan.SLICE", 7)
+    monkeypatch.setattr("chatladder.endpoint.asking.SLICE", 7)
     texts = [f"text {number}" * (number % 5 + 1) for number in range(60)]
     with serving(by_length) as server:
         scores, _ = judge(server, texts)
@@ -122,7 +124,7 @@ def test_a_single_refused_text_is_named_and_the_others_are_scored(judge):
         judge(server, [*TEXTS, TEXTS[0]])
     assert "1 texts got no answer that is a score" in caught.value.message
     assert "HTTP 400 (content_filter)" in caught.value.message
-    assert "turns turn-0, turn-4. 3 of 4 texts are scored" in caught.value.message
+    assert "turns turn-0, turn-4. 3 of 4 texts are answered" in caught.value.message
 
 
 def test_an_answer_that_is_no_score_is_asked_for_again(judge):
@@ -141,7 +143,7 @@ def test_a_text_that_never_gets_a_score_fails_the_run(judge):
         with pytest.raises(DataError) as caught:
             judge(server)
         assert server.texts.count(TEXTS[1]) == 3
-        assert "turns turn-1. 3 of 4 texts are scored" in caught.value.message
+        assert "turns turn-1. 3 of 4 texts are answered" in caught.value.message
         assert not any(text in caught.value.message for text in TEXTS)
         server.script = lambda request: score(0)
         scores, report = judge(server)
@@ -246,5 +248,5 @@ def test_only_a_score_is_a_score(answer, expected):
 
 
 def test_the_client_is_not_imported_before_something_is_asked():
-    code = "import sys; import chatladder.endpoint; assert not {'openai', 'httpx2', 'tenacity'} & set(sys.modules)"
+    code = "import sys; import chatladder.judges.llm; assert not {'openai', 'httpx2', 'tenacity'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

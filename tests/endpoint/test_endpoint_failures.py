@@ -7,10 +7,10 @@ from email.utils import formatdate
 import httpx2
 import pytest
 
-from chatladder.endpoint.budget import Budget, Limits
 from chatladder.endpoint.client import retry_after
+from chatladder.endpoint.run import Budget
 from chatladder.io.console import DataError
-from tests.endpoint_chat import ODD_NUMBERS, TEXTS, by_length, in_turn
+from tests.endpoint_chat import ODD_NUMBERS, TEXTS, by_length, in_turn, options
 from tests.endpoint_server import Say, completion, failure, score, serving
 
 pytest_plugins = ["tests.endpoint_fixtures"]
@@ -55,7 +55,7 @@ def test_a_server_that_stays_down_ends_the_run_and_keeps_what_was_answered(judge
     with serving(lambda request: score(2) if request.number < 2 else failure(500)) as server:
         with pytest.raises(DataError) as caught:
             judge(server, max_retries=2, concurrency=1)
-        assert "HTTP 500, at the last of 3 tries of one request; 2 of 4 texts have a score" in caught.value.message
+        assert "HTTP 500, at the last of 3 tries of one request; 2 of 4 texts are answered" in caught.value.message
         assert len(server.requests) == 2 + 3
         server.script = lambda request: score(3)
         _, report = judge(server)
@@ -152,7 +152,7 @@ def test_retries_count_and_not_one_request_goes_beyond_the_budget(judge):
         with pytest.raises(DataError) as caught:
             judge(server, texts, max_requests=21)
         assert len(server.requests) == 21
-        assert "the budget max_requests=21 ended with 19 of 20 different texts scored" in caught.value.message
+        assert "the budget max_requests=21 is used up; 19 of 20 texts are answered" in caught.value.message
         _, report = judge(server, texts, max_requests=21)
         assert (report.cached, report.requests) == (19, 1)
 
@@ -162,7 +162,7 @@ def test_the_budget_of_tokens_ends_a_run_whose_texts_take_more_than_was_guessed(
     with serving(lambda request: score(5, usage=(2000, 6))) as server:
         with pytest.raises(DataError) as caught:
             judge(server, texts, max_tokens=20_000)
-        assert "the budget max_tokens=20000 ended with" in caught.value.message
+        assert "the budget max_tokens=20000 is used up" in caught.value.message
         # The first counts show that guesses are too low; only requests under way by then can go over.
         assert len(server.requests) <= 10
 
@@ -171,13 +171,13 @@ def most_in_a_minute(times, minute, amounts):
     return max(sum(n for at, n in zip(times, amounts, strict=True) if t <= at < t + minute) for t in times)
 
 
-@pytest.mark.parametrize("limits", [Limits(99, 9**9, 20, 0), Limits(99, 9**9, 0, 2000)], ids=["requests", "tokens"])
+@pytest.mark.parametrize("limits", [{"requests_per_minute": 20}, {"tokens_per_minute": 2000}], ids=str)
 def test_no_minute_holds_more_than_its_limit(limits, monkeypatch):
     minute = 0.6
-    monkeypatch.setattr("chatladder.endpoint.budget.MINUTE", minute)
+    monkeypatch.setattr("chatladder.endpoint.run.MINUTE", minute)
 
     async def send():
-        budget, times = Budget(limits, largest=100), []
+        budget, times = Budget(options("http://host/v1", max_tokens=9**9, **limits), largest=100), []
         start = time.monotonic()
 
         async def one():

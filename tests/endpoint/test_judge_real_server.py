@@ -12,8 +12,8 @@ import zipfile
 
 import pytest
 
-from chatladder.endpoint import score_texts
 from chatladder.io.console import DataError
+from chatladder.judges import llm
 from tests.conftest import ROOT
 from tests.endpoint_chat import Chat, options
 
@@ -88,7 +88,7 @@ def judge(base_url, tmp_path):
     def run(texts, **changes):
         given = {"model": "smollm2", "prompt": prompt, "max_answer_tokens": 24, "seed": 0, "concurrency": 2}
         given |= {"max_requests": 100, "max_tokens": 100_000, "timeout": 60.0, "max_retries": 2}
-        return score_texts(Chat(texts), options(base_url, **{**given, **changes}), tmp_path / "answers", print)
+        return llm.score(Chat(texts), options(base_url, **{**given, **changes}), tmp_path / "answers", print)
 
     return run
 

@@ -1,6 +1,7 @@
 """The score stage with a judge behind an endpoint: the same files in every run, and a question asked once."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from click.testing import CliRunner
@@ -24,22 +25,15 @@ def turns(tmp_path, monkeypatch, soon):
 
 
 def run(turns, base_url, **changes):
-    given = {**options(base_url)._asdict(), **changes}
+    given = {**asdict(options(base_url)), **changes}
     # As DVC unpacks a section of params: underscores, and nothing for what is left out.
     words = [word for name, value in given.items() if value not in (None, "") for word in (f"--{name}", str(value))]
-    files = [
-        "--turns",
-        str(turns),
-        "--out",
-        str(turns.with_name("s.parquet")),
-        "--counts",
-        str(turns.with_name("c.json")),
-    ]
+    files = ["--turns", str(turns), "--out", str(turns.with_name("kimi"))]
     return CliRunner().invoke(score.main, ["--judge", "kimi", "--kind", "endpoint", *words, *files])
 
 
 def outs(turns):
-    return turns.with_name("s.parquet").read_bytes(), turns.with_name("c.json").read_bytes()
+    return [(turns.with_name("kimi") / name).read_bytes() for name in ("scores.parquet", "counts.json")]
 
 
 def test_scores_and_costs_are_written_and_a_repeated_run_asks_nothing_and_writes_the_same(turns):
@@ -53,10 +47,10 @@ def test_scores_and_costs_are_written_and_a_repeated_run_asks_nothing_and_writes
         assert len(server.requests) == asked == len(TEXTS)
     assert outs(turns) == before
     assert "0 requests" in second.output
-    found = read_rows(turns.with_name("s.parquet"), SCORES).to_pylist()
+    found = read_rows(turns.with_name("kimi") / "scores.parquet", SCORES).to_pylist()
     assert [row["turn_id"] for row in found] == ["t0", "t1", "t2", "t3", "t5"]
     assert found[0]["score"] == found[4]["score"]
-    counts = json.loads(turns.with_name("c.json").read_text())
+    counts = json.loads((turns.with_name("kimi") / "counts.json").read_text())
     assert (counts["scored"], counts["texts"]) == (5, 4)
     assert counts["prompt_tokens"] > 0
 
@@ -66,7 +60,7 @@ def test_a_failing_server_fails_the_stage_and_writes_nothing(turns):
         result = run(turns, server.base_url, max_retries=1)
     assert result.exit_code == 1
     assert f"Error: kimi, {turns}: " in result.output
-    assert not turns.with_name("s.parquet").exists()
+    assert not turns.with_name("kimi").exists()
 
 
 def test_options_that_the_judge_needs_are_named(turns):

@@ -3,32 +3,32 @@
 import random
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from chatladder.io.console import DataError
-from chatladder.io.rows import TURNS
-from chatladder.judges import JUDGES, punctuation
+from chatladder.judges import punctuation
 from chatladder.judges.rules import score_text
-from chatladder.judges.text import sentences, spoken
-from chatladder.judges.turns import TextTurns
-from tests.turn_rows import turn
+from chatladder.judges.scoring import JUDGES
+from chatladder.judges.texts import sentences, spoken
 
 PASSES = 5
 
 
-def turns_of(texts):
-    rows = [turn(number, text) for number, text in enumerate(texts)]
-    table = pa.Table.from_pylist(rows, schema=TURNS)
-    return TextTurns(SimpleNamespace(parts=lambda columns: slices(table.select(columns))))
+class Texts:
+    """Text turns in memory, in parts, as a file gives them."""
 
+    def __init__(self, texts, size=350):
+        self.num_rows = len(texts)
+        self._texts, self._size = texts, size
 
-def slices(table, size=350):
-    """A table in parts, as a file gives them."""
-    return (table.slice(start, size) for start in range(0, table.num_rows, size))
+    def map(self, function, *shared):
+        for start in range(0, self.num_rows, self._size):
+            yield function(self._texts[start : start + self._size], start, *shared)
+
+    def take(self, positions):
+        return [self._texts[position] for position in positions.tolist()]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def small_chat(count, marked=True, seed=0):
 
 def test_punctuation_finds_questions_whose_mark_was_left_out():
     texts = small_chat(800)
-    scores = np.asarray(punctuation.score(turns_of(texts), seed=0))
+    scores = np.asarray(punctuation.score(Texts(texts), seed=0))
     unmarked = [score for score, text in zip(scores, texts, strict=True) if text.startswith("ka") and "?" not in text]
     statements = [score for score, text in zip(scores, texts, strict=True) if not text.startswith("ka")]
     assert len(unmarked) > 50
@@ -163,9 +163,9 @@ def test_punctuation_never_scores_a_turn_by_a_model_that_saw_it():
     """Words that no other turn has teach only the models of other folds, so the turn's own mark moves nothing."""
     texts = small_chat(1000)
     texts[501] = "unique words here?"
-    marked = punctuation.score(turns_of(texts), seed=3)
+    marked = punctuation.score(Texts(texts), seed=3)
     texts[501] = "unique words here."
-    unmarked = punctuation.score(turns_of(texts), seed=3)
+    unmarked = punctuation.score(Texts(texts), seed=3)
     # The share of marks scales every score a little.
     assert unmarked[501] == pytest.approx(marked[501], rel=0.02)
 
@@ -180,7 +180,7 @@ def test_punctuation_deals_neighbours_into_one_fold_and_uses_every_fold():
 def test_punctuation_learns_from_a_sample_of_a_large_chat(monkeypatch):
     monkeypatch.setattr(punctuation, "LEARN_FROM_TURNS", 600)
     texts = small_chat(1200)
-    scores = np.asarray(punctuation.score(turns_of(texts), seed=0))
+    scores = np.asarray(punctuation.score(Texts(texts), seed=0))
     asks = np.array([text.startswith("ka") for text in texts])
     assert (scores[asks] >= PASSES).mean() > 0.9
     assert (scores[~asks] >= PASSES).mean() < 0.1
@@ -188,13 +188,13 @@ def test_punctuation_learns_from_a_sample_of_a_large_chat(monkeypatch):
 
 def test_punctuation_refuses_a_chat_with_too_few_marks():
     with pytest.raises(DataError, match=r"at least 50 sentences with a question mark.*got 0 among 400.*rules alone"):
-        punctuation.score(turns_of(small_chat(400, marked=False)), seed=0)
+        punctuation.score(Texts(small_chat(400, marked=False)), seed=0)
 
 
 def test_scores_do_not_depend_on_the_hash_seed():
     code = (
         "import sys; sys.path.insert(0, 'tests/judges'); import test_judges as t, hashlib, numpy as np\n"
-        "turns = t.turns_of(t.small_chat(400))\n"
+        "turns = t.Texts(t.small_chat(400))\n"
         "for name, judge in t.JUDGES.items(): print(name, np.asarray(judge.score(turns, 0)).tobytes().hex()[:4000])"
     )
     runs = {
@@ -207,7 +207,7 @@ def test_scores_do_not_depend_on_the_hash_seed():
 
 
 def test_every_judge_scores_each_turn_from_0_to_10():
-    turns = turns_of(small_chat(400))
+    turns = Texts(small_chat(400))
     for judge in JUDGES.values():
         scores = np.asarray(judge.score(turns, seed=0))
         assert scores.shape == (400,)

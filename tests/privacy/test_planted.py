@@ -104,16 +104,16 @@ stages:
   score:
     cmd: >-
       python -m stages.score --judge rules --kind rules --seed 0 --turns data/turns.parquet
-      --out data/scores/rules.parquet --counts data/counts/rules.json
+      --out data/scores/rules
     deps: [data/turns.parquet]
-    outs: [data/scores/rules.parquet, data/counts/rules.json]
+    outs: [data/scores/rules]
   pick_questions:
     cmd: >-
-      python -m stages.pick_questions --turns data/turns.parquet --join all --scores rules=data/scores/rules.parquet
-      --threshold rules=5 --counts data/counts/ingest.json --counts data/counts/merge.json --min-characters 7
+      python -m stages.pick_questions --turns data/turns.parquet --join all --scores data/scores
+      --judge rules=5 --counts data/counts --min-characters 7
       --window 12 --conversation-gap 1800 --max-conversation-turns 500 --reply-reach 86400
       --out data/questions.parquet --metrics metrics/questions.json
-    deps: [data/turns.parquet, data/scores/rules.parquet]
+    deps: [data/turns.parquet, data/scores, data/counts]
     outs: [data/questions.parquet]
     metrics: [metrics/questions.json: {cache: false}]
 """

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 import tempfile
 from collections import Counter
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,13 @@ from hypothesis import strategies as st
 
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, SCORES, TURNS, Rows, read_rows, row_writer, write_rows
-from chatladder.questions import verdicts
-from chatladder.questions.conversations import Reach, split_conversations
-from chatladder.questions.verdicts import Judge, Verdicts
+from chatladder.questions import picking, verdicts
+from chatladder.questions.conversations import split_conversations
+from chatladder.questions.picking import Picking
+from chatladder.questions.verdicts import Judge
 from stages import pick_questions
 
-REACH = Reach(window=12, conversation_gap=1800, max_conversation_turns=500, reply_reach=86_400)
+REACH = {"window": 12, "conversation_gap": 1800, "max_conversation_turns": 500, "reply_reach": 86_400}
 
 
 def turn(number, text, *, at=None, kind="text", sender="u1", group="g1", reply_to=None):
@@ -48,18 +51,17 @@ def picked(rows, reach=REACH, judges=None, join="all", threshold=5, part_rows=No
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        heard = []
-        for judge, function in (judges or {"mark": asks}).items():
-            write_rows(folder / judge, scores(rows, function), SCORES)
-            heard.append(Judge(judge, folder / judge, threshold))
+        judges = judges or {"mark": asks}
+        for judge, function in judges.items():
+            write_rows(folder / judge / "scores.parquet", scores(rows, function), SCORES)
         write_rows(folder / "turns", rows, TURNS)
+        given = tuple(Judge(judge, threshold) for judge in judges)
+        settings = Picking(judge=given, join=join, min_characters=7, **reach)
         turns = Rows(folder / "turns", TURNS)
-        if part_rows:
-            whole = read_rows(folder / "turns", TURNS)
-            starts = range(0, len(rows), part_rows)
-            turns.parts = lambda: (whole.slice(start, part_rows) for start in starts)
-        with row_writer(folder / "questions", QUESTIONS) as writer:
-            counted = pick_questions.pick(turns, Verdicts(heard, join), 7, reach, writer)
+        with pytest.MonkeyPatch.context() as patch, row_writer(folder / "questions", QUESTIONS) as writer:
+            if part_rows:
+                patch.setattr(Rows, "parts", partialmethod(Rows.parts, rows=part_rows))
+            counted = picking.pick(turns, folder, settings, writer)
         return read_rows(folder / "questions", QUESTIONS).to_pylist(), counted
 
 
@@ -101,7 +103,7 @@ def test_a_repetition_within_one_tick_of_the_clock_has_an_id_of_its_own_and_keep
 def test_a_repetition_across_a_cut_is_told_apart_though_a_turn_without_a_time_stands_between():
     rows = [turn(number, "does it work?", at=0) for number in range(5)]
     rows[1]["timestamp"] = None  # the last before the cut
-    found = questions(rows, REACH._replace(max_conversation_turns=4))
+    found = questions(rows, REACH | {"max_conversation_turns": 4})
     assert len({question["conversation"] for question in found}) == 2
     assert len({question["item_id"] for question in found}) == 5
 
@@ -109,7 +111,7 @@ def test_a_repetition_across_a_cut_is_told_apart_though_a_turn_without_a_time_st
 def test_an_item_id_depends_on_the_messages_of_the_turn_alone():
     question = turn(5, "does it work?")
     (alone,) = questions([question])
-    (later,) = questions([turn(1, "an earlier turn"), question], REACH._replace(window=3, max_conversation_turns=2))
+    (later,) = questions([turn(1, "an earlier turn"), question], REACH | {"window": 3, "max_conversation_turns": 2})
     assert alone["item_id"] == later["item_id"]
     assert len(alone["item_id"]) == 16
     assert int(alone["item_id"], 16) >= 0
@@ -183,7 +185,7 @@ def test_a_reply_to_something_too_old_or_unknown_or_of_another_group_stays_where
     rows = [turn(0, "the old matter", at=0), turn(1, "a new day", at=5000)]
     for unknown in ("mg10", "m-of-nobody", "mg20"):
         asked = turn(2, "is it settled by now?", at=5001, reply_to=unknown)
-        reach = REACH._replace(reply_reach=5000)
+        reach = REACH | {"reply_reach": 5000}
         (found,) = questions([*rows, asked, turn(0, "elsewhere", group="g2")], reach)
         assert [said["text"] for said in found["window"]] == ["a new day"]
 
@@ -272,7 +274,7 @@ def test_parts_of_any_size_make_the_same_questions(data):
             row["timestamp"] = None
         rows.append(row)
     rows.append(turn(99, "is this the last one?", at=clock))
-    reach = Reach(window=3, conversation_gap=60, max_conversation_turns=6, reply_reach=200)
+    reach = {"window": 3, "conversation_gap": 60, "max_conversation_turns": 6, "reply_reach": 200}
     whole = picked(rows, reach)
     assert picked(rows, reach, part_rows=data.draw(st.integers(1, 7))) == whole
     ids = [question["item_id"] for question in whole[0]]
@@ -291,11 +293,11 @@ def test_parts_of_any_size_make_the_same_questions(data):
 def test_scores_of_other_turns_are_refused(folder, change):
     own = [turn(0, "it is broken"), turn(2, "is it broken?"), turn(3, "ok?")]
     others = {"missing": own[:2], "of another chat": [*own, turn(4, "is it new?")], "of another order": own[::-1]}
-    write_rows(folder / "mark.parquet", scores(others[change], asks), SCORES)
+    write_rows(folder / "scores" / "mark" / "scores.parquet", scores(others[change], asks), SCORES)
     result = run(folder)
     assert result.exit_code == 1
     assert re.search(
-        r"mark\.parquet: expected a score of mark for each text turn.*Score these turns\s+again", result.output
+        r"scores\.parquet: expected a score of mark for each text turn.*Score these turns\s+again", result.output
     )
     assert not (folder / "questions.parquet").exists()
 
@@ -304,18 +306,21 @@ def test_scores_of_other_turns_are_refused(folder, change):
 def folder(tmp_path):
     rows = [turn(0, "it is broken"), turn(1, "", kind="image"), turn(2, "is it broken?"), turn(3, "ok?")]
     write_rows(tmp_path / "turns.parquet", rows, TURNS)
-    write_rows(tmp_path / "mark.parquet", scores(rows, asks), SCORES)
+    write_rows(tmp_path / "scores" / "mark" / "scores.parquet", scores(rows, asks), SCORES)
+    (tmp_path / "scores" / "mark" / "counts.json").write_text(json.dumps({"scored": 3}))
     ingest = {"raw_lines": 9, "messages": 6, "skipped": 3, "skipped_private_chat": 3, "masked_phone": 2}
-    (tmp_path / "ingest.json").write_text(json.dumps(ingest))
-    (tmp_path / "merge.json").write_text(json.dumps({"messages": 6, "turns": 4, "turns_text": 3}))
+    (tmp_path / "counts").mkdir()
+    (tmp_path / "counts" / "ingest.json").write_text(json.dumps(ingest))
+    (tmp_path / "counts" / "merge.json").write_text(json.dumps({"messages": 6, "turns": 4, "turns_text": 3}))
     return tmp_path
 
 
 def run(folder, **changes):
     options = {
         "--turns": folder / "turns.parquet",
-        "--scores": f"mark={folder / 'mark.parquet'}",
-        "--threshold": "mark=5",
+        "--scores": folder / "scores",
+        "--counts": folder / "counts",
+        "--judge": "mark=5",
         "--join": "all",
         "--reply_reach": 86_400,
         "--min_characters": 7,
@@ -326,9 +331,7 @@ def run(folder, **changes):
         "--metrics": folder / "questions.json",
         **changes,
     }
-    arguments = [str(part) for option in options.items() for part in option]
-    for name in ("ingest", "merge"):
-        arguments += ["--counts", str(folder / f"{name}.json")]
+    arguments = [str(part).strip() for option in options.items() for part in option]
     return CliRunner().invoke(pick_questions.main, arguments)
 
 
@@ -348,7 +351,7 @@ def test_questions_and_an_account_of_every_row_are_written(folder):
         "conversations": 1,
         "conversations_with_questions": 1,
         "left_out": {"skipped_private_chat": 3, "not_text": 1, "too_short": 1, "below_mark": 1},
-        "judges": {"mark": {"passed": 2}},
+        "judges": {"mark": {"passed": 2, "scored": 3}},
         "masked": {"phone": 2},
     }
     of_turns = [count for reason, count in metrics["left_out"].items() if not reason.startswith("skipped_")]
@@ -356,7 +359,7 @@ def test_questions_and_an_account_of_every_row_are_written(folder):
 
 
 def test_counts_of_another_run_are_refused(folder):
-    (folder / "merge.json").write_text(json.dumps({"messages": 7, "turns": 4}))
+    (folder / "counts" / "merge.json").write_text(json.dumps({"messages": 7, "turns": 4}))
     result = run(folder)
     assert result.exit_code == 1
     assert "merge.json: expected messages 6, got 7. Run the stages before again." in result.output
@@ -370,17 +373,47 @@ def test_a_chat_without_questions_is_refused_with_the_reasons(folder):
     assert not (folder / "questions.json").exists()
 
 
-def test_scores_without_a_name_are_a_usage_error(folder):
-    result = run(folder, **{"--scores": folder / "mark.parquet"})
-    assert result.exit_code == 2
-    assert "expected NAME=VALUE" in result.output
+def test_counts_that_are_missing_are_refused(folder):
+    (folder / "counts" / "ingest.json").unlink()
+    result = run(folder)
+    assert result.exit_code == 1
+    assert "ingest.json: expected the counts of stage ingest, got none. Run it again." in result.output
+    assert not (folder / "questions.parquet").exists()
 
 
-@pytest.mark.parametrize("given", ["mark=11", "mark=x", "other=5", "mark"])
+def test_a_judge_without_scores_is_refused(folder):
+    result = run(folder, **{"--judge": "other=5"})
+    assert result.exit_code == 1
+    assert "scores: expected the scores of other, which questions.judge names, got none" in result.output
+    assert "take the name out of questions.judge" in result.output
+
+
+def test_scores_of_a_judge_that_nobody_names_are_refused(folder):
+    shutil.copytree(folder / "scores" / "mark", folder / "scores" / "former")
+    (folder / "scores" / ".gitignore").write_text("/mark")
+    result = run(folder)
+    assert result.exit_code == 1
+    assert "scores: expected the scores of mark alone, got former too" in result.output
+    assert "Name each judge in questions.judge, or delete what is left over" in result.output
+    assert not (folder / "questions.parquet").exists()
+    (folder / "scores" / "former" / "scores.parquet").unlink()
+    (folder / "scores" / "former" / "counts.json").unlink()
+    (folder / "scores" / "former").rmdir()
+    assert run(folder).exit_code == 0
+
+
+def test_a_judge_named_twice_is_refused(folder):
+    result = run(folder, **{"--judge": "mark=5", "--judge ": "mark=6"})
+    assert result.exit_code == 1
+    assert "questions.judge: expected each judge once, got mark more than once" in result.output
+
+
+@pytest.mark.parametrize("given", ["mark=11", "mark=x", "mark=-1", "mark=nan", "mark", "=5"])
 def test_thresholds_that_are_no_scores_are_a_usage_error(folder, given):
-    result = run(folder, **{"--threshold": given})
+    result = run(folder, **{"--judge": given})
     assert result.exit_code == 2
-    assert "--threshold" in result.output
+    assert "--judge" in result.output
+    assert "expected NAME=SCORE with a score from 0 to 10" in " ".join(result.output.split())
 
 
 def test_marks_and_costs_become_metrics(folder):
@@ -389,8 +422,8 @@ def test_marks_and_costs_become_metrics(folder):
     rows = [("tg12", True, 2.0), ("tg10", True, 6.0), ("tg13", False, 1.0), ("tgone", True, 1.0)]
     lines = [json.dumps({"turn_id": turn_id, "question": asks_, "weight": n}) for turn_id, asks_, n in rows]
     (marks / "me.jsonl").write_text("\n".join(lines))
-    (folder / "cost.json").write_text(json.dumps({"requests": 3}))
-    result = run(folder, **{"--marks": marks, "--cost": f"mark={folder / 'cost.json'}"})
+    (folder / "scores" / "mark" / "counts.json").write_text(json.dumps({"requests": 3}))
+    result = run(folder, **{"--marks": marks})
     assert result.exit_code == 0, result.output
     metrics = json.loads((folder / "questions.json").read_text())
     assert metrics["judges"]["mark"] == {"passed": 2, "requests": 3}

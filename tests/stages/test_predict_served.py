@@ -15,14 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_fixtures import run, write_questions
 
-from chatladder.endpoint.completion import read_completion
-from chatladder.endpoint.prompt import guess_tokens
+from chatladder.endpoint.completion import guess_tokens, read_completion
 from chatladder.evaluation.predictions import read_mixtures, read_predictions, read_rungs
 from chatladder.io.rows import PREDICTIONS, read_rows
 from chatladder.models.loading import RUNG
 from chatladder.models.prompts import render
-from chatladder.models.served.messages import message
-from chatladder.models.served.plan import FIRST_UNREAD
+from chatladder.models.served import FIRST_UNREAD, message
 from chatladder.models.served.reading import begun, read_name, read_probabilities
 from stages import calibrate, predict_served
 from stages.rank_labels import read_answers
@@ -368,7 +366,7 @@ class TestFailures:
             result = predict(server.base_url)
             assert len(server.requests) == 26
         assert result.exit_code == 0, result.output
-        assert "26 requests (2 retried)" in result.output
+        assert "26 requests (2 retried, 0 asked again)" in result.output
         assert all(row["parsed"] for row in rows_of(project))
 
     def test_a_server_that_stays_down_fails_the_stage_which_goes_on_later(self, project):
@@ -398,8 +396,8 @@ class TestFailures:
         with serving(script) as server:
             result = predict(server.base_url)
         assert result.exit_code == 1
-        assert "1 questions were refused (HTTP 400 (context_length_exceeded)): items q1." in result.output
-        assert "23 of 24 are answered" in result.output
+        assert "1 questions got no answer (refused: HTTP 400 (context_length_exceeded)): items q1." in result.output
+        assert "23 of 24 questions are answered" in result.output
         assert nothing_written(project)
 
     def test_a_run_over_its_budget_sends_nothing_and_retries_count(self, project):
@@ -472,9 +470,9 @@ class TestTheKeyAndTheAddress:
 
 class TestOptions:
     def test_what_is_missing_is_named(self, project):
-        result = predict("http://127.0.0.1:1/v1", model=None, timeout=None)
+        result = predict("http://127.0.0.1:1/v1", model=None)
         assert result.exit_code == 2
-        assert "a served rung needs --model, --timeout too" in result.output
+        assert "Missing option '--model'" in result.output
 
     def test_more_active_parameters_than_parameters_are_refused(self, project):
         result = predict("http://127.0.0.1:1/v1", params=7, active_params=8)

@@ -39,7 +39,7 @@ def locked_settings(lock: Lock, rung: str) -> dict[str, Any]:
         DataError: If a stage has not run.
     """
     questions, prompt = lock.section("pick_questions", "questions"), lock.section("to_alpaca", "prompt")
-    thresholds = dict(each.partition("=")[::2] for each in lock.options("pick_questions").get("threshold", []))
+    thresholds = dict(str(each).partition("=")[::2] for each in questions.get("judge") or [])
     found = {
         "gap_seconds": lock.section("merge", "merge").get("gap_seconds"),
         "rules_threshold": thresholds.get("rules"),

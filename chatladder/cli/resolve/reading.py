@@ -8,6 +8,7 @@ masked but for names, in files without a name that vanish with the process.
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,11 +27,11 @@ from chatladder.distributed import LocalWorkers
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, TURNS, Rows
 from chatladder.judges.rules import score_text
-from chatladder.judges.text import ADDRESSED
+from chatladder.judges.texts import ADDRESSED
 from chatladder.privacy.pseudonyms import Pseudonyms
 from chatladder.privacy.secret import KEY_VARIABLE, local_key
-from chatladder.questions.choosing import count_reasons
 from chatladder.questions.conversations import Conversations, Reach
+from chatladder.questions.picking import count_reasons
 
 #: Pseudonyms under it never leave the process: they show in rewritten questions alone, which need a key of one's own.
 PASSING_KEY = "chatladder resolve: pseudonyms that nobody sees"
@@ -131,7 +132,7 @@ def _of_turns(
     parts: Iterable[pa.Table], settings: Settings, counts: Counter[str], questions_only: bool
 ) -> Iterator[dict[str, Any]]:
     """Rows of QUESTIONS of the turns that are asked about, conversation by conversation."""
-    reach = Reach(*(getattr(settings, name) for name in Reach._fields))
+    reach = Reach(**{each.name: getattr(settings, each.name) for each in fields(Reach)})
     conversations = Conversations(reach)
     for part in parts:
         counts["turns"] += part.num_rows

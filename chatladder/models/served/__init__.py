@@ -1,117 +1,260 @@
 """A rung behind any OpenAI-compatible endpoint: a model too large for this machine, served elsewhere.
 
-It is sent the prompts that local rungs read, and its answers are kept on disk (chatladder/models/served/kept.py), so a
-run that was killed goes on where it was, and a repeated one asks nothing. What counts as an answer is in
-chatladder/models/served/reading.py; limits, budget and the walls around the key are those of the judges behind
-endpoints (chatladder/endpoint).
+It is sent the very text that local rungs read, where the chat lets it, as one message. The server writes its chat
+template around it, and which tokens that template uses is not known. So what looks like one inside a message
+(``<|im_end|>``, ``</s>``, ``[INST]``) is broken up by a space, as it is for a local model; placeholders of this
+pipeline such as ``<phone>`` are words that local models see too, and stay. Nor are the server's tokens known: they are
+guessed from above (UTF-8 bytes / 3), so a long prompt may lose older history lines than it does where a model counts
+its own.
 
 Where a server lists the probabilities of the first tokens, each option has its own, as from a local model; where it
-does not, an option is named and has probability 1: such a rung has answers, but no calibrated probabilities.
+does not, an option is named and has probability 1: such a rung has answers, but no calibrated probabilities. An answer
+that is none of the options is kept too: asked again, a model that answers without chance would say the same.
 """
 
-from collections.abc import Callable, Sequence
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
-from chatladder.endpoint.address import check_address, read_key
-from chatladder.endpoint.options import Connection
-from chatladder.endpoint.prompt import BYTES_A_TOKEN
+import numpy as np
+
+from chatladder.endpoint.asking import Job, Question, Report, Unread, ask
+from chatladder.endpoint.cache import Values
+from chatladder.endpoint.completion import BYTES_A_TOKEN, entry, guess_tokens, response_format
+from chatladder.endpoint.connection import Connection
 from chatladder.io.console import DataError, printable
-from chatladder.models.prompts import Prompt
-from chatladder.models.served.kept import KeptAnswers
-from chatladder.models.served.plan import PROBABILITIES, Ask, Plan
+from chatladder.io.options import setting
+from chatladder.models.prompts import Prompt, without_oldest
+from chatladder.models.served.reading import NAME, UNREAD, Answer, is_blank, read_name, read_probabilities
+from chatladder.vocabulary import ANSWERS
 
-SHOWN_ITEMS = 10
+#: Where answers are kept unless told otherwise; git and DVC ignore it.
+CACHE_FOLDER = Path(".chatladder/served")
+#: Forms of a request: the first tokens' probabilities; an option by name, held to a schema; the same, held to nothing.
+PROBABILITIES, SCHEMA, PLAIN = "probabilities", "schema", "plain"
+#: What ``--ask`` allows, the first to be tried first.
+ASKS = {"auto": (PROBABILITIES, SCHEMA, PLAIN), "logprobs": (PROBABILITIES,), "choice": (SCHEMA, PLAIN)}
+#: With so many answers and none of them an option, the rest will be no better.
+FIRST_UNREAD = 20
+#: Below this much of the probability seen, an answer is read from what the model hardly ever says.
+FAINT = 0.5
+DIGITS = 5
+#: What opens a token of a chat template: an angle bracket (full width too: some tokenizers fold it) before a word or a
+#: bar, a square one before a word in capitals.
+_OPENING = re.compile(
+    r"[<＜](?=[/|｜]|(?!(?:phone|email|id|ip|key|name)>)[A-Za-z_])|\[(?=/?[A-Za-z]*[A-Z]{2,}[^\]\n]{0,20}\])"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedSettings(Connection):
+    """Everything that the section of a served rung may set."""
+
+    params: int = setting("Parameters of the model, all of them.", least=1)
+    active_params: int | None = setting("Those of a mixture of experts that a token meets.", default=None, least=1)
+    ask: str = setting(
+        "For the first tokens' probabilities, or an option by name; auto: what the server can.",
+        default="auto",
+        choices=tuple(ASKS),
+    )
+    top_logprobs: int = setting(
+        "How many tokens the server is to list; OpenAI and vLLM list 20 at most.", default=20, least=1
+    )
+
+
+class Answers(NamedTuple):
+    """What a served model answers.
+
+    Attributes:
+        answers: The answer to each prompt.
+        form: The form in which it was asked.
+        shortened: The number of prompts that were shortened.
+        report: What the run did.
+    """
+
+    answers: list[Answer]
+    form: str
+    shortened: int
+    report: Report
+
+    def describe(self, settings: ServedSettings) -> dict[str, Any]:
+        """Return what ``rung.json`` says of the model, beside its source and name."""
+        seen = [answer.seen for answer in self.answers if answer.shares]
+        active = {"active_params": settings.active_params} if settings.active_params else {}
+        return {
+            "params": settings.params,
+            **active,
+            "model": settings.model,
+            "asked": self.form,
+            "answers": len(self.answers),
+            "unread": len(self.answers) - len(seen),
+            "seen": round(sum(seen) / len(seen), DIGITS),
+            "faint": sum(each < FAINT for each in seen),
+        }
+
+    def rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return rows of ``PREDICTIONS``; an answer that is no option is unknown, without probabilities, not parsed."""
+        rows = []
+        for item_id, answer in zip(ids, self.answers, strict=True):
+            shares = answer.shares or (None,) * len(ANSWERS)
+            named = ANSWERS[answer.shares.index(max(answer.shares))] if answer.shares else "unknown"
+            chances = {f"p_{name}": share for name, share in zip(ANSWERS, shares, strict=True)}
+            rows.append({"item_id": item_id, **chances, "answer": named, "parsed": answer.shares is not None})
+        return rows
 
 
 def answer_prompts(
     ids: Sequence[str],
     prompts: Sequence[Prompt],
-    connection: Connection,
-    how: Ask,
+    settings: ServedSettings,
     *,
     max_length: int,
     cache_folder: Path,
     echo: Callable[[str], None],
-) -> Plan:
+) -> Answers:
     """Answer prompts with a model behind an endpoint.
 
     Args:
-        ids: Of the prompts' items, for errors to name.
-        prompts: In any order; equal ones are asked about once.
-        connection: To the endpoint.
-        how: What is asked for.
+        ids: Ids of the prompts' items, for errors to name.
+        prompts: Prompts in any order; equal ones are asked about once.
+        settings: The section of the rung.
         max_length: Most tokens of a prompt with its answer, as guessed.
-        cache_folder: Where answers are kept.
-        echo: Takes what is said before and while requests are sent.
-
-    Returns:
-        The plan, with an answer to every prompt.
+        cache_folder: The folder where answers are kept.
+        echo: Takes what is said before and after requests are sent.
 
     Raises:
-        DataError: If options do not fit together, the run would not fit its budget or reaches the end of it, the
-            server does not answer, a prompt is refused, or no answer is an option. What was answered is kept in each
-            case.
+        DataError: As of `chatladder.endpoint.asking.ask`, and if no answer is an option.
     """
-    check_address(connection.base_url, with_key=bool(connection.key_variable))
-    with KeptAnswers(cache_folder) as cache:
-        plan = Plan(prompts, connection, how, max_length, cache)
-        missing = plan.missing()
-        if missing and not plan.is_hopeless():
-            _announce(plan, len(missing), sum(item.tokens for item in missing), echo)
-            # Imported late: the client alone takes half a second, and a run that finds all answers needs none.
-            from chatladder.models.served.asking import ask_endpoint
+    job = _Answering(ids, prompts, settings, max_length)
+    plan = ask(job, settings, cache_folder, echo)
+    if not job.readable:
+        by_name = "--ask choice holds the model to the options, where the server can"
+        otherwise = by_name if job.forms == (PROBABILITIES,) else "a larger model may follow the prompt better"
+        raise DataError(
+            f"{settings.base_url}: none of {plan.answered:,} answers is one of the options. A model that thinks first "
+            'is told not to with extra_body {"chat_template_kwargs": {"enable_thinking": false}}, or needs '
+            f"max_answer_tokens in the thousands; {otherwise}. These answers are kept for these settings in "
+            f"{plan.cache.path}."
+        )
+    if plan.answered < plan.report.texts:
+        raise DataError(
+            f"{settings.base_url}: stopped, for hardly an answer was one of the options. Answers are kept: run again "
+            "to go on from here."
+        )
+    values = (tuple(plan.values[place].tolist()) for place in plan.places.tolist())
+    answers = [Answer(None if np.isnan(shares[0]) else tuple(shares), seen) for *shares, seen in values]
+    return Answers(answers, job.forms[0], job.shortened, plan.report)
 
-            run = ask_endpoint(plan, read_key(connection.key_variable), echo)
-            if run.unusable:
-                raise _refused(plan, ids, {item.key for item in run.unusable}, run.refused)
-            if run.spent:
-                raise DataError(
-                    f"{connection.base_url}: the budget {run.spent} is used up; {run.so_far()}. Answers are kept: run "
-                    "again to go on from here, or raise the budget."
+
+class _Answering(Job):
+    """Some prompts, to be answered.
+
+    Attributes:
+        shortened: The number of prompts that were shortened.
+        readable: The number of answers that are an option.
+    """
+
+    unit: ClassVar = "questions"
+    row_unit: ClassVar = "items"
+    columns: ClassVar = {**dict.fromkeys(ANSWERS, "REAL"), "seen": "REAL NOT NULL"}
+    one_form: ClassVar = True  # answers with probabilities and without cannot be compared
+    in_words: ClassVar = {
+        PROBABILITIES: "by the probabilities of its first tokens (logprobs)",
+        SCHEMA: "by name (choice), held to a schema: its answers have no probabilities",
+        PLAIN: "by name (choice), held to nothing: its answers have no probabilities",
+    }
+    unanswered: ClassVar = "got no answer"
+    advice: ClassVar = (
+        "most likely these are too long for the server: lower max_length, or give the server a longer context"
+    )
+    fewer: ClassVar = "ask fewer questions"
+
+    def __init__(
+        self, ids: Sequence[str], prompts: Sequence[Prompt], settings: ServedSettings, max_length: int
+    ) -> None:
+        self.forms = ASKS[settings.ask]
+        self.rows = len(prompts)
+        self.shortened = self.readable = self._answers = 0
+        self._ids, self._listed = ids, settings.top_logprobs
+        drawn = settings.drawn({"logprobs", "top_logprobs"})
+        self._body = settings.body(drawn)
+        # The limit decides what is an answer, too: one that is cut off is none.
+        self._asked = [settings.base_url.rstrip("/"), settings.model, drawn, settings.max_answer_tokens, self._listed]
+        self._messages = []
+        for prompt in prompts:
+            options = {name: prompt.options[name] for name in ANSWERS}
+            text, is_shortened = message(prompt.instruction, max(options.values(), key=len), max_length)
+            self._messages.append((text, options))
+            self.shortened += is_shortened
+
+    def parts(self) -> Iterator[list[tuple[str, dict[str, str]]]]:
+        yield self._messages
+
+    def prepare(self, row: tuple[str, dict[str, str]]) -> Question:
+        key = sha256(json.dumps([*self._asked, *row], sort_keys=True).encode("utf-8")).digest()
+        return Question(key, guess_tokens(row[0]), row)
+
+    def body(self, question: Question, form: str, again: int) -> dict[str, Any]:
+        text, options = question.content
+        body = {**self._body, "messages": [{"role": "user", "content": text}]}
+        if form == PROBABILITIES:
+            return {**body, "logprobs": True, "top_logprobs": self._listed}
+        if form == SCHEMA:
+            return {**body, "response_format": response_format(NAME, "string", [*options.values()])}
+        return body
+
+    def read(self, question: Question, form: str, choice: Any) -> Values | Unread:
+        if not isinstance(entry(choice, "message"), dict):
+            return Unread("the reply is no chat completion", "retry")
+        read = read_probabilities if form == PROBABILITIES else read_name
+        answer = read(choice, question.content[1])
+        if answer is None:
+            if len(self.forms) > 1 or not is_blank(choice):
+                return Unread(
+                    "expected the probabilities of the answer's first tokens (top_logprobs), got none; this server "
+                    "does not tell them. Use --ask choice, whose answers have no probabilities, or serve the model "
+                    "with vLLM or llama.cpp.",
+                    "other form",
                 )
-        if plan.unread() == len(plan.answers):
-            raise _unread(plan)
-        if plan.missing():
-            raise DataError(
-                f"{connection.base_url}: stopped, for hardly an answer was one of the options. Answers are kept: run "
-                "again to go on from here."
-            )
-    return plan
+            answer = UNREAD  # nothing was generated, so there was nothing to list
+        return (*(answer.shares or (None,) * len(ANSWERS)), answer.seen)
+
+    def names(self, rows: np.ndarray) -> list[str]:
+        return [printable(self._ids[row]) for row in rows.tolist()]
+
+    def took(self, values: Values) -> None:
+        self._answers += 1
+        self.readable += values[0] is not None
+
+    def is_hopeless(self) -> bool:
+        return self._answers >= FIRST_UNREAD and not self.readable
 
 
-def _announce(plan: Plan, missing: int, tokens: int, echo: Callable[[str], None]) -> None:
-    """Say what the run will send.
+def message(instruction: str, answer: str, max_length: int) -> tuple[str, bool]:
+    """Return the message for one prompt, and whether it had to be shortened.
 
-    Raises:
-        DataError: If that is more than its budget.
+    Args:
+        instruction: The filled-in template.
+        answer: The longest option.
+        max_length: Most tokens of the prompt with its answer; a longer one loses its oldest history lines, then,
+            without any, the middle of what is left.
     """
-    connection = plan.connection
-    tokens += missing * connection.max_answer_tokens
-    echo(
-        f"{connection.model} at {connection.base_url}: {missing:,} of {len(plan.items):,} different questions to ask, "
-        f"{plan.report.cached:,} answered before: {missing:,} requests and at most about {tokens:,} tokens "
-        f"(UTF-8 bytes / {BYTES_A_TOKEN}, and {connection.max_answer_tokens} for each answer), before retries."
-    )
-    connection.refuse_beyond(missing, tokens, "ask fewer questions")
+    text = _OPENING.sub(lambda match: f"{match[0]} ", instruction)
+    fits, shorter = text, without_oldest(text)
+    while guess_tokens(fits, answer) > max_length and shorter is not None:
+        fits, shorter = shorter, without_oldest(shorter)
+    if (over := guess_tokens(fits, answer) - max_length) > 0:
+        fits = _without_middle(fits, over * BYTES_A_TOKEN)
+    return fits, fits != text
 
 
-def _refused(plan: Plan, ids: Sequence[str], keys: set[bytes], why: str) -> DataError:
-    items = [item_id for item_id, key in zip(ids, plan.keys, strict=True) if key in keys]
-    more = f" and {len(items) - SHOWN_ITEMS:,} more" if len(items) > SHOWN_ITEMS else ""
-    return DataError(
-        f"{plan.connection.base_url}: {len(keys):,} questions were refused ({why}): items "
-        f"{', '.join(map(printable, items[:SHOWN_ITEMS]))}{more}. {len(plan.answers):,} of {len(plan.items):,} are "
-        "answered, and the answers kept; most likely these are too long for the server: lower max_length, or give the "
-        "server a longer context, and run again."
-    )
-
-
-def _unread(plan: Plan) -> DataError:
-    by_name = "--ask choice holds the model to the options, where the server can"
-    otherwise = by_name if plan.forms == (PROBABILITIES,) else "a larger model may follow the prompt better"
-    return DataError(
-        f"{plan.connection.base_url}: none of {len(plan.answers):,} answers is one of the options. A model that thinks "
-        'first is told not to with extra_body {"chat_template_kwargs": {"enable_thinking": false}}, or needs '
-        f"max_answer_tokens in the thousands; {otherwise}. These answers are kept for these settings in "
-        f"{plan.cache.path}."
-    )
+def _without_middle(text: str, less: int) -> str:
+    """The text without so many bytes, or the characters that they cut, in its middle."""
+    data = text.encode("utf-8")
+    left = max(0, len(data) - less)
+    head, tail = data[: left // 2], data[len(data) - (left - left // 2) :]
+    return head.decode("utf-8", "ignore") + tail.decode("utf-8", "ignore")

@@ -18,13 +18,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from chatladder.endpoint.completion import entry
-from chatladder.endpoint.prompt import bare, only_entry
+from chatladder.endpoint.completion import THOUGHT, THOUGHT_ENDS, bare, content_of, entry, only_entry
 from chatladder.vocabulary import ANSWERS
 
 #: The only entry of the object that a model is held to.
 NAME = "answer"
-_THOUGHT, _THOUGHT_ENDS = "<think>", "</think>"
 
 
 class Answer(NamedTuple):
@@ -90,13 +88,13 @@ def read_probabilities(choice: Any, options: Mapping[str, str]) -> Answer | None
 
 def is_blank(choice: Any) -> bool:
     """Whether nothing was generated."""
-    content = entry(entry(choice, "message"), "content")
+    content = content_of(choice)
     return not isinstance(content, str) or not content.strip()
 
 
 def read_name(choice: Any, options: Mapping[str, str]) -> Answer:
     """The option that the answer names, with probability 1."""
-    text = bare(entry(entry(choice, "message"), "content")).rpartition(_THOUGHT_ENDS)[2].strip()
+    text = bare(content_of(choice)).rpartition(THOUGHT_ENDS)[2].strip()
     value = only_entry(text, NAME)
     said = value.strip() if isinstance(value, str) else text
     for name in ANSWERS:
@@ -135,9 +133,9 @@ def _after_thought(steps: Sequence[Step]) -> int:
     text = b""
     for place, step in enumerate(steps, start=1):
         text += step.token
-        if _THOUGHT_ENDS.encode() in text:
+        if THOUGHT_ENDS.encode() in text:
             return place
-    return len(steps) if text.lstrip().startswith(_THOUGHT.encode()) else 0
+    return len(steps) if text.lstrip().startswith(THOUGHT.encode()) else 0
 
 
 def _steps(choice: Any) -> list[Step]:

@@ -1,0 +1,122 @@
+"""The text turns of a file as judges read them; whom a text addresses, and its sentences."""
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chatladder.distributed import Workers
+from chatladder.distributed.ranges import Range, RowRange, cut_evenly
+from chatladder.io.rows import PART_ROWS, TURNS, Rows
+
+#: The people a line is addressed to ("@u1a2b3c4d how do I ..."): not part of what is said. Valid in RE2 too.
+ADDRESSED = r"(?m)^[ \t]*(?:@\S+[ \t,，:：]*)+"
+#: Only ASCII, since Chinese text follows an address without a space.
+LINK = r"(?:https?|ftp)://[!-~]+|\bwww\.[!-~]+"
+#: Who is spoken of, which a judge must not see: the key of the pseudonyms would move scores.
+PSEUDONYM = r"@?\bu[0-9a-f]{8}(?:[0-9a-f]{8})?\b"
+MARKS = "?？"
+
+_ADDRESSED = re.compile(ADDRESSED)
+_LINK = re.compile(LINK, re.IGNORECASE)
+_PSEUDONYM = re.compile(PSEUDONYM, re.ASCII)
+# A dot ends a sentence only before white space: "12.04" and "a.py" do not. A mark inside a word
+# ("a?b", a pattern or a query) ends none either.
+_SENTENCE_END = re.compile(
+    r"\n+|[。！？；]+[。！？；?!]*|[?!]+[?!？！]*(?=[\s)）\"'”’」』：:,，]|[^\x00-\x7f]|$)|[.;]+(?=\s|$)"
+)
+
+
+class TextTurns:
+    """Turns of kind text, in the order of the chat, read by workers part by part.
+
+    Parts are those of the file, whoever reads them, so a judge that sums up by part comes to the same bits.
+    """
+
+    def __init__(self, rows: Rows, pool: Workers) -> None:
+        """Take the file of ``TURNS`` and count its text turns."""
+        self._rows, self._pool = rows, pool
+        self._path = rows.path.resolve()
+        counts = [int(pc.sum(is_text(part)).as_py() or 0) for part in rows.parts(["kind"])]
+        self._parts = cut_evenly(rows.num_rows, PART_ROWS)
+        self._starts = [0, *accumulate(counts)][: len(self._parts)]
+        self.num_rows = sum(counts)
+
+    def ids(self) -> Iterator[pa.ChunkedArray]:
+        """Read the turn ids in this process, part by part."""
+        for part in self._rows.parts(["turn_id", "kind"]):
+            yield part.filter(is_text(part))["turn_id"]
+
+    def texts(self) -> Iterator[list[str]]:
+        """Read the texts in this process, part by part."""
+        for part in self._rows.parts(["text", "kind"]):
+            yield part.filter(is_text(part))["text"].to_pylist()
+
+    def map(self, function: Callable[..., Any], *shared: Any) -> Iterator[Any]:
+        """Return ``function(texts, start, *shared)`` of each part, in order; ``start`` text turns come before it.
+
+        The function is pure and of a module, so that it can run anywhere.
+        """
+        items = zip(self._parts, self._starts, strict=True)
+        return self._pool.map(on_texts, items, self._path, function, *shared)
+
+    def take(self, positions: np.ndarray) -> list[str]:
+        """Return the texts at some positions, which ascend; shape ``(n,)``."""
+        ends = np.searchsorted(positions, [*self._starts, self.num_rows])
+        inside = (positions[ends[n] : ends[n + 1]] - start for n, start in enumerate(self._starts))
+        items = [item for item in zip(self._parts, inside, strict=True) if len(item[1])]
+        return [text for texts in self._pool.map(texts_at, items, self._path) for text in texts]
+
+
+def on_texts(item: tuple[Range, int], path: Path, function: Callable[..., Any], *shared: Any) -> Any:
+    """Return ``function(texts, start, *shared)`` of the texts in a range of turns; see ``TextTurns.map``."""
+    part, start = item
+    return function(_read(path, part).to_pylist(), start, *shared)
+
+
+def texts_at(item: tuple[Range, np.ndarray], path: Path) -> list[str]:
+    """Return some of the texts in a range of turns, by their positions among these."""
+    part, inside = item
+    taken: list[str] = _read(path, part).take(pa.array(inside)).to_pylist()
+    return taken
+
+
+def _read(path: Path, part: Range) -> pa.ChunkedArray:
+    rows = RowRange(path, TURNS, *part).table(["text", "kind"])
+    return rows.filter(is_text(rows))["text"]
+
+
+def is_text(part: pa.Table) -> pa.ChunkedArray:
+    """Return whether each turn is of kind text."""
+    return pc.equal(part["kind"], "text")
+
+
+def spoken(text: str) -> str:
+    """Return the text without the names it is addressed to; each address of a page, and each person, is one word."""
+    return _PSEUDONYM.sub(" somebody ", _LINK.sub(" link ", _ADDRESSED.sub("", text)))
+
+
+def sentences(text: str) -> list[tuple[str, str]]:
+    """Split into (words, end) pairs; ``end`` is the punctuation that closed the sentence, if any did."""
+    pairs: list[tuple[str, str]] = []
+    start = 0
+    for end in _SENTENCE_END.finditer(text):
+        words = text[start : end.start()].strip()
+        if words:
+            pairs.append((words, end.group()))
+        elif pairs:
+            # "really? ?": a mark that stands alone belongs to the sentence before it.
+            pairs[-1] = (pairs[-1][0], pairs[-1][1] + end.group())
+        start = end.end()
+    rest = text[start:].strip()
+    return [*pairs, (rest, "")] if rest else pairs
+
+
+def asked(end: str) -> bool:
+    """Return whether the punctuation that closed a sentence holds a question mark."""
+    return any(mark in end for mark in MARKS)
