@@ -46,9 +46,10 @@ from chatladder.evaluation.features import Floats, for_a_line, for_trees, overla
 from chatladder.evaluation.predictions import centre, read_predictions
 from chatladder.io.console import SETTINGS, InputFile, example
 from chatladder.io.rows import LABELLED, QUESTIONS, read_rows
+from chatladder.models.prompts import alpaca_row
 from chatladder.privacy.pseudonyms import Pseudonyms
 from chatladder.training.folds import folds_of
-from stages.out_of_fold import alpaca_row, answer_fold
+from stages.out_of_fold import answer_fold
 
 Labels = NDArray[np.int64]
 CONDITIONS = ((0.05, "uniform"), (0.10, "uniform"), (0.05, "hard"), (0.10, "hard"))
@@ -145,7 +146,7 @@ def flipped(labels: Labels, hardness: Floats, share: float, kind: str, seed: int
 def tuned(data: Set, given: Labels, rung: str, params: Mapping[str, Any]) -> Floats:
     """Out-of-fold log-odds of one rung, tuned on these labels, shape ``(n,)``."""
     names = np.array(["not_needed", "needed"])[given]
-    prompt = params["prompt"]
+    prompt = PromptSettings(**params["prompt"])
     rows = [alpaca_row({**row, "label": str(name)}, prompt) for row, name in zip(data.rows, names, strict=True)]
     options = {**params["train"], **params["ladder"][rung]["train"], "max_length": params["max_length"]}
     options["target_modules"] = (options["target_modules"],)

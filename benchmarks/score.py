@@ -29,7 +29,7 @@ import numpy as np
 from tqdm import tqdm
 
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, example
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, render_row
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, PromptSettings, render_row
 from chatladder.vocabulary import ANSWERS
 
 #: What the second question says before and after the first answer, and before the options.
@@ -156,11 +156,11 @@ def read_prompts(
 ) -> list[Prompt]:
     """So many prompts, drawn at random from questions or from all splits of alpaca rows."""
     from chatladder.io.rows import QUESTIONS, SPLITS, read_rows
-    from chatladder.models.alpaca import read_alpaca
+    from chatladder.models.prompts import read_alpaca
 
     if questions is not None:
         items = read_rows(questions, QUESTIONS).to_pylist()
-        prompts = [render_row(item, language=language, answer=answer, seed=seed) for item in items]
+        prompts = [render_row(item, PromptSettings(language, answer, seed)) for item in items]
     elif alpaca is not None:
         rows = [row for split in SPLITS for row in read_alpaca(alpaca / f"{split}.json")]
         prompts = [Prompt(row["instruction"], row["options"]) for row in rows]

@@ -25,7 +25,7 @@ from chatladder.distributed import Workers, remote, workers
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, OutputFile, example, stoppable
 from chatladder.io.rows import PREDICTIONS, write_rows
 from chatladder.models.digests import CODE
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, alpaca_row
 from chatladder.training.folds import check_folds, folds_of, reviewable
 from chatladder.training.kept_folds import KeptFolds
 from chatladder.training.settings import TrainSettings, train_options
@@ -48,17 +48,6 @@ class Fold(NamedTuple):
     number: int
     learned: list[dict[str, Any]]
     asked: list[dict[str, Any]]
-
-
-def alpaca_row(item: dict[str, Any], prompt: dict[str, Any]) -> dict[str, Any]:
-    """One labelled question as ``stages.to_alpaca`` writes it."""
-    rendered = render_row(item, **prompt)
-    return {
-        "item_id": item["item_id"],
-        "instruction": rendered.instruction,
-        "output": rendered.options[item["label"]],
-        "options": rendered.options,
-    }
 
 
 def fold_rows(rows: Sequence[dict[str, Any]], places: "NDArray[np.int64]") -> list[Fold]:
@@ -149,7 +138,7 @@ def main(
     items = reviewable(labelled)
     places = folds_of([item["conversation"] for item in items], folds, options["seed"])
     check_folds([item["label"] for item in items], places, labelled)
-    prompt = {"language": language, "answer": answer, "seed": prompt_seed}
+    prompt = PromptSettings(language, answer, prompt_seed)
     rows = [alpaca_row(item, prompt) for item in items]
     cut = fold_rows(rows, places)
     kept = KeptFolds(out, (base, Path(__file__), *CODE), options)

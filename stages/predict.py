@@ -27,9 +27,10 @@ from chatladder.io.console import (
     example,
     stoppable,
 )
+from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
 from chatladder.models.answers import prediction_rows
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
+from chatladder.models.prompts import PromptSettings, render_row
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -46,11 +47,7 @@ from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
     multiple=True,
     help="Answer only this split of labelled questions; repeat it.",
 )
-@click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Language of the prompt.")
-@click.option(
-    "--answer", type=click.Choice(ANSWER_FORMS), required=True, help="Form of the answer: needed, or B: needed."
-)
-@click.option("--seed", type=int, required=True, help="Seed of the order of the options.")
+@options_of(PromptSettings, "prompt")
 @click.option(
     "--max-length",
     type=click.IntRange(64),
@@ -64,9 +61,7 @@ def main(
     adapter: Path | None,
     questions: Path,
     splits: tuple[str, ...],
-    language: str,
-    answer: str,
-    seed: int,
+    prompt: PromptSettings,
     max_length: int,
     out: Path,
 ) -> None:
@@ -77,7 +72,7 @@ def main(
     if not items:
         where = f" in {', '.join(splits)}" if splits else ""
         raise DataError(f"{questions}: expected questions{where}, got none. Choose other --splits or label more.")
-    prompts = [render_row(item, language=language, answer=answer, seed=seed) for item in items]
+    prompts = [render_row(item, prompt) for item in items]
 
     from chatladder.models.scoring import probabilities
     from chatladder.models.spread import score_rung

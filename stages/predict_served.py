@@ -27,7 +27,7 @@ from chatladder.endpoint.options import Connection
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example, stoppable
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, render_row
 from chatladder.models.served import answer_prompts
 from chatladder.models.served.kept import CACHE_FOLDER
 from chatladder.models.served.plan import ASKS, PROBABILITIES, Ask, Plan
@@ -142,7 +142,7 @@ def main(
     if not items:
         raise DataError(f"{questions}: expected questions, got none.")
     ids = [item["item_id"] for item in items]
-    prompts = [render_row(item, language=language, answer=answer, seed=seed) for item in items]
+    prompts = [render_row(item, PromptSettings(language, answer, seed)) for item in items]
     try:
         plan = answer_prompts(
             ids,

@@ -39,9 +39,9 @@ def train(base: Path, alpaca: Path, options: dict[str, Any], out: Path, curves: 
     Raises:
         DataError: If there is nothing to learn, or the training diverges; neither folder is then written.
     """
-    from chatladder.models.alpaca import read_alpaca
     from chatladder.models.encoding import encode_rows
     from chatladder.models.loading import load, read_rung, within_context
+    from chatladder.models.prompts import read_alpaca
     from chatladder.training.curves import Curves
     from chatladder.training.methods import trainable, write
     from chatladder.training.processes import Processes

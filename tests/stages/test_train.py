@@ -11,9 +11,9 @@ from sklearn.metrics import f1_score
 
 from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, read_rows
-from chatladder.models.alpaca import read_alpaca
 from chatladder.models.encoding import Example
 from chatladder.models.fitting import Losses, batches_by_length, check_finite, cosine
+from chatladder.models.prompts import read_alpaca
 from chatladder.training import methods, training
 from chatladder.training.training import macro_f1
 from stages.predict import main as predict
