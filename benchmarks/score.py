@@ -81,8 +81,8 @@ class Ways:
         """Read each prompt with each of its options; logits are computed where the option is predicted, no further."""
         import torch
 
+        from chatladder.models.batches import on_device, pad_left
         from chatladder.models.encoding import encode_options, encode_prompts
-        from chatladder.models.fitting import on_device, pad_left
         from chatladder.models.scoring import length_batches
 
         texts = encode_options(self.tokenizer, [prompt.options for prompt in prompts], prompts[0].instruction)
@@ -121,8 +121,8 @@ class Ways:
         import torch
         from transformers import GenerationConfig
 
+        from chatladder.models.batches import pad_left
         from chatladder.models.encoding import encode_prompts
-        from chatladder.models.fitting import pad_left
         from chatladder.models.scoring import length_batches
 
         known, filler = self.model.generation_config, self.tokenizer.pad_token_id
@@ -208,8 +208,8 @@ def setting(model: Any, tokenizer: Any, prompts: Sequence[Prompt], max_length: i
     """One line on what is run: where, in what numbers, and how long the prompts are."""
     import torch
 
+    from chatladder.models.batches import shared_length
     from chatladder.models.encoding import encode_prompts
-    from chatladder.models.prefix import shared_length
 
     rows, _ = encode_prompts(tokenizer, [prompt.instruction for prompt in prompts], max_length)
     place = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{torch.get_num_threads()} threads"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from chatladder.distributed import remote, workers
+from chatladder.distributed import workers
 from chatladder.io.console import (
     NOTHING_KEPT,
     SETTINGS,
@@ -29,8 +29,8 @@ from chatladder.io.console import (
 )
 from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
-from chatladder.models.answers import prediction_rows
 from chatladder.models.prompts import PromptSettings, render_row
+from chatladder.models.scoring import prediction_rows, score_rung
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -73,14 +73,9 @@ def main(
         where = f" in {', '.join(splits)}" if splits else ""
         raise DataError(f"{questions}: expected questions{where}, got none. Choose other --splits or label more.")
     prompts = [render_row(item, prompt) for item in items]
-
-    from chatladder.models.scoring import probabilities
-    from chatladder.models.spread import score_rung
-
-    with workers() as any_pool:
-        pool = remote(any_pool)
+    with workers() as pool:
         scores, shortened, room = score_rung(base, adapter, prompts, max_length, pool)
-    write_rows(out, prediction_rows(items, probabilities(scores)), PREDICTIONS)
+    write_rows(out, prediction_rows(items, scores), PREDICTIONS)
     click.echo(f"{out}: {len(items):,} answers, {shortened:,} prompts shortened to {room} tokens")
 
 

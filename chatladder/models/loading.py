@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
-from chatladder.models.devices import QUANTIZED, check_map, placement
+from chatladder.models.devices import QUANTIZED, check_map, placement, prepare_torch
 from chatladder.models.folders import (
     ADAPTER_CONFIG,
     check_adapter_config,
@@ -58,6 +58,7 @@ def load(
     Raises:
         DataError: If the folders or the weights cannot be used.
     """
+    prepare_torch()
     quiet()
     rung = read_rung(base)
     if rung["source"] == "endpoint":

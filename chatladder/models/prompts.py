@@ -77,7 +77,7 @@ def render(
         item_id: Decides the order of the options together with ``seed``: each item's order is its own.
         language: One of ``LANGUAGES``.
         answer: One of ``ANSWER_FORMS``.
-        seed: Of the option order.
+        seed: The seed of the options' order.
     """
     numbers = {name: number for number, name in enumerate(dict.fromkeys([*(s for s, _ in window), sender]), 1)}
     speaker = SPEAKERS[language]
@@ -175,7 +175,7 @@ def fixed_texts() -> list[str]:
 
 
 def option_texts() -> list[str]:
-    """What answers are made of: the options of every language and the letters before them."""
+    """The texts that answers are made of: the options of every language and the letters before them."""
     return [text for language in LANGUAGES for text in OPTION_TEXTS[language].values()] + list(LETTERS)
 
 

@@ -50,7 +50,7 @@ def load_tokenizer(folder: Path, chat_template: str = "auto") -> "PreTrainedToke
     the end of text where it has none of its own.
 
     Args:
-        folder: Of a model; in it a tokenizer.json, or the files of an older kind.
+        folder: A model folder; in it a tokenizer.json, or the files of an older kind.
         chat_template: One of ``CHAT_TEMPLATES``; ``none`` asks in plain text.
 
     Raises:
@@ -147,7 +147,7 @@ def turn_end(tokenizer: "PreTrainedTokenizerBase", ends: list[int]) -> int | Non
     """The token that a chat template writes after what an assistant says; None without template or such a token.
 
     Args:
-        tokenizer: Of the model.
+        tokenizer: The model's tokenizer.
         ends: What its configuration names as end, which need not be marked as special.
     """
     if tokenizer.chat_template is None:
@@ -161,7 +161,7 @@ def turn_end(tokenizer: "PreTrainedTokenizerBase", ends: list[int]) -> int | Non
 
 
 class Frame(NamedTuple):
-    """What a chat template writes around the message of a user, and up to the answer.
+    """The text that a chat template writes around the message of a user, and up to the answer.
 
     Attributes:
         parts: Between any two of them stands the message.

@@ -39,7 +39,7 @@ def launch(module: str) -> None:
 
 
 class Processes:
-    """What training needs to know of the processes around it, and how they add up what each found."""
+    """The processes that train one model together: their number, and sums over them."""
 
     def __init__(self) -> None:
         from accelerate import Accelerator
@@ -102,10 +102,6 @@ class Processes:
             return values
         summed: torch.Tensor = self.accelerator.reduce(values.to(self.accelerator.device), reduction="sum").cpu()
         return summed
-
-    def wait(self) -> None:
-        """Wait until all processes are here."""
-        self.accelerator.wait_for_everyone()
 
     def weights_of(self, model: Any) -> dict[str, Any] | None:
         """All weights of a spread model, gathered; None where they are not spread. All processes must ask."""

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from model_fixtures import TINY, options, run
 
-from chatladder.demo.world import dialogues
+from chatladder.demo.dialogues import dialogues
 from chatladder.io.files import read_json, write_json
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
 from chatladder.models.loading import load

@@ -14,7 +14,7 @@ from chatladder.io.files import read_json
 from chatladder.models.devices import QUANTIZED
 from chatladder.models.folders import check_folder, count_parameters
 from chatladder.models.loading import RUNG
-from chatladder.models.needs import (
+from chatladder.models.memory import (
     OTHER_FILES,
     RUNTIME,
     Shape,

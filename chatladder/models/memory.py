@@ -1,4 +1,4 @@
-"""What a model needs, counted from its shape before anything is downloaded: parameters, disk and memory.
+"""Parameters, disk and memory of a model, counted from its shape before anything is downloaded.
 
 Training is LoRA on a frozen base, whose weights stay in their own type while the adapter's are float32; or of all
 weights, in float32. What the backward pass keeps is counted tensor by tensor (see ``kept_bytes``); a test holds the
@@ -19,13 +19,11 @@ SHORTEST_PROMPT = 100
 RUNTIME = 1024**3
 #: Configuration, tokenizer and other files of a model.
 OTHER_FILES = 20 * 1024**2
-_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-_FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What config.json says of a decoder of the Llama kind, in transformers' names.
+    """A decoder of the Llama kind as its config.json describes it, in transformers' names.
 
     Attributes:
         hidden_size: Width.
@@ -38,7 +36,7 @@ class Shape:
         tie_word_embeddings: Whether the output layer is the embedding again.
         attention_bias: Whether queries, keys and values have one.
         head_norms: Whether queries and keys are normalized head by head.
-        num_experts: Of a mixture of experts; 0 for a dense model.
+        num_experts: Experts of a mixture; 0 for a dense model.
         num_experts_per_tok: Experts that one token passes through.
         moe_intermediate_size: Width of one expert.
     """
@@ -70,7 +68,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Training:
-    """What of a rung's settings decides its memory.
+    """The settings of a rung that decide its memory.
 
     Attributes:
         rows: In one forward pass.
@@ -192,7 +190,7 @@ def kept_bytes(shape: Shape, training: Training, number: int) -> int:
     has normed, in float32 as all else.
 
     Args:
-        shape: Of the model.
+        shape: The model's shape.
         training: Settings.
         number: Bytes of a number in the model's type; all weights are trained in float32, whatever it is.
 
@@ -231,7 +229,7 @@ def training_bytes(shape: Shape, weights: int, training: Training, number: int) 
     full; one layer's gradients; and the logits of the answers, with their logarithms and gradients in float32.
 
     Args:
-        shape: Of the model.
+        shape: The model's shape.
         weights: Bytes of the base's weights; where all are trained, they are counted as float32 in their place.
         training: Settings.
         number: Bytes of a number in the model's type.
@@ -255,7 +253,7 @@ def scoring_bytes(shape: Shape, weights: int, length: int, tokens: int, number: 
     The weights, one layer's work for a batch, and the logits of the options with their logarithms in float32.
 
     Args:
-        shape: Of the model.
+        shape: The model's shape.
         weights: Bytes of the weights.
         length: Tokens of the longest prompt.
         tokens: In one batch, its padding counted in.
