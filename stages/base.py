@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from chatladder.demo.embedded import Pretraining, Shape, build
+from chatladder.demo.embedded import EmbeddedShape, Pretraining, build
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, OutputFolder, example, stoppable
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.options import complete, options_of
@@ -28,7 +28,7 @@ from chatladder.models.bases import FolderSource, HubSource, Loading, PackageSou
 from chatladder.models.loading import RUNG
 from chatladder.models.packages import TEXTS
 
-SOURCES = {"embedded": Shape, "folder": FolderSource, "hub": HubSource, "package": PackageSource}
+SOURCES = {"embedded": EmbeddedShape, "folder": FolderSource, "hub": HubSource, "package": PackageSource}
 #: The files of a base folder.
 BASE_FILES = (RUNG, *TEXTS, "model*.safetensors", "model.safetensors.index.json")
 
@@ -46,7 +46,7 @@ def check_source(source: str, given: dict[str, dict[str, Any]]) -> None:
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--source", type=click.Choice(tuple(SOURCES)), required=True, help="Where the model comes from.")
-@options_of(Shape, "embedded", partial=True)
+@options_of(EmbeddedShape, "embedded", partial=True)
 @options_of(Pretraining, "pretraining", partial=True)
 @options_of(FolderSource, "folder", partial=True)
 @options_of(HubSource, "hub", partial=True)

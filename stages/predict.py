@@ -35,25 +35,11 @@ from chatladder.models.scoring import prediction_rows, score_rung
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--base", type=InputFolder, required=True, help="Base folder that stages.base wrote.")
-@click.option(
-    "--adapter",
-    type=InputFolder,
-    help="Adapter folder that stages.train wrote; without it the untouched model answers.",
-)
+@click.option("--adapter", type=InputFolder, help="Adapter folder that stages.train wrote; else the untouched model.")
 @click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
-@click.option(
-    "--splits",
-    type=click.Choice(SPLITS),
-    multiple=True,
-    help="Answer only this split of labelled questions; repeat it.",
-)
+@click.option("--splits", type=click.Choice(SPLITS), multiple=True, help="Answer this split alone; repeat it.")
 @options_of(PromptSettings, "prompt")
-@click.option(
-    "--max-length",
-    type=click.IntRange(64),
-    required=True,
-    help="Most tokens of prompt and answer; the oldest history goes first.",
-)
+@click.option("--max-length", type=click.IntRange(64), required=True, help="Most tokens of prompt and answer.")
 @click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
 @stoppable(NOTHING_KEPT)
 def main(

@@ -358,7 +358,7 @@ def nickname(wxid: str) -> str:
 ERAS = ("early", "late")
 
 
-class Kind(NamedTuple):
+class Topic(NamedTuple):
     """A kind of thing the group talks about."""
 
     noun: str
@@ -370,7 +370,7 @@ class Kind(NamedTuple):
 class Bank(NamedTuple):
     """Everything that is said in one era; templates hold {e} name, {n} noun, {q} question, {r} remark."""
 
-    kinds: dict[str, Kind]
+    kinds: dict[str, Topic]
     general_questions: tuple[str, ...]
     forms: dict[str, tuple[str, ...]]
     talk: dict[str, tuple[str, ...]]
@@ -381,7 +381,7 @@ def load_bank(era: str) -> Bank:
     """Read the bank of ``early`` or ``late`` from the TOML file beside this module."""
     raw = tomllib.loads((Path(__file__).parent / f"{era}.toml").read_text(encoding="utf-8"))
     kinds = {
-        key: Kind(kind["noun"], tuple(kind["names"]), tuple(kind["questions"]), tuple(kind["remarks"]))
+        key: Topic(kind["noun"], tuple(kind["names"]), tuple(kind["questions"]), tuple(kind["remarks"]))
         for key, kind in raw["kinds"].items()
     }
     return Bank(

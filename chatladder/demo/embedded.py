@@ -40,7 +40,7 @@ SIGNS = "，。！？；：、（）《》“”‘’…—～【】「」·￥
 
 
 @dataclass(frozen=True)
-class Shape:
+class EmbeddedShape:
     """Size of one model, in Qwen2's own names."""
 
     hidden_size: int = setting("Embedded: width.", least=1)
@@ -123,7 +123,7 @@ def _with_characters(
     return vocabulary, merges
 
 
-def random_model(shape: Shape, vocabulary: int, seed: int) -> "Qwen2ForCausalLM":
+def random_model(shape: EmbeddedShape, vocabulary: int, seed: int) -> "Qwen2ForCausalLM":
     """A Qwen2 model of random weights; the narrower it is, the larger they start."""
     from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
     from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
@@ -185,7 +185,7 @@ def pretrain(model: "Qwen2ForCausalLM", rows: Sequence[Example], settings: Pretr
     return losses
 
 
-def build(shape: Shape, settings: Pretraining, out: Path) -> dict[str, Any]:
+def build(shape: EmbeddedShape, settings: Pretraining, out: Path) -> dict[str, Any]:
     """Train one tokenizer and one model on dialogues and save both into a folder that exists.
 
     Returns:

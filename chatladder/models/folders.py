@@ -166,7 +166,7 @@ def check_model_folder(folder: Path, *, own: bool) -> dict[str, Any]:
     """
     from transformers import AutoModelForCausalLM
 
-    said = check_folder(folder, own=own)
+    raw = check_folder(folder, own=own)
     stored = [shape for path in weight_files(folder) for shape in shapes(path)]
     config = read_config(folder)
     with reading(str(folder), "a model that can be built"):
@@ -177,7 +177,7 @@ def check_model_folder(folder: Path, *, own: bool) -> dict[str, Any]:
             config,
             lambda: AutoModelForCausalLM.from_config(config, trust_remote_code=False, attn_implementation="eager"),
         )
-    return said
+    return raw
 
 
 def check_build(place: str, stored: Stored, config: "PreTrainedConfig", build: "Callable[[], PreTrainedModel]") -> None:

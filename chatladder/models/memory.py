@@ -76,7 +76,6 @@ class Training:
         lora_r: Rank.
         target_modules: Layer names, or ``all-linear`` alone.
         checkpointing: Whether layers are computed again in the backward pass, and only their inputs kept.
-        small_states: Whether the optimizer's states take one byte a number and not four.
         dropout: Whether the adapter's inputs are dropped now and then.
         full: Whether all weights are trained, and there is no adapter.
     """
@@ -86,7 +85,6 @@ class Training:
     lora_r: int
     target_modules: tuple[str, ...] = ("all-linear",)
     checkpointing: bool = False
-    small_states: bool = False
     dropout: bool = True
     full: bool = False
 
@@ -144,7 +142,7 @@ def linears(shape: Shape) -> dict[str, tuple[int, int]]:
         peft's ``all-linear``: every linear layer but the output. Experts are one tensor, no linear layer.
     """
     wide, middle = shape.hidden_size, shape.intermediate_size
-    found = {
+    layers = {
         "q_proj": (wide, shape.queries),
         "k_proj": (wide, shape.keys),
         "v_proj": (wide, shape.keys),
@@ -154,8 +152,8 @@ def linears(shape: Shape) -> dict[str, tuple[int, int]]:
         "down_proj": (middle, wide),
     }
     if shape.num_experts:
-        found["shared_expert_gate"] = (wide, 1)
-    return found
+        layers["shared_expert_gate"] = (wide, 1)
+    return layers
 
 
 def parameters(shape: Shape, *, active: bool = False) -> int:
@@ -238,7 +236,7 @@ def training_bytes(shape: Shape, weights: int, training: Training, number: int) 
     trained = adapter_parameters(shape, training.lora_r, training.target_modules)
     if training.full:
         trained, weights, number = parameters(shape), 0, FLOAT
-    states = trained * (3 * FLOAT + 2 * (1 if training.small_states else FLOAT))
+    states = trained * 5 * FLOAT
     kept = kept_bytes(shape, training, number)
     layers = shape.num_hidden_layers
     activations = layers * number * shape.hidden_size + kept if training.checkpointing else layers * kept

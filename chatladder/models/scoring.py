@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 TOKENS_A_BATCH = 4096
 
 
-class Scoring:
+class PromptBatches:
     """Prompts that one model is to score, in batches fixed by the lengths of all of them.
 
     So any share of the batches, scored anywhere, gives the numbers that scoring all of them at once gives.
@@ -113,7 +113,7 @@ def score(
     Raises:
         DataError: If the tokenizer does not keep the options apart from the prompt and from each other.
     """
-    scoring = Scoring(model, tokenizer, prompts, max_length)
+    scoring = PromptBatches(model, tokenizer, prompts, max_length)
     scores = np.zeros((len(prompts), len(ANSWERS)))
     indices, values = scoring.score(scoring.batches)
     scores[indices] = values
@@ -283,7 +283,7 @@ def _releases() -> dict[str, str]:
     return {name: version(name).partition("+")[0] for name in LIBRARIES}
 
 
-class Scored(NamedTuple):
+class ScoredPart(NamedTuple):
     """The scores of some prompts.
 
     Attributes:
@@ -309,17 +309,17 @@ class PromptScorer:
         self._worker = WorkerCheck(base, *([adapter] if adapter else []))
 
     @cached_property
-    def _scoring(self) -> Scoring:
+    def _scoring(self) -> PromptBatches:
         self._worker.check()
-        return Scoring(*load(self._base, self._adapter), self._prompts, self._max_length)
+        return PromptBatches(*load(self._base, self._adapter), self._prompts, self._max_length)
 
-    def part(self, number: int, parts: int) -> Scored:
+    def part(self, number: int, parts: int) -> ScoredPart:
         """Return the scores of every so many-th batch, from 0: lengths fall, so parts are alike."""
         scoring = self._scoring
-        return Scored(*scoring.score(scoring.batches[number::parts]), scoring.shortened, scoring.room)
+        return ScoredPart(*scoring.score(scoring.batches[number::parts]), scoring.shortened, scoring.room)
 
 
-def score_part(number: int, scorer: PromptScorer, parts: int) -> Scored:
+def score_part(number: int, scorer: PromptScorer, parts: int) -> ScoredPart:
     """On a worker: return the scores of one part."""
     return scorer.part(number, parts)
 

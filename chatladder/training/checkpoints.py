@@ -33,7 +33,7 @@ CODE = tuple(Path(__file__).parents[1] / folder for folder in ("demo", "models",
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a training has come.
 
     Attributes:
@@ -69,7 +69,9 @@ class Checkpoints:
         """Whether it is time for one; large ones are written less often, so that they take a twentieth of the time."""
         return time.monotonic() - self._written >= max(self._seconds, 20 * self._took)
 
-    def write(self, progress: Progress, weights: "dict[str, torch.Tensor]", optimizer: "torch.optim.Optimizer") -> None:
+    def write(
+        self, progress: TrainingProgress, weights: "dict[str, torch.Tensor]", optimizer: "torch.optim.Optimizer"
+    ) -> None:
         """Keep all of it.
 
         Raises:
@@ -89,21 +91,21 @@ class Checkpoints:
         tensors["random/cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random/cuda"] = torch.cuda.get_rng_state()
-        said = {key: getattr(progress, key) for key in ("step", "logged", "best", "waited")}
+        counters = {key: getattr(progress, key) for key in ("step", "logged", "best", "waited")}
         with whole_file(self.path) as temporary:
-            own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-            save_file(own, temporary, metadata={"progress": json.dumps(said), "numbers": json.dumps(numbers)})
+            copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+            save_file(copies, temporary, metadata={"progress": json.dumps(counters), "numbers": json.dumps(numbers)})
         self._written = time.monotonic()
         self._took = self._written - begun if self._seconds else 0.0
 
-    def read(self, weights: "dict[str, torch.Tensor]", optimizer: "torch.optim.Optimizer") -> Progress | None:
+    def read(self, weights: "dict[str, torch.Tensor]", optimizer: "torch.optim.Optimizer") -> TrainingProgress | None:
         """Put everything back where it was; None if nothing, or nothing usable, was kept."""
         import torch
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self.path, framework="pt") as file:
-                said = json.loads(file.metadata()["progress"])
+                counters = json.loads(file.metadata()["progress"])
                 numbers = json.loads(file.metadata()["numbers"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
@@ -122,8 +124,8 @@ class Checkpoints:
         torch.set_rng_state(groups["random"]["cpu"])
         if torch.cuda.is_available() and "cuda" in groups["random"]:
             torch.cuda.set_rng_state(groups["random"]["cuda"])
-        said["logged"] = [(name, step, value) for name, step, value in said["logged"]]
-        return Progress(**said, kept=groups["kept"])
+        counters["logged"] = [(name, step, value) for name, step, value in counters["logged"]]
+        return TrainingProgress(**counters, kept=groups["kept"])
 
     def clear(self) -> None:
         """Forget it, and what runs with other settings left: files whose names differ after the last dash alone."""

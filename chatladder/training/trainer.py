@@ -28,7 +28,7 @@ from chatladder.models.batches import (
 )
 from chatladder.models.encoding import Encoded, Example
 from chatladder.models.scoring import length_batches, score_batch
-from chatladder.training.checkpoints import Checkpoints, Progress
+from chatladder.training.checkpoints import Checkpoints, TrainingProgress
 from chatladder.training.processes import Processes
 from chatladder.training.settings import TrainSettings
 
@@ -68,7 +68,7 @@ def fit(
         processes: Those that train together; by default as the launcher set them up.
 
     Returns:
-        The model, wrapped where its weights are spread over processes.
+        The model, wrapped where its weights are sharded over processes.
 
     Raises:
         DataError: If settings cannot go together, or the training diverges.
@@ -83,7 +83,7 @@ def fit(
     total = sum(map(len, epochs))
     factor = cosine(total, settings.warmup_steps)
     checkpoints = None if run.processes.sharded else kept
-    progress = (checkpoints.read(run.weights, run.optimizer) if checkpoints else None) or Progress()
+    progress = (checkpoints.read(run.weights, run.optimizer) if checkpoints else None) or TrainingProgress()
     if progress.step and run.processes.index:
         # The checkpoint holds the first process's random numbers, and no two may draw the same.
         reproducible(settings.seed + run.processes.index + progress.step)
@@ -128,7 +128,7 @@ def _remaining(epochs: list[list[list[Example]]], done: int, processes: Processe
             bar.update()
 
 
-def _stops(progress: Progress, losses: dict[str, float], run: "_Run", settings: TrainSettings) -> bool:
+def _stops(progress: TrainingProgress, losses: dict[str, float], run: "_Run", settings: TrainSettings) -> bool:
     """Whether the validation loss of the deciding token has not fallen for too long; keeps the weights if it has."""
     now = losses["validation/deciding_loss"]
     if progress.best is None or now < progress.best:
@@ -139,7 +139,7 @@ def _stops(progress: Progress, losses: dict[str, float], run: "_Run", settings: 
     return progress.waited >= settings.early_stopping_patience
 
 
-def _restore(progress: Progress, run: "_Run") -> None:
+def _restore(progress: TrainingProgress, run: "_Run") -> None:
     """Go back to the best epoch's weights, where they were kept."""
     import torch
 
@@ -157,12 +157,12 @@ class _Run:
             model.activation_checkpointing_enable({"use_reentrant": False})
         self.settings, self.filler, self.processes = settings, filler, processes
         self.model, self.optimizer = processes.prepare(model, make_optimizer(model, settings))
-        #: The model without what spreads its weights.
+        #: The model without what shards its weights.
         self.bare = processes.accelerator.unwrap_model(self.model) if processes.sharded else self.model
         self.weights = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
         for group in self.optimizer.param_groups:
             group["initial_lr"] = group["lr"]
-        # Recomputed activations have no cache, and spread weights no second backward pass.
+        # Recomputed activations have no cache, and sharded weights no second backward pass.
         self._may_share = not settings.gradient_checkpointing and not processes.sharded
 
     def step(self, rows: Sequence[Example], factor: float) -> dict[str, float]:
@@ -202,7 +202,7 @@ class _Run:
         return self.processes.add(sums)
 
     def _parts(self, rows: Sequence[Example], shared: int) -> list[list[Example]]:
-        """This process's rows, cut to what one forward pass may hold; as many parts as in the others if spread."""
+        """This process's rows, cut to what one forward pass may hold; as many parts as in the others if sharded."""
         settings, count = self.settings, self.processes.count
         shares = [
             split_rows(rows[index::count], settings.per_device_train_batch_size, settings.tokens_per_forward, shared)
@@ -226,14 +226,14 @@ def split_rows(rows: Sequence[Example], size: int, tokens: int, shared: int) -> 
     parts: list[list[Example]] = []
     longest = 0
     for row in rows:
-        own = len(row.prompt) - shared + len(row.answer) - 1
-        fits = parts and len(parts[-1]) < size and shared + max(longest, own) * (len(parts[-1]) + 1) <= tokens
+        length = len(row.prompt) - shared + len(row.answer) - 1
+        fits = parts and len(parts[-1]) < size and shared + max(longest, length) * (len(parts[-1]) + 1) <= tokens
         if fits:
             parts[-1].append(row)
-            longest = max(longest, own)
+            longest = max(longest, length)
         else:
             parts.append([row])
-            longest = own
+            longest = length
     return parts
 
 
@@ -336,40 +336,19 @@ class Watch:
 
 
 def make_optimizer(model: "PreTrainedModel", settings: TrainSettings) -> "torch.optim.Optimizer":
-    """An optimizer of the model's trainable weights.
+    """Return AdamW of the model's trainable weights, with LoRA+'s two learning rates if the settings say so.
 
     Raises:
-        DataError: If its library is not installed, or LoRA+ is asked for without LoRA.
+        DataError: If LoRA+ is asked for without LoRA.
     """
-    kind = _adamw(settings.optim)
-    if settings.loraplus_lr_ratio:
-        if settings.method != "lora":
-            raise DataError("loraplus_lr_ratio: expected 0 with method: full, which has no adapter; set it to 0.")
-        from peft.optimizers import create_loraplus_optimizer
+    from torch.optim import AdamW
 
-        model_of_peft: Any = model
-        return create_loraplus_optimizer(
-            model_of_peft,
-            kind,
-            lr=settings.learning_rate,
-            loraplus_lr_ratio=settings.loraplus_lr_ratio,
-            loraplus_weight_decay=settings.weight_decay,
-        )
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer: torch.optim.Optimizer = kind(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    return optimizer
+    rate, decay, ratio = settings.learning_rate, settings.weight_decay, settings.loraplus_lr_ratio
+    if not ratio:
+        return AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=rate, weight_decay=decay)
+    if settings.method != "lora":
+        raise DataError("loraplus_lr_ratio: expected 0 with method: full, which has no adapter; set it to 0.")
+    from peft.optimizers import create_loraplus_optimizer
 
-
-def _adamw(name: str) -> Any:
-    if name == "adamw_torch":
-        import torch
-
-        return torch.optim.AdamW
-    try:
-        import bitsandbytes
-    except ImportError:
-        raise DataError(
-            f"optim: {name} needs the package bitsandbytes and a GPU that it knows. Install it "
-            "(pip install bitsandbytes), or set optim: adamw_torch; an adapter's own states are small."
-        ) from None
-    return bitsandbytes.optim.PagedAdamW8bit
+    adapted: Any = model
+    return create_loraplus_optimizer(adapted, AdamW, lr=rate, loraplus_lr_ratio=ratio, loraplus_weight_decay=decay)

@@ -46,7 +46,7 @@ def test_pretraining_lowers_the_loss():
     tokenizer = embedded.train_tokenizer(d.text for d in items)
     settings = embedded.Pretraining(320, 0.03, 0.02, 16, 2, "zh", "text", 1)
     rows = encode_rows(tokenizer, embedded.dialogue_rows(items, settings), embedded.CONTEXT)
-    model = embedded.random_model(embedded.Shape(16, 1, 2, 32), len(tokenizer), 1)
+    model = embedded.random_model(embedded.EmbeddedShape(16, 1, 2, 32), len(tokenizer), 1)
     losses = embedded.pretrain(model, rows.examples, settings, tokenizer.pad_token_id)
     assert len(losses) == 20
     assert losses[-1] < 0.5 * losses[0]
