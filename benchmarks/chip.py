@@ -8,13 +8,13 @@ Example:
     python -m benchmarks.chip --shape tiny --steps 3
 
 Weights are drawn on the device in bfloat16, an adapter of rank 64 goes on every linear layer, and rows of random tokens
-with a shared beginning are trained by ``chatladder.training.training.fit``, as every rung is. Variants take turns, each
+with a shared beginning are trained by ``chatladder.training.trainer.fit``, as every rung is. Variants take turns, each
 on a fresh model. "tokens/s" counts all tokens of the rows, "read" those that went through the model, padding left out:
 what rows share is read once. Work is that of tokens read, by the usual count: a frozen weight costs two operations a
 token forward and two backward, an adapter's weight six; the output layer is charged for the answers alone; attention
 and what checkpointing computes again are not counted. It is set against the chip's data sheet and against what a large
 product of two matrices reaches in the same run. Memory is the most that tensors took on the GPU (without one: the
-process), and what ``chatladder.models.needs`` counts for the largest forward pass. Prints a Markdown table. Without a
+process), and what ``chatladder.models.memory`` counts for the largest forward pass. Prints a Markdown table. Without a
 GPU the shape ``tiny`` shows that the script works, and its speeds mean nothing.
 """
 
@@ -33,7 +33,8 @@ import click
 
 from benchmarks.peers.trl_sft import forget_peak, memory
 from chatladder.io.console import SETTINGS, example
-from chatladder.models import needs
+from chatladder.models import memory as needs
+from chatladder.models.devices import prepare_torch
 
 #: Sizes of published models, in transformers' names; ``tiny`` is none.
 SIZES = (
@@ -63,8 +64,6 @@ PEAKS = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "checkpointing": {"gradient_checkpointing": True},
-    "packing": {"packing": True},
-    "checkpointing and packing": {"gradient_checkpointing": True, "packing": True},
     # The adapter is float32: on most GPUs its products are far slower than those of the base unless they may round.
     "TF32": {"tf32": True},
     # Deterministic torch fills new memory, so that reading it early cannot go unnoticed.
@@ -84,7 +83,7 @@ class Runs:
         read: Tokens a second that went through the model.
         rates: Operations a second, in 10^12.
         most: Bytes at most, one for each run.
-        counted: Bytes that ``needs`` counts.
+        counted: Bytes that ``memory`` counts.
         loss: Of the first step, nats an answer token.
         failed: Whether memory ran out.
     """
@@ -109,9 +108,7 @@ class Reader:
 
     def _count(self, _model: Any, _given: Any, inputs: dict[str, Any]) -> None:
         ids, mask = inputs["input_ids"], inputs.get("attention_mask")
-        # A mask of four dimensions is one of packed rows, which have no padding.
-        plain = mask is not None and mask.dim() == 2
-        self.counts[-1] = self.counts[-1] + (mask[:, -ids.shape[1] :].sum() if plain else ids.numel())
+        self.counts[-1] = self.counts[-1] + (ids.numel() if mask is None else mask[:, -ids.shape[1] :].sum())
 
     def next_step(self) -> None:
         """Count the next step's tokens apart."""
@@ -170,7 +167,7 @@ def switched(tf32: bool = False, fill: bool = True) -> Iterator[None]:
 
 
 def shape_of(model: Any) -> needs.Shape:
-    """The model's shape as ``needs`` knows it."""
+    """The model's shape as ``memory`` knows it."""
     shape = needs.read_config(model.config.to_dict())
     assert shape is not None
     return shape
@@ -184,9 +181,9 @@ def operations(shape: needs.Shape, lora_r: int, read: int, answers: int) -> int:
 
 
 def counted_bytes(model: Any, steps: Sequence[Sequence[Any]], settings: Any) -> int:
-    """What ``needs`` counts for the largest forward pass, what rows share counted once; of an adapted model."""
-    from chatladder.models.prefix import shared_length
-    from chatladder.training.training import split_rows
+    """What ``memory`` counts for the largest forward pass, what rows share counted once; of an adapted model."""
+    from chatladder.models.batches import shared_length
+    from chatladder.training.trainer import split_rows
 
     largest, rows = 0, 1
     for step in steps:
@@ -194,7 +191,7 @@ def counted_bytes(model: Any, steps: Sequence[Sequence[Any]], settings: Any) -> 
         size = settings.per_device_train_batch_size
         for part in split_rows(step, size, settings.tokens_per_forward, shared):
             own = [len(row.prompt) - shared + len(row.answer) - 1 for row in part]
-            tokens = shared + (sum(own) if settings.packing else max(own) * len(own))
+            tokens = shared + max(own) * len(own)
             if tokens > largest:
                 largest, rows = tokens, len(part)
     frozen = [weight for weight in model.parameters() if not weight.requires_grad]
@@ -216,14 +213,14 @@ def train_once(runs: Runs, shape: str, dtype: str, examples: Sequence[Any], sett
     """Train a fresh model and add what was measured to the variant's runs."""
     import torch
 
+    from chatladder.models.batches import batches_by_length
     from chatladder.models.encoding import Encoded
-    from chatladder.models.fitting import batches_by_length
-    from chatladder.training.methods import trainable
-    from chatladder.training.training import fit
+    from chatladder.training.adapters import trainable
+    from chatladder.training.trainer import fit
 
     gpu = torch.cuda.is_available()
     model = trainable(build(shape, dtype), settings, shape)
-    steps = list(batches_by_length(examples, settings.per_device_train_batch_size, Random(settings.seed)))
+    steps = batches_by_length(examples, settings.per_device_train_batch_size, Random(settings.seed))
     runs.counted = counted_bytes(model, steps, settings)
     reader = Reader(model)
     ends, losses = [0.0], []
@@ -355,6 +352,7 @@ def main(
     seed: int,
 ) -> None:
     """Print tokens a second, share of the chip's peak and memory of LoRA training at a real shape."""
+    prepare_torch()
     import torch
 
     from chatladder.models.loading import quiet

@@ -28,7 +28,7 @@ from chatladder.evaluation.intervals import Bootstrap, bootstrap, interval
 from chatladder.evaluation.scores import NEEDED, Floats, answer_scores
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, example
 from chatladder.io.rows import LABELLED, read_rows
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, render_row
 from chatladder.vocabulary import ANSWERS
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def main(
 
     def tuned(name: str, items: Sequence[Row]) -> Measured:
         say(f"{name}: {len(items)} items")
-        prompts = [render_row(row, language=language, answer=answer, seed=seed) for row in items]
+        prompts = [render_row(row, PromptSettings(language, answer, seed)) for row in items]
         scores, _ = score(model, tokenizer, prompts, max_length)
         return measure(name, items, scores.argmax(axis=1), sample)
 

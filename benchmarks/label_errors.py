@@ -45,10 +45,13 @@ from chatladder.evaluation.evidence import Evidence, log_odds, probability_neede
 from chatladder.evaluation.features import Floats, for_a_line, for_trees, overlap, texts_of
 from chatladder.evaluation.predictions import centre, read_predictions
 from chatladder.io.console import SETTINGS, InputFile, example
+from chatladder.io.params import read_settings
 from chatladder.io.rows import LABELLED, QUESTIONS, read_rows
+from chatladder.labels.folds import folds_of
+from chatladder.models.prompts import PromptSettings, alpaca_row
 from chatladder.privacy.pseudonyms import Pseudonyms
-from chatladder.training.folds import folds_of
-from stages.out_of_fold import alpaca_row, answer_fold
+from chatladder.training.out_of_fold import answer_fold
+from chatladder.training.settings import TrainSettings
 
 Labels = NDArray[np.int64]
 CONDITIONS = ((0.05, "uniform"), (0.10, "uniform"), (0.05, "hard"), (0.10, "hard"))
@@ -145,16 +148,16 @@ def flipped(labels: Labels, hardness: Floats, share: float, kind: str, seed: int
 def tuned(data: Set, given: Labels, rung: str, params: Mapping[str, Any]) -> Floats:
     """Out-of-fold log-odds of one rung, tuned on these labels, shape ``(n,)``."""
     names = np.array(["not_needed", "needed"])[given]
-    prompt = params["prompt"]
+    prompt = PromptSettings(**params["prompt"])
     rows = [alpaca_row({**row, "label": str(name)}, prompt) for row, name in zip(data.rows, names, strict=True)]
-    options = {**params["train"], **params["ladder"][rung]["train"], "max_length": params["max_length"]}
-    options["target_modules"] = (options["target_modules"],)
-    places = folds_of(data.conversations, params["review"]["folds"], options["seed"])
+    sections = ("train", f"ladder.{rung}.train")
+    settings = read_settings(TrainSettings, Path("params.yaml"), *sections, max_length=params["max_length"])
+    places = folds_of(data.conversations, params["review"]["folds"], settings.seed)
     found = np.zeros(len(rows))
     for fold in np.unique(places):
         learned = [row for row, place in zip(rows, places, strict=True) if place != fold]
         asked = [row for row, place in zip(rows, places, strict=True) if place == fold]
-        answers = answer_fold(Path("data/bases") / rung, learned, asked, options)
+        answers = answer_fold(Path("data/bases") / rung, learned, asked, settings)
         shares = np.array([[answer["p_needed"], answer["p_not_needed"]] for answer in answers])
         found[places == fold] = np.log(np.maximum(shares[:, 0], 1e-9)) - np.log(np.maximum(shares[:, 1], 1e-9))
     return found

@@ -52,13 +52,16 @@ def shares(profile: Any) -> dict[str, float]:
 
 def measure(rows: Path, given: dict[str, Any], *, profile: bool) -> dict[str, Any]:
     """Train and give what was measured; sizes in bytes, times in seconds, losses in nats an answer token."""
+    from chatladder.models.devices import prepare_torch
+
+    prepare_torch()
     import torch
     from transformers import AutoModelForCausalLM
 
     from chatladder.models.encoding import Encoded
-    from chatladder.training.methods import trainable
+    from chatladder.training.adapters import trainable
     from chatladder.training.settings import TrainSettings
-    from chatladder.training.training import fit
+    from chatladder.training.trainer import fit
 
     settings = dict(given)
     folder, dtype, steps = (settings.pop(name) for name in ("model", "dtype", "max_steps"))

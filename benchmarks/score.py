@@ -29,7 +29,7 @@ import numpy as np
 from tqdm import tqdm
 
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, example
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, render_row
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, PromptSettings, render_row
 from chatladder.vocabulary import ANSWERS
 
 #: What the second question says before and after the first answer, and before the options.
@@ -81,8 +81,8 @@ class Ways:
         """Read each prompt with each of its options; logits are computed where the option is predicted, no further."""
         import torch
 
+        from chatladder.models.batches import on_device, pad_left
         from chatladder.models.encoding import encode_options, encode_prompts
-        from chatladder.models.fitting import on_device, pad_left
         from chatladder.models.scoring import length_batches
 
         texts = encode_options(self.tokenizer, [prompt.options for prompt in prompts], prompts[0].instruction)
@@ -121,8 +121,8 @@ class Ways:
         import torch
         from transformers import GenerationConfig
 
+        from chatladder.models.batches import pad_left
         from chatladder.models.encoding import encode_prompts
-        from chatladder.models.fitting import pad_left
         from chatladder.models.scoring import length_batches
 
         known, filler = self.model.generation_config, self.tokenizer.pad_token_id
@@ -156,11 +156,11 @@ def read_prompts(
 ) -> list[Prompt]:
     """So many prompts, drawn at random from questions or from all splits of alpaca rows."""
     from chatladder.io.rows import QUESTIONS, SPLITS, read_rows
-    from chatladder.models.alpaca import read_alpaca
+    from chatladder.models.prompts import read_alpaca
 
     if questions is not None:
         items = read_rows(questions, QUESTIONS).to_pylist()
-        prompts = [render_row(item, language=language, answer=answer, seed=seed) for item in items]
+        prompts = [render_row(item, PromptSettings(language, answer, seed)) for item in items]
     elif alpaca is not None:
         rows = [row for split in SPLITS for row in read_alpaca(alpaca / f"{split}.json")]
         prompts = [Prompt(row["instruction"], row["options"]) for row in rows]
@@ -208,8 +208,8 @@ def setting(model: Any, tokenizer: Any, prompts: Sequence[Prompt], max_length: i
     """One line on what is run: where, in what numbers, and how long the prompts are."""
     import torch
 
+    from chatladder.models.batches import shared_length
     from chatladder.models.encoding import encode_prompts
-    from chatladder.models.prefix import shared_length
 
     rows, _ = encode_prompts(tokenizer, [prompt.instruction for prompt in prompts], max_length)
     place = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{torch.get_num_threads()} threads"

@@ -3,7 +3,7 @@
 Example:
     python -m benchmarks.shards --catalogue qwen1_5 --rung qwen1_5_14b --rung qwen1_5_32b
 
-The counts are those of ``chatladder.models.needs``, which a test holds to what torch keeps on one device. Spread over
+The counts are those of ``chatladder.models.memory``, which a test holds to what torch keeps on one device. Spread over
 the GPUs are the base's weights in bfloat16, and of the adapter its float32 weights, gradients and states of AdamW. Each
 GPU has for itself:
 
@@ -24,7 +24,7 @@ import click
 
 from chatladder.cli.doctor.rungs import Settings, training_of
 from chatladder.io.console import SETTINGS, DataError, example
-from chatladder.models.needs import (
+from chatladder.models.memory import (
     FLOAT,
     RUNTIME,
     Shape,

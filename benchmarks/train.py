@@ -41,9 +41,9 @@ def write_rows(base: Path, alpaca: Path, count: int, path: Path) -> None:
     """Write rows as token ids, in a seeded random order."""
     from random import Random
 
-    from chatladder.models.alpaca import read_alpaca
     from chatladder.models.encoding import encode_rows
     from chatladder.models.loading import load
+    from chatladder.models.prompts import read_alpaca
 
     _, tokenizer = load(base)
     examples = encode_rows(tokenizer, read_alpaca(alpaca / "train.json"), 1400).examples

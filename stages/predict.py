@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from chatladder.distributed import remote, workers
+from chatladder.distributed import workers
 from chatladder.io.console import (
     NOTHING_KEPT,
     SETTINGS,
@@ -27,36 +27,19 @@ from chatladder.io.console import (
     example,
     stoppable,
 )
+from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
-from chatladder.models.answers import prediction_rows
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
+from chatladder.models.prompts import PromptSettings, render_row
+from chatladder.models.scoring import prediction_rows, score_rung
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--base", type=InputFolder, required=True, help="Base folder that stages.base wrote.")
-@click.option(
-    "--adapter",
-    type=InputFolder,
-    help="Adapter folder that stages.train wrote; without it the untouched model answers.",
-)
+@click.option("--adapter", type=InputFolder, help="Adapter folder that stages.train wrote; else the untouched model.")
 @click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
-@click.option(
-    "--splits",
-    type=click.Choice(SPLITS),
-    multiple=True,
-    help="Answer only this split of labelled questions; repeat it.",
-)
-@click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Language of the prompt.")
-@click.option(
-    "--answer", type=click.Choice(ANSWER_FORMS), required=True, help="Form of the answer: needed, or B: needed."
-)
-@click.option("--seed", type=int, required=True, help="Seed of the order of the options.")
-@click.option(
-    "--max-length",
-    type=click.IntRange(64),
-    required=True,
-    help="Most tokens of prompt and answer; the oldest history goes first.",
-)
+@click.option("--splits", type=click.Choice(SPLITS), multiple=True, help="Answer this split alone; repeat it.")
+@options_of(PromptSettings, "prompt")
+@click.option("--max-length", type=click.IntRange(64), required=True, help="Most tokens of prompt and answer.")
 @click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
 @stoppable(NOTHING_KEPT)
 def main(
@@ -64,9 +47,7 @@ def main(
     adapter: Path | None,
     questions: Path,
     splits: tuple[str, ...],
-    language: str,
-    answer: str,
-    seed: int,
+    prompt: PromptSettings,
     max_length: int,
     out: Path,
 ) -> None:
@@ -77,15 +58,10 @@ def main(
     if not items:
         where = f" in {', '.join(splits)}" if splits else ""
         raise DataError(f"{questions}: expected questions{where}, got none. Choose other --splits or label more.")
-    prompts = [render_row(item, language=language, answer=answer, seed=seed) for item in items]
-
-    from chatladder.models.scoring import probabilities
-    from chatladder.models.spread import score_rung
-
-    with workers() as any_pool:
-        pool = remote(any_pool)
+    prompts = [render_row(item, prompt) for item in items]
+    with workers() as pool:
         scores, shortened, room = score_rung(base, adapter, prompts, max_length, pool)
-    write_rows(out, prediction_rows(items, probabilities(scores)), PREDICTIONS)
+    write_rows(out, prediction_rows(items, scores), PREDICTIONS)
     click.echo(f"{out}: {len(items):,} answers, {shortened:,} prompts shortened to {room} tokens")
 
 

@@ -25,7 +25,7 @@ from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, Ou
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.options import options_of
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
+from chatladder.models.prompts import PromptSettings, render_row
 from chatladder.models.served import CACHE_FOLDER, FAINT, PROBABILITIES, ServedSettings, answer_prompts
 
 #: As chatladder.models.loading calls it, which no served rung needs otherwise: a change there asks nothing here.
@@ -36,11 +36,7 @@ RUNG = "rung.json"
 @click.option("--rung", required=True, help="Name of the rung.")
 @options_of(ServedSettings, "settings")
 @click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
-@click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Language of the prompt.")
-@click.option(
-    "--answer", type=click.Choice(ANSWER_FORMS), required=True, help="Form of the answer: needed, or B: needed."
-)
-@click.option("--seed", type=int, required=True, help="Seed of the order of the options.")
+@options_of(PromptSettings, "prompt")
 @click.option(
     "--max-length",
     type=click.IntRange(64),
@@ -54,9 +50,7 @@ def main(
     rung: str,
     settings: ServedSettings,
     questions: Path,
-    language: str,
-    answer: str,
-    seed: int,
+    prompt: PromptSettings,
     max_length: int,
     base: Path,
     out: Path,
@@ -69,7 +63,7 @@ def main(
     if not items:
         raise DataError(f"{questions}: expected questions, got none.")
     ids = [item["item_id"] for item in items]
-    prompts = [render_row(item, language=language, answer=answer, seed=seed) for item in items]
+    prompts = [render_row(item, prompt) for item in items]
     echo = partial(click.echo, err=True)
     try:
         run = answer_prompts(ids, prompts, settings, max_length=max_length, cache_folder=CACHE_FOLDER, echo=echo)

@@ -43,7 +43,7 @@ from chatladder.io.console import (
 )
 from chatladder.io.files import whole_folder, write_json, write_jsonl
 from chatladder.io.rows import RANKING, write_rows
-from chatladder.training.folds import reviewable
+from chatladder.labels.folds import reviewable
 
 #: Below this area under the curve the evidence hardly knows the labels from each other.
 _BLIND = 0.6

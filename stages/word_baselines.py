@@ -20,7 +20,7 @@ from chatladder.evaluation.features import Floats
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFile, OutputFolder, example, stoppable
 from chatladder.io.files import whole_folder
 from chatladder.io.rows import PREDICTIONS, write_rows
-from chatladder.training.folds import check_folds, folds_of, reviewable
+from chatladder.labels.folds import check_folds, folds_of, reviewable
 
 
 def prediction_rows(items: Sequence[dict[str, Any]], shares: Floats) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from chatladder.io.rows import LABELLED, write_rows
@@ -39,6 +40,13 @@ TRAINING = {
     "seed": 0,
 }
 PROMPT = ["--language", "zh", "--answer", "text", "--seed", "0"]
+
+
+def write_params(path: Path, own: dict | None = None) -> Path:
+    """A params.yaml whose rung ``tiny`` is trained as ``TRAINING`` says but for its own section."""
+    train = {name: value for name, value in TRAINING.items() if name != "max-length"}
+    path.write_text(yaml.safe_dump({"train": train, "ladder": {"tiny": {"train": own or {}}}}), encoding="utf-8")
+    return path
 
 
 def options(values: dict) -> list[str]:

@@ -36,9 +36,10 @@ EPOCHS = 24
 def work(pipe, arguments):
     """Train, and tell of every step that it begins; and when all are done, and when all is written."""
     import stages.train
-    from chatladder.training import training
+    from chatladder.training import train as runs
+    from chatladder.training import trainer
 
-    fit, step, train = training.fit, training._Run.step, stages.train.train
+    fit, step, train = trainer.fit, trainer._Run.step, runs.train_rung
 
     def tell(word):
         os.write(pipe, word.encode() + b"\n")
@@ -57,7 +58,7 @@ def work(pipe, arguments):
         tell("written")
         return said
 
-    training._Run.step, training.fit, stages.train.train = told_step, told_fit, told_train
+    trainer._Run.step, trainer.fit, runs.train_rung = told_step, told_fit, told_train
     stages.train.main(arguments)
 
 

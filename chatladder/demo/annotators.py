@@ -61,8 +61,8 @@ def look_again(items: Iterable[TrueItem], annotators: Sequence[str], number: int
     Args:
         items: What they look at.
         annotators: Their names.
-        number: Of the round.
-        seed: Of all rounds.
+        number: The number of the round.
+        seed: The seed of all rounds.
     """
     items = list(items)
     return [answer for annotator in annotators for answer in _answers(items, annotator, number, seed, CARELESSNESS)]

@@ -5,16 +5,20 @@ over several messages, mentions, quotes, recalls, images, files, phone numbers. 
 is decided by what stands in the twelve turns before it, never by the question alone: "does this model fit on one
 card?" needs the history where a model is named there, and needs nothing where none is.
 
-The last quarter of the year uses other people, topics and phrasings than the months before (see ``banks``).
+The last quarter of the year uses other people, topics and phrasings than the months before: the bank of phrases
+``late.toml`` shares no name, phrasing or remark with ``early.toml``, so that conversations of the late months test what
+a model learned and not what it remembers.
+
 The shape follows arXiv 2405.02817, section 3; every text is invented.
 """
 
 import random
+import tomllib
 from collections import deque
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
-
-from chatladder.demo.banks import load_bank
 
 #: 2023-01-01 00:00 in China (UTC+8), as UTC seconds.
 START = 1_672_502_400
@@ -29,23 +33,9 @@ ASSISTANT = "assistant"
 
 #: How often a question of each form is tried within a topic, and within small talk.
 TOPIC_FORMS = {
-    "with_noun": 25,
-    "pronoun": 18,
-    "dropped": 22,
-    "incomplete": 6,
-    "named": 24,
-    "same_message": 18,
-    "mismatch": 12,
-}
-TALK_FORMS = {
-    "pronoun": 24,
-    "dropped": 26,
-    "with_noun": 8,
-    "incomplete": 3,
-    "named": 4,
-    "rhetorical": 9,
-    "pasted": 5,
-}
+    "with_noun": 25, "pronoun": 18, "dropped": 22, "incomplete": 6, "named": 24, "same_message": 18, "mismatch": 12,
+}  # fmt: skip
+TALK_FORMS = {"pronoun": 24, "dropped": 26, "with_noun": 8, "incomplete": 3, "named": 4, "rhetorical": 9, "pasted": 5}
 
 
 class Part(NamedTuple):
@@ -60,7 +50,7 @@ class Part(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """What is true of a question: kept apart from the chat, read by no stage."""
+    """The truth about a question: kept apart from the chat, read by no stage."""
 
     sender: str
     timestamp: int  # of the question's first message
@@ -359,7 +349,44 @@ def person(era: str, number: int) -> str:
 
 
 def nickname(wxid: str) -> str:
-    """What the group calls a member."""
+    """Return the name by which the group calls a member."""
     first, second = "阿小老大", "明杰涛琪宁航磊晨雪哲凡舟"
     number = int(wxid[6:13])
     return f"{first[number % 4]}{second[number // 4 % 12]}{wxid[5]}{number // 48 % 97}"
+
+
+ERAS = ("early", "late")
+
+
+class Topic(NamedTuple):
+    """A kind of thing the group talks about."""
+
+    noun: str
+    names: tuple[str, ...]
+    questions: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+class Bank(NamedTuple):
+    """Everything that is said in one era; templates hold {e} name, {n} noun, {q} question, {r} remark."""
+
+    kinds: dict[str, Topic]
+    general_questions: tuple[str, ...]
+    forms: dict[str, tuple[str, ...]]
+    talk: dict[str, tuple[str, ...]]
+
+
+@cache
+def load_bank(era: str) -> Bank:
+    """Read the bank of ``early`` or ``late`` from the TOML file beside this module."""
+    raw = tomllib.loads((Path(__file__).parent / f"{era}.toml").read_text(encoding="utf-8"))
+    kinds = {
+        key: Topic(kind["noun"], tuple(kind["names"]), tuple(kind["questions"]), tuple(kind["remarks"]))
+        for key, kind in raw["kinds"].items()
+    }
+    return Bank(
+        kinds,
+        tuple(raw["general"]["questions"]),
+        {form: tuple(templates) for form, templates in raw["forms"].items()},
+        {name: tuple(texts) for name, texts in raw["talk"].items()},
+    )

@@ -1,7 +1,7 @@
 """The embedded family: small Qwen2 models with their own tokenizer, trained here from random weights.
 
 They stand in for downloaded chat models of growing size, so that the whole graph runs with no GPU and no hub. All
-they read is generic synthetic dialogues (``chatladder.demo.world``), never the chat that is being labelled.
+they read is generic synthetic dialogues (``chatladder.demo.dialogues``), never the chat that is being labelled.
 
 Results are equal for equal seeds on one machine with one number of threads; another number of threads adds floats in
 another order, so the weights then differ slightly.
@@ -10,20 +10,23 @@ another order, so the weights then differ slightly.
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
+
+from chatladder.demo.dialogues import HANZI, Dialogue, dialogues
+from chatladder.io.options import setting
+from chatladder.models.batches import answer_losses, batches_by_length, check_finite, collate, cosine, reproducible
+from chatladder.models.devices import prepare_torch
 from chatladder.models.encoding import Example, encode_rows
-from chatladder.models.fitting import answer_losses, batches_by_length, check_finite, collate, cosine, reproducible
 from chatladder.models.loading import quiet
-from chatladder.models.prompts import fixed_texts, option_texts, render
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, fixed_texts, option_texts, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
-
-    from chatladder.demo.world import Dialogue
 
 END, PAD = "<|end|>", "<|pad|>"
 #: Longest prompt with its answer, in tokens, that the models take.
@@ -34,49 +37,35 @@ LATIN_VOCABULARY = 1500
 MUON_WEIGHT_DECAY = 0.1
 #: Full-width punctuation and signs that a chat in Chinese is full of; one token each, like a hanzi.
 SIGNS = "，。！？；：、（）《》“”‘’…—～【】「」·￥％＠＃＋－＝／⏎"
-#: First and last lead byte pair of the 3,755 common hanzi (level 1) in GB2312.
-LEVEL_1 = (0xB0A1, 0xD7F9)
 
 
 @dataclass(frozen=True)
-class Shape:
+class EmbeddedShape:
     """Size of one model, in Qwen2's own names."""
 
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
+    hidden_size: int = setting("Embedded: width.", least=1)
+    num_hidden_layers: int = setting("Embedded: layers.", least=1)
+    num_attention_heads: int = setting("Embedded: heads a layer.", least=1)
+    intermediate_size: int = setting("Embedded: width of the feed-forward part.", least=1)
+
+    def __post_init__(self) -> None:
+        """Refuse heads that rotary positions cannot be given to."""
+        if self.hidden_size % (2 * self.num_attention_heads):
+            raise click.UsageError("--hidden-size must be an even multiple of --num-attention-heads.")
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How one model is trained.
+    """How embedded models are trained; the same for all of them, so given to every rung, whatever its source."""
 
-    Attributes:
-        learning_rate: Of AdamW, for embeddings, norms and biases.
-        muon_learning_rate: Of Muon, for the hidden matrices.
-        per_device_train_batch_size: Dialogues a step.
-        warmup_steps: Steps of rising learning rate.
-        seed: Of the weights and of the order of the batches.
-    """
-
-    learning_rate: float
-    muon_learning_rate: float
-    per_device_train_batch_size: int
-    warmup_steps: int
-    seed: int
-
-
-def common_hanzi() -> list[str]:
-    """The 3,755 hanzi of GB2312 level 1, in its order (by pronunciation)."""
-    first, last = LEVEL_1
-    codes = [
-        (high, low)
-        for high in range(first >> 8, (last >> 8) + 1)
-        for low in range(0xA1, 0xFF)
-        if (high << 8 | low) <= last
-    ]
-    return [bytes(code).decode("gb2312") for code in codes]
+    dialogues: int = setting("Embedded: how many are read, once each.", least=1)
+    learning_rate: float = setting("Embedded: rate of AdamW (embeddings, norms).", above=0, most=1)
+    muon_learning_rate: float = setting("Embedded: rate of Muon (hidden matrices).", above=0, most=1)
+    per_device_train_batch_size: int = setting("Embedded: dialogues a step.", least=1)
+    warmup_steps: int = setting("Embedded: steps of rising learning rate.", least=0)
+    language: str = setting("Language of the prompts that an embedded model learns.", choices=LANGUAGES)
+    answer: str = setting("Form of the answer that an embedded model learns.", choices=ANSWER_FORMS)
+    seed: int = setting("Embedded: seed of dialogues, weights and order.")
 
 
 def train_tokenizer(texts: Iterable[str]) -> "PreTrainedTokenizerFast":
@@ -88,7 +77,7 @@ def train_tokenizer(texts: Iterable[str]) -> "PreTrainedTokenizerFast":
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    characters = [*common_hanzi(), *SIGNS]
+    characters = [*HANZI, *SIGNS]
     vocabulary, merges = _with_characters(*_latin_pieces(texts), characters)
     tokenizer = Tokenizer(models.BPE(vocabulary, merges))
     single = pre_tokenizers.Split(Regex(f"[{SIGNS}\u4e00-\u9fff]"), "isolated")
@@ -134,7 +123,7 @@ def _with_characters(
     return vocabulary, merges
 
 
-def random_model(shape: Shape, vocabulary: int, seed: int) -> "Qwen2ForCausalLM":
+def random_model(shape: EmbeddedShape, vocabulary: int, seed: int) -> "Qwen2ForCausalLM":
     """A Qwen2 model of random weights; the narrower it is, the larger they start."""
     from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
     from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
@@ -142,10 +131,7 @@ def random_model(shape: Shape, vocabulary: int, seed: int) -> "Qwen2ForCausalLM"
     reproducible(seed)
     config = Qwen2Config(
         vocab_size=vocabulary,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_hidden_layers=shape.num_hidden_layers,
-        num_attention_heads=shape.num_attention_heads,
+        **asdict(shape),
         num_key_value_heads=shape.num_attention_heads,
         max_position_embeddings=CONTEXT,
         initializer_range=0.5 / math.sqrt(shape.hidden_size),
@@ -154,14 +140,15 @@ def random_model(shape: Shape, vocabulary: int, seed: int) -> "Qwen2ForCausalLM"
     return Qwen2ForCausalLM(config)
 
 
-def dialogue_rows(
-    dialogues: Iterable["Dialogue"], language: str, answer: str, seed: int
-) -> list[dict[str, str | dict[str, str]]]:
-    """Alpaca rows of dialogues, in the form that the ladder is asked in."""
-    rows: list[dict[str, str | dict[str, str]]] = []
-    for number, d in enumerate(dialogues):
-        prompt = render(d.window, d.sender, d.text, item_id=str(number), language=language, answer=answer, seed=seed)
-        rows.append({"instruction": prompt.instruction, "output": prompt.options[d.label], "options": prompt.options})
+def dialogue_rows(items: Iterable[Dialogue], settings: Pretraining) -> list[dict[str, Any]]:
+    """Return alpaca rows of dialogues, in the form that the ladder is asked in."""
+    form = asdict(PromptSettings(settings.language, settings.answer, settings.seed))
+    rows = []
+    for number, item in enumerate(items):
+        prompt = render(item.window, item.sender, item.text, item_id=str(number), **form)
+        rows.append(
+            {"instruction": prompt.instruction, "output": prompt.options[item.label], "options": prompt.options}
+        )
     return rows
 
 
@@ -182,13 +169,12 @@ def pretrain(model: "Qwen2ForCausalLM", rows: Sequence[Example], settings: Pretr
         torch.optim.Muon(hidden, lr=settings.muon_learning_rate, weight_decay=MUON_WEIGHT_DECAY),
         torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    batches = list(batches_by_length(rows, settings.per_device_train_batch_size, Random(settings.seed)))
+    batches = batches_by_length(rows, settings.per_device_train_batch_size, Random(settings.seed))
     factor = cosine(len(batches), settings.warmup_steps)
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
     losses = []
     for step, batch in enumerate(tqdm(batches, desc="pretrain", disable=None), start=1):
-        losses_of_step = answer_losses(model, collate(batch, filler))
-        loss = losses_of_step.answer / losses_of_step.tokens
+        loss = answer_losses(model, collate(batch, filler)).answer / sum(len(row.answer) for row in batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
@@ -199,22 +185,16 @@ def pretrain(model: "Qwen2ForCausalLM", rows: Sequence[Example], settings: Pretr
     return losses
 
 
-def build(
-    shape: Shape,
-    dialogues: Sequence["Dialogue"],
-    settings: Pretraining,
-    *,
-    language: str,
-    answer: str,
-    out: Path,
-) -> dict[str, int | float]:
+def build(shape: EmbeddedShape, settings: Pretraining, out: Path) -> dict[str, Any]:
     """Train one tokenizer and one model on dialogues and save both into a folder that exists.
 
     Returns:
         ``params`` (the shared embedding counted once) and ``loss``, the mean of the last ten steps.
     """
-    tokenizer = train_tokenizer(text for d in dialogues for text in (*(said for _, said in d.window), d.text))
-    rows = encode_rows(tokenizer, dialogue_rows(dialogues, language, answer, settings.seed), CONTEXT)
+    prepare_torch()
+    items = list(dialogues(settings.dialogues, settings.seed))
+    tokenizer = train_tokenizer(text for item in items for text in (*(said for _, said in item.window), item.text))
+    rows = encode_rows(tokenizer, dialogue_rows(items, settings), CONTEXT)
     model = random_model(shape, len(tokenizer), settings.seed)
     losses = pretrain(model, rows.examples, settings, tokenizer.pad_token_id)
     quiet()

@@ -5,13 +5,13 @@ and ``sft/reconstruct_wechat_group.py``); every identifier is invented.
 """
 
 import json
-from collections.abc import Callable
 from html import escape
 
 from chatladder.demo.chat import ASSISTANT, Part, nickname
 from chatladder.privacy.secret import DEMO_GROUP
 
 BOT = "wxid_b0000000x"
+_XML = '<?xml version="1.0"?>'
 FIRST_MESSAGE_ID = 1_040_000_000
 FIRST_SERVER_ID = 7_100_000_000_000_000_000
 
@@ -24,7 +24,7 @@ def dump_record(part: Part, index: int) -> str:
     if part.sender == ASSISTANT:
         fields = {"groupId": DEMO_GROUP, "answer": part.text, "timestamp": part.timestamp}
         return json.dumps(fields, ensure_ascii=False, indent=2) + "\n"
-    message_type, content, more = _BODIES[part.kind](part)
+    message_type, content, more = _body(part)
     lines = [
         "{",
         '  "wcId": "wxid_b0000000x",',
@@ -52,59 +52,31 @@ def server_id(index: int) -> int:
     return FIRST_SERVER_ID + index * 1_009
 
 
-def _text(part: Part) -> tuple[str, str, dict[str, object]]:
-    return "80001", part.text, {"atlist": list(part.mentions)} if part.mentions else {}
+def _body(part: Part) -> tuple[str, str, dict[str, object]]:
+    """The number of the message's type, its content, and what else it has."""
+    match part.kind:
+        case "text":
+            return "80001", part.text, {"atlist": list(part.mentions)} if part.mentions else {}
+        case "quote":
+            quoted = f"<refermsg><type>1</type><svrid>{server_id(part.refers_to)}</svrid></refermsg>"
+            return "80014", _app(part, f"<type>57</type>{quoted}"), {"title": part.text}
+        case "image":
+            return "80002", f'{_XML}<msg><img length="48213" hdlength="0" /></msg>', {}
+        case "file":
+            pushed = f"{nickname(part.sender)}: [文件] {part.text}"
+            return "80009", _XML + _app(part, "<type>6</type>"), {"pushContent": pushed}
+        case "link":
+            return "80007", _app(part, "<url>https://example.com/a</url><type>5</type>"), {}
+        case "emoji":
+            return "80006", '<msg><emoji type="2" len="9312" /></msg>', {}
+        case "recall":
+            said = f"<replacemsg>{nickname(part.sender)} 撤回了一条消息</replacemsg>"
+            recalled = f"<revokemsg><newmsgid>{server_id(part.refers_to)}</newmsgid>{said}</revokemsg>"
+            return "80010", f'<sysmsg type="revokemsg">{recalled}</sysmsg>', {}
+        case _:
+            joined = f"<content>{nickname(part.sender)} 加入了群聊</content>"
+            return "80010", f'<sysmsg type="sysmsgtemplate">{joined}</sysmsg>', {}
 
 
-def _quote(part: Part) -> tuple[str, str, dict[str, object]]:
-    xml = (
-        f"<msg><appmsg><title>{escape(part.text)}</title><type>57</type><refermsg><type>1</type>"
-        f"<svrid>{server_id(part.refers_to)}</svrid></refermsg></appmsg></msg>"
-    )
-    return "80014", xml, {"title": part.text}
-
-
-def _image(part: Part) -> tuple[str, str, dict[str, object]]:
-    return "80002", '<?xml version="1.0"?><msg><img length="48213" hdlength="0" /></msg>', {}
-
-
-def _file(part: Part) -> tuple[str, str, dict[str, object]]:
-    xml = f'<?xml version="1.0"?><msg><appmsg><title>{escape(part.text)}</title><type>6</type></appmsg></msg>'
-    return "80009", xml, {"pushContent": f"{nickname(part.sender)}: [文件] {part.text}"}
-
-
-def _link(part: Part) -> tuple[str, str, dict[str, object]]:
-    xml = (
-        f"<msg><appmsg><title>{escape(part.text)}</title><url>https://example.com/a</url><type>5</type></appmsg></msg>"
-    )
-    return "80007", xml, {}
-
-
-def _emoji(part: Part) -> tuple[str, str, dict[str, object]]:
-    return "80006", '<msg><emoji type="2" len="9312" /></msg>', {}
-
-
-def _recall(part: Part) -> tuple[str, str, dict[str, object]]:
-    xml = (
-        '<sysmsg type="revokemsg"><revokemsg>'
-        f"<newmsgid>{server_id(part.refers_to)}</newmsgid>"
-        f"<replacemsg>{nickname(part.sender)} 撤回了一条消息</replacemsg></revokemsg></sysmsg>"
-    )
-    return "80010", xml, {}
-
-
-def _joined(part: Part) -> tuple[str, str, dict[str, object]]:
-    xml = f'<sysmsg type="sysmsgtemplate"><content>{nickname(part.sender)} 加入了群聊</content></sysmsg>'
-    return "80010", xml, {}
-
-
-_BODIES: dict[str, Callable[[Part], tuple[str, str, dict[str, object]]]] = {
-    "text": _text,
-    "quote": _quote,
-    "image": _image,
-    "file": _file,
-    "link": _link,
-    "emoji": _emoji,
-    "recall": _recall,
-    "joined": _joined,
-}
+def _app(part: Part, more: str) -> str:
+    return f"<msg><appmsg><title>{escape(part.text)}</title>{more}</appmsg></msg>"

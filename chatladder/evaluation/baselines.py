@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatladder.evaluation.features import Floats, for_a_line, for_trees
-from chatladder.training.folds import folds_of
+from chatladder.labels.folds import folds_of
 
 Labels = NDArray[np.int64]
 #: The baselines, by the names of the files that hold their answers.

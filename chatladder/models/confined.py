@@ -40,7 +40,7 @@ class Written(NamedTuple):
     """One chat in a template, or why it is not.
 
     Attributes:
-        text: That was written; "" if nothing was.
+        text: The text that was written; "" if none was.
         error: Why; "" if it was written.
     """
 
@@ -55,7 +55,7 @@ def write_chats(
 
     Args:
         template: In jinja2.
-        variables: That it may use, beside the messages.
+        variables: What it may use beside the messages.
         chats: Messages of each, with ``role`` and ``content``.
     """
     if len(template) > LONGEST:
@@ -74,8 +74,8 @@ def try_tokenizer(path: Path, texts: Sequence[str]) -> None:
     """Refuse a tokenizer.json that its reader cannot cope with, before it is read here.
 
     Args:
-        path: Of the file.
-        texts: That it is to split.
+        path: The file.
+        texts: Texts that it is to split.
 
     Raises:
         DataError: With what its reader says.
@@ -88,7 +88,7 @@ def try_tokenizer(path: Path, texts: Sequence[str]) -> None:
 
 
 def _ask_child(task: str, request: str) -> tuple[list[list[str]], str]:
-    """What a child answers, and why it does not."""
+    """The answers of a child, or the reason why there are none."""
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     seconds, memory = LIMITS[task]
     command = [sys.executable, "-I", __file__, task, str(seconds), str(memory)]

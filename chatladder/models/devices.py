@@ -15,6 +15,21 @@ from chatladder.io.console import DataError
 if TYPE_CHECKING:
     import torch
 
+#: Libraries whose releases differ in the last digits of what they compute.
+LIBRARIES = ("peft", "tokenizers", "torch", "transformers")
+#: What torch's libraries read once, when torch is first imported; what is set in the environment already stays.
+MATH = {
+    # GNU OpenMP: a thread that waits for the others spins this often before it sleeps; the default, 300,000, makes a
+    # run that shares its cores with another up to twenty times slower.
+    "GOMP_SPINCOUNT": "2000",
+    # Intel's matrix products otherwise ask the processor for its cache sizes, and may add in another order in each
+    # process; so asked, they add in one order whatever the number of threads (oneMKL Developer Guide, "Reproducibility
+    # Conditions").
+    "MKL_CBWR": "AUTO,STRICT",
+    "MKL_DYNAMIC": "FALSE",
+    # Without it, deterministic training on an NVIDIA GPU stops at the first matrix product.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
 DTYPE, ATTENTION = "CHATLADDER_DTYPE", "CHATLADDER_ATTENTION"
 #: Set for processes that were started together, each of which has a GPU of its own.
 LAUNCHED = "LOCAL_RANK"
@@ -27,6 +42,12 @@ QUANTIZED = {"load_in_4bit": 0.5, "load_in_8bit": 1.0}
 BESIDE = 1.125
 #: Of a GPU's free memory, what weights may take; the rest is for what is computed.
 SHARE = 0.8
+
+
+def prepare_torch() -> None:
+    """Make what torch computes reproducible, and quick on shared cores; to be called before torch is imported."""
+    for name, value in MATH.items():
+        os.environ.setdefault(name, value)
 
 
 def placement(params: int, rung: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +75,7 @@ def placement(params: int, rung: Mapping[str, Any]) -> dict[str, Any]:
     if gpu and LAUNCHED not in os.environ:
         free = [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
         size = params * (QUANTIZED[small] * BESIDE if small else dtype.itemsize)
-        chosen |= spread(int(size), free)
+        chosen |= device_map(int(size), free)
     return chosen
 
 
@@ -132,7 +153,7 @@ def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def spread(size: int, free: Sequence[int]) -> dict[str, Any]:
+def device_map(size: int, free: Sequence[int]) -> dict[str, Any]:
     """``device_map`` of a model: the first GPU that holds it, or several that do together.
 
     Args:

@@ -71,7 +71,7 @@ def encode_prompts(
 
 
 def _marks(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str]:
-    """What a message must not say: special tokens, and others that the chat template is written with, as <think>."""
+    """Texts that no message may hold: special tokens, and others of the chat template, such as <think>."""
     template = str(tokenizer.chat_template or "")
     written = [str(token) for token in tokenizer.added_tokens_decoder.values() if str(token) in template]
     marks = {*special_tokens(tokenizer).values(), *written}
@@ -106,7 +106,7 @@ def _tokens(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[
 
 
 def _opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """What the tokenizer itself puts before a text; what it would put after one would stand before the answer."""
+    """Tokens that the tokenizer itself puts before a text; those after one would stand before the answer."""
     bare, full = (tokenizer("a", add_special_tokens=added)["input_ids"] for added in (False, True))
     starts = (at for at in range(len(full)) if full[at : at + len(bare)] == bare)
     return list(full[: next(starts, 0)])
@@ -134,7 +134,7 @@ def encode_options(
     """Token ids of every option of every row, as they come out after a prompt; each distinct text is encoded once.
 
     Args:
-        tokenizer: Of the model.
+        tokenizer: The model's tokenizer.
         options: The texts of each row's options.
         instruction: Any one of the prompts; its last line is what the options follow.
 
@@ -184,9 +184,9 @@ def check_prompts(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt
     """Refuse a tokenizer that does not write our prompts and options piece by piece.
 
     Args:
-        tokenizer: Of the model.
-        prompts: Of every form that the model will be asked in.
-        rows: Of the model's embedding; None where nothing tells.
+        tokenizer: The model's tokenizer.
+        prompts: Prompts of every form that the model will be asked in.
+        rows: Rows of the model's embedding; None where they are not known.
 
     Raises:
         DataError: If an option's tokens are others after a whole prompt than alone, or the model lacks one of them.

@@ -67,16 +67,11 @@ def reading(place: str, expected: str) -> Iterator[None]:
     except Exception as error:
         raise DataError(f"{place}: expected {expected}, got: {_reason(error)}") from error
     except BaseException as error:
-        if not is_panic(error):
+        if type(error).__name__ != "PanicException":  # each of these readers has a class of its own by this name
             raise
         raise DataError(f"{place}: expected {expected}, got a file that its reader cannot cope with.") from error
     finally:
         constants.HF_HUB_OFFLINE = before
-
-
-def is_panic(error: BaseException) -> bool:
-    """Whether an error is a panic of a reader written in Rust; each of them has a class of its own by this name."""
-    return type(error).__name__ == "PanicException"
 
 
 def _reason(error: Exception) -> str:
@@ -87,7 +82,7 @@ def check_folder(folder: Path, *, own: bool) -> dict[str, Any]:
     """Refuse a model folder that leads elsewhere, or whose files no model has; give its configuration.
 
     Args:
-        folder: That the weights, the configuration and the tokenizer lie in.
+        folder: The folder with the weights, the configuration and the tokenizer.
         own: Whether a stage wrote it. DVC may link such files to its cache; others lead nowhere.
 
     Raises:
@@ -163,7 +158,7 @@ def check_model_folder(folder: Path, *, own: bool) -> dict[str, Any]:
     """Refuse a model folder that leads elsewhere or asks for more than its weights hold; give its configuration.
 
     Args:
-        folder: That the weights, the configuration and the tokenizer lie in.
+        folder: The folder with the weights, the configuration and the tokenizer.
         own: Whether a stage wrote it.
 
     Raises:
@@ -171,7 +166,7 @@ def check_model_folder(folder: Path, *, own: bool) -> dict[str, Any]:
     """
     from transformers import AutoModelForCausalLM
 
-    said = check_folder(folder, own=own)
+    raw = check_folder(folder, own=own)
     stored = [shape for path in weight_files(folder) for shape in shapes(path)]
     config = read_config(folder)
     with reading(str(folder), "a model that can be built"):
@@ -182,7 +177,7 @@ def check_model_folder(folder: Path, *, own: bool) -> dict[str, Any]:
             config,
             lambda: AutoModelForCausalLM.from_config(config, trust_remote_code=False, attn_implementation="eager"),
         )
-    return said
+    return raw
 
 
 def check_build(place: str, stored: Stored, config: "PreTrainedConfig", build: "Callable[[], PreTrainedModel]") -> None:
@@ -302,7 +297,7 @@ def check_adapter_config(path: Path, widest: int) -> None:
     """Refuse an adapter that stages.train does not write: peft follows paths, imports modules and matches expressions.
 
     Args:
-        path: Of its adapter_config.json.
+        path: Its adapter_config.json.
         widest: Largest dimension of its weights.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
-from chatladder.models.devices import QUANTIZED, check_map, placement
+from chatladder.models.devices import QUANTIZED, check_map, placement, prepare_torch
 from chatladder.models.folders import (
     ADAPTER_CONFIG,
     check_adapter_config,
@@ -58,6 +58,7 @@ def load(
     Raises:
         DataError: If the folders or the weights cannot be used.
     """
+    prepare_torch()
     quiet()
     rung = read_rung(base)
     if rung["source"] == "endpoint":
@@ -130,10 +131,10 @@ def _any(folder: Path, rung: dict[str, Any], whole: Path | None) -> "tuple[PreTr
     loader: Any = AutoModelForCausalLM
     tokenizer = load_tokenizer(folder, rung.get("chat_template", "auto"))
     chosen = placement(rung["params"], rung)
-    model, said = loader.from_pretrained(
+    model, report = loader.from_pretrained(
         str(whole or folder), use_safetensors=True, trust_remote_code=False, output_loading_info=True, **chosen
     )
-    if missing := sorted(said["missing_keys"]):
+    if missing := sorted(report["missing_keys"]):
         raise DataError(
             f"{folder}: expected all weights of the model, got none of {missing[0]} ({len(missing)} in all)."
         )

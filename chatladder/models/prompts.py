@@ -1,15 +1,20 @@
-"""The prompt that every model sees: the history, the question and three options in shuffled order.
+"""The prompt that every model sees, and alpaca rows of it: history, question and three options in shuffled order.
 
 The fixed text lives in ``prompts/<language>.txt`` with the placeholders ``{history}``, ``{question}`` and
 ``{options}``; this module fills it in, so training, prediction and the embedded family's pretraining agree.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from chatladder.io.console import DataError
+from chatladder.io.files import read_json
+from chatladder.io.options import setting
+from chatladder.io.rows import SPLITS
 from chatladder.vocabulary import ANSWERS, OPTION_TEXTS
 
 LANGUAGES = tuple(OPTION_TEXTS)
@@ -21,6 +26,17 @@ LETTERS = ("A: ", "B: ", "C: ")
 #: Stands for a line break inside a message: one message is always one line.
 LINE_BREAK = "⏎"
 SEPARATOR = "/"
+#: Fields that an alpaca row must have.
+ALPACA_FIELDS = ("item_id", "instruction", "output", "options")
+
+
+@dataclass(frozen=True)
+class PromptSettings:
+    """How a question becomes a prompt, as the section ``prompt`` of params.yaml says."""
+
+    language: str = setting("Language of the prompt.", choices=LANGUAGES)
+    answer: str = setting("Form of the answer: needed, or B: needed.", choices=ANSWER_FORMS)
+    seed: int = setting("Seed of the order of the options.")
 
 
 class Prompt(NamedTuple):
@@ -61,7 +77,7 @@ def render(
         item_id: Decides the order of the options together with ``seed``: each item's order is its own.
         language: One of ``LANGUAGES``.
         answer: One of ``ANSWER_FORMS``.
-        seed: Of the option order.
+        seed: The seed of the options' order.
     """
     numbers = {name: number for number, name in enumerate(dict.fromkeys([*(s for s, _ in window), sender]), 1)}
     speaker = SPEAKERS[language]
@@ -78,18 +94,54 @@ def render(
     return Prompt(instruction, {key: options[key] for key in ANSWERS})
 
 
-def render_row(row: Mapping[str, object], *, language: str, answer: str, seed: int) -> Prompt:
-    """The prompt of one row of ``questions`` or ``labelled``."""
-    window = [(turn["sender"], turn["text"]) for turn in row["window"]]  # type: ignore[attr-defined]
-    return render(
-        window,
-        str(row["sender"]),
-        str(row["text"]),
-        item_id=str(row["item_id"]),
-        language=language,
-        answer=answer,
-        seed=seed,
-    )
+def render_row(row: Mapping[str, Any], settings: PromptSettings) -> Prompt:
+    """Return the prompt of one row of ``questions`` or ``labelled``."""
+    window = [(turn["sender"], turn["text"]) for turn in row["window"]]
+    item_id = str(row["item_id"])
+    return render(window, str(row["sender"]), str(row["text"]), item_id=item_id, **asdict(settings))
+
+
+def alpaca_row(row: Mapping[str, Any], settings: PromptSettings) -> dict[str, Any]:
+    """Return one labelled question as a row that models are trained on.
+
+    Trainers of alpaca data read ``instruction`` (the whole prompt), ``input`` (empty) and ``output`` (the full text of
+    the right option); ``item_id`` traces a row, and ``options`` (the full text of every option, by its key) lets it be
+    scored.
+    """
+    prompt = render_row(row, settings)
+    return {
+        "item_id": row["item_id"],
+        "instruction": prompt.instruction,
+        "input": "",
+        "output": prompt.options[row["label"]],
+        "options": prompt.options,
+    }
+
+
+def alpaca_splits(labelled: Iterable[Mapping[str, Any]], settings: PromptSettings) -> dict[str, list[dict[str, Any]]]:
+    """Return the alpaca rows of each split, in the order of the labelled questions."""
+    splits: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    for row in labelled:
+        splits[row["split"]].append(alpaca_row(row, settings))
+    return splits
+
+
+def read_alpaca(path: Path) -> list[dict[str, Any]]:
+    """Return the rows that ``stages.to_alpaca`` wrote into a file.
+
+    Raises:
+        DataError: If the file is not a list of such rows.
+    """
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: expected a list of alpaca rows, got {type(rows).__name__}.")
+    for number, row in enumerate(rows, start=1):
+        missing = [name for name in ALPACA_FIELDS if not isinstance(row, dict) or name not in row]
+        if missing:
+            raise DataError(f"{path}: row {number}: expected {', '.join(ALPACA_FIELDS)}; missing {', '.join(missing)}.")
+        if row["output"] not in row["options"].values():
+            raise DataError(f"{path}: row {number}: expected the output to be one of the row's options.")
+    return rows
 
 
 def one_line(text: str) -> str:
@@ -123,7 +175,7 @@ def fixed_texts() -> list[str]:
 
 
 def option_texts() -> list[str]:
-    """What answers are made of: the options of every language and the letters before them."""
+    """The texts that answers are made of: the options of every language and the letters before them."""
     return [text for language in LANGUAGES for text in OPTION_TEXTS[language].values()] + list(LETTERS)
 
 

@@ -3,18 +3,37 @@
 An option's score is the sum of the log-probabilities of its tokens after the prompt. The end-of-text token is not
 counted: no option begins another, so the text alone decides, and a chat model that would go on to explain its answer
 is not marked down for it.
+
+Workers each load the base for themselves from the project's folder. Prompts are batched by length over all of them
+before they are shared out, so no batch and no byte depends on how many workers there are. What comes back is the bytes
+of one machine alone if the workers' processors or GPUs are of its kind, and their releases of the libraries are the
+same; those are checked.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+import platform
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from chatladder.models.attention import takes_blocks
+from chatladder.distributed import Need, Workers, check_seen
+from chatladder.io.console import DataError
+from chatladder.models.batches import (
+    IGNORE_INDEX,
+    Prefix,
+    collate,
+    continued,
+    on_device,
+    pad_left,
+    shared_length,
+    takes_blocks,
+)
+from chatladder.models.devices import LIBRARIES, prepare_torch
 from chatladder.models.encoding import Example, encode_options, encode_prompts
-from chatladder.models.fitting import IGNORE_INDEX, collate, on_device, pad_left
-from chatladder.models.loading import within_context
-from chatladder.models.prefix import Prefix, continued, shared_length
+from chatladder.models.loading import load, read_rung, within_context
 from chatladder.models.prompts import Prompt
 from chatladder.vocabulary import ANSWERS
 
@@ -22,18 +41,19 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+
 #: Prompt tokens in one forward pass; the padding of a batch is counted in.
 TOKENS_A_BATCH = 4096
 
 
-class Scoring:
+class PromptBatches:
     """Prompts that one model is to score, in batches fixed by the lengths of all of them.
 
-    So any share of the batches, scored anywhere, gives the numbers that scoring all of them here gives.
+    So any share of the batches, scored anywhere, gives the numbers that scoring all of them at once gives.
 
     Attributes:
         batches: Indices of prompts.
-        shortened: How many prompts were too long.
+        shortened: The number of prompts that were too long.
         room: Most tokens of a prompt with its answer.
     """
 
@@ -56,48 +76,47 @@ class Scoring:
         self._shared = shared_length(model, self._rows)
         self.batches = length_batches([len(ids) - self._shared for ids in self._rows])
 
-    def scores(self, batches: Iterable[Sequence[int]]) -> Iterator[np.ndarray]:
-        """Scores of each batch, shape (n, 3)."""
+    def score(self, batches: Sequence[Sequence[int]]) -> tuple[list[int], np.ndarray]:
+        """Return the indices of the prompts of some batches, and their scores, shape (n, 3)."""
         import torch
+        from tqdm import tqdm
 
         self._model.eval()
-        for batch in batches:
-            # Not around the loop: it would hold for the caller, too, until the last batch was taken.
-            with torch.inference_mode():
-                if self._shared and self._prefix is None:
-                    self._prefix = Prefix(self._model, self._rows[0][: self._shared])
-                texts = [[self._options[index][name] for name in ANSWERS] for index in batch]
-                own = [self._rows[index][self._shared :] for index in batch]
-                found = score_batch(self._model, own, texts, self._filler, self._prefix)
-            yield found
+        indices = [index for batch in batches for index in batch]
+        scores = [np.zeros((0, len(ANSWERS)))]
+        with torch.inference_mode(), tqdm(total=len(indices), desc="score", disable=None) as bar:
+            if batches and self._shared and self._prefix is None:
+                self._prefix = Prefix(self._model, self._rows[0][: self._shared])
+            for batch in batches:
+                options = [[self._options[index][name] for name in ANSWERS] for index in batch]
+                prompts = [self._rows[index][self._shared :] for index in batch]
+                scores.append(score_batch(self._model, prompts, options, self._filler, self._prefix))
+                bar.update(len(batch))
+        return indices, np.concatenate(scores)
 
 
 def score(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt], max_length: int
 ) -> tuple[np.ndarray, int]:
-    """Log-probability of each option of each prompt.
+    """Return the log-probability of each option of each prompt.
 
     Args:
         model: Any causal language model of transformers, with or without an adapter.
-        tokenizer: Its tokenizer.
+        tokenizer: The model's tokenizer.
         prompts: In any order; they are batched by length.
         max_length: Most tokens of a prompt with its answer, or the model's context where that is less; longer ones
             lose their oldest history.
 
     Returns:
-        Sums in nats, shape (n, 3) with columns as ``ANSWERS``, and how many prompts were shortened.
+        Sums in nats, shape (n, 3) with columns as ``ANSWERS``, and the number of prompts that were shortened.
 
     Raises:
         DataError: If the tokenizer does not keep the options apart from the prompt and from each other.
     """
-    from tqdm import tqdm
-
-    scoring = Scoring(model, tokenizer, prompts, max_length)
+    scoring = PromptBatches(model, tokenizer, prompts, max_length)
     scores = np.zeros((len(prompts), len(ANSWERS)))
-    with tqdm(total=len(prompts), desc="score", disable=None) as bar:
-        for batch, found in zip(scoring.batches, scoring.scores(scoring.batches), strict=True):
-            scores[batch] = found
-            bar.update(len(batch))
+    indices, values = scoring.score(scoring.batches)
+    scores[indices] = values
     return scores, scoring.shortened
 
 
@@ -133,7 +152,7 @@ def score_batch(
         prompts: Token ids, n rows.
         options: Token ids of the three options of each row.
         filler: Token id for padding.
-        prefix: Of an architecture that takes it; what all prompts begin with, which is then not in ``prompts``.
+        prefix: What all prompts begin with, which is then not in ``prompts``; for architectures that take it.
 
     Returns:
         Sums of log-probabilities in nats, shape (n, 3).
@@ -218,3 +237,141 @@ def _with_blocks(
     mask = mask | torch.eye(mask.shape[1], dtype=torch.bool)
     additive = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
     return {"input_ids": input_ids, "attention_mask": additive[:, None], "position_ids": positions}
+
+
+def need_of(base: Path) -> Need:
+    """Return what a call takes that loads a rung; embedded models run on processors everywhere.
+
+    Raises:
+        DataError: If the folder is not a base folder.
+    """
+    prepare_torch()
+    import torch
+
+    return Need(threads=torch.get_num_threads(), gpu=read_rung(base)["source"] != "embedded")
+
+
+class WorkerCheck:
+    """The files and the releases of libraries that a worker must have as the machine that hands out work has them.
+
+    Args:
+        paths: Absolute, on the storage that all nodes share.
+    """
+
+    def __init__(self, *paths: Path) -> None:
+        self._paths = paths
+        self._releases = _releases()
+
+    def check(self) -> None:
+        """Refuse to work on a machine that lacks one of them.
+
+        Raises:
+            DataError: If a file is not there, or a library is of another release.
+        """
+        for path in self._paths:
+            check_seen(path)
+        for name, release in _releases().items():
+            if release != self._releases[name]:
+                raise DataError(
+                    f"{platform.node()}: expected {name} {self._releases[name]} as where the stage runs, got "
+                    f"{release}. Install the same on every node: other releases give other digits."
+                )
+
+
+def _releases() -> dict[str, str]:
+    """Releases of what computes, whatever the devices that they were built for: those end in +cpu, +cu130 and so on."""
+    return {name: version(name).partition("+")[0] for name in LIBRARIES}
+
+
+class ScoredPart(NamedTuple):
+    """The scores of some prompts.
+
+    Attributes:
+        indices: Indices of the prompts.
+        scores: Shape (indices, 3).
+        shortened: The number of all prompts that were too long.
+        room: Most tokens of a prompt with its answer.
+    """
+
+    indices: list[int]
+    scores: np.ndarray
+    shortened: int
+    room: int
+
+
+class PromptScorer:
+    """A rung and what it is to score. The model is loaded where the first part is scored, and stays for the others."""
+
+    def __init__(self, base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int) -> None:
+        """See ``score_rung``; paths are absolute."""
+        self._base, self._adapter = base, adapter
+        self._prompts, self._max_length = prompts, max_length
+        self._worker = WorkerCheck(base, *([adapter] if adapter else []))
+
+    @cached_property
+    def _scoring(self) -> PromptBatches:
+        self._worker.check()
+        return PromptBatches(*load(self._base, self._adapter), self._prompts, self._max_length)
+
+    def part(self, number: int, parts: int) -> ScoredPart:
+        """Return the scores of every so many-th batch, from 0: lengths fall, so parts are alike."""
+        scoring = self._scoring
+        return ScoredPart(*scoring.score(scoring.batches[number::parts]), scoring.shortened, scoring.room)
+
+
+def score_part(number: int, scorer: PromptScorer, parts: int) -> ScoredPart:
+    """On a worker: return the scores of one part."""
+    return scorer.part(number, parts)
+
+
+def score_rung(
+    base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int, pool: Workers
+) -> tuple[np.ndarray, int, int]:
+    """Return the log-probability of each option of each prompt; the weights are loaded by the workers.
+
+    Args:
+        base: A folder written by ``stages.base``.
+        adapter: A folder written by ``stages.train``; None for the untouched model.
+        prompts: At least one.
+        max_length: See ``score``.
+        pool: The workers.
+
+    Returns:
+        Sums in nats, shape (n, 3) with columns as ``ANSWERS``; how many prompts were shortened, and to how many tokens.
+
+    Raises:
+        DataError: As ``load`` and ``score``; or if a worker does not see the folders, or has other libraries.
+    """
+    from tqdm import tqdm
+
+    need = need_of(base)
+    scorer = PromptScorer(base.resolve(), adapter.resolve() if adapter else None, prompts, max_length)
+    parts = min(pool.parts(need), len(prompts))
+    scores = np.zeros((len(prompts), len(ANSWERS)))
+    shortened = room = 0
+    # A single part has a bar of its own; other processes have no terminal.
+    with tqdm(total=len(prompts), desc="score", disable=None if parts > 1 else True) as bar:
+        for _, part in pool.as_done(score_part, range(parts), scorer, parts, need=need):
+            scores[part.indices] = part.scores
+            shortened, room = part.shortened, part.room
+            bar.update(len(part.indices))
+    return scores, shortened, room
+
+
+def prediction_rows(items: Sequence[Mapping[str, Any]], scores: np.ndarray) -> list[dict[str, Any]]:
+    """Return rows of ``predictions``, in the order of the items.
+
+    Args:
+        items: Questions.
+        scores: Log-probability of each answer, shape (n, 3), columns as ``ANSWERS``.
+    """
+    return [
+        {
+            "item_id": item["item_id"],
+            **{f"p_{name}": float(share) for name, share in zip(ANSWERS, row, strict=True)},
+            "answer": ANSWERS[row.argmax()],
+            # Options are scored, not read from generated text: there is nothing to misread.
+            "parsed": True,
+        }
+        for item, row in zip(items, probabilities(scores), strict=True)
+    ]

@@ -50,7 +50,7 @@ def load_tokenizer(folder: Path, chat_template: str = "auto") -> "PreTrainedToke
     the end of text where it has none of its own.
 
     Args:
-        folder: Of a model; in it a tokenizer.json, or the files of an older kind.
+        folder: A model folder; in it a tokenizer.json, or the files of an older kind.
         chat_template: One of ``CHAT_TEMPLATES``; ``none`` asks in plain text.
 
     Raises:
@@ -110,10 +110,10 @@ def _encodes_as(tokenizer: Any, written: dict[str, Any]) -> bool:
 
 
 def _set_ends(tokenizer: Any, folder: Path) -> None:
-    said = _ends(folder)
-    end = turn_end(tokenizer, said)
-    if end is None and tokenizer.eos_token_id is None and said:
-        end = said[0]
+    ends = _ends(folder)
+    end = turn_end(tokenizer, ends)
+    if end is None and tokenizer.eos_token_id is None and ends:
+        end = ends[0]
     if end is not None and end != tokenizer.eos_token_id:
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
     if tokenizer.pad_token_id is None or not _has_row(folder, tokenizer.pad_token_id):
@@ -124,9 +124,9 @@ def _ends(folder: Path) -> list[int]:
     """Token ids that end a text, as generation_config.json or config.json names them: none, one or several."""
     for name in ("generation_config.json", "config.json"):
         path = folder / name
-        found = read_json(path).get("eos_token_id") if path.is_file() else None
-        if found is not None:
-            return [int(number) for number in (found if isinstance(found, list) else [found])]
+        ends = read_json(path).get("eos_token_id") if path.is_file() else None
+        if ends is not None:
+            return [int(number) for number in (ends if isinstance(ends, list) else [ends])]
     return []
 
 
@@ -139,29 +139,29 @@ def _has_row(folder: Path, token: int) -> bool:
 
 def vocabulary(config: dict[str, Any]) -> int | None:
     """Rows of the embedding that a config.json tells, of a model of text or of text and images."""
-    found = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
-    return None if found is None else int(found)
+    rows = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+    return None if rows is None else int(rows)
 
 
 def turn_end(tokenizer: "PreTrainedTokenizerBase", ends: list[int]) -> int | None:
     """The token that a chat template writes after what an assistant says; None without template or such a token.
 
     Args:
-        tokenizer: Of the model.
+        tokenizer: The model's tokenizer.
         ends: What its configuration names as end, which need not be marked as special.
     """
     if tokenizer.chat_template is None:
         return None
     messages = [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": _ANSWER}]
     (written,) = write_chats(*_template(tokenizer), [messages])
-    _, found, rest = written.text.rpartition(_ANSWER)
+    _, answer, rest = written.text.rpartition(_ANSWER)
     special = {*special_tokens(tokenizer), *ends}
-    ids = tokenizer(rest, add_special_tokens=False)["input_ids"] if found else []
+    ids = tokenizer(rest, add_special_tokens=False)["input_ids"] if answer else []
     return next((token for token in ids if token in special), None)
 
 
 class Frame(NamedTuple):
-    """What a chat template writes around the message of a user, and up to the answer.
+    """The text that a chat template writes around the message of a user, and up to the answer.
 
     Attributes:
         parts: Between any two of them stands the message.
@@ -186,10 +186,10 @@ def frame(tokenizer: "PreTrainedTokenizerBase") -> Frame:
         DataError: If the template refuses it, takes too long, or changes what the user says.
     """
     # Models that may think aloud first are told not to: the answer is scored, not generated.
-    told = {"add_generation_prompt": True, "enable_thinking": False}
+    options = {"add_generation_prompt": True, "enable_thinking": False}
     chats = [[{"role": "user", "content": content}] for content in (_MESSAGE, _SAMPLE)]
     template, variables = _template(tokenizer)
-    empty, sample = write_chats(template, variables | told, chats)
+    empty, sample = write_chats(template, variables | options, chats)
     if error := empty.error or sample.error:
         raise DataError(
             f"expected a chat template for one message of a user, got one that refuses it: {printable(error)}. "
@@ -197,12 +197,12 @@ def frame(tokenizer: "PreTrainedTokenizerBase") -> Frame:
         )
     strips = [end not in empty.text for end in (_MESSAGE.rstrip(), _MESSAGE.lstrip())]
     stripped = Frame(("", ""), *strips).around(_MESSAGE)
-    found = Frame(empty.text.split(stripped), *strips)
-    if found.around(_SAMPLE) != sample.text or len(found.parts) < 2:
+    whole = Frame(empty.text.split(stripped), *strips)
+    if whole.around(_SAMPLE) != sample.text or len(whole.parts) < 2:
         raise DataError(
             "expected a chat template that writes what a user says as it is, got one that changes it. " + _PLAIN_TEXT
         )
-    return found
+    return whole
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase") -> tuple[str, dict[str, Any]]:
@@ -227,7 +227,7 @@ def write_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
     """Save a tokenizer without what only says how it was loaded here."""
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
-    said = {name: value for name, value in read_json(path).items() if name not in _LOCAL_KEYS}
-    if said.get("tokenizer_class") == "TokenizersBackend":
-        said["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same, by the name that older releases know
-    write_json(path, said)
+    settings = {name: value for name, value in read_json(path).items() if name not in _LOCAL_KEYS}
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same, by the name that older releases know
+    write_json(path, settings)

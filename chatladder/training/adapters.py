@@ -1,10 +1,17 @@
-"""Put a fresh LoRA adapter on a base model, and write it as peft reads it. LoRA: arXiv 2106.09685."""
+"""Choose what is trained, and write it: a fresh LoRA adapter (arXiv 2106.09685) on a frozen base, or all weights.
+
+An adapter drops the input of every linear layer that it changes, which in torch is a fifth of a small model's training
+step on a CPU: torch draws one number for each element and keeps the mask in the input's own type. Ours draws four from
+each random number of 64 bits and keeps a byte an element; probabilities are rounded to 1/65,536.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from chatladder.io.console import DataError
-from chatladder.models.fitting import reproducible
+from chatladder.models.batches import reproducible
 from chatladder.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -24,8 +31,6 @@ def wrap(model: "PreTrainedModel", settings: TrainSettings, name: str) -> "PeftM
         DataError: If the model has no layers of these names, or dropout is asked of experts.
     """
     from peft import LoraConfig, TaskType, get_peft_model
-
-    from chatladder.training.dropout import replace_dropout
 
     modules = settings.target_modules
     experts = expert_weights(model) if modules == ("all-linear",) else []
@@ -67,8 +72,6 @@ def expert_weights(model: "PreTrainedModel") -> list[str]:
 
     ``all-linear`` of peft passes over them in some architectures, and takes the router with them in others.
     """
-    import torch
-
     names = [
         f"{name}.{own}"
         for name, module in model.named_modules()
@@ -87,7 +90,6 @@ def _beside_experts(model: "PreTrainedModel", config: "LoraConfig") -> list[str]
     """
     from copy import deepcopy
 
-    import torch
     from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 
     head = model.get_output_embeddings()
@@ -102,14 +104,78 @@ def _beside_experts(model: "PreTrainedModel", config: "LoraConfig") -> list[str]
     return sorted(tried.target_modules or names)
 
 
-def save(model: "PeftModel", folder: Path, weights: dict[str, Any] | None = None) -> None:
-    """Write the adapter as peft reads it, less the model card: that one holds the base's path.
+def trainable(model: "PreTrainedModel", settings: TrainSettings, name: str) -> Any:
+    """The model with the weights that are to be trained, and no others, in need of gradients.
 
     Args:
-        model: With the adapter.
-        folder: That exists.
-        weights: The model's, where they are spread over processes; otherwise they are read off it.
+        model: The untouched base.
+        settings: ``method`` and, for an adapter, its shape.
+        name: What an adapter says that it belongs to.
+
+    Raises:
+        DataError: If an adapter's layers are not in the model, or all weights of a quantized one are to be trained.
     """
-    # Embeddings are never trained here; left to itself, peft would ask the hub whether they were.
-    model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
-    (folder / "README.md").unlink(missing_ok=True)
+    if settings.method == "lora":
+        return wrap(model, settings, name)
+    if getattr(model, "quantization_method", None) is not None:
+        raise DataError(
+            f"method: full trains weights as they are, and those of {name} are loaded in 4 or 8 bits. Take "
+            "load_in_4bit and load_in_8bit out of its base section, or set method: lora."
+        )
+    # Steps of AdamW are smaller than what bfloat16 can tell apart.
+    return model.float().requires_grad_(True)
+
+
+def write(model: Any, folder: Path, weights: dict[str, Any] | None = None) -> None:
+    """Write what was trained: all weights, or an adapter as peft reads it.
+
+    Args:
+        model: The model with an adapter, or with all weights trained.
+        folder: A folder that exists.
+        weights: The model's weights, where they are sharded over processes; otherwise they are read off it.
+    """
+    # Embeddings of an adapted model are never trained; left to itself, peft would ask the hub whether they were.
+    options = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    model.save_pretrained(str(folder), state_dict=weights, **options)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's model card, which holds the base's path
+
+
+#: Values of a draw of 16 bits.
+VALUES = 2**16
+
+
+class _Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, inputs: torch.Tensor, probability: float) -> torch.Tensor:
+        numbers = torch.empty((inputs.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        draws = numbers.view(torch.int16)[: inputs.numel()].view(inputs.shape)
+        kept = draws >= round(probability * VALUES) - VALUES // 2
+        context.save_for_backward(kept)
+        context.scale = 1 / (1 - probability)
+        return inputs.mul(kept).mul_(context.scale)
+
+    @staticmethod
+    def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (kept,) = context.saved_tensors
+        return gradients[0].mul(kept).mul_(context.scale), None
+
+
+class Dropout(torch.nn.Dropout):
+    """As ``torch.nn.Dropout``; equal seeds give equal draws, though not torch's."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """The input with some elements 0 and the others scaled up; of any shape."""
+        if not self.training or not self.p or input.device.type != "cpu":
+            return super().forward(input)
+        apply: Any = _Dropped.apply  # torch has no types for it
+        dropped: torch.Tensor = apply(input, self.p)
+        return dropped
+
+
+def replace_dropout(model: "PeftModel") -> None:
+    """Let an adapter's layers drop their inputs so; in place."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == "lora_dropout":
+            for adapter, child in module.named_children():
+                if isinstance(child, torch.nn.Dropout):
+                    setattr(module, adapter, Dropout(child.p))

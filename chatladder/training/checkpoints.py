@@ -1,29 +1,39 @@
-"""Where a training has got to, kept outside the outs, so that one that was killed goes on and loses a minute at most.
+"""Work that is kept outside the outs while a run is not done, so that one that was killed goes on.
 
-One safetensors file holds the trainable weights, the optimizer's states, the state of the random numbers, and the
-curves so far; it is replaced whole. On a CPU a resumed run ends in the very weights of one that was never stopped.
+A training loses a minute at most: one safetensors file holds the trainable weights, the optimizer's states, the state
+of the random numbers, and the curves so far; it is replaced whole. On a CPU a resumed run ends in the very weights of
+one that was never stopped. A run of several folds loses the fold that it was at.
 """
 
+import hashlib
 import json
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import escape
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chatladder.io.console import DataError
 from chatladder.io.files import whole_file
+from chatladder.io.rows import PREDICTIONS, read_rows, write_rows
+from chatladder.models.devices import LIBRARIES
 
 if TYPE_CHECKING:
     import torch
 
+
 #: Outside the outs, which DVC removes before it runs a stage.
-FOLDER = Path(".chatladder/checkpoints")
-#: Between two checkpoints.
+FOLDER, FOLDS = Path(".chatladder/checkpoints"), Path(".chatladder/folds")
+#: The time between two checkpoints.
 SECONDS = 60.0
+#: What adapters are trained and scored with: answers of other code are made again.
+CODE = tuple(Path(__file__).parents[1] / folder for folder in ("demo", "models", "training"))
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a training has come.
 
     Attributes:
@@ -59,7 +69,9 @@ class Checkpoints:
         """Whether it is time for one; large ones are written less often, so that they take a twentieth of the time."""
         return time.monotonic() - self._written >= max(self._seconds, 20 * self._took)
 
-    def write(self, progress: Progress, weights: "dict[str, torch.Tensor]", optimizer: "torch.optim.Optimizer") -> None:
+    def write(
+        self, progress: TrainingProgress, weights: "dict[str, torch.Tensor]", optimizer: "torch.optim.Optimizer"
+    ) -> None:
         """Keep all of it.
 
         Raises:
@@ -79,21 +91,21 @@ class Checkpoints:
         tensors["random/cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random/cuda"] = torch.cuda.get_rng_state()
-        said = {key: getattr(progress, key) for key in ("step", "logged", "best", "waited")}
+        counters = {key: getattr(progress, key) for key in ("step", "logged", "best", "waited")}
         with whole_file(self.path) as temporary:
-            own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-            save_file(own, temporary, metadata={"progress": json.dumps(said), "numbers": json.dumps(numbers)})
+            copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+            save_file(copies, temporary, metadata={"progress": json.dumps(counters), "numbers": json.dumps(numbers)})
         self._written = time.monotonic()
         self._took = self._written - begun if self._seconds else 0.0
 
-    def read(self, weights: "dict[str, torch.Tensor]", optimizer: "torch.optim.Optimizer") -> Progress | None:
+    def read(self, weights: "dict[str, torch.Tensor]", optimizer: "torch.optim.Optimizer") -> TrainingProgress | None:
         """Put everything back where it was; None if nothing, or nothing usable, was kept."""
         import torch
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self.path, framework="pt") as file:
-                said = json.loads(file.metadata()["progress"])
+                counters = json.loads(file.metadata()["progress"])
                 numbers = json.loads(file.metadata()["numbers"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
@@ -112,8 +124,8 @@ class Checkpoints:
         torch.set_rng_state(groups["random"]["cpu"])
         if torch.cuda.is_available() and "cuda" in groups["random"]:
             torch.cuda.set_rng_state(groups["random"]["cuda"])
-        said["logged"] = [(name, step, value) for name, step, value in said["logged"]]
-        return Progress(**said, kept=groups["kept"])
+        counters["logged"] = [(name, step, value) for name, step, value in counters["logged"]]
+        return TrainingProgress(**counters, kept=groups["kept"])
 
     def clear(self) -> None:
         """Forget it, and what runs with other settings left: files whose names differ after the last dash alone."""
@@ -128,3 +140,86 @@ def _by_group(tensors: "dict[str, torch.Tensor]") -> "dict[str, dict[str, torch.
         group, rest = name.split("/", 1)
         groups[group][rest] = tensor
     return groups
+
+
+def checkpoints_of(out: Path, settings: Mapping[str, Any], sources: Sequence[Path], seconds: float) -> Checkpoints:
+    """Return the checkpoint of the run that makes an out of these sources, with these settings and this code."""
+    run = digest([dict(settings), described([*sources, *CODE])])
+    return Checkpoints(FOLDER / f"{_beginning(out)}-{run}.safetensors", seconds)
+
+
+class KeptFolds:
+    """The folds of one run, each under its out's name and a digest of all that its answers depend on.
+
+    Args:
+        out: Predictions that they become.
+        sources: Files, and folders with all that is in them: the base, and the code that trains and answers.
+        settings: The hyper-parameters.
+        folder: The folder that they are kept in.
+    """
+
+    def __init__(self, out: Path, sources: Sequence[Path], settings: Mapping[str, Any], folder: Path = FOLDS) -> None:
+        self._folder, self._beginning = folder, _beginning(out)
+        self._run = [dict(settings), described(sources)]
+
+    def get(
+        self, learned: Sequence[Mapping[str, Any]], asked: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]] | None:
+        """Return the answers of a fold, if they were kept; of a file that is damaged none are used.
+
+        Args:
+            learned: Alpaca rows that the fold's adapter learns.
+            asked: Alpaca rows that it answers; their labels do not matter.
+        """
+        path = self._path(learned, asked)
+        if not path.is_file():
+            return None
+        try:
+            answers = read_rows(path, PREDICTIONS).to_pylist()
+        except (DataError, UnicodeDecodeError):
+            return None  # to train anew costs time, to stop here would cost it again and again
+        return answers if [row["item_id"] for row in answers] == [row["item_id"] for row in asked] else None
+
+    def put(
+        self, learned: Sequence[Mapping[str, Any]], asked: Sequence[Mapping[str, Any]], answers: list[dict[str, Any]]
+    ) -> None:
+        """Keep the answers of a fold: rows of ``PREDICTIONS``, in the order of ``asked``.
+
+        Raises:
+            DataError: If the disk is full or the folder cannot be written.
+        """
+        write_rows(self._path(learned, asked), answers, PREDICTIONS)
+
+    def clear(self) -> None:
+        """Forget the folds of this run, since its out holds them all, and those that other settings of it left."""
+        for path in self._folder.glob(f"{escape(self._beginning)}-*.parquet"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, learned: Sequence[Mapping[str, Any]], asked: Sequence[Mapping[str, Any]]) -> Path:
+        questions = [[row["item_id"], row["instruction"], row["options"]] for row in asked]
+        run = digest([self._run, list(map(dict, learned)), questions])
+        return self._folder / f"{self._beginning}-{run}.parquet"
+
+
+def _beginning(out: Path) -> str:
+    """The beginning of the names of what is kept for an out: whoever finishes it finds what other settings left."""
+    return f"{out.name}-{digest(str(out.absolute()))[:8]}"
+
+
+def digest(value: Any) -> str:
+    """32 hexadecimal digits for a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def described(sources: Sequence[Path]) -> list[Any]:
+    """Releases of libraries, and names and digests of files and of all that is in folders."""
+    releases: list[Any] = [{name: version(name) for name in LIBRARIES}]
+    return releases + [file for source in sources for file in _files(source)]
+
+
+def _files(source: Path) -> Iterator[tuple[str, str]]:
+    """Names of files and digests of what they hold, in a fixed order; what Python caches is no content."""
+    inside = [path for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    for path in sorted(inside) if source.is_dir() else [source]:
+        with path.open("rb") as file:
+            yield path.relative_to(source.parent).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()

@@ -39,14 +39,14 @@ def launch(module: str) -> None:
 
 
 class Processes:
-    """What training needs to know of the processes around it, and how they add up what each found."""
+    """The processes that train one model together: their number, and sums over them."""
 
     def __init__(self) -> None:
         from accelerate import Accelerator
         from accelerate.utils import DistributedType
 
         self.accelerator = Accelerator()
-        #: Whether weights are spread over the processes (FSDP, DeepSpeed), so that all must run in step.
+        #: Whether weights are sharded over the processes (FSDP, DeepSpeed), so that all must run in step.
         self.sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
     @property
@@ -65,10 +65,10 @@ class Processes:
         return bool(self.accelerator.is_main_process)
 
     def prepare(self, model: Any, optimizer: Any) -> tuple[Any, Any]:
-        """The model and its optimizer, spread over the processes if the launcher says so."""
+        """The model and its optimizer, sharded over the processes if the launcher says so."""
         if self.sharded:
-            spread: tuple[Any, Any] = self.accelerator.prepare(model, optimizer)
-            return spread
+            sharded: tuple[Any, Any] = self.accelerator.prepare(model, optimizer)
+            return sharded
         # Weights keep their identity, so the optimizer made for them stays theirs.
         return (model.to(self.accelerator.device) if self.count > 1 else model), optimizer
 
@@ -77,13 +77,13 @@ class Processes:
 
         Args:
             loss: The part's share of the step's mean loss, over the rows of all processes.
-            last: Whether the step's last part; spread weights are brought in line there alone.
+            last: Whether the step's last part; sharded weights are brought in line there alone.
         """
         if not self.sharded:
             loss.backward()
             return
         self.accelerator.sync_gradients = last
-        # Gradients of spread weights are averaged over the processes; ours are to be added up.
+        # Gradients of sharded weights are averaged over the processes; ours are to be added up.
         self.accelerator.backward(loss * self.count)
 
     def add_gradients(self, weights: "Iterable[torch.Tensor]") -> None:
@@ -93,8 +93,8 @@ class Processes:
         if self.sharded or self.count == 1:
             return
         for weight in weights:
-            own = torch.zeros_like(weight) if weight.grad is None else weight.grad
-            weight.grad = self.accelerator.reduce(own, reduction="sum")
+            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            weight.grad = self.accelerator.reduce(gradient, reduction="sum")
 
     def add(self, values: "torch.Tensor") -> "torch.Tensor":
         """The sum of all processes' values."""
@@ -103,10 +103,6 @@ class Processes:
         summed: torch.Tensor = self.accelerator.reduce(values.to(self.accelerator.device), reduction="sum").cpu()
         return summed
 
-    def wait(self) -> None:
-        """Wait until all processes are here."""
-        self.accelerator.wait_for_everyone()
-
     def weights_of(self, model: Any) -> dict[str, Any] | None:
-        """All weights of a spread model, gathered; None where they are not spread. All processes must ask."""
+        """All weights of a sharded model, gathered; None where they are not sharded. All processes must ask."""
         return self.accelerator.get_state_dict(model) if self.sharded else None

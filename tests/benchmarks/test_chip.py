@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import chip
-from chatladder.models import needs
+from chatladder.models import memory
 
 SMALL = ["--rows", "4", "--steps", "2", "--warm-up", "1", "--lora-r", "4", "--lengths", "32", "8", "40", "3"]
 
@@ -16,11 +16,11 @@ def run(*arguments):
 
 
 def test_variants_are_trained_and_what_rows_share_is_read_once():
-    variants = ["plain", "checkpointing", "packing"]
+    variants = ["plain", "checkpointing"]
     options = [part for variant in variants for part in ("--variant", variant)]
     result = run("--shape", "tiny", *SMALL, *options, "--peak", 1000)
     assert result.exit_code == 0, result.output
-    lines = [line for line in result.output.splitlines() if re.match(r"\| (plain|checkpointing|packing) ", line)]
+    lines = [line for line in result.output.splitlines() if re.match(r"\| (plain|checkpointing) ", line)]
     cells = {name.strip(): rest for name, *rest in (line.strip("|").split("|") for line in lines)}
     assert list(cells) == variants
     assert len({row[-1] for row in cells.values()}) == 1  # the first loss
@@ -38,12 +38,12 @@ def test_memory_that_runs_out_is_said_and_the_others_go_on(monkeypatch):
     trained = chip.train_once
 
     def train(runs, *given, **named):
-        if runs.variant == "packing":
+        if runs.variant == "TF32":
             raise torch.OutOfMemoryError("no memory")
         trained(runs, *given, **named)
 
     monkeypatch.setattr(chip, "train_once", train)
-    result = run("--shape", "tiny", *SMALL, "--variant", "packing", "--variant", "plain")
+    result = run("--shape", "tiny", *SMALL, "--variant", "TF32", "--variant", "plain")
     assert result.exit_code == 0, result.output
     assert result.output.count("out of memory") == 1
     assert re.search(r"\| plain \| [\d,]+ \| [\d,]+ \(", result.output)
@@ -89,7 +89,7 @@ def test_peaks_are_those_of_the_very_chip(name, peak):
 
 
 def test_operations_by_hand():
-    shape = needs.Shape(8, 2, 2, 1, 4, 16, 100)
+    shape = memory.Shape(8, 2, 2, 1, 4, 16, 100)
     block = 8 * 8 + 2 * 8 * 4 + 8 * 8 + 3 * 8 * 16
     adapter = 2 * 4 * ((8 + 8) * 2 + (8 + 4) * 2 + 3 * (8 + 16))
     assert chip.operations(shape, 4, 1, 0) == 4 * 2 * block + 6 * adapter

@@ -28,7 +28,7 @@ from chatladder.cli.doctor.rungs import (
 from chatladder.cli.doctor.setup import agreement, launcher, raw_data, repository
 from chatladder.cli.ladder import ladder_command
 from chatladder.io.console import DataError
-from chatladder.models.needs import (
+from chatladder.models.memory import (
     RUNTIME,
     Shape,
     Training,
@@ -106,8 +106,8 @@ def test_training_by_hand():
     adapter = adapter_parameters(SMALL, 4)
     fixed = 1000 + 3 * 10 * 100 * (2 * 4 + 12) + 150 * 4 * (3 * 16 + 2 * 8)
     assert training_bytes(SMALL, 1000, training, 4) == fixed + adapter * 20 + 150 * 2 * kept
-    less = replace(training, checkpointing=True, small_states=True)
-    assert training_bytes(SMALL, 1000, less, 4) == fixed + adapter * 14 + 150 * (2 * 4 * 8 + kept)
+    less = replace(training, checkpointing=True)
+    assert training_bytes(SMALL, 1000, less, 4) == fixed + adapter * 20 + 150 * (2 * 4 * 8 + kept)
 
 
 def test_scoring_by_hand():
@@ -216,7 +216,7 @@ def measured_training(shape, training, dtype):
     """Bytes of the weights, of an adapter's too, and all that two steps of training take."""
     from peft import LoraConfig, get_peft_model
 
-    from chatladder.training.dropout import replace_dropout
+    from chatladder.training.adapters import replace_dropout
 
     model = model_of(shape, torch.float32 if training.full else dtype)
     if not training.full:
@@ -278,7 +278,7 @@ def test_scoring_memory_is_what_torch_takes(name, dtype):
 def test_what_is_kept_is_what_the_backward_pass_keeps(family, full):
     from peft import LoraConfig, get_peft_model
 
-    from chatladder.training.dropout import replace_dropout
+    from chatladder.training.adapters import replace_dropout
 
     kept = []
     own = {"attention_bias": True} if family == "qwen2" else {"head_norms": True}

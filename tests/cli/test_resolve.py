@@ -18,7 +18,7 @@ from chatladder.cli.resolve.rewriting import instruction
 from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, TURNS, read_rows, write_rows
 from chatladder.models.loading import load
-from chatladder.models.prompts import render_row, template
+from chatladder.models.prompts import PromptSettings, render_row, template
 from stages.ingest import main as ingest
 from stages.merge import main as merge
 from stages.pick_questions import main as pick_questions
@@ -146,7 +146,7 @@ def test_every_message_is_answered_once_on_its_lines(project):
 
 def test_what_the_model_reads_holds_no_name_and_no_number(project):
     asked = asked_of(project)
-    prompts = "\n".join(render_row(each.row, **PROMPT).instruction for each in asked)
+    prompts = "\n".join(render_row(each.row, PromptSettings(**PROMPT)).instruction for each in asked)
     for private in ("Ann", "Smith", "Bob", "Cleo", "13812345678", "a@b.org"):
         assert private not in prompts
     assert "<phone>" in prompts
@@ -189,7 +189,7 @@ def test_no_text_changes_the_form_of_prompt_or_answer(project, text):
     assert [row["line"] for row in found] == [1, 2, 3]
     assert all(set(row) == {"line", "lines", "needed", "p_needed"} and 0 <= row["p_needed"] <= 1 for row in found)
     for number, each in enumerate(asked_of(project)):
-        prompt = render_row(each.row, **PROMPT)
+        prompt = render_row(each.row, PromptSettings(**PROMPT))
         # One line a message, whatever is in it, and the three options as they always are.
         lines = template("zh").count("\n") + max(1, number)
         assert len(prompt.instruction.splitlines()) == len(prompt.instruction.split("\n")) == lines

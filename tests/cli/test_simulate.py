@@ -11,10 +11,9 @@ from click.testing import CliRunner
 
 from chatladder.cli.app import main
 from chatladder.cli.simulate import review
-from chatladder.demo import world
+from chatladder.demo import dialogues
 from chatladder.demo.annotators import TrueItem, look_again, round_one, round_two
-from chatladder.demo.banks import ERAS, load_bank
-from chatladder.demo.chat import CLEARLY_INSIDE, LATE_FROM, START, YEAR, nickname, simulate_chat
+from chatladder.demo.chat import CLEARLY_INSIDE, ERAS, LATE_FROM, START, YEAR, load_bank, nickname, simulate_chat
 from chatladder.io.rows import QUESTIONS, RANKING, write_rows
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import append, log_path, replay
@@ -78,26 +77,22 @@ def test_a_needed_question_has_its_antecedent_shortly_before_it():
         recent.append(part.text)
 
 
-def test_the_pretraining_world_and_the_chat_share_no_topic_template_or_name():
+def test_the_pretraining_dialogues_and_the_chat_share_no_topic_template_or_name():
     chat = bank_texts("early") | bank_texts("late")
     nouns = {kind.noun for era in ERAS for kind in load_bank(era).kinds.values()}
-    questions = {q for own in world.KINDS.values() for q in own} | set(world.ANY_QUESTIONS)
-    templates = {
-        *(text for bank in (world.NAMED, world.WITH_NOUN, world.PRONOUN, world.DROPPED) for text in bank),
-        *(text for bank in (world.SAME_MESSAGE, world.INCOMPLETE, world.MENTIONS) for text in bank),
-        *(text for bank in (world.REPLIES, world.SMALL_TALK) for text in bank),
-    }
+    questions = {q for own in dialogues.KINDS.values() for q in own} | set(dialogues.ANY_QUESTIONS)
+    templates = {text for bank in (dialogues.QUESTIONS, dialogues.TALK) for texts in bank.values() for text in texts}
     # What is left without its slots must be more than a function word ("this", "please tell me") to be a phrase.
     shared = {text for text in chat & (questions | templates) if len(re.sub(r"{\w}", "", text)) > 3}
     assert shared == set()
-    assert nouns.isdisjoint({*world.KINDS, *world.MORE_KINDS})
-    world_text = "\n".join(questions | templates)
+    assert nouns.isdisjoint({*dialogues.KINDS, *dialogues.MORE_NOUNS})
+    said = "\n".join(questions | templates)
     names = [name for era in ERAS for kind in load_bank(era).kinds.values() for name in kind.names]
-    assert [word for word in [*nouns, *names] if word in world_text] == []
+    assert [word for word in [*nouns, *names] if word in said] == []
 
 
-def test_no_question_of_the_pretraining_world_stands_in_the_chat():
-    said = {dialogue.text for dialogue in world.dialogues(3_000, 0)}
+def test_no_question_of_the_pretraining_dialogues_stands_in_the_chat():
+    said = {dialogue.text for dialogue in dialogues.dialogues(3_000, 0)}
     assert said.isdisjoint(part.text for part, truth in simulate_chat(20_000, 1) if truth)
 
 

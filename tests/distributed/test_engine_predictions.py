@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from model_fixtures import PROMPT, TRAINING, options, run, write_questions
+from model_fixtures import PROMPT, run, write_params, write_questions
 
 from chatladder import distributed as engine
 from chatladder.distributed import Need, check_seen
 from chatladder.distributed.ray_workers import GPUS, RayWorkers
 from chatladder.io.console import DataError
-from chatladder.models import spread
-from chatladder.training.kept_folds import FOLDER
+from chatladder.models import scoring
+from chatladder.training import out_of_fold as training
+from chatladder.training.checkpoints import FOLDS
 from stages import out_of_fold, predict
 from tests.conftest import ROOT
 
@@ -88,18 +89,18 @@ def test_any_number_of_parts_answers_as_one_process(tiny_base, questions, here, 
 
 
 def test_a_scorer_travels_without_its_model(tiny_base):
-    scorer = spread.PromptScorer(tiny_base, None, [], 512)
+    scorer = scoring.PromptScorer(tiny_base, None, [], 512)
     assert len(pickle.dumps(scorer)) < 1000
 
 
 def test_a_machine_with_other_releases_is_refused(tiny_base, monkeypatch):
-    place = pickle.loads(pickle.dumps(spread.Place(tiny_base)))
+    place = pickle.loads(pickle.dumps(scoring.WorkerCheck(tiny_base)))
     place.check()
-    real = spread.version
-    monkeypatch.setattr(spread, "version", lambda name: "9.9+cu999" if name == "torch" else real(name))
+    real = scoring.version
+    monkeypatch.setattr(scoring, "version", lambda name: "9.9+cu999" if name == "torch" else real(name))
     with pytest.raises(DataError, match=r": expected torch \d+\.\d+\.\d+ as where the stage runs, got 9\.9\. Install"):
         place.check()
-    monkeypatch.setattr(spread, "version", lambda name: f"{real(name).partition('+')[0]}+cu999")
+    monkeypatch.setattr(scoring, "version", lambda name: f"{real(name).partition('+')[0]}+cu999")
     place.check()  # built for other devices
 
 
@@ -239,23 +240,23 @@ def no_weights(*_):
 def test_two_nodes_answer_with_the_bytes_of_one_process(
     over_ray, tiny_base, tiny_adapter, questions, here, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(spread, "load", no_weights)
+    monkeypatch.setattr(scoring, "load", no_weights)
     for name, more in (("vanilla", ()), ("tuned", ("--adapter", tiny_adapter))):
         result = answer(tiny_base, questions, tmp_path / name, *more)
         assert result.output == f"{tmp_path / name}: 200 answers, 0 prompts shortened to 512 tokens\n"
         assert (tmp_path / name).read_bytes() == (here / name).read_bytes()
     with engine.workers() as pool:
-        [(_, threads)] = pool.as_done(torch_threads, [0], need=spread.need_of(tiny_base))
+        [(_, threads)] = pool.as_done(torch_threads, [0], need=scoring.need_of(tiny_base))
     assert threads == torch_threads(0)  # Ray alone would give one, as a node has processors
 
 
 def score_or_die_once(marker):
-    def score_part(part, scorer):
-        if part.number == 1 and not marker.exists():
-            scorer.part(part)  # in mid-work: the model is loaded
+    def score_part(number, scorer, parts):
+        if number == 1 and not marker.exists():
+            scorer.part(number, parts)  # in mid-work: the model is loaded
             marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return scorer.part(part)
+        return scorer.part(number, parts)
 
     return score_part
 
@@ -263,7 +264,7 @@ def score_or_die_once(marker):
 @pytest.mark.slow
 @needs_ray
 def test_a_worker_that_is_killed_changes_no_byte(over_ray, tiny_base, questions, here, tmp_path, monkeypatch):
-    monkeypatch.setattr(spread, "score_part", score_or_die_once(tmp_path / "died"))
+    monkeypatch.setattr(scoring, "score_part", score_or_die_once(tmp_path / "died"))
     result = answer(tiny_base, questions, tmp_path / "p")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "died").exists()
@@ -274,13 +275,13 @@ def test_a_worker_that_is_killed_changes_no_byte(over_ray, tiny_base, questions,
 @needs_ray
 def test_a_base_that_a_node_does_not_see_is_told(over_ray, tiny_base, questions, tmp_path, monkeypatch):
     base = shutil.copytree(tiny_base, tmp_path / "base")
-    found = spread.need_of(base)
+    found = scoring.need_of(base)
 
     def need_of(_):
         base.rename(tmp_path / "elsewhere")
         return found
 
-    monkeypatch.setattr(spread, "need_of", need_of)
+    monkeypatch.setattr(scoring, "need_of", need_of)
     result = answer(base, questions, tmp_path / "p")
     assert result.exit_code == 1
     assert f"Error: {base}: not there on " in result.output
@@ -291,14 +292,15 @@ def test_a_base_that_a_node_does_not_see_is_told(over_ray, tiny_base, questions,
 
 
 def folds(base, labelled, out):
-    settings = {**TRAINING, "num-train-epochs": 1, "folds": 3, "language": "zh", "answer": "text", "prompt-seed": 0}
-    return run(out_of_fold.main, "--base", base, "--labelled", labelled, *options(settings), "--out", out)
+    params = write_params(out.parent / "params.yaml", {"num-train-epochs": 1})
+    settings = ["--params", params, "--rung", "tiny", "--folds", 3, "--max-length", 512, *PROMPT]
+    return run(out_of_fold.main, "--base", base, "--labelled", labelled, *settings, "--out", out)
 
 
 def fold_or_refuse(kept, marks):
-    """As ``answer_there``, but the third fold fails once the other two are kept; which were trained is in ``marks``."""
+    """As ``answer_on_worker``, but the third fold fails once the others are kept; ``marks`` says which were trained."""
 
-    def answer_there(fold, *shared):
+    def answer_on_worker(fold, *shared):
         if fold.number == 3 and not (marks / "failed").exists():
             wait_for(lambda: len(list(kept.glob("*.parquet"))) == 2)
             (marks / "failed").touch()
@@ -306,8 +308,8 @@ def fold_or_refuse(kept, marks):
         (marks / f"fold-{fold.number}-{time.time_ns()}").touch()
         return original(fold, *shared)
 
-    original = out_of_fold.answer_there
-    return answer_there
+    original = training.answer_on_worker
+    return answer_on_worker
 
 
 def wait_for(there):
@@ -328,7 +330,7 @@ def test_folds_over_ray_are_kept_and_end_in_the_bytes_of_one_process(
         assert folds(tiny_base, labelled, tmp_path / "here").exit_code == 0
     marks = tmp_path / "marks"
     marks.mkdir()
-    monkeypatch.setattr(out_of_fold, "answer_there", fold_or_refuse(tmp_path / FOLDER, marks))
+    monkeypatch.setattr(training, "answer_on_worker", fold_or_refuse(tmp_path / FOLDS, marks))
     result = folds(tiny_base, labelled, tmp_path / "over")
     assert result.exit_code == 1
     assert result.output.endswith("Error: step 3: expected a finite loss, got nan.\n")
@@ -339,7 +341,7 @@ def test_folds_over_ray_are_kept_and_end_in_the_bytes_of_one_process(
     assert said == ["kept from a run that was stopped"] * 2 + ["done"]
     assert sorted(path.name[:6] for path in marks.iterdir()) == ["failed", "fold-1", "fold-2", "fold-3"]
     assert (tmp_path / "over").read_bytes() == (tmp_path / "here").read_bytes()
-    assert list(FOLDER.iterdir()) == []
+    assert list(FOLDS.iterdir()) == []
 
 
 # What a worker sees

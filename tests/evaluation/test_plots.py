@@ -23,7 +23,7 @@ from chatladder.io.files import write_csv, write_json
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import create, log_path
-from chatladder.training import curves
+from chatladder.training import train as training
 from stages import calibrate, evaluate, label
 from tests.conftest import ROOT
 
@@ -91,11 +91,9 @@ def project(tmp_path_factory):
 
 def write_curves(folder, patience=0, losses=(0.6, 0.4, 0.5)):
     """A rung's curves, one step an epoch."""
-    with curves.Curves(folder) as log:
-        log.settings({**SETTINGS, "early_stopping_patience": patience})
-        for step, loss in enumerate(losses, start=1):
-            for name in ("train/loss", "train/deciding_loss", "validation/deciding_loss"):
-                log(name, step, loss)
+    names = ("train/loss", "train/deciding_loss", "validation/deciding_loss")
+    logged = [(name, step, loss) for step, loss in enumerate(losses, start=1) for name in names]
+    training.write_curves(folder, {**SETTINGS, "early_stopping_patience": patience}, logged)
 
 
 def run(command, *words):
@@ -278,7 +276,7 @@ def test_label_writes_its_plots_and_says_what_is_no_count(tmp_path):
 
 
 def test_the_loss_is_that_of_the_weights_that_were_kept(tmp_path):
-    assert curves.SETTINGS == tuning.SETTINGS
+    assert training.SETTINGS == tuning.SETTINGS
     for name, patience, expected in (("all", 0, 0.5), ("best", 2, 0.4)):
         write_curves(tmp_path / name, patience)
         settings = tuning.read_settings(tmp_path / name)

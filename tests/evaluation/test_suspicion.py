@@ -13,7 +13,7 @@ from chatladder.evaluation.evidence import Evidence, contradicted_by_size, growt
 from chatladder.evaluation.features import LAST_TURNS, for_a_line, for_trees, overlap, texts_of, tf_idf
 from chatladder.evaluation.queue import CONTROL, SUSPECT, make_queue, same_text
 from chatladder.evaluation.reasons import reasons
-from chatladder.training.folds import folds_of
+from chatladder.labels.folds import folds_of
 
 STRANGE = [
     "",

@@ -14,7 +14,7 @@ from chatladder.models import scoring
 from chatladder.models.encoding import encode_options, encode_prompts
 from chatladder.models.loading import load
 from chatladder.models.prompts import render
-from chatladder.training.adapters import expert_weights, save, wrap
+from chatladder.training.adapters import expert_weights, wrap, write
 from chatladder.training.settings import TrainSettings
 from stages.base import main
 
@@ -112,7 +112,7 @@ def test_an_adapter_learns_and_plain_peft_reads_it(base, tmp_path):
     after, _ = scoring.score(adapted, tokenizer, PROMPTS, 2000)
     assert np.abs(after - before).max() > 0.1
     (tmp_path / "adapter").mkdir()
-    save(adapted, tmp_path / "adapter")
+    write(adapted, tmp_path / "adapter")
 
     where = json.loads((base / "rung.json").read_text())["path"]
     theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(where), str(tmp_path / "adapter")).eval()
@@ -163,7 +163,7 @@ def test_a_mixture_is_merged_with_its_experts(architecture, tmp_path):
     expected, _ = scoring.score(adapted, tokenizer, PROMPTS, 2000)
     for folder in ("adapter", "merged"):
         (tmp_path / folder).mkdir()
-    save(adapted, tmp_path / "adapter")
+    write(adapted, tmp_path / "adapter")
     write_merged(tmp_path / "mixture", tmp_path / "adapter", tmp_path / "merged", "5GB", PROMPTS, 2000)
     found, _ = scoring.score(*load_folder(tmp_path / "merged"), PROMPTS, 2000)
     np.testing.assert_allclose(found, expected, atol=1e-3)

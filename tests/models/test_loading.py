@@ -10,7 +10,7 @@ from model_fixtures import run
 
 from chatladder.io.console import DataError
 from chatladder.models import devices
-from chatladder.models.devices import attention, best_dtype, check_map, check_quantization, placement, spread
+from chatladder.models.devices import attention, best_dtype, check_map, check_quantization, device_map, placement
 from chatladder.models.folders import count_parameters, weight_files
 from chatladder.models.loading import fetch, load, within_context
 from chatladder.models.prompts import render
@@ -90,11 +90,11 @@ def test_attention_is_left_to_transformers_or_named(base, monkeypatch):
 
 
 def test_weights_go_to_the_first_gpu_that_holds_them_or_to_several():
-    assert spread(7 * GB, [24 * GB, 80 * GB]) == {"device_map": {"": 0}}
-    assert spread(30 * GB, [24 * GB, 80 * GB]) == {"device_map": {"": 1}}
-    assert spread(70 * GB, [50 * GB, 50 * GB]) == {"device_map": "auto", "max_memory": {0: 40 * GB, 1: 40 * GB}}
+    assert device_map(7 * GB, [24 * GB, 80 * GB]) == {"device_map": {"": 0}}
+    assert device_map(30 * GB, [24 * GB, 80 * GB]) == {"device_map": {"": 1}}
+    assert device_map(70 * GB, [50 * GB, 50 * GB]) == {"device_map": "auto", "max_memory": {0: 40 * GB, 1: 40 * GB}}
     with pytest.raises(DataError, match=r"expected 70.0 GB of GPU memory for the weights, got 40.0 GB on 1 .*4bit"):
-        spread(70 * GB, [50 * GB])
+        device_map(70 * GB, [50 * GB])
 
 
 def test_no_part_of_a_model_is_left_outside_the_gpus():

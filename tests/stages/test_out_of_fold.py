@@ -3,22 +3,21 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from model_fixtures import TRAINING, options, run
+from model_fixtures import options, run, write_params
 
 from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows, write_rows
-from chatladder.models.digests import CODE
-from chatladder.training.kept_folds import FOLDER, KeptFolds
-from stages import out_of_fold
+from chatladder.training import out_of_fold
+from chatladder.training.checkpoints import CODE, FOLDS, KeptFolds
+from stages import out_of_fold as stage
 from stages.out_of_fold import main
 from tests.conftest import ROOT
 
-SETTINGS = {**TRAINING, "num-train-epochs": 1, "folds": 3, "language": "zh", "answer": "text", "prompt-seed": 0}
+SETTINGS = {"rung": "tiny", "folds": 3, "max-length": 512, "language": "zh", "answer": "text", "seed": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +28,10 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 @pytest.fixture
 def answer(tiny_base, labelled, tmp_path):
-    def call(name="a", base=tiny_base, **changes):
-        settings = options({**SETTINGS, **{key.replace("_", "-"): value for key, value in changes.items()}})
-        return run(main, "--base", base, "--labelled", labelled, *settings, "--out", tmp_path / f"{name}.parquet")
+    def call(name="a", base=tiny_base, train=None, **changes):
+        params = write_params(tmp_path / "params.yaml", {"num_train_epochs": 1, **(train or {})})
+        files = ["--params", params, "--base", base, "--labelled", labelled, "--out", tmp_path / f"{name}.parquet"]
+        return run(main, *files, *options({**SETTINGS, **changes}))
 
     return call
 
@@ -41,7 +41,7 @@ def rows_of(labelled):
 
 
 def kept():
-    return sorted(FOLDER.iterdir()) if FOLDER.exists() else []
+    return sorted(FOLDS.iterdir()) if FOLDS.exists() else []
 
 
 def interrupt_at(call, monkeypatch):
@@ -118,7 +118,7 @@ class TestAnswers:
 
     def test_equal_runs_give_equal_bytes(self, answer, tmp_path):
         for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-            assert answer(name, seed=seed).exit_code == 0
+            assert answer(name, train={"seed": seed}).exit_code == 0
         first, again, other = ((tmp_path / f"{name}.parquet").read_bytes() for name in "abc")
         assert first == again
         assert first != other
@@ -126,9 +126,10 @@ class TestAnswers:
     @pytest.mark.slow
     def test_the_hash_seed_changes_nothing(self, tiny_base, labelled, tmp_path):
         for seed in ("1", "2"):
+            params = write_params(tmp_path / "params.yaml", {"num_train_epochs": 1})
             files = ["--base", str(tiny_base), "--labelled", str(labelled), "--out", str(tmp_path / seed)]
             environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
-            command = [sys.executable, "-m", "stages.out_of_fold", *options(SETTINGS), *files]
+            command = [sys.executable, "-m", "stages.out_of_fold", *options({**SETTINGS, "params": params}), *files]
             subprocess.run(command, check=True, env=environment, cwd=tmp_path)
         assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
@@ -199,6 +200,33 @@ class TestRefusals:
         assert answer(folds=folds).exit_code == 2
 
 
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("train", "message"),
+        [
+            ({"learning_rate": 2}, "Invalid value for '--learning-rate': 2.0 is not in the range 0<x<=1."),
+            ({"rank": 3}, "No such option"),
+        ],
+    )
+    def test_a_wrong_value_of_params_is_named(self, answer, tmp_path, train, message):
+        result = answer(train=train)
+        assert result.exit_code == 1
+        assert f"Error: {tmp_path}/params.yaml: train, ladder.tiny.train: {message}" in result.output
+
+    def test_a_rung_that_the_ladder_lacks_is_named(self, answer, tmp_path):
+        result = answer(rung="big")
+        assert result.exit_code == 1
+        assert "params.yaml: expected the section ladder.big.train, got no big in ladder; it has tiny." in result.output
+
+    def test_the_rungs_own_section_trains_its_adapters(self, answer, monkeypatch):
+        seen = []
+        monkeypatch.setattr(out_of_fold, "answer_fold", lambda *given: seen.append(given[-1]) or [])
+        answer(train={"lora_r": 7, "use_rslora": True})
+        assert {(each.lora_r, each.use_rslora, each.max_length, each.learning_rate) for each in seen} == {
+            (7, True, 512, 0.02)
+        }
+
+
 class TestGoingOn:
     def test_a_run_that_was_stopped_goes_on_where_it_was(self, answer, tmp_path, monkeypatch):
         assert answer("whole").exit_code == 0
@@ -219,7 +247,7 @@ class TestGoingOn:
         assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
         assert kept() == []
 
-    @pytest.mark.parametrize("changes", [{"learning_rate": 0.03}, {"prompt_seed": 1}, {"language": "en"}])
+    @pytest.mark.parametrize("changes", [{"train": {"learning_rate": 0.03}}, {"seed": 1}, {"language": "en"}])
     def test_other_settings_begin_anew(self, answer, monkeypatch, changes):
         with monkeypatch.context() as patch:
             interrupt_at(2, patch)
@@ -244,11 +272,11 @@ class TestGoingOn:
         assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
     def test_a_fold_that_cannot_be_kept_is_named(self, answer, tmp_path, monkeypatch):
-        (tmp_path / FOLDER.parts[0]).write_text("in the way")
+        (tmp_path / FOLDS.parts[0]).write_text("in the way")
         monkeypatch.setattr(out_of_fold, "answer_fold", lambda *_: [])
         result = answer()
         assert result.exit_code == 1
-        assert f"Error: {FOLDER}" in result.output
+        assert f"Error: {FOLDS}" in result.output
         assert "cannot be written" in result.output
 
 
@@ -304,7 +332,7 @@ class TestKeptFolds:
         assert self.folds(base).get(LEARNED, ASKED) is None
 
     def test_other_releases_are_another_run(self, base, monkeypatch):
-        monkeypatch.setattr("chatladder.models.digests.version", lambda name: f"{name} of tomorrow")
+        monkeypatch.setattr("chatladder.training.checkpoints.version", lambda name: f"{name} of tomorrow")
         assert self.folds(base).get(LEARNED, ASKED) is None
 
     def test_what_python_caches_is_no_code(self, base):
@@ -339,14 +367,6 @@ class TestKeptFolds:
         assert self.folds(base).get(LEARNED, ASKED) is None
         assert other.get(LEARNED, ASKED) == ANSWERS
 
-    def test_folds_that_say_not_whose_they_are_go(self, base):
-        (own,) = (base.parent / "folds").iterdir()
-        old, foreign = own.with_name(f"{'0a' * 16}.parquet"), own.with_name("notes.parquet")
-        for path in (old, foreign):
-            path.write_bytes(own.read_bytes())
-        self.folds(base).clear()
-        assert [*(base.parent / "folds").iterdir()] == [foreign]
-
     def test_a_folder_that_cannot_be_written_is_named(self, base):
         (base.parent / "file").touch()
         folds = KeptFolds(base.parent / "a.parquet", [base], {}, base.parent / "file")
@@ -362,7 +382,7 @@ def test_the_code_that_trains_is_part_of_the_digest(monkeypatch, tiny_base, answ
             seen.extend(sources)
             super().__init__(out, sources, *more)
 
-    monkeypatch.setattr(out_of_fold, "KeptFolds", Spy)
+    monkeypatch.setattr(stage, "KeptFolds", Spy)
     monkeypatch.setattr(out_of_fold, "answer_fold", lambda *_: [])
     answer()
-    assert seen == [tiny_base, Path(out_of_fold.__file__), *CODE]
+    assert seen == [tiny_base, *CODE]

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from model_fixtures import TINY, options, run
 
-from chatladder.demo.world import dialogues
+from chatladder.demo.dialogues import dialogues
 from chatladder.io.files import read_json, write_json
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
 from chatladder.models.loading import load
-from chatladder.models.prompts import render_row
+from chatladder.models.prompts import PromptSettings, render_row
 from chatladder.models.scoring import probabilities, score
 from chatladder.vocabulary import ANSWERS
 from stages.base import main as base_main
@@ -76,7 +76,9 @@ def offline(project):
     model, tokenizer = load(project / "taught")
     how = {name: value for name, value in PROMPT.items() if name != "max_length"}
     rows = read_rows(project / "questions.parquet", QUESTIONS).to_pylist()
-    return probabilities(score(model, tokenizer, [render_row(row, **how) for row in rows], PROMPT["max_length"])[0])
+    return probabilities(
+        score(model, tokenizer, [render_row(row, PromptSettings(**how)) for row in rows], PROMPT["max_length"])[0]
+    )
 
 
 def clear_cases(offline):

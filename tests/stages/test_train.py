@@ -11,11 +11,11 @@ from sklearn.metrics import f1_score
 
 from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, read_rows
-from chatladder.models.alpaca import read_alpaca
+from chatladder.models.batches import Losses, batches_by_length, check_finite, cosine
 from chatladder.models.encoding import Example
-from chatladder.models.fitting import Losses, batches_by_length, check_finite, cosine
-from chatladder.training import methods, training
-from chatladder.training.training import macro_f1
+from chatladder.models.prompts import read_alpaca
+from chatladder.training import adapters, trainer
+from chatladder.training.trainer import macro_f1
 from stages.predict import main as predict
 from stages.to_alpaca import main as to_alpaca
 from stages.train import main
@@ -140,7 +140,7 @@ def test_a_diverged_loss_writes_nothing(train, tmp_path, monkeypatch):
     import torch
 
     lost = torch.tensor(float("nan"), requires_grad=True)
-    monkeypatch.setattr("chatladder.training.training.answer_losses", lambda *_: Losses(lost, lost, 1))
+    monkeypatch.setattr("chatladder.training.trainer.answer_losses", lambda *_: Losses(lost, lost))
     result = train()
     assert result.exit_code == 1
     assert "step 1: expected a finite loss, got nan" in result.output
@@ -232,14 +232,14 @@ def test_all_weights_may_be_trained_and_then_answer(train, tiny_base, tmp_path, 
 def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(train, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert train("whole").exit_code == 0
-    learn = training.Watch.see
+    learn = trainer.Watch.see
 
     def killed(watch, step, loss):
         learn(watch, step, loss)
         if step == 11:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.Watch, "see", killed)
+    monkeypatch.setattr(trainer.Watch, "see", killed)
     assert train("part", checkpoint_seconds=0, seed=7).exit_code == 130
     assert train("part", checkpoint_seconds=0).exit_code == 130
     assert not (tmp_path / "part").exists()
@@ -247,10 +247,10 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(train, tmp_pat
     assert len(list(kept.iterdir())) == 2
     other = kept / "part-of-another-out-0123.safetensors"
     other.touch()
-    monkeypatch.setattr(training.Watch, "see", learn)
+    monkeypatch.setattr(trainer.Watch, "see", learn)
     steps = []
-    step = training._Run.step
-    monkeypatch.setattr(training._Run, "step", lambda *given: steps.append(given) or step(*given))
+    step = trainer._Run.step
+    monkeypatch.setattr(trainer._Run, "step", lambda *given: steps.append(given) or step(*given))
     assert train("part", checkpoint_seconds=0).exit_code == 0
     assert len(steps) == 24 - 10
     assert contents(tmp_path / "part") == contents(tmp_path / "whole")
@@ -265,13 +265,13 @@ def test_a_run_that_was_killed_while_it_wrote_has_nothing_to_learn_again(train, 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    write = methods.write
-    monkeypatch.setattr(methods, "write", full)
+    write = adapters.write
+    monkeypatch.setattr(adapters, "write", full)
     result = train("part", checkpoint_seconds=0)
     assert result.exit_code == 1
     assert "the disk is full; nothing was written" in result.output
-    monkeypatch.setattr(methods, "write", write)
-    monkeypatch.setattr(training._Run, "step", lambda *_: pytest.fail("a step was taken again"))
+    monkeypatch.setattr(adapters, "write", write)
+    monkeypatch.setattr(trainer._Run, "step", lambda *_: pytest.fail("a step was taken again"))
     assert train("part", checkpoint_seconds=0).exit_code == 0
     assert contents(tmp_path / "part") == contents(tmp_path / "whole")
     assert contents(tmp_path / "part-curves") == contents(tmp_path / "whole-curves")

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from benchmarks.shards import lines, rung_of, share
-from chatladder.models.needs import RUNTIME, parameters, training_bytes
+from chatladder.models.memory import RUNTIME, parameters, training_bytes
 from chatladder.presets import read
-from chatladder.training.training import MAX_GRADIENT
+from chatladder.training.trainer import MAX_GRADIENT
 from tests.conftest import ROOT
 from tests.model_fixtures import TRAINING, options
 

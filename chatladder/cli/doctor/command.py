@@ -5,7 +5,7 @@ Example:
     chatladder doctor --hub --json
 
 Memory is what tensors take at the settings of params.yaml and at the longest prompt that can come, counted from the
-shape of each model (``chatladder/models/needs.py``); what is guessed, because nothing tells a model's shape, has a ≈.
+shape of each model (``chatladder/models/memory.py``); what is guessed, because nothing tells a model's shape, has a ≈.
 """
 
 import json

@@ -14,7 +14,7 @@ from chatladder.io.files import read_json
 from chatladder.models.devices import QUANTIZED
 from chatladder.models.folders import check_folder, count_parameters
 from chatladder.models.loading import RUNG
-from chatladder.models.needs import (
+from chatladder.models.memory import (
     OTHER_FILES,
     RUNTIME,
     Shape,
@@ -213,7 +213,6 @@ def training_of(rung: Mapping[str, Any], settings: Settings) -> Training:
         lora_r=int(train.get("lora_r", 16)),
         target_modules=tuple(str(train.get("target_modules", "all-linear")).split(",")),
         checkpointing=bool(train.get("gradient_checkpointing", False)),
-        small_states="8bit" in str(train.get("optim", "")),
         dropout=float(train.get("lora_dropout", 0)) > 0,
         full=train.get("method") == "full",
     )

@@ -88,8 +88,7 @@ def export(
     from chatladder.cli.export.card import dataset_card, model_card
     from chatladder.cli.export.merging import has_chat_template, stored_dtype, write_adapter, write_merged
     from chatladder.io.files import whole_folder, write_json
-    from chatladder.models.alpaca import read_alpaca
-    from chatladder.models.prompts import Prompt
+    from chatladder.models.prompts import Prompt, read_alpaca
 
     base, adapter, settings = sources.bases / rung, sources.adapters / rung, facts.settings
     rows = {split: read_alpaca(sources.alpaca / f"{split}.json") for split in SPLITS}

@@ -36,7 +36,7 @@ from chatladder.io.console import (
 )
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, render_row
 from chatladder.vocabulary import ANSWERS
 
 if TYPE_CHECKING:
@@ -81,9 +81,8 @@ def _answer(chunk: list["Asked"], model: Model, counts: Counter[str]) -> Iterato
     from chatladder.models.scoring import probabilities, score
 
     settings = model.settings
-    prompts = [
-        render_row(each.row, language=settings.language, answer=settings.answer, seed=settings.seed) for each in chunk
-    ]
+    prompt = PromptSettings(settings.language, settings.answer, settings.seed)
+    prompts = [render_row(each.row, prompt) for each in chunk]
     scores, shortened = score(model.model, model.tokenizer, prompts, settings.max_length)
     shares = probabilities(scores)
     needed = [ANSWERS[index] == "needed" for index in shares.argmax(axis=1)]

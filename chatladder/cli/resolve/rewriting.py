@@ -78,8 +78,8 @@ def rewrite(
     import torch
     from transformers import GenerationConfig
 
+    from chatladder.models.batches import pad_left
     from chatladder.models.encoding import encode_prompts
-    from chatladder.models.fitting import pad_left
     from chatladder.models.loading import within_context
 
     room = within_context(model, max_length) - MOST_TOKENS

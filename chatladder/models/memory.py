@@ -1,4 +1,4 @@
-"""What a model needs, counted from its shape before anything is downloaded: parameters, disk and memory.
+"""Parameters, disk and memory of a model, counted from its shape before anything is downloaded.
 
 Training is LoRA on a frozen base, whose weights stay in their own type while the adapter's are float32; or of all
 weights, in float32. What the backward pass keeps is counted tensor by tensor (see ``kept_bytes``); a test holds the
@@ -19,13 +19,11 @@ SHORTEST_PROMPT = 100
 RUNTIME = 1024**3
 #: Configuration, tokenizer and other files of a model.
 OTHER_FILES = 20 * 1024**2
-_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-_FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What config.json says of a decoder of the Llama kind, in transformers' names.
+    """A decoder of the Llama kind as its config.json describes it, in transformers' names.
 
     Attributes:
         hidden_size: Width.
@@ -38,7 +36,7 @@ class Shape:
         tie_word_embeddings: Whether the output layer is the embedding again.
         attention_bias: Whether queries, keys and values have one.
         head_norms: Whether queries and keys are normalized head by head.
-        num_experts: Of a mixture of experts; 0 for a dense model.
+        num_experts: Experts of a mixture; 0 for a dense model.
         num_experts_per_tok: Experts that one token passes through.
         moe_intermediate_size: Width of one expert.
     """
@@ -70,7 +68,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Training:
-    """What of a rung's settings decides its memory.
+    """The settings of a rung that decide its memory.
 
     Attributes:
         rows: In one forward pass.
@@ -78,7 +76,6 @@ class Training:
         lora_r: Rank.
         target_modules: Layer names, or ``all-linear`` alone.
         checkpointing: Whether layers are computed again in the backward pass, and only their inputs kept.
-        small_states: Whether the optimizer's states take one byte a number and not four.
         dropout: Whether the adapter's inputs are dropped now and then.
         full: Whether all weights are trained, and there is no adapter.
     """
@@ -88,7 +85,6 @@ class Training:
     lora_r: int
     target_modules: tuple[str, ...] = ("all-linear",)
     checkpointing: bool = False
-    small_states: bool = False
     dropout: bool = True
     full: bool = False
 
@@ -146,7 +142,7 @@ def linears(shape: Shape) -> dict[str, tuple[int, int]]:
         peft's ``all-linear``: every linear layer but the output. Experts are one tensor, no linear layer.
     """
     wide, middle = shape.hidden_size, shape.intermediate_size
-    found = {
+    layers = {
         "q_proj": (wide, shape.queries),
         "k_proj": (wide, shape.keys),
         "v_proj": (wide, shape.keys),
@@ -156,8 +152,8 @@ def linears(shape: Shape) -> dict[str, tuple[int, int]]:
         "down_proj": (middle, wide),
     }
     if shape.num_experts:
-        found["shared_expert_gate"] = (wide, 1)
-    return found
+        layers["shared_expert_gate"] = (wide, 1)
+    return layers
 
 
 def parameters(shape: Shape, *, active: bool = False) -> int:
@@ -192,7 +188,7 @@ def kept_bytes(shape: Shape, training: Training, number: int) -> int:
     has normed, in float32 as all else.
 
     Args:
-        shape: Of the model.
+        shape: The model's shape.
         training: Settings.
         number: Bytes of a number in the model's type; all weights are trained in float32, whatever it is.
 
@@ -231,7 +227,7 @@ def training_bytes(shape: Shape, weights: int, training: Training, number: int) 
     full; one layer's gradients; and the logits of the answers, with their logarithms and gradients in float32.
 
     Args:
-        shape: Of the model.
+        shape: The model's shape.
         weights: Bytes of the base's weights; where all are trained, they are counted as float32 in their place.
         training: Settings.
         number: Bytes of a number in the model's type.
@@ -240,7 +236,7 @@ def training_bytes(shape: Shape, weights: int, training: Training, number: int) 
     trained = adapter_parameters(shape, training.lora_r, training.target_modules)
     if training.full:
         trained, weights, number = parameters(shape), 0, FLOAT
-    states = trained * (3 * FLOAT + 2 * (1 if training.small_states else FLOAT))
+    states = trained * 5 * FLOAT
     kept = kept_bytes(shape, training, number)
     layers = shape.num_hidden_layers
     activations = layers * number * shape.hidden_size + kept if training.checkpointing else layers * kept
@@ -255,7 +251,7 @@ def scoring_bytes(shape: Shape, weights: int, length: int, tokens: int, number: 
     The weights, one layer's work for a batch, and the logits of the options with their logarithms in float32.
 
     Args:
-        shape: Of the model.
+        shape: The model's shape.
         weights: Bytes of the weights.
         length: Tokens of the longest prompt.
         tokens: In one batch, its padding counted in.

