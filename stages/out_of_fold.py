@@ -24,9 +24,9 @@ import numpy as np
 from chatladder.distributed import Workers, remote, workers
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, OutputFile, example, stoppable
 from chatladder.io.rows import PREDICTIONS, write_rows
+from chatladder.labels.folds import check_folds, folds_of, reviewable
 from chatladder.models.digests import CODE
 from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render_row
-from chatladder.training.folds import check_folds, folds_of, reviewable
 from chatladder.training.kept_folds import KeptFolds
 from chatladder.training.settings import TrainSettings, train_options
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from chatladder.io.console import DataError
 from chatladder.labels.agreement import Agreement, Stretch, agreement_by_round, agreement_over_time
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.verdicts import SCORED, Logs, Verdict, decide, read_adjudications, read_logs, without_orphans
+from chatladder.labels.verdicts import Logs, Verdict, decide, read_adjudications, read_logs, without_orphans
+from chatladder.vocabulary import SCORED
 
 DISAGREED = "disagreed"
 #: What an item can be once it was answered, in the order in which tables show it.
@@ -67,6 +68,12 @@ class Change(NamedTuple):
     item_id: str
     old: str | None
     new: str
+
+    @property
+    def scored(self) -> tuple[str | None, str | None]:
+        """The same, as a score sees it: None where there is no label that is scored."""
+        old, new = (name if name in SCORED else None for name in (self.old, self.new))
+        return old, new
 
     def kind(self) -> str:
         """``new``, ``open``, ``settled``, ``kept`` or ``flipped``, as ``metrics/annotation.json`` counts them."""

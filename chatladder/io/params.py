@@ -1,0 +1,75 @@
+"""Sections of params.yaml, for the commands that DVC cannot hand what they need of it as options."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chatladder.io.console import SETTINGS, DataError
+from chatladder.io.options import options_of
+
+
+def read_section(path: Path, name: str) -> dict[str, Any]:
+    """Return a section of params.yaml.
+
+    Args:
+        path: The file.
+        name: The section's dotted name, such as ``ladder.small.train``.
+
+    Raises:
+        DataError: If the file is no YAML, or holds no such section.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        section: Any = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        json.dumps(section, default=str, skipkeys=True)  # refuses what holds itself
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else path
+        raise DataError(f"{place}: expected YAML: {getattr(error, 'problem', None) or error}.") from error
+    parts = name.split(".")
+    for depth, part in enumerate(parts, start=1):
+        if not isinstance(section, dict) or part not in section:
+            known = f"; it has {', '.join(map(str, section))}" if isinstance(section, dict) and depth > 1 else ""
+            above = ".".join(parts[: depth - 1])
+            raise DataError(f"{path}: expected the section {name}, got no {part} in {above or 'the file'}{known}.")
+        section = section[part]
+    if not isinstance(section, dict):
+        raise DataError(f"{path}: {name}: expected a section of names and values, got {section!a}.")
+    return section
+
+
+def read_settings(settings: type, path: Path, *names: str, **given: Any) -> Any:
+    """Return a dataclass of settings, filled in from sections of params.yaml and checked as a command's options are.
+
+    Args:
+        settings: A dataclass whose fields were made by ``setting``.
+        path: The file.
+        names: Dotted names of sections; a value of a later one replaces that of an earlier one.
+        given: Values that are in none of them.
+
+    Raises:
+        DataError: If a section is missing, or a value is missing, unknown or out of range.
+    """
+    values = {name: value for section in names for name, value in read_section(path, section).items()} | given
+
+    @click.command(context_settings=SETTINGS, add_help_option=False)
+    @options_of(settings, "filled")
+    def fill(filled: Any) -> Any:
+        return filled
+
+    try:
+        return fill.main([_option(name, value) for name, value in values.items()], standalone_mode=False)
+    except click.UsageError as error:
+        raise DataError(f"{path}: {', '.join(names)}: {error.format_message()}") from error
+
+
+def _option(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name}={value}"
