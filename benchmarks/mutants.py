@@ -57,11 +57,7 @@ GROUPS = {
         ),
     ),
     "gate": (
-        tuple(f"chatladder/evaluation/{name}" for name in ("gate", "gate_ladder", "intervals", "scaling")),
-        GATE_TESTS,
-    ),
-    "beside": (
-        ("stages/check_scaling", *(f"chatladder/evaluation/{name}" for name in ("gate_ranks", "gate_words", "scores"))),
+        tuple(f"chatladder/evaluation/{name}" for name in ("gate", "rungs", "scaling_check", "scores")),
         GATE_TESTS,
     ),
 }

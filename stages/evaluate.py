@@ -13,20 +13,11 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from chatladder.evaluation.comparison import RESERVED, compare, floor_of, models_metrics, write_plots
+from chatladder.evaluation.comparison import check_names, compare, floor_of, models_metrics, write_plots
 from chatladder.evaluation.predictions import read_items
 from chatladder.evaluation.rungs import Gathered, read_named, read_rungs
 from chatladder.evaluation.scores import Draws, bootstrap
-from chatladder.io.console import (
-    NOTHING_KEPT,
-    SETTINGS,
-    DataError,
-    InputFolder,
-    OutputFile,
-    OutputFolder,
-    example,
-    stoppable,
-)
+from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFolder, OutputFile, OutputFolder, example, stoppable
 from chatladder.io.files import write_json
 from chatladder.io.options import options_of
 
@@ -45,8 +36,7 @@ def main(
 ) -> None:
     """Write precision, recall, F1 and more of every rung on the test items, before and after LoRA."""
     named = read_named(inputs.params)
-    if taken := next((key for key in named.ladder if key in RESERVED), None):
-        raise DataError(f"rung {taken}: this name is taken by another part of {metrics}; rename the rung.")
+    check_names(named.ladder, metrics)
     named.check(inputs.bases, "", named.trained("base"), named.served)
     named.check(vanilla, ".parquet", named.trained("predict_vanilla"), named.served)
     named.check(tuned, ".parquet", named.trained("predict_tuned"))

@@ -20,7 +20,6 @@ import click
 
 from chatladder.evaluation.label_errors import QueueSettings, rank, read_evidence
 from chatladder.evaluation.rungs import Gathered, read_named, read_rungs
-from chatladder.evaluation.word_baselines import BASELINES
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFolder, OutputFile, OutputFolder, example, stoppable
 from chatladder.io.files import whole_folder, write_json, write_jsonl
 from chatladder.io.options import options_of
@@ -45,7 +44,6 @@ def main(inputs: Gathered, predictions: Path, settings: QueueSettings, out: Path
     named.check(inputs.bases, "", named.untouched("base"))
     named.check(predictions / "vanilla", ".parquet", named.untouched("predict_vanilla"))
     named.check(predictions / "out_of_fold", ".parquet", {rung: f"out_of_fold@{rung}" for rung in named.judges})
-    named.check(predictions / "words", ".parquet", dict.fromkeys(BASELINES, "word_baselines"))
     ladder = read_rungs(inputs.bases, (*named.ladder, *named.served))
     judges = read_rungs(inputs.bases, named.judges)
     evidence = read_evidence([item["item_id"] for item in items], predictions, ladder, judges)

@@ -53,6 +53,16 @@ class Compared(NamedTuple):
     kinds: dict[str, Scored]
 
 
+def check_names(keys: Sequence[str], metrics: Path) -> None:
+    """Refuse a rung that is called like another part of the metrics.
+
+    Raises:
+        DataError: If there is one.
+    """
+    if taken := {*keys} & {*RESERVED}:
+        raise DataError(f"rung {min(taken)}: this name is taken by another part of {metrics}; rename the rung.")
+
+
 def score(items: Items, sample: Bootstrap, predictions: Predictions) -> Scored:
     """Return all metrics of one model under every draw."""
     draws = scores(items.references, predictions.answers, predictions.log_odds, sample.clusters, sample.weights)

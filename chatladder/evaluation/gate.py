@@ -68,7 +68,7 @@ _FIXED = (
 
 
 class SampleSize(NamedTuple):
-    """What a score rests on: how many labelled items, in how many conversations."""
+    """The number of labelled items that a score rests on, and of their conversations."""
 
     items: int
     conversations: int
@@ -94,7 +94,7 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Gate:
-    """What the gate says of one metric.
+    """The gate's verdict on one metric.
 
     Attributes:
         verdict: PASS, INCONCLUSIVE or FAIL.
@@ -148,7 +148,7 @@ def gate_of(rungs: Sequence[Rung], values: Floats, size: SampleSize) -> Gate:
         rungs: The dense rungs. Those of one size (such as seeds of one model) count as one, their scores averaged;
             the slope is fitted to all of them.
         values: The score of each rung (first) and its draws, shape ``(1 + draws, rungs)``; NaN where not defined.
-        size: What the score rests on.
+        size: The number of items and conversations.
 
     Raises:
         DataError: If the rungs are all of one size.
@@ -180,7 +180,7 @@ def gate_of(rungs: Sequence[Rung], values: Floats, size: SampleSize) -> Gate:
 
 
 def measured(values: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which rungs have a score, shape ``(rungs,)``, and which draws define it for all of those, shape ``(1 + draws,)``.
+    """Return the rungs that have a score, shape ``(rungs,)``, and the draws that define it for all of those.
 
     Args:
         values: The score of each rung (first) and its draws, shape ``(1 + draws, rungs)``; NaN where not defined.
@@ -235,7 +235,7 @@ def simultaneous(values: Floats) -> tuple[Floats, Floats]:
 
 
 def more_items(items: int, slope: float, low: float, pairs: Sequence[Pair]) -> int | None:
-    """How many more items would decide, at the estimates at hand and with half-widths that shrink by 1/sqrt(items).
+    """Return how many more items would decide at these estimates, with half-widths that shrink by 1/sqrt(items).
 
     Args:
         items: Items at hand.
@@ -392,7 +392,7 @@ def overview(title: str, gates: Mapping[str, Gate]) -> str:
     """One line with the verdict on every metric.
 
     Args:
-        title: How the answers were read.
+        title: The name of the reading of the answers.
         gates: Metric -> gate.
     """
     parts = []

@@ -1,4 +1,4 @@
-"""Which labels are probably wrong: evidence put together into one probability, its reasons, and the queue of suspects.
+"""Labels that are probably wrong: evidence put together into one probability, its reasons, and the queue of suspects.
 
 Evidence is what models say that never saw the label: untouched models of all sizes, adapters tuned on other
 conversations, classifiers of words. A regression over other conversations weighs it.
@@ -40,7 +40,7 @@ SUSPECT, CONTROL = "suspect", "control"
 
 @dataclass(frozen=True)
 class QueueSettings:
-    """How many labels are looked at again."""
+    """The numbers of labels that are looked at again."""
 
     share: float = setting("Share of the items that become suspects.", above=0, most=1)
     controls: float = setting("Share of the queue that are controls.", least=0, most=0.9)
@@ -95,8 +95,8 @@ def probability_needed(
         evidence: Log-odds of every source.
         overlap: Figures of each question, shape ``(n, figures)``.
         is_needed: The labels, 0 or 1, shape ``(n,)``.
-        conversations: Of each item.
-        seed: Of the folds.
+        conversations: The conversation of each item.
+        seed: Seed of the folds.
 
     Returns:
         Shape ``(n,)``, to nine digits.
@@ -121,7 +121,7 @@ def _standardized(learned: Floats, labels: Labels, asked: Floats) -> Floats:
 
 
 def growth(vanilla: Mapping[str, Floats], params: Mapping[str, int], is_needed: Labels) -> Floats:
-    """How the untouched models' support of each label changes per doubling of their parameters, shape ``(n,)``.
+    """Return how the untouched models' support of each label changes per doubling of their parameters, shape ``(n,)``.
 
     Below 0, the larger models are, the more they contradict. Log-odds; 0 with fewer than two sizes.
     """
@@ -138,7 +138,7 @@ def growth(vanilla: Mapping[str, Floats], params: Mapping[str, int], is_needed: 
 def contradicted_by_size(
     vanilla: Mapping[str, Floats], params: Mapping[str, int], is_needed: Labels
 ) -> NDArray[np.bool_]:
-    """Whether untouched models contradict each label more the larger they are, and the largest does; shape ``(n,)``.
+    """Return whether larger untouched models contradict each label more, and the largest does; shape ``(n,)``.
 
     Args:
         vanilla: Rung, smallest first -> log-odds of "needed", shape ``(n,)``.
@@ -176,7 +176,7 @@ def _worded(against: list[str], sources: int, other: str) -> str:
 
 
 class Queue(NamedTuple):
-    """What is looked at again.
+    """The items that are looked at again.
 
     Attributes:
         order: Rows of the items, in the order in which they are shown.
@@ -193,7 +193,7 @@ def _draw(purpose: str, seed: int, item_id: str) -> int:
 
 
 def same_text(text: str) -> str:
-    """What two questions share that read the same: width, case and spaces do not tell them apart."""
+    """Return a text without what two that read the same may differ in: width, case and spaces."""
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
@@ -259,20 +259,19 @@ def read_evidence(item_ids: Sequence[str], predictions: Path, ladder: Ladder, ju
         DataError: If predictions do not fit.
     """
 
-    def read(folder: str, name: str, *, centred: bool = False) -> Floats:
+    def read(folder: str, name: str, stage: str) -> Floats:
         path = predictions / folder / f"{name}.parquet"
-        answers = read_predictions(path, item_ids)
+        answers = read_predictions(path, item_ids, f"stages.{stage}")
         if not np.isfinite([*answers.log_odds, answers.mean_log_odds]).all():
             raise DataError(
-                f"{path}: expected probabilities from 0 to 1, got one without an end. Run the stage that writes it "
-                "again."
+                f"{path}: expected probabilities from 0 to 1, got one without an end. Run stages.{stage} again."
             )
-        return (centre(answers) if centred else answers).log_odds
+        return (centre(answers) if folder == "vanilla" else answers).log_odds
 
     return Evidence(
-        vanilla={rung.key: read("vanilla", rung.key, centred=True) for rung in ladder.ascending()},
-        tuned={rung.key: read("out_of_fold", rung.key) for rung in judges.ascending()},
-        baselines={name: read("words", name) for name in BASELINES},
+        vanilla={rung.key: read("vanilla", rung.key, "predict") for rung in ladder.ascending()},
+        tuned={rung.key: read("out_of_fold", rung.key, "out_of_fold") for rung in judges.ascending()},
+        baselines={name: read("words", name, "word_baselines") for name in BASELINES},
     )
 
 

@@ -81,14 +81,19 @@ def _texts(table: pa.Table, name: str, path: Path) -> list[str]:
     return texts
 
 
-def read_predictions(path: Path, item_ids: Sequence[str]) -> Predictions:
-    """A model's predictions for ``item_ids``, in that order; predictions for other items are passed over.
+def read_predictions(path: Path, item_ids: Sequence[str], stage: str = "the stage that writes it") -> Predictions:
+    """A model's predictions for ``item_ids``, in that order; predictions for other items are skipped.
+
+    Args:
+        path: Rows of ``PREDICTIONS``.
+        item_ids: The items.
+        stage: The stage to run where there is no such file.
 
     Raises:
         DataError: If an item has no prediction or two, or an answer is unknown.
     """
     if not path.is_file():
-        raise DataError(f"{path}: expected predictions, got no file. Run the stage that writes it.")
+        raise DataError(f"{path}: expected predictions, got no file. Run {stage}.")
     table = read_rows(path, PREDICTIONS)
     place = {item_id: row for row, item_id in enumerate(_texts(table, "item_id", path))}
     if len(place) < table.num_rows:

@@ -21,7 +21,7 @@ _KEY = re.compile(r"[A-Za-z]\w*")
 
 @dataclass(frozen=True)
 class Gathered:
-    """Where a stage that gathers all rungs finds their names, their sizes and the labels."""
+    """The files that every stage that gathers rungs reads: their names, their sizes and the labels."""
 
     labelled: Path = setting("Labelled questions (parquet).", type=InputFile)
     bases: Path = setting("Folder of base folders, one a rung.", type=InputFolder)

@@ -151,7 +151,7 @@ def auroc(references: NDArray[np.int64], evidence: Floats, clusters: NDArray[np.
 
 @dataclass(frozen=True)
 class Draws:
-    """How a bootstrap draws."""
+    """The settings of a bootstrap."""
 
     seed: int = setting("Seed of the bootstrap.", least=0)
     draws: int = setting("Bootstrap draws.", default=2000, least=100)

@@ -1,4 +1,4 @@
-"""What the whole graph found: one table of scores, the data that they rest on, and the way from raw lines to labels."""
+"""The result of the whole graph: a table of scores, the data that they rest on, the way from raw lines to labels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

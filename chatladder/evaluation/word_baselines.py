@@ -40,7 +40,7 @@ Classifier = Callable[[Any, Labels, Any], Floats]
 
 @dataclass(frozen=True)
 class Deals:
-    """How conversations are dealt into folds, so that a classifier answers items of none that it learned from."""
+    """The folds that conversations are dealt into, so that a classifier answers items of none that it learned from."""
 
     folds: int = setting("Parts that conversations are dealt into.", least=2, most=50)
     repeats: int = setting("How often they are dealt anew; answers are means.", least=1, most=50)
@@ -84,7 +84,7 @@ def tf_idf(rows: Sequence[Mapping[str, Any]]) -> "list[csr_matrix]":
 
 
 def overlap(rows: Sequence[Mapping[str, Any]]) -> Floats:
-    """How long a question is and how much of it the turns before it hold, each column with mean 0 and deviation 1.
+    """Return how long each question is and how much of it the turns before hold; columns have mean 0 and deviation 1.
 
     Returns:
         Shape ``(n, 8)``: log characters, log words, share of words and number of words that the history has and lacks,

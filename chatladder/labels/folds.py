@@ -27,10 +27,10 @@ def folds_of(conversations: Sequence[str], folds: int, seed: int) -> NDArray[np.
 
 
 def check_folds(labels: Sequence[str], places: NDArray[np.int64], where: Path) -> None:
-    """Hold every fold against what it leaves to learn from.
+    """Refuse folds that leave too little to learn from.
 
     Args:
-        labels: Of each item.
+        labels: The label of each item.
         places: The fold of each.
         where: What to name in an error.
 
@@ -73,7 +73,7 @@ def reviewable(labelled: Path) -> list[dict[str, Any]]:
 
 
 def _fault(item: Mapping[str, Any]) -> str | None:
-    """What a labelled item should have and has not; of what a chat holds it quotes nothing."""
+    """Return what a labelled item lacks, or None; nothing that a chat holds is quoted."""
     for name in ("item_id", "conversation", "sender", "text", "window"):
         if item[name] is None:
             return f"a {name}, got none"

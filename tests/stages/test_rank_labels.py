@@ -249,8 +249,6 @@ class TestRefusals:
         [
             ("vanilla/large", "predict_vanilla@large"),
             ("out_of_fold/small", "out_of_fold@small"),
-            ("words/line", "word_baselines"),
-            ("words/trees", "word_baselines"),
         ],
     )
     def test_missing_predictions_name_the_stage_to_run(self, chat, name, stage):
@@ -258,6 +256,12 @@ class TestRefusals:
         path.unlink()
         message = f"Error: {path}: expected rung {path.stem}, which {chat.params} names, got nothing."
         self.refused(chat, f'{message} Run "dvc repro {stage}".')
+
+    @pytest.mark.parametrize("name", ["line", "trees"])
+    def test_missing_answers_of_a_baseline_name_the_stage_to_run(self, chat, name):
+        path = chat.predictions / "words" / f"{name}.parquet"
+        path.unlink()
+        self.refused(chat, f"Error: {path}: expected predictions, got no file. Run stages.word_baselines.")
 
     @pytest.mark.parametrize(
         "path", ["bases/old", "predictions/vanilla/old.parquet", "predictions/out_of_fold/large.parquet"]

@@ -86,8 +86,8 @@ class Report:
         tuned: The tuned models, on test items.
         scored: The labels of each round against the untouched models.
         shared: The two latest rounds on the items that both label.
-        moves: What the round's changes did to the scores.
-        stale: How many labelled items have another label than the answers give; None without such a file.
+        moves: The effects of the round's changes on the scores.
+        stale: The number of labelled items with another label than the answers give; None without such a file.
     """
 
     options: Options
@@ -126,7 +126,7 @@ class Report:
 
     @property
     def missing(self) -> str:
-        """What is missing for a slope and how to get it, or nothing."""
+        """The models that are missing for a slope and how to get them, or nothing."""
         if self.models.sizes() >= 2:
             return ""
         again = "then this command again."

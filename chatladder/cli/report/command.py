@@ -24,7 +24,7 @@ _LaterFolder = click.Path(file_okay=False, path_type=Path)
 
 @dataclass(frozen=True)
 class Options:
-    """What a report is about: the rungs (all there are, if none is named), paths, and the bootstrap."""
+    """The subject of a report: the rungs (all there are, if none is named), paths, and the bootstrap."""
 
     annotations: Path = setting("Answers.", default=Path("data/annotations"), type=InputFolder)
     questions: Path = setting("Questions.", default=Path("data/questions.parquet"), type=InputFile)

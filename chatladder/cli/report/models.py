@@ -1,4 +1,4 @@
-"""What models answered: untouched ones to every question, held against the labels of any round; tuned ones to the test.
+"""The answers of models: untouched ones to every question, held against the labels of any round; tuned ones to the test.
 
 Untouched models answer each question, labelled or not, so the labels of any round can be scored at once.
 """
@@ -190,7 +190,7 @@ def on_shared_items(
         return None
     sample, answers = bootstrap(items.conversations, draws), models.all_answers(items.ids)
     readings = [read_answers(each, sample, models.ladder, answers) for each in (items, again)]
-    slopes = {metric: found for metric in SHOWN if (found := _slopes(readings, models.ladder, metric))}
+    slopes = {metric: three for metric in SHOWN if (three := _slopes(readings, models.ladder, metric))}
     return Shared(len(both), int((items.references != again.references).sum()), slopes)
 
 

@@ -1,4 +1,4 @@
-"""Which relabelled items moved the models' scores most: each score against itself with one old label put back.
+"""The relabelled items that moved the models' scores most: each score against itself with one old label put back.
 
 Scores are functions of counts by label and answer, so every counterfactual is a row of six counts, and all of them
 are scored at once.
@@ -39,7 +39,7 @@ class Effect(NamedTuple):
 
 @dataclass(frozen=True)
 class Moved:
-    """What one relabelled item did.
+    """The effects of one relabelled item.
 
     Attributes:
         change: The item, before and now.
@@ -66,7 +66,7 @@ class Together(NamedTuple):
 
 
 class Moves(NamedTuple):
-    """What the round's changes did to the scores.
+    """The effects of a round's changes on the scores.
 
     Attributes:
         items: The number of items that changed a scored label.

@@ -51,13 +51,13 @@ def shown_path(path: Path) -> str:
 
 def versions() -> list[tuple[str, str]]:
     """Return the version of each package that figures depend on."""
-    found = [("Python", python_version())]
+    versions = [("Python", python_version())]
     for name in _PACKAGES:
         try:
-            found.append((name, version(name)))
+            versions.append((name, version(name)))
         except PackageNotFoundError:
-            found.append((name, "not installed"))
-    return found
+            versions.append((name, "not installed"))
+    return versions
 
 
 def hashes(paths: Iterable[Path]) -> dict[str, str]:
@@ -77,7 +77,7 @@ def hashes(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def _harmless(value: Any) -> Any:
-    """What an expression of the template gives, without characters that act; it is escaped after this."""
+    """Return the value of an expression of the template without characters that act; it is escaped after this."""
     from markupsafe import Markup
 
     if value is None:

@@ -1,4 +1,4 @@
-"""Where the marks of a plot go; the template (plots.html) draws them as SVG, in colours of the page's style sheet.
+"""The places of the marks of a plot; the template (plots.html) draws them as SVG, in colours of the page's style sheet.
 
 Drawn here and not by a plotting library: the marks then follow the reader's light or dark scheme, its text is text for
 a screen reader, and equal numbers give equal bytes.
