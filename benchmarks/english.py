@@ -10,7 +10,6 @@ The questions go through ``chatladder import``, ``label``, ``to_alpaca``, ``pred
 else. What is done already in the folder is not done again, so a run that was stopped goes on.
 """
 
-import json
 import os
 import random
 import subprocess
@@ -20,6 +19,10 @@ from typing import Any
 
 import click
 
+from chatladder.evaluation.comparison import compare, floor_of, models_metrics
+from chatladder.evaluation.predictions import read_items
+from chatladder.evaluation.rungs import read_rungs
+from chatladder.evaluation.scores import Draws, bootstrap
 from chatladder.io.console import InputFile, InputFolder, OutputFolder, example
 from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows, write_rows
 from chatladder.privacy.secret import KEY_VARIABLE
@@ -145,13 +148,12 @@ class Experiment:
         return self.evaluate(vanilla.parent, tuned.parent)
 
     def evaluate(self, vanilla: Path, tuned: Path) -> dict[str, Any]:
-        """What ``stages.evaluate`` says of the two folders of predictions."""
-        metrics = self.folder / "metrics.json"
-        given = ["--labelled", self.labelled, "--rung", self.base.name, "--bases", self.base.parent]
-        folders = ["--vanilla", vanilla, "--tuned", tuned, "--plots", self.folder / "plots"]
-        stage("stages.evaluate", *given, *folders, "--seed", 0, "--metrics", metrics)
-        found: dict[str, Any] = json.loads(metrics.read_text(encoding="utf-8"))
-        return found
+        """Return what ``stages.evaluate`` writes of the two folders of predictions."""
+        (rung,) = read_rungs(self.base.parent, [self.base.name]).rungs()
+        items = read_items(self.labelled, "test")
+        sample = bootstrap(items.conversations, Draws(seed=0))
+        compared = compare(items, sample, rung, vanilla, tuned)
+        return models_metrics(items, [compared], floor_of(items, sample))
 
     def losses(self) -> tuple[float, float]:
         """Mean loss of the last five steps, over the answer and of the token that decides (nats)."""

@@ -15,9 +15,8 @@ the labels and all rungs' answers to them, and changes them as its row says:
 - noise: each label is flipped with that probability, the same for all rungs;
 - reversed: the largest and the smallest rung change places.
 
-Then the gate judges as ``stages.calibrate`` does. Its draws are those of one seed in all simulations, as they are in
-use. Brackets
-hold exact 95 % binomial intervals of a share; those of a ratio are normal, over the simulations.
+Then the gate judges as ``stages.check_scaling`` does. Its draws are those of one seed in all simulations, as they are
+in use. Brackets hold exact 95 % binomial intervals of a share; those of a ratio are normal, over the simulations.
 """
 
 from collections import Counter
@@ -30,13 +29,30 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from chatladder.evaluation.gate import CODES, FAIL, GATED, INCONCLUSIVE, PASS, Evidence, Gate, judge, with_gaps
-from chatladder.evaluation.gate_ranks import page_p
-from chatladder.evaluation.gate_words import shown
-from chatladder.evaluation.intervals import Bootstrap, bootstrap, interval
-from chatladder.evaluation.predictions import Rung, centre, read_items, read_predictions, read_rungs
-from chatladder.evaluation.scaling import slope_per_doubling
-from chatladder.evaluation.scores import Floats, answer_scores
+from chatladder.evaluation.gate import (
+    CODES,
+    FAIL,
+    GATED,
+    INCONCLUSIVE,
+    PASS,
+    Gate,
+    SampleSize,
+    gate_of,
+    page_p,
+    shown,
+    with_gaps,
+)
+from chatladder.evaluation.predictions import centre, read_items, read_predictions
+from chatladder.evaluation.rungs import Rung, read_rungs
+from chatladder.evaluation.scores import (
+    Bootstrap,
+    Draws,
+    Floats,
+    answer_scores,
+    bootstrap,
+    interval,
+    slope_per_doubling,
+)
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, example
 
 Codes = NDArray[np.int64]
@@ -133,8 +149,8 @@ def verdicts(rungs: Sequence[Rung], sampled: Answered, weights: Floats) -> dict[
         references, answers, clusters = pick(sampled, rung)
         scores = answer_scores(references, answers, clusters, weights)
         scored.append(with_gaps(references, answers, sample, scores))
-    evidence = Evidence(len(sampled.references), weights.shape[1])
-    return {metric: judge(rungs, np.stack([one[metric] for one in scored], axis=1), evidence) for metric in GATED}
+    size = SampleSize(len(sampled.references), weights.shape[1])
+    return {metric: gate_of(rungs, np.stack([one[metric] for one in scored], axis=1), size) for metric in GATED}
 
 
 class Cell(NamedTuple):
@@ -168,7 +184,7 @@ def simulate(demo: Demo, change: Change, weights: Floats, simulations: int, seed
 
 def read_demo(labelled: Path, bases: Path, vanilla: Path, keys: Sequence[str], reading: str) -> Demo:
     """The labelled items with the rungs' answers, as they are or centred."""
-    rungs = read_rungs(bases, keys)
+    rungs = read_rungs(bases, keys).ascending()
     items = read_items(labelled, None)
     predictions = [read_predictions(vanilla / f"{rung.key}.parquet", items.ids) for rung in rungs]
     if reading == "centred":
@@ -183,7 +199,7 @@ def read_demo(labelled: Path, bases: Path, vanilla: Path, keys: Sequence[str], r
 
 def draws_of(conversations: int) -> Floats:
     """The weights that the gate gives to so many conversations."""
-    return bootstrap([str(number) for number in range(conversations)], DRAWS, GATE_SEED).weights
+    return bootstrap([str(number) for number in range(conversations)], Draws(GATE_SEED, DRAWS)).weights
 
 
 def follow(demo: Demo, change: Change, cell: Cell, conversations: int, seed: int) -> list[str]:
@@ -224,8 +240,8 @@ def width_ratio(demo: Demo) -> str:
     for places in (clusters, single):
         gates = verdicts(demo.rungs, demo.items._replace(clusters=places), draws_of(places[-1] + 1))
         for metric, gate in gates.items():
-            ends = interval("slope", gate.slope)
-            widths[metric].append(ends["slope_hi"] - ends["slope_lo"])
+            _, low, high = interval(gate.slope)
+            widths[metric].append(high - low)
     return ", ".join(
         f"{shown(metric)} {conversations / items:.2f}" for metric, (conversations, items) in widths.items()
     )

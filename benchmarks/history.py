@@ -24,8 +24,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from chatladder.evaluation.intervals import Bootstrap, bootstrap, interval
-from chatladder.evaluation.scores import NEEDED, Floats, answer_scores
+from chatladder.evaluation.scores import NEEDED, Bootstrap, Draws, Floats, answer_scores, bootstrap, interval
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, example
 from chatladder.io.rows import LABELLED, read_rows
 from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, render_row
@@ -126,7 +125,7 @@ def measure(name: str, tested: Sequence[Row], answers: Codes, sample: Bootstrap)
 
 def interval_text(draws: Floats, sign: str = "") -> str:
     """A value and its 95 % interval, for instance ``0.827 [0.790, 0.862]``."""
-    value, low, high = interval("value", draws).values()
+    value, low, high = interval(draws)
     return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
@@ -175,7 +174,7 @@ def main(
     tested = [row for row in rows if row["split"] == "test"]
     if not trained or not tested:
         raise DataError(f"{labelled}: expected train and test items, got {len(trained)} and {len(tested)}.")
-    sample = bootstrap([row["conversation"] for row in tested], draws, BOOTSTRAP_SEED)
+    sample = bootstrap([row["conversation"] for row in tested], Draws(BOOTSTRAP_SEED, draws))
 
     from chatladder.models.loading import load
     from chatladder.models.scoring import score

@@ -40,10 +40,19 @@ from tqdm import tqdm
 
 from chatladder.cli.import_labelled import hide, read_labelled
 from chatladder.cli.simulate import read_truth, true_items
-from chatladder.evaluation.baselines import boosted, cross_fitted, logistic
-from chatladder.evaluation.evidence import Evidence, log_odds, probability_needed
-from chatladder.evaluation.features import Floats, for_a_line, for_trees, overlap, texts_of
+from chatladder.evaluation.label_errors import Evidence, log_odds, probability_needed
 from chatladder.evaluation.predictions import centre, read_predictions
+from chatladder.evaluation.scores import Floats
+from chatladder.evaluation.word_baselines import (
+    Deals,
+    boosted,
+    cross_fitted,
+    linear_features,
+    logistic,
+    overlap,
+    texts_of,
+    tree_features,
+)
 from chatladder.io.console import SETTINGS, InputFile, example
 from chatladder.io.params import read_settings
 from chatladder.io.rows import LABELLED, QUESTIONS, read_rows
@@ -102,7 +111,7 @@ def weaker_annotator(rows: Sequence[Mapping[str, Any]], labels: Labels, conversa
     def bayes(learned: Any, given: Labels, asked: Any) -> Floats:
         return BernoulliNB().fit(learned, given).predict_proba(asked)[:, 1]
 
-    needed = cross_fitted(words, labels, conversations, bayes, folds=3, repeats=1, seed=7)
+    needed = cross_fitted(words, labels, conversations, bayes, Deals(folds=3, repeats=1, seed=7))
     return np.where(labels == 1, 1 - needed, needed)
 
 
@@ -190,10 +199,10 @@ def rankings(
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    settings: dict[str, Any] = params["review"]["words"]
+    deals = Deals(**params["review"]["words"])
 
     def fitted(features: Any, classifier: Any) -> Floats:
-        return cross_fitted(features, given, data.conversations, classifier, **settings)
+        return cross_fitted(features, given, data.conversations, classifier, deals)
 
     def two_columns(needed: Floats) -> Floats:
         return np.column_stack([1 - needed, needed])
@@ -263,7 +272,9 @@ def ratio(found: Mapping[str, Sequence[Found]]) -> str:
 
 
 def report(data: Set, seeds: int, rungs: Sequence[str], params: Mapping[str, Any]) -> None:
-    prepared = Prepared(for_a_line(data.rows), for_trees(data.rows, 0), as_plain(data.rows), overlap(data.rows))
+    prepared = Prepared(
+        linear_features(data.rows), tree_features(data.rows, 0), as_plain(data.rows), overlap(data.rows)
+    )
     click.echo(f"\n{data.name}: {len(data.rows):,} items, {data.labels.mean():.1%} needed\n")
     click.echo(
         "| errors | ranking | recall, top 10 % | recall, top 20 % | precision at E | average precision | ratio |"

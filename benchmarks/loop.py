@@ -30,13 +30,13 @@ from chatladder.io.rows import LABELLED, QUESTIONS, read_rows
 #: Metrics that a round of review is judged by.
 SHOWN = (
     "metrics/annotation.json",
-    "metrics/calibration.json",
+    "metrics/scaling.json",
     "metrics/models.json",
     "metrics/review.json",
 )
 #: And of them the lines that are shown.
 JUDGED_BY = re.compile(
-    r"Path |---|_rate |\.excess|disagreed|\bflipped|calibration.*(items|gate) "
+    r"Path |---|_rate |\.excess|disagreed|\bflipped|scaling.*(items|gate) "
     r"|json\W+(precision|macro_f1)\.slope|tuned\.macro_f1 |contradicted"
 )
 

@@ -32,7 +32,7 @@ from chatladder.io.console import SETTINGS, example
 
 GATE_TESTS = (
     *(f"evaluation/test_{name}.py" for name in ("gate", "gate_rules", "statistics")),
-    "stages/test_calibrate.py",
+    "stages/test_check_scaling.py",
 )
 #: What is changed, and which tests should notice.
 GROUPS = {
@@ -57,11 +57,7 @@ GROUPS = {
         ),
     ),
     "gate": (
-        tuple(f"chatladder/evaluation/{name}" for name in ("gate", "gate_ladder", "intervals", "scaling")),
-        GATE_TESTS,
-    ),
-    "beside": (
-        ("stages/calibrate", *(f"chatladder/evaluation/{name}" for name in ("gate_ranks", "gate_words", "scores"))),
+        tuple(f"chatladder/evaluation/{name}" for name in ("gate", "rungs", "scaling_check", "scores")),
         GATE_TESTS,
     ),
 }

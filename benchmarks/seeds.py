@@ -44,7 +44,7 @@ class Result(NamedTuple):
     seed: int
     questions: dict[str, Any]
     models: dict[str, Any]
-    calibration: dict[str, Any]
+    scaling: dict[str, Any]
 
 
 def read_result(project: Path, seed: int) -> Result:
@@ -141,10 +141,10 @@ def slopes_table(results: Sequence[Result]) -> str:
         "| macro-F1 per doubling [95 %] | above zero |",
         "| --- | ---: | ---: | ---: | --- | --- | --- | --- | --- |",
     ]
-    for seed, questions, models, calibration in results:
-        counts = (questions["questions"], calibration["items"], models["test_items"])
+    for seed, questions, models, scaling in results:
+        counts = (questions["questions"], scaling["items"], models["test_items"])
         first = " | ".join([str(seed), *(f"{count:,}" for count in counts)])
-        for answers, slopes in (("raw", calibration), ("centred", calibration["centred"])):
+        for answers, slopes in (("raw", scaling), ("centred", scaling["centred"])):
             both = (slopes["precision"], slopes["macro_f1"])
             cells = " | ".join(f"{interval_text(one, 'slope')} | {above_zero(one, 'slope')}" for one in both)
             lines.append(f"| {first} | {answers} | {cells} |")

@@ -20,8 +20,7 @@ from typing import Any
 import click
 import pyarrow as pa
 
-from chatladder.evaluation import funnel_plots as funnel
-from chatladder.evaluation import rounds_plots as rounds
+from chatladder.evaluation.summary import FUNNEL_COLUMNS, ROUND_COLUMNS, Metrics, funnel_rows, read_metrics, round_rows
 from chatladder.io.console import (
     NOTHING_KEPT,
     SETTINGS,
@@ -96,9 +95,9 @@ def write_plots(folder: Path, picked: Path | None, labelling: Labelling, sizes: 
         DataError: If ``picked`` does not hold the counts of pick_questions.
     """
     counts = labelling.counts
-    tables = {"rounds": (rounds.COLUMNS, rounds.round_rows(labelling.logs.answers, counts["rounds"]))}
+    tables = {"rounds": (ROUND_COLUMNS, round_rows(labelling.logs.answers, counts["rounds"]))}
     if picked:
-        tables["funnel"] = (funnel.COLUMNS, funnel.funnel_rows(funnel.read_picked(picked), counts, sizes))
+        tables["funnel"] = (FUNNEL_COLUMNS, funnel_rows(read_metrics(picked), Metrics(folder, {**counts, **sizes})))
     with whole_folder(folder, "rounds.csv", "funnel.csv") as temporary:
         for name, (columns, rows) in tables.items():
             write_csv(temporary / f"{name}.csv", columns, rows)

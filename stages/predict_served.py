@@ -1,7 +1,7 @@
 r"""Answer every question with a rung that is served elsewhere: any OpenAI-compatible endpoint, untouched models only.
 
-The model is asked what local rungs are asked, and its base folder says how many parameters it has, so that calibrate
-and rank_labels take it like any other rung. Its key comes from the environment, its answers are kept in
+The model is asked what local rungs are asked, and its base folder says how many parameters it has, so that
+check_scaling and rank_labels take it like any other rung. Its key comes from the environment, its answers are kept in
 .chatladder/served, and a run that was stopped resumes where it was.
 
 Where the server lists the probabilities of the first tokens (vLLM, llama.cpp), each option has its own. Where it does

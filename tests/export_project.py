@@ -34,7 +34,7 @@ METRICS = {
         "annotators": {"petra": {"answers": 26}, "quentin": {"answers": 26}},
         "rounds": {"1": {"items": 26, "kappa": 0.84615, "alpha": 0.84848}},
     },
-    "calibration": {"gate": "inconclusive", "rungs": 3},
+    "scaling": {"gate": "inconclusive", "rungs": 3},
 }
 NAMES = ("precision", "recall", "f1", "macro_f1", "balanced_accuracy", "auroc")
 
@@ -95,7 +95,7 @@ def lock(root: Path) -> None:
             [adapter],
         ),
         f"predict_tuned@{RUNG}": ("python -m stages.predict", {}, [adapter, base, labelled], [tuned]),
-        "calibrate": ("python -m stages.calibrate", {}, [labelled], ["metrics/calibration.json"]),
+        "check_scaling": ("python -m stages.check_scaling", {}, [labelled], ["metrics/scaling.json"]),
         "evaluate": ("python -m stages.evaluate", {}, [labelled, tuned], ["metrics/models.json"]),
     }
     stages = {

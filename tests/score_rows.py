@@ -1,6 +1,7 @@
 """Labelled items, base models and predictions of made-up rungs, for the tests of the cheap stages."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,13 @@ def write_labelled(path: Path, conversations: int = 60, per_conversation: int = 
 def write_base(folder: Path, key: str, params: int) -> None:
     (folder / key).mkdir(parents=True)
     (folder / key / "rung.json").write_text(json.dumps({"source": "embedded", "params": params, "name": key}))
+
+
+def write_params(path: Path, ladder: Iterable[str], served: Iterable[str] = (), judges: Iterable[str] = ()) -> None:
+    """A params.yaml that names rungs; JSON is YAML."""
+    named = {"ladder": ladder, "served": served, "rungs": judges}
+    sections = {section: {rung: {} for rung in rungs} for section, rungs in named.items()}
+    path.write_text(json.dumps({**sections, "review": {"rungs": sections.pop("rungs")}}))
 
 
 def write_predictions(path: Path, rows: list[dict], skill: float, bias: float = 0.0, seed: int = 0) -> None:

@@ -102,7 +102,7 @@ class Project:
 
 def two_rungs(graph: dict) -> None:
     """Let the stages that gather all rungs gather these two."""
-    for name in ("rank_labels", "calibrate", "evaluate"):
+    for name in ("rank_labels", "check_scaling", "evaluate"):
         stage = graph["stages"][name]
         stage["cmd"] = re.sub(r"--(tuned-)?rung \S+\s*", "", stage["cmd"]) + " --rung small --rung large"
         kept = [dep for dep in stage["deps"] if not re.match(r"data/(bases|predictions|curves)/", dep)]
@@ -233,7 +233,7 @@ def test_a_colleague_pulls_from_a_server_and_goes_on_without_computing_anything_
         "metrics", "data/adapters", "data/predictions"
     )
     clone.edit("params.yaml", lambda params: params["evaluation"].update(draws=100))
-    assert clone.repro() <= {"calibrate", "evaluate", "summarize"}
+    assert clone.repro() <= {"check_scaling", "evaluate", "summarize"}
 
 
 def test_two_people_annotate_on_branches_that_merge(clone):

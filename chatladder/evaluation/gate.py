@@ -22,17 +22,24 @@ Source:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chatladder.evaluation.intervals import TAIL, Bootstrap
-from chatladder.evaluation.predictions import Rung
-from chatladder.evaluation.scaling import slope_per_doubling
-from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, Floats
+from chatladder.evaluation.rungs import Rung
+from chatladder.evaluation.scores import (
+    NEEDED,
+    NOT_NEEDED,
+    TAIL,
+    Bootstrap,
+    Floats,
+    interval,
+    rounded,
+    slope_per_doubling,
+)
 
 PASS, INCONCLUSIVE, FAIL = "pass", "inconclusive", "fail"
 #: Verdicts as numbers, so that ``dvc metrics diff`` shows a change, not only two words.
@@ -49,10 +56,19 @@ FEWEST_CONVERSATIONS = 30
 MOST_TIMES = 100
 #: Below this, a draw's spread is rounding.
 _ROUNDING = 1e-12
+#: A pass is no proof of the labels.
+_LIMIT = (
+    "Wrong labels that are spread evenly do not reverse the order of the models, they flatten the slope: compare it "
+    "with that of the round before."
+)
+_FIXED = (
+    "The intervals resample conversations and hold the weights fixed: the luck of training, which moves the macro-F1 "
+    "of tiny models by .02 to .05, is not in them."
+)
 
 
-class Evidence(NamedTuple):
-    """What a score rests on: how many labelled items, in how many conversations."""
+class SampleSize(NamedTuple):
+    """The number of labelled items that a score rests on, and of their conversations."""
 
     items: int
     conversations: int
@@ -78,7 +94,7 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Gate:
-    """What the gate says of one metric.
+    """The gate's verdict on one metric.
 
     Attributes:
         verdict: PASS, INCONCLUSIVE or FAIL.
@@ -125,14 +141,14 @@ def with_gaps(
     return {metric: np.where(defined.get(metric, needed & not_needed), scored[metric], np.nan) for metric in GATED}
 
 
-def judge(rungs: Sequence[Rung], values: Floats, evidence: Evidence) -> Gate:
+def gate_of(rungs: Sequence[Rung], values: Floats, size: SampleSize) -> Gate:
     """Apply the rule to one metric.
 
     Args:
         rungs: The dense rungs. Those of one size (such as seeds of one model) count as one, their scores averaged;
             the slope is fitted to all of them.
         values: The score of each rung (first) and its draws, shape ``(1 + draws, rungs)``; NaN where not defined.
-        evidence: What the score rests on.
+        size: The number of items and conversations.
 
     Raises:
         DataError: If the rungs are all of one size.
@@ -154,17 +170,17 @@ def judge(rungs: Sequence[Rung], values: Floats, evidence: Evidence) -> Gate:
         # A ladder that is not measured as a whole has not passed; what contradicts it counts all the same.
         verdict = PASS
     elif not unmeasured:
-        more = more_items(evidence.items, float(slope[0]), low, pairs)
-    too_few = evidence.conversations < FEWEST_CONVERSATIONS
+        more = more_items(size.items, float(slope[0]), low, pairs)
+    too_few = size.conversations < FEWEST_CONVERSATIONS
     if too_few:
-        missing = math.ceil(evidence.items * (FEWEST_CONVERSATIONS / evidence.conversations - 1))
+        missing = math.ceil(size.items * (FEWEST_CONVERSATIONS / size.conversations - 1))
         more = missing if verdict != INCONCLUSIVE else more and max(more, missing)
         verdict = INCONCLUSIVE
     return Gate(verdict, slope, sizes, pairs, worst, more, unmeasured, int((~whole).sum()), too_few)
 
 
 def measured(values: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which rungs have a score, shape ``(rungs,)``, and which draws define it for all of those, shape ``(1 + draws,)``.
+    """Return the rungs that have a score, shape ``(rungs,)``, and the draws that define it for all of those.
 
     Args:
         values: The score of each rung (first) and its draws, shape ``(1 + draws, rungs)``; NaN where not defined.
@@ -219,7 +235,7 @@ def simultaneous(values: Floats) -> tuple[Floats, Floats]:
 
 
 def more_items(items: int, slope: float, low: float, pairs: Sequence[Pair]) -> int | None:
-    """How many more items would decide, at the estimates at hand and with half-widths that shrink by 1/sqrt(items).
+    """Return how many more items would decide at these estimates, with half-widths that shrink by 1/sqrt(items).
 
     Args:
         items: Items at hand.
@@ -237,3 +253,170 @@ def more_items(items: int, slope: float, low: float, pairs: Sequence[Pair]) -> i
     if factor > math.sqrt(MOST_TIMES):
         return None
     return max(1, math.floor(items * (factor**2 - 1)) + 1)
+
+
+def kendall_tau(sizes: Sizes) -> float | None:
+    """Kendall's tau-b of score and size; None if all scores are equal.
+
+    Without a p-value: even in perfect order, four sizes are no more than one of 24 orders.
+
+    Args:
+        sizes: The scores (first row) by size.
+
+    Source:
+        scipy's ``kendalltau``.
+    """
+    from scipy.stats import kendalltau
+
+    if np.ptp(sizes.values[0]) == 0:
+        return None
+    return rounded(kendalltau(np.arange(len(sizes.params)), sizes.values[0]).statistic)
+
+
+def isotonic_residual(sizes: Sizes) -> float:
+    """Root mean square distance, in the metric's unit, of the scores from the nearest ladder that never falls.
+
+    0 if the scores never fall.
+
+    Args:
+        sizes: The scores (first row) by size.
+
+    Source:
+        scikit-learn's ``IsotonicRegression``.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    scores = sizes.values[0]
+    fitted = IsotonicRegression().fit_transform(np.arange(len(scores)), scores)
+    return rounded(np.sqrt(np.mean((scores - fitted) ** 2)))
+
+
+def page_p(rungs: Sequence[Rung], correct: NDArray[np.bool_], clusters: NDArray[np.int64]) -> float | None:
+    """One-sided p-value of Page's test: is the share of right answers in the order of the sizes?
+
+    A test of accuracy, and so the same for every metric: precision has another denominator in every rung, hence no
+    value an item could be ranked by. A block is a conversation, measured by its share of right answers: single items
+    are 0 or 1, tied nearly everywhere, and not independent. Blocks count equally whatever their length; one in which
+    all sizes are equally right counts for nothing. Ties keep their mean rank, which leaves the variance that the test
+    assumes too large and the p-value too large with it, never too small.
+
+    Args:
+        rungs: The dense rungs; those of one size are averaged.
+        correct: Whether the answer is the label, shape ``(n, rungs)``.
+        clusters: Index of each item's conversation, shape ``(n,)``.
+
+    Returns:
+        The p-value; None with fewer than three sizes, for which the test is not defined.
+
+    Source:
+        scipy's ``page_trend_test``.
+    """
+    from scipy.stats import page_trend_test
+
+    blocks = by_size(rungs, _means(correct, clusters)).values
+    if blocks.shape[1] < 3:
+        return None
+    return float(f"{page_trend_test(blocks).pvalue:.3g}")
+
+
+def _means(correct: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Floats:
+    """Share of right answers, shape ``(conversations, rungs)``."""
+    sums = np.zeros((clusters.max() + 1, correct.shape[1]))
+    np.add.at(sums, clusters, correct)
+    return sums / np.bincount(clusters)[:, None]
+
+
+def advice(gate: Gate, metric: str) -> Iterator[str]:
+    """The verdict on one metric, why, and what to do.
+
+    Args:
+        gate: The verdict.
+        metric: Name of the metric, as in ``GATED``.
+    """
+    name = shown(metric)
+    sentence = name[0].upper() + name[1:]
+    if gate.verdict == PASS:
+        yield f"gate: PASS. {sentence} grows with size, and no larger model is credibly below a smaller one."
+        yield f"Nearest to a contradiction in {name}: {pair_text(gate)}."
+        yield f"Go on and train. {_LIMIT}"
+    elif gate.verdict == FAIL and gate.worst is not None:
+        yield f"gate: FAIL. {sentence} falls credibly with size: {pair_text(gate)}."
+        yield from _after_a_fail(gate)
+    else:
+        yield f"gate: INCONCLUSIVE. {_undecided(gate, sentence)}"
+        yield from _until_decided(gate)
+    yield _FIXED
+
+
+def _after_a_fail(gate: Gate) -> Iterator[str]:
+    yield "Do not train yet: look again at the items on which these two differ, and at the definition of the labels."
+    if gate.slope is not None and interval(gate.slope).lo > 0:
+        yield (
+            "The slope is above 0 all the same, so this may be one model and not the labels: a second rung of its size "
+            "from another seed shows which, as the scores of equal sizes are averaged."
+        )
+
+
+def _undecided(gate: Gate, name: str) -> str:
+    if gate.too_few:
+        return f"Intervals over fewer than {FEWEST_CONVERSATIONS} conversations decide nothing."
+    if gate.unmeasured:
+        return f"{name} is not defined for {', '.join(gate.unmeasured)}: too few answers or labels of its kind."
+    return f"{name} neither grows credibly with size nor credibly falls anywhere."
+
+
+def _until_decided(gate: Gate) -> Iterator[str]:
+    if gate.unmeasured:
+        yield "Take that rung off the ladder, or go by the verdict on the centred answers."
+    elif gate.more_items is None:
+        yield (
+            "More items would not help: the models differ too little. Add a rung of quite another size, or look again "
+            "at the definition of the labels."
+        )
+    else:
+        yield (
+            f"About {gate.more_items:,} more labelled items would decide if the estimates stayed where they are. They "
+            "will move, and if size makes no difference to these labels, no number decides."
+        )
+
+
+def pair_text(gate: Gate) -> str:
+    """The worst pair, as ``large against small -0.050 [-0.080, -0.020]``."""
+    if gate.worst is None:
+        return "no pair"
+    smaller, larger, difference, low, high = gate.worst
+    return f"{larger} against {smaller} {difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def overview(title: str, gates: Mapping[str, Gate]) -> str:
+    """One line with the verdict on every metric.
+
+    Args:
+        title: The name of the reading of the answers.
+        gates: Metric -> gate.
+    """
+    parts = []
+    for metric in GATED:
+        gate = gates[metric]
+        slope = "not defined"
+        if gate.slope is not None:
+            value, low, high = interval(gate.slope)
+            slope = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        parts.append(f"{shown(metric)} {gate.verdict} {slope}")
+    return f"{title}: {', '.join(parts)}"
+
+
+def leaning(raw: Gate, centred: Gate) -> Iterator[str]:
+    """A warning if a pass rests on the raw answers alone."""
+    if raw.verdict == PASS and centred.verdict == INCONCLUSIVE:
+        yield (
+            "Once each model's own leaning to one answer is taken off, this growth is no longer credible: part of it "
+            "is that leaning."
+        )
+    elif raw.verdict == PASS and centred.verdict == FAIL:
+        yield f"Once each model's own leaning to one answer is taken off, the order breaks: {pair_text(centred)}."
+
+
+def shown(metric: str) -> str:
+    """A metric's name as text shows it."""
+    return {"macro_f1": "macro-F1"}.get(metric, metric.replace("_", " "))

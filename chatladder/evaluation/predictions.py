@@ -1,10 +1,8 @@
-"""Rungs and their predictions, lined up with the labelled items."""
+"""A model's predictions, lined up with the labelled items."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,21 +11,11 @@ from numpy.typing import NDArray
 
 from chatladder.evaluation.scores import NEEDED, UNKNOWN, Floats
 from chatladder.io.console import DataError
-from chatladder.io.files import read_json
 from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows
 from chatladder.vocabulary import ANSWERS, SCORED
 
 #: Probabilities are held above this, so that one certain answer cannot move the mean log-odds at will.
 _SMALLEST = 1e-9
-#: What an item may be labelled: the answers less "unknown".
-_KEY = re.compile(r"[A-Za-z]\w*")
-
-
-class Rung(NamedTuple):
-    """A model of the ladder: its key and its number of parameters."""
-
-    key: str
-    params: int
 
 
 @dataclass(frozen=True)
@@ -56,54 +44,6 @@ class Predictions:
     p_unknown: Floats
     parsed: NDArray[np.bool_]
     mean_log_odds: float
-
-
-def read_rungs(bases: Path, keys: Sequence[str]) -> list[Rung]:
-    """The rungs in ascending order of parameters.
-
-    Raises:
-        DataError: If a key is given twice or is no key, or its folder lacks a parameter count.
-    """
-    for key in keys:
-        if keys.count(key) > 1:
-            raise DataError(f"rung {key}: expected each rung once, got it {keys.count(key)} times.")
-        if not _KEY.fullmatch(key):
-            raise DataError(f"rung {key!a}: expected a letter, then letters, digits and underscores.")
-    rungs = [Rung(key, _read_params(bases / key / "rung.json")) for key in keys]
-    return sorted(rungs, key=lambda rung: (rung.params, rung.key))
-
-
-def _read_params(path: Path) -> int:
-    if not path.is_file():
-        raise DataError(f"{path}: expected the base model's description, got no file. Run its base stage.")
-    description = read_json(path)
-    params = description.get("params") if isinstance(description, dict) else None
-    if not isinstance(params, int) or isinstance(params, bool) or params < 1:
-        raise DataError(f'{path}: expected "params" to be a number of parameters, got {params!a}.')
-    return params
-
-
-def read_mixtures(bases: Path, rungs: Sequence[Rung]) -> dict[str, int]:
-    """The rungs that are mixtures of experts: key -> parameters that one token passes through.
-
-    They are those whose ``rung.json`` has ``active_params``, smaller than ``params``. Such a model is as large as
-    neither figure says, so it has no place on a size axis.
-
-    Raises:
-        DataError: If the figure is no number of parameters, or more than all of them.
-    """
-    mixtures = {}
-    for rung in rungs:
-        path = bases / rung.key / "rung.json"
-        active = read_json(path).get("active_params", rung.params)
-        if not isinstance(active, int) or isinstance(active, bool) or not 1 <= active <= rung.params:
-            raise DataError(
-                f'{path}: expected "active_params" from 1 to its {rung.params:,} parameters, got {active!a}. Leave it '
-                "out for a dense model."
-            )
-        if active < rung.params:
-            mixtures[rung.key] = active
-    return mixtures
 
 
 def read_items(path: Path, split: str | None) -> Items:
@@ -141,14 +81,19 @@ def _texts(table: pa.Table, name: str, path: Path) -> list[str]:
     return texts
 
 
-def read_predictions(path: Path, item_ids: Sequence[str]) -> Predictions:
-    """A model's predictions for ``item_ids``, in that order; predictions for other items are passed over.
+def read_predictions(path: Path, item_ids: Sequence[str], stage: str = "the stage that writes it") -> Predictions:
+    """A model's predictions for ``item_ids``, in that order; predictions for other items are skipped.
+
+    Args:
+        path: Rows of ``PREDICTIONS``.
+        item_ids: The items.
+        stage: The stage to run where there is no such file.
 
     Raises:
         DataError: If an item has no prediction or two, or an answer is unknown.
     """
     if not path.is_file():
-        raise DataError(f"{path}: expected predictions, got no file. Run its predict stage.")
+        raise DataError(f"{path}: expected predictions, got no file. Run {stage}.")
     table = read_rows(path, PREDICTIONS)
     place = {item_id: row for row, item_id in enumerate(_texts(table, "item_id", path))}
     if len(place) < table.num_rows:
@@ -208,8 +153,3 @@ def always_needed(count: int) -> Predictions:
     zeros = np.zeros(count)
     answers = np.full(count, NEEDED, dtype=np.int64)
     return Predictions(answers, zeros, zeros, np.ones(count, dtype=np.bool_), mean_log_odds=0.0)
-
-
-def answer_names(codes: NDArray[np.int64]) -> list[str]:
-    """``needed``, ``not_needed`` or ``unknown`` for each code."""
-    return [ANSWERS[code] for code in codes]

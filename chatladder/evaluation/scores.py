@@ -1,16 +1,23 @@
-"""Scores of answers against labels, for many weightings of the same items at once.
+"""Scores of answers against labels, for many weightings of the same items at once, and intervals over conversations.
 
 Every score is a function of weighted counts, so a bootstrap is one matrix product, not a loop over samples.
 An answer ``unknown`` (which includes every answer that could not be read) is neither ``needed`` nor
 ``not_needed``: it lowers the recall of its true class, counts towards no precision, and is never guessed.
+
+Questions of one conversation share their history, speakers and topic, so they are not independent: whole
+conversations are drawn, and an interval over single items would be too narrow. One matrix of weights serves
+every rung, before and after training, so differences between them are paired.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chatladder.io.console import DataError
+from chatladder.io.options import setting
 
 Floats = NDArray[np.float64]
 
@@ -18,8 +25,24 @@ Floats = NDArray[np.float64]
 NEEDED, NOT_NEEDED, UNKNOWN = range(3)
 METRICS = ("precision", "recall", "f1", "macro_f1", "balanced_accuracy", "mcc", "unknown", "auroc")
 
+#: Share of the draws left out on either side: 95 % intervals.
+TAIL = 0.025
+#: Digits kept in metrics files: what ``dvc metrics diff`` shows.
+DIGITS = 5
 #: Draws whose weights are expanded from conversations to items together, to bound memory.
 _BLOCK = 250
+
+
+class Interval(NamedTuple):
+    """A value and its 95 % interval."""
+
+    value: float
+    lo: float
+    hi: float
+
+    def named(self, name: str) -> dict[str, float]:
+        """Return the figures as a metrics file has them: ``name``, ``name_lo`` and ``name_hi``, rounded."""
+        return {name + end: rounded(figure) for end, figure in zip(("", "_lo", "_hi"), self, strict=True)}
 
 
 def scores(
@@ -62,13 +85,6 @@ def answer_scores(
     if not count or len(answers) != count or len(clusters) != count:
         raise DataError(f"scores: expected one answer for each label, got {len(answers)} for {count}.")
     return _count_scores(_confusion(references, answers, clusters, weights))
-
-
-def single_scores(references: Any, answers: Any, evidence: Any) -> dict[str, float]:
-    """All of ``METRICS`` of one set of items, each counted once; arrays as in ``scores``."""
-    together = np.zeros(len(references), dtype=np.int64)
-    values = scores(np.asarray(references), np.asarray(answers), np.asarray(evidence, float), together, np.ones((1, 1)))
-    return {metric: float(value[0]) for metric, value in values.items()}
 
 
 def _confusion(
@@ -131,3 +147,85 @@ def auroc(references: NDArray[np.int64], evidence: Floats, clusters: NDArray[np.
         pairs = needed.sum(axis=1) * others.sum(axis=1)
         np.divide((needed * below).sum(axis=1), pairs, out=result[start : start + _BLOCK], where=pairs > 0)
     return result
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The settings of a bootstrap."""
+
+    seed: int = setting("Seed of the bootstrap.", least=0)
+    draws: int = setting("Bootstrap draws.", default=2000, least=100)
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Weights of conversations.
+
+    Attributes:
+        clusters: Index of each item's conversation, shape ``(n,)``.
+        weights: How often each conversation was drawn, shape ``(1 + draws, conversations)``. Row 0 is all
+            ones, so the score itself and its draws come from one computation.
+    """
+
+    clusters: NDArray[np.int64]
+    weights: Floats
+
+
+def bootstrap(conversations: Sequence[str], settings: Draws) -> Bootstrap:
+    """Draw conversations with replacement, as many as there are.
+
+    Args:
+        conversations: The conversation of each item, shape ``(n,)``.
+        settings: The number of draws, and the seed of the generator (PCG64).
+
+    Raises:
+        DataError: If there are fewer than two conversations.
+    """
+    index = {conversation: place for place, conversation in enumerate(dict.fromkeys(conversations))}
+    if len(index) < 2:
+        raise DataError(
+            f"intervals: expected items of two conversations or more, got {len(index)}. Annotate more conversations."
+        )
+    generator = np.random.Generator(np.random.PCG64(settings.seed))
+    drawn = generator.multinomial(len(index), np.full(len(index), 1 / len(index)), size=settings.draws)
+    return Bootstrap(
+        clusters=np.array([index[conversation] for conversation in conversations], dtype=np.int64),
+        weights=np.concatenate([np.ones((1, len(index))), drawn]),
+    )
+
+
+def interval(values: Floats) -> Interval:
+    """Return the value and its 95 % percentile interval, rounded to ``DIGITS``.
+
+    Args:
+        values: The value (first) and its draws, shape ``(1 + draws,)``.
+    """
+    low, high = np.quantile(values[1:], [TAIL, 1 - TAIL])
+    return Interval(*(rounded(figure) for figure in (values[0], low, high)))
+
+
+def rounded(value: float) -> float:
+    """Return a figure to ``DIGITS``, without -0.0, which would look like a change in a diff."""
+    return round(float(value), DIGITS) + 0.0
+
+
+def slope_per_doubling(params: Sequence[int], values: Floats) -> Floats:
+    """Least-squares slope of a score against log2(parameters), in every bootstrap draw.
+
+    Args:
+        params: Parameter counts, shape ``(rungs,)``.
+        values: The score of each rung, shape ``(draws, rungs)``.
+
+    Returns:
+        Change of the score per doubling, shape ``(draws,)``. Draws that share their items across rungs give
+        a paired interval: what makes an item hard for every rung cancels.
+
+    Raises:
+        DataError: If there are not two different sizes.
+    """
+    if len({*params}) < 2:
+        raise DataError(f"slope: expected rungs of at least two sizes, got {sorted({*params})}. Add one to the ladder.")
+    doublings = np.log2(np.asarray(params, dtype=np.float64))
+    centred = doublings - doublings.mean()
+    slopes: np.ndarray = values @ centred / (centred @ centred)
+    return slopes

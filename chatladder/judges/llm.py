@@ -66,7 +66,7 @@ SCORE_FORMAT = response_format("score", "integer", range(LOWEST, HIGHEST + 1))
 class LlmSettings(Connection):
     """Everything that the section of a judge of kind endpoint may set."""
 
-    prompt: Path = setting("Text file with the task.", type=InputFile)  # noqa: RUF009 - a field
+    prompt: Path = setting("Text file with the task.", type=InputFile)
     structured: str = setting("Hold the model to the answer's schema.", choices=tuple(STRUCTURED))
     max_characters: int = setting("Of one text; a longer one loses its middle.", least=1)
     seed: int | None = setting("Seed of what a judge draws at random, or of a model's answers.", default=None)

@@ -50,7 +50,7 @@ class ModelSource(Protocol):
 class FolderSource:
     """A model in a folder."""
 
-    path: Path = setting("Folder: a model in safetensors.", type=InputFolder)  # noqa: RUF009
+    path: Path = setting("Folder: a model in safetensors.", type=InputFolder)
 
     def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
         """Return the folder itself; see ``ModelSource``."""

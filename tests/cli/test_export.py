@@ -194,7 +194,7 @@ def test_the_commit_is_named_and_changes_to_it_are_told(project):
 
 def test_a_rung_that_was_not_measured_has_a_card_that_says_so(project):
     (project / "metrics" / "models.json").unlink()
-    (project / "metrics" / "calibration.json").unlink()
+    (project / "metrics" / "scaling.json").unlink()
     result, out = export("--adapter-only", "--license", "mit")
     assert result.exit_code == 0, result.output
     card = (out / "README.md").read_text()

@@ -155,7 +155,7 @@ def test_what_is_written_is_a_graph_of_dvc_with_every_rung_in_every_gathering_st
     params, stages = params_of(project), resolved(project)
     rungs, judges = list(params["ladder"]), list(params["review"]["rungs"])
     assert rungs == list(read(name).rungs)
-    for stage in ("rank_labels", "calibrate", "evaluate"):
+    for stage in ("rank_labels", "check_scaling", "evaluate"):
         command, deps = stages[stage]
         assert re.findall(r"--rung (\S+)", command) == rungs
         assert {f"data/bases/{key}" for key in rungs} == {dep for dep in deps if dep.startswith("data/bases/")}
@@ -252,7 +252,7 @@ def test_a_choice_keeps_the_catalogues_order_and_finds_a_judge(project):
     assert list(params["ladder"]) == ["qwen2_5_0_5b", "qwen2_5_7b"]
     assert list(params["review"]["rungs"]) == ["qwen2_5_0_5b"]
     assert "review.rungs: embedded_331k -> qwen2_5_0_5b" in said
-    assert "rank_labels, calibrate, evaluate, plots" in said
+    assert "rank_labels, check_scaling, evaluate, plots" in said
 
 
 def test_a_dry_run_shows_the_lines_and_writes_nothing(project):
@@ -469,4 +469,4 @@ def test_rungs_named_in_one_line_of_options_may_be_folded_by_hand(project):
     rungs = rungs_of((project / "params.yaml").read_text(encoding="utf-8"), "params.yaml")
     swapped, stages = swap_pipeline(folded, rungs, rungs, "dvc.yaml")
     assert swapped == text
-    assert stages == ["rank_labels", "calibrate", "evaluate", "plots"]
+    assert stages == ["rank_labels", "check_scaling", "evaluate", "plots"]

@@ -12,22 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from score_rows import write_base, write_labelled, write_predictions
+from score_rows import write_base, write_labelled, write_params, write_predictions
 from sklearn.metrics import f1_score
 
 from chatladder.cli.audit.command import audit_command
 from chatladder.cli.report.command import report_command
-from chatladder.cli.report.moves import Relabelled, count_cells, effects, put_back
+from chatladder.cli.report.moves import count_cells, effects, put_back
+from chatladder.cli.report.page import direction, plain, shown_path, signed
 from chatladder.cli.report.plots import Tick as PlotTick
 from chatladder.cli.report.plots import decimals, round_values, scaling_plot, spread_labels
-from chatladder.cli.report.provenance import shown_path
 from chatladder.cli.report.rounds import Change, matrix
-from chatladder.cli.report.words import direction, plain, signed
-from chatladder.evaluation.predictions import Rung
-from chatladder.evaluation.rung_scores import Interval, Point
+from chatladder.evaluation.rungs import Rung
+from chatladder.evaluation.scaling_check import Point
+from chatladder.evaluation.scores import Interval
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels.answer import Label
-from stages.calibrate import main as calibrate
+from stages.check_scaling import main as check_scaling
 from stages.label import main as label
 from tests.browser import chromium
 
@@ -132,7 +132,7 @@ def test_a_page_holds_every_part(project):
     assert "2 earlier turns" in page.text
 
 
-def test_the_slopes_are_those_that_calibrate_writes(project):
+def test_the_slopes_are_those_that_check_scaling_writes(project):
     page = Page(report("--draws=300", "--seed=3"))
     # What the round says, written as the label stage would.
     gone = project.pop(2)
@@ -140,9 +140,9 @@ def test_the_slopes_are_those_that_calibrate_writes(project):
     from chatladder.io.rows import LABELLED
 
     write_rows(Path("now.parquet"), project, LABELLED)
-    named = [f"--rung={key}" for key, *_ in RUNGS]
+    write_params(Path("params.yaml"), [key for key, *_ in RUNGS])
     paths = ["--labelled=now.parquet", "--bases=data/bases", "--vanilla=data/predictions/vanilla"]
-    result = CliRunner().invoke(calibrate, [*named, *paths, "--draws=300", "--seed=3", "--metrics=found.json"])
+    result = CliRunner().invoke(check_scaling, [*paths, "--draws=300", "--seed=3", "--metrics=found.json"])
     assert result.exit_code == 0, result.output
     found = json.loads(Path("found.json").read_text())
     for reading, name in ((found, "as answered"), (found["centred"], "centred")):
@@ -274,7 +274,7 @@ def test_one_annotator_has_no_kappa(project):
 def test_one_rung_has_no_slope_and_says_what_to_do(project):
     page = Page(report("--rung=small"))
     assert "NO VERDICT" in page.text
-    assert page.text.count('Add a rung to the ladder, run "dvc repro calibrate", then this command again.') == 3
+    assert page.text.count('Add a rung to the ladder, run "dvc repro check_scaling", then this command again.') == 3
     assert "Figures are means over 1 untouched models" in page.text
 
 
@@ -285,7 +285,7 @@ def test_without_predictions_the_page_says_what_to_run(project):
     assert page.text.count('Run "dvc repro predict_vanilla", then this command again.') == 4
     shutil.rmtree("data/bases")
     page = Page(report())
-    assert page.text.count('There is no untouched model in data/bases. Run "dvc repro calibrate"') == 4
+    assert page.text.count('There is no untouched model in data/bases. Run "dvc repro check_scaling"') == 4
     assert "kappa" in page.text
 
 
@@ -423,7 +423,7 @@ def test_effects_are_those_of_scoring_the_labels_again():
     names = ("needed", "not_needed")
     rows, back = [], []
     for place, old in ((3, None), (5, names[1 - references[5]]), (8, names[1 - references[8]])):
-        rows.append(Relabelled(Change(f"i{place}", old, names[references[place]]), old, names[references[place]]))
+        rows.append(Change(f"i{place}", old, names[references[place]]))
         changed, kept = references.copy(), np.ones(60, dtype=bool)
         if old is None:
             kept[place] = False
@@ -444,7 +444,7 @@ def test_effects_are_those_of_scoring_the_labels_again():
 
 
 def test_an_item_that_left_is_put_back_as_one_more():
-    row = Relabelled(Change("i", "needed", "unsure"), "needed", None)
+    row = Change("i", "needed", "unsure")
     assert put_back([row], np.array([2])).tolist() == [[0, 0, 1, 0, 0, 0]]
 
 
@@ -482,7 +482,7 @@ def test_larger_models_stand_further_right_and_better_ones_higher():
     assert marks[2].x - marks[1].x == pytest.approx(3 * (marks[1].x - marks[0].x), abs=0.3)
     assert all(mark.high < mark.y < mark.low for mark in marks)
     assert all(plot.top <= y <= plot.bottom for mark in marks for y in (mark.high, mark.low))
-    assert plot.strip is None
+    assert not plot.mixtures
     assert scaling_plot("p", "precision", [("round 1", "now", found[:1])]) is None
 
 

@@ -145,7 +145,7 @@ def test_the_figures_of_a_project_in_the_middle():
         (("predict_vanilla@small",), OLD, OLD),
         (("data/raw/chat.txt.dvc",), OLD, OLD),
         (("out_of_fold@small", "evaluate", "summarize"), "", OLD),  # a run that ended in evaluate
-        (("calibrate",), OLD, ""),
+        (("check_scaling",), OLD, ""),
         (None, ", of the last run that ended", ", of the last run that ended"),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_figure_is_old_once_what_it_comes_from_has_changed(stale, gate, tuned)
     assert said[3:5] == [f"Gate:      fail{gate}", f"Tuned:     macro-F1 0.810 of large{tuned}"]
 
 
-@pytest.mark.parametrize(("figure", "unrelated"), [("calibrate", NOT_BEFORE_GATE), ("evaluate", NOT_BEFORE_TUNED)])
+@pytest.mark.parametrize(("figure", "unrelated"), [("check_scaling", NOT_BEFORE_GATE), ("evaluate", NOT_BEFORE_TUNED)])
 def test_what_a_figure_comes_from_is_what_the_graph_says(figure, unrelated):
     graph = {}
     for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
@@ -165,9 +165,9 @@ def test_what_a_figure_comes_from_is_what_the_graph_says(figure, unrelated):
         ]
         graph[name] = ([dep for dep in stage.get("deps", ()) if dep.startswith("data")], outs)
     before, queue = {figure}, [figure]
-    # Once a served rung is named, calibrate reads it and evaluate does not.
+    # Once a served rung is named, check_scaling reads it and evaluate does not.
     graph["predict_served"] = (graph["predict_served"][0], ["served"])
-    graph["calibrate"][0].append("served")
+    graph["check_scaling"][0].append("served")
     while queue:
         deps = [re.sub(r"\$\{.*?\}.*", "", dep) for dep in graph[queue.pop()][0]]
         for name, (_, outs) in graph.items():
@@ -277,14 +277,14 @@ def test_exports_are_files_that_stages_would_read(tmp_path):
 
 @pytest.mark.parametrize("content", ["{}", '{"gate": "\\u001b[2J"}', "[]", "nothing"])
 def test_a_damaged_verdict_is_an_error_that_names_the_file(tmp_path, content):
-    (tmp_path / "calibration.json").write_text(content)
-    with pytest.raises(DataError, match=r"calibration\.json") as refused:
-        verdict(tmp_path / "calibration.json")
+    (tmp_path / "scaling.json").write_text(content)
+    with pytest.raises(DataError, match=r"scaling\.json") as refused:
+        verdict(tmp_path / "scaling.json")
     assert not UNPRINTABLE.search(refused.value.message)
 
 
 def test_the_committed_metrics_are_read():
-    gate, more = verdict(ROOT / "metrics" / "calibration.json")
+    gate, more = verdict(ROOT / "metrics" / "scaling.json")
     assert gate in ("pass", "fail", "inconclusive")
     assert more is None or more > 0
     rungs = json.loads((ROOT / "metrics" / "models.json").read_text())

@@ -8,23 +8,26 @@ from chatladder.evaluation.gate import (
     FAIL,
     INCONCLUSIVE,
     PASS,
-    Evidence,
     Gate,
     Pair,
+    SampleSize,
     Sizes,
+    advice,
     by_size,
     compare,
-    judge,
+    gate_of,
+    isotonic_residual,
+    kendall_tau,
+    leaning,
     more_items,
+    overview,
+    page_p,
     simultaneous,
     with_gaps,
 )
-from chatladder.evaluation.gate_ladder import gate_metrics
-from chatladder.evaluation.gate_ranks import isotonic_residual, kendall_tau, page_p
-from chatladder.evaluation.gate_words import advice, leaning, overview
-from chatladder.evaluation.intervals import bootstrap
-from chatladder.evaluation.predictions import Rung
-from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, UNKNOWN, answer_scores
+from chatladder.evaluation.rungs import Rung
+from chatladder.evaluation.scaling_check import gate_metrics
+from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, UNKNOWN, Draws, answer_scores, bootstrap
 from chatladder.io.console import DataError
 
 RUNGS = [Rung("small", 1_000), Rung("medium", 4_000), Rung("large", 16_000)]
@@ -40,7 +43,7 @@ def ladder(accuracies, conversations=200, seed=0, each=4):
 
 
 def values_of(references, clusters, answers, metric="precision", draws=600):
-    sample = bootstrap([str(place) for place in clusters], draws, 0)
+    sample = bootstrap([str(place) for place in clusters], Draws(0, draws))
     columns = []
     for rung in answers.T:
         scored = answer_scores(references, rung, sample.clusters, sample.weights)
@@ -48,9 +51,9 @@ def values_of(references, clusters, answers, metric="precision", draws=600):
     return np.stack(columns, axis=1)
 
 
-def gate_of(references, clusters, answers, rungs=RUNGS, metric="precision"):
-    evidence = Evidence(len(references), clusters[-1] + 1)
-    return judge(rungs, values_of(references, clusters, answers, metric), evidence)
+def gated(references, clusters, answers, rungs=RUNGS, metric="precision"):
+    size = SampleSize(len(references), clusters[-1] + 1)
+    return gate_of(rungs, values_of(references, clusters, answers, metric), size)
 
 
 def copies(references, clusters, answers, times):
@@ -62,9 +65,9 @@ def copies(references, clusters, answers, times):
 @pytest.mark.parametrize("metric", ["precision", "macro_f1", "balanced_accuracy"])
 def test_clear_growth_passes_and_its_reverse_fails(metric):
     references, clusters, answers = ladder([0.6, 0.7, 0.8])
-    gate = gate_of(references, clusters, answers, metric=metric)
+    gate = gated(references, clusters, answers, metric=metric)
     assert (gate.verdict, gate.more_items, gate.unmeasured) == (PASS, None, [])
-    reverse = gate_of(references, clusters, answers[:, ::-1], metric=metric)
+    reverse = gated(references, clusters, answers[:, ::-1], metric=metric)
     assert reverse.verdict == FAIL
     assert (reverse.worst.smaller, reverse.worst.larger) == ("small", "large")
     assert reverse.worst.hi < 0
@@ -72,14 +75,14 @@ def test_clear_growth_passes_and_its_reverse_fails(metric):
 
 
 def test_a_slope_above_zero_does_not_excuse_a_larger_rung_below_a_smaller_one():
-    gate = gate_of(*ladder([0.55, 0.85, 0.7], conversations=400))
+    gate = gated(*ladder([0.55, 0.85, 0.7], conversations=400))
     assert np.quantile(gate.slope[1:], 0.025) > 0
     assert gate.verdict == FAIL
     assert (gate.worst.smaller, gate.worst.larger) == ("medium", "large")
 
 
 def test_flat_ladders_pass_and_fail_no_more_often_than_intervals_of_95_percent_allow():
-    verdicts = [gate_of(*ladder([0.7, 0.7, 0.7], conversations=80, seed=seed)).verdict for seed in range(100)]
+    verdicts = [gated(*ladder([0.7, 0.7, 0.7], conversations=80, seed=seed)).verdict for seed in range(100)]
     # 2.5 % each; more than 8 of 100 would happen by chance about once in 1,000 times.
     assert verdicts.count(PASS) <= 8
     assert verdicts.count(FAIL) <= 8
@@ -88,13 +91,13 @@ def test_flat_ladders_pass_and_fail_no_more_often_than_intervals_of_95_percent_a
 @pytest.mark.parametrize(("accuracies", "decided"), [([0.7, 0.71, 0.725], PASS), ([0.71, 0.70, 0.685], FAIL)])
 def test_too_few_items_are_inconclusive_and_as_many_as_it_says_decide(accuracies, decided):
     few = ladder(accuracies, conversations=60, seed=7 if decided == PASS else 1)
-    gate = gate_of(*few)
+    gate = gated(*few)
     times = 1 + gate.more_items / 240
     assert gate.verdict == INCONCLUSIVE
     assert times > 2.5
     # The same items again, so that the estimates stay where they are.
-    assert gate_of(*copies(*few, int(np.ceil(1.15 * times)))).verdict == decided
-    assert gate_of(*copies(*few, int(0.85 * times))).verdict == INCONCLUSIVE
+    assert gated(*copies(*few, int(np.ceil(1.15 * times)))).verdict == decided
+    assert gated(*copies(*few, int(0.85 * times))).verdict == INCONCLUSIVE
 
 
 def test_more_items_are_those_that_shrink_the_nearest_interval_to_its_estimate():
@@ -148,32 +151,32 @@ def test_every_pair_of_sizes_is_compared_and_equal_sizes_are_averaged():
     assert [(pair.smaller, pair.larger) for pair in pairs] == list(combinations(sizes.names, 2))
     assert pairs[1].difference == pytest.approx(values[0, 3] - values[0, 0])
     # One lucky model of a size is no contradiction: 0.9 is above 0.8, its size's mean is not.
-    assert judge(rungs, values, Evidence(400, 100)).verdict == PASS
+    assert gate_of(rungs, values, SampleSize(400, 100)).verdict == PASS
     assert worst.difference > 0
 
 
 def test_two_rungs_are_enough_and_one_size_is_not():
     references, clusters, answers = ladder([0.6, 0.8])
-    gate = gate_of(references, clusters, answers, rungs=RUNGS[:2])
+    gate = gated(references, clusters, answers, rungs=RUNGS[:2])
     assert gate.verdict == PASS
     assert len(gate.pairs) == 1
     with pytest.raises(DataError, match="rungs of at least two sizes"):
-        gate_of(references, clusters, answers, rungs=[Rung("a", 10), Rung("b", 10)])
+        gated(references, clusters, answers, rungs=[Rung("a", 10), Rung("b", 10)])
 
 
 def test_a_rung_that_never_answers_needed_has_no_precision_rather_than_a_precision_of_zero():
     references, clusters, answers = ladder([0.5, 0.7, 0.8])
     answers[:, 0] = NOT_NEEDED
-    gate = gate_of(references, clusters, answers)
+    gate = gated(references, clusters, answers)
     # At 0 it would make the steepest of slopes.
-    others = gate_of(references, clusters, answers[:, 1:], rungs=RUNGS[1:])
+    others = gated(references, clusters, answers[:, 1:], rungs=RUNGS[1:])
     assert (gate.verdict, gate.unmeasured, gate.more_items) == (INCONCLUSIVE, ["small"], None)
     assert gate.slope == pytest.approx(others.slope)
-    assert gate_of(references, clusters, answers, metric="macro_f1").unmeasured == []
+    assert gated(references, clusters, answers, metric="macro_f1").unmeasured == []
     # What the measured rungs contradict among themselves stands.
-    assert gate_of(references, clusters, answers[:, [0, 2, 1]]).verdict == FAIL
+    assert gated(references, clusters, answers[:, [0, 2, 1]]).verdict == FAIL
     answers[:, 1] = UNKNOWN
-    none = gate_of(references, clusters, answers)
+    none = gated(references, clusters, answers)
     assert (none.verdict, none.slope, none.unmeasured) == (INCONCLUSIVE, None, ["small", "medium"])
 
 
@@ -183,17 +186,17 @@ def test_draws_without_a_precision_are_left_out_and_counted():
     answers[:28:4, 0] = NEEDED  # in 7 of 200 conversations: missing from about one draw in 1,100
     values = values_of(references, clusters, answers, draws=4_000)
     gone = int(np.isnan(values).any(axis=1).sum())
-    gate = judge(RUNGS, values, Evidence(800, 200))
+    gate = gate_of(RUNGS, values, SampleSize(800, 200))
     assert 0 < gone < 40
     assert (gate.undefined_draws, gate.unmeasured) == (gone, [])
     assert len(gate.slope) == 4_001 - gone
     assert np.isfinite(gate.slope).all()
     answers[8:, 0] = NOT_NEEDED  # in two: missing from one draw in seven
-    assert gate_of(references, clusters, answers).unmeasured == ["small"]
+    assert gated(references, clusters, answers).unmeasured == ["small"]
 
 
 def test_a_score_is_undefined_where_a_draw_lacks_what_it_counts():
-    sample = bootstrap(["a", "b"], 50, 0)
+    sample = bootstrap(["a", "b"], Draws(0, 50))
     references, answers = np.array([NEEDED, NOT_NEEDED]), np.array([NEEDED, NOT_NEEDED])
     scored = answer_scores(references, answers, sample.clusters, sample.weights)
     gaps = with_gaps(references, answers, sample, scored)
@@ -204,9 +207,9 @@ def test_a_score_is_undefined_where_a_draw_lacks_what_it_counts():
 
 @pytest.mark.parametrize("accuracies", [[0.5, 0.75, 0.99], [0.99, 0.75, 0.5]])
 def test_a_few_conversations_decide_nothing_however_clear_they_look(accuracies):
-    gate = gate_of(*ladder(accuracies, conversations=20, each=10))
+    gate = gated(*ladder(accuracies, conversations=20, each=10))
     assert (gate.verdict, gate.too_few, gate.more_items) == (INCONCLUSIVE, True, 100)
-    assert gate_of(*ladder(accuracies, conversations=30, each=10)).verdict != INCONCLUSIVE
+    assert gated(*ladder(accuracies, conversations=30, each=10)).verdict != INCONCLUSIVE
 
 
 def test_the_worst_pair_is_the_one_that_speaks_most_against_growth():
@@ -240,10 +243,10 @@ def test_pages_test_is_not_fooled_by_items_that_stand_and_fall_together():
 
 def test_metrics_have_the_same_keys_whatever_the_verdict():
     references, clusters, answers = ladder([0.6, 0.7, 0.8])
-    found = gate_metrics(gate_of(references, clusters, answers))
+    found = gate_metrics(gated(references, clusters, answers))
     assert found["verdict_code"] == 1
     assert found["worst_pair"]["difference_lo"] <= found["worst_pair"]["difference"]
-    assert gate_metrics(gate_of(references, clusters, answers[:, ::-1]))["verdict_code"] == -1
+    assert gate_metrics(gated(references, clusters, answers[:, ::-1]))["verdict_code"] == -1
     nothing = gate_metrics(Gate(INCONCLUSIVE, None, None, [], None, None, ["small"]))
     assert list(nothing) == list(found)
     assert list(nothing["worst_pair"]) == list(found["worst_pair"])
@@ -256,14 +259,14 @@ def told(gate, metric="precision"):
 
 def test_the_verdict_is_told_in_words_with_what_to_do_next():
     references, clusters, answers = ladder([0.6, 0.7, 0.8])
-    good = gate_of(references, clusters, answers)
-    bad = gate_of(references, clusters, answers[:, ::-1])
+    good = gated(references, clusters, answers)
+    bad = gated(references, clusters, answers[:, ::-1])
     assert "gate: PASS. Precision grows with size" in told(good)
     assert "Go on and train." in told(good)
     assert "gate: FAIL. Macro-F1 falls credibly with size: large against small -0." in told(bad, "macro_f1")
     assert "look again at the items on which these two differ" in told(bad)
     assert "another seed" not in told(bad)
-    assert "another seed" in told(gate_of(*ladder([0.55, 0.85, 0.7], conversations=400)))
+    assert "another seed" in told(gated(*ladder([0.55, 0.85, 0.7], conversations=400)))
     for gate in (good, bad):
         assert "hold the weights fixed" in told(gate)
     assert "balanced accuracy pass +0." in overview(
@@ -272,7 +275,7 @@ def test_the_verdict_is_told_in_words_with_what_to_do_next():
 
 
 def test_an_open_verdict_says_what_would_close_it():
-    few = gate_of(*ladder([0.7, 0.71, 0.725], conversations=60, seed=7))
+    few = gated(*ladder([0.7, 0.71, 0.725], conversations=60, seed=7))
     assert f"About {few.more_items:,} more labelled items would decide" in told(few)
     nowhere = Gate(INCONCLUSIVE, few.slope, few.sizes, few.pairs, few.worst, None, [])
     assert "More items would not help" in told(nowhere)
@@ -281,14 +284,14 @@ def test_an_open_verdict_says_what_would_close_it():
     assert overview("raw", dict.fromkeys(("precision", "macro_f1", "balanced_accuracy"), unmeasured)).endswith(
         "balanced accuracy inconclusive not defined"
     )
-    short = gate_of(*ladder([0.5, 0.75, 0.99], conversations=20))
+    short = gated(*ladder([0.5, 0.75, 0.99], conversations=20))
     assert "fewer than 30 conversations decide nothing. About 40 more" in told(short)
 
 
 def test_a_pass_that_rests_on_a_leaning_is_said():
     references, clusters, answers = ladder([0.6, 0.7, 0.8])
-    good, bad = gate_of(references, clusters, answers), gate_of(references, clusters, answers[:, ::-1])
-    few = gate_of(*ladder([0.7, 0.71, 0.725], conversations=60, seed=7))
+    good, bad = gated(references, clusters, answers), gated(references, clusters, answers[:, ::-1])
+    few = gated(*ladder([0.7, 0.71, 0.725], conversations=60, seed=7))
     assert list(leaning(good, good)) == list(leaning(few, bad)) == []
     assert "no longer credible" in next(leaning(good, few))
     assert "the order breaks: large against small -0." in next(leaning(good, bad))

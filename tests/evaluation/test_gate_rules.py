@@ -7,28 +7,31 @@ from chatladder.evaluation.gate import (
     FAIL,
     INCONCLUSIVE,
     PASS,
-    Evidence,
     Gate,
     Pair,
+    SampleSize,
     Sizes,
+    advice,
     by_size,
     compare,
-    judge,
+    gate_of,
+    isotonic_residual,
+    kendall_tau,
+    leaning,
     measured,
     more_items,
+    overview,
+    page_p,
+    pair_text,
     simultaneous,
 )
-from chatladder.evaluation.gate_ladder import Ladder, Reading, gate_metrics, mixture_metrics
-from chatladder.evaluation.gate_ranks import isotonic_residual, kendall_tau, page_p
-from chatladder.evaluation.gate_words import advice, leaning, overview, pair_text
-from chatladder.evaluation.intervals import bootstrap, interval
-from chatladder.evaluation.predictions import Rung
-from chatladder.evaluation.scaling import slope_per_doubling
+from chatladder.evaluation.rungs import Ladder, Rung
+from chatladder.evaluation.scaling_check import Reading, gate_metrics, in_words, mixture_metrics, pair_rows
+from chatladder.evaluation.scores import Draws, bootstrap, interval, slope_per_doubling
 from chatladder.io.console import DataError
-from stages.calibrate import pair_rows, report
 
 RUNGS = [Rung("small", 1_000), Rung("medium", 2_000), Rung("large", 4_000)]
-MANY = Evidence(400, 100)
+MANY = SampleSize(400, 100)
 METRICS = ("precision", "macro_f1", "balanced_accuracy")
 
 
@@ -56,11 +59,11 @@ def shaken(*scores, by, draws=200):
     ],
 )
 def test_zero_itself_neither_passes_nor_fails(scores, verdict):
-    assert judge(RUNGS, still(*scores), MANY).verdict == verdict
+    assert gate_of(RUNGS, still(*scores), MANY).verdict == verdict
 
 
 def test_without_an_estimate_on_either_side_of_zero_no_number_of_items_decides():
-    gate = judge(RUNGS, still(0.5, 0.5, 0.5), MANY)
+    gate = gate_of(RUNGS, still(0.5, 0.5, 0.5), MANY)
     assert (gate.verdict, gate.more_items, gate.undefined_draws, gate.too_few) == (INCONCLUSIVE, None, 0, False)
 
 
@@ -69,7 +72,7 @@ def test_the_slope_is_judged_by_the_end_that_a_fortieth_of_its_draws_is_below():
     for below, verdict in ((4, PASS), (6, INCONCLUSIVE)):
         values = still(0.5, 0.6, 0.7)
         values[1 : 1 + below] = (0.6, 0.6, 0.59)
-        assert judge(RUNGS, values, MANY).verdict == verdict
+        assert gate_of(RUNGS, values, MANY).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_a_rung_is_measured_if_one_draw_in_a_hundred_lacks_its_score_and_not_if_
     found, whole = measured(values)
     assert found.tolist() == [True, usable, True]
     assert int((~whole).sum()) == (undefined if usable else 0)
-    gate = judge(RUNGS, values, MANY)
+    gate = gate_of(RUNGS, values, MANY)
     assert (gate.unmeasured, gate.undefined_draws) == (([], undefined) if usable else (["medium"], 0))
     assert gate.verdict == (PASS if usable else INCONCLUSIVE)
     assert len(gate.slope) == 201 - gate.undefined_draws
@@ -90,7 +93,7 @@ def test_a_rung_is_measured_if_one_draw_in_a_hundred_lacks_its_score_and_not_if_
 def test_a_rung_without_a_score_of_its_own_is_not_measured_whatever_its_draws_say():
     values = still(0.5, 0.6, 0.7)
     values[0, 2] = np.nan
-    gate = judge(RUNGS, values, MANY)
+    gate = gate_of(RUNGS, values, MANY)
     assert gate.unmeasured == ["large"]
     assert gate.sizes.names == ["small", "medium"]
     assert (gate.verdict, gate.more_items) == (INCONCLUSIVE, None)
@@ -99,10 +102,10 @@ def test_a_rung_without_a_score_of_its_own_is_not_measured_whatever_its_draws_sa
 def test_what_is_left_must_be_of_two_sizes():
     rungs = [Rung("a", 1_000), Rung("b", 1_000), Rung("c", 2_000)]
     values = still(0.5, 0.6, np.nan)
-    gate = judge(rungs, values, MANY)
+    gate = gate_of(rungs, values, MANY)
     assert gate == Gate(INCONCLUSIVE, None, None, [], None, None, ["c"])
     with pytest.raises(DataError, match=r"expected rungs of at least two sizes, got \[1000\]\. Add one to the ladder"):
-        judge(rungs[:2], values[:, :2], MANY)
+        gate_of(rungs[:2], values[:, :2], MANY)
 
 
 @pytest.mark.parametrize(
@@ -112,17 +115,17 @@ def test_what_is_left_must_be_of_two_sizes():
 def test_fewer_than_thirty_conversations_decide_nothing_and_say_how_many_items_make_thirty(
     conversations, verdict, more
 ):
-    gate = judge(RUNGS, still(0.5, 0.6, 0.7), Evidence(400, conversations))
+    gate = gate_of(RUNGS, still(0.5, 0.6, 0.7), SampleSize(400, conversations))
     assert (gate.verdict, gate.more_items, gate.too_few) == (verdict, more, conversations < 30)
 
 
 def test_of_the_items_for_thirty_conversations_and_those_for_the_slope_the_larger_number_is_named():
     values = shaken(0.5, 0.51, by=0.012)
-    alone = judge(RUNGS[:2], values, Evidence(400, 30)).more_items
+    alone = gate_of(RUNGS[:2], values, SampleSize(400, 30)).more_items
     assert alone > 400
-    assert judge(RUNGS[:2], values, Evidence(400, 28)).more_items == alone
-    assert judge(RUNGS[:2], values, Evidence(400, 4)).more_items == 2_600 > alone
-    assert judge(RUNGS[:2], shaken(0.5, 0.5001, by=0.1), Evidence(400, 28)).more_items is None
+    assert gate_of(RUNGS[:2], values, SampleSize(400, 28)).more_items == alone
+    assert gate_of(RUNGS[:2], values, SampleSize(400, 4)).more_items == 2_600 > alone
+    assert gate_of(RUNGS[:2], shaken(0.5, 0.5001, by=0.1), SampleSize(400, 28)).more_items is None
 
 
 # Sizes and pairs
@@ -180,27 +183,27 @@ def test_items_are_named_up_to_a_hundred_times_those_at_hand():
 
 def test_an_interval_leaves_a_fortieth_of_the_draws_out_on_either_side():
     values = np.concatenate([[500.0], np.arange(1001.0)])
-    assert interval("score", values) == {"score": 500.0, "score_lo": 25.0, "score_hi": 975.0}
+    assert interval(values).named("score") == {"score": 500.0, "score_lo": 25.0, "score_hi": 975.0}
 
 
 def test_figures_keep_five_digits_and_no_minus_before_zero():
-    assert interval("score", np.array([1 / 3, 0.0, 0.0])) == {"score": 0.33333, "score_lo": 0.0, "score_hi": 0.0}
-    assert "-" not in str(interval("score", np.array([-1e-9, -1e-9, -1e-9])))
+    assert interval(np.array([1 / 3, 0.0, 0.0])) == (0.33333, 0.0, 0.0)
+    assert "-" not in str(interval(np.array([-1e-9, -1e-9, -1e-9])))
 
 
 def test_draws_are_of_whole_conversations_as_many_as_there_are_and_by_the_seed_alone():
-    sample = bootstrap(["b", "a", "b", "c"], 500, 3)
+    sample = bootstrap(["b", "a", "b", "c"], Draws(3, 500))
     assert sample.clusters.tolist() == [0, 1, 0, 2]
     assert sample.weights.shape == (501, 3)
     assert sample.weights[0].tolist() == [1, 1, 1]
     assert (sample.weights.sum(axis=1) == 3).all()
     # Each as often as the others: 500 draws of three, so 500 times, give or take 18 (a standard error).
     assert (np.abs(sample.weights[1:].sum(axis=0) - 500) < 60).all()
-    assert (bootstrap(["x", "y", "x", "z"], 500, 3).weights == sample.weights).all()
-    assert (bootstrap(["x", "y", "x", "z"], 500, 4).weights != sample.weights).any()
-    assert bootstrap(["a", "b"], 1, 0).weights.shape == (2, 2)
+    assert (bootstrap(["x", "y", "x", "z"], Draws(3, 500)).weights == sample.weights).all()
+    assert (bootstrap(["x", "y", "x", "z"], Draws(4, 500)).weights != sample.weights).any()
+    assert bootstrap(["a", "b"], Draws(0, 1)).weights.shape == (2, 2)
     with pytest.raises(DataError, match="expected items of two conversations or more, got 1"):
-        bootstrap(["a", "a"], 10, 0)
+        bootstrap(["a", "a"], Draws(0, 10))
 
 
 def test_a_slope_is_per_doubling_whatever_the_unit_of_the_parameters():
@@ -337,7 +340,7 @@ def test_a_report_goes_from_the_verdicts_to_mixtures_and_advice():
     readings = {"raw": Reading({}, raw, None), "centred": Reading({}, centred, None)}
     ladder = Ladder(RUNGS, {Rung("known", 9_000): 1_000, Rung("unknown", 9_000): 1_000})
     metrics = {"mixtures": {"known": {"precision": 0.12345}, "unknown": {"precision": None}}}
-    lines = list(report(metrics, ladder, readings))
+    lines = list(in_words(metrics, ladder, readings))
     assert [line.split(" ", 3)[:3] for line in lines[:4]] == [
         ["as", "answered:", "precision"],
         ["centred:", "precision", "inconclusive"],

@@ -7,24 +7,24 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
 from dvc.repo import Repo
 from dvc_render.vega import VegaRenderer
-from score_rows import write_base, write_labelled, write_predictions
+from score_rows import write_base, write_labelled, write_params, write_predictions
 
-from chatladder.evaluation import funnel_plots as funnel
-from chatladder.evaluation import rounds_plots as rounds
-from chatladder.evaluation import tuning_plots as tuning
+from chatladder.evaluation import comparison
+from chatladder.evaluation.summary import FUNNEL_COLUMNS, ROUND_COLUMNS, Metrics, funnel_rows, round_rows
 from chatladder.io.console import DataError
 from chatladder.io.files import write_csv, write_json
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import create, log_path
 from chatladder.training import train as training
-from stages import calibrate, evaluate, label
+from stages import check_scaling, evaluate, label
 from tests.conftest import ROOT
 
 TEMPLATES = ROOT / ".dvc" / "plots"
@@ -42,7 +42,7 @@ PICKED = {
     "left_out": {"skipped_duplicate": 10, "not_text": 100, "too_short": 200, "below_rules": 400, "below_judge": 20},
 }
 COUNTS = {"items": 70, "needed": 30, "not_needed": 25, "not_a_question": 9, "unsure": 2, "disagreed": 4}
-SIZES = {"train": 40, "validation": 5, "test": 10}
+COUNTS |= {"train": 40, "validation": 5, "test": 10}
 
 
 def definitions():
@@ -53,6 +53,10 @@ def definitions():
 def read(path):
     with path.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ","))
+
+
+def funnel_of(questions, annotation):
+    return list(funnel_rows(Metrics(Path("questions.json"), questions), Metrics(Path("annotation.json"), annotation)))
 
 
 def answers(*said):
@@ -73,15 +77,16 @@ def project(tmp_path_factory):
             write_predictions(path, rows, 0.3 + 0.4 * seed + number, seed=seed + 10 * number)
         write_curves(data / "curves" / rung)
     common = ["--labelled", data / "labelled.parquet", "--bases", data / "bases", "--draws", 100, "--seed", 0]
-    common += ["--vanilla", data / "predictions/vanilla", *(word for rung in rungs for word in ("--rung", rung))]
-    run(calibrate.main, *common, "--metrics", folder / "calibration.json", "--plots", data / "growth")
-    tuned = ["--tuned", data / "predictions/tuned", "--curves", data / "curves", "--plots", data / "plots"]
+    write_params(folder / "params.yaml", rungs)
+    common += ["--vanilla", data / "predictions/vanilla", "--params", folder / "params.yaml"]
+    run(check_scaling.main, *common, "--metrics", folder / "scaling.json", "--plots", data / "plots/scaling")
+    tuned = ["--tuned", data / "predictions/tuned", "--curves", data / "curves", "--plots", data / "plots/models"]
     run(evaluate.main, *common, *tuned, "--metrics", folder / "models.json")
     plots = folder / "metrics" / "plots"
-    write_csv(plots / "funnel.csv", funnel.COLUMNS, funnel.funnel_rows(PICKED, COUNTS, SIZES))
+    write_csv(plots / "funnel.csv", FUNNEL_COLUMNS, funnel_of(PICKED, COUNTS))
     given = answers((1, "li", "i1"), (1, "wu", "i1"), (2, "li", "i2"))
     agreement = {"1": {"items": 1, "kappa": 0.5, "alpha": 0.4}}
-    write_csv(plots / "rounds.csv", rounds.COLUMNS, rounds.round_rows(given, agreement))
+    write_csv(plots / "rounds.csv", ROUND_COLUMNS, round_rows(given, agreement))
     Repo.init(str(folder), no_scm=True).close()
     shutil.copytree(TEMPLATES, folder / ".dvc" / "plots")
     graph = {"plots": [{name: definition} for name, definition in definitions().items()]}
@@ -171,8 +176,7 @@ def test_every_template_is_used():
 def test_what_is_not_there_yet_keeps_no_other_plot_away(project, tmp_path):
     folder = tmp_path / "untrained"
     shutil.copytree(project, folder, ignore=shutil.ignore_patterns("page"))
-    shutil.rmtree(folder / "data" / "plots")
-    shutil.rmtree(folder / "data" / "curves")
+    shutil.rmtree(folder / "data" / "plots" / "models")
     specs, _ = shown(folder)
     titles = {name: definition["title"] for name, definition in definitions().items()}
     assert list(specs) == [titles[name] for name in ("funnel", "agreement", "growth")]
@@ -182,7 +186,7 @@ def test_a_curve_over_experiments_joins_what_differs_in_nothing_else(project):
     rows = [
         {**row, "rev": rev, "learning_rate": rate, "settings": row["settings"].replace("0.004", rate)}
         for rev, rate in (("workspace", "0.004"), ("lr-2e-3", "0.002"))
-        for row in read(project / "data" / "plots" / "tuning.csv")
+        for row in read(project / "data" / "plots" / "models" / "tuning.csv")
     ]
     spec = VegaRenderer(rows, "t", template="tuning", template_dir=str(TEMPLATES), x="learning_rate", y="value")
     others = next(step["calculate"] for step in spec.get_filled_template()["transform"] if step.get("as") == "others")
@@ -193,7 +197,7 @@ def test_a_curve_over_experiments_joins_what_differs_in_nothing_else(project):
 
 
 def test_the_funnel_counts_every_turn_and_every_answer():
-    rows = [dict(zip(funnel.COLUMNS, row, strict=True)) for row in funnel.funnel_rows(PICKED, COUNTS, SIZES)]
+    rows = [dict(zip(FUNNEL_COLUMNS, row, strict=True)) for row in funnel_of(PICKED, COUNTS)]
     assert [(row["step"], row["count"], row["left_out"]) for row in rows] == [
         ("raw lines", 1_000, ""),
         ("messages", 990, "10 no message"),
@@ -215,7 +219,7 @@ def test_the_funnel_counts_every_turn_and_every_answer():
 
 def test_a_chat_without_lines_begins_its_funnel_with_turns():
     picked = {"turns": 10, "questions": 4, "left_out": {"not_text": 1, "too_short": 0, "below_mean": 5}}
-    rows = list(funnel.funnel_rows(picked, {**COUNTS, "items": 4}, SIZES))
+    rows = funnel_of(picked, {**COUNTS, "items": 4})
     assert [(row[1], row[3], row[5]) for row in rows][:4] == [
         ("turns", 10, ""),
         ("turns of text", 9, "1 without text"),
@@ -224,17 +228,14 @@ def test_a_chat_without_lines_begins_its_funnel_with_turns():
     ]
 
 
-@pytest.mark.parametrize("content", ["[]", '{"turns": 1}'])
-def test_counts_of_something_else_are_an_error(tmp_path, content):
-    path = tmp_path / "questions.json"
-    path.write_text(content)
-    with pytest.raises(DataError, match=r"questions\.json: expected the counts of pick_questions"):
-        funnel.read_picked(path)
+def test_counts_of_something_else_are_an_error():
+    with pytest.raises(DataError, match=r"questions\.json: expected a value left_out. Run the stage that writes it"):
+        funnel_of({"turns": 1}, COUNTS)
 
 
 def test_a_round_of_one_annotator_is_there_without_agreement():
     given = answers((1, "li", "i1"), (1, "wu", "i1"), (1, "wu", "i2"), (2, "li", "i3"))
-    found = list(rounds.round_rows(given, {"1": {"items": 1, "kappa": None, "alpha": 0.25}}))
+    found = list(round_rows(given, {"1": {"items": 1, "kappa": None, "alpha": 0.25}}))
     assert found == [
         (1, 2, 2, 1, "Cohen's kappa", ""),
         (1, 2, 2, 1, "Krippendorff's alpha", 0.25),
@@ -272,41 +273,40 @@ def test_label_writes_its_plots_and_says_what_is_no_count(tmp_path):
     write_json(tmp_path / "picked.json", {})
     result = CliRunner().invoke(label.main, [str(word) for word in words])
     assert result.exit_code == 1
-    assert "picked.json: expected the counts of pick_questions" in result.output
+    assert "picked.json: expected a value turns" in result.output
 
 
 def test_the_loss_is_that_of_the_weights_that_were_kept(tmp_path):
-    assert training.SETTINGS == tuning.SETTINGS
+    assert training.SETTINGS == comparison.SETTINGS
     for name, patience, expected in (("all", 0, 0.5), ("best", 2, 0.4)):
         write_curves(tmp_path / name, patience)
-        settings = tuning.read_settings(tmp_path / name)
+        settings = comparison.read_settings(tmp_path / name)
         assert settings["target_modules"] == "q_proj+v_proj"
-        assert tuning.validation_loss(tmp_path / name, settings) == expected
+        assert comparison.validation_loss(tmp_path / name, settings) == expected
     write_json(tmp_path / "bare" / "settings.json", SETTINGS)
-    assert tuning.validation_loss(tmp_path / "bare", tuning.read_settings(tmp_path / "bare")) is None
+    assert comparison.validation_loss(tmp_path / "bare", comparison.read_settings(tmp_path / "bare")) is None
 
 
 def test_a_rung_that_was_trained_before_says_what_to_run(tmp_path):
     with pytest.raises(DataError, match=r"settings\.json: expected what the rung was trained with, got no file"):
-        tuning.read_settings(tmp_path)
+        comparison.read_settings(tmp_path)
     (tmp_path / "settings.json").write_text("[]")
     with pytest.raises(DataError, match=r"settings\.json: expected a JSON object of settings"):
-        tuning.read_settings(tmp_path)
+        comparison.read_settings(tmp_path)
 
 
 def test_a_curve_of_something_else_is_an_error(tmp_path):
-    path = tmp_path / tuning.LOSS
+    path = tmp_path / comparison.VALIDATION / "deciding_loss.tsv"
     path.parent.mkdir(parents=True)
     path.write_text("step\tloss\n1\t0.5\n")
     with pytest.raises(DataError, match=r"deciding_loss\.tsv: expected a column deciding_loss of numbers"):
-        tuning.validation_loss(tmp_path, {})
+        comparison.validation_loss(tmp_path, {})
 
 
 def test_committed_plot_data_are_those_of_the_committed_metrics():
     metrics = ROOT / "metrics"
     picked, annotation = (json.loads((metrics / f"{name}.json").read_text()) for name in ("questions", "annotation"))
-    sizes = {split: annotation[split] for split in SIZES}
-    expected = [list(map(str, row)) for row in funnel.funnel_rows(picked, annotation, sizes)]
+    expected = [list(map(str, row)) for row in funnel_of(picked, annotation)]
     assert [list(row.values()) for row in read(metrics / "plots" / "funnel.csv")] == expected
     for row in read(metrics / "plots" / "rounds.csv"):
         measure = {"Cohen's kappa": "kappa", "Krippendorff's alpha": "alpha"}[row["measure"]]

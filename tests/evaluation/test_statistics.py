@@ -6,10 +6,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from chatladder.evaluation.intervals import bootstrap, interval
-from chatladder.evaluation.scaling import slope_per_doubling
-from chatladder.evaluation.scores import METRICS, NEEDED, NOT_NEEDED, UNKNOWN, scores, single_scores
+from chatladder.evaluation.scores import (
+    METRICS,
+    NEEDED,
+    NOT_NEEDED,
+    UNKNOWN,
+    Draws,
+    bootstrap,
+    interval,
+    scores,
+    slope_per_doubling,
+)
 from chatladder.io.console import DataError
+
+
+def single_scores(references, answers, evidence):
+    """The scores of one set of items, each counted once."""
+    together = np.zeros(len(references), dtype=np.int64)
+    values = scores(np.array(references), np.array(answers), np.array(evidence, float), together, np.ones((1, 1)))
+    return {metric: value[0] for metric, value in values.items()}
 
 
 def by_sklearn(references, answers, evidence, weights):
@@ -71,17 +86,17 @@ def test_scores_of_nothing_or_of_unequal_lengths_are_an_error():
 
 
 def test_conversations_are_drawn_whole_and_from_a_seed():
-    sample = bootstrap(["a", "a", "b", "c"], draws=200, seed=3)
+    sample = bootstrap(["a", "a", "b", "c"], Draws(3, 200))
     assert sample.clusters.tolist() == [0, 0, 1, 2]
     assert sample.weights[0].tolist() == [1, 1, 1]
     assert (sample.weights[1:].sum(axis=1) == 3).all()
-    assert (bootstrap(["a", "a", "b", "c"], draws=200, seed=3).weights == sample.weights).all()
-    assert (bootstrap(["a", "a", "b", "c"], draws=200, seed=4).weights != sample.weights).any()
+    assert (bootstrap(["a", "a", "b", "c"], Draws(3, 200)).weights == sample.weights).all()
+    assert (bootstrap(["a", "a", "b", "c"], Draws(4, 200)).weights != sample.weights).any()
 
 
 def test_one_conversation_gives_no_interval():
     with pytest.raises(DataError, match="two conversations or more, got 1"):
-        bootstrap(["a", "a"], draws=100, seed=0)
+        bootstrap(["a", "a"], Draws(0, 100))
 
 
 def test_items_that_stand_and_fall_together_widen_the_interval():
@@ -91,10 +106,10 @@ def test_items_that_stand_and_fall_together_widen_the_interval():
     answers = np.where(right, references, 1 - references)
     widths = []
     for conversations in ([f"c{item // 5}" for item in range(500)], [f"c{item}" for item in range(500)]):
-        sample = bootstrap(conversations, 1_000, 0)
+        sample = bootstrap(conversations, Draws(0, 1_000))
         found = scores(references, answers, np.zeros(500), sample.clusters, sample.weights)
-        limits = interval("f1", found["f1"])
-        widths.append(limits["f1_hi"] - limits["f1_lo"])
+        limits = interval(found["f1"])
+        widths.append(limits.hi - limits.lo)
     # Five items that always agree are worth one: sqrt(5) wider.
     assert widths[0] / widths[1] == pytest.approx(np.sqrt(5), rel=0.15)
 
@@ -105,11 +120,11 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     for _ in range(150):
         right = generator.random(300) < 0.75
         references = generator.integers(0, 2, 300)
-        sample = bootstrap([f"c{item}" for item in range(300)], 300, 0)
+        sample = bootstrap([f"c{item}" for item in range(300)], Draws(0, 300))
         answers = np.where(right, references, 1 - references)
         found = scores(references, answers, np.zeros(300), sample.clusters, sample.weights)
-        limits = interval("x", found["balanced_accuracy"])
-        covered += limits["x_lo"] <= 0.75 <= limits["x_hi"]
+        limits = interval(found["balanced_accuracy"])
+        covered += limits.lo <= 0.75 <= limits.hi
     assert 0.89 <= covered / 150 <= 0.99
 
 

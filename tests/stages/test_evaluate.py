@@ -4,7 +4,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from score_rows import write_base, write_labelled, write_predictions
+from score_rows import write_base, write_labelled, write_params, write_predictions
 
 from chatladder.evaluation.predictions import centre, read_items, read_predictions
 from chatladder.evaluation.scores import METRICS, UNKNOWN
@@ -24,11 +24,13 @@ def project(tmp_path):
         write_predictions(tmp_path / "vanilla" / f"{key}.parquet", rows, before, bias=1.0, seed=seed)
         write_predictions(tmp_path / "tuned" / f"{key}.parquet", rows, after, seed=seed + 10)
 
+    write_params(tmp_path / "params.yaml", RUNGS)
+
     def run(*options):
         folders = [f"--{name}={tmp_path / name}" for name in ("bases", "vanilla", "tuned", "plots")]
         files = [f"--labelled={tmp_path / 'labelled.parquet'}", f"--metrics={tmp_path / 'models.json'}"]
-        keys = [f"--rung={key}" for key in RUNGS]
-        return CliRunner().invoke(main, [*folders, *files, *keys, "--draws=200", "--seed=0", *options])
+        files += [f"--params={tmp_path / 'params.yaml'}"]
+        return CliRunner().invoke(main, [*folders, *files, "--draws=200", "--seed=0", *options])
 
     return run
 
@@ -108,11 +110,73 @@ def test_a_missing_prediction_is_an_error_and_nothing_is_written(project, tmp_pa
     assert not (tmp_path / "plots").exists()
 
 
-def test_a_rung_given_twice_or_with_a_taken_name_is_an_error(project):
-    twice = project("--rung=small")
-    assert twice.exit_code == 1
-    assert "rung small: expected each rung once, got it 2 times" in twice.output
-    assert "rung floor: this name is taken" in project("--rung=floor").output
+def test_a_rung_with_a_taken_name_is_an_error(project, tmp_path):
+    write_params(tmp_path / "params.yaml", [*RUNGS, "floor"])
+    result = project()
+    assert result.exit_code == 1
+    assert "rung floor: this name is taken" in result.output
+
+
+@pytest.mark.parametrize(
+    ("path", "stage"),
+    [
+        ("bases/small", "base@small"),
+        ("vanilla/small.parquet", "predict_vanilla@small"),
+        ("tuned/small.parquet", "predict_tuned@small"),
+        ("curves/small", "train@small"),
+    ],
+)
+def test_a_rung_that_is_missing_is_refused_with_the_stage_to_run(project, tmp_path, path, stage):
+    write_curves(tmp_path / "curves")
+    (tmp_path / path).rename(tmp_path / "aside")
+    result = project(f"--curves={tmp_path / 'curves'}")
+    assert result.exit_code == 1
+    assert (
+        f"{tmp_path / path}: expected rung small, which {tmp_path / 'params.yaml'} names, got nothing" in result.output
+    )
+    assert f'Run "dvc repro {stage}".' in result.output
+    assert not (tmp_path / "models.json").exists()
+
+
+@pytest.mark.parametrize("path", ["bases/old", "vanilla/old.parquet", "tuned/old.parquet", "curves/old"])
+def test_a_rung_that_is_left_over_is_refused(project, tmp_path, path):
+    write_curves(tmp_path / "curves")
+    (tmp_path / path).mkdir()
+    result = project(f"--curves={tmp_path / 'curves'}")
+    assert result.exit_code == 1
+    assert f"{tmp_path / path}: expected only the rungs that {tmp_path / 'params.yaml'} names here" in result.output
+    assert f"rm -r {tmp_path / path}" in result.output
+    assert not (tmp_path / "models.json").exists()
+
+
+def test_a_served_rung_has_untouched_answers_and_is_left_out(project, tmp_path):
+    project()
+    before = (tmp_path / "models.json").read_bytes()
+    write_params(tmp_path / "params.yaml", RUNGS, served=["served"])
+    (tmp_path / "bases" / "served").mkdir()
+    (tmp_path / "vanilla" / "served.parquet").write_text("")
+    assert project().exit_code == 0
+    assert (tmp_path / "models.json").read_bytes() == before
+    (tmp_path / "tuned" / "served.parquet").write_text("")
+    assert "tuned/served.parquet: expected only the rungs" in project().output
+
+
+def write_curves(folder):
+    for key in RUNGS:
+        (folder / key / "plots/metrics/train").mkdir(parents=True)
+        (folder / key / "settings.json").write_text('{"lora_r": 16}')
+        for name in ("loss", "deciding_loss"):
+            path = folder / key / "plots/metrics/train" / f"{name}.tsv"
+            path.write_text(f"step\t{name}\n1\t0.5\n2\t0.25\n")
+
+
+def test_the_training_losses_of_all_rungs_are_one_table(project, tmp_path):
+    write_curves(tmp_path / "curves")
+    assert project(f"--curves={tmp_path / 'curves'}").exit_code == 0
+    with (tmp_path / "plots" / "loss.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["rung"] for row in rows] == ["small", "small", "medium", "medium", "large", "large"]
+    assert rows[1] == {"rung": "small", "step": "2", "loss": "0.25", "deciding_loss": "0.25"}
 
 
 def test_a_base_without_parameter_count_is_an_error(project, tmp_path):

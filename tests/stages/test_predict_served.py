@@ -14,16 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from model_fixtures import run, write_questions
+from score_rows import write_params
 
 from chatladder.endpoint.completion import guess_tokens, read_completion
-from chatladder.evaluation.predictions import read_mixtures, read_predictions, read_rungs
+from chatladder.evaluation.predictions import read_predictions
+from chatladder.evaluation.rungs import read_rungs
 from chatladder.io.rows import PREDICTIONS, read_rows
 from chatladder.models.loading import RUNG
 from chatladder.models.prompts import render
 from chatladder.models.served import FIRST_UNREAD, message
 from chatladder.models.served.reading import begun, read_name, read_probabilities
-from stages import calibrate, predict_served
-from stages.rank_labels import read_answers
+from stages import check_scaling, predict_served
 from tests.conftest import ROOT
 from tests.endpoint_chat import ODD_NUMBERS
 from tests.endpoint_server import Say, completion, failure, recording_proxy, serving
@@ -200,21 +201,21 @@ class TestARun:
             predict(server.base_url, **change)
             assert len(server.requests) > 24 + 12
 
-    def test_calibrate_and_rank_labels_take_it_like_any_other_rung(self, project):
+    def test_check_scaling_and_rank_labels_take_it_like_any_other_rung(self, project):
         with serving(knows) as server:
             predict(server.base_url, "small", params=1000)
             predict(server.base_url, "large", params=4000)
             predict(server.base_url, "mixture", params=9000, active_params=900)
-        rungs = read_rungs(project / "bases", ["mixture", "large", "small"])
-        assert [rung.params for rung in rungs] == [1000, 4000, 9000]
-        assert read_mixtures(project / "bases", rungs) == {"mixture": 900}
-        named = [word for rung in rungs for word in ("--rung", rung.key)]
+        ladder = read_rungs(project / "bases", ["mixture", "large", "small"])
+        assert [rung.params for rung in ladder.dense] == [1000, 4000]
+        assert ladder.mixtures == {("mixture", 9000): 900}
+        write_params(project / "params.yaml", [], ["small", "large", "mixture"])
         files = ["--labelled", "questions.parquet", "--bases", "bases", "--vanilla", "vanilla"]
-        result = run(calibrate.main, *files, *named, "--draws", 100, "--seed", 0, "--metrics", "m.json")
+        result = run(check_scaling.main, *files, "--draws", 100, "--seed", 0, "--metrics", "m.json")
         assert result.exit_code == 0, result.output
         assert json.loads((project / "m.json").read_text())["mixtures"]["mixture"]["precision"] == 1
         ids = [f"q{number}" for number in range(24)]
-        ranked = read_answers(project / "vanilla" / "small.parquet", ids, "stages.predict_served")
+        ranked = read_predictions(project / "vanilla" / "small.parquet", ids)
         np.testing.assert_allclose(np.abs(ranked.log_odds), np.log(0.7 / 0.2))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from score_rows import write_base, write_labelled, write_predictions
+from score_rows import write_base, write_labelled, write_params, write_predictions
 
 from chatladder.cli.annotate.review_queue import read_queue
 from chatladder.io.rows import LABELLED, PREDICTIONS, RANKING, read_rows, write_rows
@@ -26,8 +27,9 @@ class Chat:
     def __init__(self, folder, skill=1.0):
         self.folder = folder
         self.labelled = folder / "labelled.parquet"
+        self.predictions, self.params = folder / "predictions", folder / "params.yaml"
         self.out, self.metrics = folder / "review", folder / "review.json"
-        self.rungs, self.tuned, self.more = ["small", "large"], ["small"], []
+        self.rungs, self.served, self.judges, self.more = ["small", "large"], [], ["small"], []
         self.rows = [{**row, "text": f"is number {at} enough?"} for at, row in enumerate(write_labelled(self.labelled))]
         write_rows(self.labelled, self.rows, LABELLED)
         self.reviewed = [row for row in self.rows if row["split"] != "test"]
@@ -36,21 +38,25 @@ class Chat:
         sources = (
             ("vanilla/small", 0.3),
             ("vanilla/large", 0.6),
-            ("tuned/small", 1),
+            ("out_of_fold/small", 1),
             ("words/line", 1),
             ("words/trees", 1),
         )
         for seed, (name, share) in enumerate(sources):
             rows = self.rows if name.startswith("vanilla") else self.reviewed
-            write_predictions(folder / f"{name}.parquet", rows, share * skill, 0.0, seed)
+            write_predictions(self.predictions / f"{name}.parquet", rows, share * skill, 0.0, seed)
 
     def arguments(self):
-        named = {name: self.folder / name for name in ("bases", "vanilla", "words")}
+        write_params(self.params, self.rungs, self.served, self.judges)
+        named = {"bases": self.folder / "bases", "params": self.params, "predictions": self.predictions}
         named |= {"labelled": self.labelled, "out": self.out, "metrics": self.metrics}
-        words = [f"--{name}={path}" for name, path in named.items()]
-        words += [f"--rung={key}" for key in self.rungs] + [f"--tuned-rung={key}" for key in self.tuned]
-        words += [f"--tuned={self.folder / 'tuned'}"] if self.tuned else []
-        return [*words, "--share=0.1", "--controls=0.15", "--seed=0", *self.more]
+        return [
+            *(f"--{name}={path}" for name, path in named.items()),
+            "--share=0.1",
+            "--controls=0.15",
+            "--seed=0",
+            *self.more,
+        ]
 
     def run(self):
         return CliRunner().invoke(main, self.arguments())
@@ -173,20 +179,19 @@ class TestWritten:
 
 class TestEvidence:
     def test_no_rung_need_be_tuned(self, chat):
-        chat.tuned = []
-        (chat.folder / "tuned" / "small.parquet").unlink()
+        chat.judges = []
+        shutil.rmtree(chat.predictions / "out_of_fold")
         result = chat.run()
         assert result.exit_code == 0, result.output
         assert not any("tuned" in row["reason"] for row in chat.ranking)
         assert all(" 4 sources" in row["reason"] for row in chat.ranking)
 
-    def test_a_tuned_rung_without_a_folder_is_a_usage_error(self, chat):
-        chat.tuned = []
-        chat.more = ["--tuned-rung=small"]
-        result = chat.run()
-        assert result.exit_code == 2
-        assert "--tuned-rung needs --tuned, the folder where its predictions are." in result.output
-        assert not chat.out.exists()
+    def test_a_served_rung_counts_like_one_of_the_ladder(self, chat):
+        chat.run()
+        before = chat.contents()
+        chat.rungs, chat.served = ["small"], ["large"]
+        assert chat.run().exit_code == 0
+        assert chat.contents() == before
 
     def test_rungs_count_from_the_smallest_in_whatever_order_they_are_named(self, chat):
         chat.run()
@@ -204,7 +209,7 @@ class TestEvidence:
         assert before
         chat.rungs.append("mixture")
         write_base(chat.folder / "bases", "mixture", 64_000)
-        write_predictions(chat.folder / "vanilla" / "mixture.parquet", chat.rows, -3.0, 0.0, 9)
+        write_predictions(chat.predictions / "vanilla" / "mixture.parquet", chat.rows, -3.0, 0.0, 9)
         assert self.doubted(chat) != before  # by its size it would have one
         path = chat.folder / "bases" / "mixture" / "rung.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "active_params": 500}))
@@ -213,11 +218,11 @@ class TestEvidence:
 
     def test_a_leaning_of_untouched_models_is_no_evidence(self, chat):
         before = self.doubted(chat)
-        table = read_rows(chat.folder / "vanilla" / "large.parquet", PREDICTIONS).to_pylist()
+        table = read_rows(chat.predictions / "vanilla" / "large.parquet", PREDICTIONS).to_pylist()
         for row in table:
             odds = np.exp(6) * row["p_needed"] / row["p_not_needed"]
             row["p_needed"], row["p_not_needed"] = odds / (1 + odds), 1 / (1 + odds)
-        write_rows(chat.folder / "vanilla" / "large.parquet", table, PREDICTIONS)
+        write_rows(chat.predictions / "vanilla" / "large.parquet", table, PREDICTIONS)
         assert self.doubted(chat) == before
 
     def test_blind_evidence_is_said_to_be_blind(self, tmp_path):
@@ -242,49 +247,65 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("name", "stage"),
         [
-            ("vanilla/large", "stages.predict"),
-            ("tuned/small", "stages.out_of_fold"),
-            ("words/line", "stages.word_baselines"),
-            ("words/trees", "stages.word_baselines"),
+            ("vanilla/large", "predict_vanilla@large"),
+            ("out_of_fold/small", "out_of_fold@small"),
         ],
     )
     def test_missing_predictions_name_the_stage_to_run(self, chat, name, stage):
-        path = chat.folder / f"{name}.parquet"
+        path = chat.predictions / f"{name}.parquet"
         path.unlink()
-        self.refused(chat, f"Error: {path}: expected predictions, got no file. Run {stage}.")
+        message = f"Error: {path}: expected rung {path.stem}, which {chat.params} names, got nothing."
+        self.refused(chat, f'{message} Run "dvc repro {stage}".')
+
+    @pytest.mark.parametrize("name", ["line", "trees"])
+    def test_missing_answers_of_a_baseline_name_the_stage_to_run(self, chat, name):
+        path = chat.predictions / "words" / f"{name}.parquet"
+        path.unlink()
+        self.refused(chat, f"Error: {path}: expected predictions, got no file. Run stages.word_baselines.")
+
+    @pytest.mark.parametrize(
+        "path", ["bases/old", "predictions/vanilla/old.parquet", "predictions/out_of_fold/large.parquet"]
+    )
+    def test_a_rung_that_is_left_over_is_refused_with_the_command_that_deletes_it(self, chat, path):
+        (chat.folder / path).mkdir()
+        self.refused(chat, f"{chat.folder / path}: expected only the rungs that {chat.params} names here (")
+
+    def test_out_of_fold_answers_that_no_rung_gives_any_more_are_left_over(self, chat):
+        chat.judges = []
+        self.refused(chat, "out_of_fold/small.parquet: expected only the rungs that")
 
     def test_predictions_that_lack_an_item_are_refused(self, chat):
-        path = chat.folder / "tuned" / "small.parquet"
+        path = chat.predictions / "out_of_fold" / "small.parquet"
         write_predictions(path, chat.reviewed[1:], 1.0)
         self.refused(chat, f"{path}: expected predictions for all 160 items, 1 are missing")
 
-    @pytest.mark.parametrize("name", ["labelled", "vanilla/small", "tuned/small", "words/trees"])
+    @pytest.mark.parametrize("name", ["../labelled", "vanilla/small", "out_of_fold/small", "words/trees"])
     @pytest.mark.parametrize(
         "damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"PAR1PAR1"]
     )
     def test_damaged_files_are_refused(self, chat, name, damage):
-        path = chat.folder / f"{name}.parquet"
+        path = (chat.predictions / f"{name}.parquet").resolve()
         path.write_bytes(damage(path.read_bytes()))
         self.refused(chat, f"{path}: expected a parquet file")
 
     @pytest.mark.parametrize("name", ["vanilla/small", "words/line"])
     def test_ids_that_are_no_utf_8_are_refused(self, chat, name):
-        path = chat.folder / f"{name}.parquet"
+        path = chat.predictions / f"{name}.parquet"
         table = read_rows(path, PREDICTIONS)
         damaged = pa.array([b"\xff\xfe"] * table.num_rows, pa.binary()).view(pa.string())
         pq.write_table(table.set_column(0, table.schema.field(0), damaged), path)
         self.refused(chat, f"{path}: expected texts in UTF-8 as item_id, got others.")
 
-    @pytest.mark.parametrize("name", ["vanilla/small", "tuned/small"])
+    @pytest.mark.parametrize("name", ["vanilla/small", "out_of_fold/small"])
     def test_endless_probabilities_are_refused(self, chat, name):
-        path = chat.folder / f"{name}.parquet"
+        path = chat.predictions / f"{name}.parquet"
         rows = read_rows(path, PREDICTIONS).to_pylist()
         rows[5]["p_needed"] = float("inf")
         write_rows(path, rows, PREDICTIONS)
         self.refused(chat, f"{path}: expected probabilities from 0 to 1, got one without an end.")
 
     def test_missing_probabilities_are_no_evidence(self, chat):
-        path = chat.folder / "vanilla" / "small.parquet"
+        path = chat.predictions / "vanilla" / "small.parquet"
         rows = read_rows(path, PREDICTIONS).to_pylist()
         for row in rows[::2]:
             row |= {"p_needed": None, "p_not_needed": None, "p_unknown": float("nan"), "parsed": None}
@@ -313,8 +334,8 @@ class TestRefusals:
         assert {row["p_label"] for row in chat.ranking} == {0.5}
         assert json.loads(chat.metrics.read_text())["contradicted"] == 0
 
-    @pytest.mark.parametrize("rungs", [["small", "small"], ["../small"], ["unknown"]])
-    @pytest.mark.parametrize("kind", ["rungs", "tuned"])
+    @pytest.mark.parametrize("rungs", [["../small"], ["unknown"]])
+    @pytest.mark.parametrize("kind", ["rungs", "served", "judges"])
     def test_rungs_that_are_none_are_refused(self, chat, kind, rungs):
         setattr(chat, kind, rungs)
         self.refused(chat, "expected")

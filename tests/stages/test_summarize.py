@@ -3,8 +3,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from chatladder.evaluation.figures import short_count
 from chatladder.evaluation.scores import METRICS
+from chatladder.evaluation.summary import short_count
 from stages.summarize import main
 
 
@@ -39,7 +39,7 @@ def files(tmp_path):
         "annotation": {
             "round": 2, "needed": 1_100, "not_needed": 900, "disagreed": 9, "orphaned": 0, "kappa": 0.71,
         },
-        "calibration": {
+        "scaling": {
             "gate": "fail", "precision": slope | {"worst_pair": pair}, "macro_f1": slope,
             "centred": {"precision": slope, "macro_f1": slope},
         },
@@ -50,7 +50,7 @@ def files(tmp_path):
     }  # fmt: skip
     for name, content in contents.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    return [f"--{name}={tmp_path / name}.json" for name in contents] + [f"--out={tmp_path / 'summary.md'}"]
+    return [f"--metrics={tmp_path}", f"--out={tmp_path / 'summary.md'}"]
 
 
 def test_summarize_prints_and_writes_the_table_sizes_ascending(files, tmp_path):
@@ -75,7 +75,7 @@ def test_summarize_prints_and_writes_the_table_sizes_ascending(files, tmp_path):
 
 
 def test_a_slope_that_is_not_defined_is_said_to_be_so(files, tmp_path):
-    path = tmp_path / "calibration.json"
+    path = tmp_path / "scaling.json"
     nothing = {"slope": None, "slope_lo": None, "slope_hi": None}
     path.write_text(
         json.dumps(json.loads(path.read_text()) | {"gate": "inconclusive", "precision": nothing | {"worst_pair": None}})

@@ -37,7 +37,7 @@ class Facts(NamedTuple):
     training: dict[str, list[str]]  # options of stages.train
     annotation: dict[str, Any]  # metrics of label
     models: dict[str, Any] | None  # metrics of evaluate; None where they were not measured
-    calibration: dict[str, Any] | None  # metrics of calibrate
+    scaling: dict[str, Any] | None  # metrics of check_scaling
     lineage: dict[str, Any]
 
 
@@ -67,7 +67,7 @@ def model_card(facts: Facts, *, adapter_only: bool, dtype: str, chat_template: b
         training=_training(facts.training),
         labels=labels_text(facts.annotation),
         results=_results(facts.models, facts.rung),
-        gate=gate_text(facts.calibration),
+        gate=gate_text(facts.scaling),
         lineage=_lineage_rows(facts.lineage),
     )
 
@@ -138,13 +138,13 @@ def labels_text(annotation: dict[str, Any]) -> str:
     return " ".join(said)
 
 
-def gate_text(calibration: dict[str, Any] | None) -> str:
+def gate_text(scaling: dict[str, Any] | None) -> str:
     """The gate's verdict on the labels."""
-    if calibration is None:
+    if scaling is None:
         return "The labels were not held against the scaling law."
     return (
         f"The labels against the scaling law (does precision grow with the size of untouched models?): "
-        f"**{calibration.get('gate', 'not measured')}**, on {calibration.get('rungs', 0)} sizes."
+        f"**{scaling.get('gate', 'not measured')}**, on {scaling.get('rungs', 0)} sizes."
     )
 
 

@@ -71,7 +71,7 @@ def gather(sources: Sources, rung: str, license_id: str | None) -> "Facts":
         training=lock.options(f"train@{rung}"),
         annotation=metrics["annotation"] or {},
         models=metrics["models"],
-        calibration=metrics["calibration"],
+        scaling=metrics["scaling"],
         lineage=comes_from,
     )
 

@@ -23,7 +23,7 @@ class Sources(NamedTuple):
     alpaca: Path
     labelled: Path
     tuned: Path  # predictions of tuned models, one parquet a rung
-    metrics: Path  # folder of models.json, annotation.json and calibration.json
+    metrics: Path  # folder of models.json, annotation.json and scaling.json
 
 
 def lineage(sources: Sources, lock: Lock, rung: str) -> dict[str, Any]:
@@ -52,13 +52,13 @@ def lineage(sources: Sources, lock: Lock, rung: str) -> dict[str, Any]:
 
 
 def read_metrics(sources: Sources, lock: Lock, rung: str) -> dict[str, dict[str, Any] | None]:
-    """What label, evaluate and calibrate measured, by the name of its file; None where there is no such file.
+    """What label, evaluate and check_scaling measured, by the name of its file; None where there is no such file.
 
     Raises:
         DataError: If it was measured on another adapter, or on other labels.
     """
     found: dict[str, dict[str, Any] | None] = {}
-    for name, stage in (("annotation", "label"), ("models", "evaluate"), ("calibration", "calibrate")):
+    for name, stage in (("annotation", "label"), ("models", "evaluate"), ("scaling", "check_scaling")):
         path = sources.metrics / f"{name}.json"
         found[name] = None
         if path.is_file():

@@ -1,122 +1,353 @@
 """Everything a page shows, computed from the logs, the questions and the predictions."""
 
+import math
+import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from chatladder.cli.report.ladder import Answers, Asked, default_rungs, need_models, on_shared_items, read_models, score
-from chatladder.cli.report.moves import move_sections
-from chatladder.cli.report.provenance import command, hashes, shown_path, versions
-from chatladder.cli.report.rounds import Rounds, answers_of, changes, read_rounds
-from chatladder.cli.report.sections import KINDS, growth, headline, scaling, since_before, transitions
-from chatladder.cli.report.texts import read_texts
-from chatladder.cli.report.tuned import Tuned, read_tuned
-from chatladder.io.console import DataError
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chatladder.cli.annotate.display import shortened
+from chatladder.cli.report.command import Options
+from chatladder.cli.report.models import (
+    SHOWN,
+    Asked,
+    Models,
+    Scored,
+    Shared,
+    default_rungs,
+    on_shared_items,
+    read_asked,
+    read_models,
+    read_tuned,
+    score,
+)
+from chatladder.cli.report.moves import Moves, moves_of
+from chatladder.cli.report.page import hashes, shown_path, signed, versions
+from chatladder.cli.report.plots import Plot, forest_plot, scaling_plot
+from chatladder.cli.report.rounds import Change, Round, Rounds, answers_of, changes, matrix, read_rounds
+from chatladder.evaluation.gate import GATED, advice, leaning, shown
+from chatladder.evaluation.scaling_check import points
+from chatladder.evaluation.scores import Draws, Interval
 from chatladder.io.rows import LABELLED, QUESTIONS, Rows
 from chatladder.labels.log import adjudication_files, log_files
 from chatladder.labels.review import FILE, flips_by_round
 
+#: Kinds of change, in the words that a count stands before.
+KINDS = (
+    ("kept", "kept their label"),
+    ("flipped", "were turned over"),
+    ("settled", "had been disagreed on and were settled"),
+    ("open", "are still disagreed on"),
+    ("new", "had not been asked before"),
+)
+#: Names of the readings of the answers.
+NAMES = {"raw": "as answered", "centred": "centred"}
+#: Turns of the window shown before a question, and characters of one turn.
+_LAST_TURNS, _MOST_CHARACTERS = 4, 400
+_DARKEST = 4
+
+
+class Step(NamedTuple):
+    """From one round to the next: what became of the items that the later one asked about."""
+
+    before: Round
+    after: Round
+    changed: list[Change]
+    columns: list[str]
+    rows: list[tuple[str | None, list[int]]]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """The number of items of each kind of change."""
+        return Counter(change.kind() for change in self.changed)
+
+    def heat(self, cell: int) -> int:
+        """Return how dark a cell is, 0 to ``_DARKEST``; by its root, so that a single item is still seen."""
+        most = max(max(row) for _, row in self.rows)
+        return math.ceil(_DARKEST * math.sqrt(cell / most))
+
 
 @dataclass(frozen=True)
-class Options:
-    """What a report is about: paths, the rungs (all there are, if none is named), the round, and the bootstrap."""
+class Report:
+    """A round, the rounds before it, and what models say of their labels.
 
-    annotations: Path
-    questions: Path
-    labelled: Path
-    bases: Path
-    vanilla: Path
-    tuned: Path
-    keys: tuple[str, ...]
-    round: int
-    draws: int
-    seed: int
-    texts: bool
+    Attributes:
+        options: The options of the command.
+        rounds: The rounds, this one last.
+        asked: All questions.
+        models: The untouched models.
+        tuned: The tuned models, on test items.
+        scored: The labels of each round against the untouched models.
+        shared: The two latest rounds on the items that both label.
+        moves: The effects of the round's changes on the scores.
+        stale: The number of labelled items with another label than the answers give; None without such a file.
+    """
 
-    def rungs(self) -> list[str]:
-        """The rungs that are asked for, or those that there are."""
-        return list(self.keys) or default_rungs(self.bases)
+    options: Options
+    rounds: Rounds
+    asked: Asked
+    models: Models
+    tuned: Models
+    scored: list[Scored]
+    shared: Shared | None
+    moves: Moves
+    stale: int | None
+
+    @property
+    def now(self) -> Round:
+        """This round."""
+        return self.rounds.rounds[-1]
+
+    @property
+    def before(self) -> Round | None:
+        """The round before it."""
+        return self.rounds.rounds[-2] if len(self.rounds.rounds) > 1 else None
+
+    @property
+    def annotators(self) -> list[str]:
+        """Everybody who answered in any round."""
+        return sorted({name for each in self.rounds.rounds for name in each.answers})
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """The changes from each round to the next, the latest first."""
+        steps = []
+        for before, after in reversed(list(pairwise(self.rounds.rounds))):
+            changed = changes(before, after, self.asked.ids)
+            steps.append(Step(before, after, changed, *matrix(changed)))
+        return steps
+
+    @property
+    def missing(self) -> str:
+        """The models that are missing for a slope and how to get them, or nothing."""
+        if self.models.sizes() >= 2:
+            return ""
+        again = "then this command again."
+        if self.models.waiting:
+            return (
+                f"{shown_path(self.options.vanilla)} lacks predictions of {len(self.models.waiting)} untouched "
+                f'model(s). Run "dvc repro predict_vanilla", {again}'
+            )
+        if not self.models.predictions:
+            bases = shown_path(self.options.bases)
+            return f'There is no untouched model in {bases}. Run "dvc repro check_scaling", {again}'
+        return (
+            "A slope needs untouched models of two sizes or more, mixtures of experts apart; there is one. "
+            f'Add a rung to the ladder, run "dvc repro check_scaling", {again}'
+        )
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on this round's labels: the gate's, or "none" where there is nothing to judge by."""
+        readings = self.scored[-1].readings
+        return readings["raw"].gates[GATED[0]].verdict if readings else "none"
+
+    def advice(self) -> list[str]:
+        """Return what the verdict means and what to do next."""
+        scored = self.scored[-1]
+        if not scored.readings:
+            return [self.missing or scored.why_not]
+        raw, centred = (scored.readings[name].gates[GATED[0]] for name in NAMES)
+        first, *others = [*advice(raw, GATED[0]), *leaning(raw, centred)]
+        return [first.removeprefix(f"gate: {raw.verdict.upper()}. "), *others]
+
+    def gates(self) -> Iterator[tuple[str, list[tuple[str, Interval | None]]]]:
+        """Yield each metric with, for each reading of the answers, its verdict and slope."""
+        scored = self.scored[-1]
+        for metric in GATED if scored.readings else ():
+            verdicts = ((scored.readings[name].gates[metric].verdict, scored.slope(name, metric)) for name in NAMES)
+            yield shown(metric), list(verdicts)
+
+    def since_before(self) -> str:
+        """Return how the slope of precision compares with that of the round before; nothing where either has none."""
+        metric = GATED[0]
+        slopes = [slope for each in self.scored[-2:] if each.readings and (slope := each.slope("raw", metric))]
+        if len(slopes) < 2:
+            return ""
+        then, now = slopes
+        text = (
+            f"Against round {self.rounds.rounds[-2].number}: {shown(metric)} per doubling was {signed(then.value, 4)} "
+            f"and is {signed(now.value, 4)}"
+        )
+        if not self.shared or metric not in self.shared.slopes:
+            return f"{text}, not on the same items."
+        rest = "items that came in or left"
+        both = f"{self.shared.items:,} items that both rounds label"
+        if not self.shared.relabelled:
+            return f"{text}. None of the {both} has another label now: the difference comes from {rest}."
+        value, low, high = (signed(figure, 4) for figure in self.shared.slopes[metric][2])
+        return (
+            f"{text}. On the {both}, relabelling {self.shared.relabelled:,} of them moved it by {value} "
+            f"[{low}, {high}]; the rest comes from {rest}."
+        )
+
+    @cached_property
+    def growth(self) -> list[tuple[Round, Scored, list[tuple[str, list[Interval | None]]]]]:
+        """Each round, its labels scored, and for each reading its name and the slope of each metric."""
+        return [
+            (
+                each,
+                scored,
+                [(NAMES[name], [scored.slope(name, metric) for metric in SHOWN]) for name in scored.readings],
+            )
+            for each, scored in zip(self.rounds.rounds, self.scored, strict=True)
+        ]
+
+    def slope_plots(self) -> list[Plot]:
+        """Return a plot of the slopes for each metric."""
+        plots = []
+        for place, metric in enumerate(SHOWN):
+            rows = [
+                (f"round {each.number}, {name}", "now" if each is self.now else "before", slopes[place])
+                for each, _, readings in self.growth
+                for name, slopes in readings
+            ]
+            plots.append(forest_plot(f"slope-{metric}", shown(metric), rows))
+        return [plot for plot in plots if plot]
+
+    @cached_property
+    def drawn(self) -> list[tuple[Round, Scored, str]]:
+        """The latest round that could be scored and the one before it, with their styles."""
+        scored = [pair for pair in zip(self.rounds.rounds, self.scored, strict=True) if pair[1].readings]
+        return [(*pair, "now" if pair[0] is self.now else "before") for pair in scored[-2:]]
+
+    def score_plots(self) -> list[Plot]:
+        """Return a plot against size for each metric."""
+        plots = []
+        for metric in SHOWN:
+            series = [
+                (f"round {each.number}", style, points(scored.readings["raw"], self.models.ladder, metric))
+                for each, scored, style in self.drawn
+            ]
+            plots.append(scaling_plot(f"scaling-{metric}", shown(metric), series))
+        return [plot for plot in plots if plot]
+
+    def score_rows(self) -> list[tuple[str, int, int | None, list[Interval | None]]]:
+        """Return rung, parameters, active parameters of a mixture, and its scores: metric by metric, round by round."""
+        ladder = self.models.ladder
+        columns = [
+            {point.rung: point.score for point in points(scored.readings["raw"], ladder, metric)}
+            for metric in SHOWN
+            for _, scored, _ in self.drawn
+        ]
+        return [(*rung, ladder.mixtures.get(rung), [column.get(rung) for column in columns]) for rung in ladder.rungs()]
+
+    def quoted(self) -> Mapping[str, "Quoted"]:
+        """Return the texts of the items that did most, by id; none if texts are left out."""
+        ids = [each.change.item_id for each in self.moves.strongest]
+        return read_texts(self.options.questions, ids) if self.options.texts else {}
+
+    def answers_of(self, item_id: str) -> list[tuple[int, list[tuple[str, str]]]]:
+        """Return for each round that asked about an item who answered what."""
+        return list(answers_of(self.rounds.rounds, item_id))
+
+    def notes(self) -> Iterator[str]:
+        """Yield what the reader should know about the inputs, one sentence or two each."""
+        if self.rounds.logs.orphaned:
+            yield (
+                f"{self.rounds.logs.orphaned:,} annotated items are no longer among the questions; they are left out "
+                "of this page."
+            )
+        for place in self.rounds.torn:
+            path, _, line = place.rpartition(":")
+            where = f"{shown_path(Path(path))}:{line}"
+            yield f"{where}: the last line is cut short and left out. The next answer repairs it."
+        if self.stale:
+            yield (
+                f"{shown_path(self.options.labelled)} holds other labels than the answers of rounds 1 to "
+                f"{self.now.number} give, at {self.stale:,} items: it was made of other rounds or is out of date. If "
+                'that is not meant, run "dvc repro".'
+            )
+        if self.models.waiting and self.models.predictions:
+            yield (
+                f"Left out, since they have not answered yet: {', '.join(self.models.waiting)}. "
+                'Run "dvc repro predict_vanilla" to have them here.'
+            )
+        if self.tuned.missing:
+            yield (
+                f"The tuned models have not answered {self.tuned.missing:,} of the test items of this round; their "
+                "effects are computed on the others."
+            )
 
     def command(self) -> str:
-        """The command line that makes the page again."""
+        """Return the command line that makes the page again."""
         paths = ("annotations", "questions", "labelled", "bases", "vanilla", "tuned")
-        given: list[tuple[str, str | int | Path | None]] = [("round", self.round)]
-        given += [(name, getattr(self, name)) for name in paths]
-        given += [("rung", key) for key in self.rungs()]
-        given += [("draws", self.draws), ("seed", self.seed)]
-        return command(given if self.texts else [*given, ("no-texts", None)])
+        values = [("round", str(self.now.number))]
+        values += [(name, shown_path(getattr(self.options, name))) for name in paths]
+        values += [("rung", key) for key in self.options.keys]
+        values += [("draws", str(self.options.draws)), ("seed", str(self.options.seed))]
+        words = [f"--{name} {shlex.quote(value)}" for name, value in values]
+        return " ".join(["chatladder report", *words, *([] if self.options.texts else ["--no-texts"])])
+
+    def inputs(self) -> Iterator[Path]:
+        """Yield every file that was read."""
+        options, number = self.options, self.now.number
+        review = options.annotations / f"round_{number}" / FILE
+        yield options.questions
+        yield from (path for path in (options.labelled,) if path.exists())
+        yield from log_files(options.annotations, number)
+        yield from adjudication_files(options.annotations, number)
+        yield from (path for path in (review,) if path.exists())
+        for rung in self.models.ladder.rungs():
+            yield options.bases / rung.key / "rung.json"
+            yield options.vanilla / f"{rung.key}.parquet"
+        for key in self.tuned.predictions:
+            yield options.tuned / f"{key}.parquet"
 
 
-def build(options: Options) -> dict[str, Any]:
-    """What the template shows.
+def build(options: Options, number: int) -> dict[str, Any]:
+    """Return what the template shows.
+
+    Args:
+        options: The options of the command.
+        number: The round.
 
     Raises:
         DataError: If an input cannot be used.
     """
     asked = read_asked(options.questions)
-    rounds = read_rounds(options.annotations, options.round, asked.ids)
+    rounds = read_rounds(options.annotations, number, asked.ids)
     labels = [each.labels() for each in rounds.rounds]
-    scored_once = {item_id for each in labels for item_id in each}
+    keys = options.keys or default_rungs(options.bases)
     # With predictions for all that any round labels, so that every round is scored on all that it labels.
-    ids = [item_id for item_id in asked.ids if item_id in scored_once]
-    answers = read_models(options.bases, options.vanilla, options.rungs(), ids)
-    scored = [score(asked, each, answers, options.draws, options.seed) for each in labels]
-    now, before = rounds.rounds[-1], rounds.rounds[-2] if len(rounds.rounds) > 1 else None
-    changed = changes(before, now, asked.ids)
+    labelled = {item_id for each in labels for item_id in each}
+    models = read_models(options.bases, options.vanilla, keys, [each for each in asked.ids if each in labelled])
+    draws = Draws(options.seed, options.draws)
     splits, stale = read_splits(options.labelled, labels[-1])
-    tuned = read_tuned(options.tuned, options.rungs(), labels[-1], splits)
-    moved = move_sections(labels[-1], changed if before else [], answers, tuned)
-    shared = on_shared_items(asked, labels[-2], labels[-1], answers, options.draws, options.seed) if before else None
-    missing = need_models(answers, options.bases, options.vanilla)
+    tuned = read_tuned(options.tuned, keys, [item_id for item_id in labels[-1] if splits.get(item_id) == "test"])
+    changed = changes(rounds.rounds[-2], rounds.rounds[-1], asked.ids) if len(labels) > 1 else []
+    report = Report(
+        options=replace(options, keys=tuple(keys)),
+        rounds=rounds,
+        asked=asked,
+        models=models,
+        tuned=tuned,
+        scored=[score(asked, each, models, draws) for each in labels],
+        shared=on_shared_items(asked, labels[-2], labels[-1], models, draws) if len(labels) > 1 else None,
+        moves=moves_of(labels[-1], changed, models, tuned),
+        stale=stale,
+    )
+    review = flips_by_round(options.annotations, number, rounds.logs).get(number)
     return {
-        "round": now,
-        "before": before,
-        "texts": options.texts,
-        "rounds": rounds,
-        "questions": len(asked.ids),
-        "headline": headline(scored[-1], missing),
-        "since": since_before(rounds, scored, shared),
+        "report": report,
         "labelled": Counter(labels[-1].values()),
-        "left_out": len(now.verdicts) - len(labels[-1]),
         "changed": Counter(change.kind() for change in changed),
-        "transitions": list(transitions(rounds, asked)),
-        "review": flips_by_round(options.annotations, now.number, rounds.logs).get(now.number),
-        "growth": growth(rounds, scored, shared, missing),
-        "plots": scaling(rounds, scored, answers),
-        "moves": moved,
-        "shown": [(each, list(answers_of(rounds.rounds, each.change.item_id))) for each in moved.strongest],
-        "said": read_texts(options.questions, [each.change.item_id for each in moved.strongest])
-        if options.texts
-        else {},
-        "tuned": tuned,
-        "notes": list(notes(options, rounds, stale, answers, tuned)),
-        "command": options.command(),
-        "versions": versions(),
-        "hashes": hashes(inputs(options, answers, tuned)),
-        "draws": options.draws,
-        "seed": options.seed,
-        "annotators": sorted({name for each in rounds.rounds for name in each.answers}),
+        "review": review,
         "kinds": KINDS,
+        "versions": versions(),
+        "hashes": hashes(report.inputs()),
     }
 
 
-def read_asked(questions: Path) -> Asked:
-    """Ids and conversations of all questions."""
-    asked = Asked([], [])
-    for part in Rows(questions, QUESTIONS).parts(["item_id", "conversation"]):
-        asked.ids.extend(part["item_id"].to_pylist())
-        asked.conversations.extend(part["conversation"].to_pylist())
-    if len({*asked.ids}) < len(asked.ids) or None in asked.ids or None in asked.conversations:
-        raise DataError(
-            f"{questions}: expected an id of its own, and a conversation, for every question. Pick them again."
-        )
-    return asked
-
-
 def read_splits(labelled: Path, labels: Mapping[str, str]) -> tuple[dict[str, str], int | None]:
-    """Item -> split, of the labelled questions; and how many of them have another label than the answers give.
+    """Return item -> split, of the labelled questions; and how many of them have another label than the answers give.
 
     Returns:
         Nothing, and None, where there is no such file yet.
@@ -132,46 +363,39 @@ def read_splits(labelled: Path, labels: Mapping[str, str]) -> tuple[dict[str, st
     return splits, differing + sum(item_id not in splits for item_id in labels)
 
 
-def notes(options: Options, rounds: Rounds, stale: int | None, answers: Answers, tuned: Tuned) -> Iterator[str]:
-    """What the reader should know about the inputs, one sentence or two each."""
-    if rounds.logs.orphaned:
-        yield (
-            f"{rounds.logs.orphaned:,} annotated items are no longer among the questions; they are left out of this "
-            "page."
-        )
-    for place in rounds.torn:
-        path, _, line = place.rpartition(":")
-        yield f"{shown_path(Path(path))}:{line}: the last line is cut short and left out. The next answer repairs it."
-    if stale:
-        yield (
-            f"{shown_path(options.labelled)} holds other labels than the answers of rounds 1 to {options.round} give, "
-            f"at {stale:,} items: it was made of other rounds or is out of date. If that is not meant, run "
-            '"dvc repro".'
-        )
-    if answers.waiting and answers.predictions:
-        yield (
-            f"Left out, since they have not answered yet: {', '.join(answers.waiting)}. "
-            'Run "dvc repro predict_vanilla" to have them here.'
-        )
-    if tuned.missing:
-        yield (
-            f"The tuned models have not answered {tuned.missing:,} of the test items of this round; their effects are "
-            "computed on the others."
-        )
+class Said(NamedTuple):
+    """A turn as it is shown: how many characters were left out is ``hidden``."""
+
+    sender: str
+    timestamp: int | None
+    text: str
+    hidden: int
 
 
-def inputs(options: Options, answers: Answers, tuned: Tuned) -> Iterator[Path]:
-    """Every file that was read."""
-    yield options.questions
-    if options.labelled.exists():
-        yield options.labelled
-    yield from log_files(options.annotations, options.round)
-    yield from adjudication_files(options.annotations, options.round)
-    review = options.annotations / f"round_{options.round}" / FILE
-    if review.exists():
-        yield review
-    for rung in answers.ladder.rungs():
-        yield options.bases / rung.key / "rung.json"
-        yield options.vanilla / f"{rung.key}.parquet"
-    for key in tuned.models:
-        yield options.tuned / f"{key}.parquet"
+class Quoted(NamedTuple):
+    """A question, the turns before it, and how many earlier ones its window has."""
+
+    window: list[Said]
+    question: Said
+    earlier: int
+
+
+def read_texts(questions: Path, item_ids: Sequence[str]) -> dict[str, Quoted]:
+    """Return the texts of some questions, by id.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    wanted = pa.array(item_ids, pa.string())
+    quoted: dict[str, Quoted] = {}
+    for part in Rows(questions, QUESTIONS).parts():
+        for row in part.filter(pc.is_in(part["item_id"], value_set=wanted)).to_pylist():
+            window = row["window"] or []
+            turns = [_said(turn) for turn in window[-_LAST_TURNS:]]
+            quoted[row["item_id"]] = Quoted(turns, _said(row), len(window) - len(turns))
+    return quoted
+
+
+def _said(turn: dict[str, Any]) -> Said:
+    text, hidden = shortened(turn["text"] or "", _MOST_CHARACTERS)
+    return Said(turn["sender"] or "", turn["timestamp"], text, hidden)

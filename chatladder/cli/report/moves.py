@@ -1,21 +1,18 @@
-"""Which relabelled items moved the models' scores most: each score against itself with one old label put back.
+"""The relabelled items that moved the models' scores most: each score against itself with one old label put back.
 
 Scores are functions of counts by label and answer, so every counterfactual is a row of six counts, and all of them
 are scored at once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chatladder.cli.report.ladder import Answers
+from chatladder.cli.report.models import Models
 from chatladder.cli.report.rounds import Change
-from chatladder.cli.report.tuned import Tuned
-from chatladder.evaluation.predictions import Predictions
 from chatladder.evaluation.scores import Floats, answer_scores
 from chatladder.vocabulary import ANSWERS
 
@@ -34,18 +31,15 @@ class Effect(NamedTuple):
     f1: float
     macro_f1: float
 
-
-class Relabelled(NamedTuple):
-    """An item whose scored label changed: from and to "needed", "not_needed" or None (left out of the scores)."""
-
-    change: Change
-    old: str | None
-    new: str | None
+    @property
+    def strength(self) -> float:
+        """The size of the effect on macro-F1."""
+        return abs(round(self.macro_f1, _DECIMALS))
 
 
 @dataclass(frozen=True)
 class Moved:
-    """What one relabelled item did.
+    """The effects of one relabelled item.
 
     Attributes:
         change: The item, before and now.
@@ -62,25 +56,6 @@ class Moved:
     sureness: float
 
 
-@dataclass(frozen=True)
-class Moves:
-    """What the round's changes did to the scores.
-
-    Attributes:
-        items: How many changed a scored label.
-        directions: By direction, all of each put back at once.
-        whole: All of them put back at once.
-        strongest: The items that did most, alone.
-        models: How many untouched models the effects are means over.
-    """
-
-    items: int
-    directions: list["Together"]
-    whole: Effect | None
-    strongest: list[Moved]
-    models: int
-
-
 class Together(NamedTuple):
     """All items that changed in one direction, put back at once."""
 
@@ -90,36 +65,100 @@ class Together(NamedTuple):
     untouched: Effect
 
 
-def relabelled(changed: Sequence[Change]) -> list[Relabelled]:
-    """The changes that a score can see."""
-    seen = [Relabelled(change, _scored(change.old), _scored(change.new)) for change in changed]
-    return [row for row in seen if row.old != row.new]
+class Moves(NamedTuple):
+    """The effects of a round's changes on the scores.
+
+    Attributes:
+        items: The number of items that changed a scored label.
+        models: The number of untouched models that the effects are means over.
+        directions: All items of each direction put back at once, the strongest first.
+        whole: All of them put back at once.
+        strongest: The items that moved macro-F1 most; of equal ones those that the models are surest about.
+    """
+
+    items: int
+    models: int
+    directions: Sequence[Together] = ()
+    whole: Effect | None = None
+    strongest: Sequence[Moved] = ()
 
 
-def _scored(state: str | None) -> str | None:
-    return state if state in ("needed", "not_needed") else None
+def moves_of(labels: Mapping[str, str], changed: Sequence[Change], models: Models, tuned: Models) -> Moves:
+    """Return what every change of a scored label did to the models' scores.
+
+    Args:
+        labels: Item -> label as it is now.
+        changed: The items that the round asked about.
+        models: The untouched models.
+        tuned: The tuned models, on test items.
+    """
+    rows = [change for change in changed if change.scored[0] != change.scored[1]]
+    if not rows or not models.predictions:
+        return Moves(len(rows), len(models.predictions))
+    ways = sorted({row.scored for row in rows}, key=lambda way: (str(way[0]), str(way[1])))
+    together = np.array([[row.scored == way for row in rows] for way in ways], dtype=np.float64)
+    *means, whole = mean_effects(labels, rows, models, [*np.eye(len(rows)), *together, np.ones(len(rows))])
+    on_test = [row for row in rows if row.item_id in tuned.rows]
+    test_labels = {item_id: labels[item_id] for item_id in tuned.rows}
+    tuned_effects = mean_effects(test_labels, on_test, tuned, np.eye(len(on_test))) if on_test else []
+    by_item = {row.item_id: effect for row, effect in zip(on_test, tuned_effects, strict=True)}
+    moved = [
+        Moved(row, effect, by_item.get(row.item_id), *answers)
+        for row, effect, answers in zip(rows, means[: len(rows)], _answers(rows, models), strict=True)
+    ]
+    directions = [
+        Together(*way, int(group.sum()), effect)
+        for way, group, effect in zip(ways, together, means[len(rows) :], strict=True)
+    ]
+    return Moves(
+        items=len(rows),
+        models=len(models.predictions),
+        directions=sorted(directions, key=lambda each: -each.untouched.strength),
+        whole=whole,
+        strongest=sorted(moved, key=lambda each: (-each.untouched.strength, -each.sureness))[:MOST_SHOWN],
+    )
+
+
+def mean_effects(
+    labels: Mapping[str, str], rows: Sequence[Change], models: Models, groups: Sequence[Floats] | Floats
+) -> list[Effect]:
+    """Return the mean effect, over models, of each group of changes together.
+
+    Args:
+        labels: Item -> label as it is now, of all that is scored.
+        rows: The changes; their items need not have a label now.
+        models: The models, at least one.
+        groups: For each group 1 for the changes in it, else 0, shape ``(groups, rows)``.
+    """
+    references = np.array([ANSWERS.index(label) for label in labels.values()], dtype=np.int64)
+    total = np.zeros((len(groups), 2))
+    for key in models.predictions:
+        counts = count_cells(references, models.answers(key, list(labels)).answers)
+        back = put_back(rows, models.answers(key, [row.item_id for row in rows]).answers)
+        total += effects(counts, np.asarray(groups) @ back)
+    return [Effect(*row) for row in (total / len(models.predictions)).tolist()]
 
 
 def effects(counts: Floats, back: Floats) -> list[Effect]:
-    """What each counterfactual changes.
+    """Return what each counterfactual changes.
 
     Args:
         counts: Items by label and answer as they are, shape ``(6,)``.
-        back: What putting labels back adds to them, shape ``(k, 6)``.
+        back: The difference that putting labels back makes to them, shape ``(k, 6)``.
     """
     weights = np.concatenate([counts[None, :], counts + back])
-    found = answer_scores(_REFERENCES, _GIVEN, np.arange(_CELLS), weights)
-    f1, macro_f1 = (found[metric][0] - found[metric][1:] for metric in ("f1", "macro_f1"))
+    scored = answer_scores(_REFERENCES, _GIVEN, np.arange(_CELLS), weights)
+    f1, macro_f1 = (scored[metric][0] - scored[metric][1:] for metric in ("f1", "macro_f1"))
     return [Effect(*map(float, pair)) for pair in zip(f1, macro_f1, strict=True)]
 
 
 def count_cells(references: NDArray[np.int64], answers: NDArray[np.int64]) -> Floats:
-    """Items by label and answer, shape ``(6,)``."""
+    """Return items by label and answer, shape ``(6,)``."""
     return np.bincount(references * 3 + answers, minlength=_CELLS).astype(np.float64)
 
 
-def put_back(rows: Sequence[Relabelled], answers: NDArray[np.int64]) -> Floats:
-    """What each old label put back adds to the counts, shape ``(len(rows), 6)``.
+def put_back(rows: Sequence[Change], answers: NDArray[np.int64]) -> Floats:
+    """Return what each old label put back adds to the counts, shape ``(len(rows), 6)``.
 
     Args:
         rows: The changes.
@@ -127,96 +166,21 @@ def put_back(rows: Sequence[Relabelled], answers: NDArray[np.int64]) -> Floats:
     """
     added = np.zeros((len(rows), _CELLS))
     for number, (row, answer) in enumerate(zip(rows, answers, strict=True)):
-        for label, sign in ((row.new, -1), (row.old, +1)):
+        for label, sign in zip(row.scored, (+1, -1), strict=True):
             if label is not None:
                 added[number, ANSWERS.index(label) * 3 + answer] += sign
     return added
 
 
-def move_sections(labels: Mapping[str, str], changed: Sequence[Change], answers: Answers, tuned: Tuned) -> Moves:
-    """What every change of a scored label did to the models' scores.
-
-    Args:
-        labels: Item -> label as it is now.
-        changed: What the round changed.
-        answers: The untouched models.
-        tuned: The tuned models, on test items.
-    """
-    rows = relabelled(changed)
-    models = {rung.key: partial(answers.of, rung) for rung in answers.ladder.rungs()}
-    if not rows or not models:
-        return Moves(len(rows), [], None, [], len(models))
-    alone, joint, whole = mean_effects(labels, rows, list(models.values()))
-    given = given_answers(rows, models)
-    on_test = [row for row in rows if row.change.item_id in tuned.labels]
-    tuned_models = [partial(tuned.of, key) for key in tuned.models]
-    tuned_effects = mean_effects(tuned.labels, on_test, tuned_models)[0] if on_test else []
-    by_item = {row.change.item_id: effect for row, effect in zip(on_test, tuned_effects, strict=True)}
-    moved = [
-        Moved(row.change, effect, by_item.get(row.change.item_id), by_answer, sure)
-        for row, effect, (by_answer, sure) in zip(rows, alone, given, strict=True)
-    ]
-    return Moves(len(rows), directions(rows, joint), whole, strongest(moved), len(models))
-
-
-#: A model's answers to some items, in their order.
-Lookup = Callable[[Sequence[str]], Predictions]
-
-
-def mean_effects(
-    labels: Mapping[str, str], rows: Sequence[Relabelled], models: Sequence[Lookup]
-) -> tuple[list[Effect], list[Effect], Effect]:
-    """Mean effects over models.
-
-    Args:
-        labels: Item -> label as it is now, of all that is scored.
-        rows: The changes; their items need not have a label now.
-        models: The models, at least one.
-
-    Returns:
-        For each change its effect alone; for each the effect of all changes of its direction together; and that of
-        all changes together.
-    """
-    references = np.array([ANSWERS.index(label) for label in labels.values()], dtype=np.int64)
-    total = np.zeros((2 * len(rows) + 1, 2))
-    ways = sorted({(row.old or "", row.new or "") for row in rows})
-    way = np.array([ways.index((row.old or "", row.new or "")) for row in rows], dtype=np.int64)
-    for model in models:
-        counts = count_cells(references, model(list(labels)).answers)
-        back = put_back(rows, model([row.change.item_id for row in rows]).answers)
-        joint = np.zeros((len(ways), _CELLS))
-        np.add.at(joint, way, back)
-        total += effects(counts, np.concatenate([back, joint[way], back.sum(axis=0, keepdims=True)]))
-    *means, whole = (Effect(*row) for row in (total / len(models)).tolist())
-    return means[: len(rows)], means[len(rows) :], whole
-
-
-def directions(rows: Sequence[Relabelled], joint: Sequence[Effect]) -> list[Together]:
-    """The changes by direction, the strongest first."""
-    by_direction: dict[tuple[str | None, str | None], Together] = {}
-    for row, effect in zip(rows, joint, strict=True):
-        known = by_direction.get((row.old, row.new), Together(row.old, row.new, 0, effect))
-        by_direction[row.old, row.new] = known._replace(items=known.items + 1)
-    ordered = sorted(by_direction.items(), key=lambda entry: (str(entry[0][0]), str(entry[0][1])))
-    return sorted((each for _, each in ordered), key=lambda each: -abs(round(each.untouched.macro_f1, _DECIMALS)))
-
-
-def strongest(moved: Sequence[Moved]) -> list[Moved]:
-    """The items that moved macro-F1 most; of equal ones those that the models are surest about."""
-    return sorted(moved, key=lambda each: (-abs(round(each.untouched.macro_f1, _DECIMALS)), -each.sureness))[
-        :MOST_SHOWN
-    ]
-
-
-def given_answers(rows: Sequence[Relabelled], models: Mapping[str, Lookup]) -> list[tuple[dict[str, list[str]], float]]:
+def _answers(rows: Sequence[Change], models: Models) -> list[tuple[dict[str, list[str]], float]]:
     """For each change: answer -> names of the models that gave it, and their mean absolute log-odds."""
-    ids = [row.change.item_id for row in rows]
-    named = {name: model(ids) for name, model in models.items()}
-    found = []
+    ids = [row.item_id for row in rows]
+    named = {key: models.answers(key, ids) for key in models.predictions}
+    given: list[tuple[dict[str, list[str]], float]] = []
     for place in range(len(rows)):
         by_answer: dict[str, list[str]] = {}
         for name, predictions in named.items():
             by_answer.setdefault(ANSWERS[predictions.answers[place]], []).append(name)
         sure = float(np.mean([abs(predictions.log_odds[place]) for predictions in named.values()]))
-        found.append((by_answer, round(sure, _DECIMALS)))
-    return found
+        given.append((by_answer, round(sure, _DECIMALS)))
+    return given

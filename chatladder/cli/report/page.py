@@ -2,20 +2,82 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
+from pathlib import Path
+from platform import python_version
 from typing import Any
 
 from chatladder.cli.annotate.display import clock, literal
-from chatladder.cli.report import words
-from chatladder.evaluation.figures import short_count
+from chatladder.evaluation.summary import short_count
+from chatladder.io.console import DataError
 
 #: Nothing may be loaded and nothing run, not even what an escape would have missed: one style sheet, by its hash.
 _POLICY = "default-src 'none'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'"
+#: What the figures of the page depend on.
+_PACKAGES = ("chatladder", "numpy", "scikit-learn", "krippendorff", "scipy", "Jinja2")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """Return a number with its sign, a true minus; a dash where there is none."""
+    return "–" if value is None else f"{value + 0.0:+.{digits}f}".replace("-", "−")
+
+
+def plain(value: float | None, digits: int = 2) -> str:
+    """Return a number; a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def state(value: str | None) -> str:
+    """Return a label or state as words, such as "not needed"."""
+    return "not asked before" if value is None else value.replace("_", " ")
+
+
+def direction(old: str | None, new: str | None) -> str:
+    """Return a change of what is scored, in words."""
+    if old is None:
+        return f"came in as {state(new)}"
+    return f"left, was {state(old)}" if new is None else f"{state(old)} → {state(new)}"
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as a page that is passed on may show it: below the working folder, or its name alone."""
+    try:
+        return path.resolve().relative_to(Path.cwd().resolve()).as_posix()
+    except ValueError:
+        return f"…/{path.name}"
+
+
+def versions() -> list[tuple[str, str]]:
+    """Return the version of each package that figures depend on."""
+    versions = [("Python", python_version())]
+    for name in _PACKAGES:
+        try:
+            versions.append((name, version(name)))
+        except PackageNotFoundError:
+            versions.append((name, "not installed"))
+    return versions
+
+
+def hashes(paths: Iterable[Path]) -> dict[str, str]:
+    """Return path and SHA-256 of every file, in the order given.
+
+    Raises:
+        DataError: If one cannot be read.
+    """
+    digests = {}
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                digests[shown_path(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    return digests
 
 
 def _harmless(value: Any) -> Any:
-    """What an expression of the template gives, without characters that act; it is escaped after this."""
+    """Return the value of an expression of the template without characters that act; it is escaped after this."""
     from markupsafe import Markup
 
     if value is None:
@@ -27,7 +89,7 @@ def render(context: Mapping[str, Any]) -> str:
     """Fill in the page.
 
     Args:
-        context: What the template shows, by name.
+        context: The values that the template shows, by name.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -42,12 +104,12 @@ def render(context: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "signed": words.signed,
-        "plain": words.plain,
-        "count": words.count,
+        "signed": signed,
+        "plain": plain,
+        "count": "{:,}".format,
         "short_count": short_count,
-        "state": words.state,
-        "way": lambda each: words.direction(each.old, each.new),
+        "state": state,
+        "way": lambda each: direction(each.old, each.new),
         "clock": clock,
     }
     style = files("chatladder.cli.report").joinpath("report.css").read_text(encoding="utf-8")

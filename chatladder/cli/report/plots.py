@@ -1,4 +1,4 @@
-"""Where the marks of a plot go; the template (plots.html) draws them as SVG, in colours of the page's style sheet.
+"""The places of the marks of a plot; the template (plots.html) draws them as SVG, in colours of the page's style sheet.
 
 Drawn here and not by a plotting library: the marks then follow the reader's light or dark scheme, its text is text for
 a screen reader, and equal numbers give equal bytes.
@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from chatladder.cli.report.ladder import fitted
-from chatladder.cli.report.words import signed
-from chatladder.evaluation.figures import short_count
-from chatladder.evaluation.rung_scores import Interval, Point
+import numpy as np
+
+from chatladder.cli.report.page import signed
+from chatladder.evaluation.scaling_check import Point
+from chatladder.evaluation.scores import Interval, slope_per_doubling
+from chatladder.evaluation.summary import short_count
 
 #: Units of the drawing, about a pixel on a phone.
 WIDTH = 400
@@ -47,64 +49,50 @@ class Mark(NamedTuple):
     kind: str
 
 
-class Line(NamedTuple):
-    """A straight line."""
+class Series(NamedTuple):
+    """The marks of one round, and the two ends of the line through its dense rungs, if there is one."""
 
-    x1: float
-    y1: float
-    x2: float
-    y2: float
-
-
-@dataclass(frozen=True)
-class Series:
-    """The marks of one round."""
-
-    name: str
     style: str
     marks: list[Mark]
-    line: Line | None
+    line: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class ScalingPlot:
-    """A score against size.
+class Plot:
+    """A score against size, or slopes with their intervals against zero, one a row.
 
     Attributes:
-        x_ticks: One a size.
-        y_ticks: Round values.
+        name: Prefix of the drawing's ids.
+        metric: The metric that is drawn, in words.
+        left: Where the axis begins.
+        right: Where it ends; behind it is the strip of the mixtures of experts.
+        bottom: Where it stands.
+        x_ticks: One a size, or round values.
+        y_ticks: Round values of the score.
         series: The round before, if any, then this one.
-        strip: Where the strip of the mixtures of experts begins, None without any.
+        mixtures: Whether there are mixtures of experts.
+        zero: The place of no slope.
+        rows: Label, place and mark of each slope.
     """
 
     name: str
     metric: str
-    width: int
-    height: int
-    left: int
-    right: float
-    top: int
-    bottom: int
-    x_ticks: list[Tick]
-    y_ticks: list[Tick]
-    series: list[Series]
-    strip: float | None
-
-
-@dataclass(frozen=True)
-class ForestPlot:
-    """Slopes with their intervals, one a row, against zero."""
-
-    name: str
-    metric: str
-    width: int
-    height: int
     left: int
     right: float
     bottom: int
-    zero: float
     x_ticks: list[Tick]
-    rows: list[tuple[str, float, Mark | None]]
+    y_ticks: Sequence[Tick] = ()
+    series: Sequence[Series] = ()
+    mixtures: bool = False
+    zero: float = 0.0
+    rows: Sequence[tuple[str, float, Mark | None]] = ()
+    width: int = WIDTH
+    top: int = _TOP
+
+    @property
+    def height(self) -> int:
+        """The height of the drawing, with room for labels below the axis."""
+        return self.bottom + _BOTTOM
 
 
 class Scale(NamedTuple):
@@ -147,39 +135,49 @@ def spread_labels(ticks: Sequence[Tick]) -> list[Tick]:
     return kept[::-1]
 
 
-def scaling_plot(name: str, metric: str, rounds: Sequence[tuple[str, str, list[Point]]]) -> ScalingPlot | None:
-    """The plot of a metric against log2(parameters), None with fewer than two sizes.
+def fit_ends(points: Sequence[Point]) -> list[tuple[float, float]]:
+    """Return log2(parameters) and score of both ends of the line through the dense rungs; nothing for one size."""
+    dense = [point for point in points if not point.is_mixture]
+    sizes = np.log2([point.rung.params for point in dense])
+    if not dense or np.ptp(sizes) == 0:
+        return []
+    scores = np.array([point.score.value for point in dense])
+    slope = float(slope_per_doubling([point.rung.params for point in dense], scores[None, :])[0])
+    start = float(scores.mean() - slope * sizes.mean())
+    return [(float(size), start + slope * float(size)) for size in (sizes.min(), sizes.max())]
+
+
+def scaling_plot(name: str, metric: str, rounds: Sequence[tuple[str, str, list[Point]]]) -> Plot | None:
+    """Return the plot of a metric against log2(parameters), None with fewer than two sizes.
 
     Args:
         name: Prefix of the drawing's ids.
-        metric: What is drawn, in words.
+        metric: The metric, in words.
         rounds: Name, style and scores of each round to draw, the one on top last.
     """
-    found = [point for _, _, points in rounds for point in points]
-    sizes = sorted({point.rung.params for point in found if not point.is_mixture})
+    every = [point for _, _, points in rounds for point in points]
+    sizes = sorted({point.rung.params for point in every if not point.is_mixture})
     if len(sizes) < 2:
         return None
-    mixtures = sorted({point.rung.key for point in found if point.is_mixture})
+    mixtures = sorted({point.rung.key for point in every if point.is_mixture})
     right = WIDTH - _RIGHT - (_STRIP if mixtures else 0)
-    ends = [at for _, _, points in rounds if (fit := fitted(points)) for at in _ends(fit, points)]
-    low = min(*(point.score.lo for point in found), *(score for _, score in ends))
-    high = max(*(point.score.hi for point in found), *(score for _, score in ends))
+    ends = [score for _, _, points in rounds for _, score in fit_ends(points)]
+    low, high = min(*(point.score.lo for point in every), *ends), max(*(point.score.hi for point in every), *ends)
     pad = max(0.06 * (high - low), 0.005)
     y = Scale(low - pad, high + pad, SCALING_HEIGHT - _BOTTOM, _TOP)
     margin = max(0.3, 0.06 * math.log2(sizes[-1] / sizes[0]))
     x = Scale(math.log2(sizes[0]) - margin, math.log2(sizes[-1]) + margin, _LEFT, right)
     values = round_values(y.low, y.high)
     digits = decimals(values)
-    series = [
-        _series(title, style, points, (x, y), (number - (len(rounds) - 1) / 2) * _APART, mixtures)
-        for number, (title, style, points) in enumerate(rounds)
-    ]
-    return ScalingPlot(
-        name, metric, WIDTH, SCALING_HEIGHT, _LEFT, right, _TOP, SCALING_HEIGHT - _BOTTOM,
+    return Plot(
+        name, metric, _LEFT, right, SCALING_HEIGHT - _BOTTOM,
         spread_labels([Tick(x(math.log2(size)), short_count(size)) for size in sizes]),
-        [Tick(y(value), f"{value:.{digits}f}") for value in values],
-        series,
-        right if mixtures else None,
+        y_ticks=[Tick(y(value), f"{value:.{digits}f}") for value in values],
+        series=[
+            _series(title, style, points, (x, y), (number - (len(rounds) - 1) / 2) * _APART, mixtures)
+            for number, (title, style, points) in enumerate(rounds)
+        ],
+        mixtures=bool(mixtures),
     )  # fmt: skip
 
 
@@ -188,35 +186,22 @@ def _series(
 ) -> Series:
     x, y = scales
     marks = []
-    for point in points:
-        if point.is_mixture:
-            place = (mixtures.index(point.rung.key) + 0.5) / len(mixtures)
-            at = WIDTH - _RIGHT - _STRIP * (1 - place)
-        else:
-            at = x(math.log2(point.rung.params))
-        value, low, high = point.score
-        kind = "mixture" if point.is_mixture else "dense"
-        title = f"{point.rung.key}, {name}: {value:.3f} [{low:.3f}, {high:.3f}]"
+    for (key, params), is_mixture, (value, low, high) in points:
+        at = x(math.log2(params))
+        if is_mixture:
+            at = WIDTH - _RIGHT - _STRIP * (1 - (mixtures.index(key) + 0.5) / len(mixtures))
+        title = f"{key}, {name}: {value:.3f} [{low:.3f}, {high:.3f}]"
+        kind = "mixture" if is_mixture else "dense"
         marks.append(Mark(round(at + shift, 1), y(value), y(low), y(high), title, kind))
-    line = None
-    if fit := fitted(points):
-        (x1, y1), (x2, y2) = _ends(fit, points)
-        line = Line(x(x1), y(y1), x(x2), y(y2))
-    return Series(name, style, marks, line)
+    return Series(style, marks, tuple(place for size, score in fit_ends(points) for place in (x(size), y(score))))
 
 
-def _ends(fit: tuple[float, float], points: Sequence[Point]) -> list[tuple[float, float]]:
-    """Where the fitted line begins and ends: log2(parameters) and score."""
-    sizes = [math.log2(point.rung.params) for point in points if not point.is_mixture]
-    return [(size, fit[0] + fit[1] * size) for size in (min(sizes), max(sizes))]
-
-
-def forest_plot(name: str, metric: str, rows: Sequence[tuple[str, str, Interval | None]]) -> ForestPlot | None:
-    """The plot of slopes per doubling, None where none is defined.
+def forest_plot(name: str, metric: str, rows: Sequence[tuple[str, str, Interval | None]]) -> Plot | None:
+    """Return the plot of slopes per doubling, None where none is defined.
 
     Args:
         name: Prefix of the drawing's ids.
-        metric: What is drawn, in words.
+        metric: The metric, in words.
         rows: Label, style and slope of each row, from the top.
     """
     defined = [slope for _, _, slope in rows if slope]
@@ -225,19 +210,15 @@ def forest_plot(name: str, metric: str, rows: Sequence[tuple[str, str, Interval 
     low, high = min(0.0, *(slope.lo for slope in defined)), max(0.0, *(slope.hi for slope in defined))
     pad = max(0.08 * (high - low), 1e-4)
     x = Scale(low - pad, high + pad, _FOREST_LEFT, WIDTH - _RIGHT)
-    bottom = _TOP + ROW_HEIGHT * len(rows)
     values = round_values(x.low, x.high, 5)
     digits = decimals(values)
     marks: list[tuple[str, float, Mark | None]] = []
     for number, (label, style, slope) in enumerate(rows):
-        at = _TOP + ROW_HEIGHT * (number + 0.5)
-        if slope is None:
-            marks.append((label, at, None))
-            continue
-        title = f"{label}: {signed(slope.value)} [{signed(slope.lo)}, {signed(slope.hi)}] per doubling"
-        marks.append((label, at, Mark(x(slope.value), at, x(slope.lo), x(slope.hi), title, style)))
-    return ForestPlot(
-        name, metric, WIDTH, bottom + _BOTTOM, _FOREST_LEFT, WIDTH - _RIGHT, bottom, x(0.0),
-        [Tick(x(value), signed(value, digits) if value else "0") for value in values],
-        marks,
-    )  # fmt: skip
+        at, mark = _TOP + ROW_HEIGHT * (number + 0.5), None
+        if slope is not None:
+            title = f"{label}: {signed(slope.value)} [{signed(slope.lo)}, {signed(slope.hi)}] per doubling"
+            mark = Mark(x(slope.value), at, x(slope.lo), x(slope.hi), title, style)
+        marks.append((label, at, mark))
+    ticks = [Tick(x(value), signed(value, digits) if value else "0") for value in values]
+    bottom = _TOP + ROW_HEIGHT * len(rows)
+    return Plot(name, metric, _FOREST_LEFT, WIDTH - _RIGHT, bottom, ticks, zero=x(0.0), rows=marks)

@@ -1,4 +1,4 @@
-"""What each round of annotation says once it counts, and what it changed in the labels before it."""
+"""The labels of each round of annotation once it counts, and its changes to the labels before it."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,7 +9,8 @@ from typing import NamedTuple
 from chatladder.io.console import DataError
 from chatladder.labels.agreement import Agreement, Stretch, agreement_by_round, agreement_over_time
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.verdicts import SCORED, Logs, Verdict, decide, read_adjudications, read_logs, without_orphans
+from chatladder.labels.verdicts import Logs, Verdict, decide, read_adjudications, read_logs, without_orphans
+from chatladder.vocabulary import SCORED
 
 DISAGREED = "disagreed"
 #: What an item can be once it was answered, in the order in which tables show it.
@@ -25,7 +26,7 @@ class Round:
     """A round, about the questions that still exist.
 
     Attributes:
-        number: Which.
+        number: Its number.
         answers: Annotator -> item -> label given in this round.
         adjudications: Adjudicator -> item -> what they settled of this round.
         verdicts: Item -> verdict of this round and all before it.
@@ -49,7 +50,7 @@ class Round:
         return {item_id for labels in self.answers.values() for item_id in labels}
 
     def adjudicated(self) -> int:
-        """How many items an adjudicator answered."""
+        """Return how many items an adjudicator answered."""
         return len({item_id for labels in self.adjudications.values() for item_id in labels})
 
 
@@ -68,6 +69,12 @@ class Change(NamedTuple):
     old: str | None
     new: str
 
+    @property
+    def scored(self) -> tuple[str | None, str | None]:
+        """The same, as a score sees it: None where there is no label that is scored."""
+        old, new = (name if name in SCORED else None for name in (self.old, self.new))
+        return old, new
+
     def kind(self) -> str:
         """``new``, ``open``, ``settled``, ``kept`` or ``flipped``, as ``metrics/annotation.json`` counts them."""
         if self.old is None:
@@ -82,7 +89,7 @@ def read_rounds(annotations: Path, last_round: int, known: Sequence[str]) -> Rou
 
     Args:
         annotations: Folder of the logs.
-        last_round: How many rounds count.
+        last_round: The last round that counts.
         known: Ids of the questions.
 
     Raises:
@@ -102,14 +109,14 @@ def read_rounds(annotations: Path, last_round: int, known: Sequence[str]) -> Rou
 
 def _round(number: int, logs: Logs) -> Round:
     earlier = ([each for each in given if each.round <= number] for given in (logs.answers, logs.adjudications))
-    own = [answer for answer in logs.answers if answer.round == number]
+    answers = [answer for answer in logs.answers if answer.round == number]
     return Round(
         number=number,
-        answers=_by_name(own),
+        answers=_by_name(answers),
         adjudications=_by_name(answer for answer in logs.adjudications if answer.round == number),
         verdicts=decide(*earlier),
-        agreement=agreement_by_round({number: _by_name(own)}).get(number),
-        over_time=agreement_over_time(own, _PARTS),
+        agreement=agreement_by_round({number: _by_name(answers)}).get(number),
+        over_time=agreement_over_time(answers, _PARTS),
     )
 
 
@@ -128,7 +135,7 @@ def state(verdict: Verdict | None) -> str | None:
 
 
 def changes(before: Round | None, after: Round, known: Sequence[str]) -> list[Change]:
-    """What the round made of every item it asked about, in the order of the questions."""
+    """Return the change of every item that the round asked about, in the order of the questions."""
     earlier: Mapping[str, Verdict] = before.verdicts if before else {}
     asked = after.answered()
     return [

@@ -52,7 +52,7 @@ def gather(root: Path) -> Standing:
     ids = question_ids(root / "data" / "questions.parquet")
     found, absent = exports(root / "data" / "raw")
     answers = answers_of(root / "data" / "annotations", ids or [])
-    gate, more_items = verdict(root / "metrics" / "calibration.json")
+    gate, more_items = verdict(root / "metrics" / "scaling.json")
     tuned = largest_tuned(root / "metrics" / "models.json")
     return Standing(
         exports=len(found),
@@ -195,7 +195,9 @@ def verdict(path: Path) -> tuple[str | None, int | None]:
     row = read_json(path)
     gate = row.get("gate") if isinstance(row, dict) else None
     if gate not in VERDICTS:
-        raise DataError(f'{path}: expected "gate": {", ".join(VERDICTS)}, got something else. Run dvc repro calibrate.')
+        raise DataError(
+            f'{path}: expected "gate": {", ".join(VERDICTS)}, got something else. Run dvc repro check_scaling.'
+        )
     precision = row.get("precision")
     more = precision.get("more_items") if isinstance(precision, dict) else None
     return gate, more if type(more) is int else None

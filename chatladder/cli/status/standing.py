@@ -13,7 +13,7 @@ NOT_BEFORE_GATE = frozenset(
     ["to_alpaca", "train", "predict_tuned", "out_of_fold", "word_baselines", "rank_labels", "evaluate", "summarize"]
 )
 NOT_BEFORE_TUNED = frozenset(
-    ["predict_served", "out_of_fold", "word_baselines", "rank_labels", "calibrate", "summarize"]
+    ["predict_served", "out_of_fold", "word_baselines", "rank_labels", "check_scaling", "summarize"]
 )
 #: In commands, for what only the reader knows.
 NAME = "NAME"

@@ -8,11 +8,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatladder.evaluation.baselines import boosted, cross_fitted, logistic, word_baselines
-from chatladder.evaluation.evidence import Evidence, contradicted_by_size, growth, log_odds, probability_needed
-from chatladder.evaluation.features import LAST_TURNS, for_a_line, for_trees, overlap, texts_of, tf_idf
-from chatladder.evaluation.queue import CONTROL, SUSPECT, make_queue, same_text
-from chatladder.evaluation.reasons import reasons
+from chatladder.evaluation.label_errors import (
+    CONTROL,
+    SUSPECT,
+    Evidence,
+    QueueSettings,
+    contradicted_by_size,
+    growth,
+    log_odds,
+    make_queue,
+    probability_needed,
+    reasons,
+    same_text,
+)
+from chatladder.evaluation.word_baselines import (
+    LAST_TURNS,
+    Deals,
+    boosted,
+    cross_fitted,
+    linear_features,
+    logistic,
+    overlap,
+    texts_of,
+    tf_idf,
+    tree_features,
+    word_baselines,
+)
 from chatladder.labels.folds import folds_of
 
 STRANGE = [
@@ -57,7 +78,7 @@ class TestFeatures:
         )
     )
     def test_any_text_becomes_finite_numbers(self, rows):
-        line, trees = for_a_line(rows), for_trees(rows, 0)
+        line, trees = linear_features(rows), tree_features(rows, 0)
         assert line.shape[0] == trees.shape[0] == len(rows)
         assert np.isfinite(line.toarray()).all()
         assert np.isfinite(trees).all()
@@ -65,25 +86,25 @@ class TestFeatures:
 
     @pytest.mark.parametrize("text", STRANGE)
     def test_one_row_is_enough(self, text):
-        assert for_a_line([question(text)]).shape[0] == 1
+        assert linear_features([question(text)]).shape[0] == 1
         assert (overlap([question(text)]) == 0).all()
 
     def test_equal_rows_are_no_reason_to_warn(self):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert np.isfinite(for_trees([question("好用吗？")] * 5, 0)).all()
+            assert np.isfinite(tree_features([question("好用吗？")] * 5, 0)).all()
 
     def test_labels_change_no_feature(self):
         labelled = [{**row, "label": "needed", "agreement": 1.0, "split": "train"} for row in QUESTIONS]
         turned = [{**row, "label": "not_needed", "agreement": 0.5, "split": "validation"} for row in QUESTIONS]
-        assert (for_a_line(labelled) != for_a_line(turned)).nnz == 0
-        assert np.array_equal(for_trees(labelled, 0), for_trees(turned, 0))
+        assert (linear_features(labelled) != linear_features(turned)).nnz == 0
+        assert np.array_equal(tree_features(labelled, 0), tree_features(turned, 0))
 
     def test_equal_rows_give_equal_features_in_any_order(self):
         back = list(reversed(QUESTIONS))
-        assert (for_a_line(QUESTIONS) != for_a_line(QUESTIONS)).nnz == 0
-        assert np.array_equal(for_trees(QUESTIONS, 3), for_trees(QUESTIONS, 3))
-        assert for_a_line(back).toarray()[::-1] == pytest.approx(for_a_line(QUESTIONS).toarray())
+        assert (linear_features(QUESTIONS) != linear_features(QUESTIONS)).nnz == 0
+        assert np.array_equal(tree_features(QUESTIONS, 3), tree_features(QUESTIONS, 3))
+        assert linear_features(back).toarray()[::-1] == pytest.approx(linear_features(QUESTIONS).toarray())
 
     def test_only_the_last_turns_are_looked_at(self):
         said = [f"turn {number}" for number in range(10)]
@@ -122,7 +143,7 @@ class TestCrossFitted:
             return np.full(len(asked), labels.mean())
 
         rows = np.arange(60)[:, None]
-        cross_fitted(rows, np.arange(60) % 2, conversations, spy, folds=5, repeats=3, seed=0)
+        cross_fitted(rows, np.arange(60) % 2, conversations, spy, Deals(5, 3, 0))
         for learned, asked in calls:
             assert {conversations[row] for row in learned}.isdisjoint(conversations[row] for row in asked)
             assert sorted([*learned, *asked]) == list(range(60))
@@ -132,11 +153,11 @@ class TestCrossFitted:
     def test_an_items_own_label_changes_nothing_of_its_answer(self, classifier):
         generator = np.random.default_rng(0)
         features, labels = generator.normal(size=(120, 3)), generator.integers(0, 2, 120)
-        settings = {"folds": 4, "repeats": 2, "seed": 0}
-        before = cross_fitted(features, labels, conversations_of(120), classifier, **settings)
+        deals = Deals(4, 2, 0)
+        before = cross_fitted(features, labels, conversations_of(120), classifier, deals)
         turned = labels.copy()
         turned[8:12] ^= 1  # all of c2
-        after = cross_fitted(features, turned, conversations_of(120), classifier, **settings)
+        after = cross_fitted(features, turned, conversations_of(120), classifier, deals)
         assert np.array_equal(before[8:12], after[8:12])
         assert not np.array_equal(before, after)
 
@@ -147,7 +168,7 @@ class TestCrossFitted:
         def numbered(_learned, _labels, asked):
             return np.full(len(asked), next(calls))
 
-        found = cross_fitted(np.zeros((80, 1)), np.arange(80) % 2, conversations, numbered, folds=3, repeats=2, seed=5)
+        found = cross_fitted(np.zeros((80, 1)), np.arange(80) % 2, conversations, numbered, Deals(3, 2, 5))
         first, second = folds_of(conversations, 3, 5), folds_of(conversations, 3, 6)
         assert not np.array_equal(first, second)
         assert found == pytest.approx(((1 + first) + (4 + second)) / 2)
@@ -156,16 +177,16 @@ class TestCrossFitted:
         def never(*_):
             raise AssertionError("one label alone teaches nothing")
 
-        settings = {"folds": 2, "repeats": 2, "seed": 0}
+        deals = Deals(2, 2, 0)
         ones, mixed = np.ones(8, dtype=int), np.array([0, 1, 1])
-        assert list(cross_fitted(np.zeros((8, 1)), ones, conversations_of(8, 1), never, **settings)) == [1.0] * 8
-        assert list(cross_fitted(np.zeros((3, 1)), mixed, ["c"] * 3, never, **settings)) == [0.5] * 3
+        assert list(cross_fitted(np.zeros((8, 1)), ones, conversations_of(8, 1), never, deals)) == [1.0] * 8
+        assert list(cross_fitted(np.zeros((3, 1)), mixed, ["c"] * 3, never, deals)) == [0.5] * 3
 
     def test_the_word_baselines_learn_what_words_tell(self):
         texts = [f"它的第{item}版好用吗？" if item % 2 else f"雨伞{item}号好用吗？" for item in range(120)]
         rows = [{**question(text), "conversation": f"c{item // 3}"} for item, text in enumerate(texts)]
         labels = np.arange(120) % 2
-        found = word_baselines(rows, labels, folds=3, repeats=1, seed=0)
+        found = word_baselines(rows, labels, Deals(3, 1, 0))
         assert list(found) == ["line", "trees"]
         for shares in found.values():
             assert ((shares > 0.5) == labels).mean() > 0.95
@@ -294,9 +315,7 @@ class Labels:
             [self.texts[row] for row in rows],
             self.suspicion[list(rows)],
             [self.agreed[row] for row in rows],
-            share=share,
-            controls=controls,
-            seed=seed,
+            QueueSettings(share, controls, seed),
         )
         assert [bool(role) for role in found.roles].count(True) == len(found.order) == len(set(found.order))
         ids = [self.ids[row] for row in rows]

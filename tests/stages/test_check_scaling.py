@@ -1,5 +1,6 @@
 import csv
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -7,13 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from score_rows import write_base, write_labelled, write_predictions
+from score_rows import write_base, write_labelled, write_params, write_predictions
 
-from chatladder.evaluation.gate_ladder import Ladder, calibration
-from chatladder.evaluation.intervals import bootstrap
-from chatladder.evaluation.predictions import Items, Predictions, Rung
-from chatladder.evaluation.scores import NEEDED
-from stages.calibrate import main
+from chatladder.evaluation.predictions import Items, Predictions
+from chatladder.evaluation.rungs import Ladder, Rung
+from chatladder.evaluation.scaling_check import scaling_check
+from chatladder.evaluation.scores import NEEDED, Draws, bootstrap
+from stages.check_scaling import main
+
+FILES = {"labelled": "labelled.parquet", "params": "params.yaml"}
 
 
 @pytest.fixture
@@ -21,28 +24,32 @@ def run(tmp_path):
     """Make rungs from (key, params, skill, bias), then run the stage on them."""
     rows = write_labelled(tmp_path / "labelled.parquet", conversations=200)
 
-    def calibrate(*rungs, options=()):
+    def check_scaling(*rungs, options=(), served=()):
+        for folder in ("bases", "vanilla"):
+            shutil.rmtree(tmp_path / folder, ignore_errors=True)
         for seed, (key, params, skill, bias, *active) in enumerate(rungs):
-            shutil.rmtree(tmp_path / "bases" / key, ignore_errors=True)
             write_base(tmp_path / "bases", key, params)
             if active:
                 path = tmp_path / "bases" / key / "rung.json"
                 path.write_text(json.dumps({**json.loads(path.read_text()), "active_params": active[0]}))
             write_predictions(tmp_path / "vanilla" / f"{key}.parquet", rows, skill, bias, seed)
-        named = [f"--rung={key}" for key, *_ in rungs]
-        for name in ("bases", "vanilla"):
-            named.append(f"--{name}={tmp_path / name}")
-        named += [
-            f"--labelled={tmp_path / 'labelled.parquet'}",
-            f"--metrics={tmp_path / 'calibration.json'}",
-        ]
-        return CliRunner().invoke(main, [*named, "--draws=300", "--seed=0", *options])
+        write_params(tmp_path / "params.yaml", [key for key, *_ in rungs if key not in served], served)
+        return again(options)
 
-    return calibrate
+    def again(options=(), metrics="scaling.json"):
+        folders = [f"--{name}={tmp_path / name}" for name in ("bases", "vanilla")]
+        files = [f"--{name}={tmp_path / file}" for name, file in FILES.items()]
+        return CliRunner().invoke(
+            main, [*folders, *files, f"--metrics={tmp_path / metrics}", "--draws=300", "--seed=0", *options]
+        )
+
+    check_scaling.again = again
+
+    return check_scaling
 
 
 def found(tmp_path):
-    return json.loads((tmp_path / "calibration.json").read_text())
+    return json.loads((tmp_path / "scaling.json").read_text())
 
 
 def test_scores_that_grow_with_size_have_a_slope_above_zero(run, tmp_path):
@@ -66,7 +73,7 @@ def test_without_growth_the_interval_holds_zero_about_as_often_as_it_says():
     generator = np.random.default_rng(0)
     items = Items([], [f"c{item // 4}" for item in range(400)], generator.integers(0, 2, 400))
     rungs = [Rung("small", 1_000), Rung("medium", 4_000), Rung("large", 16_000)]
-    sample = bootstrap(items.conversations, 200, 0)
+    sample = bootstrap(items.conversations, Draws(0, 200))
     held = 0
     for _ in range(80):
         answers = []
@@ -74,7 +81,7 @@ def test_without_growth_the_interval_holds_zero_about_as_often_as_it_says():
             log_odds = np.where(items.references == NEEDED, 0.6, -0.6) + generator.normal(size=400)
             codes = np.where(log_odds > 0, NEEDED, 1 - NEEDED)
             answers.append(Predictions(codes, log_odds, np.zeros(400), np.ones(400, dtype=bool), 0.0))
-        metrics, _ = calibration(items, sample, Ladder(rungs, {}), answers)
+        metrics, _ = scaling_check(items, sample, Ladder(rungs, {}), answers)
         slope = metrics["macro_f1"]
         held += slope["slope_lo"] <= 0 <= slope["slope_hi"]
     assert 0.88 <= held / 80 <= 0.99
@@ -94,7 +101,7 @@ def test_one_rung_is_an_error(run, tmp_path):
     result = run(("small", 1_000, 0.5, 0))
     assert result.exit_code == 1
     assert "slope: expected rungs of at least two sizes, got [1000]" in result.output
-    assert not (tmp_path / "calibration.json").exists()
+    assert not (tmp_path / "scaling.json").exists()
 
 
 def test_a_reversed_ladder_fails_the_gate_and_not_the_stage(run, tmp_path):
@@ -146,7 +153,7 @@ def test_one_dense_rung_among_mixtures_is_an_error(run, tmp_path):
     result = run(("small", 1_000, 0.5, 0), ("mixture", 4_000, 0.5, 0, 500))
     assert result.exit_code == 1
     assert "two sizes, got [1000] beside 1 mixture(s) of experts, which are not fitted" in result.output
-    assert not (tmp_path / "calibration.json").exists()
+    assert not (tmp_path / "scaling.json").exists()
 
 
 def test_all_parameters_at_work_make_a_dense_rung(run, tmp_path):
@@ -177,7 +184,7 @@ def test_equal_seeds_write_equal_bytes(run, tmp_path):
     written = []
     for seed in (0, 0, 1):
         run(*rungs, options=[f"--plots={tmp_path / 'plots'}", f"--seed={seed}"])
-        files = [tmp_path / "calibration.json", *sorted((tmp_path / "plots").iterdir())]
+        files = [tmp_path / "scaling.json", *sorted((tmp_path / "plots").iterdir())]
         written.append([file.read_bytes() for file in files])
     assert written[0] == written[1]
     assert written[0][0] != written[2][0]
@@ -196,10 +203,7 @@ def test_ids_that_are_no_utf8_are_an_error_that_names_the_file(run, tmp_path, na
     run(*rungs)
     path = tmp_path / f"{name}.parquet"
     damaged(path, "item_id", lambda rows: pa.array([b"\xff"] * rows, pa.binary()).view(pa.string()))
-    named = [f"--rung={key}" for key, *_ in rungs]
-    folders = [f"--{folder}={tmp_path / folder}" for folder in ("bases", "vanilla")]
-    files = [f"--labelled={tmp_path / 'labelled.parquet'}", f"--metrics={tmp_path / 'again.json'}"]
-    result = CliRunner().invoke(main, [*named, *folders, *files, "--draws=300", "--seed=0"])
+    result = run.again(metrics="again.json")
     assert result.exit_code == 1
     assert f"{path}: expected texts in UTF-8" in result.output
     assert not (tmp_path / "again.json").exists()
@@ -210,3 +214,67 @@ def test_an_unknown_label_is_an_error_that_names_the_file(run, tmp_path):
     result = run(("small", 1_000, 0.2, 0), ("large", 4_000, 0.9, 0))
     assert result.exit_code == 1
     assert f"{tmp_path / 'labelled.parquet'}: expected needed or not_needed, got 'maybe'" in result.output
+
+
+TWO = (("small", 1_000, 0.2, 0), ("large", 4_000, 0.9, 0))
+
+
+def test_a_served_rung_counts_like_one_of_the_ladder(run, tmp_path):
+    run(*TWO)
+    before = found(tmp_path)
+    result = run(*TWO, served=["large"])
+    assert result.exit_code == 0, result.output
+    assert found(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "stage"),
+    [
+        ("bases/small", "base@small"),
+        ("bases/large", "predict_served@large"),
+        ("vanilla/small.parquet", "predict_vanilla@small"),
+        ("vanilla/large.parquet", "predict_served@large"),
+    ],
+)
+def test_a_rung_that_is_missing_is_refused_with_the_stage_to_run(run, tmp_path, path, stage):
+    run(*TWO, served=["large"])
+    (tmp_path / path).rename(tmp_path / "aside")
+    rung = stage.partition("@")[2]
+    message = f"{tmp_path / path}: expected rung {rung}, which {tmp_path / 'params.yaml'} names, got nothing. "
+    result = run.again(metrics="again.json")
+    assert result.exit_code == 1
+    assert f'{message}Run "dvc repro {stage}".' in result.output
+    assert not (tmp_path / "again.json").exists()
+
+
+@pytest.mark.parametrize("path", ["bases/old", "vanilla/old.parquet", "vanilla/old one's.txt"])
+def test_a_rung_that_is_left_over_is_refused_with_the_command_that_deletes_it(run, tmp_path, path):
+    run(*TWO)
+    left = tmp_path / path
+    left.mkdir() if left.suffix == "" else left.write_text("")
+    (tmp_path / "vanilla" / ".gitignore").write_text("/small.parquet\n")
+    result = run.again(metrics="again.json")
+    assert result.exit_code == 1
+    assert f"{left}: expected only the rungs that {tmp_path / 'params.yaml'} names here (small, large)" in result.output
+    assert f"delete it: rm -r {shlex.quote(str(left))} (it is derived; DVC's cache has it)" in result.output
+    assert not (tmp_path / "again.json").exists()
+    left.rmdir() if left.suffix == "" else left.unlink()
+    assert run.again(metrics="again.json").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("ladder: {small: {}, large: {}}", "expected the section served"),
+        ("ladder: [small, large]\nserved: {}", "ladder: expected a section"),
+        ("ladder: {small: {}, large: {}}\nserved: {large: {}}", "rung large: expected each rung once, got it 2 times"),
+        ("ladder: {../small: {}, large: {}}\nserved: {}", "expected a letter, then letters, digits and underscores"),
+    ],
+)
+def test_params_without_rungs_are_refused(run, tmp_path, content, message):
+    run(*TWO)
+    (tmp_path / "params.yaml").write_text(content)
+    result = run.again(metrics="again.json")
+    assert result.exit_code == 1
+    assert message in result.output
+    assert not (tmp_path / "again.json").exists()

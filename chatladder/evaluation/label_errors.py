@@ -1,0 +1,338 @@
+"""Labels that are probably wrong: evidence put together into one probability, its reasons, and the queue of suspects.
+
+Evidence is what models say that never saw the label: untouched models of all sizes, adapters tuned on other
+conversations, classifiers of words. A regression over other conversations weighs it.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from chatladder.evaluation.predictions import centre, read_predictions
+from chatladder.evaluation.rungs import Ladder
+from chatladder.evaluation.scores import Floats, rounded
+from chatladder.evaluation.word_baselines import BASELINES, Deals, Labels, cross_fitted, overlap
+from chatladder.io.console import DataError
+from chatladder.io.options import setting
+from chatladder.io.rows import RANKING
+from chatladder.vocabulary import NEGATIVE, POSITIVE
+
+#: Probabilities are held this far from 0 and 1: no model is that sure.
+_SUREST = 1e-4
+#: Digits of a probability that are kept: beyond them processors differ.
+_DIGITS = 9
+#: Folds and repeats by which the weights of the sources are learned.
+_FOLDS, _REPEATS = 5, 4
+
+
+#: Sources that are named, the surest ones.
+_NAMED = 3
+_BY_SIZE = "larger untouched models contradict the label more"
+SUSPECT, CONTROL = "suspect", "control"
+
+
+@dataclass(frozen=True)
+class QueueSettings:
+    """The numbers of labels that are looked at again."""
+
+    share: float = setting("Share of the items that become suspects.", above=0, most=1)
+    controls: float = setting("Share of the queue that are controls.", least=0, most=0.9)
+    seed: int = setting("Seed of the folds and of the controls.", least=0)
+
+
+class Evidence(NamedTuple):
+    """The answers of the sources to each item.
+
+    Attributes:
+        vanilla: Rung, smallest first -> log-odds of "needed" by the untouched model, shape ``(n,)``; centred, so that
+            a model's leaning to one answer is no evidence.
+        tuned: Rung -> the same by adapters that did not see the item's conversation.
+        baselines: Baseline -> the same.
+    """
+
+    vanilla: dict[str, Floats]
+    tuned: dict[str, Floats]
+    baselines: dict[str, Floats]
+
+    @property
+    def sources(self) -> dict[str, Floats]:
+        """All of them by name: ``untouched <rung>``, ``tuned <rung>``, ``words: <baseline>``."""
+        return {
+            **{f"untouched {rung}": values for rung, values in self.vanilla.items()},
+            **{f"tuned {rung}": values for rung, values in self.tuned.items()},
+            **{f"words: {name}": values for name, values in self.baselines.items()},
+        }
+
+
+def log_odds(shares: Floats) -> Floats:
+    """Of probabilities, none of them surer than 1 in 10,000."""
+    held = np.clip(shares, _SUREST, 1 - _SUREST)
+    return np.log(held / (1 - held))
+
+
+def probability_needed(
+    evidence: Evidence,
+    overlap: Floats,
+    is_needed: Labels,
+    conversations: Sequence[str],
+    *,
+    seed: int,
+) -> Floats:
+    """The probability that each item is "needed" on all evidence, whatever its own label says.
+
+    A logistic regression learns how much each source is worth from the labels of other conversations: a rung that knows
+    nothing gets no weight, and one whose size helps gets more. So correctness that falls as models grow counts against
+    a label without a rule of its own.
+
+    Args:
+        evidence: Log-odds of every source.
+        overlap: Figures of each question, shape ``(n, figures)``.
+        is_needed: The labels, 0 or 1, shape ``(n,)``.
+        conversations: The conversation of each item.
+        seed: Seed of the folds.
+
+    Returns:
+        Shape ``(n,)``, to nine digits.
+
+    Source:
+        Stacked generalization (Wolpert, 1992), cross-fitted by conversation.
+    """
+    limit = float(log_odds(np.array([1.0]))[0])
+    columns = [np.clip(values, -limit, limit) for values in evidence.sources.values()]
+    features = np.column_stack([*columns, overlap])
+    deals = Deals(_FOLDS, _REPEATS, seed)
+    return np.round(cross_fitted(features, is_needed, conversations, _standardized, deals), _DIGITS)
+
+
+def _standardized(learned: Floats, labels: Labels, asked: Floats) -> Floats:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=2000)).fit(learned, labels)
+    return np.asarray(model.predict_proba(asked)[:, 1])
+
+
+def growth(vanilla: Mapping[str, Floats], params: Mapping[str, int], is_needed: Labels) -> Floats:
+    """Return how the untouched models' support of each label changes per doubling of their parameters, shape ``(n,)``.
+
+    Below 0, the larger models are, the more they contradict. Log-odds; 0 with fewer than two sizes.
+    """
+    rungs = [rung for rung in vanilla if rung in params]
+    doublings = np.log2([params[rung] for rung in rungs])
+    if len(rungs) < 2 or np.ptp(doublings) == 0:
+        return np.zeros(len(is_needed))
+    centred = doublings - doublings.mean()
+    support = np.stack([vanilla[rung] for rung in rungs]) * np.where(is_needed == 1, 1, -1)
+    slopes: Floats = centred @ support / (centred @ centred)
+    return slopes
+
+
+def contradicted_by_size(
+    vanilla: Mapping[str, Floats], params: Mapping[str, int], is_needed: Labels
+) -> NDArray[np.bool_]:
+    """Return whether larger untouched models contradict each label more, and the largest does; shape ``(n,)``.
+
+    Args:
+        vanilla: Rung, smallest first -> log-odds of "needed", shape ``(n,)``.
+        params: Rung -> its parameters; rungs that are left out here have no size to go by.
+        is_needed: The labels, 0 or 1, shape ``(n,)``.
+    """
+    falling = growth(vanilla, params, is_needed) < 0
+    if not falling.any():
+        return falling
+    largest = max((rung for rung in vanilla if rung in params), key=lambda rung: params[rung])
+    return falling & (vanilla[largest] * np.where(is_needed == 1, 1, -1) < 0)
+
+
+def reasons(evidence: Evidence, is_needed: Labels, by_size: NDArray[np.bool_]) -> Iterator[str]:
+    """For each item which sources contradict its label, and whether larger untouched models do so more.
+
+    Args:
+        evidence: Log-odds of every source.
+        is_needed: The labels, 0 or 1, shape ``(n,)``.
+        by_size: As ``contradicted_by_size`` gives it.
+    """
+    sources = evidence.sources
+    for row, sign in enumerate(np.where(is_needed == 1, 1, -1)):
+        support = {name: float(sign * values[row]) for name, values in sources.items()}
+        against = sorted((name for name in support if support[name] < 0), key=lambda name: (support[name], name))
+        words = _worded(against, len(support), NEGATIVE if sign > 0 else POSITIVE)
+        yield f"{words}; {_BY_SIZE}" if by_size[row] else words
+
+
+def _worded(against: list[str], sources: int, other: str) -> str:
+    if not against:
+        return f"all {sources} sources agree with the label"
+    named = ", ".join(against[:_NAMED]) + (", …" if len(against) > _NAMED else "")
+    return f"{len(against)} of {sources} sources say {other}: {named}"
+
+
+class Queue(NamedTuple):
+    """The items that are looked at again.
+
+    Attributes:
+        order: Rows of the items, in the order in which they are shown.
+        roles: For every item ``suspect``, ``control``, or nothing where it is not in the queue.
+    """
+
+    order: list[int]
+    roles: list[str]
+
+
+def _draw(purpose: str, seed: int, item_id: str) -> int:
+    digest = hashlib.blake2b(f"{purpose}:{seed}:{item_id}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def same_text(text: str) -> str:
+    """Return a text without what two that read the same may differ in: width, case and spaces."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def make_queue(
+    item_ids: Sequence[str], texts: Sequence[str], suspicion: Floats, agreed: Sequence[bool], settings: QueueSettings
+) -> Queue:
+    """Choose suspects and controls, and their order.
+
+    Args:
+        item_ids: The id of each item.
+        texts: The question's own text.
+        suspicion: The probability that each label is wrong, shape ``(n,)``.
+        agreed: Whether all annotators gave the label.
+        settings: The number of suspects, at least one, and of controls, as many as there are.
+
+    Returns:
+        Suspects from the most suspicious on, each followed by the suspects with its text. Controls are drawn from the
+        less suspicious half whose annotators agree, as a hash of their id decides, and spread over the queue, so that
+        whoever stops early has met their share of them.
+    """
+    ranked = sorted(range(len(item_ids)), key=lambda row: (-suspicion[row], item_ids[row]))
+    suspects = ranked[: max(1, round(settings.share * len(ranked)))]
+    roles = [""] * len(item_ids)
+    for row in suspects:
+        roles[row] = SUSPECT
+    trusted = [row for row in ranked[len(ranked) // 2 :] if agreed[row] and not roles[row]]
+    wanted = round(len(suspects) * settings.controls / (1 - settings.controls))
+    drawn = sorted(trusted, key=lambda row: _draw("control", settings.seed, item_ids[row]))[:wanted]
+    for row in drawn:
+        roles[row] = CONTROL
+    return Queue(_mixed(_side_by_side(suspects, texts), drawn, item_ids, settings.seed), roles)
+
+
+def _side_by_side(ranked: Sequence[int], texts: Sequence[str]) -> list[list[int]]:
+    """The rows in their order, but that rows of one text stand together, where the first of them does."""
+    by_text: dict[str, list[int]] = {}
+    for row in ranked:
+        by_text.setdefault(same_text(texts[row]), []).append(row)
+    return list(by_text.values())
+
+
+def _mixed(suspects: Sequence[list[int]], controls: Sequence[int], item_ids: Sequence[str], seed: int) -> list[int]:
+    """Controls between the suspects: one in each of as many stretches of the queue, where in it a hash decides."""
+    total = len(suspects) + len(controls)
+    bounds = np.linspace(0, total, len(controls) + 1).astype(int)
+    places = {}
+    for row, start, end in zip(controls, bounds, bounds[1:], strict=False):
+        places[int(start) + _draw("place", seed, item_ids[row]) % int(end - start)] = [row]
+    waiting = iter(suspects)
+    return [row for place in range(total) for row in (places.get(place) or next(waiting))]
+
+
+def read_evidence(item_ids: Sequence[str], predictions: Path, ladder: Ladder, judges: Ladder) -> Evidence:
+    """Return what every source says of the items.
+
+    Args:
+        item_ids: The items, in this order.
+        predictions: Folder of the folders ``vanilla``, ``out_of_fold`` and ``words``.
+        ladder: The rungs with untouched predictions.
+        judges: The rungs with out-of-fold predictions.
+
+    Raises:
+        DataError: If predictions do not fit.
+    """
+
+    def read(folder: str, name: str, stage: str) -> Floats:
+        path = predictions / folder / f"{name}.parquet"
+        answers = read_predictions(path, item_ids, f"stages.{stage}")
+        if not np.isfinite([*answers.log_odds, answers.mean_log_odds]).all():
+            raise DataError(
+                f"{path}: expected probabilities from 0 to 1, got one without an end. Run stages.{stage} again."
+            )
+        return (centre(answers) if folder == "vanilla" else answers).log_odds
+
+    return Evidence(
+        vanilla={rung.key: read("vanilla", rung.key, "predict") for rung in ladder.ascending()},
+        tuned={rung.key: read("out_of_fold", rung.key, "out_of_fold") for rung in judges.ascending()},
+        baselines={name: read("words", name, "word_baselines") for name in BASELINES},
+    )
+
+
+class Ranking(NamedTuple):
+    """The labels by how likely they are wrong.
+
+    Attributes:
+        table: Rows of ``RANKING``, the most suspicious first.
+        queue: The ids of those to look at again, in the order in which they are shown.
+        metrics: ``items`` that were ranked, ``contradicted`` (labels that the evidence holds for more likely wrong
+            than right), ``suspects`` and of them those labelled ``suspects_needed`` and ``suspects_not_needed``,
+            ``controls``, and ``auroc``, how well the evidence tells the labels apart: at 0.5 the queue is no better
+            than chance.
+    """
+
+    table: pa.Table
+    queue: list[str]
+    metrics: dict[str, Any]
+
+
+def rank(items: Sequence[dict[str, Any]], evidence: Evidence, ladder: Ladder, settings: QueueSettings) -> Ranking:
+    """Rank labelled questions, and choose those to look at again.
+
+    Args:
+        items: Rows of ``LABELLED``, none of the test split.
+        evidence: The answers of the sources.
+        ladder: The rungs; the dense ones have a size to go by.
+        settings: The size of the queue.
+    """
+    is_needed = np.array([item["label"] == POSITIVE for item in items], dtype=np.int64)
+    conversations = [item["conversation"] for item in items]
+    p_needed = probability_needed(evidence, overlap(items), is_needed, conversations, seed=settings.seed)
+    suspicion: Floats = np.abs(is_needed - p_needed).round(_DIGITS)
+    why = list(reasons(evidence, is_needed, contradicted_by_size(evidence.vanilla, dict(ladder.dense), is_needed)))
+    ids, texts = ([item[name] for item in items] for name in ("item_id", "text"))
+    queue = make_queue(ids, texts, suspicion, [item["agreement"] == 1 for item in items], settings)
+    p_label = np.round(1 - suspicion, _DIGITS)
+    rows = [
+        {
+            **{name: items[row][name] for name in ("item_id", "split", "label")},
+            "p_label": float(p_label[row]),
+            "suspicion": float(suspicion[row]),
+            "reason": why[row],
+            "role": queue.roles[row],
+        }
+        for row in sorted(range(len(items)), key=lambda row: (-suspicion[row], ids[row]))
+    ]
+    table = pa.Table.from_pylist(rows, schema=RANKING)
+    return Ranking(table, [ids[row] for row in queue.order], _counts(is_needed, p_needed, queue))
+
+
+def _counts(is_needed: Labels, p_needed: Floats, queue: Queue) -> dict[str, Any]:
+    from sklearn.metrics import roc_auc_score
+
+    suspects = np.array([role == SUSPECT for role in queue.roles])
+    return {
+        "items": len(is_needed),
+        "contradicted": int((np.where(is_needed == 1, p_needed, 1 - p_needed) < 0.5).sum()),
+        "suspects": int(suspects.sum()),
+        "suspects_needed": int((suspects & (is_needed == 1)).sum()),
+        "suspects_not_needed": int((suspects & (is_needed == 0)).sum()),
+        "controls": queue.roles.count(CONTROL),
+        "auroc": rounded(roc_auc_score(is_needed, p_needed)),
+    }

@@ -1,0 +1,172 @@
+"""The rungs that params.yaml names, and the folders that hold one file of each: no fewer and no more.
+
+A stage that gathers all rungs depends on whole folders. So it takes the names from params.yaml, and refuses a folder in
+which a rung is missing, or one is left over from a ladder that was changed.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from chatladder.io.console import DataError, InputFile, InputFolder
+from chatladder.io.files import read_json
+from chatladder.io.options import setting
+from chatladder.io.params import read_section
+
+_KEY = re.compile(r"[A-Za-z]\w*")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The files that every stage that gathers rungs reads: their names, their sizes and the labels."""
+
+    labelled: Path = setting("Labelled questions (parquet).", type=InputFile)
+    bases: Path = setting("Folder of base folders, one a rung.", type=InputFolder)
+    params: Path = setting("File that names the rungs (YAML).", default=Path("params.yaml"), type=InputFile)
+
+
+class Rung(NamedTuple):
+    """A model of the ladder: its key and its number of parameters."""
+
+    key: str
+    params: int
+
+
+class Ladder(NamedTuple):
+    """Rungs in ascending order: those that are fitted, and the mixtures of experts (with their active parameters)."""
+
+    dense: list[Rung]
+    mixtures: dict[Rung, int]
+
+    def rungs(self) -> list[Rung]:
+        """All of them, the dense ones first."""
+        return [*self.dense, *self.mixtures]
+
+    def ascending(self) -> list[Rung]:
+        """All of them by size."""
+        return sorted(self.rungs(), key=lambda rung: (rung.params, rung.key))
+
+
+class NamedRungs(NamedTuple):
+    """Names of rungs by section of params.yaml, in its order.
+
+    Attributes:
+        path: The file.
+        ladder: The rungs that are trained.
+        served: The rungs behind an endpoint.
+        judges: The rungs with out-of-fold adapters.
+    """
+
+    path: Path
+    ladder: tuple[str, ...]
+    served: tuple[str, ...]
+    judges: tuple[str, ...] = ()
+
+    def trained(self, stage: str) -> dict[str, str]:
+        """Return the stage that writes the file of each rung of the ladder."""
+        return {rung: f"{stage}@{rung}" for rung in self.ladder}
+
+    def untouched(self, stage: str) -> dict[str, str]:
+        """Return the same, and ``predict_served`` of each served rung."""
+        return self.trained(stage) | {rung: f"predict_served@{rung}" for rung in self.served}
+
+    def check(self, folder: Path, suffix: str, stages: Mapping[str, str], others: Iterable[str] = ()) -> None:
+        """Refuse a folder that lacks a rung, or holds one that is not named.
+
+        Args:
+            folder: The folder that holds one file, or one folder, of each rung.
+            suffix: The ending of a file's name; empty for folders.
+            stages: Rung -> the stage that writes it.
+            others: Rungs that may be in the folder, and are not read.
+
+        Raises:
+            DataError: If a rung is missing, or one is left over.
+        """
+        for rung, stage in stages.items():
+            path = folder / f"{rung}{suffix}"
+            if not path.exists():
+                raise DataError(
+                    f'{path}: expected rung {rung}, which {self.path} names, got nothing. Run "dvc repro {stage}".'
+                )
+        known = {f"{rung}{suffix}" for rung in (*stages, *others)}
+        for path in sorted(folder.glob("*")):
+            if not path.name.startswith(".") and path.name not in known:
+                expected = ", ".join(stages) or "none"
+                raise DataError(
+                    f"{path}: expected only the rungs that {self.path} names here ({expected}), got another. If it is "
+                    f"left over, delete it: rm -r {shlex.quote(str(path))} (it is derived; DVC's cache has it)."
+                )
+
+
+def read_named(params: Path, *, judges: bool = False) -> NamedRungs:
+    """Return the names of the rungs in params.yaml.
+
+    Args:
+        params: The file.
+        judges: Whether to read the names of ``review.rungs``, too.
+
+    Raises:
+        DataError: If a section is missing, or a name is no key or in both ``ladder`` and ``served``.
+    """
+    ladder, served = (tuple(map(str, read_section(params, name))) for name in ("ladder", "served"))
+    check_keys((*ladder, *served))
+    reviewing = tuple(map(str, read_section(params, "review.rungs"))) if judges else ()
+    check_keys(reviewing)
+    return NamedRungs(params, ladder, served, reviewing)
+
+
+def check_keys(keys: Sequence[str]) -> None:
+    """Refuse a key that is given twice, or is no key.
+
+    Raises:
+        DataError: If there is one.
+    """
+    for key in keys:
+        if keys.count(key) > 1:
+            raise DataError(f"rung {key}: expected each rung once, got it {keys.count(key)} times.")
+        if not _KEY.fullmatch(key):
+            raise DataError(f"rung {key!a}: expected a letter, then letters, digits and underscores.")
+
+
+def read_rungs(bases: Path, keys: Sequence[str]) -> Ladder:
+    """Return the rungs, mixtures of experts apart.
+
+    Those are rungs whose ``rung.json`` has ``active_params``, the parameters that one token passes through, smaller
+    than ``params``. Such a model is as large as neither figure says, so it has no place on a size axis.
+
+    Raises:
+        DataError: If a key is given twice or is no key, or the rung's description cannot be used.
+    """
+    check_keys(keys)
+    ladder = Ladder([], {})
+    described = (_read_rung(bases, key) for key in keys)
+    for rung, active in sorted(described, key=lambda each: (each[0].params, each[0].key)):
+        if active < rung.params:
+            ladder.mixtures[rung] = active
+        else:
+            ladder.dense.append(rung)
+    return ladder
+
+
+def _read_rung(bases: Path, key: str) -> tuple[Rung, int]:
+    path = bases / key / "rung.json"
+    if not path.is_file():
+        raise DataError(f"{path}: expected the base model's description, got no file. Run its base stage.")
+    description = read_json(path)
+    params: Any = description.get("params") if isinstance(description, dict) else None
+    if not _is_count(params):
+        raise DataError(f'{path}: expected "params" to be a number of parameters, got {params!a}.')
+    active = description.get("active_params", params)
+    if not _is_count(active) or active > params:
+        raise DataError(
+            f'{path}: expected "active_params" from 1 to its {params:,} parameters, got {active!a}. Leave it out for a '
+            "dense model."
+        )
+    return Rung(key, params), active
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

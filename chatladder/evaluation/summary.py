@@ -1,0 +1,207 @@
+"""The result of the whole graph: a table of scores, the data that they rest on, the way from raw lines to labels."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from chatladder.evaluation.scores import rounded
+from chatladder.io.console import DataError
+from chatladder.io.files import read_json
+from chatladder.io.rows import SPLITS
+from chatladder.labels.answer import Answer
+from chatladder.vocabulary import KINDS, LABELS, NEGATIVE, POSITIVE, SCORED
+
+_SHOWN = ("precision", "recall", "f1", "macro_f1")
+_HEADER = (
+    "rung",
+    "parameters",
+    *(f"{kind} {name}" for kind in ("vanilla", "tuned") for name in ("P", "R", "F1", "macro-F1")),
+    "macro-F1 gain [95 %]",
+)
+_UNITS = (("T", 10**12), ("B", 10**9), ("M", 10**6), ("k", 10**3))
+
+FUNNEL_COLUMNS = ("place", "step", "unit", "count", "share", "left_out")
+#: Splits, as a step names them.
+_PURPOSES = {"train": "to train", "validation": "to validate", "test": "to test"}
+#: What is left once a reason has taken its turns, and how the reason reads behind a number.
+_STEPS = {"not_text": ("turns of text", "without text"), "too_short": ("long enough", "too short")}
+_JOINED = {"below_majority": "not passed by most judges", "below_mean": "below the judges' mean threshold"}
+_UNDECIDED = {**{name: KINDS[name].words for name in LABELS if name not in SCORED}, "disagreed": "disagreed"}
+
+ROUND_COLUMNS = ("round", "annotators", "answered", "shared", "measure", "value")
+_MEASURES = {"kappa": "Cohen's kappa", "alpha": "Krippendorff's alpha"}
+
+
+class Metrics(NamedTuple):
+    """A metrics file and where it was read from, for errors that name it."""
+
+    path: Path
+    values: dict[str, Any]
+
+    def __call__(self, *keys: str) -> Any:
+        """Return the value under nested keys.
+
+        Raises:
+            DataError: If it is not there.
+        """
+        value: Any = self.values
+        for key in keys:
+            if not isinstance(value, dict) or key not in value:
+                raise DataError(f"{self.path}: expected a value {'.'.join(keys)}. Run the stage that writes it again.")
+            value = value[key]
+        return value
+
+    def interval(self, *keys: str) -> str:
+        """Return a signed value with its interval, as ``+0.123 [+0.081, +0.165]``; one that is null is not defined."""
+        *parents, name = keys
+        value, low, high = (self(*parents, name + end) for end in ("", "_lo", "_hi"))
+        return "not defined" if value is None else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def read_metrics(path: Path) -> Metrics:
+    """Read one metrics file.
+
+    Raises:
+        DataError: If there is none, or it is not a JSON object.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: expected metrics, got no file. Run the stage that writes it.")
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise DataError(f"{path}: expected a JSON object, got {type(values).__name__}.")
+    return Metrics(path, values)
+
+
+def model_rows(models: Metrics) -> list[tuple[str, ...]]:
+    """Return one row of the table per rung, sizes ascending, then the always-needed floor."""
+    rungs = [key for key, value in models.values.items() if isinstance(value, dict) and key != "floor"]
+    rungs.sort(key=lambda key: (models(key, "params"), key))
+    rows = []
+    for key in rungs:
+        scores = [f"{models(key, kind, name):.3f}" for kind in ("vanilla", "tuned") for name in _SHOWN]
+        rows.append((key, short_count(models(key, "params")), *scores, models.interval(key, "gain", "macro_f1")))
+    floor = [f"{models('floor', name):.3f}" for name in _SHOWN]
+    return [*rows, ("always needed", "", *floor, *floor, "")]
+
+
+def summary_lines(questions: Metrics, annotation: Metrics, scaling: Metrics, models: Metrics) -> Iterator[str]:
+    """Yield what the scores rest on, how untouched models' scores grow with size, and the verdict on the labels."""
+    kappa = annotation("kappa")
+    agreement = "kappa not defined" if kappa is None else f"kappa {kappa:.2f}"
+    yield (
+        f"{questions('raw_lines'):,} raw lines, {questions('questions'):,} questions, "
+        f"{annotation(POSITIVE) + annotation(NEGATIVE):,} labelled in {annotation('round')} round(s) ({agreement}, "
+        f"{annotation('disagreed'):,} disagreed, {annotation('orphaned'):,} orphaned)."
+    )
+    items, needed = models("test_items"), models("test_needed")
+    yield f'Scores are on {items:,} test items, which no model was trained on; {needed / items:.1%} "needed".'
+    for title, parents in (("as answered", ()), ("centred", ("centred",))):
+        precision, macro_f1 = (scaling.interval(*parents, metric, "slope") for metric in ("precision", "macro_f1"))
+        yield f"Untouched models per doubling, {title}: precision {precision}, macro-F1 {macro_f1}."
+    pair = scaling("precision", "worst_pair")
+    worst = ""
+    if pair is not None and pair["larger"] is not None:
+        difference = scaling.interval("precision", "worst_pair", "difference")
+        worst = f"; {pair['larger']} minus {pair['smaller']} is {difference}"
+    yield f"The labels against the scaling law (precision of untouched models): {scaling('gate')}{worst}."
+
+
+def text_table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Return the table for a terminal: two header lines, figures right-aligned."""
+    kinds = ("", "", "vanilla", "", "", "", "tuned", "", "", "", "")
+    names = tuple(name.removeprefix("vanilla ").removeprefix("tuned ") for name in _HEADER)
+    table = [kinds, names, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for row in table:
+        figures = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        lines.append("  ".join([row[0].ljust(widths[0]), *figures]).rstrip())
+    lines.insert(2, "-" * max(map(len, lines)))
+    return "\n".join(lines)
+
+
+def markdown_table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Return the same table in Markdown."""
+    marks = ("---", *("---:" for _ in _HEADER[1:]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (_HEADER, marks, *rows))
+
+
+def short_count(value: int) -> str:
+    """Return three digits of a count: 17.0 k, 1.12 M, 32.5 B."""
+    for unit, size in _UNITS:
+        if value >= size:
+            share = value / size
+            return f"{share:.{2 if share < 10 else 1 if share < 100 else 0}f} {unit}"
+    return str(value)
+
+
+def funnel_rows(questions: Metrics, annotation: Metrics) -> Iterator[tuple[Any, ...]]:
+    """Yield rows of ``FUNNEL_COLUMNS``, from raw lines to labels, with what is left out at each step.
+
+    ``share`` is that of the step before, and for a split that of all labels. What a chat never counted (one that came
+    in as turns has no lines) is no step.
+
+    Args:
+        questions: ``metrics/questions.json``.
+        annotation: ``metrics/annotation.json``.
+
+    Raises:
+        DataError: If a count is missing.
+    """
+    place = before = 0
+    for place, (step, unit, count, left_out) in enumerate(_steps(questions, annotation)):
+        yield place, step, unit, count, rounded(count / before) if before else "", left_out
+        before = count
+    for number, split in enumerate(SPLITS, start=1):
+        count = annotation(split)
+        yield place + number, _PURPOSES[split], "splits", count, rounded(count / before), ""
+
+
+def _steps(questions: Metrics, annotation: Metrics) -> Iterator[tuple[str, str, int, str]]:
+    """Step, unit, count, and in words what was left out."""
+    counts = questions.values
+    if "raw_lines" in counts:
+        yield "raw lines", "lines", counts["raw_lines"], ""
+    if "messages" in counts:
+        yield "messages", "messages", counts["messages"], _left_out(counts.get("skipped", 0), "no message")
+    left = questions("turns")
+    yield "turns", "turns", left, _left_out(counts.get("joined", 0), "joined to the turn before")
+    reasons = [name for name in questions("left_out") if not name.startswith("skipped_")]
+    for reason in reasons:
+        left -= questions("left_out", reason)
+        judge = reason.removeprefix("below_")
+        step, words = _STEPS.get(reason, (f"passed by {judge}", _JOINED.get(reason, f"not passed by {judge}")))
+        unit = "turns"
+        if reason == reasons[-1]:
+            step = unit = "questions"
+        yield step, unit, left, _left_out(questions("left_out", reason), words)
+    answered = annotation("items")
+    yield "answered", "questions", answered, _left_out(questions("questions") - answered, "without an answer")
+    undecided = ", ".join(filter(None, (_left_out(annotation(name), words) for name, words in _UNDECIDED.items())))
+    yield "labelled", "labels", annotation(POSITIVE) + annotation(NEGATIVE), undecided
+
+
+def _left_out(count: int, words: str) -> str:
+    return f"{count:,} {words}" if count > 0 else ""
+
+
+def round_rows(answers: Sequence[Answer], agreement: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows of ``ROUND_COLUMNS``: for each round how many people answered how many items, and each measure.
+
+    Args:
+        answers: All that count, undone ones left out.
+        agreement: Round -> ``items`` that two people or more answered, ``kappa`` and ``alpha``, as ``rounds`` of
+            ``metrics/annotation.json``. A round that only one person answered is not among them; its value is empty,
+            as is one that is not defined.
+    """
+    people: dict[int, set[str]] = {}
+    items: dict[int, set[str]] = {}
+    for answer in answers:
+        people.setdefault(answer.round, set()).add(answer.annotator)
+        items.setdefault(answer.round, set()).add(answer.item_id)
+    for number in sorted(people):
+        measured = agreement.get(str(number), {})
+        for name, measure in _MEASURES.items():
+            value = measured.get(name)
+            shared = measured.get("items", 0)
+            yield number, len(people[number]), len(items[number]), shared, measure, "" if value is None else value
