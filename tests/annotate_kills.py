@@ -20,7 +20,9 @@ from collections import Counter
 from pathlib import Path
 
 from chatladder.cli.annotate.session import Session
-from chatladder.labels.log import Label, LogWriter, log_path, replay
+from chatladder.labels.answer import Label
+from chatladder.labels.log import LogWriter, replay
+from chatladder.labels.rounds import log_path
 
 
 def work(path, order, rate, seed, pipe):

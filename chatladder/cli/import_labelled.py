@@ -31,7 +31,9 @@ from chatladder.chat.options import phone_region_option
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFolder, example
 from chatladder.io.files import read_jsonl, whole_folder
 from chatladder.io.rows import QUESTIONS, write_rows
-from chatladder.labels.log import Answer, Label, create, log_path, now
+from chatladder.labels.answer import Answer, Label, now
+from chatladder.labels.log import create
+from chatladder.labels.rounds import log_path
 from chatladder.privacy.masking import mask
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import ASSISTANT, Pseudonyms

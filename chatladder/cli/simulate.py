@@ -26,9 +26,11 @@ from chatladder.demo.wechat_dump import dump_record
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
 from chatladder.io.files import whole_file
 from chatladder.io.rows import QUESTIONS, read_rows
+from chatladder.labels.answer import Answer
 from chatladder.labels.assignment import settle
-from chatladder.labels.log import Answer, create, latest_answered, log_path, refuse_existing
+from chatladder.labels.log import create, refuse_existing
 from chatladder.labels.review import Review, begin, read_review
+from chatladder.labels.rounds import latest_answered, log_path
 from chatladder.privacy.pseudonyms import Pseudonyms
 from chatladder.vocabulary import LABELS
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from chatladder.labels.log import Answer, Label
+from chatladder.labels.answer import Answer, Label
 
 
 class Agreement(NamedTuple):

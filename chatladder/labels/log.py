@@ -20,38 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatladder.io.console import DataError
-from chatladder.labels.answer import Answer, Label, is_beginning, line_of, line_reader, now, parse
-from chatladder.labels.rounds import (
-    Owner,
-    adjudication_files,
-    adjudication_path,
-    check_log,
-    check_owner,
-    latest_answered,
-    latest_round,
-    log_files,
-    log_path,
-    lost,
-    owner,
-)
-
-__all__ = [
-    "Answer",
-    "HeldError",
-    "Label",
-    "LogWriter",
-    "adjudication_files",
-    "adjudication_path",
-    "append",
-    "create",
-    "latest_answered",
-    "latest_round",
-    "log_files",
-    "log_path",
-    "now",
-    "refuse_existing",
-    "replay",
-]
+from chatladder.labels.answer import Answer, is_beginning, line_of, line_reader, parse
+from chatladder.labels.rounds import Owner, check_log, check_owner, lost, owner
 
 
 @dataclass(frozen=True)
@@ -241,17 +211,6 @@ class LogWriter:
                 f"{self.path}: expected the log as this process left it, but something else changed, replaced or "
                 "removed it meanwhile. The answer was not recorded. Quit, look at the file, and start again."
             )
-
-
-def append(path: Path, answer: Answer) -> None:
-    """Add one answer to a log and wait until it is on the disk.
-
-    Raises:
-        DataError: As ``LogWriter`` does.
-    """
-    check_owner(answer, owner(path), where=str(path))
-    with LogWriter(path) as log:
-        log.append(answer)
 
 
 def create(path: Path, answers: Iterable[Answer]) -> None:

@@ -7,6 +7,7 @@ are shown], "controls": [ids, sorted]}``. A pipeline that makes another queue me
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from math import hypot
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +16,13 @@ from chatladder.io.console import DataError
 from chatladder.io.files import create_json, read_json
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.rounds import round_folders
-from chatladder.labels.verdicts import SCORED, Logs, decide, rounded
+from chatladder.labels.verdicts import Logs, decide, rounded
+from chatladder.vocabulary import SCORED
 
 #: Beside the logs of a round.
 FILE = "review.json"
 #: Flips by where they lead.
-_DIRECTIONS = ("needed_to_not_needed", "not_needed_to_needed", "left_out")
+_DIRECTIONS = (*("_to_".join(pair) for pair in permutations(SCORED, 2)), "left_out")
 _WHOSE = ("suspects", "controls")
 
 

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 from chatladder.io.console import DataError
 from chatladder.labels.agreement import agreement_by_round, largest, majority
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.log import adjudication_files, log_files, replay
+from chatladder.labels.log import replay
+from chatladder.labels.rounds import adjudication_files, log_files
 
-#: Labels that models are trained and scored on.
-SCORED = (Label.NEEDED, Label.NOT_NEEDED)
 #: Digits that metrics keep.
 DIGITS = 5
 
@@ -104,25 +103,28 @@ class Labelling:
     logs: Logs
 
 
-def read_logs(annotations: Path, last_round: int) -> tuple[list[Placed], list[str]]:
-    """The annotators' answers that count, one per item, round and annotator, and the places of lines cut short."""
-    return _read(log_files(annotations, last_round))
+def read_answers(annotations: Path, last_round: int) -> tuple[list[Placed], list[Placed], list[str]]:
+    """Read the answers that count of rounds 1 to ``last_round``, one per item, round and person.
+
+    Returns:
+        Those of annotators, those of adjudicators, and the places of lines cut short.
+    """
+    torn: list[str] = []
+    return (
+        _read(log_files(annotations, last_round), torn),
+        _read(adjudication_files(annotations, last_round), torn),
+        torn,
+    )
 
 
-def read_adjudications(annotations: Path, last_round: int) -> tuple[list[Placed], list[str]]:
-    """The adjudicators' answers that count, one per item, round and adjudicator, and the places of lines cut short."""
-    return _read(adjudication_files(annotations, last_round))
-
-
-def _read(paths: Iterable[Path]) -> tuple[list[Placed], list[str]]:
+def _read(paths: Iterable[Path], torn: list[str]) -> list[Placed]:
     placed = []
-    torn = []
     for path in paths:
         log = replay(path)
         placed += [Placed(answer, f"{path}:{log.lines[item_id]}") for item_id, answer in log.answers.items()]
         if log.torn is not None:
             torn.append(f"{path}:{log.torn}")
-    return placed, torn
+    return placed
 
 
 def cases(answers: Iterable[Answer], adjudications: Iterable[Answer] = ()) -> dict[str, Case]:

@@ -16,8 +16,10 @@ from chatladder.cli.annotate.docket import chat_order, docket, still_to_annotate
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels import assignment, guidelines
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.log import adjudication_path, append, create, log_path, replay
-from chatladder.labels.verdicts import Case, read_adjudications, read_logs
+from chatladder.labels.log import create, replay
+from chatladder.labels.rounds import adjudication_path, log_path
+from chatladder.labels.verdicts import Case, read_answers
+from tests.logs import append
 
 AT = "2023-10-01T12:00:00Z"
 N, S, Q, U = Label.NEEDED, Label.NOT_NEEDED, Label.NOT_A_QUESTION, Label.UNSURE
@@ -369,8 +371,5 @@ def test_what_could_not_be_recorded_changes_nothing(project, monkeypatch):
 
 def test_adjudicators_are_read_apart_from_annotators(project):
     append(project.path(), Answer("i0", "chen", 1, N, AT))
-    names = [
-        {placed.answer.annotator for placed in read(project.annotations, 1)[0]}
-        for read in (read_logs, read_adjudications)
-    ]
+    names = [{placed.answer.annotator for placed in given} for given in read_answers(project.annotations, 1)[:2]]
     assert names == [{"li", "wu", "xu"}, {"chen"}]

@@ -24,8 +24,10 @@ from chatladder.io.rows import QUESTIONS, RowWriter, write_rows
 from chatladder.labels import assignment, guidelines, review
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.assignment import assigned, order_items
-from chatladder.labels.log import append, log_files, log_path, replay
+from chatladder.labels.log import replay
+from chatladder.labels.rounds import log_files, log_path
 from tests.conftest import ROOT
+from tests.logs import append
 
 AT = "2023-10-01T12:00:00Z"
 

@@ -17,7 +17,8 @@ from chatladder.cli.annotate.session import Session
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels import log as log_module
 from chatladder.labels.answer import Label
-from chatladder.labels.log import LogWriter, log_path, replay
+from chatladder.labels.log import LogWriter, replay
+from chatladder.labels.rounds import log_path
 
 START = 1_696_150_800  # 2023-10-01 09:00 UTC
 HOSTILE = (

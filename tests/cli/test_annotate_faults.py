@@ -21,7 +21,8 @@ from chatladder.cli.annotate.review import review_command
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, RANKING, write_rows
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.log import adjudication_path, create, log_path, replay
+from chatladder.labels.log import create, replay
+from chatladder.labels.rounds import adjudication_path, log_path
 from tests.conftest import ROOT
 
 AT = "2023-10-01T12:00:00Z"

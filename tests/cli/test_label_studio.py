@@ -19,7 +19,8 @@ from chatladder.io.console import DataError
 from chatladder.io.files import write_json, write_jsonl
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels.guidelines import GUIDELINES, read_guidelines, version_of
-from chatladder.labels.log import LogWriter, log_path, replay
+from chatladder.labels.log import LogWriter, replay
+from chatladder.labels.rounds import log_path
 from chatladder.vocabulary import LABELS
 
 VERSION = version_of(read_guidelines(GUIDELINES))

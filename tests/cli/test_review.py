@@ -20,9 +20,11 @@ from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, RANKING, write_rows
 from chatladder.labels import review as review_module
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.log import append, log_files, log_path, replay
+from chatladder.labels.log import replay
 from chatladder.labels.review import Review, begin, flips, newcombe, read_review, wilson
+from chatladder.labels.rounds import log_files, log_path
 from tests.conftest import ROOT
+from tests.logs import append
 
 AT = "2023-10-01T12:00:00Z"
 START = 1_696_150_800

@@ -27,9 +27,11 @@ from chatladder.io.console import UNPRINTABLE, DataError
 from chatladder.io.rows import QUESTIONS, row_writer
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.assignment import assigned, settle
-from chatladder.labels.log import adjudication_path, append, create, log_path
+from chatladder.labels.log import create
 from chatladder.labels.review import Review, begin
+from chatladder.labels.rounds import adjudication_path, log_path
 from tests.conftest import ROOT
+from tests.logs import append
 
 EMPTY = Standing(stale=("ingest", "pick_questions", "label", "train@a"))
 RAW = replace(EMPTY, exports=2, private=2, has_secret=True)

@@ -11,17 +11,9 @@ from chatladder.io.console import DataError
 from chatladder.labels import answer as answer_module
 from chatladder.labels import log as log_module
 from chatladder.labels.answer import Answer, Label, line_of, line_reader, parse
-from chatladder.labels.log import (
-    LogWriter,
-    adjudication_files,
-    append,
-    create,
-    latest_answered,
-    log_files,
-    log_path,
-    replay,
-)
-from chatladder.labels.rounds import Owner
+from chatladder.labels.log import LogWriter, create, replay
+from chatladder.labels.rounds import Owner, adjudication_files, latest_answered, log_files, log_path
+from tests.logs import append
 
 AT = "2023-10-01T12:00:00Z"
 LINE = f'{{"item_id": "9f2c", "annotator": "li", "round": 2, "label": "needed", "at": "{AT}"}}'

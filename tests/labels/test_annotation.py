@@ -15,23 +15,22 @@ from chatladder.labels.agreement import (
     majority,
     round_agreement,
 )
-from chatladder.labels.log import (
-    Answer,
-    HeldError,
-    Label,
-    LogWriter,
+from chatladder.labels.answer import Answer, Label
+from chatladder.labels.log import HeldError, LogWriter, create, replay
+from chatladder.labels.rounds import (
+    Owner,
     adjudication_files,
     adjudication_path,
-    append,
-    create,
+    check_owner,
     latest_answered,
     latest_round,
     log_files,
     log_path,
-    replay,
+    owner,
+    round_folders,
 )
-from chatladder.labels.rounds import Owner, check_owner, owner, round_folders
 from chatladder.labels.split import split_conversations, stable_fraction
+from tests.logs import append
 
 AT = "2023-10-01T12:00:00Z"
 

@@ -28,8 +28,9 @@ from chatladder.cli.annotate.session import Session
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, example
 from chatladder.labels import guidelines as wording
 from chatladder.labels.answer import Answer
-from chatladder.labels.log import LogWriter, adjudication_path, latest_answered, replay
-from chatladder.labels.verdicts import cases, read_adjudications, read_logs, without_orphans
+from chatladder.labels.log import LogWriter, replay
+from chatladder.labels.rounds import adjudication_path, latest_answered
+from chatladder.labels.verdicts import cases, read_answers, without_orphans
 
 
 def adjudicate(options: Mapping[str, Any]) -> None:
@@ -42,8 +43,7 @@ def adjudicate(options: Mapping[str, Any]) -> None:
     last_round = options["round_number"] or latest_answered(annotations) or 1
     adjudication_path(annotations, last_round, adjudicator)  # a name that names no file is refused before anything
     items = Items(options["questions"])
-    placed, torn = read_logs(annotations, last_round)
-    adjudications, torn_adjudications = read_adjudications(annotations, last_round)
+    placed, adjudications, torn = read_answers(annotations, last_round)
     logs = without_orphans(placed, adjudications, items.ids, refuse_orphans=False)
     said = cases(logs.answers, logs.adjudications)
     found = {item_id: said[item_id] for item_id in chat_order(items.ids, items.conversations) if item_id in said}
@@ -52,7 +52,7 @@ def adjudicate(options: Mapping[str, Any]) -> None:
     notices += told(
         [
             (logs.orphaned, "{:,} annotated items are no longer questions."),
-            (len(torn + torn_adjudications), "{:,} logs end in a line cut short, which is left out."),
+            (len(torn), "{:,} logs end in a line cut short, which is left out."),
         ]
     )
     if asked:

@@ -26,8 +26,8 @@ from chatladder.cli.annotate.options import (
 from chatladder.cli.annotate.running import Desk, launch, own_share, set_up, work
 from chatladder.io.console import SETTINGS, InputFile, example
 from chatladder.labels.assignment import order_items, settle
-from chatladder.labels.log import latest_round, log_path
 from chatladder.labels.review import refuse_review
+from chatladder.labels.rounds import latest_round, log_path
 
 
 def own_order(options: Mapping[str, Any], desk: Desk) -> tuple[list[str], list[str]]:

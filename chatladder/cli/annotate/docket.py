@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chatladder.labels.assignment import assigned, settle
-from chatladder.labels.log import log_path
+from chatladder.labels.rounds import log_path
 from chatladder.labels.verdicts import Case
 
 

@@ -29,8 +29,9 @@ from chatladder.cli.annotate.review_queue import is_queue_of, next_round, own_it
 from chatladder.cli.annotate.running import in_browser, launch, set_up, tell, work
 from chatladder.io.console import SETTINGS, example
 from chatladder.labels.assignment import settle
-from chatladder.labels.log import latest_answered, latest_round, log_path, replay
+from chatladder.labels.log import replay
 from chatladder.labels.review import Review, begin, read_review
+from chatladder.labels.rounds import latest_answered, latest_round, log_path
 
 #: Not ``InputFile``: a review that was begun needs neither queue nor ranking.
 _QueueFile = click.Path(dir_okay=False, path_type=Path)

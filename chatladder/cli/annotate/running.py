@@ -26,7 +26,8 @@ from chatladder.cli.annotate.session import Session
 from chatladder.io.console import DataError, stoppable
 from chatladder.labels.assignment import assigned
 from chatladder.labels.guidelines import read_guidelines, settle, version_of
-from chatladder.labels.log import HeldError, LogWriter, log_path, replay
+from chatladder.labels.log import HeldError, LogWriter, replay
+from chatladder.labels.rounds import log_path
 from chatladder.labels.verdicts import Case
 
 #: How long a browser's app waits for the log.

@@ -15,7 +15,7 @@ from chatladder.cli.init.checkout import copy_pipeline, git, untracked
 from chatladder.io.console import DataError, printable, shortened
 from chatladder.io.files import whole_folder
 from chatladder.labels.assignment import settle
-from chatladder.labels.log import log_path
+from chatladder.labels.rounds import log_path
 from chatladder.presets import read_text
 from chatladder.privacy.secret import KEY_FILE, create
 

@@ -27,8 +27,9 @@ from chatladder.io.rows import QUESTIONS, Rows
 from chatladder.labels.assignment import settle as settle_assignment
 from chatladder.labels.guidelines import GUIDELINES, read_guidelines, version_of
 from chatladder.labels.guidelines import settle as settle_guidelines
-from chatladder.labels.log import LogWriter, log_path, replay
+from chatladder.labels.log import LogWriter, replay
 from chatladder.labels.review import refuse_review
+from chatladder.labels.rounds import log_path
 
 #: What did not become an answer, in words.
 _LEFT_OUT = {

@@ -15,8 +15,8 @@ from chatladder.cli.report.texts import read_texts
 from chatladder.cli.report.tuned import Tuned, read_tuned
 from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, QUESTIONS, Rows
-from chatladder.labels.log import adjudication_files, log_files
 from chatladder.labels.review import FILE, flips_by_round
+from chatladder.labels.rounds import adjudication_files, log_files
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def report_command(
     """
     from chatladder.cli.report.build import Options, build
     from chatladder.cli.report.page import render
-    from chatladder.labels.log import latest_answered
+    from chatladder.labels.rounds import latest_answered
 
     number = round_number or max(1, latest_answered(annotations))
     options = Options(annotations, questions, labelled, bases, vanilla, tuned, keys, number, draws, seed, texts)
