@@ -20,6 +20,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from chatladder.cli.annotate.review_queue import is_queue_of, next_round, own_items, read_queue
+from chatladder.cli.annotate.round_records import settle_assignment
 from chatladder.demo.annotators import TrueItem, look_again, round_one, round_two
 from chatladder.demo.chat import Truth, simulate_chat
 from chatladder.demo.wechat_dump import dump_record
@@ -27,7 +28,6 @@ from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, O
 from chatladder.io.files import whole_file
 from chatladder.io.rows import QUESTIONS, read_rows
 from chatladder.labels.answer import Answer
-from chatladder.labels.assignment import settle
 from chatladder.labels.log import create, refuse_existing
 from chatladder.labels.review import Review, begin, read_review
 from chatladder.labels.rounds import latest_answered, log_path
@@ -201,7 +201,7 @@ def review(
     for name in names:
         log_path(annotations, number, name)  # a name that names no file is refused before anything
     looked_at = begin(folder, wanted)
-    shared = settle(folder, [], None)
+    shared = settle_assignment(folder)
     given: list[Answer] = []
     for name in names:
         own = [items[item_id] for item_id in own_items(looked_at, frozenset(items), name, shared, folder)]

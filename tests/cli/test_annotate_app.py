@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from chatladder.cli.annotate.app import AnnotateApp, Look
 from chatladder.cli.annotate.items import Items
-from chatladder.cli.annotate.keys import parse_keys
+from chatladder.cli.annotate.options import parse_keys
 from chatladder.cli.annotate.screens import Ask, Definition, Failure, Refusal
 from chatladder.cli.annotate.session import Session
 from chatladder.io.rows import QUESTIONS, write_rows
@@ -58,7 +58,9 @@ class Desk:
 
         async def drive():
             with LogWriter(self.path) as log:
-                session = Session(self.items.ids, replay(self.path).history, log.append, annotator="li", round_number=1)
+                session = Session(
+                    dict.fromkeys(self.items.ids, 1), replay(self.path).history, log.append, annotator="li"
+                )
                 look = Look("# 需要\n\nWhat needed means.", parse_keys(keymap), notices=notices)
                 app = AnnotateApp(session, self.items, look, title="li")
                 async with app.run_test(size=size) as pilot:

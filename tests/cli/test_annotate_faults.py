@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 import pytest
 from click.testing import CliRunner
 
-from chatladder.cli.annotate import adjudicate as adjudicate_module
 from chatladder.cli.annotate import running
 from chatladder.cli.annotate.adjudicate import adjudicate_command
 from chatladder.cli.annotate.command import annotate_command
@@ -86,8 +85,7 @@ def run(monkeypatch):
             shown.append(session)
             keys(session)
 
-        for module in (running, adjudicate_module):
-            monkeypatch.setattr(module, "show", screen)
+        monkeypatch.setattr(running, "show", screen)
         monkeypatch.setattr(running, "in_terminal", lambda: True)
         result = CliRunner().invoke(COMMANDS[what], place.arguments(what, "chen"))
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatladder.cli.annotate.round_records import GUIDELINES, read_guidelines, version_of
 from chatladder.cli.label_studio import exported
 from chatladder.cli.label_studio.answers import parse_names
 from chatladder.cli.label_studio.command import label_studio_group
@@ -18,7 +19,6 @@ from chatladder.cli.label_studio.tasks import NOTHING_BEFORE, config_of, task_of
 from chatladder.io.console import DataError
 from chatladder.io.files import write_json, write_jsonl
 from chatladder.io.rows import QUESTIONS, write_rows
-from chatladder.labels.guidelines import GUIDELINES, read_guidelines, version_of
 from chatladder.labels.log import LogWriter, replay
 from chatladder.labels.rounds import log_path
 from chatladder.vocabulary import LABELS

@@ -99,7 +99,7 @@ def run(place, monkeypatch):
     def run(*arguments, keys=lambda session: None):
         seen = {}
 
-        def screen(session, items, guidelines, options, notices):
+        def screen(session, _items, _task, _options, notices):
             seen.update(session=session, notices=notices, order=[int(item_id[4:]) for item_id in session.order])
             keys(session)
 

@@ -292,7 +292,7 @@ def test_replay_gives_what_a_stack_for_each_item_would(steps, tmp_path_factory):
 def test_undo_brings_back_the_answer_before_it_though_others_lie_between():
     history = [Answer(item_id, "li", 1, label, AT) for item_id, label in
                [("a", Label.UNSURE), ("a", Label.NEEDED), ("b", Label.NEEDED), ("a", Label.NOT_NEEDED)]]  # fmt: skip
-    session = Session("abc", history, lambda _answer: None, annotator="li", round_number=1)
+    session = Session(dict.fromkeys("abc", 1), history, lambda _answer: None, annotator="li")
     seen = []
     while session.undo():
         seen.append((session.label("a"), session.label("b"), session.progress().done))

@@ -9,12 +9,11 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import ProgressBar, Static
 
-from chatladder.cli.annotate.chat_table import chat_table
+from chatladder.cli.annotate import screens
 from chatladder.cli.annotate.display import colours, day, duration, literal
 from chatladder.cli.annotate.items import AHEAD, Items
-from chatladder.cli.annotate.keys import KEYS, shown
-from chatladder.cli.annotate.labels import label_keys, said
-from chatladder.cli.annotate.screens import Ask, Definition, Failure
+from chatladder.cli.annotate.options import KEYS, shown
+from chatladder.cli.annotate.screens import Ask, Definition, Failure, chat_table, label_keys, said
 from chatladder.cli.annotate.session import Session
 from chatladder.io.console import DataError
 from chatladder.labels.answer import Label
@@ -52,20 +51,20 @@ class AnnotateApp(App[None]):
     """
 
     ENABLE_COMMAND_PALETTE = False
-    CSS = """
-    Screen { layout: vertical; }
-    #head { height: 1; background: $panel; padding: 0 1; }
-    #where { width: auto; }
-    #bar { width: 1fr; margin: 0 2; }
-    #bar Bar { width: 1fr; }
-    #pace { width: auto; color: $text-muted; }
-    #chat { height: 1fr; padding: 0 1; align: left bottom; scrollbar-size-vertical: 1; }
-    #history { height: auto; width: 1fr; padding: 0 2; }
-    #question { height: auto; width: 1fr; border: round $accent; border-title-color: $accent; padding: 0 1; }
-    #said { height: auto; max-height: 6; padding: 0 1; }
-    #say { height: auto; min-height: 1; max-height: 4; padding: 0 1; }
-    #labels { height: auto; max-height: 3; padding: 0 1; }
-    #keys { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
+    CSS = f"""{screens.CSS}
+    Screen {{ layout: vertical; }}
+    #head {{ height: 1; background: $panel; padding: 0 1; }}
+    #where {{ width: auto; }}
+    #bar {{ width: 1fr; margin: 0 2; }}
+    #bar Bar {{ width: 1fr; }}
+    #pace {{ width: auto; color: $text-muted; }}
+    #chat {{ height: 1fr; padding: 0 1; align: left bottom; scrollbar-size-vertical: 1; }}
+    #history {{ height: auto; width: 1fr; padding: 0 2; }}
+    #question {{ height: auto; width: 1fr; border: round $accent; border-title-color: $accent; padding: 0 1; }}
+    #said {{ height: auto; max-height: 6; padding: 0 1; }}
+    #say {{ height: auto; min-height: 1; max-height: 4; padding: 0 1; }}
+    #labels {{ height: auto; max-height: 3; padding: 0 1; }}
+    #keys {{ height: auto; max-height: 3; padding: 0 1; color: $text-muted; }}
     """
 
     def __init__(self, session: Session, items: Items, look: Look, *, title: str) -> None:
@@ -78,11 +77,11 @@ class AnnotateApp(App[None]):
         self._hits: set[str] | None = None
         self._is_whole = False
         self._reads_ahead = False
-        for action, key in KEYS.items():
-            names = look.keys[action]
+        for name, key in KEYS.items():
+            names = look.keys[name]
             # With Caps Lock on a key does the same.
-            capitals = [name.upper() for name in names if len(name) == 1 and name.isalpha()]
-            self.bind(",".join([*names, *capitals]), action, description=key.words)
+            capitals = [each.upper() for each in names if len(each) == 1 and each.isalpha()]
+            self.bind(",".join([*names, *capitals]), key.action, description=key.words)
         for name in _SCROLLING:
             self.bind(name.replace("_", ""), f"scroll('{name}')", show=False)
 
@@ -108,21 +107,19 @@ class AnnotateApp(App[None]):
             self._say(" ".join(self._look.notices), "bold $warning")
         self.set_timer(0.2, self._read_ahead)
 
-    def action_needed(self) -> None:
-        """Answer: needed."""
-        self._answer(Label.NEEDED)
-
-    def action_not_needed(self) -> None:
-        """Answer: not needed."""
-        self._answer(Label.NOT_NEEDED)
-
-    def action_not_a_question(self) -> None:
-        """Answer: not a question."""
-        self._answer(Label.NOT_A_QUESTION)
-
-    def action_unsure(self) -> None:
-        """Answer: unsure."""
-        self._answer(Label.UNSURE)
+    def action_answer(self, label: str) -> None:
+        """Answer, and go on to the next item without an answer."""
+        place = self.session.position
+        try:
+            self.session.answer(Label(label))
+        except DataError as error:
+            self.push_screen(Failure(error.message))
+            return
+        self._show()
+        if self.session.is_finished:
+            self._say("Every item is answered. Look back, or quit: all is on the disk.", "bold $success")
+        else:
+            self._say(f"{place + 1:,}: {label}. {shown(self._look.keys['undo'][0])} takes it back.")
 
     def action_undo(self) -> None:
         """Take the latest answer back."""
@@ -132,10 +129,7 @@ class AnnotateApp(App[None]):
             self.push_screen(Failure(error.message))
             return
         self._show()
-        if taken is None:
-            self._say("Nothing to undo.")
-        else:
-            self._say(f"Took back {taken.label.value} of {self.session.position + 1:,}.")
+        self._say(f"Took back {taken.label} of {self.session.position + 1:,}." if taken else "Nothing to undo.")
 
     def action_skip(self) -> None:
         """Leave the item for later."""
@@ -144,13 +138,12 @@ class AnnotateApp(App[None]):
         if not moved:
             self._say("No other item is open.")
 
-    def action_previous(self) -> None:
-        """Go to the item before."""
-        self._step(-1)
-
-    def action_next(self) -> None:
-        """Go to the item after."""
-        self._step(1)
+    def action_step(self, by: int) -> None:
+        """Go some items on, or back."""
+        moved = self.session.step(by)
+        self._show()
+        if not moved:
+            self._say("This is the first item." if by < 0 else "This is the last item.")
 
     def action_jump(self) -> None:
         """Ask for a number or an id and go there."""
@@ -192,25 +185,6 @@ class AnnotateApp(App[None]):
     def action_scroll(self, where: str) -> None:
         """Scroll the chat."""
         getattr(self.query_one("#chat", VerticalScroll), f"scroll_{where}")(animate=False)
-
-    def _answer(self, label: Label) -> None:
-        place = self.session.position
-        try:
-            self.session.answer(label)
-        except DataError as error:
-            self.push_screen(Failure(error.message))
-            return
-        self._show()
-        if self.session.is_finished:
-            self._say("Every item is answered. Look back, or quit: all is on the disk.", "bold $success")
-        else:
-            self._say(f"{place + 1:,}: {label.value}. {shown(self._look.keys['undo'][0])} takes it back.")
-
-    def _step(self, by: int) -> None:
-        moved = self.session.step(by)
-        self._show()
-        if not moved:
-            self._say("This is the first item." if by < 0 else "This is the last item.")
 
     def _search(self, text: str | None) -> None:
         if not text:

@@ -10,45 +10,22 @@ has answers; data/annotations/round_N/review.json keeps its items, whatever dvc 
 Starting again goes on where one left off; once it is done and counted, the next queue begins the next round.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import click
 
 from chatladder.cli.annotate.items import Items
-from chatladder.cli.annotate.options import (
-    check_sharing,
-    names,
-    place_options,
-    screen_options,
-    sharing_options,
-    web_options,
-)
+from chatladder.cli.annotate.options import ReviewOptions, names
 from chatladder.cli.annotate.review_queue import is_queue_of, next_round, own_items, read_queue
-from chatladder.cli.annotate.running import in_browser, launch, set_up, tell, work
+from chatladder.cli.annotate.round_records import settle_assignment
+from chatladder.cli.annotate.running import follow_guidelines, in_browser, launch, own_task, tell, told, work
 from chatladder.io.console import SETTINGS, example
-from chatladder.labels.assignment import settle
+from chatladder.io.options import options_of
 from chatladder.labels.log import replay
 from chatladder.labels.review import Review, begin, read_review
 from chatladder.labels.rounds import latest_answered, latest_round, log_path
 
-#: Not ``InputFile``: a review that was begun needs neither queue nor ranking.
-_QueueFile = click.Path(dir_okay=False, path_type=Path)
 
-
-def is_finished(review: Review, known: frozenset[str], log: Path) -> bool:
-    """Whether the annotator of a log answered every item of a review that is theirs.
-
-    Raises:
-        DataError: If the log is malformed, or the round is shared by others.
-    """
-    own = own_items(review, known, log.stem, settle(log.parent, [], None), log.parent)
-    return replay(log).answers.keys() >= {*own}
-
-
-def choose(options: Mapping[str, Any], known: frozenset[str]) -> tuple[int, Review] | None:
-    """The review to go on with, or the one to begin, and its round; None if the annotator finished the latest.
+def choose(options: ReviewOptions, known: frozenset[str]) -> tuple[int, Review] | None:
+    """Return the review to go on with, or the one to begin, and its round; None if the annotator finished the latest.
 
     Args:
         options: Of the command.
@@ -57,39 +34,42 @@ def choose(options: Mapping[str, Any], known: frozenset[str]) -> tuple[int, Revi
     Raises:
         DataError: If there is nothing to look at again, or queue, rounds and questions do not fit together.
     """
-    annotations, asked = options["annotations"], options["round_number"]
+    annotations, asked = options.annotations, options.round
     # Counted before a review is looked for: whoever begins it between the two may answer at once.
     answered = latest_answered(annotations) if any(annotations.glob("round_*/[!.]*.jsonl")) else 0
     number = asked or latest_round(annotations)
-    log = log_path(annotations, number, options["annotator"])
+    log = log_path(annotations, number, options.person)
     begun = read_review(log.parent)
-    if begun is not None and (asked or not is_finished(begun, known, log)):
-        return number, begun
-    queue = options["queue"]
-    if begun is not None and (not queue.exists() or is_queue_of(queue, begun)):
-        return None
-    return next_round(asked, answered, annotations), read_queue(queue, options["ranking"], known)
+    if begun is not None:
+        own = own_items(begun, known, log.stem, settle_assignment(log.parent), log.parent) if not asked else []
+        if asked or not replay(log).answers.keys() >= {*own}:
+            return number, begun
+        if not options.queue.exists() or is_queue_of(options.queue, begun):
+            return None
+    return next_round(asked, answered, annotations), read_queue(options.queue, options.ranking, known)
 
 
-def review(options: Mapping[str, Any]) -> None:
+def review(options: ReviewOptions) -> None:
     """Run the app on one annotator's share of a review.
 
     Raises:
         DataError: If the questions, the queue, the log or the round do not allow it.
     """
-    items = Items(options["questions"])
+    items = Items(options.questions)
     known = frozenset(items.ids)
     chosen = choose(options, known)
     if chosen is None:
-        tell(_what_next(latest_round(options["annotations"])))
+        tell(_what_next(latest_round(options.annotations)))
         return
     number, wanted = chosen
-    desk = set_up(options, number, items)
-    looked_at = begin(desk.folder, wanted)
-    shared = settle(desk.folder, names(options["annotators"]), options["overlap"])
-    order = own_items(looked_at, known, desk.annotator, shared, desk.folder)
+    log = log_path(options.annotations, number, options.person)
+    guidelines = follow_guidelines(options, [log.parent])
+    looked_at = begin(log.parent, wanted)
+    shared = settle_assignment(log.parent, names(options.annotators), options.overlap)
+    order = own_items(looked_at, known, options.person, shared, log.parent)
     lost = sum(item_id not in known for item_id in looked_at.items)
-    session = work(desk, order, options, [f"{lost:,} items of the review are no longer questions."] if lost else [])
+    notices = told([(lost, "{:,} items of the review are no longer questions.")])
+    session = work(own_task(order, log, guidelines, notices), items, options)
     if session.is_finished and not in_browser():
         tell(_what_next(number))
 
@@ -103,17 +83,11 @@ def _what_next(number: int) -> str:
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Look again at labels probably wrong.")
-@place_options("The review under way, or else the round after the latest with answers, unless given.")
-@click.option("--queue", type=_QueueFile, default="data/review/queue.jsonl", show_default=True)
-@click.option("--ranking", type=_QueueFile, default="data/review/ranking.parquet", show_default=True)
-@sharing_options
-@screen_options
-@web_options
+@options_of(ReviewOptions, "options")
 @click.pass_context
-def review_command(context: click.Context, /, **options: Any) -> None:
+def review_command(context: click.Context, options: ReviewOptions) -> None:
     """Look again, blind, at the labels that are probably wrong."""
-    check_sharing(options)
-    launch(context, "chatladder.cli.annotate.review", review)
+    launch(context, "chatladder.cli.annotate.review", review, options)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,13 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from chatladder.cli.annotate.running import own_share
+from chatladder.cli.annotate.round_records import Sharing, own_share
 from chatladder.io.console import DataError
 from chatladder.io.files import read_jsonl
 from chatladder.io.rows import RANKING, Rows
 from chatladder.labels.review import FILE, Review
 
 SUSPECT, CONTROL = "suspect", "control"
-#: The annotators of a round and how many get each item, or None if everybody gets all.
-Sharing = tuple[list[str], int] | None
 _AGAIN = "Queue, ranking and questions must be of one run: run dvc repro."
 
 
@@ -120,7 +118,7 @@ def next_round(asked: int | None, answered: int, annotations: Path) -> int:
     return answered + 1
 
 
-def own_items(review: Review, known: frozenset[str], annotator: str, shared: Sharing, folder: Path) -> list[str]:
+def own_items(review: Review, known: frozenset[str], annotator: str, shared: Sharing | None, folder: Path) -> list[str]:
     """The items of a review that one annotator gets, in its order, less those that are no longer questions.
 
     Raises:

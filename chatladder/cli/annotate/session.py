@@ -3,7 +3,7 @@
 An answer becomes part of the state only after it was recorded, so what the state calls answered is on the disk.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
@@ -33,11 +33,9 @@ class Progress(NamedTuple):
 
 
 class Session:
-    """One annotator's work in one round.
+    """One person's work.
 
     Attributes:
-        annotator: Who answers.
-        round_number: In which round.
         order: Ids of the items in the order in which they are shown.
         position: Where the annotator is, from 0.
         given: How many answers were recorded since the session began.
@@ -46,32 +44,30 @@ class Session:
 
     def __init__(
         self,
-        order: Sequence[str],
+        rounds: Mapping[str, int],
         history: Sequence[Answer],
         record: Callable[[Answer], None],
         *,
         annotator: str,
-        round_number: int,
         clock: Callable[[], str] = now,
     ) -> None:
         """Go on where the log ends.
 
         Args:
-            order: Ids of the items, at least one, none twice.
+            rounds: Item -> round that its answer belongs to, in the order in which items are shown; at least one.
             history: The answers that were not taken back, oldest first, as ``Replay.history``.
             record: Puts an answer on the disk, or raises; nothing changes if it raises.
             annotator: Who answers.
-            round_number: In which round.
             clock: Gives the time of an answer, ISO 8601 in UTC.
         """
-        self.order = tuple(order)
+        self._rounds = dict(rounds)
+        self.order = tuple(rounds)
         self._places = {item_id: place for place, item_id in enumerate(self.order)}
-        self._history = [answer for answer in history if answer.item_id in self._places]
+        self._history = [answer for answer in history if rounds.get(answer.item_id) == answer.round]
         self.elsewhere = len(history) - len(self._history)
         self._labels = {answer.item_id: answer.label for answer in self._history}
         self._record = record
-        self.annotator = annotator
-        self.round_number = round_number
+        self._annotator = annotator
         self._clock = clock
         self.given = 0
         self.position = self._places[self._history[-1].item_id] if self._history else len(self.order) - 1
@@ -87,15 +83,6 @@ class Session:
         """Whether every item has an answer."""
         return len(self._labels) == len(self.order)
 
-    @property
-    def latest(self) -> Answer | None:
-        """The answer that ``undo`` would take back."""
-        return self._history[-1] if self._history else None
-
-    def place(self, item_id: str) -> int:
-        """Where in the order an item stands, from 0."""
-        return self._places[item_id]
-
     def label(self, item_id: str) -> Label | None:
         """The answer to an item that counts."""
         return self._labels.get(item_id)
@@ -110,8 +97,7 @@ class Session:
         """
         item_id = self.current
         if self.label(item_id) != label:
-            answer = Answer(item_id, self.annotator, self.round_number, label, self._clock())
-            self._record(answer)
+            answer = self._recorded(item_id, label)
             self._history.append(answer)
             self._labels[item_id] = label
             self.given += 1
@@ -129,7 +115,7 @@ class Session:
         if not self._history:
             return None
         taken = self._history[-1]
-        self._record(Answer(taken.item_id, self.annotator, self.round_number, taken.label, self._clock(), undo=True))
+        self._recorded(taken.item_id, taken.label, undo=True)
         self._history.pop()
         del self._labels[taken.item_id]
         self._labels |= {each.item_id: each.label for each in self._history if each.item_id == taken.item_id}
@@ -177,6 +163,11 @@ class Session:
     def upcoming(self, count: int) -> list[str]:
         """Ids of the current item and those that follow it."""
         return list(self.order[self.position : self.position + count])
+
+    def _recorded(self, item_id: str, label: Label, *, undo: bool = False) -> Answer:
+        answer = Answer(item_id, self._annotator, self._rounds[item_id], label, self._clock(), undo=undo)
+        self._record(answer)
+        return answer
 
     def _go(self, place: int) -> bool:
         if not 0 <= place < len(self.order):

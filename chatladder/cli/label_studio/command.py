@@ -18,15 +18,19 @@ from typing import Any
 import click
 
 from chatladder.cli.annotate.items import Items, listed_items
+from chatladder.cli.annotate.round_records import (
+    GUIDELINES,
+    read_guidelines,
+    settle_assignment,
+    settle_guidelines,
+    version_of,
+)
 from chatladder.cli.label_studio.answers import latest, new_answers, parse_names
 from chatladder.cli.label_studio.exported import Given, read_export
 from chatladder.cli.label_studio.tasks import config_of, write_tasks
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example, printable
 from chatladder.io.files import whole_file
 from chatladder.io.rows import QUESTIONS, Rows
-from chatladder.labels.assignment import settle as settle_assignment
-from chatladder.labels.guidelines import GUIDELINES, read_guidelines, version_of
-from chatladder.labels.guidelines import settle as settle_guidelines
 from chatladder.labels.log import LogWriter, replay
 from chatladder.labels.review import refuse_review
 from chatladder.labels.rounds import log_path
@@ -93,7 +97,7 @@ def settle_round(folder: Path, source: Path, answers: Mapping[str, Sequence[Give
         DataError: If the round is a review, shared by others, or follows other guidelines.
     """
     refuse_review(folder)
-    shared = settle_assignment(folder, [], None)
+    shared = settle_assignment(folder)
     strangers = [name for name in answers if shared and name not in shared[0]]
     if shared and strangers:
         raise DataError(

@@ -18,10 +18,9 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 from chatladder.cli.annotate.display import clock, day, literal, pause
-from chatladder.cli.annotate.keys import KEYS
 from chatladder.io.console import DataError
 from chatladder.io.files import whole_file
-from chatladder.vocabulary import LABELS
+from chatladder.vocabulary import KINDS, LABELS
 
 #: Name of the tag that holds the answer.
 CHOICES = "label"
@@ -123,7 +122,7 @@ def config_of(guidelines: str, version: str) -> str:
     message = {"required": "true", "requiredMessage": "Choose one of the four, or skip the task."}
     group = Xml.SubElement(view, "Choices", {**choices, **message})
     for label in LABELS:
-        Xml.SubElement(group, "Choice", value=label, hotkey=KEYS[label].keys[0])
+        Xml.SubElement(group, "Choice", value=label, hotkey=KINDS[label].key)
     Xml.indent(view)
     config = Xml.tostring(view, encoding="unicode") + "\n"
     try:

@@ -157,13 +157,13 @@ def answers_of(annotations: Path, ids: list[str]) -> Answers:
 
 
 def _sharing(folder: Path) -> tuple[list[str], int] | None:
-    from chatladder.labels.assignment import settle
+    from chatladder.cli.annotate.round_records import settle_assignment
 
-    return settle(folder, [], None) if folder.is_dir() else None
+    return settle_assignment(folder) if folder.is_dir() else None
 
 
 def _workers(wanted: set[str], done: dict[str, set[str]], sharing: tuple[list[str], int] | None) -> tuple[Worker, ...]:
-    from chatladder.labels.assignment import assigned
+    from chatladder.cli.annotate.round_records import assigned
 
     if sharing is None:
         return tuple(Worker(name, len(items & wanted), len(wanted)) for name, items in done.items())
