@@ -6,7 +6,7 @@ HTML, the ``Chat`` tag renders Markdown, and the server puts a link to a file of
 that looks like one. So nothing in a message can do anything there.
 
 Source:
-    https://labelstud.io/tags/paragraphs, https://labelstud.io/tags/choices; both held against release 1.23.2.
+    https://labelstud.io/tags/paragraphs, https://labelstud.io/tags/choices; both compared with release 1.23.2.
 """
 
 import json
@@ -119,7 +119,7 @@ def config_of(guidelines: str, version: str) -> str:
     Xml.SubElement(view, "Header", value="问题 · Question", size="4")
     Xml.SubElement(view, "Paragraphs", {"name": "question", "value": "$question", **_PARAGRAPHS})
     choices = {"name": CHOICES, "toName": "question", "choice": "single-radio", "showInline": "true"}
-    message = {"required": "true", "requiredMessage": "Choose one of the four, or skip the task."}
+    message = {"required": "true", "requiredMessage": "Choose one of them, or skip the task."}
     group = Xml.SubElement(view, "Choices", {**choices, **message})
     for label in LABELS:
         Xml.SubElement(group, "Choice", value=label, hotkey=KINDS[label].key)
