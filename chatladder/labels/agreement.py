@@ -187,8 +187,7 @@ def _kappas(by_annotator: Mapping[str, Mapping[str, Label]]) -> dict[tuple[str, 
     for first, second in combinations(sorted(by_annotator), 2):
         both = [item_id for item_id in by_annotator[first] if item_id in by_annotator[second]]
         kappa = cohen_kappa(
-            [by_annotator[first][item_id] for item_id in both],
-            [by_annotator[second][item_id] for item_id in both],
+            [by_annotator[first][item_id] for item_id in both], [by_annotator[second][item_id] for item_id in both]
         )
         if kappa is not None:
             kappas[first, second] = kappa

@@ -82,10 +82,7 @@ def label(questions: pa.Table, annotations: Path, settings: LabelSettings) -> La
     labelling = combine(answers, known, settings.round, settings.orphans == "refuse", adjudications)
     reviews = flips_by_round(annotations, settings.round, labelling.logs)
     splits = split_conversations(
-        conversation_starts(questions),
-        validation=settings.validation,
-        test=settings.test,
-        test_from=settings.test_from,
+        conversation_starts(questions), validation=settings.validation, test=settings.test, test_from=settings.test_from
     )
     rows = label_questions(questions, labelling.verdicts, splits)
     return Labelled(rows, check_splits(rows), labelling, reviews, torn)

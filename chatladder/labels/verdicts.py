@@ -149,11 +149,7 @@ def decide(answers: Iterable[Answer], adjudications: Iterable[Answer] = ()) -> d
 
 
 def without_orphans(
-    placed: Sequence[Placed],
-    adjudications: Sequence[Placed],
-    known: Iterable[str],
-    *,
-    refuse_orphans: bool,
+    placed: Sequence[Placed], adjudications: Sequence[Placed], known: Iterable[str], *, refuse_orphans: bool
 ) -> Logs:
     """The answers about items that are among the questions.
 
