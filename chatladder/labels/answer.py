@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -60,31 +59,6 @@ def line_of(answer: Answer) -> str:
     """The log line, without its end."""
     row = {name: value for name, value in asdict(answer).items() if name != "undo" or value}
     return json.dumps(row, ensure_ascii=False)
-
-
-def line_reader(annotator: str, round_number: int) -> Callable[[str], Answer | None]:
-    """What reads lines of one log in the very form that ``line_of`` gives them, several times as fast as ``parse``.
-
-    Nearly all lines have it. They are held to the same rules; of any other line, spelled otherwise or malformed, it
-    gives None, and ``parse`` has to say which.
-
-    Args:
-        annotator: Whose log it is.
-        round_number: Of which round.
-    """
-    own = re.escape(_own(annotator, round_number))
-    text = r'"([^"\\\x00-\x1f]+)"'
-    form = re.compile(
-        rf'\{{"item_id": {text}, {own}, "label": "({"|".join(_LABELS)})", "at": {text}(, "undo": true)?\}}'
-    )
-
-    def read(line: str) -> Answer | None:
-        found = form.fullmatch(line)
-        if found is None or not _is_utc(found[3]):
-            return None
-        return Answer(found[1], annotator, round_number, _LABELS[found[2]], found[3], undo=found[4] is not None)
-
-    return read
 
 
 def is_beginning(text: str, annotator: str, round_number: int) -> bool:

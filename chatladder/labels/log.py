@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatladder.io.console import DataError
-from chatladder.labels.answer import Answer, is_beginning, line_of, line_reader, parse
+from chatladder.labels.answer import Answer, is_beginning, line_of, parse
 from chatladder.labels.rounds import Owner, check_log, check_owner, lost, owner
 
 
@@ -300,22 +300,17 @@ def _answers(path: Path, lines: list[bytes], start: int = 0) -> Iterator[tuple[i
         DataError: At the first line that is malformed or belongs into another log.
     """
     own = owner(path)
-    read = line_reader(own.name, own.round)
-    for number in range(start + 1, len(lines) + 1):
-        line = lines[number - 1]
+    for number, line in enumerate(lines[start:], start=start + 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
         try:
-            text = line.decode("utf-8")
-            answer = read(text)
-            if answer is None:
-                if not line.strip():
-                    continue
-                where = f"{path}:{number}"
-                answer = parse(json.loads(text), where)
-                check_owner(answer, own, where)
+            answer: Answer | None = parse(json.loads(line.decode("utf-8")), where)
+            check_owner(answer, own, where)
         except (ValueError, RecursionError) as error:
             # Whole lines are ended: only a piece after the last one can be an interrupted write.
             if number < len(lines) or not _is_cut_short(line, own):
-                raise DataError(f"{path}:{number}: expected a JSON object: {error}. {_remedy(line)}") from error
+                raise DataError(f"{where}: expected a JSON object: {error}. {_remedy(line)}") from error
             answer = None
         yield number, answer
 
