@@ -19,7 +19,7 @@ import click
 import pyarrow as pa
 from tqdm import tqdm
 
-from chatladder.cli.annotate.review_queue import is_queue_of, next_round, own_items, read_queue
+from chatladder.cli.annotate.review import is_queue_of, next_round, own_items, read_queue
 from chatladder.cli.annotate.round_records import settle_assignment
 from chatladder.demo.annotators import TrueItem, look_again, round_one, round_two
 from chatladder.demo.chat import Truth, simulate_chat

@@ -13,8 +13,7 @@ from click.testing import CliRunner
 from chatladder.cli.annotate import running
 from chatladder.cli.annotate.app import AnnotateApp
 from chatladder.cli.annotate.command import annotate_command
-from chatladder.cli.annotate.review import review_command
-from chatladder.cli.annotate.review_queue import read_queue
+from chatladder.cli.annotate.review import read_queue, review_command
 from chatladder.cli.annotate.screens import Refusal
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, RANKING, write_rows
