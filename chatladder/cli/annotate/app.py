@@ -1,8 +1,10 @@
 """The annotator's screen: a chat, the question set apart, one key for an answer. Its state is a ``Session``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+from typing import Any
 
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, VerticalScroll
@@ -189,12 +191,9 @@ class AnnotateApp(App[None]):
     def _search(self, text: str | None) -> None:
         if not text:
             return
-        try:
+        with self._stopping():
             self._hits = self._items.containing(text).intersection(self.session.order)
-        except DataError as error:
-            self._stop(error)
-            return
-        self._find(again=False)
+            self._find(again=False)
 
     def _find(self, *, again: bool) -> None:
         hits = self._hits or set()
@@ -206,14 +205,17 @@ class AnnotateApp(App[None]):
     def _read_ahead(self) -> None:
         """Read what comes next once the first item, which reads faster alone, is on the screen."""
         self._reads_ahead = True
-        try:
+        with self._stopping():
             self._items.get(self.session.upcoming(2)[-1], self.session.upcoming(AHEAD))
-        except DataError as error:
-            self._stop(error)
 
-    def _stop(self, error: DataError) -> None:
-        self.error = error
-        self.exit()
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Leave where the questions cannot be read."""
+        try:
+            yield
+        except DataError as error:
+            self.error = error
+            self.exit()
 
     def _say(self, text: str, style: str = "$text-muted") -> None:
         self.query_one("#say", Static).update(Content.styled(literal(text), style))
@@ -222,11 +224,11 @@ class AnnotateApp(App[None]):
         """Put the current item on the screen."""
         self._is_whole = self._is_whole and keep_whole
         session = self.session
-        try:
-            item = self._items.get(session.current, session.upcoming(AHEAD if self._reads_ahead else 1))
-        except DataError as error:
-            self._stop(error)
-            return
+        with self._stopping():
+            upcoming = session.upcoming(AHEAD if self._reads_ahead else 1)
+            self._show_item(self._items.get(session.current, upcoming))
+
+    def _show_item(self, item: Mapping[str, Any]) -> None:
         window = item["window"] or []
         tints = colours([item["sender"] or "", *(turn["sender"] or "" for turn in reversed(window))])
         cut_until = None if self._is_whole else shown(self._look.keys["expand"][0])
@@ -236,10 +238,10 @@ class AnnotateApp(App[None]):
         question = self.query_one("#question", Static)
         question.update(chat_table([item], tints, zone, before=before, is_question=True, expand_key=cut_until))
         question.border_title = f"question 问题 {day(item['timestamp'], zone)}"
-        label = session.label(session.current)
+        label = self.session.label(self.session.current)
         question.border_subtitle = f"your answer: {label.value}" if label is not None else ""
         if self._look.cases:
-            self.query_one("#said", Static).update(said(self._look.cases[session.current]))
+            self.query_one("#said", Static).update(said(self._look.cases[self.session.current]))
         self._show_progress()
         self._say("")
         self.call_after_refresh(self._scroll_to_question)

@@ -1,6 +1,9 @@
 """The questions as an annotator needs them: every id at once, the windows only when they are shown."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +37,14 @@ class Items:
         """
         Rows(path, QUESTIONS)
         self._path = path
-        try:
+        with self._reading():
             self._file = pq.ParquetFile(path)
             table = self._file.read(columns=["item_id", "conversation"])
             self.ids: list[str] = table["item_id"].to_pylist()
             self.conversations: list[str] = table["conversation"].to_pylist()
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise self._damaged(error) from error
         metadata = self._file.metadata
         sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-        self._starts = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
+        self._starts = [*accumulate(sizes, initial=0)]
         self._rows = {item_id: row for row, item_id in enumerate(self.ids)}
         self._read: dict[str, dict[str, Any]] = {}
         if not self.ids:
@@ -79,36 +80,37 @@ class Items:
         """
         found: set[str] = set()
         wanted = text.encode("utf-8", "replace").decode("utf-8")
-        try:
+        with self._reading():
             for batch in self._file.iter_batches(65_536, columns=["item_id", "text"]):
                 hits = batch.filter(pc.match_substring(batch["text"], wanted, ignore_case=True))
                 found.update(hits["item_id"].to_pylist())
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise self._damaged(error) from error
         return found
 
     def _group(self, row: int) -> int:
-        return next(number for number, start in enumerate(self._starts[1:]) if row < start)
+        return bisect_right(self._starts, row) - 1
 
     def _load(self, group: int, wanted: set[str]) -> dict[str, dict[str, Any]]:
         rows = sorted(self._rows[item_id] - self._starts[group] for item_id in wanted)
         found: dict[str, dict[str, Any]] = {}
         start = 0
-        try:
+        with self._reading():
             for batch in self._file.iter_batches(_BATCH, row_groups=[group], columns=QUESTIONS.names):
                 here = [row - start for row in rows if start <= row < start + batch.num_rows]
                 found.update((row["item_id"], row) for row in batch.take(pa.array(here, pa.int64())).to_pylist())
                 start += batch.num_rows
                 if start > rows[-1]:
                     break
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise self._damaged(error) from error
         if found.keys() != wanted:
             raise DataError(f"{self._path}: its rows changed while it was open. Start again.")
         return found
 
-    def _damaged(self, error: Exception) -> DataError:
-        return DataError(f"{self._path}: expected a parquet file of questions: {type(error).__name__}. Write it again.")
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            what = type(error).__name__
+            raise DataError(f"{self._path}: expected a parquet file of questions: {what}. Write it again.") from error
 
 
 def listed_items(path: Path, known: set[str]) -> tuple[list[str], int]:

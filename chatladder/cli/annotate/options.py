@@ -45,16 +45,12 @@ KEYS = {
     "definition": Key(("question_mark", "d"), "definition", "definition"),
     "quit": Key(("q",), "quit", "quit"),
 }
-#: They scroll, leave and confirm.
-RESERVED = frozenset(
-    ("up", "down", "pageup", "pagedown", "home", "end", "escape", "enter", "tab", "shift+tab", "ctrl+c", "ctrl+q")
-)
 #: Signs that have a name of their own as keys.
 SIGNS = {
     "/": "slash", "?": "question_mark", ".": "full_stop", ";": "semicolon", "'": "apostrophe", "-": "minus",
     "[": "left_square_bracket", "]": "right_square_bracket", "\\": "backslash", "`": "grave_accent", " ": "space",
 }  # fmt: skip
-_KEY = re.compile(r"[a-z0-9_+]{1,40}")
+_KEY = re.compile(r"[a-z0-9]|f[1-9][0-9]?")
 
 
 def parse_keys(text: str) -> dict[str, tuple[str, ...]]:
@@ -68,10 +64,9 @@ def parse_keys(text: str) -> dict[str, tuple[str, ...]]:
         action, _, key = (part.strip() for part in pair.partition("="))
         if action not in KEYS:
             raise ValueError(f"{action!a}: expected one of {', '.join(KEYS)}.")
-        name = SIGNS.get(key, key.lower())
-        if not _KEY.fullmatch(name) or name in RESERVED:
-            raise ValueError(f"{key!a}: expected a letter, digit, sign or key name such as f5, and none that scrolls.")
-        changed.setdefault(action, []).append(name)
+        if key not in SIGNS and not _KEY.fullmatch(key.lower()):
+            raise ValueError(f"{key!a}: expected a letter, a digit, a sign, or f1 to f99.")
+        changed.setdefault(action, []).append(SIGNS.get(key, key.lower()))
     keys = {action: tuple(changed.get(action, key.keys)) for action, key in KEYS.items()}
     owners: dict[str, str] = {}
     for action, taken in keys.items():
