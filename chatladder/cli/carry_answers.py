@@ -161,7 +161,7 @@ def rewrite(path: Path, ids: Mapping[str, str]) -> int:
 
 
 @click.command(
-    name="carry-answers",
+    "carry-answers",
     short_help="Bring answers to questions with new ids.",
     context_settings=SETTINGS,
     epilog=example(__doc__),
