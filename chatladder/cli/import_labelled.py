@@ -192,7 +192,7 @@ def import_labelled(source: Path, options: ImportOptions, phone_regions: tuple[s
 
     Args:
         source: JSON lines of labelled questions.
-        options: Of the command.
+        options: The command's.
         phone_regions: As ``hide`` takes them.
 
     Returns:

@@ -98,9 +98,9 @@ def show(turns: Rows, drawn: dict[int, tuple[bool, float]]) -> Iterator[Shown]:
         for position in wanted[(wanted >= start) & (wanted < start + part.num_rows)].tolist():
             row = position - start + tail.num_rows
             some = rows.slice(max(0, row - BEFORE), min(row, BEFORE) + 1).to_pylist()
-            own = some[-1]
+            group = some[-1]["group"]
             kind, weight = drawn[position]
-            yield Shown(kind, weight, [turn for turn in some if turn["group"] == own["group"]])
+            yield Shown(kind, weight, [turn for turn in some if turn["group"] == group])
         start += part.num_rows
         tail = rows.slice(max(0, rows.num_rows - BEFORE)).combine_chunks()
 
@@ -122,7 +122,7 @@ def scores_of(turn_ids: list[str], scores: Rows) -> dict[str, float]:
 
 
 def _lines(shown: Shown) -> Iterator[str]:
-    """What is shown of a turn: earlier turns indented, itself behind ">"."""
+    """Yield the lines that show a turn: earlier turns indented, itself behind ">"."""
     for turn in shown.turns:
         sign = ">" if turn is shown.turns[-1] else " "
         text = turn["text"] if turn["kind"] == "text" else f"[{turn['kind']}] {turn['text'] or ''}"

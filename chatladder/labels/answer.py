@@ -12,7 +12,7 @@ from chatladder.vocabulary import LABELS
 
 
 class Label(StrEnum):
-    """What an annotator may answer. It has no truth value: four answers are not two."""
+    """A label that an annotator may give. It has no truth value: four answers are not two."""
 
     NEEDED, NOT_NEEDED, NOT_A_QUESTION, UNSURE = LABELS
 
@@ -35,7 +35,7 @@ class Answer:
 
     Attributes:
         item_id: The question that was answered.
-        annotator: Who answered; also the name of the file.
+        annotator: Name of the person who answered; also the name of the file.
         round: Number of the round, from 1; also in the name of the folder.
         label: The answer (of a line with ``undo``: the answer taken back).
         at: When, ISO 8601 in UTC.
@@ -65,9 +65,9 @@ def is_beginning(text: str, annotator: str, round_number: int) -> bool:
     """Whether a text is the beginning of a line that ``line_of`` gives, as an interrupted write leaves it.
 
     Args:
-        text: What stands where a whole line was expected.
-        annotator: Whose log it is in.
-        round_number: Of which round.
+        text: The piece that stands where a whole line was expected.
+        annotator: The log's owner.
+        round_number: Its round.
     """
     start = _ID_BEGUN.match(text)
     if start is None:
@@ -84,7 +84,7 @@ def is_beginning(text: str, annotator: str, round_number: int) -> bool:
 
 
 def _own(annotator: str, round_number: int) -> str:
-    """What every line of one log has in common."""
+    """Return the part that every line of one log has in common."""
     return f'"annotator": {json.dumps(annotator, ensure_ascii=False)}, "round": {round_number}'
 
 
@@ -92,7 +92,7 @@ def parse(row: Any, where: str) -> Answer:
     """The answer that a JSON value from a log stands for.
 
     Args:
-        row: What the line holds.
+        row: The line, read as JSON.
         where: ``file:line``, for the error.
 
     Raises:

@@ -72,7 +72,7 @@ def label(questions: pa.Table, annotations: Path, settings: LabelSettings) -> La
     Args:
         questions: Rows of ``QUESTIONS``.
         annotations: Folder of the rounds.
-        settings: Which rounds count, and the shares of the splits.
+        settings: Number of the rounds that count, and the shares of the splits.
 
     Raises:
         DataError: If a log or a review is damaged, answers are about other questions, or a split lacks a label.

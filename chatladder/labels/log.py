@@ -26,7 +26,7 @@ from chatladder.labels.rounds import Owner, check_log, check_owner, lost, owner
 
 @dataclass(frozen=True)
 class Replay:
-    """What a log says once it is read to its end.
+    """The content of a log, read to its end.
 
     Attributes:
         answers: The answer that counts, by item, in the order in which items were first answered.
@@ -299,17 +299,17 @@ def _answers(path: Path, lines: list[bytes], start: int = 0) -> Iterator[tuple[i
     Raises:
         DataError: At the first line that is malformed or belongs into another log.
     """
-    own = owner(path)
+    log = owner(path)
     for number, line in enumerate(lines[start:], start=start + 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
             answer: Answer | None = parse(json.loads(line.decode("utf-8")), where)
-            check_owner(answer, own, where)
+            check_owner(answer, log, where)
         except (ValueError, RecursionError) as error:
             # Whole lines are ended: only a piece after the last one can be an interrupted write.
-            if number < len(lines) or not _is_cut_short(line, own):
+            if number < len(lines) or not _is_cut_short(line, log):
                 raise DataError(f"{where}: expected a JSON object: {error}. {_remedy(line)}") from error
             answer = None
         yield number, answer

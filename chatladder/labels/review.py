@@ -27,11 +27,11 @@ _WHOSE = ("suspects", "controls")
 
 
 class Review(NamedTuple):
-    """What a round looks at again.
+    """The items that a round looks at again.
 
     Attributes:
         items: Ids in the order in which they are shown.
-        controls: Which of them are not suspected of anything.
+        controls: Those of them that are not suspected of anything.
     """
 
     items: tuple[str, ...]
@@ -112,7 +112,7 @@ def flips(review: Review, before: Mapping[str, Label | None], after: Mapping[str
     does by itself; ``excess`` is what the suspicion adds to it, and its interval says whether that is more than luck.
 
     Args:
-        review: What was looked at again.
+        review: The items that were looked at again.
         before: Item -> its label before the review.
         after: Item -> what the review's answers say of it, None where its annotators disagree; items that were not
             answered are not there.
@@ -168,7 +168,7 @@ def _labels(answers: Sequence[Answer], adjudications: Sequence[Answer] = ()) -> 
 
 
 def flips_as_metrics(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What metrics keep of ``flips``: one level, as ``suspects``, ``suspects_answered``, ``suspects_rate``.
+    """Flatten ``flips`` for metrics, as ``suspects``, ``suspects_answered``, ``suspects_rate``.
 
     Which way the labels went is left out; the counts of each label beside it show what that came to.
     """
@@ -181,7 +181,7 @@ def flips_as_metrics(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flips_in_words(number: int, found: Mapping[str, Any]) -> str:
-    """What ``flips`` says of a round, in a line."""
+    """Say in a line what a round turned over."""
     line = f"round {number} looked again at " + " and ".join(f"{found[name]['answered']:,} {name}" for name in _WHOSE)
     rates = [f"{100 * found[name]['rate']:.0f} % of the {name}" for name in _WHOSE if found[name]["answered"]]
     if rates:

@@ -1,4 +1,4 @@
-"""What the annotators of all rounds say together: one verdict an item, and how far they agree.
+"""The annotators' answers of all rounds taken together: one verdict an item, and how far they agree.
 
 The latest round in which any annotator answered an item decides it: by what adjudicators settled of that round, else
 by majority of its annotators. A tie, or adjudicators who differ, leave the item undecided, counted as ``disagreed``.
@@ -28,7 +28,7 @@ class Placed(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What is said of one item: a label (None: disagreed) and the share of its annotators who gave it."""
+    """The decision on one item: a label (None: disagreed) and the share of its annotators who gave it."""
 
     label: Label | None
     agreement: float
@@ -36,7 +36,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """What was said of one item in the round that decides it.
+    """The answers to one item in the round that decides it.
 
     Attributes:
         round: Its number: the latest in which an annotator answered the item.
@@ -76,8 +76,8 @@ class Logs:
     """The answers about questions that still exist, and how many are about others.
 
     Attributes:
-        answers: Of annotators.
-        adjudications: Of adjudicators, each about a round in which an annotator answered the item.
+        answers: Those of annotators.
+        adjudications: Those of adjudicators, each about a round in which an annotator answered the item.
         orphaned: How many items are gone.
         first_orphan: ``file:line`` of the first answer about one of them, or None.
     """
@@ -94,7 +94,7 @@ class Labelling:
 
     Attributes:
         verdicts: Item -> verdict, of items that are in the questions.
-        counts: What ``metrics/annotation.json`` holds, less reviews and splits.
+        counts: The content of ``metrics/annotation.json``, less reviews and splits.
         logs: The answers that they come from.
     """
 
@@ -128,7 +128,7 @@ def _read(paths: Iterable[Path], torn: list[str]) -> list[Placed]:
 
 
 def cases(answers: Iterable[Answer], adjudications: Iterable[Answer] = ()) -> dict[str, Case]:
-    """What was said of each item that an annotator answered, in the latest round in which one did."""
+    """Return the case of each item that an annotator answered, from the latest round in which one did."""
     found: dict[str, Case] = {}
     for answer in answers:
         case = found.get(answer.item_id)
@@ -211,20 +211,16 @@ def combine(
 
 
 def _check_orphans(first: Placed, orphaned: int, items: int, refuse: bool) -> None:
-    what = f"{first.place}: expected an item of the questions, got {first.answer.item_id!a}"
-    if refuse:
-        raise DataError(
-            f"{what}; {orphaned:,} of {items:,} annotated items are unknown. They were picked from another chat, by "
-            "other judges, under another key, or by an earlier release (chatladder carry-answers): bring those back, "
-            "or let --orphans report (annotation.orphans in params.yaml) count these answers and leave them out."
-        )
-    if 2 * orphaned > items:
-        raise DataError(
-            f"{what}; {orphaned:,} of {items:,} annotated items are unknown, more than half. These annotations "
-            "were made on another chat, under another privacy key, before the filters became stricter, or with an "
-            "earlier release (chatladder carry-answers): bring back what changed, or point to the annotations that "
-            "belong to these questions."
-        )
+    if not refuse and 2 * orphaned <= items:
+        return
+    share, other = ("", "let --orphans report (annotation.orphans in params.yaml) leave these answers out")
+    if not refuse:
+        share, other = (", more than half", "point to the annotations that belong to these questions")
+    raise DataError(
+        f"{first.place}: expected an item of the questions, got {first.answer.item_id!a}; {orphaned:,} of {items:,} "
+        f"annotated items are unknown{share}. They were picked from another chat, by other judges or filters, under "
+        f"another key, or by an earlier release (chatladder carry-answers): bring those back, or {other}."
+    )
 
 
 def _counts(logs: Logs, found: Mapping[str, Case], before: Mapping[str, Case], last_round: int) -> dict[str, Any]:

@@ -29,11 +29,11 @@ from chatladder.labels.verdicts import Case, cases, read_answers, without_orphan
 
 
 class Adjudication(NamedTuple):
-    """What one adjudicator is asked.
+    """The items that one adjudicator is asked.
 
     Attributes:
-        cases: Item -> what others said of it, in the order in which the items are shown.
-        notices: What the adjudicator should know about them.
+        cases: Item -> its answers by others, in the order in which the items are shown.
+        notices: Remarks for the adjudicator about them.
     """
 
     cases: dict[str, Case]
@@ -71,7 +71,7 @@ def to_adjudicate(
 
     Args:
         found: Item -> what was said of it, in the order in which items are shown.
-        adjudicator: Who is asked.
+        adjudicator: Name of the person who is asked.
         waiting: Items that they must not see yet, as ``still_to_annotate`` says.
         everything: Ask also what a majority decided against others, and what other adjudicators settled.
     """

@@ -28,14 +28,14 @@ _SCROLLING = ("up", "down", "page_up", "page_down", "home", "end")
 
 @dataclass(frozen=True)
 class Look:
-    """What the screen shows beside the items.
+    """The things that the screen shows beside the items.
 
     Attributes:
-        guidelines: What the labels mean, Markdown.
+        guidelines: The meaning of the labels, Markdown.
         keys: Names of the keys of each action.
         zone: In which times are shown.
-        notices: What happened at the start that the annotator must know.
-        cases: What others said of each item, for who settles it; empty for who annotates, which is blind.
+        notices: Events of the start that the annotator must know.
+        cases: The answers of others to each item, for who settles it; empty for who annotates, which is blind.
     """
 
     guidelines: str

@@ -58,7 +58,7 @@ class Items:
         """One question, a row of ``QUESTIONS``.
 
         Args:
-            item_id: Which.
+            item_id: Its id.
             upcoming: Ids likely to be asked for next: those stored with it are kept at hand.
 
         Raises:
@@ -95,8 +95,8 @@ class Items:
         start = 0
         with self._reading():
             for batch in self._file.iter_batches(_BATCH, row_groups=[group], columns=QUESTIONS.names):
-                here = [row - start for row in rows if start <= row < start + batch.num_rows]
-                found.update((row["item_id"], row) for row in batch.take(pa.array(here, pa.int64())).to_pylist())
+                wanted_rows = [row - start for row in rows if start <= row < start + batch.num_rows]
+                found.update((row["item_id"], row) for row in batch.take(pa.array(wanted_rows, pa.int64())).to_pylist())
                 start += batch.num_rows
                 if start > rows[-1]:
                     break

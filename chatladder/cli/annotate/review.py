@@ -118,7 +118,7 @@ def next_round(asked: int | None, answered: int, annotations: Path) -> int:
     Args:
         asked: The one that was asked for, if any.
         answered: The latest that has answers, 0 if none has.
-        annotations: Where the rounds are.
+        annotations: Folder of the rounds.
 
     Raises:
         DataError: If nothing was answered yet, or another round was asked for.
@@ -154,7 +154,7 @@ def choose(options: ReviewOptions, known: Collection[str]) -> tuple[int, Review]
     """Return the review to go on with, or the one to begin, and its round; None if the annotator finished the latest.
 
     Args:
-        options: Of the command.
+        options: The command's.
         known: Ids of the questions.
 
     Raises:

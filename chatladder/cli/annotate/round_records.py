@@ -13,7 +13,7 @@ from chatladder.io.files import create_json, read_json, write_json
 
 #: The annotators of a round, and how many of them get each item.
 Sharing = tuple[list[str], int]
-#: What the labels mean, unless --guidelines names another text.
+#: The meaning of the labels, unless --guidelines names another text.
 GUIDELINES = Path(__file__).with_name("guidelines.md")
 #: Beside the logs of a round.
 ASSIGNMENT_FILE, GUIDELINES_FILE = "assignment.json", "guidelines.json"
@@ -41,7 +41,7 @@ def own_share(item_ids: list[str], annotator: str, shared: Sharing | None, folde
 
     Args:
         item_ids: Those of the round, in the order in which they are shown.
-        annotator: Who answers.
+        annotator: Name of the person who answers.
         shared: As ``settle_assignment`` gives it.
         folder: ``round_<n>``, for errors.
 
@@ -81,7 +81,7 @@ def order_items(
     Args:
         item_ids: Shape ``(n,)``, in the order of the chat.
         conversations: The conversation of each, shape ``(n,)``.
-        annotator: Who will see them.
+        annotator: Name of the person who will see them.
         round_number: In which round.
     """
     ranks = {name: (_rank("order", str(round_number), annotator, name), name) for name in conversations}
@@ -98,7 +98,7 @@ def settle_assignment(folder: Path, annotators: Sequence[str] = (), overlap: int
 
     Args:
         folder: ``round_<n>``, where ``assignment.json`` lies.
-        annotators: Who shares the round; empty to take what the round has.
+        annotators: Names of those who share the round; empty to take what the round has.
         overlap: How many annotators get each item; None to take what the round has.
 
     Returns:
@@ -162,8 +162,8 @@ def settle_guidelines(folder: Path, file: Path, version: str, *, allow_changed: 
 
     Args:
         folder: ``round_<n>``.
-        file: Where the guidelines are.
-        version: Of their wording now.
+        file: The guidelines.
+        version: Name of their wording now.
         allow_changed: Let a round go on under another wording, and record that it did.
 
     Raises:

@@ -43,16 +43,16 @@ Options = TypeVar("Options", bound=ScreenOptions)
 
 @dataclass(frozen=True)
 class Task:
-    """What one person is asked.
+    """The work that one person is asked to do.
 
     Attributes:
-        person: Who answers.
+        person: Their name.
         title: Over the items.
         rounds: Item -> round whose log takes its answer, in the order in which items are shown.
         logs: Round -> log of the person.
-        guidelines: What the labels mean, Markdown.
-        notices: What to tell at the start.
-        cases: What others said of each item, for who settles it; empty for who annotates, which is blind.
+        guidelines: The meaning of the labels, Markdown.
+        notices: Remarks to show at the start.
+        cases: The answers of others to each item, for who settles it; empty for who annotates, which is blind.
         clock: Gives the time of an answer.
     """
 
@@ -72,8 +72,8 @@ def own_task(order: Iterable[str], log: Path, guidelines: str, notices: Sequence
     Args:
         order: Ids of the items in the order in which they are shown.
         log: Theirs.
-        guidelines: What the labels mean, Markdown.
-        notices: What to tell at the start.
+        guidelines: The meaning of the labels, Markdown.
+        notices: Remarks to show at the start.
     """
     number, name, _ = owner(log)
     return Task(name, f"{name} · round {number}", dict.fromkeys(order, number), {number: log}, guidelines, notices)
@@ -83,7 +83,7 @@ def follow_guidelines(options: ScreenOptions, folders: Iterable[Path], *, begin:
     """Return the guidelines; a round keeps the wording that it began with.
 
     Args:
-        options: Of the command.
+        options: The command's.
         folders: ``round_<n>`` of each round that is worked in.
         begin: Whether a round without a record gets one.
 
@@ -107,9 +107,9 @@ def work(task: Task, items: Items, options: ScreenOptions) -> Session:
     """Show one item after another until the person leaves, and say how far they are.
 
     Args:
-        task: What they are asked.
+        task: The work.
         items: The questions.
-        options: Of the command.
+        options: The command's.
 
     Raises:
         DataError: If a log or the questions do not allow it.
@@ -171,9 +171,9 @@ def show(session: Session, items: Items, task: Task, options: ScreenOptions, not
     Args:
         session: The answers so far.
         items: The questions.
-        task: What is asked.
-        options: Of the command.
-        notices: What to tell at the start.
+        task: The work.
+        options: The command's.
+        notices: Remarks to show at the start.
 
     Raises:
         DataError: If the questions cannot be read.
@@ -204,10 +204,10 @@ def launch(context: click.Context, module: str, run: Callable[[Options], None], 
     """Run a command in the terminal, serve it to a browser, or be what a browser shows.
 
     Args:
-        context: Of the command.
+        context: The command's.
         module: Its name, as in ``python -m``.
         run: The command's work in a terminal or behind a page.
-        options: Of the command.
+        options: The command's.
 
     Raises:
         DataError: If there is no terminal, or as ``run`` does.

@@ -23,7 +23,7 @@ class Progress(NamedTuple):
         done: Items with an answer.
         total: Items in all.
         per_hour: Answers an hour of the latest work, pauses left out; None while too few were given.
-        seconds_left: What the rest takes at that pace, or None.
+        seconds_left: Time for the rest at that pace, or None.
     """
 
     done: int
@@ -37,7 +37,7 @@ class Session:
 
     Attributes:
         order: Ids of the items in the order in which they are shown.
-        position: Where the annotator is, from 0.
+        position: Place of the current item, from 0.
         given: How many answers were recorded since the session began.
         elsewhere: Answers in the log about items that are not shown here.
     """
@@ -57,7 +57,7 @@ class Session:
             rounds: Item -> round that its answer belongs to, in the order in which items are shown; at least one.
             history: The answers that were not taken back, oldest first, as ``Replay.history``.
             record: Puts an answer on the disk, or raises; nothing changes if it raises.
-            annotator: Who answers.
+            annotator: Name of the person who answers.
             clock: Gives the time of an answer, ISO 8601 in UTC.
         """
         self._rounds = dict(rounds)

@@ -36,9 +36,9 @@ class Given(NamedTuple):
         user: Number of the person who answered.
         label: The answer.
         at: When it was last changed, UTC.
-        number: Of the annotation; later ones have higher numbers.
-        version: Of the guidelines that the task was exported with.
-        place: Where it stands, for errors.
+        number: The annotation's; later ones have higher numbers.
+        version: Wording of the guidelines that the task was exported with.
+        place: File and row, for errors.
     """
 
     item_id: str
@@ -183,9 +183,9 @@ def new_answers(
 
     Args:
         given: One for each item.
-        log: What it holds.
-        annotator: Whose it is.
-        round_number: Of which round.
+        log: Its content.
+        annotator: Its owner.
+        round_number: Its round.
 
     Returns:
         The answers to add, and how many there was no need to: ``known``, where the log says the same, and ``older``,

@@ -39,7 +39,7 @@ from chatladder.labels.review import refuse_review
 from chatladder.labels.rounds import log_path
 
 _QUESTIONS = Path("data/questions.parquet")
-#: What did not become an answer, in words.
+#: Annotations that did not become an answer, in words.
 _LEFT_OUT = {
     "skipped": "skipped by the annotator",
     "empty": "without an answer",

@@ -1,4 +1,4 @@
-"""What Label Studio shows: one task for each question, and the configuration that puts it on the screen.
+"""The tasks that Label Studio shows, one for each question, and the configuration that puts it on the screen.
 
 Of a task's data only the id and the version of the guidelines are texts of their own; all that people wrote lies in
 lists for ``Paragraphs`` tags. Those show a line as it is, whereas the ``Text`` tag cleans and escapes what it takes for
@@ -51,7 +51,7 @@ def task_of(question: Mapping[str, Any], version: str) -> dict[str, Any]:
 
     Args:
         question: A row of ``QUESTIONS``.
-        version: Of the guidelines that it is to be answered by.
+        version: Wording of the guidelines that it is to be answered by.
 
     Returns:
         ``{"data": {"item_id", "guidelines", "question", "dialogue"}}``. The latter two are lists of
