@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from chatladder.cli.annotate import display, round_records, running
 from chatladder.cli.annotate.command import annotate_command
-from chatladder.cli.annotate.items import Items
+from chatladder.cli.annotate.session import Items
 from chatladder.cli.annotate.options import KEYS, parse_keys
 from chatladder.cli.annotate.round_records import assigned, order_items
 from chatladder.cli.annotate.session import Session
@@ -329,9 +329,9 @@ class TestItems:
         assert items.get("item0025")["text"] == "question 25?"
 
     def test_memory_does_not_grow_with_the_work(self, questions, monkeypatch):
-        import chatladder.cli.annotate.items
+        import chatladder.cli.annotate.session
 
-        monkeypatch.setattr(chatladder.cli.annotate.items, "AHEAD", 2)
+        monkeypatch.setattr(chatladder.cli.annotate.session, "AHEAD", 2)
         items = Items(questions)
         for item_id in items.ids:
             items.get(item_id)

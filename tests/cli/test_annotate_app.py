@@ -10,7 +10,7 @@ import pytest
 from rich.cells import cell_len
 
 from chatladder.cli.annotate.app import AnnotateApp, Look
-from chatladder.cli.annotate.items import Items
+from chatladder.cli.annotate.session import Items
 from chatladder.cli.annotate.options import parse_keys
 from chatladder.cli.annotate.screens import Ask, Definition, Failure, Refusal
 from chatladder.cli.annotate.session import Session

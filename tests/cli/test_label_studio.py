@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatladder.cli.annotate.round_records import GUIDELINES, read_guidelines, version_of
-from chatladder.cli.label_studio import answers
-from chatladder.cli.label_studio.answers import parse_names, read_export
+from chatladder.cli.label_studio import exchange
+from chatladder.cli.label_studio.exchange import parse_names, read_export
 from chatladder.cli.label_studio.command import label_studio_group
-from chatladder.cli.label_studio.tasks import NOTHING_BEFORE, config_of, task_of
+from chatladder.cli.label_studio.exchange import NOTHING_BEFORE, config_of, task_of
 from chatladder.io.console import DataError
 from chatladder.io.files import write_json, write_jsonl
 from chatladder.io.rows import QUESTIONS, write_rows
@@ -439,7 +439,7 @@ class TestRefusals:
         assert not logs()
 
     def test_a_file_that_is_too_big_is_not_read(self, bring, monkeypatch):
-        monkeypatch.setattr(answers, "MOST_BYTES", 10)
+        monkeypatch.setattr(exchange, "MOST_BYTES", 10)
         assert "expected at most 10 bytes, got" in bring([task(0)], code=1)
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import click
 
-from chatladder.cli.annotate.items import Items
+from chatladder.cli.annotate.session import Items
 from chatladder.cli.annotate.options import AdjudicateOptions
 from chatladder.cli.annotate.round_records import assigned, chat_order, settle_assignment
 from chatladder.cli.annotate.running import Task, follow_guidelines, launch, tell, told, work

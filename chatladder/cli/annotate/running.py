@@ -19,15 +19,9 @@ from typing import TypeVar
 import click
 from click.core import ParameterSource
 
-from chatladder.cli.annotate.items import Items
+from chatladder.cli.annotate.session import Items
+from chatladder.cli.annotate import round_records
 from chatladder.cli.annotate.options import ScreenOptions, parse_keys, zone
-from chatladder.cli.annotate.round_records import (
-    GUIDELINES,
-    GUIDELINES_FILE,
-    read_guidelines,
-    settle_guidelines,
-    version_of,
-)
 from chatladder.cli.annotate.session import Session
 from chatladder.io.console import DataError, stoppable
 from chatladder.labels.answer import Answer, now
@@ -90,11 +84,11 @@ def follow_guidelines(options: ScreenOptions, folders: Iterable[Path], *, begin:
     Raises:
         DataError: If they cannot be read, or a round follows others.
     """
-    file = options.guidelines or GUIDELINES
-    text = read_guidelines(file)
+    file = options.guidelines or round_records.GUIDELINES
+    text = round_records.read_guidelines(file)
     for folder in folders:
-        if begin or (folder / GUIDELINES_FILE).exists():
-            settle_guidelines(folder, file, version_of(text), allow_changed=options.allow_changed_guidelines)
+        if begin or (folder / round_records.GUIDELINES_FILE).exists():
+            round_records.settle_guidelines(folder, file, round_records.version_of(text), allow_changed=options.allow_changed_guidelines)
     return text
 
 

@@ -19,17 +19,11 @@ from typing import Any
 
 import click
 
-from chatladder.cli.annotate.items import Items, listed_items
+from chatladder.cli.annotate.session import Items, listed_items
+from chatladder.cli.annotate import round_records
 from chatladder.cli.annotate.options import Checked
-from chatladder.cli.annotate.round_records import (
-    GUIDELINES,
-    read_guidelines,
-    settle_assignment,
-    settle_guidelines,
-    version_of,
-)
-from chatladder.cli.label_studio.answers import Given, latest, new_answers, parse_names, read_export
-from chatladder.cli.label_studio.tasks import config_of, write_tasks
+from chatladder.cli.label_studio.exchange import Given, latest, new_answers, parse_names, read_export
+from chatladder.cli.label_studio.exchange import config_of, write_tasks
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example, printable
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of, setting
@@ -106,7 +100,7 @@ def settle_round(folder: Path, answers: Mapping[str, Sequence[Given]], options: 
         DataError: If the round is a review, shared by others, or follows other guidelines.
     """
     refuse_review(folder)
-    shared = settle_assignment(folder)
+    shared = round_records.settle_assignment(folder)
     strangers = [name for name in answers if shared and name not in shared[0]]
     if shared and strangers:
         raise DataError(
@@ -119,10 +113,10 @@ def settle_round(folder: Path, answers: Mapping[str, Sequence[Given]], options: 
             f"{options.export}: expected tasks under one wording of the guidelines, got {', '.join(versions)}. Export "
             "them from Label Studio apart, or go on with --allow-changed-guidelines, which is recorded."
         )
-    own = version_of(read_guidelines(GUIDELINES))
+    own = round_records.version_of(round_records.read_guidelines(round_records.GUIDELINES))
     for version in versions:
-        file = GUIDELINES if version == own else options.export
-        settle_guidelines(folder, file, version, allow_changed=options.allow_changed_guidelines)
+        file = round_records.GUIDELINES if version == own else options.export
+        round_records.settle_guidelines(folder, file, version, allow_changed=options.allow_changed_guidelines)
 
 
 def import_answers(options: ImportOptions) -> Counter[str]:
@@ -170,8 +164,8 @@ def label_studio_group() -> None:
 @options_of(ExportOptions, "options")
 def export_command(options: ExportOptions) -> None:
     """Write the questions as tasks, and how Label Studio is to show them."""
-    words = read_guidelines(options.guidelines or GUIDELINES)
-    version = version_of(words)
+    words = round_records.read_guidelines(options.guidelines or round_records.GUIDELINES)
+    version = round_records.version_of(words)
     view = config_of(words, version)
     known = set(Items(options.questions).ids)
     listed, unknown = listed_items(options.items, known) if options.items else (None, 0)
