@@ -96,8 +96,8 @@ def match(before: Iterable[Said], now: Iterable[Said]) -> Carried:
 
 
 def _similarity(before: Said, now: Said) -> float:
-    texts = (each.text[:COMPARED_CHARACTERS] for each in (before, now))
-    return SequenceMatcher(None, *texts, autojunk=False).ratio()
+    first, second = before.text[:COMPARED_CHARACTERS], now.text[:COMPARED_CHARACTERS]
+    return SequenceMatcher(None, first, second, autojunk=False).ratio()
 
 
 def read_said(path: Path) -> tuple[str, Iterator[Said]]:
@@ -152,7 +152,7 @@ def rewrite(path: Path, ids: Mapping[str, str]) -> int:
     """Put new ids in the place of old ones in one file, whole or not at all; gives how many it replaced."""
     content = path.read_bytes()
     old = [match[1].decode() for match in _ID.finditer(content)]
-    count = sum(ids.get(each, each) != each for each in old)
+    count: int = sum(ids.get(each, each) != each for each in old)
     if count:
         new = _ID.sub(lambda match: b'"%s"' % ids.get(match[1].decode(), match[1].decode()).encode(), content)
         with whole_file(path, answers=True) as temporary:

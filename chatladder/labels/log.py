@@ -305,14 +305,15 @@ def _answers(path: Path, lines: list[bytes], start: int = 0) -> Iterator[tuple[i
             continue
         where = f"{path}:{number}"
         try:
-            answer: Answer | None = parse(json.loads(line.decode("utf-8")), where)
+            answer = parse(json.loads(line.decode("utf-8")), where)
             check_owner(answer, log, where)
         except (ValueError, RecursionError) as error:
             # Whole lines are ended: only a piece after the last one can be an interrupted write.
             if number < len(lines) or not _is_cut_short(line, log):
                 raise DataError(f"{where}: expected a JSON object: {error}. {_remedy(line)}") from error
-            answer = None
-        yield number, answer
+            yield number, None
+        else:
+            yield number, answer
 
 
 def _is_cut_short(line: bytes, own: Owner) -> bool:

@@ -16,10 +16,9 @@ from click.testing import CliRunner
 
 from chatladder.cli.annotate import display, round_records, running
 from chatladder.cli.annotate.command import annotate_command
-from chatladder.cli.annotate.session import Items
 from chatladder.cli.annotate.options import KEYS, parse_keys
 from chatladder.cli.annotate.round_records import assigned, order_items
-from chatladder.cli.annotate.session import Session
+from chatladder.cli.annotate.session import Items, Session
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, RowWriter, write_rows
 from chatladder.labels import review

@@ -10,10 +10,9 @@ import pytest
 from rich.cells import cell_len
 
 from chatladder.cli.annotate.app import AnnotateApp, Look
-from chatladder.cli.annotate.session import Items
 from chatladder.cli.annotate.options import parse_keys
 from chatladder.cli.annotate.screens import Ask, Definition, Failure, Refusal
-from chatladder.cli.annotate.session import Session
+from chatladder.cli.annotate.session import Items, Session
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels import log as log_module
 from chatladder.labels.answer import Label

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from chatladder.cli.annotate.round_records import GUIDELINES, read_guidelines, version_of
 from chatladder.cli.label_studio import exchange
-from chatladder.cli.label_studio.exchange import parse_names, read_export
 from chatladder.cli.label_studio.command import label_studio_group
-from chatladder.cli.label_studio.exchange import NOTHING_BEFORE, config_of, task_of
+from chatladder.cli.label_studio.exchange import NOTHING_BEFORE, config_of, parse_names, read_export, task_of
 from chatladder.io.console import DataError
 from chatladder.io.files import write_json, write_jsonl
 from chatladder.io.rows import QUESTIONS, write_rows

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import click
 
-from chatladder.cli.annotate.session import Items
 from chatladder.cli.annotate.options import AdjudicateOptions
 from chatladder.cli.annotate.round_records import assigned, chat_order, settle_assignment
 from chatladder.cli.annotate.running import Task, follow_guidelines, launch, tell, told, work
+from chatladder.cli.annotate.session import Items
 from chatladder.io.console import SETTINGS, example
 from chatladder.io.options import options_of
 from chatladder.labels.rounds import adjudication_path, latest_answered, log_path

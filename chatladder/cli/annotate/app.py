@@ -13,10 +13,9 @@ from textual.widgets import ProgressBar, Static
 
 from chatladder.cli.annotate import screens
 from chatladder.cli.annotate.display import colours, day, duration, literal
-from chatladder.cli.annotate.session import AHEAD, Items
 from chatladder.cli.annotate.options import KEYS, shown
 from chatladder.cli.annotate.screens import Ask, Definition, Failure, chat_table, label_keys, said
-from chatladder.cli.annotate.session import Session
+from chatladder.cli.annotate.session import AHEAD, Items, Session
 from chatladder.io.console import DataError
 from chatladder.labels.answer import Label
 from chatladder.labels.verdicts import Case

@@ -11,10 +11,10 @@ begins the round says it once. Nobody sees what others or a model answered.
 
 import click
 
-from chatladder.cli.annotate.session import Items, listed_items
 from chatladder.cli.annotate.options import AnnotateOptions, names
 from chatladder.cli.annotate.round_records import order_items, own_share, settle_assignment
 from chatladder.cli.annotate.running import follow_guidelines, launch, own_task, told, work
+from chatladder.cli.annotate.session import Items, listed_items
 from chatladder.io.console import SETTINGS, example
 from chatladder.io.options import options_of
 from chatladder.labels.review import refuse_review

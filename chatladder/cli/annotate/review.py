@@ -15,10 +15,10 @@ from pathlib import Path
 
 import click
 
-from chatladder.cli.annotate.session import Items
 from chatladder.cli.annotate.options import ReviewOptions, names
 from chatladder.cli.annotate.round_records import Sharing, own_share, settle_assignment
 from chatladder.cli.annotate.running import follow_guidelines, in_browser, launch, own_task, tell, told, work
+from chatladder.cli.annotate.session import Items
 from chatladder.io.console import SETTINGS, DataError, example
 from chatladder.io.files import read_jsonl
 from chatladder.io.options import options_of

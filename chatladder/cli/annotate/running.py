@@ -19,10 +19,9 @@ from typing import TypeVar
 import click
 from click.core import ParameterSource
 
-from chatladder.cli.annotate.session import Items
 from chatladder.cli.annotate import round_records
 from chatladder.cli.annotate.options import ScreenOptions, parse_keys, zone
-from chatladder.cli.annotate.session import Session
+from chatladder.cli.annotate.session import Items, Session
 from chatladder.io.console import DataError, stoppable
 from chatladder.labels.answer import Answer, now
 from chatladder.labels.log import HeldError, LogWriter, replay
@@ -88,7 +87,9 @@ def follow_guidelines(options: ScreenOptions, folders: Iterable[Path], *, begin:
     text = round_records.read_guidelines(file)
     for folder in folders:
         if begin or (folder / round_records.GUIDELINES_FILE).exists():
-            round_records.settle_guidelines(folder, file, round_records.version_of(text), allow_changed=options.allow_changed_guidelines)
+            round_records.settle_guidelines(
+                folder, file, round_records.version_of(text), allow_changed=options.allow_changed_guidelines
+            )
     return text
 
 

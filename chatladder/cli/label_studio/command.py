@@ -19,11 +19,18 @@ from typing import Any
 
 import click
 
-from chatladder.cli.annotate.session import Items, listed_items
 from chatladder.cli.annotate import round_records
 from chatladder.cli.annotate.options import Checked
-from chatladder.cli.label_studio.exchange import Given, latest, new_answers, parse_names, read_export
-from chatladder.cli.label_studio.exchange import config_of, write_tasks
+from chatladder.cli.annotate.session import Items, listed_items
+from chatladder.cli.label_studio.exchange import (
+    Given,
+    config_of,
+    latest,
+    new_answers,
+    parse_names,
+    read_export,
+    write_tasks,
+)
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example, printable
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of, setting
