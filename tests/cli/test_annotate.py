@@ -25,6 +25,7 @@ from chatladder.labels import review
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import replay
 from chatladder.labels.rounds import log_files, log_path
+from chatladder.vocabulary import KINDS, LABELS
 from tests.conftest import ROOT
 from tests.logs import append
 
@@ -253,6 +254,11 @@ class TestGuidelines:
 
 
 class TestKeys:
+    def test_the_documented_keys_are_those_of_the_labels(self):
+        page = (ROOT / "docs" / "how-to" / "annotators.md").read_text(encoding="utf-8")
+        for label in LABELS:
+            assert f"| `{KINDS[label].key}` | {KINDS[label].words}" in page
+
     def test_keys_are_changed_by_name_or_sign(self):
         keys = parse_keys("needed=a, not_needed=L,undo=x,undo=f5,search=?,definition=d")
         assert keys["needed"] == ("a",)

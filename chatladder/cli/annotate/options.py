@@ -1,6 +1,5 @@
 """The options of annotate, adjudicate and review, and the texts among them: names, time zones, keys."""
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,11 +116,6 @@ def project_zone() -> str:
         return "UTC"
 
 
-def usual_keys() -> str:
-    """Return the keys that a person always wants, as the environment variable CHATLADDER_KEYS holds them."""
-    return os.environ.get("CHATLADDER_KEYS", "")
-
-
 class Checked(click.ParamType[str]):
     """Text that is checked and stays as it was typed, so that --web can hand it on."""
 
@@ -153,7 +147,7 @@ class ScreenOptions:
     annotations: Path = setting("Folder of the rounds.", type=OutputFolder, default=Path("data/annotations"))
     guidelines: Path | None = setting("What the labels mean, if not as usual.", type=InputFile, default=None)
     allow_changed_guidelines: bool = setting("Go on with a round whose guidelines changed.", default=False)
-    keys: str = setting("Other keys: needed=a,undo=x.", type=Checked(parse_keys), default=usual_keys)
+    keys: str = setting("Other keys: needed=a,undo=x.", type=Checked(parse_keys), default="")
     timezone: str = setting("Of the times shown: ingest.timezone, else UTC.", type=Checked(zone), default=project_zone)
     web: bool = setting("In a browser instead of this terminal.", default=False)
     host: str = setting("Where --web listens.", default="127.0.0.1")
