@@ -36,22 +36,8 @@ CHOICES = "label"
 NOTHING_BEFORE = "(nothing was said before it)"
 #: An invisible sign that keeps "$word" in a text from being read as the name of a field.
 _APART = "\u2060"
-#: One message a line, as in a chat. Without it newer releases put each on a card of its own, with a button to mark all
-#: of it and the time in a recording, which there is none of.
-_STYLE = """
-[class*="phrase--"] { display: flex; align-items: baseline; gap: 1em; margin: 0; padding: 1px 8px; }
-[class*="titleWrapper"] { flex: 0 0 7em; }
-[class*="dialoguetext"] { white-space: pre-wrap; overflow-wrap: anywhere; }
-[class*="time--"], [class*="selectAllBtn"], [class*="authorFilter"] { display: none; }
-"""
-_WORDS = "white-space: pre-wrap; font-size: 14px; font-weight: 400; line-height: 1.5"
-_PARAGRAPHS = {
-    "valueType": "json",
-    "layout": "dialogue",
-    "nameKey": "author",
-    "textKey": "shown",
-    "saveTextResult": "no",
-}
+#: The screen, but for guidelines and choices.
+_CONFIG = Path(__file__).with_name("config.xml")
 
 
 def task_of(question: Mapping[str, Any], version: str) -> dict[str, Any]:
@@ -117,18 +103,10 @@ def config_of(guidelines: str, version: str) -> str:
     Raises:
         DataError: If the guidelines hold characters that XML cannot.
     """
-    view = Xml.Element("View")
-    Xml.SubElement(view, "Style").text = _STYLE
-    panel = Xml.SubElement(Xml.SubElement(view, "Collapse"), "Panel", value=f"标注说明 · Guidelines {version}")
-    words = {"value": _plain(guidelines), "size": "5", "style": _WORDS}
-    Xml.SubElement(panel, "Header", words)
-    Xml.SubElement(view, "Header", value="之前 · Before", size="5")
-    Xml.SubElement(view, "Paragraphs", {"name": "dialogue", "value": "$dialogue", **_PARAGRAPHS})
-    Xml.SubElement(view, "Header", value="问题 · Question", size="4")
-    Xml.SubElement(view, "Paragraphs", {"name": "question", "value": "$question", **_PARAGRAPHS})
-    choices = {"name": CHOICES, "toName": "question", "choice": "single-radio", "showInline": "true"}
-    message = {"required": "true", "requiredMessage": "Choose one of them, or skip the task."}
-    group = Xml.SubElement(view, "Choices", {**choices, **message})
+    view = Xml.fromstring(_CONFIG.read_text(encoding="utf-8"))
+    panel, words, group = (next(view.iter(name)) for name in ("Panel", "Header", "Choices"))
+    panel.set("value", f"{panel.get('value')} {version}")
+    words.set("value", _plain(guidelines))
     for label in LABELS:
         Xml.SubElement(group, "Choice", value=label, hotkey=KINDS[label].key)
     Xml.indent(view)
