@@ -11,7 +11,6 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import ProgressBar, Static
 
-from chatladder.cli.annotate import screens
 from chatladder.cli.annotate.display import colours, day, duration, literal
 from chatladder.cli.annotate.options import KEYS, shown
 from chatladder.cli.annotate.screens import Ask, Definition, Failure, chat_table, label_keys, said
@@ -52,21 +51,7 @@ class AnnotateApp(App[None]):
     """
 
     ENABLE_COMMAND_PALETTE = False
-    CSS = f"""{screens.CSS}
-    Screen {{ layout: vertical; }}
-    #head {{ height: 1; background: $panel; padding: 0 1; }}
-    #where {{ width: auto; }}
-    #bar {{ width: 1fr; margin: 0 2; }}
-    #bar Bar {{ width: 1fr; }}
-    #pace {{ width: auto; color: $text-muted; }}
-    #chat {{ height: 1fr; padding: 0 1; align: left bottom; scrollbar-size-vertical: 1; }}
-    #history {{ height: auto; width: 1fr; padding: 0 2; }}
-    #question {{ height: auto; width: 1fr; border: round $accent; border-title-color: $accent; padding: 0 1; }}
-    #said {{ height: auto; max-height: 6; padding: 0 1; }}
-    #say {{ height: auto; min-height: 1; max-height: 4; padding: 0 1; }}
-    #labels {{ height: auto; max-height: 3; padding: 0 1; }}
-    #keys {{ height: auto; max-height: 3; padding: 0 1; color: $text-muted; }}
-    """
+    CSS_PATH = "app.tcss"
 
     def __init__(self, session: Session, items: Items, look: Look, *, title: str) -> None:
         super().__init__()

@@ -18,15 +18,6 @@ from chatladder.cli.annotate.options import shown
 from chatladder.labels.verdicts import Case
 from chatladder.vocabulary import KINDS, LABELS
 
-#: Of the screens that lie over the chat.
-CSS = """
-ModalScreen { align: center middle; }
-#definition { width: 90%; max-width: 110; height: 90%; background: $surface; border: round $accent; padding: 0 1; }
-#ask { width: 80%; max-width: 80; height: auto; background: $surface; border: round $accent; padding: 0 1; }
-#failure { width: 80%; max-width: 90; height: auto; background: $surface; border: heavy $error; padding: 1 2; }
-#reason { margin: 1 0; }
-"""
-
 
 class Definition(ModalScreen[None]):
     """The guidelines, over the chat; any of a few keys closes them."""
