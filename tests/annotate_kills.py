@@ -20,7 +20,9 @@ from collections import Counter
 from pathlib import Path
 
 from chatladder.cli.annotate.session import Session
-from chatladder.labels.log import Label, LogWriter, log_path, replay
+from chatladder.labels.answer import Label
+from chatladder.labels.log import LogWriter, replay
+from chatladder.labels.rounds import log_path
 
 
 def work(path, order, rate, seed, pipe):
@@ -32,7 +34,7 @@ def work(path, order, rate, seed, pipe):
             log.append(answer)
             os.write(pipe, json.dumps([answer.item_id, answer.label.value, answer.undo]).encode() + b"\n")
 
-        session = Session(order, replay(path).history, record, annotator="typist", round_number=1)
+        session = Session(dict.fromkeys(order, 1), replay(path).history, record, annotator="typist")
         while not session.is_finished:
             if choose.random() < 0.1:
                 session.undo()

@@ -13,8 +13,9 @@ the command twice changes nothing more.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ import pyarrow.compute as pc
 
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, example
 from chatladder.io.files import whole_file
+from chatladder.io.options import options_of, setting
 from chatladder.io.rows import QUESTIONS, TURNS, Rows
 from chatladder.labels.log import LogWriter
 from chatladder.labels.rounds import every_log, round_folders
@@ -51,6 +53,17 @@ class Carried(NamedTuple):
     similar: int
 
 
+@dataclass(frozen=True)
+class CarryOptions:
+    """The options of carry-answers."""
+
+    before: tuple[Path, ...] = setting(
+        "Questions (or turns, for marks) under old ids (parquet); repeat it.", type=InputFile
+    )
+    data: Path = setting("Folder of questions, turns, annotations, marks.", type=InputFolder, default=Path("data"))
+    dry_run: bool = setting("Say what would be carried, and change nothing.", default=False)
+
+
 def match(before: Iterable[Said], now: Iterable[Said]) -> Carried:
     """Find each question again, at most once.
 
@@ -58,7 +71,7 @@ def match(before: Iterable[Said], now: Iterable[Said]) -> Carried:
         before: The questions under their old ids.
         now: The same chat's questions under their new ids.
     """
-    same: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+    same: dict[tuple[Any, str], list[str]] = defaultdict(list)
     for question in now:
         same[question.place, question.text].append(question.id)
     ids: dict[str, str] = {}
@@ -69,23 +82,22 @@ def match(before: Iterable[Said], now: Iterable[Said]) -> Carried:
             ids[question.id] = equal.pop(0)
         else:
             changed.append(question)
-    waiting: dict[tuple[Any, ...], list[Said]] = defaultdict(list)
+    waiting: dict[Any, list[Said]] = defaultdict(list)
     for (place, text), left in same.items():
-        waiting[place] += [Said(own, place, text) for own in left]
-    similar = 0
+        waiting[place] += [Said(new, place, text) for new in left]
+    found = len(ids)
     for question in changed:
-        candidates = waiting[question.place][:MOST_COMPARED]
-        ratios = [_similarity(question.text, each.text) for each in candidates]
-        if ratios and max(ratios) >= SIMILAR:
-            best = candidates[ratios.index(max(ratios))]
+        compared = {_similarity(question, each): each for each in reversed(waiting[question.place][:MOST_COMPARED])}
+        if compared and max(compared) >= SIMILAR:
+            best = compared[max(compared)]
             ids[question.id] = best.id
             waiting[question.place].remove(best)
-            similar += 1
-    return Carried(ids, similar)
+    return Carried(ids, len(ids) - found)
 
 
-def _similarity(before: str, now: str) -> float:
-    return SequenceMatcher(None, before[:COMPARED_CHARACTERS], now[:COMPARED_CHARACTERS], autojunk=False).ratio()
+def _similarity(before: Said, now: Said) -> float:
+    first, second = before.text[:COMPARED_CHARACTERS], now.text[:COMPARED_CHARACTERS]
+    return SequenceMatcher(None, first, second, autojunk=False).ratio()
 
 
 def read_said(path: Path) -> tuple[str, Iterator[Said]]:
@@ -102,89 +114,76 @@ def read_said(path: Path) -> tuple[str, Iterator[Said]]:
 
     def said() -> Iterator[Said]:
         for part in rows.parts(columns):
-            texts = pc.fill_null(part["text"], "")
-            for own, *place, text in zip(
-                *(part[each].to_pylist() for each in columns[:-1]), texts.to_pylist(), strict=True
-            ):
-                yield Said(own, tuple(place), text)
+            texts = pc.fill_null(part["text"], "").to_pylist()
+            for id_, *place, text in zip(*(part[each].to_pylist() for each in columns[:-1]), texts, strict=True):
+                yield Said(id_, tuple(place), text)
 
     return kind, said()
 
 
-def rewrite(path: Path, ids: dict[str, str]) -> int:
+def carried(before: Path, data: Path) -> Mapping[str, str]:
+    """Find the questions or turns of a table again among those of now, and say how many.
+
+    Returns:
+        The new id of each old one.
+
+    Raises:
+        DataError: If the table of now is not there, or of another chat.
+    """
+    kind, earlier = read_said(before)
+    now = data / f"{kind}.parquet"
+    if not now.is_file():
+        raise DataError(f"{now}: expected the {kind} under their new ids, got nothing. Run dvc repro pick_questions.")
+    rows = list(earlier)
+    ids, similar = match(rows, read_said(now)[1])
+    if not ids:
+        raise DataError(
+            f"{before}: expected {kind} of the chat that {now} holds, got none of them. Other {kind}, or another "
+            "privacy key?"
+        )
+    click.echo(
+        f"{before}: {len(ids):,} of {len(rows):,} {kind} found again, {similar:,} of them by a similar text; "
+        f"{len(rows) - len(ids):,} not"
+    )
+    return ids
+
+
+def rewrite(path: Path, ids: Mapping[str, str]) -> int:
     """Put new ids in the place of old ones in one file, whole or not at all; gives how many it replaced."""
-    count = 0
-
-    def new_id(found: re.Match[bytes]) -> bytes:
-        nonlocal count
-        new = ids.get(found[1].decode())
-        count += new is not None
-        return b'"%s"' % new.encode() if new else found[0]
-
-    content = _ID.sub(new_id, path.read_bytes())
+    content = path.read_bytes()
+    old = [match[1].decode() for match in _ID.finditer(content)]
+    count: int = sum(ids.get(each, each) != each for each in old)
     if count:
+        new = _ID.sub(lambda match: b'"%s"' % ids.get(match[1].decode(), match[1].decode()).encode(), content)
         with whole_file(path, answers=True) as temporary:
-            temporary.write_bytes(content)
+            temporary.write_bytes(new)
     return count
 
 
 @click.command(
-    name="carry-answers",
+    "carry-answers",
     short_help="Bring answers to questions with new ids.",
     context_settings=SETTINGS,
     epilog=example(__doc__),
 )
-@click.option(
-    "--before",
-    type=InputFile,
-    multiple=True,
-    required=True,
-    help="Questions (or turns, for marks) under the old ids (parquet); repeat it.",
-)
-@click.option(
-    "--data",
-    type=InputFolder,
-    default="data",
-    show_default=True,
-    help="Folder of questions, turns, annotations, marks.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would be carried, and change nothing.")
-def carry_answers_command(before: tuple[Path, ...], data: Path, dry_run: bool) -> None:
+@options_of(CarryOptions, "options")
+def carry_answers_command(options: CarryOptions) -> None:
     """Carry answers and marks over from questions of before to those that are there now.
 
     It rewrites ids in data/annotations/round_*/ and data/marks, and nothing else in them. Commit them first.
     """
-    ids: dict[str, str] = {}
-    for path in before:
-        kind, earlier = read_said(path)
-        now = data / f"{kind}.parquet"
-        if not now.is_file():
-            raise DataError(
-                f"{now}: expected the {kind} under their new ids, got nothing. Run dvc repro pick_questions."
-            )
-        rows = list(earlier)
-        carried = match(rows, read_said(now)[1])
-        if not carried.ids:
-            raise DataError(
-                f"{path}: expected {kind} of the chat that {now} holds, got none of them. Other {kind}, or another "
-                "privacy key?"
-            )
-        ids |= {old: new for old, new in carried.ids.items() if old != new}
-        lost = len(rows) - len(carried.ids)
-        click.echo(
-            f"{path}: {len(carried.ids):,} of {len(rows):,} {kind} found again, {carried.similar:,} of them by a "
-            f"similar text; {lost:,} not"
-        )
-    if dry_run:
+    ids = {old: new for path in options.before for old, new in carried(path, options.data).items()}
+    if options.dry_run:
         return
-    annotations = data / "annotations"
+    annotations = options.data / "annotations"
     folders = round_folders(annotations).values() if annotations.is_dir() else ()
     logs = every_log(annotations)
     reviews = [path for folder in folders if (path := folder / "review.json").is_file()]
     with ExitStack() as stack:
         for log in logs:
             stack.enter_context(LogWriter(log))  # nobody answers meanwhile
-        changed = sum(rewrite(path, ids) for path in (*logs, *reviews, *sorted((data / "marks").glob("*.jsonl"))))
+        marks = sorted((options.data / "marks").glob("*.jsonl"))
+        changed = sum(rewrite(path, ids) for path in (*logs, *reviews, *marks))
     click.echo(f"{annotations}: {changed:,} ids replaced")
 
 

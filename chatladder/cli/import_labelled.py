@@ -19,6 +19,7 @@ elsewhere refer to it. Anything else takes a key of your own ("chatladder secret
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,9 +31,11 @@ from chatladder.chat.message import valid_text
 from chatladder.chat.options import MaskingOptions
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFolder, example
 from chatladder.io.files import read_jsonl, whole_folder
-from chatladder.io.options import options_of
+from chatladder.io.options import options_of, setting
 from chatladder.io.rows import QUESTIONS, write_rows
-from chatladder.labels.log import Answer, Label, create, log_path, now
+from chatladder.labels.answer import Answer, Label, now
+from chatladder.labels.log import create
+from chatladder.labels.rounds import log_path
 from chatladder.privacy.masking import mask
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import ASSISTANT, Pseudonyms
@@ -44,6 +47,15 @@ ANNOTATOR = GROUP = "imported"
 _LATEST = 10**11
 _OPAQUE_ID = re.compile(r"[0-9a-f]{16}")
 _PSEUDONYM = re.compile(r"u[0-9a-f]{8}(?:[0-9a-f]{8})?")
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """The options of import."""
+
+    out: Path = setting("New folder for questions and annotations.", type=OutputFolder)
+    only_with_history: bool = setting("Leave out questions that have no history.", default=False)
+    names: Path | None = setting("Folder of *.deny and *.keep, as data/raw has.", type=InputFolder, default=None)
 
 
 class Imported(NamedTuple):
@@ -69,10 +81,9 @@ def read_labelled(path: Path) -> list[Imported]:
     for number, row in read_jsonl(path):
         where = f"{path}:{number}"
         imported = _imported(row, where)
-        item_id = imported.question["item_id"]
-        if item_id in lines:
-            raise DataError(f'{where}: expected an "id" not used before, got the one of line {lines[item_id]}.')
-        lines[item_id] = number
+        first = lines.setdefault(imported.question["item_id"], number)
+        if first != number:
+            raise DataError(f'{where}: expected an "id" not used before, got the one of line {first}.')
         rows.append(imported)
     if not rows:
         raise DataError(f"{path}: expected labelled questions, one JSON object a line; the file is empty.")
@@ -81,34 +92,27 @@ def read_labelled(path: Path) -> list[Imported]:
 
 def _imported(row: Mapping[str, Any], where: str) -> Imported:
     item_id = _text(row, "id", where)
-    needed = row.get("needs_context")
+    needed, history = row.get("needs_context"), row.get("history")
     if not isinstance(needed, bool):
         raise DataError(f'{where}: expected "needs_context" to be true or false, got {type(needed).__name__}.')
-    history = row.get("history")
     if not isinstance(history, list) or not all(isinstance(turn, dict) for turn in history):
         raise DataError(f'{where}: expected "history" to be a list of objects, got {type(history).__name__}.')
     conversation = _text(row, "conversation", where) if "conversation" in row else conversation_of(item_id)
-    question = {
-        "item_id": item_id,
-        "turn_id": item_id,
-        "group": GROUP,
-        "conversation": conversation,
-        **_turn(row, where),
-        "window": [_turn(turn, where, may_be_empty=True) for turn in history],
-    }
-    return Imported(question, Label.NEEDED if needed else Label.NOT_NEEDED)
+    window = [_turn(turn, where, may_be_empty=True) for turn in history]
+    ids = {"item_id": item_id, "turn_id": item_id, "group": GROUP, "conversation": conversation}
+    return Imported({**ids, **_turn(row, where), "window": window}, Label.NEEDED if needed else Label.NOT_NEEDED)
 
 
 def _turn(row: Mapping[str, Any], where: str, *, may_be_empty: bool = False) -> dict[str, Any]:
-    timestamp = row.get("timestamp")
-    if timestamp is not None and type(timestamp) is not int:
+    at = row.get("timestamp")
+    if at is not None and type(at) is not int:
         raise DataError(
-            f'{where}: expected "timestamp" in UTC seconds, a whole number or null, got {type(timestamp).__name__}.'
+            f'{where}: expected "timestamp" in UTC seconds, a whole number or null, got {type(at).__name__}.'
         )
-    if timestamp is not None and abs(timestamp) > _LATEST:
+    if at is not None and abs(at) > _LATEST:
         raise DataError(f'{where}: expected "timestamp" in seconds, got a larger number: milliseconds? Divide by 1000.')
     text = _text(row, "text", where, may_be_empty=may_be_empty)
-    return {"sender": _text(row, "sender", where), "text": text, "timestamp": timestamp}
+    return {"sender": _text(row, "sender", where), "text": text, "timestamp": at}
 
 
 def _text(row: Mapping[str, Any], field: str, where: str, *, may_be_empty: bool = False) -> str:
@@ -163,19 +167,12 @@ def hide(
         text = replace(mask(turn["text"], counts, phone_regions), counts)
         return {**turn, "sender": person(turn["sender"]), "text": text}
 
-    return [
-        Imported(
-            {
-                **hidden(question),
-                "item_id": item(question["item_id"]),
-                "turn_id": item(question["item_id"]),
-                "conversation": conversation(question["conversation"]),
-                "window": [hidden(turn) for turn in question["window"]],
-            },
-            label,
-        )
-        for question, label in tqdm(rows, unit="row", disable=None)
-    ]
+    def hidden_question(question: Mapping[str, Any]) -> dict[str, Any]:
+        id_ = item(question["item_id"])
+        ids = {"item_id": id_, "turn_id": id_, "conversation": conversation(question["conversation"])}
+        return {**hidden(question), **ids, "window": [hidden(turn) for turn in question["window"]]}
+
+    return [Imported(hidden_question(question), label) for question, label in tqdm(rows, unit="row", disable=None)]
 
 
 def _unless_opaque(
@@ -190,16 +187,12 @@ def _unless_opaque(
     return str if is_opaque else hidden
 
 
-def import_labelled(
-    source: Path, out: Path, *, only_with_history: bool, names: Path | None = None, phone_regions: tuple[str, ...] = ()
-) -> dict[str, int]:
+def import_labelled(source: Path, options: ImportOptions, phone_regions: tuple[str, ...] = ()) -> dict[str, int]:
     """Write ``questions.parquet`` and ``annotations/round_1/imported.jsonl`` into a new folder.
 
     Args:
         source: JSON lines of labelled questions.
-        out: Folder to make; must not hold anything yet, since annotations are never overwritten.
-        only_with_history: Leave out questions without history, which cannot need it.
-        names: Folder of ``*.deny`` and ``*.keep``.
+        options: The command's.
         phone_regions: As ``hide`` takes them.
 
     Returns:
@@ -210,13 +203,14 @@ def import_labelled(
     """
     from chatladder.chat.exports import DENY, KEEP, listed_names
 
+    out = options.out
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: expected a new or empty folder; annotations are never overwritten. Name another.")
     everything = read_labelled(source)
-    rows = [row for row in everything if row.question["window"] or not only_with_history]
+    rows = [row for row in everything if row.question["window"] or not options.only_with_history]
     if not rows:
         raise DataError(f"{source}: expected questions with a history, all {len(everything)} have none.")
-    deny, keep = (listed_names(names, suffix) if names else () for suffix in (DENY, KEEP))
+    deny, keep = (listed_names(options.names, suffix) if options.names else () for suffix in (DENY, KEEP))
     hidden = hide(rows, Pseudonyms(), deny=deny, keep=keep, phone_regions=phone_regions)
     at = now()
     answers = [Answer(row.question["item_id"], ANNOTATOR, 1, row.label, at) for row in hidden]
@@ -232,25 +226,17 @@ def import_labelled(
 
 
 @click.command(
-    name="import",
-    short_help="Bring in questions labelled elsewhere.",
-    context_settings=SETTINGS,
-    epilog=example(__doc__),
+    "import", short_help="Bring in questions labelled elsewhere.", context_settings=SETTINGS, epilog=example(__doc__)
 )
 @click.argument("source", metavar="FILE", type=InputFile)
-@click.option("--out", type=OutputFolder, required=True, help="New folder for questions and annotations.")
-@click.option("--only-with-history", is_flag=True, help="Leave out questions that have no history.")
-@click.option("--names", type=InputFolder, help="Folder of *.deny and *.keep, as data/raw may hold them.")
+@options_of(ImportOptions, "options")
 @options_of(MaskingOptions, "masking")
-def import_command(
-    source: Path, out: Path, only_with_history: bool, names: Path | None, masking: MaskingOptions
-) -> None:
+def import_command(source: Path, options: ImportOptions, masking: MaskingOptions) -> None:
     """Turn questions labelled elsewhere (JSON lines) into questions and an annotation log."""
-    regions = masking.phone_region
-    counts = import_labelled(source, out, only_with_history=only_with_history, names=names, phone_regions=regions)
-    left_out = f", {counts['without_history']:,} without history left out" if only_with_history else ""
+    counts = import_labelled(source, options, masking.phone_region)
+    left_out = f", {counts['without_history']:,} without history left out" if options.only_with_history else ""
     click.echo(
-        f"{out}: {counts['questions']:,} questions ({counts['needed']:,} needed) of "
+        f"{options.out}: {counts['questions']:,} questions ({counts['needed']:,} needed) of "
         f"{counts['conversations']:,} conversations{left_out}"
     )
 

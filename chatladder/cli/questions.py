@@ -8,6 +8,7 @@ Example:
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +18,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFile, example, printable, stoppable
-from chatladder.io.files import refuse_rounds
+from chatladder.io.files import read_jsonl, refuse_rounds
+from chatladder.io.options import options_of, setting
 from chatladder.io.rows import QUESTIONS, SCORES, TURNS, Rows
 from chatladder.judges import SCORES_FILE
 
 #: Turns shown before each one.
 BEFORE = 3
 ANSWERS = {"y": True, "n": False}
+
+
+@dataclass(frozen=True)
+class ShowOptions:
+    """The options of questions."""
+
+    rejected: bool = setting("Only turns that were left out.", default=False)
+    picked: bool = setting("Only turns that were picked.", default=False)
+    sample: int = setting("How many, at random.", least=1, default=50)
+    seed: int = setting("Another seed draws other turns.", default=0)
+    mark: Path | None = setting("Ask about each, without its scores; answers go here.", type=OutputFile, default=None)
+    turns: Path = setting("Turns (parquet).", type=InputFile, default=Path("data/turns.parquet"))
+    questions: Path = setting("Picked ones (parquet).", type=InputFile, default=Path("data/questions.parquet"))
+    scores: Path = setting("A folder of each judge.", type=InputFolder, default=Path("data/scores"))
 
 
 class Shown(NamedTuple):
@@ -83,9 +99,9 @@ def show(turns: Rows, drawn: dict[int, tuple[bool, float]]) -> Iterator[Shown]:
         for position in wanted[(wanted >= start) & (wanted < start + part.num_rows)].tolist():
             row = position - start + tail.num_rows
             some = rows.slice(max(0, row - BEFORE), min(row, BEFORE) + 1).to_pylist()
-            own = some[-1]
+            group = some[-1]["group"]
             kind, weight = drawn[position]
-            yield Shown(kind, weight, [turn for turn in some if turn["group"] == own["group"]])
+            yield Shown(kind, weight, [turn for turn in some if turn["group"] == group])
         start += part.num_rows
         tail = rows.slice(max(0, rows.num_rows - BEFORE)).combine_chunks()
 
@@ -107,7 +123,7 @@ def scores_of(turn_ids: list[str], scores: Rows) -> dict[str, float]:
 
 
 def _lines(shown: Shown) -> Iterator[str]:
-    """What is shown of a turn: earlier turns indented, itself behind ">"."""
+    """Yield the lines that show a turn: earlier turns indented, itself behind ">"."""
     for turn in shown.turns:
         sign = ">" if turn is shown.turns[-1] else " "
         text = turn["text"] if turn["kind"] == "text" else f"[{turn['kind']}] {turn['text'] or ''}"
@@ -116,11 +132,9 @@ def _lines(shown: Shown) -> Iterator[str]:
 
 
 def _marked(path: Path) -> set[str]:
-    if not path.exists():
-        return set()
     try:
-        return {json.loads(line)["turn_id"] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
-    except (ValueError, KeyError, TypeError) as error:
+        return {row["turn_id"] for _, row in read_jsonl(path)} if path.exists() else set()
+    except (DataError, KeyError) as error:
         raise DataError(f"{path}: expected rows with a turn_id; the file is damaged. Repair or move it.") from error
 
 
@@ -134,11 +148,8 @@ def _mark(path: Path, all_shown: list[Shown]) -> int:
     with path.open("a", encoding="utf-8") as out:
         for number, shown in enumerate(todo, start=1):
             click.echo("\n" + "\n".join(_lines(shown)))
-            answer = click.prompt(
-                f"[{number}/{len(todo)}] does it ask something? y, n, s to skip, q to stop",
-                type=click.Choice([*ANSWERS, "s", "q"]),
-                show_choices=False,
-            )
+            question = f"[{number}/{len(todo)}] does it ask something? y, n, s to skip, q to stop"
+            answer = click.prompt(question, type=click.Choice([*ANSWERS, "s", "q"]), show_choices=False)
             if answer == "q":
                 break
             if answer in ANSWERS:
@@ -151,32 +162,24 @@ def _mark(path: Path, all_shown: list[Shown]) -> int:
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Show what was picked or left out.")
-@click.option("--rejected", "kind", flag_value="rejected", help="Only turns that were left out.")
-@click.option("--picked", "kind", flag_value="picked", help="Only turns that were picked.")
-@click.option("--sample", "size", type=click.IntRange(1), default=50, show_default=True, help="How many, at random.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed draws other turns.")
-@click.option("--mark", type=OutputFile, help="Ask about each, without its scores, and append the answers here.")
-@click.option("--turns", type=InputFile, default="data/turns.parquet", show_default=True)
-@click.option("--questions", type=InputFile, default="data/questions.parquet", show_default=True)
-@click.option("--scores", type=InputFolder, default="data/scores", show_default=True, help="A folder a judge.")
-def questions_command(
-    kind: str | None, size: int, seed: int, mark: Path | None, turns: Path, questions: Path, scores: Path
-) -> None:
+@options_of(ShowOptions, "options")
+def questions_command(options: ShowOptions) -> None:
     """Show turns that were picked as questions or left out, to see what the filter misses.
 
     With --mark it asks about each turn, and precision and recall on the answers become metrics (see data/marks).
     """
-    picked = {each for part in Rows(questions, QUESTIONS).parts(["turn_id"]) for each in part["turn_id"].to_pylist()}
-    judges = {path.parent.name: Rows(path, SCORES) for path in sorted(scores.glob(f"*/{SCORES_FILE}"))}
-    kinds = {"rejected": (False,), "picked": (True,)}.get(kind or "", (True, False))
-    rows = Rows(turns, TURNS)
-    all_shown = list(show(rows, sample(rows, picked, kinds, size, seed)))
-    if mark:
+    parts = Rows(options.questions, QUESTIONS).parts(["turn_id"])
+    picked = {turn_id for part in parts for turn_id in part["turn_id"].to_pylist()}
+    judges = {path.parent.name: Rows(path, SCORES) for path in sorted(options.scores.glob(f"*/{SCORES_FILE}"))}
+    kinds = (True, False) if options.picked == options.rejected else (options.picked,)
+    rows = Rows(options.turns, TURNS)
+    all_shown = list(show(rows, sample(rows, picked, kinds, options.sample, options.seed)))
+    if options.mark:
         # Mixed, so that the order gives nothing away.
-        order = np.random.default_rng(seed).permutation(len(all_shown))
-        with stoppable(f"Every answer is in {mark}; the same command goes on."):
-            count = _mark(mark, [all_shown[number] for number in order])
-        click.echo(f'{mark}: {count:,} answers added. "dvc repro" turns them into precision and recall.')
+        order = np.random.default_rng(options.seed).permutation(len(all_shown))
+        with stoppable(f"Every answer is in {options.mark}; the same command goes on."):
+            count = _mark(options.mark, [all_shown[number] for number in order])
+        click.echo(f'{options.mark}: {count:,} answers added. "dvc repro" turns them into precision and recall.')
         return
     known = {name: scores_of([shown.turn_id for shown in all_shown], each) for name, each in judges.items()}
     for shown in all_shown:

@@ -19,16 +19,18 @@ import click
 import pyarrow as pa
 from tqdm import tqdm
 
-from chatladder.cli.annotate.review_queue import is_queue_of, next_round, own_items, read_queue
+from chatladder.cli.annotate.review import is_queue_of, next_round, own_items, read_queue
+from chatladder.cli.annotate.round_records import settle_assignment
 from chatladder.demo.annotators import TrueItem, look_again, round_one, round_two
 from chatladder.demo.chat import Truth, simulate_chat
 from chatladder.demo.wechat_dump import dump_record
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
 from chatladder.io.files import whole_file
 from chatladder.io.rows import QUESTIONS, read_rows
-from chatladder.labels.assignment import settle
-from chatladder.labels.log import Answer, create, latest_answered, log_path, refuse_existing
+from chatladder.labels.answer import Answer
+from chatladder.labels.log import create, refuse_existing
 from chatladder.labels.review import Review, begin, read_review
+from chatladder.labels.rounds import latest_answered, log_path
 from chatladder.privacy.pseudonyms import Pseudonyms
 from chatladder.vocabulary import LABELS
 
@@ -199,7 +201,7 @@ def review(
     for name in names:
         log_path(annotations, number, name)  # a name that names no file is refused before anything
     looked_at = begin(folder, wanted)
-    shared = settle(folder, [], None)
+    shared = settle_assignment(folder)
     given: list[Answer] = []
     for name in names:
         own = [items[item_id] for item_id in own_items(looked_at, frozenset(items), name, shared, folder)]

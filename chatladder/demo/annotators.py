@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from chatladder.labels.log import Answer, Label
+from chatladder.labels.answer import Answer, Label
 
 #: When round 1 began, and how long after it every other one does.
 FIRST_ROUND, BETWEEN_ROUNDS = datetime(2024, 2, 5, 1, 30, tzinfo=UTC), timedelta(days=28)

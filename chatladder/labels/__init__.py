@@ -1,1 +1,1 @@
-"""What people answer: the log, agreement, and the split that follows from it."""
+"""The answers that people give: the log, agreement, and the split that follows from it."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from chatladder.labels.log import Answer, Label
+from chatladder.labels.answer import Answer, Label
 
 
 class Agreement(NamedTuple):
@@ -89,28 +89,23 @@ def agreement_by_round(rounds: Mapping[int, Mapping[str, Mapping[str, Label]]]) 
         shared = sum(times >= 2 for times in answered.values())
         if shared:
             kappas = _kappas(by_annotator)
-            own = {
+            by_name = {
                 name: _mean([kappa for pair, kappa in kappas.items() if name in pair]) for name in sorted(by_annotator)
             }
             alpha = krippendorff_alpha(by_annotator)
-            measured[number] = Agreement(number, shared, _mean(list(kappas.values())), alpha, own)
+            measured[number] = Agreement(number, shared, _mean(list(kappas.values())), alpha, by_name)
     return measured
 
 
-def round_agreement(rounds: Mapping[int, Mapping[str, Mapping[str, Label]]]) -> Agreement:
-    """Agreement in the round that two annotators share most items of (of several such rounds, the latest).
+def largest(measured: Mapping[int, Agreement]) -> Agreement:
+    """Return the agreement of the round that two annotators share most items of (of several such, the latest).
 
-    Not simply in the latest: a correction round holds the items that people disagree about, so its kappa is
+    Not simply of the latest: a correction round holds the items that people disagree about, so its kappa is
     far lower than that of the labels as a whole.
 
     Args:
-        rounds: Round -> annotator -> item_id -> label.
+        measured: As ``agreement_by_round`` gives it; of nothing an empty agreement.
     """
-    return largest(agreement_by_round(rounds))
-
-
-def largest(measured: Mapping[int, Agreement]) -> Agreement:
-    """The one of ``agreement_by_round`` that rests on most items (of several such, the latest), or an empty one."""
     nothing = Agreement(None, 0, None, None, {})
     return max(measured.values(), key=lambda agreement: (agreement.items, agreement.round or 0), default=nothing)
 
@@ -122,7 +117,7 @@ def agreement_over_time(answers: Iterable[Answer], parts: int) -> list[Stretch]:
     item more or less).
 
     Args:
-        answers: Of one round, one an item and annotator.
+        answers: Answers of one round, one an item and annotator.
         parts: How many; fewer come back where there are fewer items.
 
     Raises:
@@ -187,8 +182,7 @@ def _kappas(by_annotator: Mapping[str, Mapping[str, Label]]) -> dict[tuple[str, 
     for first, second in combinations(sorted(by_annotator), 2):
         both = [item_id for item_id in by_annotator[first] if item_id in by_annotator[second]]
         kappa = cohen_kappa(
-            [by_annotator[first][item_id] for item_id in both],
-            [by_annotator[second][item_id] for item_id in both],
+            [by_annotator[first][item_id] for item_id in both], [by_annotator[second][item_id] for item_id in both]
         )
         if kappa is not None:
             kappas[first, second] = kappa

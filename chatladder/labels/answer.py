@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,7 +12,7 @@ from chatladder.vocabulary import LABELS
 
 
 class Label(StrEnum):
-    """What an annotator may answer. It has no truth value: four answers are not two."""
+    """A label that an annotator may give. It has no truth value: four answers are not two."""
 
     NEEDED, NOT_NEEDED, NOT_A_QUESTION, UNSURE = LABELS
 
@@ -36,7 +35,7 @@ class Answer:
 
     Attributes:
         item_id: The question that was answered.
-        annotator: Who answered; also the name of the file.
+        annotator: Name of the person who answered; also the name of the file.
         round: Number of the round, from 1; also in the name of the folder.
         label: The answer (of a line with ``undo``: the answer taken back).
         at: When, ISO 8601 in UTC.
@@ -62,38 +61,13 @@ def line_of(answer: Answer) -> str:
     return json.dumps(row, ensure_ascii=False)
 
 
-def line_reader(annotator: str, round_number: int) -> Callable[[str], Answer | None]:
-    """What reads lines of one log in the very form that ``line_of`` gives them, several times as fast as ``parse``.
-
-    Nearly all lines have it. They are held to the same rules; of any other line, spelled otherwise or malformed, it
-    gives None, and ``parse`` has to say which.
-
-    Args:
-        annotator: Whose log it is.
-        round_number: Of which round.
-    """
-    own = re.escape(_own(annotator, round_number))
-    text = r'"([^"\\\x00-\x1f]+)"'
-    form = re.compile(
-        rf'\{{"item_id": {text}, {own}, "label": "({"|".join(_LABELS)})", "at": {text}(, "undo": true)?\}}'
-    )
-
-    def read(line: str) -> Answer | None:
-        found = form.fullmatch(line)
-        if found is None or not _is_utc(found[3]):
-            return None
-        return Answer(found[1], annotator, round_number, _LABELS[found[2]], found[3], undo=found[4] is not None)
-
-    return read
-
-
 def is_beginning(text: str, annotator: str, round_number: int) -> bool:
     """Whether a text is the beginning of a line that ``line_of`` gives, as an interrupted write leaves it.
 
     Args:
-        text: What stands where a whole line was expected.
-        annotator: Whose log it is in.
-        round_number: Of which round.
+        text: The piece that stands where a whole line was expected.
+        annotator: The log's owner.
+        round_number: Its round.
     """
     start = _ID_BEGUN.match(text)
     if start is None:
@@ -110,7 +84,7 @@ def is_beginning(text: str, annotator: str, round_number: int) -> bool:
 
 
 def _own(annotator: str, round_number: int) -> str:
-    """What every line of one log has in common."""
+    """Return the part that every line of one log has in common."""
     return f'"annotator": {json.dumps(annotator, ensure_ascii=False)}, "round": {round_number}'
 
 
@@ -118,7 +92,7 @@ def parse(row: Any, where: str) -> Answer:
     """The answer that a JSON value from a log stands for.
 
     Args:
-        row: What the line holds.
+        row: The line, read as JSON.
         where: ``file:line``, for the error.
 
     Raises:

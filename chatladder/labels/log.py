@@ -20,43 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatladder.io.console import DataError
-from chatladder.labels.answer import Answer, Label, is_beginning, line_of, line_reader, now, parse
-from chatladder.labels.rounds import (
-    Owner,
-    adjudication_files,
-    adjudication_path,
-    check_log,
-    check_owner,
-    latest_answered,
-    latest_round,
-    log_files,
-    log_path,
-    lost,
-    owner,
-)
-
-__all__ = [
-    "Answer",
-    "HeldError",
-    "Label",
-    "LogWriter",
-    "adjudication_files",
-    "adjudication_path",
-    "append",
-    "create",
-    "latest_answered",
-    "latest_round",
-    "log_files",
-    "log_path",
-    "now",
-    "refuse_existing",
-    "replay",
-]
+from chatladder.labels.answer import Answer, is_beginning, line_of, parse
+from chatladder.labels.rounds import Owner, check_log, check_owner, lost, owner
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What a log says once it is read to its end.
+    """The content of a log, read to its end.
 
     Attributes:
         answers: The answer that counts, by item, in the order in which items were first answered.
@@ -243,17 +213,6 @@ class LogWriter:
             )
 
 
-def append(path: Path, answer: Answer) -> None:
-    """Add one answer to a log and wait until it is on the disk.
-
-    Raises:
-        DataError: As ``LogWriter`` does.
-    """
-    check_owner(answer, owner(path), where=str(path))
-    with LogWriter(path) as log:
-        log.append(answer)
-
-
 def create(path: Path, answers: Iterable[Answer]) -> None:
     """Write a new log of answers that were given elsewhere, whole or not at all.
 
@@ -340,25 +299,21 @@ def _answers(path: Path, lines: list[bytes], start: int = 0) -> Iterator[tuple[i
     Raises:
         DataError: At the first line that is malformed or belongs into another log.
     """
-    own = owner(path)
-    read = line_reader(own.name, own.round)
-    for number in range(start + 1, len(lines) + 1):
-        line = lines[number - 1]
+    log = owner(path)
+    for number, line in enumerate(lines[start:], start=start + 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
         try:
-            text = line.decode("utf-8")
-            answer = read(text)
-            if answer is None:
-                if not line.strip():
-                    continue
-                where = f"{path}:{number}"
-                answer = parse(json.loads(text), where)
-                check_owner(answer, own, where)
+            answer = parse(json.loads(line.decode("utf-8")), where)
+            check_owner(answer, log, where)
         except (ValueError, RecursionError) as error:
             # Whole lines are ended: only a piece after the last one can be an interrupted write.
-            if number < len(lines) or not _is_cut_short(line, own):
-                raise DataError(f"{path}:{number}: expected a JSON object: {error}. {_remedy(line)}") from error
-            answer = None
-        yield number, answer
+            if number < len(lines) or not _is_cut_short(line, log):
+                raise DataError(f"{where}: expected a JSON object: {error}. {_remedy(line)}") from error
+            yield number, None
+        else:
+            yield number, answer
 
 
 def _is_cut_short(line: bytes, own: Owner) -> bool:

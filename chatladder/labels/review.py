@@ -7,6 +7,7 @@ are shown], "controls": [ids, sorted]}``. A pipeline that makes another queue me
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from math import hypot
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,21 +16,22 @@ from chatladder.io.console import DataError
 from chatladder.io.files import create_json, read_json
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.rounds import round_folders
-from chatladder.labels.verdicts import SCORED, Logs, decide, rounded
+from chatladder.labels.verdicts import Logs, decide, rounded
+from chatladder.vocabulary import SCORED
 
 #: Beside the logs of a round.
 FILE = "review.json"
 #: Flips by where they lead.
-_DIRECTIONS = ("needed_to_not_needed", "not_needed_to_needed", "left_out")
+_DIRECTIONS = (*("_to_".join(pair) for pair in permutations(SCORED, 2)), "left_out")
 _WHOSE = ("suspects", "controls")
 
 
 class Review(NamedTuple):
-    """What a round looks at again.
+    """The items that a round looks at again.
 
     Attributes:
         items: Ids in the order in which they are shown.
-        controls: Which of them are not suspected of anything.
+        controls: Those of them that are not suspected of anything.
     """
 
     items: tuple[str, ...]
@@ -110,7 +112,7 @@ def flips(review: Review, before: Mapping[str, Label | None], after: Mapping[str
     does by itself; ``excess`` is what the suspicion adds to it, and its interval says whether that is more than luck.
 
     Args:
-        review: What was looked at again.
+        review: The items that were looked at again.
         before: Item -> its label before the review.
         after: Item -> what the review's answers say of it, None where its annotators disagree; items that were not
             answered are not there.
@@ -166,7 +168,7 @@ def _labels(answers: Sequence[Answer], adjudications: Sequence[Answer] = ()) -> 
 
 
 def flips_as_metrics(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What metrics keep of ``flips``: one level, as ``suspects``, ``suspects_answered``, ``suspects_rate``.
+    """Flatten ``flips`` for metrics, as ``suspects``, ``suspects_answered``, ``suspects_rate``.
 
     Which way the labels went is left out; the counts of each label beside it show what that came to.
     """
@@ -179,7 +181,7 @@ def flips_as_metrics(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flips_in_words(number: int, found: Mapping[str, Any]) -> str:
-    """What ``flips`` says of a round, in a line."""
+    """Say in a line what a round turned over."""
     line = f"round {number} looked again at " + " and ".join(f"{found[name]['answered']:,} {name}" for name in _WHOSE)
     rates = [f"{100 * found[name]['rate']:.0f} % of the {name}" for name in _WHOSE if found[name]["answered"]]
     if rates:

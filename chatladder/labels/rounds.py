@@ -20,8 +20,8 @@ class Owner(NamedTuple):
 
     Attributes:
         round: The round they belong to; of an adjudicator, the one that is settled.
-        name: Of the annotator or adjudicator.
-        does: What that person does: "annotates" or "adjudicates".
+        name: The annotator's or adjudicator's.
+        does: The verb for their work: "annotates" or "adjudicates".
     """
 
     round: int
@@ -150,8 +150,8 @@ def lost(path: Path) -> DataError:
 
 def latest_round(annotations: Path) -> int:
     """Number of the latest round that has a folder, or 1 where there is none yet."""
-    found = [ROUND_FOLDER.fullmatch(path.name) for path in annotations.glob("round_*") if path.is_dir()]
-    return max((int(match[1]) for match in found if match), default=1)
+    matches = [ROUND_FOLDER.fullmatch(path.name) for path in annotations.glob("round_*") if path.is_dir()]
+    return max((int(match[1]) for match in matches if match), default=1)
 
 
 def latest_answered(annotations: Path) -> int:

@@ -1,4 +1,4 @@
-"""What the annotators of all rounds say together: one verdict an item, and how far they agree.
+"""The annotators' answers of all rounds taken together: one verdict an item, and how far they agree.
 
 The latest round in which any annotator answered an item decides it: by what adjudicators settled of that round, else
 by majority of its annotators. A tie, or adjudicators who differ, leave the item undecided, counted as ``disagreed``.
@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 from chatladder.io.console import DataError
 from chatladder.labels.agreement import agreement_by_round, largest, majority
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.log import adjudication_files, log_files, replay
+from chatladder.labels.log import replay
+from chatladder.labels.rounds import adjudication_files, log_files
 
-#: Labels that models are trained and scored on.
-SCORED = (Label.NEEDED, Label.NOT_NEEDED)
 #: Digits that metrics keep.
 DIGITS = 5
 
@@ -29,7 +28,7 @@ class Placed(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What is said of one item: a label (None: disagreed) and the share of its annotators who gave it."""
+    """The decision on one item: a label (None: disagreed) and the share of its annotators who gave it."""
 
     label: Label | None
     agreement: float
@@ -37,7 +36,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """What was said of one item in the round that decides it.
+    """The answers to one item in the round that decides it.
 
     Attributes:
         round: Its number: the latest in which an annotator answered the item.
@@ -77,8 +76,8 @@ class Logs:
     """The answers about questions that still exist, and how many are about others.
 
     Attributes:
-        answers: Of annotators.
-        adjudications: Of adjudicators, each about a round in which an annotator answered the item.
+        answers: Those of annotators.
+        adjudications: Those of adjudicators, each about a round in which an annotator answered the item.
         orphaned: How many items are gone.
         first_orphan: ``file:line`` of the first answer about one of them, or None.
     """
@@ -95,7 +94,7 @@ class Labelling:
 
     Attributes:
         verdicts: Item -> verdict, of items that are in the questions.
-        counts: What ``metrics/annotation.json`` holds, less reviews and splits.
+        counts: The content of ``metrics/annotation.json``, less reviews and splits.
         logs: The answers that they come from.
     """
 
@@ -104,29 +103,32 @@ class Labelling:
     logs: Logs
 
 
-def read_logs(annotations: Path, last_round: int) -> tuple[list[Placed], list[str]]:
-    """The annotators' answers that count, one per item, round and annotator, and the places of lines cut short."""
-    return _read(log_files(annotations, last_round))
+def read_answers(annotations: Path, last_round: int) -> tuple[list[Placed], list[Placed], list[str]]:
+    """Read the answers that count of rounds 1 to ``last_round``, one per item, round and person.
+
+    Returns:
+        Those of annotators, those of adjudicators, and the places of lines cut short.
+    """
+    torn: list[str] = []
+    return (
+        _read(log_files(annotations, last_round), torn),
+        _read(adjudication_files(annotations, last_round), torn),
+        torn,
+    )
 
 
-def read_adjudications(annotations: Path, last_round: int) -> tuple[list[Placed], list[str]]:
-    """The adjudicators' answers that count, one per item, round and adjudicator, and the places of lines cut short."""
-    return _read(adjudication_files(annotations, last_round))
-
-
-def _read(paths: Iterable[Path]) -> tuple[list[Placed], list[str]]:
+def _read(paths: Iterable[Path], torn: list[str]) -> list[Placed]:
     placed = []
-    torn = []
     for path in paths:
         log = replay(path)
         placed += [Placed(answer, f"{path}:{log.lines[item_id]}") for item_id, answer in log.answers.items()]
         if log.torn is not None:
             torn.append(f"{path}:{log.torn}")
-    return placed, torn
+    return placed
 
 
 def cases(answers: Iterable[Answer], adjudications: Iterable[Answer] = ()) -> dict[str, Case]:
-    """What was said of each item that an annotator answered, in the latest round in which one did."""
+    """Return the case of each item that an annotator answered, from the latest round in which one did."""
     found: dict[str, Case] = {}
     for answer in answers:
         case = found.get(answer.item_id)
@@ -147,11 +149,7 @@ def decide(answers: Iterable[Answer], adjudications: Iterable[Answer] = ()) -> d
 
 
 def without_orphans(
-    placed: Sequence[Placed],
-    adjudications: Sequence[Placed],
-    known: Iterable[str],
-    *,
-    refuse_orphans: bool,
+    placed: Sequence[Placed], adjudications: Sequence[Placed], known: Iterable[str], *, refuse_orphans: bool
 ) -> Logs:
     """The answers about items that are among the questions.
 
@@ -213,20 +211,16 @@ def combine(
 
 
 def _check_orphans(first: Placed, orphaned: int, items: int, refuse: bool) -> None:
-    what = f"{first.place}: expected an item of the questions, got {first.answer.item_id!a}"
-    if refuse:
-        raise DataError(
-            f"{what}; {orphaned:,} of {items:,} annotated items are unknown. They were picked from another chat, by "
-            "other judges, under another key, or by an earlier release (chatladder carry-answers): bring those back, "
-            "or let --orphans report (annotation.orphans in params.yaml) count these answers and leave them out."
-        )
-    if 2 * orphaned > items:
-        raise DataError(
-            f"{what}; {orphaned:,} of {items:,} annotated items are unknown, more than half. These annotations "
-            "were made on another chat, under another privacy key, before the filters became stricter, or with an "
-            "earlier release (chatladder carry-answers): bring back what changed, or point to the annotations that "
-            "belong to these questions."
-        )
+    if not refuse and 2 * orphaned <= items:
+        return
+    share, other = ("", "let --orphans report (annotation.orphans in params.yaml) leave these answers out")
+    if not refuse:
+        share, other = (", more than half", "point to the annotations that belong to these questions")
+    raise DataError(
+        f"{first.place}: expected an item of the questions, got {first.answer.item_id!a}; {orphaned:,} of {items:,} "
+        f"annotated items are unknown{share}. They were picked from another chat, by other judges or filters, under "
+        f"another key, or by an earlier release (chatladder carry-answers): bring those back, or {other}."
+    )
 
 
 def _counts(logs: Logs, found: Mapping[str, Case], before: Mapping[str, Case], last_round: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ ELSEWHERE = {
     "benchmarks/README.md": "benchmarks.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
-    "chatladder/labels/guidelines.md": "reference/guidelines.md",
+    "chatladder/cli/annotate/guidelines.md": "reference/guidelines.md",
 }
 _LINK = re.compile(r"(?<!!)\]\((?!https?://|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _MADE = re.compile(r"^<!-- made: (\w[\w-]*)(?: ([\w./-]+))? -->$", flags=re.M)

@@ -8,16 +8,18 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from chatladder.cli.annotate import running
-from chatladder.cli.annotate.adjudicate import adjudicate_command, own_history
+from chatladder.cli.annotate import round_records, running
+from chatladder.cli.annotate.adjudicate import adjudicate_command, still_to_annotate, to_adjudicate
 from chatladder.cli.annotate.app import AnnotateApp
 from chatladder.cli.annotate.command import annotate_command
-from chatladder.cli.annotate.docket import chat_order, docket, still_to_annotate
+from chatladder.cli.annotate.round_records import chat_order
+from chatladder.cli.annotate.running import own_history
 from chatladder.io.rows import QUESTIONS, write_rows
-from chatladder.labels import assignment, guidelines
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.log import adjudication_path, append, create, log_path, replay
-from chatladder.labels.verdicts import Case, read_adjudications, read_logs
+from chatladder.labels.log import create, replay
+from chatladder.labels.rounds import adjudication_path, log_path
+from chatladder.labels.verdicts import Case, read_answers
+from tests.logs import append
 
 AT = "2023-10-01T12:00:00Z"
 N, S, Q, U = Label.NEEDED, Label.NOT_NEEDED, Label.NOT_A_QUESTION, Label.UNSURE
@@ -105,10 +107,10 @@ FOUND = {
 }
 
 
-class TestDocket:
+class TestChoice:
     def test_what_annotators_leave_undecided_is_asked_and_with_all_every_disagreement(self):
-        assert list(docket(FOUND, "chen", (), everything=False).cases) == ["tie", "unsure"]
-        assert list(docket(FOUND, "chen", (), everything=True).cases) == ["tie", "unsure", "majority"]
+        assert list(to_adjudicate(FOUND, "chen", (), everything=False).cases) == ["tie", "unsure"]
+        assert list(to_adjudicate(FOUND, "chen", (), everything=True).cases) == ["tie", "unsure", "majority"]
 
     def test_what_others_settled_is_left_out_and_said(self):
         found = {
@@ -116,20 +118,20 @@ class TestDocket:
             "both": case(1, {"zhao": N, "chen": N}, li=N, wu=S),
             "contested": case(1, {"zhao": N, "qian": S}, li=N, wu=S),
         }
-        asked, notices = docket(found, "chen", (), everything=False)
+        asked, notices = to_adjudicate(found, "chen", (), everything=False)
         assert list(asked) == ["both", "contested"]
         assert asked["both"].adjudicators == {"zhao": N}  # one's own is the answer on the screen
         assert notices == [
             "Adjudicators differ on 1, which stay undecided until they agree.",
             "1 that others settled are left out; --all shows them.",
         ]
-        assert list(docket(found, "chen", (), everything=True).cases) == list(found)
+        assert list(to_adjudicate(found, "chen", (), everything=True).cases) == list(found)
 
     def test_who_annotated_what_they_settle_is_told_so(self):
-        assert docket(FOUND, "li", (), everything=False).notices == [
+        assert to_adjudicate(FOUND, "li", (), everything=False).notices == [
             "You annotated 2 of these yourself: settling them is not independent of that."
         ]
-        assert docket(FOUND, "chen", (), everything=False).notices == []
+        assert to_adjudicate(FOUND, "chen", (), everything=False).notices == []
 
     def test_annotating_stays_blind_for_who_has_yet_to_do_it(self, tmp_path):
         found = {"i1": case(li=N, wu=U), "i2": case(wu=U), "i3": case(2, wu=U)}
@@ -137,14 +139,14 @@ class TestDocket:
         waiting = still_to_annotate(found, "li", tmp_path)
         assert waiting == {"i2"}
         assert still_to_annotate(found, "chen", tmp_path) == set()
-        asked, notices = docket(found, "li", waiting, everything=False)
+        asked, notices = to_adjudicate(found, "li", waiting, everything=False)
         assert list(asked) == ["i1", "i3"]
         assert notices[-1] == "1 are left out that you have yet to annotate, blind."
 
     def test_a_shared_round_says_who_has_yet_to_annotate_what(self, tmp_path):
         found = {f"i{number}": case(wu=U) for number in range(40)}
-        assignment.settle(tmp_path / "round_1", ["li", "wu", "xu"], 2)
-        theirs = {item_id for item_id in found if "li" in assignment.assigned(item_id, ["li", "wu", "xu"], 2)}
+        round_records.settle_assignment(tmp_path / "round_1", ["li", "wu", "xu"], 2)
+        theirs = {item_id for item_id in found if "li" in round_records.assigned(item_id, ["li", "wu", "xu"], 2)}
         assert still_to_annotate(found, "li", tmp_path) == theirs
         assert 0 < len(theirs) < 40
         assert still_to_annotate(found, "chen", tmp_path) == set()
@@ -169,7 +171,7 @@ class TestScreen:
         before = {path: path.read_bytes() for path in project.annotations.glob("round_1/*.jsonl")}
         result, _ = project.run(keys="jku", check=lambda text: text.index("Every item is answered"))
         assert project.settled() == {"i0": N, "i1": S, "i3": U}
-        assert f"{project.annotations}: 3 answers added, 3 of 3 items settled." in result.output
+        assert f"{project.path()}: 3 answers added, 3 of 3 items done." in result.output
         assert list(project.settled()) == ["i0", "i1", "i3"]
         rows = [json.loads(line) for line in project.path().read_text().splitlines()]
         assert {(each["annotator"], each["round"]) for each in rows} == {("chen", 1)}
@@ -225,7 +227,7 @@ class TestRounds:
         _, seen = project.run()
         assert seen["session"].order == ("i0", "i3")
         assert (seen["session"].label("i0"), seen["session"].label("i3")) == (None, N)
-        assert "2 earlier answers of yours are about other items or rounds." in seen["told"]
+        assert "2 answers in the log are about items not shown here." in seen["told"]
         project.run(keys="zzz")
         assert project.settled(number=1) == {"i0": N, "i1": N}
 
@@ -296,7 +298,7 @@ class TestCommand:
         project.run(keys="jk")
         project.path().write_bytes(project.path().read_bytes()[:-10])
         _, seen = project.run(keys="u")
-        assert "1 of your logs ended in a line cut short, which was moved aside; it is asked again." in seen["told"]
+        assert "and moved aside; it is asked again." in " ".join(seen["told"])
         assert project.settled() == {"i0": N, "i1": U}
         assert (project.path().parent / ".chen.torn").exists()
 
@@ -317,7 +319,7 @@ class TestCommand:
 
     def test_a_round_keeps_its_guidelines_and_one_without_a_record_gets_none(self, project):
         assert project.run(keys="j")[0].exit_code == 0
-        record = project.annotations / "round_1" / guidelines.FILE
+        record = project.annotations / "round_1" / round_records.GUIDELINES_FILE
         assert not record.exists()
         record.write_text('{"version": "aaa", "file": "rules.md"}')
         result, _ = project.run()
@@ -369,8 +371,5 @@ def test_what_could_not_be_recorded_changes_nothing(project, monkeypatch):
 
 def test_adjudicators_are_read_apart_from_annotators(project):
     append(project.path(), Answer("i0", "chen", 1, N, AT))
-    names = [
-        {placed.answer.annotator for placed in read(project.annotations, 1)[0]}
-        for read in (read_logs, read_adjudications)
-    ]
+    names = [{placed.answer.annotator for placed in given} for given in read_answers(project.annotations, 1)[:2]]
     assert names == [{"li", "wu", "xu"}, {"chen"}]

@@ -14,18 +14,20 @@ from itertools import combinations
 import pytest
 from click.testing import CliRunner
 
-from chatladder.cli.annotate import display, running
+from chatladder.cli.annotate import display, round_records, running
 from chatladder.cli.annotate.command import annotate_command
-from chatladder.cli.annotate.items import Items
-from chatladder.cli.annotate.keys import KEYS, parse_keys
-from chatladder.cli.annotate.session import Session
+from chatladder.cli.annotate.options import KEYS, parse_keys
+from chatladder.cli.annotate.round_records import assigned, order_items
+from chatladder.cli.annotate.session import Items, Session
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, RowWriter, write_rows
-from chatladder.labels import assignment, guidelines, review
+from chatladder.labels import review
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.assignment import assigned, order_items
-from chatladder.labels.log import append, log_files, log_path, replay
+from chatladder.labels.log import replay
+from chatladder.labels.rounds import log_files, log_path
+from chatladder.vocabulary import KINDS, LABELS
 from tests.conftest import ROOT
+from tests.logs import append
 
 AT = "2023-10-01T12:00:00Z"
 
@@ -53,7 +55,7 @@ def questions(tmp_path):
 def session(order="abcd", history=(), record=None, times=None):
     given = [] if record is None else record
     clock = iter(times or [AT] * 100)
-    state = Session(list(order), history, given.append, annotator="li", round_number=1, clock=lambda: next(clock))
+    state = Session(dict.fromkeys(order, 1), history, given.append, annotator="li", clock=lambda: next(clock))
     return state, given
 
 
@@ -98,7 +100,7 @@ class TestSession:
         def refuse(_answer):
             raise DataError("full")
 
-        state = Session("ab", [given("a")], refuse, annotator="li", round_number=1)
+        state = Session({"a": 1, "b": 1}, [given("a")], refuse, annotator="li")
         for action in (lambda: state.answer(Label.NEEDED), state.undo):
             with pytest.raises(DataError, match="full"):
                 action()
@@ -168,13 +170,13 @@ class TestAssignment:
 
     def test_a_round_keeps_the_sharing_it_began_with(self, tmp_path):
         folder = tmp_path / "round_1"
-        assert assignment.settle(folder, [], None) is None
+        assert round_records.settle_assignment(folder, [], None) is None
         assert not folder.exists()
-        assert assignment.settle(folder, ["wu", "li"], 1) == (["li", "wu"], 1)
-        assert assignment.settle(folder, [], None) == (["li", "wu"], 1)
-        assert assignment.settle(folder, ["li", "wu"], 1) == (["li", "wu"], 1)
+        assert round_records.settle_assignment(folder, ["wu", "li"], 1) == (["li", "wu"], 1)
+        assert round_records.settle_assignment(folder, [], None) == (["li", "wu"], 1)
+        assert round_records.settle_assignment(folder, ["li", "wu"], 1) == (["li", "wu"], 1)
         with pytest.raises(DataError, match="this round is shared by li, wu, 1 for each item"):
-            assignment.settle(folder, ["li", "wu"], 2)
+            round_records.settle_assignment(folder, ["li", "wu"], 2)
 
     @pytest.mark.parametrize(
         "content", ["[]", '{"annotators": ["li"], "overlap": 2}', '{"annotators": "li", "overlap": 1}',
@@ -183,14 +185,14 @@ class TestAssignment:
     def test_a_damaged_assignment_is_an_error(self, tmp_path, content):
         (tmp_path / "assignment.json").write_text(content)
         with pytest.raises(DataError, match=r"assignment\.json.*expected"):
-            assignment.settle(tmp_path, [], None)
+            round_records.settle_assignment(tmp_path, [], None)
 
 
 @pytest.mark.parametrize(
     ("name", "read"),
     [
-        ("assignment.json", lambda folder: assignment.settle(folder, [], None)),
-        ("guidelines.json", lambda folder: guidelines.settle(folder, folder, "a", allow_changed=True)),
+        ("assignment.json", lambda folder: round_records.settle_assignment(folder, [], None)),
+        ("guidelines.json", lambda folder: round_records.settle_guidelines(folder, folder, "a", allow_changed=True)),
         ("review.json", review.read_review),
     ],
 )
@@ -211,47 +213,52 @@ def test_a_record_of_a_round_that_cannot_be_read_is_an_error_and_stays(tmp_path,
 class TestGuidelines:
     def test_a_round_records_its_wording_once_and_refuses_another(self, tmp_path):
         file = tmp_path / "rules.md"
-        guidelines.settle(tmp_path, file, "aaa", allow_changed=False)
+        round_records.settle_guidelines(tmp_path, file, "aaa", allow_changed=False)
         record = (tmp_path / "guidelines.json").read_text()
         assert json.loads(record) == {"version": "aaa", "file": "rules.md"}
-        guidelines.settle(tmp_path, file, "aaa", allow_changed=False)
+        round_records.settle_guidelines(tmp_path, file, "aaa", allow_changed=False)
         assert (tmp_path / "guidelines.json").read_text() == record
         with pytest.raises(
             DataError, match=r"guidelines 'aaa', but .*rules\.md is now bbb.*--allow-changed-guidelines"
         ):
-            guidelines.settle(tmp_path, file, "bbb", allow_changed=False)
-        guidelines.settle(tmp_path, file, "bbb", allow_changed=True)
+            round_records.settle_guidelines(tmp_path, file, "bbb", allow_changed=False)
+        round_records.settle_guidelines(tmp_path, file, "bbb", allow_changed=True)
         assert json.loads((tmp_path / "guidelines.json").read_text())["changed_to"] == ["bbb"]
-        guidelines.settle(tmp_path, file, "bbb", allow_changed=False)
+        round_records.settle_guidelines(tmp_path, file, "bbb", allow_changed=False)
 
     @pytest.mark.parametrize("content", ["[]", "{}", '{"version": 1}', '{"version": "a", "changed_to": 1}', "{"])
     def test_a_damaged_record_is_an_error(self, tmp_path, content):
         (tmp_path / "guidelines.json").write_text(content)
         with pytest.raises(DataError, match=r"guidelines\.json.*expected"):
-            guidelines.settle(tmp_path, tmp_path, "a", allow_changed=True)
+            round_records.settle_guidelines(tmp_path, tmp_path, "a", allow_changed=True)
 
     def test_the_version_does_not_depend_on_line_ends(self, tmp_path):
         texts = []
         for name, content in (("unix", b"a\nb\n"), ("windows", b"a\r\nb\r\n")):
             (tmp_path / name).write_bytes(content)
-            texts.append(guidelines.read_guidelines(tmp_path / name))
-        assert guidelines.version_of(texts[0]) == guidelines.version_of(texts[1])
+            texts.append(round_records.read_guidelines(tmp_path / name))
+        assert round_records.version_of(texts[0]) == round_records.version_of(texts[1])
 
     def test_the_usual_guidelines_define_every_label_in_both_languages(self):
-        text = guidelines.read_guidelines(guidelines.GUIDELINES)
+        text = round_records.read_guidelines(round_records.GUIDELINES)
         assert all(f"\n## {label.value} · " in text for label in Label)
         assert all(word in text for word in ("需要历史", "不是问题", "不确定", "Version 1"))
 
     def test_what_lies_beside_the_logs_does_not_disturb_the_label_stage(self, tmp_path):
         path = log_path(tmp_path, 1, "li")
         append(path, given("a"))
-        guidelines.settle(path.parent, guidelines.GUIDELINES, "aaa", allow_changed=False)
-        assignment.settle(path.parent, ["li"], 1)
+        round_records.settle_guidelines(path.parent, round_records.GUIDELINES, "aaa", allow_changed=False)
+        round_records.settle_assignment(path.parent, ["li"], 1)
         (path.parent / ".li.torn").write_text("{")
         assert log_files(tmp_path, 1) == [path]
 
 
 class TestKeys:
+    def test_the_documented_keys_are_those_of_the_labels(self):
+        page = (ROOT / "docs" / "how-to" / "annotators.md").read_text(encoding="utf-8")
+        for label in LABELS:
+            assert f"| `{KINDS[label].key}` | {KINDS[label].words}" in page
+
     def test_keys_are_changed_by_name_or_sign(self):
         keys = parse_keys("needed=a, not_needed=L,undo=x,undo=f5,search=?,definition=d")
         assert keys["needed"] == ("a",)
@@ -327,9 +334,9 @@ class TestItems:
         assert items.get("item0025")["text"] == "question 25?"
 
     def test_memory_does_not_grow_with_the_work(self, questions, monkeypatch):
-        import chatladder.cli.annotate.items
+        import chatladder.cli.annotate.session
 
-        monkeypatch.setattr(chatladder.cli.annotate.items, "AHEAD", 2)
+        monkeypatch.setattr(chatladder.cli.annotate.session, "AHEAD", 2)
         items = Items(questions)
         for item_id in items.ids:
             items.get(item_id)
@@ -365,8 +372,8 @@ class TestCommand:
         def run(*arguments, keys=lambda session: None):
             seen = {}
 
-            def screen(session, items, text, options, notices):
-                seen.update(session=session, notices=notices, zone=options["zone"])
+            def screen(session, _items, _task, options, notices):
+                seen.update(session=session, notices=notices, zone=options.timezone)
                 keys(session)
 
             monkeypatch.setattr(running, "show", screen)
@@ -385,7 +392,7 @@ class TestCommand:
         assert len(replay(path).answers) == 1
         record = json.loads((path.parent / "guidelines.json").read_text())
         assert record == {
-            "version": guidelines.version_of(guidelines.GUIDELINES.read_text("utf-8")),
+            "version": round_records.version_of(round_records.GUIDELINES.read_text("utf-8")),
             "file": "guidelines.md",
         }
 

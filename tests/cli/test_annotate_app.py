@@ -10,14 +10,14 @@ import pytest
 from rich.cells import cell_len
 
 from chatladder.cli.annotate.app import AnnotateApp, Look
-from chatladder.cli.annotate.items import Items
-from chatladder.cli.annotate.keys import parse_keys
+from chatladder.cli.annotate.options import parse_keys
 from chatladder.cli.annotate.screens import Ask, Definition, Failure, Refusal
-from chatladder.cli.annotate.session import Session
+from chatladder.cli.annotate.session import Items, Session
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels import log as log_module
 from chatladder.labels.answer import Label
-from chatladder.labels.log import LogWriter, log_path, replay
+from chatladder.labels.log import LogWriter, replay
+from chatladder.labels.rounds import log_path
 
 START = 1_696_150_800  # 2023-10-01 09:00 UTC
 HOSTILE = (
@@ -57,7 +57,9 @@ class Desk:
 
         async def drive():
             with LogWriter(self.path) as log:
-                session = Session(self.items.ids, replay(self.path).history, log.append, annotator="li", round_number=1)
+                session = Session(
+                    dict.fromkeys(self.items.ids, 1), replay(self.path).history, log.append, annotator="li"
+                )
                 look = Look("# 需要\n\nWhat needed means.", parse_keys(keymap), notices=notices)
                 app = AnnotateApp(session, self.items, look, title="li")
                 async with app.run_test(size=size) as pilot:

@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 import pytest
 from click.testing import CliRunner
 
-from chatladder.cli.annotate import adjudicate as adjudicate_module
 from chatladder.cli.annotate import running
 from chatladder.cli.annotate.adjudicate import adjudicate_command
 from chatladder.cli.annotate.command import annotate_command
@@ -21,7 +20,8 @@ from chatladder.cli.annotate.review import review_command
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, RANKING, write_rows
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.log import adjudication_path, create, log_path, replay
+from chatladder.labels.log import create, replay
+from chatladder.labels.rounds import adjudication_path, log_path
 from tests.conftest import ROOT
 
 AT = "2023-10-01T12:00:00Z"
@@ -85,8 +85,7 @@ def run(monkeypatch):
             shown.append(session)
             keys(session)
 
-        for module in (running, adjudicate_module):
-            monkeypatch.setattr(module, "show", screen)
+        monkeypatch.setattr(running, "show", screen)
         monkeypatch.setattr(running, "in_terminal", lambda: True)
         result = CliRunner().invoke(COMMANDS[what], place.arguments(what, "chen"))
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info

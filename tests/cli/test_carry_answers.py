@@ -12,8 +12,10 @@ from chatladder.chat.turns import merge
 from chatladder.cli.carry_answers import Said, carry_answers_command, match, read_said
 from chatladder.io.rows import MESSAGES, QUESTIONS, TURNS, read_rows, write_rows
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.log import LogWriter, append, create, log_path, replay
+from chatladder.labels.log import LogWriter, create, replay
+from chatladder.labels.rounds import log_path
 from chatladder.privacy.pseudonyms import Pseudonyms
+from tests.logs import append
 
 AT = "2024-01-01T00:00:00Z"
 TEXTS = ["is it on port 22?", "ask Mei Lin, does she know?", "mail a@example.com, or not?", "is it on port 22?"]

@@ -21,10 +21,12 @@ from chatladder.cli.app import main as chatladder
 from chatladder.io.console import DataError
 from chatladder.io.rows import MESSAGES, QUESTIONS, read_rows
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.log import LogWriter, adjudication_path, append, log_path, replay
+from chatladder.labels.log import LogWriter, replay
 from chatladder.labels.review import Review, begin, read_review
+from chatladder.labels.rounds import adjudication_path, log_path
 from chatladder.privacy.pseudonyms import Pseudonyms
 from tests.conftest import ROOT
+from tests.logs import append
 from tests.workers_here import Here
 
 KEY = "a key for tests of forgetting"

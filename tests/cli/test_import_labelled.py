@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from chatladder.cli.import_labelled import conversation_of, import_command
-from chatladder.labels.log import Label, replay
+from chatladder.labels.answer import Label
+from chatladder.labels.log import replay
 from stages.label import main as label_main
 from tests.conftest import ROOT
 

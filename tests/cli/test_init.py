@@ -11,6 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from chatladder.cli.annotate.round_records import settle_assignment
 from chatladder.cli.doctor.machine import Machine
 from chatladder.cli.init import adapting, project
 from chatladder.cli.init import command as init
@@ -20,7 +21,6 @@ from chatladder.cli.simulate import write_chat
 from chatladder.cli.status.gathering import staleness
 from chatladder.cli.status.standing import Standing, next_step
 from chatladder.io.console import UNPRINTABLE, DataError
-from chatladder.labels.assignment import settle
 from chatladder.presets import names as catalogues
 from chatladder.presets import read
 from tests.conftest import ROOT
@@ -238,7 +238,7 @@ def test_the_export_is_copied_and_stays(here):
 def test_annotators_share_the_first_round(here):
     said = made("friends", "--yes", "--annotators", "wu,li,chen")
     assert "Round 1: shared by wu, li, chen; 2 get each question." in said
-    assert settle(here / "friends" / "data" / "annotations" / "round_1", [], None) == (["chen", "li", "wu"], 2)
+    assert settle_assignment(here / "friends" / "data" / "annotations" / "round_1") == (["chen", "li", "wu"], 2)
 
 
 def test_one_annotator_leaves_the_round_open(here):
@@ -364,7 +364,9 @@ def test_a_hostile_name_is_never_printed_raw(here):
     assert not UNPRINTABLE.search(made("\x1b[2Jnew", "--yes").replace("\n", ""))
 
 
-@pytest.mark.parametrize("step", ["copy_pipeline", "adapt_params", "create", "_copy_export", "settle", "git"])
+@pytest.mark.parametrize(
+    "step", ["copy_pipeline", "adapt_params", "create", "_copy_export", "settle_assignment", "git"]
+)
 def test_whatever_fails_nothing_is_half_made(here, monkeypatch, step):
     (here / "chat.txt").write_text("hello")
 

@@ -13,16 +13,17 @@ from click.testing import CliRunner
 from chatladder.cli.annotate import running
 from chatladder.cli.annotate.app import AnnotateApp
 from chatladder.cli.annotate.command import annotate_command
-from chatladder.cli.annotate.review import review_command
-from chatladder.cli.annotate.review_queue import read_queue
+from chatladder.cli.annotate.review import read_queue, review_command
 from chatladder.cli.annotate.screens import Refusal
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, RANKING, write_rows
 from chatladder.labels import review as review_module
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.log import append, log_files, log_path, replay
+from chatladder.labels.log import replay
 from chatladder.labels.review import Review, begin, flips, newcombe, read_review, wilson
+from chatladder.labels.rounds import log_files, log_path
 from tests.conftest import ROOT
+from tests.logs import append
 
 AT = "2023-10-01T12:00:00Z"
 START = 1_696_150_800
@@ -97,7 +98,7 @@ def run(place, monkeypatch):
     def run(*arguments, keys=lambda session: None):
         seen = {}
 
-        def screen(session, items, guidelines, options, notices):
+        def screen(session, _items, _task, _options, notices):
             seen.update(session=session, notices=notices, order=[int(item_id[4:]) for item_id in session.order])
             keys(session)
 

@@ -16,11 +16,13 @@ from chatladder.demo.annotators import TrueItem, look_again, round_one, round_tw
 from chatladder.demo.chat import CLEARLY_INSIDE, ERAS, LATE_FROM, START, YEAR, load_bank, nickname, simulate_chat
 from chatladder.io.rows import QUESTIONS, RANKING, write_rows
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.log import append, log_path, replay
+from chatladder.labels.log import replay
 from chatladder.labels.review import Review, begin, read_review
+from chatladder.labels.rounds import log_path
 from chatladder.privacy.pseudonyms import Pseudonyms
 from chatladder.vocabulary import LABELS
 from tests.conftest import ROOT
+from tests.logs import append
 
 #: Fixed before anything was trained on it: the first half of the paper's number.
 DEMO_SEED = "2405"

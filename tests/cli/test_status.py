@@ -11,6 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from chatladder.cli.annotate.round_records import assigned, settle_assignment
 from chatladder.cli.status import command as status
 from chatladder.cli.status import gathering
 from chatladder.cli.status.gathering import Staleness, answers_of, exports, gather, staleness, verdict
@@ -26,10 +27,11 @@ from chatladder.cli.status.standing import (
 from chatladder.io.console import UNPRINTABLE, DataError
 from chatladder.io.rows import QUESTIONS, row_writer
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.assignment import assigned, settle
-from chatladder.labels.log import adjudication_path, append, create, log_path
+from chatladder.labels.log import create
 from chatladder.labels.review import Review, begin
+from chatladder.labels.rounds import adjudication_path, log_path
 from tests.conftest import ROOT
+from tests.logs import append
 
 EMPTY = Standing(stale=("ingest", "pick_questions", "label", "train@a"))
 RAW = replace(EMPTY, exports=2, private=2, has_secret=True)
@@ -237,7 +239,7 @@ def test_progress_and_what_is_undecided(tmp_path):
 def test_who_shares_a_round_is_counted_on_their_share(tmp_path):
     folder = tmp_path / "round_1"
     folder.mkdir()
-    settle(folder, ["chen", "li", "wu"], 2)
+    settle_assignment(folder, ["chen", "li", "wu"], 2)
     shares = {name: [i for i in ITEMS if name in assigned(i, ["chen", "li", "wu"], 2)] for name in ("chen", "li", "wu")}
     answered(tmp_path, "li", dict.fromkeys(shares["li"], Label.NEEDED))
     found = answers_of(tmp_path, ITEMS)

@@ -22,7 +22,8 @@ from chatladder.io.console import DataError
 from chatladder.io.files import write_csv, write_json
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.log import create, log_path
+from chatladder.labels.log import create
+from chatladder.labels.rounds import log_path
 from chatladder.training import train as training
 from stages import check_scaling, evaluate, label
 from tests.conftest import ROOT

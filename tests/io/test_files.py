@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from chatladder.cli.annotate import round_records
 from chatladder.io.console import DataError
 from chatladder.io.files import create_json, read_json, read_jsonl, share, whole_file, whole_folder
 from chatladder.io.rows import SCORES, Rows, read_rows, write_rows
-from chatladder.labels import assignment, guidelines
 from tests.conftest import ROOT
 
 DEEP = '{"a": ' + "[" * 200_000
@@ -130,16 +130,16 @@ def test_two_who_begin_a_round_at_once_follow_one_assignment_and_one_wording(tmp
 
     def slow(path, **options):
         found = exists(path, **options)
-        if path.name in (assignment.FILE, guidelines.FILE):
+        if path.name in (round_records.ASSIGNMENT_FILE, round_records.GUIDELINES_FILE):
             time.sleep(0.05)
         return found
 
     monkeypatch.setattr(Path, "exists", slow)
-    shared = settled_by(lambda folder, n: assignment.settle(folder, ["li", "wu"], n), tmp_path, [1, 2])
+    shared = settled_by(lambda folder, n: round_records.settle_assignment(folder, ["li", "wu"], n), tmp_path, [1, 2])
     assert sorted(map(str, shared)).count("refused") == 1
     wordings = ["a" * 12, "b" * 12]
     told = settled_by(
-        lambda folder, version: guidelines.settle(folder, Path("g.md"), version, allow_changed=False),
+        lambda folder, version: round_records.settle_guidelines(folder, Path("g.md"), version, allow_changed=False),
         tmp_path,
         wordings,
     )

@@ -12,26 +12,25 @@ from chatladder.labels.agreement import (
     agreement_over_time,
     cohen_kappa,
     krippendorff_alpha,
+    largest,
     majority,
-    round_agreement,
 )
-from chatladder.labels.log import (
-    Answer,
-    HeldError,
-    Label,
-    LogWriter,
+from chatladder.labels.answer import Answer, Label
+from chatladder.labels.log import HeldError, LogWriter, create, replay
+from chatladder.labels.rounds import (
+    Owner,
     adjudication_files,
     adjudication_path,
-    append,
-    create,
+    check_owner,
     latest_answered,
     latest_round,
     log_files,
     log_path,
-    replay,
+    owner,
+    round_folders,
 )
-from chatladder.labels.rounds import Owner, check_owner, owner, round_folders
 from chatladder.labels.split import split_conversations, stable_fraction
+from tests.logs import append
 
 AT = "2023-10-01T12:00:00Z"
 
@@ -470,8 +469,8 @@ def test_kappa_comes_from_the_round_with_most_shared_items_not_from_a_correction
         1: {"li": labels, "wu": labels},
         2: {"li": corrected, "wu": dict.fromkeys(corrected, Label.NOT_NEEDED)},
     }
-    assert round_agreement(rounds)[:3] == (1, 10, 1.0)
-    assert round_agreement({1: {"li": labels}}) == (None, 0, None, None, {})
+    assert largest(agreement_by_round(rounds))[:3] == (1, 10, 1.0)
+    assert largest(agreement_by_round({1: {"li": labels}})) == (None, 0, None, None, {})
 
 
 def test_agreement_is_told_for_every_round_that_two_annotators_share():
@@ -487,10 +486,10 @@ def test_agreement_is_told_for_every_round_that_two_annotators_share():
         (3, 3, 2, -1.0),
     ]
     assert by_round[3].annotators == {"li": -1.0, "xu": -1.0}
-    assert by_round[1] == round_agreement(rounds)
+    assert by_round[1] == largest(agreement_by_round(rounds))
     assert agreement_by_round({}) == {}
     again = dict.fromkeys((5, 4), rounds[1])
-    assert round_agreement(again).round == 5
+    assert largest(agreement_by_round(again)).round == 5
 
 
 def timed(who, labels, minute=0, zone="Z"):
@@ -562,7 +561,7 @@ def test_who_differs_from_the_others_stands_out():
     said = [Label.NEEDED, Label.NOT_NEEDED] * 10
     alike = {f"i{number}": label for number, label in enumerate(said)}
     other = alike | {f"i{number}": Label.NEEDED for number in range(0, 20, 3)}
-    agreement = round_agreement({1: {"li": alike, "wu": alike, "xu": other}})
+    agreement = largest(agreement_by_round({1: {"li": alike, "wu": alike, "xu": other}}))
     assert agreement.annotators["li"] == agreement.annotators["wu"] > agreement.annotators["xu"]
 
 

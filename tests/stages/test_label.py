@@ -11,7 +11,9 @@ from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, QUESTIONS, write_rows
 from chatladder.labels import review as review_module
 from chatladder.labels.agreement import majority
-from chatladder.labels.log import Answer, Label, adjudication_path, append, create, log_path
+from chatladder.labels.answer import Answer, Label
+from chatladder.labels.labelling import check_splits, conversation_starts, label_questions
+from chatladder.labels.log import create
 from chatladder.labels.review import (
     Review,
     begin,
@@ -22,9 +24,11 @@ from chatladder.labels.review import (
     refuse_review,
     wilson,
 )
+from chatladder.labels.rounds import adjudication_path, log_path
 from chatladder.labels.split import split_conversations, stable_fraction
 from chatladder.labels.verdicts import Placed, Verdict, cases, combine, decide, rounded
-from stages.label import check_splits, conversation_starts, label_questions, main
+from stages.label import main
+from tests.logs import append
 
 AT = "2023-10-01T12:00:00Z"
 N, S, Q, U = Label.NEEDED, Label.NOT_NEEDED, Label.NOT_A_QUESTION, Label.UNSURE

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from score_rows import write_base, write_labelled, write_params, write_predictions
 
-from chatladder.cli.annotate.review_queue import read_queue
+from chatladder.cli.annotate.review import read_queue
 from chatladder.io.rows import LABELLED, PREDICTIONS, RANKING, read_rows, write_rows
 from stages.rank_labels import main
 from tests.conftest import ROOT

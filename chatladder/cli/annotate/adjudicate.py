@@ -10,98 +10,129 @@ data/annotations/round_N/adjudication/NAME.jsonl, N being the round that it sett
 they are. A later round's answers override an adjudication as they override earlier answers.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from heapq import merge
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import click
 
-from chatladder.cli.annotate.docket import Docket, chat_order, docket, still_to_annotate, told
-from chatladder.cli.annotate.items import Items
-from chatladder.cli.annotate.options import screen_options, web_options
-from chatladder.cli.annotate.running import in_browser, launch, open_log, show, tell
-from chatladder.cli.annotate.session import Session
-from chatladder.io.console import SETTINGS, InputFile, InputFolder, example
-from chatladder.labels import guidelines as wording
-from chatladder.labels.answer import Answer
-from chatladder.labels.log import LogWriter, adjudication_path, latest_answered, replay
-from chatladder.labels.verdicts import cases, read_adjudications, read_logs, without_orphans
+from chatladder.cli.annotate.options import AdjudicateOptions
+from chatladder.cli.annotate.round_records import assigned, chat_order, settle_assignment
+from chatladder.cli.annotate.running import Task, follow_guidelines, launch, tell, told, work
+from chatladder.cli.annotate.session import Items
+from chatladder.io.console import SETTINGS, example
+from chatladder.io.options import options_of
+from chatladder.labels.rounds import adjudication_path, latest_answered, log_path
+from chatladder.labels.verdicts import Case, cases, read_answers, without_orphans
 
 
-def adjudicate(options: Mapping[str, Any]) -> None:
+class Adjudication(NamedTuple):
+    """The items that one adjudicator is asked.
+
+    Attributes:
+        cases: Item -> its answers by others, in the order in which the items are shown.
+        notices: Remarks for the adjudicator about them.
+    """
+
+    cases: dict[str, Case]
+    notices: list[str]
+
+
+def still_to_annotate(found: Mapping[str, Case], adjudicator: str, annotations: Path) -> set[str]:
+    """Return the items that the adjudicator has yet to answer as an annotator of the round that decides them.
+
+    Annotating is blind: they must not see what others said of these. Where a round is shared, its assignment says
+    whose an item is; else every item is everybody's who has a log in that round.
+
+    Raises:
+        DataError: If an assignment is damaged.
+    """
+    rounds = sorted({case.round for case in found.values()})
+    shared = {number: settle_assignment(annotations / f"round_{number}") for number in rounds}
+    takes_part = {number for number in rounds if log_path(annotations, number, adjudicator).exists()}
+
+    def is_theirs(item_id: str, number: int) -> bool:
+        sharing = shared[number]
+        return number in takes_part if sharing is None else adjudicator in assigned(item_id, *sharing)
+
+    return {
+        item_id
+        for item_id, case in found.items()
+        if adjudicator not in case.annotators and is_theirs(item_id, case.round)
+    }
+
+
+def to_adjudicate(
+    found: Mapping[str, Case], adjudicator: str, waiting: Collection[str], *, everything: bool
+) -> Adjudication:
+    """Choose the items that one adjudicator is asked: what annotators leave open, less what others settled.
+
+    Args:
+        found: Item -> what was said of it, in the order in which items are shown.
+        adjudicator: Name of the person who is asked.
+        waiting: Items that they must not see yet, as ``still_to_annotate`` says.
+        everything: Ask also what a majority decided against others, and what other adjudicators settled.
+    """
+    disputed = {id_: case for id_, case in found.items() if case.is_open or (everything and not case.is_unanimous)}
+    left = {id_: case for id_, case in disputed.items() if id_ not in waiting}
+    asked = {}
+    for id_, case in left.items():
+        others = {name: label for name, label in case.adjudicators.items() if name != adjudicator}
+        seen = replace(case, adjudicators=others)
+        if everything or seen.ruling is None or adjudicator in case.adjudicators:
+            asked[id_] = seen
+    own = sum(adjudicator in case.annotators for case in asked.values())
+    differ = sum(bool(left[id_].adjudicators) and left[id_].ruling is None for id_ in asked)
+    counts = [
+        (own, "You annotated {:,} of these yourself: settling them is not independent of that."),
+        (differ, "Adjudicators differ on {:,}, which stay undecided until they agree."),
+        (len(left) - len(asked), "{:,} that others settled are left out; --all shows them."),
+        (len(disputed) - len(left), "{:,} are left out that you have yet to annotate, blind."),
+    ]
+    return Adjudication(asked, told(counts))
+
+
+def adjudicate(options: AdjudicateOptions) -> None:
     """Run the app on what the annotators leave undecided.
 
     Raises:
         DataError: If the questions, the logs or the rounds do not allow it.
     """
-    annotations, adjudicator = options["annotations"], options["adjudicator"]
-    last_round = options["round_number"] or latest_answered(annotations) or 1
+    annotations, adjudicator = options.annotations, options.person
+    last_round = options.round or latest_answered(annotations) or 1
     adjudication_path(annotations, last_round, adjudicator)  # a name that names no file is refused before anything
-    items = Items(options["questions"])
-    placed, torn = read_logs(annotations, last_round)
-    adjudications, torn_adjudications = read_adjudications(annotations, last_round)
-    logs = without_orphans(placed, adjudications, items.ids, refuse_orphans=False)
+    items = Items(options.questions)
+    answers, adjudications, torn = read_answers(annotations, last_round)
+    logs = without_orphans(answers, adjudications, items.ids, refuse_orphans=False)
     said = cases(logs.answers, logs.adjudications)
     found = {item_id: said[item_id] for item_id in chat_order(items.ids, items.conversations) if item_id in said}
     waiting = still_to_annotate(found, adjudicator, annotations)
-    asked, notices = docket(found, adjudicator, waiting, everything=options["everything"])
+    asked, notices = to_adjudicate(found, adjudicator, waiting, everything=options.all)
     notices += told(
         [
             (logs.orphaned, "{:,} annotated items are no longer questions."),
-            (len(torn + torn_adjudications), "{:,} logs end in a line cut short, which is left out."),
+            (len(torn), "{:,} logs end in a line cut short, which is left out."),
         ]
     )
-    if asked:
-        settle(options, items, Docket(asked, notices))
-    else:
-        tell(" ".join([_nothing(annotations, last_round, len(found), is_all=options["everything"]), *notices]))
+    if not asked:
+        rounds = "round 1" if last_round == 1 else f"rounds 1 to {last_round}"
+        nothing = f"{annotations}: nothing to adjudicate among {len(found):,} items of {rounds}."
+        hint = [] if options.all else ["--all asks also what a majority decided against others."]
+        tell(" ".join([nothing, *hint, *notices]))
+        return
+    work(_task(asked, notices, options), items, options)
 
 
-def _nothing(annotations: Path, last_round: int, items: int, *, is_all: bool) -> str:
-    rounds = "round 1" if last_round == 1 else f"rounds 1 to {last_round}"
-    hint = "" if is_all else " --all asks also what a majority decided against others."
-    return f"{annotations}: nothing to adjudicate among {items:,} items of {rounds}.{hint}"
-
-
-def settle(options: Mapping[str, Any], items: Items, asked: Docket) -> None:
-    """Show one item after another until the adjudicator leaves, and say how far they are.
-
-    Raises:
-        DataError: If a log cannot be written, or a round followed other guidelines.
-    """
-    annotations, adjudicator = options["annotations"], options["adjudicator"]
-    guidelines = wording.read_guidelines(options["guidelines"])
-    rounds = {item_id: case.round for item_id, case in asked.cases.items()}
-    paths = {number: adjudication_path(annotations, number, adjudicator) for number in sorted(set(rounds.values()))}
-    for number in paths:
-        _check_guidelines(annotations / f"round_{number}", guidelines, options)
-    with _open_logs(paths) as logs:
-        given = own_history(list(paths.values()))
-        history = [answer for answer in given if rounds.get(answer.item_id) == answer.round]
-        session = Session(
-            list(asked.cases),
-            history,
-            recorder(logs, rounds),
-            annotator=adjudicator,
-            round_number=max(paths),
-            clock=_now,
-        )
-        cut = sum(log.set_aside > 0 for log in logs.values())
-        notices = told(
-            [
-                (cut, "{:,} of your logs ended in a line cut short, which was moved aside; it is asked again."),
-                (len(given) - len(history), "{:,} earlier answers of yours are about other items or rounds."),
-            ]
-        )
-        title, said = f"{adjudicator} adjudicates", [*asked.notices, *notices]
-        show(session, items, guidelines, options, said, title=title, cases=asked.cases)
-    if not in_browser():
-        done, total, *_ = session.progress()
-        click.echo(f"{annotations}: {session.given:,} answers added, {done:,} of {total:,} items settled.")
+def _task(asked: Mapping[str, Case], notices: list[str], options: AdjudicateOptions) -> Task:
+    rounds = {item_id: case.round for item_id, case in asked.items()}
+    numbers = sorted({*rounds.values()})
+    logs = {number: adjudication_path(options.annotations, number, options.person) for number in numbers}
+    # Of answers that came from elsewhere nobody knows the wording: an adjudication must not make one up.
+    guidelines = follow_guidelines(options, [path.parent.parent for path in logs.values()], begin=False)
+    title = f"{options.person} adjudicates"
+    return Task(options.person, title, rounds, logs, guidelines, notices, asked, _now)
 
 
 def _now() -> str:
@@ -109,55 +140,12 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _check_guidelines(folder: Path, text: str, options: Mapping[str, Any]) -> None:
-    # Of answers that came from elsewhere nobody knows the wording: an adjudication must not make one up.
-    if (folder / wording.FILE).exists():
-        allow_changed = options["allow_changed_guidelines"]
-        wording.settle(folder, options["guidelines"], wording.version_of(text), allow_changed=allow_changed)
-
-
-@contextmanager
-def _open_logs(paths: Mapping[int, Path]) -> Iterator[dict[int, LogWriter]]:
-    with ExitStack() as stack:
-        yield {number: stack.enter_context(open_log(path)) for number, path in paths.items()}
-
-
-def own_history(paths: Sequence[Path]) -> list[Answer]:
-    """What an adjudicator answered and did not take back, in logs of several rounds, oldest first.
-
-    Each log keeps its own order, whatever a clock that was set back says.
-    """
-    histories = [replay(path).history for path in paths]
-    return list(merge(*histories, key=lambda answer: datetime.fromisoformat(answer.at)))
-
-
-def recorder(logs: Mapping[int, LogWriter], rounds: Mapping[str, int]) -> Callable[[Answer], None]:
-    """What puts an answer into the log of the round that it settles.
-
-    Args:
-        logs: By round.
-        rounds: Item -> round that decides it.
-    """
-
-    def record(answer: Answer) -> None:
-        number = rounds[answer.item_id]
-        logs[number].append(replace(answer, round=number))
-
-    return record
-
-
 @click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Settle what annotators disagree about.")
-@click.option("--adjudicator", required=True, help="Your name; also the name of your logs.")
-@click.option("--round", "round_number", type=click.IntRange(1), help="How many rounds count; all, unless given.")
-@click.option("--questions", type=InputFile, default="data/questions.parquet", show_default=True)
-@click.option("--annotations", type=InputFolder, default="data/annotations", show_default=True)
-@click.option("--all", "everything", is_flag=True, help="Also what a majority decided, or other adjudicators settled.")
-@screen_options
-@web_options
+@options_of(AdjudicateOptions, "options")
 @click.pass_context
-def adjudicate_command(context: click.Context, /, **_options: Any) -> None:
+def adjudicate_command(context: click.Context, options: AdjudicateOptions) -> None:
     """Settle what annotators disagree about, one key an answer."""
-    launch(context, "chatladder.cli.annotate.adjudicate", adjudicate)
+    launch(context, "chatladder.cli.annotate.adjudicate", adjudicate, options)
 
 
 if __name__ == "__main__":

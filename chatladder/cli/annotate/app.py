@@ -1,21 +1,20 @@
 """The annotator's screen: a chat, the question set apart, one key for an answer. Its state is a ``Session``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+from typing import Any
 
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import ProgressBar, Static
 
-from chatladder.cli.annotate.chat_table import chat_table
 from chatladder.cli.annotate.display import colours, day, duration, literal
-from chatladder.cli.annotate.items import AHEAD, Items
-from chatladder.cli.annotate.keys import KEYS, shown
-from chatladder.cli.annotate.labels import label_keys, said
-from chatladder.cli.annotate.screens import Ask, Definition, Failure
-from chatladder.cli.annotate.session import Session
+from chatladder.cli.annotate.options import KEYS, shown
+from chatladder.cli.annotate.screens import Ask, Definition, Failure, chat_table, label_keys, said
+from chatladder.cli.annotate.session import AHEAD, Items, Session
 from chatladder.io.console import DataError
 from chatladder.labels.answer import Label
 from chatladder.labels.verdicts import Case
@@ -27,14 +26,14 @@ _SCROLLING = ("up", "down", "page_up", "page_down", "home", "end")
 
 @dataclass(frozen=True)
 class Look:
-    """What the screen shows beside the items.
+    """The things that the screen shows beside the items.
 
     Attributes:
-        guidelines: What the labels mean, Markdown.
+        guidelines: The meaning of the labels, Markdown.
         keys: Names of the keys of each action.
         zone: In which times are shown.
-        notices: What happened at the start that the annotator must know.
-        cases: What others said of each item, for who settles it; empty for who annotates, which is blind.
+        notices: Events of the start that the annotator must know.
+        cases: The answers of others to each item, for who settles it; empty for who annotates, which is blind.
     """
 
     guidelines: str
@@ -52,21 +51,7 @@ class AnnotateApp(App[None]):
     """
 
     ENABLE_COMMAND_PALETTE = False
-    CSS = """
-    Screen { layout: vertical; }
-    #head { height: 1; background: $panel; padding: 0 1; }
-    #where { width: auto; }
-    #bar { width: 1fr; margin: 0 2; }
-    #bar Bar { width: 1fr; }
-    #pace { width: auto; color: $text-muted; }
-    #chat { height: 1fr; padding: 0 1; align: left bottom; scrollbar-size-vertical: 1; }
-    #history { height: auto; width: 1fr; padding: 0 2; }
-    #question { height: auto; width: 1fr; border: round $accent; border-title-color: $accent; padding: 0 1; }
-    #said { height: auto; max-height: 6; padding: 0 1; }
-    #say { height: auto; min-height: 1; max-height: 4; padding: 0 1; }
-    #labels { height: auto; max-height: 3; padding: 0 1; }
-    #keys { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
-    """
+    CSS_PATH = "app.tcss"
 
     def __init__(self, session: Session, items: Items, look: Look, *, title: str) -> None:
         super().__init__()
@@ -78,11 +63,11 @@ class AnnotateApp(App[None]):
         self._hits: set[str] | None = None
         self._is_whole = False
         self._reads_ahead = False
-        for action, key in KEYS.items():
-            names = look.keys[action]
+        for name, key in KEYS.items():
+            names = look.keys[name]
             # With Caps Lock on a key does the same.
-            capitals = [name.upper() for name in names if len(name) == 1 and name.isalpha()]
-            self.bind(",".join([*names, *capitals]), action, description=key.words)
+            capitals = [each.upper() for each in names if len(each) == 1 and each.isalpha()]
+            self.bind(",".join([*names, *capitals]), key.action, description=key.words)
         for name in _SCROLLING:
             self.bind(name.replace("_", ""), f"scroll('{name}')", show=False)
 
@@ -108,21 +93,19 @@ class AnnotateApp(App[None]):
             self._say(" ".join(self._look.notices), "bold $warning")
         self.set_timer(0.2, self._read_ahead)
 
-    def action_needed(self) -> None:
-        """Answer: needed."""
-        self._answer(Label.NEEDED)
-
-    def action_not_needed(self) -> None:
-        """Answer: not needed."""
-        self._answer(Label.NOT_NEEDED)
-
-    def action_not_a_question(self) -> None:
-        """Answer: not a question."""
-        self._answer(Label.NOT_A_QUESTION)
-
-    def action_unsure(self) -> None:
-        """Answer: unsure."""
-        self._answer(Label.UNSURE)
+    def action_answer(self, label: str) -> None:
+        """Answer, and go on to the next item without an answer."""
+        place = self.session.position
+        try:
+            self.session.answer(Label(label))
+        except DataError as error:
+            self.push_screen(Failure(error.message))
+            return
+        self._show()
+        if self.session.is_finished:
+            self._say("Every item is answered. Look back, or quit: all is on the disk.", "bold $success")
+        else:
+            self._say(f"{place + 1:,}: {label}. {shown(self._look.keys['undo'][0])} takes it back.")
 
     def action_undo(self) -> None:
         """Take the latest answer back."""
@@ -132,10 +115,7 @@ class AnnotateApp(App[None]):
             self.push_screen(Failure(error.message))
             return
         self._show()
-        if taken is None:
-            self._say("Nothing to undo.")
-        else:
-            self._say(f"Took back {taken.label.value} of {self.session.position + 1:,}.")
+        self._say(f"Took back {taken.label} of {self.session.position + 1:,}." if taken else "Nothing to undo.")
 
     def action_skip(self) -> None:
         """Leave the item for later."""
@@ -144,13 +124,12 @@ class AnnotateApp(App[None]):
         if not moved:
             self._say("No other item is open.")
 
-    def action_previous(self) -> None:
-        """Go to the item before."""
-        self._step(-1)
-
-    def action_next(self) -> None:
-        """Go to the item after."""
-        self._step(1)
+    def action_step(self, by: int) -> None:
+        """Go some items on, or back."""
+        moved = self.session.step(by)
+        self._show()
+        if not moved:
+            self._say("This is the first item." if by < 0 else "This is the last item.")
 
     def action_jump(self) -> None:
         """Ask for a number or an id and go there."""
@@ -193,34 +172,12 @@ class AnnotateApp(App[None]):
         """Scroll the chat."""
         getattr(self.query_one("#chat", VerticalScroll), f"scroll_{where}")(animate=False)
 
-    def _answer(self, label: Label) -> None:
-        place = self.session.position
-        try:
-            self.session.answer(label)
-        except DataError as error:
-            self.push_screen(Failure(error.message))
-            return
-        self._show()
-        if self.session.is_finished:
-            self._say("Every item is answered. Look back, or quit: all is on the disk.", "bold $success")
-        else:
-            self._say(f"{place + 1:,}: {label.value}. {shown(self._look.keys['undo'][0])} takes it back.")
-
-    def _step(self, by: int) -> None:
-        moved = self.session.step(by)
-        self._show()
-        if not moved:
-            self._say("This is the first item." if by < 0 else "This is the last item.")
-
     def _search(self, text: str | None) -> None:
         if not text:
             return
-        try:
+        with self._stopping():
             self._hits = self._items.containing(text).intersection(self.session.order)
-        except DataError as error:
-            self._stop(error)
-            return
-        self._find(again=False)
+            self._find(again=False)
 
     def _find(self, *, again: bool) -> None:
         hits = self._hits or set()
@@ -232,14 +189,17 @@ class AnnotateApp(App[None]):
     def _read_ahead(self) -> None:
         """Read what comes next once the first item, which reads faster alone, is on the screen."""
         self._reads_ahead = True
-        try:
+        with self._stopping():
             self._items.get(self.session.upcoming(2)[-1], self.session.upcoming(AHEAD))
-        except DataError as error:
-            self._stop(error)
 
-    def _stop(self, error: DataError) -> None:
-        self.error = error
-        self.exit()
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Leave where the questions cannot be read."""
+        try:
+            yield
+        except DataError as error:
+            self.error = error
+            self.exit()
 
     def _say(self, text: str, style: str = "$text-muted") -> None:
         self.query_one("#say", Static).update(Content.styled(literal(text), style))
@@ -248,11 +208,11 @@ class AnnotateApp(App[None]):
         """Put the current item on the screen."""
         self._is_whole = self._is_whole and keep_whole
         session = self.session
-        try:
-            item = self._items.get(session.current, session.upcoming(AHEAD if self._reads_ahead else 1))
-        except DataError as error:
-            self._stop(error)
-            return
+        with self._stopping():
+            upcoming = session.upcoming(AHEAD if self._reads_ahead else 1)
+            self._show_item(self._items.get(session.current, upcoming))
+
+    def _show_item(self, item: Mapping[str, Any]) -> None:
         window = item["window"] or []
         tints = colours([item["sender"] or "", *(turn["sender"] or "" for turn in reversed(window))])
         cut_until = None if self._is_whole else shown(self._look.keys["expand"][0])
@@ -262,10 +222,10 @@ class AnnotateApp(App[None]):
         question = self.query_one("#question", Static)
         question.update(chat_table([item], tints, zone, before=before, is_question=True, expand_key=cut_until))
         question.border_title = f"question 问题 {day(item['timestamp'], zone)}"
-        label = session.label(session.current)
+        label = self.session.label(self.session.current)
         question.border_subtitle = f"your answer: {label.value}" if label is not None else ""
         if self._look.cases:
-            self.query_one("#said", Static).update(said(self._look.cases[session.current]))
+            self.query_one("#said", Static).update(said(self._look.cases[self.session.current]))
         self._show_progress()
         self._say("")
         self.call_after_refresh(self._scroll_to_question)

@@ -9,69 +9,45 @@ again goes on where one left off. With --annotators and --overlap each question 
 begins the round says it once. Nobody sees what others or a model answered.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import click
 
-from chatladder.cli.annotate.items import listed_items
-from chatladder.cli.annotate.options import (
-    check_sharing,
-    names,
-    place_options,
-    screen_options,
-    sharing_options,
-    web_options,
-)
-from chatladder.cli.annotate.running import Desk, launch, own_share, set_up, work
-from chatladder.io.console import SETTINGS, InputFile, example
-from chatladder.labels.assignment import order_items, settle
-from chatladder.labels.log import latest_round, log_path
+from chatladder.cli.annotate.options import AnnotateOptions, names
+from chatladder.cli.annotate.round_records import order_items, own_share, settle_assignment
+from chatladder.cli.annotate.running import follow_guidelines, launch, own_task, told, work
+from chatladder.cli.annotate.session import Items, listed_items
+from chatladder.io.console import SETTINGS, example
+from chatladder.io.options import options_of
 from chatladder.labels.review import refuse_review
+from chatladder.labels.rounds import latest_round, log_path
 
 
-def own_order(options: Mapping[str, Any], desk: Desk) -> tuple[list[str], list[str]]:
-    """The items of one annotator in the order they see them, and what to tell them about it.
-
-    Raises:
-        DataError: If there are none, or the round is shared otherwise.
-    """
-    shared = settle(desk.folder, names(options["annotators"]), options["overlap"])
-    items = desk.items
-    notices = []
-    if options["items"]:
-        order, unknown = listed_items(options["items"], set(items.ids))
-        if unknown:
-            notices.append(f"{unknown:,} listed items are not among the questions.")
-    else:
-        order = order_items(items.ids, items.conversations, annotator=desk.annotator, round_number=desk.round_number)
-    return own_share(order, desk.annotator, shared, desk.folder), notices
-
-
-def annotate(options: Mapping[str, Any]) -> None:
+def annotate(options: AnnotateOptions) -> None:
     """Run the app on one annotator's share of a round.
 
     Raises:
         DataError: If the questions, the log or the round do not allow it.
     """
-    round_number = options["round_number"] or latest_round(options["annotations"])
-    refuse_review(log_path(options["annotations"], round_number, options["annotator"]).parent)
-    desk = set_up(options, round_number)
-    order, notices = own_order(options, desk)
-    work(desk, order, options, notices)
+    annotator, number = options.person, options.round or latest_round(options.annotations)
+    log = log_path(options.annotations, number, annotator)
+    refuse_review(log.parent)
+    items = Items(options.questions)
+    guidelines = follow_guidelines(options, [log.parent])
+    shared = settle_assignment(log.parent, names(options.annotators), options.overlap)
+    unknown = 0
+    if options.items:
+        order, unknown = listed_items(options.items, set(items.ids))
+    else:
+        order = order_items(items.ids, items.conversations, annotator=annotator, round_number=number)
+    notices = told([(unknown, "{:,} listed items are not among the questions.")])
+    work(own_task(own_share(order, annotator, shared, log.parent), log, guidelines, notices), items, options)
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Label questions by hand, one key each.")
-@place_options("The latest that was begun, unless given.")
-@click.option("--items", type=InputFile, help="Only these, in their order: JSON lines with an item_id.")
-@sharing_options
-@screen_options
-@web_options
+@options_of(AnnotateOptions, "options")
 @click.pass_context
-def annotate_command(context: click.Context, /, **options: Any) -> None:
+def annotate_command(context: click.Context, options: AnnotateOptions) -> None:
     """Answer whether each question needs the messages before it, one key an answer."""
-    check_sharing(options)
-    launch(context, "chatladder.cli.annotate.command", annotate)
+    launch(context, "chatladder.cli.annotate.command", annotate, options)
 
 
 if __name__ == "__main__":

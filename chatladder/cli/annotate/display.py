@@ -73,7 +73,7 @@ def day(timestamp: int | None, zone: tzinfo = UTC) -> str:
 
 
 def pause(before: int | None, after: int | None) -> str:
-    """What passed between two messages, in words, if it was long enough to matter (ten minutes)."""
+    """Say how much time passed between two messages, if it was long enough to matter (ten minutes)."""
     if before is None or after is None or after - before < 600:
         return ""
     return f"{duration(after - before)} later"

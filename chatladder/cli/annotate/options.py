@@ -1,35 +1,100 @@
-"""What the commands that show the annotator's screen are told: their options, as decorators."""
+"""The options of annotate, adjudicate and review, and the texts among them: names, time zones, keys."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import click
 
-from chatladder.cli.annotate.keys import parse_keys
-from chatladder.io.console import InputFile, OutputFolder
-from chatladder.labels.guidelines import GUIDELINES
+from chatladder.io.console import InputFile, InputFolder, OutputFile, OutputFolder
+from chatladder.io.options import setting
+from chatladder.vocabulary import KINDS, LABELS
 
 PARAMS = Path("params.yaml")
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+class Key(NamedTuple):
+    """An action that a key does.
+
+    Attributes:
+        keys: Names of the keys that do it.
+        words: Its name on the screen.
+        action: The app's action.
+    """
+
+    keys: tuple[str, ...]
+    words: str
+    action: str
+
+
+#: By the names that --keys takes; labels first.
+KEYS = {
+    **{name: Key((KINDS[name].key,), KINDS[name].words, f"answer('{name}')") for name in LABELS},
+    "undo": Key(("z", "backspace"), "undo", "undo"),
+    "skip": Key(("s",), "skip", "skip"),
+    "previous": Key(("b", "left"), "back", "step(-1)"),
+    "next": Key(("f", "right"), "forward", "step(1)"),
+    "jump": Key(("g",), "go to", "jump"),
+    "search": Key(("slash",), "search", "search"),
+    "again": Key(("n",), "next hit", "again"),
+    "expand": Key(("e",), "all text", "expand"),
+    "definition": Key(("question_mark", "d"), "definition", "definition"),
+    "quit": Key(("q",), "quit", "quit"),
+}
+#: Signs that have a name of their own as keys.
+SIGNS = {
+    "/": "slash", "?": "question_mark", ".": "full_stop", ";": "semicolon", "'": "apostrophe", "-": "minus",
+    "[": "left_square_bracket", "]": "right_square_bracket", "\\": "backslash", "`": "grave_accent", " ": "space",
+}  # fmt: skip
+_KEY = re.compile(r"[a-z0-9]|f[1-9][0-9]?")
+
+
+def parse_keys(text: str) -> dict[str, tuple[str, ...]]:
+    """Read ``action=key,action=key``; an action named twice has two keys, one not named keeps its own.
+
+    Raises:
+        ValueError: If an action or a key is unknown, or one key would do two things.
+    """
+    changed: dict[str, list[str]] = {}
+    for pair in filter(None, (pair.strip() for pair in text.split(","))):
+        action, _, key = (part.strip() for part in pair.partition("="))
+        if action not in KEYS:
+            raise ValueError(f"{action!a}: expected one of {', '.join(KEYS)}.")
+        if key not in SIGNS and not _KEY.fullmatch(key.lower()):
+            raise ValueError(f"{key!a}: expected a letter, a digit, a sign, or f1 to f99.")
+        changed.setdefault(action, []).append(SIGNS.get(key, key.lower()))
+    keys = {action: tuple(changed.get(action, key.keys)) for action, key in KEYS.items()}
+    owners: dict[str, str] = {}
+    for action, taken in keys.items():
+        for name in taken:
+            if owners.setdefault(name, action) != action:
+                raise ValueError(f"{name}: expected one action for a key, got {owners[name]} and {action}.")
+    return keys
+
+
+def shown(key: str) -> str:
+    """Return a key as it is written on a keyboard."""
+    arrows = {"left": "←", "right": "→", "backspace": "⌫", "space": "space"}
+    return arrows.get(key) or {name: sign for sign, name in SIGNS.items()}.get(key, key)
 
 
 def names(text: str | None) -> list[str]:
-    """The names in a list such as ``li,wu,chen``.
+    """Read the names in a list such as ``li,wu,chen``.
 
     Raises:
         ValueError: If one is empty or there twice.
     """
-    found = [name.strip() for name in text.split(",")] if text else []
-    if len(set(found)) < len(found) or "" in found:
+    listed = [name.strip() for name in text.split(",")] if text else []
+    if len(set(listed)) < len(listed) or "" in listed:
         raise ValueError(f"expected different names with commas between them, got {text!a}.")
-    return found
+    return listed
 
 
 def zone(name: str) -> ZoneInfo:
-    """A time zone by its name.
+    """Return a time zone by its name.
 
     Raises:
         ValueError: If it is unknown.
@@ -41,7 +106,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def project_zone() -> str:
-    """The time zone of the project's exports, as params.yaml of this folder names it; UTC where it names none."""
+    """Return the time zone of the exports, as params.yaml of this folder names it; UTC where it names none."""
     import yaml  # here: no other command needs it to start
 
     try:
@@ -51,82 +116,90 @@ def project_zone() -> str:
         return "UTC"
 
 
-def check_sharing(options: Mapping[str, Any]) -> None:
-    """Refuse an annotator, annotators and an overlap that do not fit together.
+class Checked(click.ParamType[str]):
+    """Text that is checked and stays as it was typed, so that --web can hand it on."""
 
-    Raises:
-        click.UsageError: If they do not.
-    """
-    annotator, annotators, overlap = options["annotator"], names(options["annotators"]), options["overlap"]
-    if bool(annotators) != bool(overlap):
-        raise click.UsageError("--annotators and --overlap belong together: who shares the round, how many get each.")
-    if overlap and overlap > len(annotators):
-        raise click.UsageError(f"--overlap: expected at most {len(annotators)}, as many as --annotators names.")
-    if annotators and annotator not in annotators:
-        raise click.UsageError(f"--annotators: expected {annotator!a} among them, the --annotator.")
+    name = "text"
 
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self._parse = parse
 
-def _checked(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """A callback that checks a value and leaves it as it was typed, so that --web can hand it on."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text.
 
-    def check(_context: click.Context, _option: click.Parameter, value: Any) -> Any:
+        Raises:
+            click.BadParameter: If it cannot be read.
+        """
         try:
-            parse(value)
+            self._parse(value)
         except ValueError as error:
-            raise click.BadParameter(str(error)) from error
+            self.fail(str(error), param, ctx)
         return value
 
-    return check
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenOptions:
+    """Who answers, where questions and answers lie, what is on the screen, and where the screen is."""
+
+    person: str = setting("Your name; also the name of your log.", names=("--annotator",))
+    round: int | None = setting("The latest that was begun, unless given.", least=1, default=None)
+    questions: Path = setting("Questions to show (parquet).", type=InputFile, default=Path("data/questions.parquet"))
+    annotations: Path = setting("Folder of the rounds.", type=OutputFolder, default=Path("data/annotations"))
+    guidelines: Path | None = setting("What the labels mean, if not as usual.", type=InputFile, default=None)
+    allow_changed_guidelines: bool = setting("Go on with a round whose guidelines changed.", default=False)
+    keys: str = setting("Other keys: needed=a,undo=x.", type=Checked(parse_keys), default="")
+    timezone: str = setting("Of the times shown: ingest.timezone, else UTC.", type=Checked(zone), default=project_zone)
+    web: bool = setting("In a browser instead of this terminal.", default=False)
+    host: str = setting("Where --web listens.", default="127.0.0.1")
+    port: int = setting("Port of --web.", least=1, most=65535, default=8765)
+    expose: bool = setting("Let --host be an address that other machines reach.", default=False)
 
 
-def _together(*options: Decorator) -> Decorator:
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
+@dataclass(frozen=True, kw_only=True)
+class SharedOptions(ScreenOptions):
+    """Besides, who gets which item."""
 
-    return decorate
+    annotators: str | None = setting("Who shares the round, as li,wu; said once.", type=Checked(names), default=None)
+    overlap: int | None = setting("How many of them get each question.", least=1, default=None)
+
+    def __post_init__(self) -> None:
+        """Refuse an annotator, annotators and an overlap that do not fit together.
+
+        Raises:
+            click.UsageError: If they do not.
+        """
+        sharing = names(self.annotators)
+        if bool(sharing) != bool(self.overlap):
+            raise click.UsageError(
+                "--annotators and --overlap belong together: who shares the round, how many get each."
+            )
+        if self.overlap and self.overlap > len(sharing):
+            raise click.UsageError(f"--overlap: expected at most {len(sharing)}, as many as --annotators names.")
+        if sharing and self.person not in sharing:
+            raise click.UsageError(f"--annotators: expected {self.person!a} among them, the --annotator.")
 
 
-def place_options(round_help: str) -> Decorator:
-    """Who answers, in which round, where it all lies: --annotator, --round, --questions, --annotations."""
-    return _together(
-        click.option("--annotator", required=True, help="Your name; also the name of your log."),
-        click.option("--round", "round_number", type=click.IntRange(1), help=round_help),
-        click.option("--questions", type=InputFile, default="data/questions.parquet", show_default=True),
-        click.option("--annotations", type=OutputFolder, default="data/annotations", show_default=True),
-    )
+@dataclass(frozen=True, kw_only=True)
+class AnnotateOptions(SharedOptions):
+    """The options of annotate."""
+
+    items: Path | None = setting("Only these, in their order: JSON lines of item_id.", type=InputFile, default=None)
 
 
-#: Who gets which item. A command that has them calls ``check_sharing``.
-sharing_options = _together(
-    click.option("--annotators", callback=_checked(names), help="Who shares the round, as li,wu,chen; said once."),
-    click.option("--overlap", type=click.IntRange(1), help="How many of them get each question."),
-)
-#: What is on the screen, and which keys it takes.
-screen_options = _together(
-    click.option("--guidelines", type=InputFile, default=GUIDELINES, help="What the labels mean, if not as usual."),
-    click.option("--allow-changed-guidelines", is_flag=True, help="Go on with a round whose guidelines changed."),
-    click.option(
-        "--keys",
-        callback=_checked(parse_keys),
-        default="",
-        envvar="CHATLADDER_KEYS",
-        help="Other keys: needed=a,undo=x.",
-    ),
-    click.option(
-        "--timezone",
-        "zone",
-        callback=_checked(zone),
-        default=project_zone,
-        show_default="ingest.timezone of params.yaml, else UTC",
-        help="Of the times shown.",
-    ),
-)
-#: Where the screen is: in this terminal, or in a browser.
-web_options = _together(
-    click.option("--web", is_flag=True, help="In a browser instead of this terminal."),
-    click.option("--host", default="127.0.0.1", show_default=True, help="Where --web listens."),
-    click.option("--port", type=click.IntRange(1, 65535), default=8765, show_default=True),
-    click.option("--expose", is_flag=True, help="Let --host be an address that other machines reach."),
-)
+@dataclass(frozen=True, kw_only=True)
+class ReviewOptions(SharedOptions):
+    """The options of review. A review that was begun needs neither queue nor ranking."""
+
+    round: int | None = setting("A review; the one under way, or else the next, unless given.", least=1, default=None)
+    queue: Path = setting("Items to review (JSON lines).", type=OutputFile, default=Path("data/review/queue.jsonl"))
+    ranking: Path = setting("Rows behind it.", type=OutputFile, default=Path("data/review/ranking.parquet"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdjudicateOptions(ScreenOptions):
+    """The options of adjudicate."""
+
+    person: str = setting("Your name; also the name of your logs.", names=("--adjudicator",))
+    round: int | None = setting("How many rounds count; all, unless given.", least=1, default=None)
+    annotations: Path = setting("Folder of the rounds.", type=InputFolder, default=Path("data/annotations"))
+    all: bool = setting("Also what a majority decided, or other adjudicators settled.", default=False)

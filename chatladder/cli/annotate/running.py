@@ -1,140 +1,149 @@
-"""One annotator's work in a round, from the command line to the screen: in this terminal or in a browser.
+"""One person's work, from the command line to the screen: in this terminal or in a browser.
 
-A command sets up a desk, decides which items lie on it in which order, and works there::
-
-    desk = set_up(options, round_number)
-    session = work(desk, own_share(order, desk.annotator, shared, desk.folder), options, notices)
-
-``launch`` runs that where the annotator wants the screen. ``options`` are those of ``chatladder.cli.annotate.options``.
+A command decides what is asked, as a ``Task``, and ``work`` shows it until the person leaves. ``launch`` runs that
+where the person wants the screen.
 """
 
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from heapq import merge
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TypeVar
 
 import click
 from click.core import ParameterSource
 
-from chatladder.cli.annotate.items import Items
-from chatladder.cli.annotate.keys import parse_keys
-from chatladder.cli.annotate.options import zone
-from chatladder.cli.annotate.session import Session
+from chatladder.cli.annotate import round_records
+from chatladder.cli.annotate.options import ScreenOptions, parse_keys, zone
+from chatladder.cli.annotate.session import Items, Session
 from chatladder.io.console import DataError, stoppable
-from chatladder.labels.assignment import assigned
-from chatladder.labels.guidelines import read_guidelines, settle, version_of
-from chatladder.labels.log import HeldError, LogWriter, log_path, replay
+from chatladder.labels.answer import Answer, now
+from chatladder.labels.log import HeldError, LogWriter, replay
+from chatladder.labels.rounds import owner
 from chatladder.labels.verdicts import Case
 
 #: How long a browser's app waits for the log.
 _RELOAD_SECONDS = 5
 _OF_WEB = ("web", "host", "port", "expose")
+Options = TypeVar("Options", bound=ScreenOptions)
 
 
-class Desk(NamedTuple):
-    """What one annotator works on.
+@dataclass(frozen=True)
+class Task:
+    """The work that one person is asked to do.
 
     Attributes:
-        annotator: Who answers.
-        round_number: In which round.
-        path: Their log.
-        items: The questions.
-        guidelines: What the labels mean, Markdown.
+        person: Their name.
+        title: Over the items.
+        rounds: Item -> round whose log takes its answer, in the order in which items are shown.
+        logs: Round -> log of the person.
+        guidelines: The meaning of the labels, Markdown.
+        notices: Remarks to show at the start.
+        cases: The answers of others to each item, for who settles it; empty for who annotates, which is blind.
+        clock: Gives the time of an answer.
     """
 
-    annotator: str
-    round_number: int
-    path: Path
-    items: Items
+    person: str
+    title: str
+    rounds: Mapping[str, int]
+    logs: Mapping[int, Path]
     guidelines: str
-
-    @property
-    def folder(self) -> Path:
-        """``round_<n>``, where what the round's annotators share lies beside their logs."""
-        return self.path.parent
+    notices: Sequence[str]
+    cases: Mapping[str, Case] = field(default_factory=dict)
+    clock: Callable[[], str] = now
 
 
-def set_up(options: Mapping[str, Any], round_number: int, items: Items | None = None) -> Desk:
-    """What is needed to work in a round; the round keeps the wording of the guidelines it began with.
+def own_task(order: Iterable[str], log: Path, guidelines: str, notices: Sequence[str]) -> Task:
+    """Return the task of an annotator in one round.
 
     Args:
-        options: Of the command.
-        round_number: In which round.
-        items: The questions, if they are open already.
-
-    Raises:
-        DataError: If the questions, the guidelines or the annotator's name cannot be used.
-    """
-    path = log_path(options["annotations"], round_number, options["annotator"])
-    items = items or Items(options["questions"])
-    guidelines = read_guidelines(options["guidelines"])
-    allow_changed = options["allow_changed_guidelines"]
-    settle(path.parent, options["guidelines"], version_of(guidelines), allow_changed=allow_changed)
-    return Desk(options["annotator"], round_number, path, items, guidelines)
-
-
-def own_share(item_ids: list[str], annotator: str, shared: tuple[list[str], int] | None, where: Path) -> list[str]:
-    """The items that one annotator gets.
-
-    Args:
-        item_ids: Those of the round, in the order in which they are shown.
-        annotator: Who answers.
-        shared: The annotators and the overlap, or None if everybody gets every item.
-        where: What to name in an error: the round's folder.
-
-    Raises:
-        DataError: If the round is shared by others, or none is theirs.
-    """
-    if shared is None:
-        return item_ids
-    annotators, overlap = shared
-    if annotator not in annotators:
-        raise DataError(f"{where}: expected one of {', '.join(annotators)}, who share this round; got {annotator!a}.")
-    own = [item_id for item_id in item_ids if annotator in assigned(item_id, annotators, overlap)]
-    if not own:
-        raise DataError(f"{where}: none of {len(item_ids):,} items falls to {annotator!a}. Raise the overlap.")
-    return own
-
-
-def work(desk: Desk, order: Sequence[str], options: Mapping[str, Any], notices: Sequence[str]) -> Session:
-    """Show one item after another until the annotator leaves, and say how far they are.
-
-    Args:
-        desk: What they work on.
         order: Ids of the items in the order in which they are shown.
-        options: Of the command.
-        notices: What to tell the annotator at the start.
+        log: Theirs.
+        guidelines: The meaning of the labels, Markdown.
+        notices: Remarks to show at the start.
+    """
+    number, name, _ = owner(log)
+    return Task(name, f"{name} · round {number}", dict.fromkeys(order, number), {number: log}, guidelines, notices)
+
+
+def follow_guidelines(options: ScreenOptions, folders: Iterable[Path], *, begin: bool = True) -> str:
+    """Return the guidelines; a round keeps the wording that it began with.
+
+    Args:
+        options: The command's.
+        folders: ``round_<n>`` of each round that is worked in.
+        begin: Whether a round without a record gets one.
 
     Raises:
-        DataError: If the log or the questions do not allow it.
+        DataError: If they cannot be read, or a round follows others.
     """
-    told = list(notices)
-    with open_log(desk.path) as log:
-        if log.set_aside:
-            told.append(
-                f"The last line of the log was cut short ({log.set_aside} bytes) and moved aside; it is asked again."
+    file = options.guidelines or round_records.GUIDELINES
+    text = round_records.read_guidelines(file)
+    for folder in folders:
+        if begin or (folder / round_records.GUIDELINES_FILE).exists():
+            round_records.settle_guidelines(
+                folder, file, round_records.version_of(text), allow_changed=options.allow_changed_guidelines
             )
+    return text
+
+
+def told(counts: Iterable[tuple[int, str]]) -> list[str]:
+    """Return a notice of each count above zero, put into its text."""
+    return [text.format(count) for count, text in counts if count]
+
+
+def work(task: Task, items: Items, options: ScreenOptions) -> Session:
+    """Show one item after another until the person leaves, and say how far they are.
+
+    Args:
+        task: The work.
+        items: The questions.
+        options: The command's.
+
+    Raises:
+        DataError: If a log or the questions do not allow it.
+    """
+    with ExitStack() as stack:
+        logs = {number: stack.enter_context(open_log(path)) for number, path in task.logs.items()}
         session = Session(
-            order,
-            replay(desk.path).history,
-            log.append,
-            annotator=desk.annotator,
-            round_number=desk.round_number,
+            task.rounds,
+            own_history(task.logs.values()),
+            lambda answer: logs[answer.round].append(answer),
+            annotator=task.person,
+            clock=task.clock,
         )
-        if session.elsewhere:
-            told.append(f"{session.elsewhere:,} answers in the log are about items not shown here.")
-        show(session, desk.items, desk.guidelines, options, told)
+        cut = "The last line of the log was cut short ({:,} bytes) and moved aside; it is asked again."
+        notices = told(
+            [
+                *((log.set_aside, cut) for log in logs.values()),
+                (session.elsewhere, "{:,} answers in the log are about items not shown here."),
+            ]
+        )
+        show(session, items, task, options, [*task.notices, *notices])
     done, total, *_ = session.progress()
     if not in_browser():
-        click.echo(f"{desk.path}: {session.given:,} answers added, {done:,} of {total:,} items done.")
+        places = ", ".join(map(str, task.logs.values()))
+        click.echo(f"{places}: {session.given:,} answers added, {done:,} of {total:,} items done.")
     return session
 
 
+def own_history(paths: Iterable[Path]) -> list[Answer]:
+    """Read what a person answered and did not take back, in logs of several rounds, oldest first.
+
+    Each log keeps its own order, whatever a clock that was set back says.
+    """
+    histories = [replay(path).history for path in paths]
+    return list(merge(*histories, key=lambda answer: datetime.fromisoformat(answer.at)))
+
+
 def open_log(path: Path) -> LogWriter:
-    """The log to add answers to.
+    """Open the log to add answers to.
 
     Raises:
         HeldError: If another window of the annotator holds it.
@@ -151,34 +160,23 @@ def open_log(path: Path) -> LogWriter:
             time.sleep(0.1)
 
 
-def show(
-    session: Session,
-    items: Items,
-    guidelines: str,
-    options: Mapping[str, Any],
-    notices: Sequence[str],
-    *,
-    title: str | None = None,
-    cases: Mapping[str, Case] | None = None,
-) -> None:
+def show(session: Session, items: Items, task: Task, options: ScreenOptions, notices: Sequence[str]) -> None:
     """Run the screen until whoever answers leaves it.
 
     Args:
-        session: What is answered, and by whom.
+        session: The answers so far.
         items: The questions.
-        guidelines: What the labels mean, Markdown.
-        options: Of the command.
-        notices: What to tell at the start.
-        title: Over the items; the annotator and the round, unless given.
-        cases: What others said of each item, for who settles it; nothing for who annotates, which is blind.
+        task: The work.
+        options: The command's.
+        notices: Remarks to show at the start.
 
     Raises:
         DataError: If the questions cannot be read.
     """
     from chatladder.cli.annotate.app import AnnotateApp, Look
 
-    look = Look(guidelines, parse_keys(options["keys"]), zone(options["zone"]), tuple(notices), cases or {})
-    app = AnnotateApp(session, items, look, title=title or f"{session.annotator} · round {session.round_number}")
+    look = Look(task.guidelines, parse_keys(options.keys), zone(options.timezone), tuple(notices), task.cases)
+    app = AnnotateApp(session, items, look, title=task.title)
     app.run()
     if app.error:
         raise app.error
@@ -187,7 +185,7 @@ def show(
 
 
 def tell(message: str) -> None:
-    """Say something to an annotator who has no screen of questions before them."""
+    """Say something to a person who has no screen of questions before them."""
     if in_browser():
         from chatladder.cli.annotate.screens import Refusal
 
@@ -197,22 +195,22 @@ def tell(message: str) -> None:
 
 
 @stoppable("Every answer is in the log; the same command goes on.")
-def launch(context: click.Context, module: str, run: Callable[[Mapping[str, Any]], None]) -> None:
+def launch(context: click.Context, module: str, run: Callable[[Options], None], options: Options) -> None:
     """Run a command in the terminal, serve it to a browser, or be what a browser shows.
 
     Args:
-        context: Of the command, which has ``web_options``.
+        context: The command's.
         module: Its name, as in ``python -m``.
         run: The command's work in a terminal or behind a page.
+        options: The command's.
 
     Raises:
         DataError: If there is no terminal, or as ``run`` does.
     """
-    options = context.params
-    if options["web"]:
+    if options.web:
         from chatladder.cli.annotate.web import serve
 
-        serve(_command_line(context, module), options["host"], options["port"], is_exposed=options["expose"])
+        serve(_command_line(context, module), options.host, options.port, is_exposed=options.expose)
     elif in_browser():
         try:
             run(options)
@@ -235,11 +233,15 @@ def in_terminal() -> bool:
 
 
 def _command_line(context: click.Context, module: str) -> str:
-    """The command line that a browser's app is started with: this one, with the options that were given."""
+    """Return the command line that a browser's app is started with: this one, with the options that were given."""
     words = [sys.executable, "-m", module]
     for option in context.command.params:
-        value = context.params.get(option.name or "")
-        if option.name in _OF_WEB or context.get_parameter_source(option.name or "") == ParameterSource.DEFAULT:
+        name = option.name or ""
+        if name in _OF_WEB or context.get_parameter_source(name) == ParameterSource.DEFAULT:
             continue
-        words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
+        value = context.params[name]
+        if isinstance(value, bool):
+            words.append((option.opts if value else option.secondary_opts)[0])
+        else:
+            words += [option.opts[0], str(value)]
     return shlex.join(words)

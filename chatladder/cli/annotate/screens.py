@@ -1,8 +1,11 @@
-"""What lies over the annotator's chat for a while: the definition, a question to the annotator, an error."""
+"""The parts of the annotator's screen: the chat, labels, and what lies over them for a while."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import tzinfo
 from typing import Any, ClassVar
 
+from rich.table import Table
+from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -10,16 +13,14 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Markdown, Static
 
-from chatladder.cli.annotate.display import literal
+from chatladder.cli.annotate.display import clock, day, literal, pause, shortened
+from chatladder.cli.annotate.options import shown
+from chatladder.labels.verdicts import Case
+from chatladder.vocabulary import KINDS, LABELS
 
 
 class Definition(ModalScreen[None]):
     """The guidelines, over the chat; any of a few keys closes them."""
-
-    DEFAULT_CSS = """
-    Definition { align: center middle; }
-    #definition { width: 90%; max-width: 110; height: 90%; background: $surface; border: round $accent; padding: 0 1; }
-    """
 
     def __init__(self, text: str, keys: Iterable[str]) -> None:
         super().__init__()
@@ -27,7 +28,7 @@ class Definition(ModalScreen[None]):
         self._leaving_keys = {*keys, "escape", "enter", "q"}
 
     def compose(self) -> ComposeResult:
-        """The text, which scrolls."""
+        """Give the text, which scrolls."""
         with VerticalScroll(id="definition"):
             yield Markdown(self._text, open_links=False)
 
@@ -41,10 +42,6 @@ class Definition(ModalScreen[None]):
 class Ask(ModalScreen[str | None]):
     """One line to type; Escape gives None."""
 
-    DEFAULT_CSS = """
-    Ask { align: center middle; }
-    #ask { width: 80%; max-width: 80; height: auto; background: $surface; border: round $accent; padding: 0 1; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", show=False)]
 
     def __init__(self, what: str) -> None:
@@ -52,13 +49,13 @@ class Ask(ModalScreen[str | None]):
         self._what = what
 
     def compose(self) -> ComposeResult:
-        """What is asked, and where to type."""
+        """Give what is asked, and where to type."""
         with Vertical(id="ask"):
             yield Static(Content(self._what))
             yield Input()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter hands the line back."""
+        """Hand the line back at Enter."""
         event.stop()
         self.dismiss(event.value)
 
@@ -66,18 +63,12 @@ class Ask(ModalScreen[str | None]):
 class Failure(ModalScreen[None]):
     """An answer that could not be recorded: said once, clearly, until a key is pressed."""
 
-    DEFAULT_CSS = """
-    Failure { align: center middle; }
-    #failure { width: 80%; max-width: 90; height: auto; background: $surface; border: heavy $error; padding: 1 2; }
-    #reason { margin: 1 0; }
-    """
-
     def __init__(self, message: str) -> None:
         super().__init__()
         self._message = message
 
     def compose(self) -> ComposeResult:
-        """The error and what it means."""
+        """Give the error and what it means."""
         with Vertical(id="failure"):
             yield Static(Content.styled("Not recorded", "bold"))
             yield Static(Content(literal(self._message)), id="reason")
@@ -100,5 +91,76 @@ class Refusal(App[None]):
         self._message = message
 
     def compose(self) -> ComposeResult:
-        """The error."""
+        """Give the error."""
         yield Static(Content(literal(self._message)))
+
+
+def label_keys(keys: Mapping[str, Sequence[str]]) -> Content:
+    """Return which key gives which label.
+
+    Args:
+        keys: Names of the keys of each action, as ``parse_keys`` gives them.
+    """
+    parts: list[str | tuple[str, str]] = []
+    for label in LABELS:
+        parts += [_tag(label, shown(keys[label][0])), f"{KINDS[label].screen} "]
+    return Content.assemble(*parts)
+
+
+def said(case: Case) -> Content:
+    """Return what each annotator, and each adjudicator, said of an item: ``round 2  li: needed  wu: unsure``."""
+    parts: list[str | tuple[str, str]] = [(f"round {case.round}  ", "$text-muted")]
+    for who, given in (("", case.annotators), ("adjudicator ", case.adjudicators)):
+        for name, label in sorted(given.items()):
+            parts += [f"{who}{literal(name)}: ".replace("\n", " "), _tag(label, KINDS[label].screen), "  "]
+    return Content.assemble(*parts)
+
+
+def _tag(label: str, text: str) -> tuple[str, str]:
+    return f" {text} ", f"bold #ffffff on {KINDS[label].colour}"
+
+
+def chat_table(
+    turns: Sequence[Mapping[str, Any]],
+    tints: Mapping[str, str],
+    zone: tzinfo,
+    *,
+    before: int | None = None,
+    is_question: bool = False,
+    expand_key: str | None,
+) -> Table:
+    """Return a table of messages: time, sender, text. ``Text`` takes a string as it is: markup in it is no markup.
+
+    Args:
+        turns: Messages, oldest first: sender, text, timestamp.
+        tints: The colour of each sender.
+        zone: In which times are shown.
+        before: Time of what was said before the first of them (UTC seconds).
+        is_question: Set in bold, without the date, which stands in its frame.
+        expand_key: The key that shows long messages whole, named where one is cut; None: none is cut.
+    """
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=5, no_wrap=True)
+    table.add_column(width=11, no_wrap=True, overflow="ellipsis")
+    table.add_column(ratio=1, overflow="fold")
+    last_day = ""
+    for turn in turns:
+        at = turn["timestamp"]
+        today = "" if is_question else day(at, zone)
+        notes = [today if today != last_day else "", pause(before, at)]
+        if note := " · ".join(filter(None, notes)):
+            table.add_row("", "", Text(note, style="dim italic"))
+        before, last_day = at, today or last_day
+        sender = turn["sender"] or ""
+        name = Text(literal(sender).replace("\n", " "), style=tints[sender])
+        text = _text(turn["text"] or "", "bold" if is_question else "", expand_key)
+        table.add_row(Text(clock(at, zone), style="dim"), name, text)
+    return table
+
+
+def _text(text: str, style: str, expand_key: str | None) -> Text:
+    text, left_out = (text, 0) if expand_key is None else shortened(text)
+    whole = Text(literal(text), style=style)
+    if left_out:
+        whole.append(f" … {left_out:,} more characters: {expand_key}", style="dim italic")
+    return whole

@@ -1,14 +1,140 @@
-"""The state of one annotator's work: where they are, what they answered, how fast it goes. Nothing of a screen.
+"""The questions as they are shown one by one, and one person's answers to them. Nothing of a screen.
 
-An answer becomes part of the state only after it was recorded, so what the state calls answered is on the disk.
+Every id is read at once, a window only when it is shown. An answer becomes part of the state only after it was
+recorded, so what the state calls answered is on the disk.
 """
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from itertools import pairwise
-from typing import NamedTuple
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from chatladder.io.console import DataError
+from chatladder.io.files import read_jsonl
+from chatladder.io.rows import QUESTIONS, Rows
 from chatladder.labels.answer import Answer, Label, now
+
+#: Items that are shown next and read along with one that is needed now.
+AHEAD = 512
+#: Rows decoded at a time while looking for some.
+_BATCH = 4096
+
+
+class Items:
+    """The questions of a parquet file, which stays open: a pipeline that replaces it meanwhile does no harm.
+
+    Attributes:
+        ids: Ids of the items, in the order of the chat, shape ``(n,)``.
+        conversations: The conversation of each, shape ``(n,)``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the ids.
+
+        Raises:
+            DataError: If it is not a file of questions, or holds none, or one id twice.
+        """
+        Rows(path, QUESTIONS)
+        self._path = path
+        with self._reading():
+            self._file = pq.ParquetFile(path)
+            table = self._file.read(columns=["item_id", "conversation"])
+            self.ids: list[str] = table["item_id"].to_pylist()
+            self.conversations: list[str] = table["conversation"].to_pylist()
+        metadata = self._file.metadata
+        sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+        self._starts = [*accumulate(sizes, initial=0)]
+        self._rows = {item_id: row for row, item_id in enumerate(self.ids)}
+        self._read: dict[str, dict[str, Any]] = {}
+        if not self.ids:
+            raise DataError(f"{path}: expected questions, got none. Run the stages before it, or lower a threshold.")
+        if len(self._rows) < len(self.ids) or None in self._rows or None in self.conversations:
+            raise DataError(
+                f"{path}: expected an id of its own, and a conversation, for every question. Write it again."
+            )
+
+    def get(self, item_id: str, upcoming: Sequence[str] = ()) -> dict[str, Any]:
+        """One question, a row of ``QUESTIONS``.
+
+        Args:
+            item_id: Its id.
+            upcoming: Ids likely to be asked for next: those stored with it are kept at hand.
+
+        Raises:
+            DataError: If the file is damaged.
+        """
+        if item_id not in self._read:
+            group = self._group(self._rows[item_id])
+            near = [other for other in upcoming[:AHEAD] if self._group(self._rows[other]) == group]
+            # Forgotten at some size, so that memory does not grow with the work done.
+            kept = {} if len(self._read) > 4 * AHEAD else self._read
+            self._read = {**kept, **self._load(group, {item_id, *near})}
+        return self._read[item_id]
+
+    def containing(self, text: str) -> set[str]:
+        """Ids of the questions whose own text has ``text`` in it, upper and lower case alike.
+
+        Raises:
+            DataError: If the file is damaged.
+        """
+        found: set[str] = set()
+        wanted = text.encode("utf-8", "replace").decode("utf-8")
+        with self._reading():
+            for batch in self._file.iter_batches(65_536, columns=["item_id", "text"]):
+                hits = batch.filter(pc.match_substring(batch["text"], wanted, ignore_case=True))
+                found.update(hits["item_id"].to_pylist())
+        return found
+
+    def _group(self, row: int) -> int:
+        return bisect_right(self._starts, row) - 1
+
+    def _load(self, group: int, wanted: set[str]) -> dict[str, dict[str, Any]]:
+        rows = sorted(self._rows[item_id] - self._starts[group] for item_id in wanted)
+        found: dict[str, dict[str, Any]] = {}
+        start = 0
+        with self._reading():
+            for batch in self._file.iter_batches(_BATCH, row_groups=[group], columns=QUESTIONS.names):
+                wanted_rows = [row - start for row in rows if start <= row < start + batch.num_rows]
+                found.update((row["item_id"], row) for row in batch.take(pa.array(wanted_rows, pa.int64())).to_pylist())
+                start += batch.num_rows
+                if start > rows[-1]:
+                    break
+        if found.keys() != wanted:
+            raise DataError(f"{self._path}: its rows changed while it was open. Start again.")
+        return found
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            what = type(error).__name__
+            raise DataError(f"{self._path}: expected a parquet file of questions: {what}. Write it again.") from error
+
+
+def listed_items(path: Path, known: set[str]) -> tuple[list[str], int]:
+    """The items that a list (JSON lines with an ``item_id``) names, in its order, and how many others it names.
+
+    Raises:
+        DataError: If it is malformed, or names no question.
+    """
+    named: dict[str, int] = {}
+    for number, row in read_jsonl(path):
+        if not isinstance(row.get("item_id"), str):
+            raise DataError(f'{path}:{number}: expected a field "item_id" with a text in it.')
+        named.setdefault(row["item_id"], number)
+    found = [item_id for item_id in named if item_id in known]
+    if not found:
+        raise DataError(f"{path}: expected ids of the questions; none of the {len(named):,} named there is one.")
+    return found, len(named) - len(found)
+
 
 #: Answers that the pace is measured over, the latest ones.
 PACE_ANSWERS = 100
@@ -23,7 +149,7 @@ class Progress(NamedTuple):
         done: Items with an answer.
         total: Items in all.
         per_hour: Answers an hour of the latest work, pauses left out; None while too few were given.
-        seconds_left: What the rest takes at that pace, or None.
+        seconds_left: Time for the rest at that pace, or None.
     """
 
     done: int
@@ -33,45 +159,41 @@ class Progress(NamedTuple):
 
 
 class Session:
-    """One annotator's work in one round.
+    """One person's work.
 
     Attributes:
-        annotator: Who answers.
-        round_number: In which round.
         order: Ids of the items in the order in which they are shown.
-        position: Where the annotator is, from 0.
+        position: Place of the current item, from 0.
         given: How many answers were recorded since the session began.
         elsewhere: Answers in the log about items that are not shown here.
     """
 
     def __init__(
         self,
-        order: Sequence[str],
+        rounds: Mapping[str, int],
         history: Sequence[Answer],
         record: Callable[[Answer], None],
         *,
         annotator: str,
-        round_number: int,
         clock: Callable[[], str] = now,
     ) -> None:
         """Go on where the log ends.
 
         Args:
-            order: Ids of the items, at least one, none twice.
+            rounds: Item -> round that its answer belongs to, in the order in which items are shown; at least one.
             history: The answers that were not taken back, oldest first, as ``Replay.history``.
             record: Puts an answer on the disk, or raises; nothing changes if it raises.
-            annotator: Who answers.
-            round_number: In which round.
+            annotator: Name of the person who answers.
             clock: Gives the time of an answer, ISO 8601 in UTC.
         """
-        self.order = tuple(order)
+        self._rounds = dict(rounds)
+        self.order = tuple(rounds)
         self._places = {item_id: place for place, item_id in enumerate(self.order)}
-        self._history = [answer for answer in history if answer.item_id in self._places]
+        self._history = [answer for answer in history if rounds.get(answer.item_id) == answer.round]
         self.elsewhere = len(history) - len(self._history)
         self._labels = {answer.item_id: answer.label for answer in self._history}
         self._record = record
-        self.annotator = annotator
-        self.round_number = round_number
+        self._annotator = annotator
         self._clock = clock
         self.given = 0
         self.position = self._places[self._history[-1].item_id] if self._history else len(self.order) - 1
@@ -87,15 +209,6 @@ class Session:
         """Whether every item has an answer."""
         return len(self._labels) == len(self.order)
 
-    @property
-    def latest(self) -> Answer | None:
-        """The answer that ``undo`` would take back."""
-        return self._history[-1] if self._history else None
-
-    def place(self, item_id: str) -> int:
-        """Where in the order an item stands, from 0."""
-        return self._places[item_id]
-
     def label(self, item_id: str) -> Label | None:
         """The answer to an item that counts."""
         return self._labels.get(item_id)
@@ -110,8 +223,7 @@ class Session:
         """
         item_id = self.current
         if self.label(item_id) != label:
-            answer = Answer(item_id, self.annotator, self.round_number, label, self._clock())
-            self._record(answer)
+            answer = self._recorded(item_id, label)
             self._history.append(answer)
             self._labels[item_id] = label
             self.given += 1
@@ -129,7 +241,7 @@ class Session:
         if not self._history:
             return None
         taken = self._history[-1]
-        self._record(Answer(taken.item_id, self.annotator, self.round_number, taken.label, self._clock(), undo=True))
+        self._recorded(taken.item_id, taken.label, undo=True)
         self._history.pop()
         del self._labels[taken.item_id]
         self._labels |= {each.item_id: each.label for each in self._history if each.item_id == taken.item_id}
@@ -177,6 +289,11 @@ class Session:
     def upcoming(self, count: int) -> list[str]:
         """Ids of the current item and those that follow it."""
         return list(self.order[self.position : self.position + count])
+
+    def _recorded(self, item_id: str, label: Label, *, undo: bool = False) -> Answer:
+        answer = Answer(item_id, self._annotator, self._rounds[item_id], label, self._clock(), undo=undo)
+        self._record(answer)
+        return answer
 
     def _go(self, place: int) -> bool:
         if not 0 <= place < len(self.order):

@@ -20,7 +20,7 @@ import click
 
 from chatladder.cli.annotate.options import names, zone
 from chatladder.io.console import SETTINGS, example, printable
-from chatladder.labels.log import log_path
+from chatladder.labels.rounds import log_path
 from chatladder.presets import names as catalogues
 
 LANGUAGES = ("zh", "en")

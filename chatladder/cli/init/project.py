@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatladder.chat.exports import find_exports
+from chatladder.cli.annotate.round_records import settle_assignment
 from chatladder.cli.init.adapting import adapt_params, rungs_here, swap_ladder
 from chatladder.cli.init.checkout import copy_pipeline, git, untracked
 from chatladder.io.console import DataError, printable, shortened
 from chatladder.io.files import whole_folder
-from chatladder.labels.assignment import settle
-from chatladder.labels.log import log_path
+from chatladder.labels.rounds import log_path
 from chatladder.presets import read_text
 from chatladder.privacy.secret import KEY_FILE, create
 
@@ -237,5 +237,5 @@ def _share(folder: Path, annotators: tuple[str, ...]) -> int:
     if len(annotators) < 2:
         return 1
     folder.mkdir(parents=True, exist_ok=True)
-    settle(folder, annotators, 2)
+    settle_assignment(folder, annotators, 2)
     return 2

@@ -36,8 +36,8 @@ from chatladder.evaluation.gate import GATED, advice, leaning, shown
 from chatladder.evaluation.scaling_check import points
 from chatladder.evaluation.scores import Draws, Interval
 from chatladder.io.rows import LABELLED, QUESTIONS, Rows
-from chatladder.labels.log import adjudication_files, log_files
 from chatladder.labels.review import FILE, flips_by_round
+from chatladder.labels.rounds import adjudication_files, log_files
 
 #: Kinds of change, in the words that a count stands before.
 KINDS = (

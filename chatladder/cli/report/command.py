@@ -52,7 +52,7 @@ def report_command(number: int | None, out: Path | None, options: Options) -> No
     """
     from chatladder.cli.report.build import build
     from chatladder.cli.report.page import render
-    from chatladder.labels.log import latest_answered
+    from chatladder.labels.rounds import latest_answered
 
     number = number or max(1, latest_answered(options.annotations))
     context = build(options, number)

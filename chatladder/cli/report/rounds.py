@@ -9,7 +9,7 @@ from typing import NamedTuple
 from chatladder.io.console import DataError
 from chatladder.labels.agreement import Agreement, Stretch, agreement_by_round, agreement_over_time
 from chatladder.labels.answer import Answer, Label
-from chatladder.labels.verdicts import Logs, Verdict, decide, read_adjudications, read_logs, without_orphans
+from chatladder.labels.verdicts import Logs, Verdict, decide, read_answers, without_orphans
 from chatladder.vocabulary import SCORED
 
 DISAGREED = "disagreed"
@@ -95,8 +95,7 @@ def read_rounds(annotations: Path, last_round: int, known: Sequence[str]) -> Rou
     Raises:
         DataError: If a log is damaged, most answers are about other questions, or ``last_round`` holds none.
     """
-    placed, torn = read_logs(annotations, last_round)
-    settled, torn_too = read_adjudications(annotations, last_round)
+    placed, settled, torn = read_answers(annotations, last_round)
     logs = without_orphans(placed, settled, known, refuse_orphans=False)
     numbers = sorted({answer.round for answer in logs.answers})
     if last_round not in numbers:
@@ -104,7 +103,7 @@ def read_rounds(annotations: Path, last_round: int, known: Sequence[str]) -> Rou
             f"{annotations / f'round_{last_round}'}: expected answers about the questions at hand, got none. "
             "Annotate that round, or report on an earlier one with --round."
         )
-    return Rounds([_round(number, logs) for number in numbers], logs, torn + torn_too)
+    return Rounds([_round(number, logs) for number in numbers], logs, torn)
 
 
 def _round(number: int, logs: Logs) -> Round:

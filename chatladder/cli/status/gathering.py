@@ -132,9 +132,9 @@ def answers_of(annotations: Path, ids: list[str]) -> Answers:
     """
     if not annotations.is_dir():
         return Answers()
-    from chatladder.labels.log import latest_answered, latest_round, log_path, replay
+    from chatladder.labels.log import replay
     from chatladder.labels.review import read_review
-    from chatladder.labels.rounds import log_files
+    from chatladder.labels.rounds import latest_answered, latest_round, log_files, log_path
 
     answered, number = latest_answered(annotations), latest_round(annotations)
     folder = annotations / f"round_{number}"
@@ -157,13 +157,13 @@ def answers_of(annotations: Path, ids: list[str]) -> Answers:
 
 
 def _sharing(folder: Path) -> tuple[list[str], int] | None:
-    from chatladder.labels.assignment import settle
+    from chatladder.cli.annotate.round_records import settle_assignment
 
-    return settle(folder, [], None) if folder.is_dir() else None
+    return settle_assignment(folder) if folder.is_dir() else None
 
 
 def _workers(wanted: set[str], done: dict[str, set[str]], sharing: tuple[list[str], int] | None) -> tuple[Worker, ...]:
-    from chatladder.labels.assignment import assigned
+    from chatladder.cli.annotate.round_records import assigned
 
     if sharing is None:
         return tuple(Worker(name, len(items & wanted), len(wanted)) for name, items in done.items())
@@ -177,9 +177,9 @@ def _undecided(annotations: Path, answered: int, known: set[str], counting: list
     """Questions whose annotators tie or are unsure, and that no adjudicator settled."""
     if not counting:
         return 0
-    from chatladder.labels.verdicts import cases, read_adjudications, read_logs
+    from chatladder.labels.verdicts import cases, read_answers
 
-    rows = (read_logs(annotations, answered)[0], read_adjudications(annotations, answered)[0])
+    *rows, _torn = read_answers(annotations, answered)
     found = cases(*([row.answer for row in placed if row.answer.item_id in known] for placed in rows))
     return sum(case.is_open and case.ruling is None for case in found.values())
 

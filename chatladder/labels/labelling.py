@@ -1,0 +1,136 @@
+"""From the annotation logs to the labelled questions: verdicts, splits, reviews, and what metrics say of them."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow as pa
+
+from chatladder.io.console import DataError
+from chatladder.io.options import setting
+from chatladder.io.rows import LABELLED, SPLITS
+from chatladder.labels.review import flips_as_metrics, flips_by_round
+from chatladder.labels.split import split_conversations
+from chatladder.labels.verdicts import Labelling, Verdict, combine, read_answers
+from chatladder.vocabulary import SCORED
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"expected a date or time in ISO 8601, as 2023-10-01, got {text!a}.") from error
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """Which answers count, and where conversations go."""
+
+    round: int = setting("How many rounds count.", least=1)
+    validation: float = setting("Share of the rest that validates.", least=0, most=1)
+    test: float = setting("Share of all conversations kept for test.", least=0, most=1)
+    test_from: datetime | None = setting(
+        "Test conversations from this date on (UTC), in place of the share --test.", parse=_instant, default=None
+    )
+    orphans: str = setting(
+        "Answers whose question is gone: count them and go on, or stop.", choices=("report", "refuse"), default="report"
+    )
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled questions, and how they came about.
+
+    Attributes:
+        rows: Rows of ``LABELLED``.
+        sizes: Rows per split.
+        labelling: The verdicts, their counts and the answers behind them.
+        reviews: The ``flips`` of each round that is a review, by number.
+        torn: Places of lines that were cut short, and left out.
+    """
+
+    rows: pa.Table
+    sizes: dict[str, int]
+    labelling: Labelling
+    reviews: dict[int, dict[str, Any]]
+    torn: list[str]
+
+    def metrics(self) -> dict[str, Any]:
+        """Counts and agreement, as ``metrics/annotation.json`` holds them."""
+        turned = {str(number): flips_as_metrics(flips) for number, flips in self.reviews.items()}
+        return {**self.labelling.counts, "reviews": turned, **self.sizes}
+
+
+def label(questions: pa.Table, annotations: Path, settings: LabelSettings) -> Labelled:
+    """Decide each question by the answers that count, and split the conversations.
+
+    Args:
+        questions: Rows of ``QUESTIONS``.
+        annotations: Folder of the rounds.
+        settings: Number of the rounds that count, and the shares of the splits.
+
+    Raises:
+        DataError: If a log or a review is damaged, answers are about other questions, or a split lacks a label.
+    """
+    answers, adjudications, torn = read_answers(annotations, settings.round)
+    known = questions["item_id"].to_pylist()
+    labelling = combine(answers, known, settings.round, settings.orphans == "refuse", adjudications)
+    reviews = flips_by_round(annotations, settings.round, labelling.logs)
+    splits = split_conversations(
+        conversation_starts(questions), validation=settings.validation, test=settings.test, test_from=settings.test_from
+    )
+    rows = label_questions(questions, labelling.verdicts, splits)
+    return Labelled(rows, check_splits(rows), labelling, reviews, torn)
+
+
+def label_questions(questions: pa.Table, verdicts: Mapping[str, Verdict], splits: Mapping[str, str]) -> pa.Table:
+    """Return the questions with a label that is scored, in their order, with label, agreement and split."""
+    decided = [verdicts.get(item_id) for item_id in questions["item_id"].to_pylist()]
+    scored = [verdict is not None and verdict.label in SCORED for verdict in decided]
+    table = questions.filter(pa.array(scored, pa.bool_()))
+    counting = [verdict for verdict, is_scored in zip(decided, scored, strict=True) if verdict and is_scored]
+    columns: dict[str, list[Any]] = {
+        "label": [str(verdict.label) for verdict in counting],
+        "agreement": [verdict.agreement for verdict in counting],
+        "split": [splits[conversation] for conversation in table["conversation"].to_pylist()],
+    }
+    for name, values in columns.items():
+        table = table.append_column(LABELLED.field(name), pa.array(values, LABELLED.field(name).type))
+    return table
+
+
+def conversation_starts(questions: pa.Table) -> dict[str, int | None]:
+    """Return the time of the first question of each conversation; None where one of its questions has no time.
+
+    Over all questions, not the labelled ones, so that another round cannot move a conversation.
+    """
+    starts: dict[str, int | None] = {}
+    rows = zip(questions["conversation"].to_pylist(), questions["timestamp"].to_pylist(), strict=True)
+    for conversation, timestamp in rows:
+        earlier = starts.get(conversation, timestamp)
+        starts[conversation] = None if timestamp is None or earlier is None else min(earlier, timestamp)
+    return starts
+
+
+def check_splits(labelled: pa.Table) -> dict[str, int]:
+    """Count the rows of each split.
+
+    Raises:
+        DataError: If train or test lacks items of a label: nothing could be learned or scored.
+    """
+    cells = Counter(zip(labelled["split"].to_pylist(), labelled["label"].to_pylist(), strict=True))
+    conversations = len(labelled["conversation"].unique())
+    for split in ("train", "test"):
+        for name in SCORED:
+            if not cells[split, name]:
+                raise DataError(
+                    f"split {split}: expected items labelled {name}, got none "
+                    f"({labelled.num_rows} items in {conversations} conversations in all). "
+                    "Annotate more conversations, or change --test, --test-from or --validation."
+                )
+    return {split: sum(cells[split, name] for name in SCORED) for split in SPLITS}
