@@ -150,7 +150,7 @@ def _replace(section_: Any, values: Mapping[str, Any], prefix: str, place: str) 
 
 
 def _comments_behind(section_: "CommentedMap", token: Any = None) -> Any:
-    """Take the comment lines behind a section from its last value, where ruamel.yaml keeps them, or put others there."""
+    """Take the comment lines behind a section from its last value, where ruamel.yaml has them; put others there."""
     *_, key = section_
     if isinstance(section_[key], dict) and section_[key]:
         return _comments_behind(section_[key], token)

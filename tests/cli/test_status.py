@@ -12,16 +12,21 @@ import yaml
 from click.testing import CliRunner
 
 from chatladder.cli.status import command as status
-from chatladder.cli.status import gathering
-from chatladder.cli.status.gathering import Staleness, answers_of, exports, gather, staleness, verdict
 from chatladder.cli.status.standing import (
     NOT_BEFORE_GATE,
     NOT_BEFORE_TUNED,
+    Staleness,
     Standing,
     Tuned,
     Worker,
+    answers_of,
+    exports,
+    gather,
+    largest_tuned,
     next_step,
+    staleness,
     stages_in_words,
+    verdict,
 )
 from chatladder.io.console import UNPRINTABLE, DataError
 from chatladder.io.rows import QUESTIONS, row_writer
@@ -290,7 +295,7 @@ def test_the_committed_metrics_are_read():
     rungs = json.loads((ROOT / "metrics" / "models.json").read_text())
     largest = max((key for key in rungs if "params" in (rungs[key] if isinstance(rungs[key], dict) else {})),
                   key=lambda key: rungs[key]["params"])  # fmt: skip
-    assert gathering.largest_tuned(ROOT / "metrics" / "models.json") == (largest, rungs[largest]["tuned"]["macro_f1"])
+    assert largest_tuned(ROOT / "metrics" / "models.json") == (largest, rungs[largest]["tuned"]["macro_f1"])
 
 
 @pytest.mark.parametrize(

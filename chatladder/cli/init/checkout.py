@@ -54,16 +54,6 @@ def tracked(checkout: Path) -> list[str]:
     return sorted(name for name in names if name and is_taken(name))
 
 
-def untracked(checkout: Path) -> list[str]:
-    """Code of the checkout that git does not track, and that a new project is therefore without.
-
-    Raises:
-        DataError: If git fails.
-    """
-    names = git(checkout, "ls-files", "-z", "--others", "--exclude-standard", "--", "chatladder", "stages").split("\0")
-    return sorted(name for name in names if name)
-
-
 def is_taken(name: str) -> bool:
     """Whether a file of the checkout belongs to every project, and not to the demo or to development."""
     path = PurePosixPath(name)

@@ -16,6 +16,7 @@ from chatladder.cli.status.standing import (
     NOT_BEFORE_TUNED,
     Standing,
     Worker,
+    gather,
     next_step,
     stages_in_words,
 )
@@ -101,8 +102,6 @@ def _stale(now: Standing) -> str:
 )
 def status_command() -> None:
     """Say what the project in this folder holds, what is stale, and the next useful step."""
-    from chatladder.cli.status.gathering import gather
-
     click.echo("\n".join(lines(gather(Path()))))
 
 
