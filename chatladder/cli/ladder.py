@@ -44,9 +44,7 @@ class Choice:
         """
         for pair in self.revision:
             if not COMMIT.fullmatch(pair.partition("=")[2]):
-                raise click.UsageError(
-                    f"--revision: expected KEY=COMMIT, 40 hexadecimal digits, got {pair!a}."
-                )
+                raise click.UsageError(f"--revision: expected KEY=COMMIT, 40 hexadecimal digits, got {pair!a}.")
         return {key: commit for key, _, commit in (pair.partition("=") for pair in self.revision)}
 
 

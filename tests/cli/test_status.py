@@ -24,8 +24,8 @@ from chatladder.cli.status.standing import (
     gather,
     largest_tuned,
     next_step,
-    staleness,
     stages_in_words,
+    staleness,
     verdict,
 )
 from chatladder.io.console import UNPRINTABLE, DataError

@@ -101,7 +101,7 @@ def _reader(name: str) -> Callable[[str], Any]:
 class Plan:
     """The settings of a new project."""
 
-    export: Path | None = setting(
+    export: Path | None = setting(  # noqa: RUF009
         "Export of the chat, a file or a folder; it is copied.", metavar="PATH", parse=_reader("export")
     )
     timezone: str = setting("Time zone of exports in local time: UTC, Asia/Shanghai.", parse=_reader("timezone"))
