@@ -7,7 +7,7 @@ from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from chatladder.cli.export.settings import Settings
+from chatladder.cli.export.record import Settings
 from chatladder.io.console import DataError
 from chatladder.models.prompts import LETTERS, LINE_BREAK, SEPARATOR, SPEAKERS, template
 from chatladder.vocabulary import OPTION_TEXTS
@@ -23,8 +23,6 @@ SHOWN = {
 }
 #: What ``rung.json`` may say that a stranger can use; never a path.
 _FACTS = ("source", "repo", "revision", "package", "package_version", "params")
-#: Training options that say where things lay on the machine.
-_PLACES = ("base", "alpaca", "out", "curves")
 
 
 class Facts(NamedTuple):
@@ -34,7 +32,7 @@ class Facts(NamedTuple):
     base: dict[str, Any]  # rung.json
     license: str | None
     settings: Settings
-    training: dict[str, list[str]]  # options of stages.train
+    training: dict[str, Any]  # settings of stages.train
     annotation: dict[str, Any]  # metrics of label
     models: dict[str, Any] | None  # metrics of evaluate; None where they were not measured
     calibration: dict[str, Any] | None  # metrics of calibrate
@@ -64,7 +62,7 @@ def model_card(facts: Facts, *, adapter_only: bool, dtype: str, chat_template: b
         template=template(settings.language),
         options=list(OPTION_TEXTS[settings.language].items()),
         letters=LETTERS if settings.answer == "lettered" else (),
-        training=_training(facts.training),
+        training=facts.training,
         labels=labels_text(facts.annotation),
         results=_results(facts.models, facts.rung),
         gate=gate_text(facts.calibration),
@@ -164,11 +162,6 @@ def _model_front_matter(facts: Facts, adapter_only: bool) -> str:
         **linked,
     )
     return f"---\n{data.to_yaml()}\n---"
-
-
-def _training(options: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """What the model was trained with; a rung's own value follows the default, and the last one counts."""
-    return [(name, values[-1] if values else "yes") for name, values in options.items() if name not in _PLACES]
 
 
 def _results(models: dict[str, Any] | None, rung: str) -> dict[str, Any] | None:
