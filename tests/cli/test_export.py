@@ -325,8 +325,7 @@ def test_what_does_not_belong_together_is_refused(project, spoil, message):
     ("options", "message"),
     [
         (("--push", "nobody"), "expected OWNER/NAME"),
-        (("--push-data", "me/rows"), "--push-data needs --with-data too"),
-        (("--public",), "--public needs --push"),
+        (("--push", "me/rows/more"), "expected OWNER/NAME"),
     ],
 )
 def test_options_that_do_not_fit_are_a_usage_error(project, options, message):
@@ -387,12 +386,6 @@ def test_only_what_was_asked_for_is_uploaded_and_to_private_repositories(project
     assert calls == [
         ("create", "me/model", "model", True),
         ("upload", "me/model", "model", "model", ["dataset/*"]),
-    ]
-    calls.clear()
-    export("--adapter-only", "--with-data", "--push-data", "me/rows", "--public", out="rows")
-    assert calls == [
-        ("create", "me/rows", "dataset", False),
-        ("upload", "me/rows", "dataset", "rows/dataset", []),
     ]
 
 

@@ -17,7 +17,7 @@ from chatladder.cli.init import project
 from chatladder.cli.init.checkout import CHECKOUT, is_taken
 from chatladder.cli.init.project import Plan, adapt_params, fitting, ladder_here, rungs_here
 from chatladder.cli.simulate import write_chat
-from chatladder.cli.status.standing import Standing, next_step, staleness
+from chatladder.cli.status import Standing, next_step, staleness
 from chatladder.io.console import UNPRINTABLE, DataError
 from chatladder.labels.assignment import settle
 from chatladder.presets import names as catalogues

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from chatladder.cli.init.checkout import git
-from chatladder.cli.status.standing import exports
+from chatladder.cli.status import exports
 from chatladder.io.console import DataError
 from chatladder.privacy.secret import KEY_FILE, KEY_VARIABLE, local_key
 

@@ -124,44 +124,31 @@ def _repo(_context: click.Context, _option: click.Parameter, value: str | None) 
 @click.option("--adapter-only", is_flag=True, help="The adapter alone, for whoever has the base.")
 @click.option("--with-data", is_flag=True, help="The alpaca rows too, under dataset/. They hold text of the chat.")
 @click.option(
-    "--push", callback=_repo, metavar="OWNER/NAME", help=f"Upload the model; {TOKEN_VARIABLE} holds the token."
+    "--push",
+    callback=_repo,
+    metavar="OWNER/NAME",
+    help=f"Upload the model to a private repository; {TOKEN_VARIABLE} holds the token.",
 )
-@click.option("--push-data", callback=_repo, metavar="OWNER/NAME", help="Upload dataset/ too, as a dataset of its own.")
-@click.option("--public", is_flag=True, help="What is uploaded can be read by everybody; without it, by you alone.")
 @click.option("--license", "license_id", help="Licence of the model as the hub spells it, such as apache-2.0.")
 def export_command(
-    rung: str,
-    out: Path,
-    adapter_only: bool,
-    with_data: bool,
-    push: str | None,
-    push_data: str | None,
-    public: bool,
-    license_id: str | None,
+    rung: str, out: Path, adapter_only: bool, with_data: bool, push: str | None, license_id: str | None
 ) -> None:
     """Write the tuned model of RUNG as a folder that transformers, peft and the hub read.
 
-    Nothing leaves this machine without --push, and no text of the chat without --push-data.
+    Nothing leaves this machine without --push, and the rows of --with-data never do.
     """
     from chatladder.cli.export import hub
 
-    if push_data and not with_data:
-        raise click.UsageError("--push-data needs --with-data too: the rows hold text of the chat.")
-    if public and not (push or push_data):
-        raise click.UsageError("--public needs --push.")
     if out.exists():
         raise DataError(f"{out}: expected no such folder yet, got one. Remove it, or choose another --out.")
-    secret = hub.token() if push or push_data else ""
+    secret = hub.token() if push else ""
     export(out, gather(rung, license_id), adapter_only=adapter_only, with_data=with_data)
     written = "adapter" if adapter_only else "merged model and adapter"
     note = "; dataset/ holds text of the chat" if with_data else ""
     click.echo(f"{out}: {written} of {rung}{note}")
     if push:
-        hub.push(out, push, secret, public=public)
+        hub.push(out, push, secret)
         click.echo(f"https://huggingface.co/{push}: uploaded")
-    if push_data:
-        hub.push_data(out, push_data, secret, public=public)
-        click.echo(f"https://huggingface.co/datasets/{push_data}: uploaded")
 
 
 if __name__ == "__main__":

@@ -60,19 +60,12 @@ class Lock:
 
         self.path = path
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise DataError(
-                f"{path}: expected the lock file of the pipeline, got none. Run dvc repro first."
-            ) from error
+            self._stages: dict[str, Any] = dict(yaml.safe_load(path.read_text(encoding="utf-8"))["stages"])
         except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
-        except (ValueError, RecursionError, yaml.YAMLError) as error:
-            raise DataError(f"{path}: expected a lock file of DVC, got no YAML that can be read.") from error
-        stages = content.get("stages") if isinstance(content, dict) else None
-        if not isinstance(stages, dict):
-            raise DataError(f"{path}: expected a lock file of DVC, got none with stages.")
-        self._stages: dict[str, Any] = stages
+            reason = error.strerror or error
+            raise DataError(f"{path}: cannot be read: {reason}. Run dvc repro first; it writes this file.") from error
+        except (KeyError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise DataError(f"{path}: expected a lock file of DVC, got no YAML with stages.") from error
 
     def params(self, stage: str) -> dict[str, Any]:
         """Return what the stage read of ``params.yaml``, by the name of its section."""

@@ -22,7 +22,7 @@ import click
 from chatladder.cli.annotate.options import zone
 from chatladder.cli.init.checkout import CHECKOUT
 from chatladder.cli.init.project import EMBEDDED, READERS, Plan, check_export, check_folder, ladder_here, make
-from chatladder.cli.status.standing import Standing, next_step
+from chatladder.cli.status import Standing, next_step
 from chatladder.io.console import SETTINGS, DataError, example, printable
 from chatladder.io.options import options_of
 from chatladder.models.prompts import LANGUAGES

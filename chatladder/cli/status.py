@@ -1,4 +1,10 @@
-"""Where a project stands, read from its files and from DVC, and the step that this makes the next."""
+"""Say where the project stands: what it holds, what is stale, and what to do next, in ten lines or fewer.
+
+Example:
+    chatladder status
+
+It reads the files of the project and asks DVC what has changed; nothing is run or written.
+"""
 
 import json
 import os
@@ -11,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import click
+
 from chatladder.chat.exports import MEDIA, is_note
-from chatladder.io.console import DataError, printable
+from chatladder.io.console import SETTINGS, DataError, example, printable, shortened
 from chatladder.io.files import read_json
 
 #: Seconds that DVC gets: it reads again every file that changed since it last looked.
@@ -54,8 +62,42 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What a project holds.
+class Answers:
+    """The work of the annotators.
+
+    Attributes:
+        answered: The latest round in which anybody answered anything; 0 if none.
+        round: The round that annotators are in.
+        is_review: Whether that round looks again at labels that are probably wrong.
+        workers: Who takes part in it.
+        undecided: Questions that annotators leave open and nobody has settled.
+    """
+
+    answered: int = 0
+    round: int = 1
+    is_review: bool = False
+    workers: tuple[Worker, ...] = ()
+    undecided: int = 0
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """DVC's answer.
+
+    Attributes:
+        stale: Names of stages that dvc repro would run; None if DVC does not answer.
+        trouble: Why it does not.
+        busy: Whether that is because another DVC command runs.
+    """
+
+    stale: tuple[str, ...] | None = ()
+    trouble: str = ""
+    busy: bool = False
+
+
+@dataclass(frozen=True)
+class Standing(Answers, Staleness):
+    """The state of a project.
 
     Attributes:
         exports: Files below data/raw that are read as exports.
@@ -64,18 +106,10 @@ class Standing:
         has_secret: Whether there is a key of the pseudonyms.
         questions: How many there are; None where they were not picked yet.
         counted: How many rounds count, as params.yaml says; None if it does not.
-        answered: The latest round in which anybody answered anything; 0 if none.
-        round: The round that annotators are in.
-        is_review: Whether that round looks again at labels that are probably wrong.
-        workers: Who takes part in it.
-        undecided: Questions that annotators leave open and nobody has settled.
         gate: Verdict of the last run: pass, fail or inconclusive; None if there is none.
         more_items: Labels that an inconclusive verdict wants; None if unknown.
-        tuned: Of the last run.
-        stale: Names of stages that dvc repro would run, as DVC tells; None if it does not.
-        trouble: Why DVC does not tell.
-        busy: Whether that is because another DVC command runs.
-        exported: Whether the largest tuned rung was exported.
+        tuned: The largest tuned rung of the last run.
+        exported: Whether it was exported.
     """
 
     exports: int = 0
@@ -84,17 +118,9 @@ class Standing:
     has_secret: bool = False
     questions: int | None = None
     counted: int | None = None
-    answered: int = 0
-    round: int = 1
-    is_review: bool = False
-    workers: tuple[Worker, ...] = ()
-    undecided: int = 0
     gate: str | None = None
     more_items: int | None = None
     tuned: Tuned | None = None
-    stale: tuple[str, ...] | None = ()
-    trouble: str = ""
-    busy: bool = False
     exported: bool = False
 
     def is_outdated(self, unrelated: frozenset[str]) -> bool:
@@ -213,24 +239,6 @@ def stages_in_words(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
-class Answers(NamedTuple):
-    """What the annotators have done; as in ``Standing``."""
-
-    answered: int = 0
-    round: int = 1
-    is_review: bool = False
-    workers: tuple[Worker, ...] = ()
-    undecided: int = 0
-
-
-class Staleness(NamedTuple):
-    """What DVC says; as in ``Standing``."""
-
-    stale: tuple[str, ...] | None
-    trouble: str = ""
-    busy: bool = False
-
-
 def gather(root: Path) -> Standing:
     """Everything that ``Standing`` holds of the project in a folder.
 
@@ -255,11 +263,11 @@ def gather(root: Path) -> Standing:
         has_secret=_has_secret(root),
         questions=None if ids is None else len(ids),
         counted=counted_rounds(root / "params.yaml"),
-        **answers._asdict(),
+        **vars(answers),
         gate=gate,
         more_items=more_items,
         tuned=tuned,
-        **staleness(root)._asdict(),
+        **vars(staleness(root)),
         exported=tuned is not None and (root / "exported" / tuned.rung).is_dir(),
     )
 
@@ -445,3 +453,90 @@ def staleness(root: Path) -> Staleness:
     if not isinstance(changed, dict):
         return Staleness(None, "DVC answers in another form than expected")
     return Staleness(tuple(changed))
+
+
+#: Annotators that are named; columns that one name may take.
+MOST_NAMES, NAME_COLUMNS = 5, 24
+
+
+def lines(now: Standing) -> list[str]:
+    """What there is, a line each, and the next step; no text of the chat, and no character that moves the cursor."""
+    step = next_step(now)
+    rows = [
+        ("Exports", _exports(now)),
+        ("Questions", "not picked yet" if now.questions is None else f"{now.questions:,}"),
+        (f"Round {now.round}", _round(now)),
+        ("Gate", f"{now.gate}{_age(now, NOT_BEFORE_GATE)}" if now.gate else "not run yet"),
+        ("Tuned", _tuned(now)),
+        ("Stale", _stale(now)),
+        ("Next", f"{step.command}   # {step.why}"),
+    ]
+    return [printable(f"{name + ':':<10} {text}") for name, text in rows]
+
+
+def _exports(now: Standing) -> str:
+    if not now.exports:
+        return "none in data/raw" + (f", {now.absent:,} kept by DVC" if now.absent else "")
+    own = "" if now.private else ", the demo alone"
+    return f"{now.exports:,} {'file' if now.exports == 1 else 'files'} in data/raw{own}"
+
+
+def _round(now: Standing) -> str:
+    parts = [(now.questions and _names(now.workers)) or _untold(now)]
+    if now.is_review:
+        parts.insert(0, "a review")
+    if now.undecided:
+        parts.append(f"{now.undecided:,} undecided")
+    return "; ".join(parts)
+
+
+def _untold(now: Standing) -> str:
+    """Who has answered what, where there is nothing to count it by."""
+    if now.answered < now.round:
+        return "nobody has answered yet"
+    return "answered, and without questions nothing tells how far"
+
+
+def _names(workers: Sequence[Worker]) -> str:
+    # Whoever has most left comes first: the others may be left out.
+    ordered = sorted(workers, key=lambda each: (each.answered - each.items, each.name))
+    said = [
+        f"{shortened(each.name, NAME_COLUMNS)} {each.answered:,} of {each.items:,}" for each in ordered[:MOST_NAMES]
+    ]
+    return ", ".join(said) + (f" and {len(workers) - MOST_NAMES} more" if len(workers) > MOST_NAMES else "")
+
+
+def _age(now: Standing, unrelated: frozenset[str]) -> str:
+    """Marks a figure of the last run where something that it comes from has changed since."""
+    if now.stale is None:
+        return ", of the last run that ended"
+    return ", of an earlier run" if now.is_outdated(unrelated) else ""
+
+
+def _tuned(now: Standing) -> str:
+    if now.tuned is None:
+        return "not run yet"
+    return (
+        f"macro-F1 {now.tuned.macro_f1:.3f} of {shortened(now.tuned.rung, NAME_COLUMNS)}{_age(now, NOT_BEFORE_TUNED)}"
+    )
+
+
+def _stale(now: Standing) -> str:
+    if now.stale is None:
+        return f"not known: {now.trouble}"
+    return stages_in_words([shortened(name, NAME_COLUMNS) for name in now.stale]) or "nothing"
+
+
+@click.command(
+    name="status",
+    short_help="Say where the project stands, and what to do next.",
+    context_settings=SETTINGS,
+    epilog=example(__doc__),
+)
+def status_command() -> None:
+    """Say what the project in this folder holds, what is stale, and the next useful step."""
+    click.echo("\n".join(lines(gather(Path()))))
+
+
+if __name__ == "__main__":
+    status_command()
