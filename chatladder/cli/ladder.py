@@ -142,8 +142,8 @@ def ladder_command(name: str | None, choice: Choice, latest: bool, dry_run: bool
         click.echo(f"{PARAMS}: nothing to change")
         return
     if dry_run:
-        lines = [text.split("\n") for text in (before, after)]
-        click.echo("\n".join(difflib.unified_diff(*lines, str(PARAMS), f"{PARAMS} (new)", lineterm="")))
+        old_lines, new_lines = before.split("\n"), after.split("\n")
+        click.echo("\n".join(difflib.unified_diff(old_lines, new_lines, str(PARAMS), f"{PARAMS} (new)", lineterm="")))
     else:
         write_yaml(PARAMS, params)
     click.echo(f"{PARAMS}: ladder: {', '.join(old)} -> {', '.join(rungs.ladder)}")
