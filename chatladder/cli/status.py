@@ -28,14 +28,7 @@ PATIENCE = 300
 VERDICTS = ("pass", "fail", "inconclusive")
 #: The stages from the exports to the questions; all others need labels or models.
 QUESTION_STAGES = ("ingest", "merge", "score", "pick_questions")
-#: The stages that the gate's verdict does not come from, and those that the tuned scores do not.
-NOT_BEFORE_GATE = frozenset(
-    ["to_alpaca", "train", "predict_tuned", "out_of_fold", "word_baselines", "rank_labels", "evaluate", "summarize"]
-)
-NOT_BEFORE_TUNED = frozenset(
-    ["predict_served", "out_of_fold", "word_baselines", "rank_labels", "calibrate", "summarize"]
-)
-#: In commands, for what only the reader knows.
+#: Stands in commands for the name of whoever reads them.
 NAME = "NAME"
 
 
@@ -122,10 +115,6 @@ class Standing(Answers, Staleness):
     more_items: int | None = None
     tuned: Tuned | None = None
     exported: bool = False
-
-    def is_outdated(self, unrelated: frozenset[str]) -> bool:
-        """Whether anything is stale but stages that do not matter to a figure."""
-        return any(name.partition("@")[0] not in unrelated for name in self.stale or ())
 
     def is_stale(self, *stages: str) -> bool:
         """Whether one of these stages is stale, in any of its instances."""
@@ -240,11 +229,13 @@ def stages_in_words(names: Sequence[str], most: int = 6) -> str:
 
 
 def gather(root: Path) -> Standing:
-    """Everything that ``Standing`` holds of the project in a folder.
+    """Return the state of the project in a folder.
 
     Raises:
-        DataError: If the folder is no project, or a file that is there is damaged.
+        DataError: If the folder is no project, or one of its files is damaged.
     """
+    from chatladder.privacy.secret import KEY_FILE, local_key
+
     for name in ("dvc.yaml", "params.yaml"):
         if not (root / name).is_file():
             raise DataError(
@@ -260,7 +251,7 @@ def gather(root: Path) -> Standing:
         exports=len(found),
         private=sum(not path.name.startswith("demo") for path in found),
         absent=absent,
-        has_secret=_has_secret(root),
+        has_secret=local_key(root / KEY_FILE) is not None,
         questions=None if ids is None else len(ids),
         counted=counted_rounds(root / "params.yaml"),
         **vars(answers),
@@ -273,27 +264,16 @@ def gather(root: Path) -> Standing:
 
 
 def exports(raw: Path) -> tuple[list[Path], int]:
-    """The files that are read as exports, and how many that DVC keeps are not there."""
-    if not raw.is_dir():
-        return [], 0
-    paths = [path for path in sorted(raw.rglob("*")) if not _is_hidden(path.relative_to(raw))]
+    """Return the files that are read as exports, and how many of those that DVC keeps are missing."""
+    hidden = {path for path in raw.rglob("*") if path.name.startswith(".") or path.name == "__MACOSX"}
+    paths = [path for path in sorted(raw.rglob("*")) if not hidden & {path, *path.parents}]
     files = [path for path in paths if path.is_file() and not is_note(path.name) and not MEDIA.fullmatch(path.suffix)]
     absent = sum(path.suffix == ".dvc" and path.is_file() and not path.with_suffix("").exists() for path in paths)
     return files, absent
 
 
-def _is_hidden(relative: Path) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)
-
-
-def _has_secret(root: Path) -> bool:
-    from chatladder.privacy.secret import KEY_FILE, local_key
-
-    return local_key(root / KEY_FILE) is not None
-
-
 def question_ids(path: Path) -> list[str] | None:
-    """Ids of the questions, in the order of the chat; None where they were not picked yet.
+    """Return the ids of the questions, in the order of the chat; None where they were not picked yet.
 
     Raises:
         DataError: If the file is no parquet file of questions.
@@ -320,11 +300,11 @@ def counted_rounds(params: Path) -> int | None:
 
 
 def answers_of(annotations: Path, ids: list[str]) -> Answers:
-    """How far the annotators of the current round are, and what all rounds leave open.
+    """Return how far the annotators of the current round are, and what all rounds leave open.
 
     Args:
         annotations: Folder of the rounds.
-        ids: Of the questions; answers about others do not count.
+        ids: Ids of the questions; answers about others do not count.
 
     Raises:
         DataError: If a log, an assignment or a review is damaged.
@@ -466,7 +446,7 @@ def lines(now: Standing) -> list[str]:
         ("Exports", _exports(now)),
         ("Questions", "not picked yet" if now.questions is None else f"{now.questions:,}"),
         (f"Round {now.round}", _round(now)),
-        ("Gate", f"{now.gate}{_age(now, NOT_BEFORE_GATE)}" if now.gate else "not run yet"),
+        ("Gate", f"{now.gate}{_age(now)}" if now.gate else "not run yet"),
         ("Tuned", _tuned(now)),
         ("Stale", _stale(now)),
         ("Next", f"{step.command}   # {step.why}"),
@@ -506,19 +486,17 @@ def _names(workers: Sequence[Worker]) -> str:
     return ", ".join(said) + (f" and {len(workers) - MOST_NAMES} more" if len(workers) > MOST_NAMES else "")
 
 
-def _age(now: Standing, unrelated: frozenset[str]) -> str:
-    """Marks a figure of the last run where something that it comes from has changed since."""
+def _age(now: Standing) -> str:
+    """Mark a figure of the last run where something has changed since."""
     if now.stale is None:
         return ", of the last run that ended"
-    return ", of an earlier run" if now.is_outdated(unrelated) else ""
+    return ", of an earlier run" if now.stale else ""
 
 
 def _tuned(now: Standing) -> str:
     if now.tuned is None:
         return "not run yet"
-    return (
-        f"macro-F1 {now.tuned.macro_f1:.3f} of {shortened(now.tuned.rung, NAME_COLUMNS)}{_age(now, NOT_BEFORE_TUNED)}"
-    )
+    return f"macro-F1 {now.tuned.macro_f1:.3f} of {shortened(now.tuned.rung, NAME_COLUMNS)}{_age(now)}"
 
 
 def _stale(now: Standing) -> str:

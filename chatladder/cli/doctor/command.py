@@ -9,7 +9,7 @@ shape of each model (``chatladder/models/needs.py``); a guess, because the model
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 import click
 
 from chatladder.cli.doctor.memory import (
-    Facts,
     Machine,
     Need,
     facts_of,
@@ -39,11 +38,11 @@ WIDTH = 80
 _WIDTHS = (8, 7, 6, 6, 7, 7, 4, 4)
 
 
-def ask_hub(ladder: Mapping[str, Any], facts: dict[str, Facts]) -> list[str]:
+def ask_hub(ladder: Mapping[str, Any], facts: dict[str, Need]) -> list[str]:
     """Have the hub confirm the commit of each of its rungs and give unknown sizes; return the problems."""
     troubles = []
     for key, known in facts.items():
-        if known.source == "hub" and known.problem is None:
+        if known.source == "hub" and not known.reasons:
             base = ladder[key]["base"]
             try:
                 info = model_info(str(base["repo"]), str(base["revision"]))
@@ -51,14 +50,14 @@ def ask_hub(ladder: Mapping[str, Any], facts: dict[str, Facts]) -> list[str]:
             except DataError as error:
                 troubles.append(f"{key}: {error.message}")
                 if known.disk:  # what is in the cache already runs without the hub
-                    facts[key] = known._replace(problem="the hub does not give it")
+                    facts[key] = known._replace(reasons=("the hub does not give it",))
     return troubles
 
 
-def table(rows: Sequence[Need]) -> list[str]:
+def table(rows: Mapping[str, Need]) -> list[str]:
     """Return one line a rung, below a line of headings; 80 columns wide at most."""
     widest = WIDTH - sum(_WIDTHS) - len(_WIDTHS)
-    width = max(len(COLUMNS[0]), *(min(len(each.rung), widest) for each in rows))
+    width = max(len(COLUMNS[0]), *(min(len(key), widest) for key in rows))
     return [
         " ".join(
             [
@@ -67,7 +66,7 @@ def table(rows: Sequence[Need]) -> list[str]:
                 *(f"{cell:>{room}}" for cell, room in zip(cells, _WIDTHS[1:], strict=True)),
             ]
         ).rstrip()
-        for key, source, *cells in (COLUMNS, *map(_row, rows))
+        for key, source, *cells in (COLUMNS, *((key, *_row(each)) for key, each in rows.items()))
     ]
 
 
@@ -81,7 +80,7 @@ def _row(each: Need) -> tuple[str, ...]:
     active = show_count(each.active_params) if each.active_params else ""
     gpus = "?" if each.gpus is None else str(each.gpus or "-")
     runs = "?" if each.runs is None else "yes" if each.runs else "no"
-    return each.rung, each.source[: _WIDTHS[0]], params, active, disk, scoring, training, gpus, runs
+    return each.source[: _WIDTHS[0]], params, active, disk, scoring, training, gpus, runs
 
 
 def machine_lines(machine: Machine, length: int) -> list[str]:
@@ -122,15 +121,15 @@ def doctor_command(context: click.Context, hub: bool, wants_json: bool) -> None:
     troubles += problems(Path(), len(machine.gpus))
     if wants_json:
         about = {**asdict(machine), "cache": str(machine.cache)}
-        rungs = [each._asdict() for each in rows]
+        rungs = [{"rung": key, **each.as_json()} for key, each in rows.items()]
         document = {"machine": about, "prompt_tokens": length, "rungs": rungs, "problems": troubles}
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
     else:
         lines = [*table(rows), "", *machine_lines(machine, length)]
-        lines += [f"{each.rung}: {'; '.join(each.reasons)}." for each in rows if each.reasons]
+        lines += [f"{key}: {'; '.join(each.reasons)}." for key, each in rows.items() if each.reasons]
         lines += ["", "To see to:", *(f"- {problem}" for problem in troubles)] if troubles else ["", "Nothing amiss."]
         click.echo("\n".join(lines))
-    if any(each.runs is False for each in rows):
+    if any(each.runs is False for each in rows.values()):
         context.exit(1)
 
 

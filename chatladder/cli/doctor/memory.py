@@ -89,58 +89,44 @@ def container_room(folder: Path) -> int:
         return 2**62
 
 
-class Facts(NamedTuple):
-    """A rung's model, as far as it is known without a download.
+class Need(NamedTuple):
+    """A rung's model and its needs; sizes in bytes, None where unknown.
 
     Attributes:
-        source: Where it comes from.
-        params: Parameters; None if unknown.
-        active: Parameters that one token passes through, of a mixture of experts.
+        source: Where its model comes from.
+        params: Parameters.
         shape: Its shape, from its configuration, or guessed from its parameters.
         exact: Whether all of that was read and nothing guessed.
         disk: Bytes to download, or to write for a model that is trained here.
-        problem: Why it cannot be run at all.
-    """
-
-    source: str
-    params: int | None = None
-    active: int | None = None
-    shape: Shape | None = None
-    exact: bool = True
-    disk: int = 0
-    problem: str | None = None
-
-
-class Need(NamedTuple):
-    """The needs of a rung at its settings; sizes in bytes, None where unknown.
-
-    Attributes:
-        rung: Key of the rung.
-        source: Where its model comes from.
-        params: Parameters.
-        active_params: Parameters that one token passes through, of a mixture of experts.
-        exact: Whether nothing of the model was guessed.
-        disk: Bytes to download or to write.
+        reasons: Why it does not run, and what would help.
         scoring: Memory to score questions.
         training: Memory to train its adapter.
         training_with_checkpointing: The same with gradient checkpointing.
         gpus: GPUs that together hold the larger of the two, in bfloat16.
         runs: Whether it runs here.
-        reasons: Why not, and what would help.
     """
 
-    rung: str
     source: str
-    params: int | None
-    active_params: int | None
-    exact: bool
-    disk: int
+    params: int | None = None
+    shape: Shape | None = None
+    exact: bool = True
+    disk: int = 0
+    reasons: tuple[str, ...] = ()
     scoring: int | None = None
     training: int | None = None
     training_with_checkpointing: int | None = None
     gpus: int | None = None
     runs: bool | None = None
-    reasons: tuple[str, ...] = ()
+
+    @property
+    def active_params(self) -> int | None:
+        """Parameters that one token passes through, of a mixture of experts."""
+        return parameters(self.shape, active=True) if self.shape and self.shape.num_experts else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything but the shape."""
+        values = self._asdict() | {"active_params": self.active_params}
+        return {name: value for name, value in values.items() if name != "shape"}
 
 
 def longest_prompt(alpaca: Path, max_length: int) -> int:
@@ -156,8 +142,8 @@ def longest_prompt(alpaca: Path, max_length: int) -> int:
     return min(max_length, longest + TEMPLATE)
 
 
-def facts_of(key: str, base: Mapping[str, Any], bases: Path) -> Facts:
-    """Return the facts of a rung's model, without downloading anything."""
+def facts_of(key: str, base: Mapping[str, Any], bases: Path) -> Need:
+    """Return what is known of a rung's model without downloading anything; its memory is not counted yet."""
     source = str(base.get("source"))
     if source == "embedded":
         return _embedded(base, bases / key)
@@ -167,55 +153,55 @@ def facts_of(key: str, base: Mapping[str, Any], bases: Path) -> Facts:
         return _hub(str(base.get("repo")), str(base.get("revision") or ""))
     if source == "package":
         return _package(base, bases / key)
-    return Facts(source, exact=False)
+    return Need(source, exact=False)
 
 
-def _embedded(base: Mapping[str, Any], folder: Path) -> Facts:
+def _embedded(base: Mapping[str, Any], folder: Path) -> Need:
     vocabulary, exact = EMBEDDED_VOCABULARY, False
     with suppress(DataError, KeyError, TypeError, ValueError):
         vocabulary, exact = int(read_json(folder / "config.json")["vocab_size"]), True
     config = {**base, "model_type": "qwen2", "vocab_size": vocabulary, "tie_word_embeddings": True}
     shape = read_config({**config, "num_key_value_heads": base.get("num_attention_heads")})
     if shape is None:
-        return Facts("embedded", problem="its base section lacks a size of the model")
+        return Need("embedded", reasons=("its base section lacks a size of the model",))
     params = parameters(shape)
-    return Facts("embedded", params, None, shape, exact, weight_bytes(params, 4) + OTHER_FILES // 20)
+    return Need("embedded", params, shape, exact, weight_bytes(params, 4) + OTHER_FILES // 20)
 
 
-def _folder(path: Path, *, own: bool) -> Facts:
+def _folder(path: Path, *, own: bool) -> Need:
     try:
         shape = read_config(check_folder(path, own=own))
         params = count_parameters(path)
     except (DataError, OSError) as error:
-        return Facts("folder", problem=getattr(error, "message", str(error)))
-    return Facts("folder", params, _active(shape), shape or guess(params), shape is not None)
+        return Need("folder", reasons=(getattr(error, "message", str(error)),))
+    return Need("folder", params, shape or guess(params), shape is not None)
 
 
-def _package(base: Mapping[str, Any], folder: Path) -> Facts:
+def _package(base: Mapping[str, Any], folder: Path) -> Need:
     """A package says nothing of its model until it is fetched; the base folder that was made of it says all."""
     names = ("package", "package_version")
     if lacking := [name for name in names if not base.get(name)]:
-        return Facts("package", exact=False, problem=f"its base section lacks {' and '.join(lacking)}")
+        return Need("package", exact=False, reasons=(f"its base section lacks {' and '.join(lacking)}",))
     with suppress(DataError, KeyError, TypeError):  # it was not made yet, or is another's
         made = read_json(folder / RUNG)
         if all(str(made[name]) == str(base[name]) for name in names):
             return _folder(folder, own=True)._replace(source="package")
-    return Facts("package", exact=False)
+    return Need("package", exact=False)
 
 
-def _hub(repo: str, revision: str) -> Facts:
-    known, problem = known_models().get(repo, {}), None
+def _hub(repo: str, revision: str) -> Need:
+    known, reasons = known_models().get(repo, {}), ()
     config, is_downloaded = None, False
     if COMMIT.fullmatch(revision):
         config, is_downloaded = _cached(repo, revision)
     else:
-        problem = "it is pinned to no commit: chatladder ladder writes one, see its --revision"
+        reasons = ("it is pinned to no commit: chatladder ladder writes one, see its --revision",)
     shape = read_config(config or known.get("config") or {})
     params = int(known["params"]) if known else parameters(shape) if shape else None
     if params is None:
-        return Facts("hub", exact=False, problem=problem)
+        return Need("hub", exact=False, reasons=reasons)
     disk = 0 if is_downloaded else weight_bytes(params, 2) + OTHER_FILES
-    return Facts("hub", params, _active(shape), shape or guess(params), shape is not None, disk, problem)
+    return Need("hub", params, shape or guess(params), shape is not None, disk, reasons)
 
 
 def _cached(repo: str, revision: str) -> tuple[dict[str, Any] | None, bool]:
@@ -230,11 +216,7 @@ def _cached(repo: str, revision: str) -> tuple[dict[str, Any] | None, bool]:
     return None, False
 
 
-def _active(shape: Shape | None) -> int | None:
-    return parameters(shape, active=True) if shape and shape.num_experts else None
-
-
-def sized(facts: Facts, params: int | None) -> Facts:
+def sized(facts: Need, params: int | None) -> Need:
     """Return the same model with the parameters that the hub gives, where they were unknown."""
     if params is None or facts.params is not None:
         return facts
@@ -263,32 +245,31 @@ def training_of(train: Mapping[str, Any], length: int) -> Training:
 
 
 def needs(
-    ladder: Mapping[str, Any], facts: Mapping[str, Facts], train: Mapping[str, Any], length: int, machine: Machine
-) -> list[Need]:
-    """Return the needs of each rung; the downloads of the rungs before it are counted in.
+    ladder: Mapping[str, Any], facts: Mapping[str, Need], train: Mapping[str, Any], length: int, machine: Machine
+) -> dict[str, Need]:
+    """Return the needs of each rung by its key; the downloads of the rungs before it are counted in.
 
     Args:
         ladder: The rungs by key, each with its sections base and train.
-        facts: The facts of their models, by key.
+        facts: What ``facts_of`` gives of their models, by key.
         train: The section train of params.yaml.
         length: Tokens of the longest prompt with its answer.
         machine: The machine to run on.
     """
-    counted, room = [], machine.disk
+    counted, room = {}, machine.disk
     for key, rung in ladder.items():
         training = training_of({**train, **(rung.get("train") or {})}, length)
-        counted.append(need(key, rung["base"], facts[key], training, machine, room=room))
+        counted[key] = need(rung["base"], facts[key], training, machine, room=room)
         room -= facts[key].disk
     return counted
 
 
-def need(key: str, base: Mapping[str, Any], facts: Facts, training: Training, machine: Machine, *, room: int) -> Need:
+def need(base: Mapping[str, Any], facts: Need, training: Training, machine: Machine, *, room: int) -> Need:
     """Return the needs of a rung, and whether a machine has them.
 
     Args:
-        key: Key of the rung.
-        base: Its section base.
-        facts: The facts of its model.
+        base: The rung's section base.
+        facts: What ``facts_of`` gives of its model.
         training: Its settings.
         machine: The machine to run on.
         room: Free disk after the rungs before it.
@@ -296,10 +277,9 @@ def need(key: str, base: Mapping[str, Any], facts: Facts, training: Training, ma
     from chatladder.models.scoring import TOKENS_A_BATCH
 
     small = next((name for name in QUANTIZED if base.get(name)), None)
-    reasons = [*filter(None, [facts.problem]), *_refusals(small, facts, training, machine)]
-    known = Need(key, facts.source, facts.params, facts.active, facts.exact, facts.disk)
+    reasons = [*facts.reasons, *_refusals(small, facts, training, machine)]
     if facts.shape is None or facts.params is None:
-        return known._replace(runs=False if reasons else None, reasons=tuple(reasons))
+        return facts._replace(runs=False if reasons else None, reasons=tuple(reasons))
     shape, params = facts.shape, facts.params
     is_embedded = facts.source == "embedded"  # embedded models stay on the CPU
     on_gpu = bool(machine.gpus) and not is_embedded
@@ -320,7 +300,7 @@ def need(key: str, base: Mapping[str, Any], facts: Facts, training: Training, ma
     if facts.disk > room:
         free = show_bytes(max(room, 0))
         reasons.append(f"its download of {show_bytes(facts.disk)} finds {free} free in {machine.cache}")
-    return known._replace(
+    return facts._replace(
         scoring=scoring,
         training=trained,
         training_with_checkpointing=sizes(replace(training, checkpointing=True))[1],
@@ -330,7 +310,7 @@ def need(key: str, base: Mapping[str, Any], facts: Facts, training: Training, ma
     )
 
 
-def _refusals(small: str | None, facts: Facts, training: Training, machine: Machine) -> Iterator[str]:
+def _refusals(small: str | None, facts: Need, training: Training, machine: Machine) -> Iterator[str]:
     """Say why stages would refuse a rung, whatever room there is."""
     is_mixture = facts.shape is not None and facts.shape.num_experts > 0
     if small and not machine.gpus:

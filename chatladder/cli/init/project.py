@@ -4,7 +4,7 @@ import errno
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,13 +61,10 @@ def _timezone(name: str) -> str:
     return name
 
 
-def _one_of(choices: Sequence[str]) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if value not in choices:
-            raise ValueError(f"expected {', '.join(choices)}, got {value!a}.")
-        return value
-
-    return check
+def _ladder(name: str) -> str:
+    if name not in catalogues():
+        raise ValueError(f"expected {', '.join(catalogues())}, got {name!a}.")
+    return name
 
 
 def _people(text: str) -> tuple[str, ...]:
@@ -77,12 +74,12 @@ def _people(text: str) -> tuple[str, ...]:
     return tuple(people)
 
 
-#: What makes the value of a plan from what a person writes; each raises ValueError or DataError.
+#: Make the value of a plan of what a person writes; each raises ValueError, DataError or UsageError.
 READERS: dict[str, Callable[[str], Any]] = {
     "export": _export,
     "timezone": _timezone,
-    "language": _one_of(LANGUAGES),
-    "ladder": _one_of(catalogues()),
+    "language": click.Choice(LANGUAGES),
+    "ladder": _ladder,
     "annotators": _people,
 }
 
@@ -282,7 +279,7 @@ def fitting(catalogue: Catalogue, machine: Machine) -> list[str]:
     facts = {key: facts_of(key, rung["base"], Path("data/bases")) for key, rung in catalogue.rungs.items()}
     params = catalogue.params
     counted = needs(catalogue.rungs, facts, params["train"], params["max_length"], machine)
-    return [each.rung for each in counted if each.runs]
+    return [key for key, each in counted.items() if each.runs]
 
 
 def _copy_export(export: Path, raw: Path) -> int:
