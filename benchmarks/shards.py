@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import click
 
-from chatladder.cli.doctor.rungs import Settings, training_of
+from chatladder.cli.doctor.memory import training_of
 from chatladder.io.console import SETTINGS, DataError, example
 from chatladder.models.memory import (
     FLOAT,
@@ -72,8 +72,8 @@ def rung_of(catalogue: Catalogue, rung: str) -> tuple[Shape, Training]:
         raise DataError(
             f"{rung}: expected a model of the hub whose shape {catalogue.name} knows, got {base['source']}."
         )
-    shared = {path.removeprefix("train."): value for path, value in catalogue.params.items()}
-    training = training_of(catalogue.rungs[rung], Settings(shared, int(shared["max_length"])))
+    train = {**catalogue.params["train"], **catalogue.rungs[rung]["train"]}
+    training = training_of(train, catalogue.params["max_length"])
     return shape, replace(training, checkpointing=True)
 
 

@@ -32,9 +32,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from chatladder.cli.doctor.command import read_project
-from chatladder.cli.doctor.rungs import Settings, facts_of
+from chatladder.cli.doctor.memory import facts_of
 from chatladder.io.console import SETTINGS, DataError, InputFile, example
+from chatladder.presets.params import ladder_of, read_yaml
 
 #: Settings that the grid varies, in the order of the table's columns, and what leaves each of them out.
 FACTORS = {"method": "lora", "learning_rate": None, "lora_r": None, "loraplus_lr_ratio": 0, "num_train_epochs": None}
@@ -256,11 +256,12 @@ def main(rung: str, queues: bool, show: bool, full: bool | None, params: Path, *
     """Print, queue or show the paper's ablations of one rung."""
     if queues and show:
         raise click.UsageError("--queue and --show: expected one of them, got both.")
-    _, content = read_project(params)
-    if rung not in content["ladder"]:
-        raise DataError(f"--rung: expected one of {', '.join(content['ladder'])}, got {rung}.")
+    content = read_yaml(params)
+    ladder = ladder_of(content, str(params))
+    if rung not in ladder:
+        raise DataError(f"--rung: expected one of {', '.join(ladder)}, got {rung}.")
     if full is None:
-        facts = facts_of(rung, content["ladder"][rung]["base"], Settings({}, 0), Path("data/bases"))
+        facts = facts_of(rung, ladder[rung]["base"], Path("data/bases"))
         full = facts.params is not None and facts.params <= SMALL
     rows = grid(rung, start, full=full)
     if show:

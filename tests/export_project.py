@@ -8,7 +8,7 @@ import yaml
 from model_fixtures import TRAINING as SHORT
 from model_fixtures import options, run
 
-from chatladder.cli.export.lock import md5_of
+from chatladder.cli.export.record import md5_of
 from chatladder.io.rows import PREDICTIONS, write_rows
 from stages.train import main as train
 
@@ -74,39 +74,29 @@ def make_project(root: Path, base: Path, adapter: Path, alpaca: Path) -> Path:
 
 def lock(root: Path) -> None:
     """Record the outs as they are now."""
-    data, tuned = "data", f"data/predictions/tuned/{RUNG}.parquet"
+    data, tuned = "data", "data/predictions/tuned"
     base, adapter, labelled = f"{data}/bases/{RUNG}", f"{data}/adapters/{RUNG}", f"{data}/labelled.parquet"
-    shown = " ".join(options(TRAINING))
-    folders = f"--base {base} --alpaca data/alpaca --out {adapter} --curves data/curves/{RUNG}"
+    own = {name.replace("-", "_"): value for name, value in TRAINING.items() if name != "max-length"}
+    training = {"max_length": TRAINING["max-length"], "train": {"lora_r": 64}, f"ladder.{RUNG}.train": own}
     rows = {
-        "merge": ("python -m stages.merge --gap_seconds 18", {"merge": {"gap_seconds": 18}}, [], []),
-        "pick_questions": (
-            "python -m stages.pick_questions",
-            {"questions": QUESTIONS},
-            [],
-            [],
-        ),
-        "label": ("python -m stages.label", {}, [], [labelled, "metrics/annotation.json"]),
-        "to_alpaca": ("python -m stages.to_alpaca", {"prompt": PROMPT}, [labelled], ["data/alpaca"]),
-        f"train@{RUNG}": (
-            f"python -m stages.train {folders} --lora_r 64 {shown}",
-            {"max_length": TRAINING["max-length"]},
-            [base, "data/alpaca"],
-            [adapter],
-        ),
-        f"predict_tuned@{RUNG}": ("python -m stages.predict", {}, [adapter, base, labelled], [tuned]),
-        "check_scaling": ("python -m stages.check_scaling", {}, [labelled], ["metrics/scaling.json"]),
-        "evaluate": ("python -m stages.evaluate", {}, [labelled, tuned], ["metrics/models.json"]),
+        "merge": ({"merge": {"gap_seconds": 18}}, [], []),
+        "pick_questions": ({"questions": {"judge": ["rules=5", "punctuation=7"], **QUESTIONS}}, [], []),
+        "label": ({}, [], [labelled, "metrics/annotation.json"]),
+        "to_alpaca": ({"prompt": PROMPT}, [labelled], ["data/alpaca"]),
+        f"train@{RUNG}": (training, [base, "data/alpaca"], [adapter]),
+        f"predict_tuned@{RUNG}": ({}, [adapter, base, labelled], [f"{tuned}/{RUNG}.parquet"]),
+        "check_scaling": ({}, [labelled], ["metrics/scaling.json"]),
+        "evaluate": ({}, [labelled, tuned], ["metrics/models.json"]),
     }
     stages = {
         name: {
-            "cmd": cmd,
+            "cmd": f"python -m stages.{name.partition('@')[0]}",
             "params": {"params.yaml": params},
             **{
                 kind: [{"path": path, "hash": "md5", "md5": md5_of(root / path)} for path in paths]
                 for kind, paths in (("deps", deps), ("outs", outs))
             },
         }
-        for name, (cmd, params, deps, outs) in rows.items()
+        for name, (params, deps, outs) in rows.items()
     }
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False))

@@ -24,7 +24,7 @@ from chatladder.cli.questions import questions_command
 from chatladder.cli.report.command import report_command
 from chatladder.cli.resolve.command import resolve_command
 from chatladder.cli.simulate import answers, chat, review
-from chatladder.cli.status.command import status_command
+from chatladder.cli.status import status_command
 from chatladder.io.console import SETTINGS, example, stoppable
 from chatladder.privacy.secret import secret_command
 

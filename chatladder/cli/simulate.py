@@ -24,7 +24,7 @@ from chatladder.cli.annotate.round_records import settle_assignment
 from chatladder.demo.annotators import TrueItem, look_again, round_one, round_two
 from chatladder.demo.chat import Truth, simulate_chat
 from chatladder.demo.wechat_dump import dump_record
-from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFile, OutputFolder, example
+from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
 from chatladder.io.files import whole_file
 from chatladder.io.rows import QUESTIONS, read_rows
 from chatladder.labels.answer import Answer
@@ -35,6 +35,7 @@ from chatladder.privacy.pseudonyms import Pseudonyms
 from chatladder.vocabulary import LABELS
 
 ANNOTATORS = ("annotator_a", "annotator_b")
+DATA = Path("data")
 
 
 @contextmanager
@@ -129,19 +130,18 @@ def write_answers(answers: list[Answer], out: Path) -> None:
         create(path, own)
 
 
-def open_review(annotations: Path, queue: Path, ranking: Path, known: Collection[str]) -> tuple[int, Review]:
-    """The review to answer, begun already or to be begun now, and its round.
+def open_review(annotations: Path, made: Path, known: Collection[str]) -> tuple[int, Review]:
+    """Return the review to answer, begun already or to be begun now, and its round.
 
     Args:
-        annotations: Where the rounds are.
-        queue: As ``read_queue`` takes it.
-        ranking: As ``read_queue`` takes it.
+        annotations: Folder of the rounds.
+        made: Folder of the queue and the ranking that the pipeline made.
         known: Ids of the questions.
 
     Raises:
         DataError: If it was answered already, or queue, rounds and questions do not fit together.
     """
-    answered = latest_answered(annotations)
+    queue, answered = made / "queue.jsonl", latest_answered(annotations)
     number = next_round(None, answered, annotations)
     folder = annotations / f"round_{answered}"
     latest = read_review(folder)
@@ -151,7 +151,7 @@ def open_review(annotations: Path, queue: Path, ranking: Path, known: Collection
             f"its own. Set annotation.round to {answered} in params.yaml and run dvc repro for the next queue."
         )
     begun = read_review(annotations / f"round_{number}")
-    return number, begun if begun is not None else read_queue(queue, ranking, known)
+    return number, begun if begun is not None else read_queue(queue, made / "ranking.parquet", known)
 
 
 @click.command(context_settings=SETTINGS, short_help="Write a simulated group chat.", epilog=example(__doc__))
@@ -185,17 +185,12 @@ def answers(questions: Path, truth: Path, seed: int, out: Path) -> None:
 @click.option("--annotator", "annotators", multiple=True, required=True, help="Who answers; repeat it for more.")
 @click.option("--truth", type=InputFile, required=True, help="True labels that simulate wrote.")
 @click.option("--seed", type=int, required=True, help="That of simulate-answers.")
-@click.option("--questions", type=InputFile, default="data/questions.parquet", show_default=True)
-@click.option("--annotations", type=InputFolder, default="data/annotations", show_default=True)
-@click.option("--queue", type=OutputFile, default="data/review/queue.jsonl", show_default=True)
-@click.option("--ranking", type=OutputFile, default="data/review/ranking.parquet", show_default=True)
-def review(
-    annotators: tuple[str, ...], truth: Path, seed: int, questions: Path, annotations: Path, queue: Path, ranking: Path
-) -> None:
+def review(annotators: tuple[str, ...], truth: Path, seed: int) -> None:
     """Write simulated annotators' answers to the next review, the round after the latest that has answers."""
-    table = read_rows(questions, QUESTIONS)
+    table = read_rows(DATA / "questions.parquet", QUESTIONS)
     items = {item.item_id: item for item in true_items(table, read_truth(truth))}
-    number, wanted = open_review(annotations, queue, ranking, items.keys())
+    annotations = DATA / "annotations"
+    number, wanted = open_review(annotations, DATA / "review", items.keys())
     folder = annotations / f"round_{number}"
     names = list(dict.fromkeys(annotators))
     for name in names:

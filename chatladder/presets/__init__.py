@@ -1,25 +1,35 @@
 """Ladders that are ready to use: which models, with which settings, at which commit, and of what shape.
 
-A catalogue is a YAML file: ``ladder`` is written into params.yaml word for word (less what is chosen otherwise),
-``params`` are values of params.yaml that the whole ladder shares, ``review`` names the rungs whose adapters judge
-labels, and ``models`` says of each model of the hub how many parameters it has and what its config.json says of its
-shape, by which needs are counted before anything is downloaded.
+A catalogue is a YAML file: ``ladder`` is written into params.yaml as it is (less what is chosen otherwise), ``params``
+are values of params.yaml that the whole ladder shares, ``review`` names the rungs whose adapters judge labels, and
+``models`` gives for each model of the hub its number of parameters and the shape in its config.json, from which needs
+are counted before anything is downloaded.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chatladder.io.console import DataError
-from chatladder.presets.nodes import block, child, compose, keys, plain, span
+from chatladder.presets.params import COMMIT, KEY, read_yaml, section
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
 
 FOLDER = Path(__file__).parent
-COMMIT = re.compile(r"[0-9a-f]{40}")
-#: Names that DVC's command line and its foreach both take.
-KEY = re.compile(r"[A-Za-z]\w*", re.ASCII)
+#: Seconds to wait for an answer of the hub.
+TIMEOUT = 10.0
 _SOURCES = ("embedded", "folder", "hub")
+
+
+class Rungs(NamedTuple):
+    """The keys of all rungs, and of those whose adapters judge labels."""
+
+    ladder: list[str]
+    review: list[str]
 
 
 @dataclass(frozen=True)
@@ -27,47 +37,46 @@ class Catalogue:
     """One ladder.
 
     Attributes:
-        name: As the command takes it.
-        title: What it is, in a line.
-        rungs: Key -> what params.yaml holds of it, smallest first.
-        texts: Key -> its lines as they go under ``ladder:``.
-        train_texts: Key -> the lines of its train section.
-        params: Dotted path in params.yaml -> value, as it is written there.
+        name: Its name, as the command takes it.
+        title: A line about it.
+        rungs: Key -> the rung's section in params.yaml, smallest first.
+        params: The values of params.yaml that all rungs share, by section.
         review: Keys of the rungs whose adapters judge labels.
         models: Hub repo -> ``params``, perhaps ``active_params``, and ``config``.
     """
 
     name: str
     title: str
-    rungs: dict[str, dict[str, Any]]
-    texts: dict[str, str]
-    train_texts: dict[str, str]
-    params: dict[str, str]
+    rungs: dict[str, Any]
+    params: Mapping[str, Any]
     review: list[str]
     models: dict[str, dict[str, Any]]
 
+    def choose(self, only: Sequence[str]) -> Rungs:
+        """Return the chosen rungs in the catalogue's order, all if none is named, and those of them that judge labels.
+
+        A choice without the catalogue's own judge takes the largest rung below it, or else the smallest: labels are
+        judged by several adapters, so by one that is cheap to train.
+
+        Raises:
+            DataError: If a chosen rung is not in the catalogue.
+        """
+        keys = list(self.rungs)
+        if unknown := [key for key in only if key not in keys]:
+            raise DataError(f"--only: expected rungs of {self.name} ({', '.join(keys)}), got {', '.join(unknown)}.")
+        ladder = [key for key in keys if key in only] if only else keys
+        judges = [key for key in self.review if key in ladder]
+        below = [key for key in ladder if keys.index(key) < keys.index(self.review[0])]
+        return Rungs(ladder, judges or [below[-1] if below else ladder[0]])
+
 
 def names() -> list[str]:
-    """The catalogues of this package."""
+    """Return the names of this package's catalogues."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def read_text(path: Path) -> str:
-    """Text of a YAML file, with line feeds alone.
-
-    Raises:
-        DataError: If it cannot be read, or is not UTF-8.
-    """
-    try:
-        return path.read_bytes().decode("utf-8").replace("\r\n", "\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8, got byte 0x{error.object[error.start]:02x}.") from error
-
-
 def read(name: str) -> Catalogue:
-    """A catalogue of this package, or a file of the same form.
+    """Read a catalogue of this package, or a file of the same form.
 
     Raises:
         DataError: If there is none of that name, or it has another form.
@@ -77,31 +86,20 @@ def read(name: str) -> Catalogue:
         path = Path(name)
         if path.suffix not in (".yaml", ".yml") or not path.is_file():
             raise DataError(f"{name!a}: expected {', '.join(names())} or a catalogue's .yaml file, got neither.")
-    place = str(path) if path.parent != FOLDER else path.name
-    text = read_text(path)
-    root = compose(text, place)
-    ladder = block(root, "ladder", place)[1]
-    content = plain(text)
-    rungs = {key: _checked(key, rung, place) for key, rung in content["ladder"].items()}
-    texts = {key.value: _lines(text, key, value) for key, value in ladder.value}
-    for key, rung in rungs.items():
-        if rung["base"]["source"] == "hub":
-            block(ladder, f"{key}.base", place)  # its commit gets a line
-    trains = {key: _lines(text, *child(ladder, f"{key}.train", place)) for key in keys(ladder)}
+    place = path.name if path.parent == FOLDER else str(path)
+    content = read_yaml(path)
+    rungs = {key: _checked(key, rung, place) for key, rung in section(content, "ladder", place).items()}
     review = content.get("review") or []
     if not isinstance(review, list) or not review or not {*review} <= {*rungs}:
         raise DataError(f"{place}: expected review to name rungs of its ladder, got {review!a}.")
-    values: dict[str, str] = {}
-    if content.get("params"):
-        _flatten(block(root, "params", place)[1], "", values)
-    models = content.get("models") or {}
-    return Catalogue(path.stem, str(content.get("title", name)), rungs, texts, trains, values, review, models)
+    title, params, models = (content.get(name) or {} for name in ("title", "params", "models"))
+    return Catalogue(path.stem, str(title or path.stem), rungs, params, list(review), models)
 
 
 def _checked(key: Any, rung: Any, place: str) -> dict[str, Any]:
     if not isinstance(key, str) or not KEY.fullmatch(key):
         raise DataError(f"{place}: expected a rung's key of letters, digits and _, a letter first, got {key!a}.")
-    parts = rung if isinstance(rung, dict) else {}
+    parts: dict[str, Any] = rung if isinstance(rung, dict) else {}
     base, train = parts.get("base"), parts.get("train")
     if not isinstance(base, dict) or not isinstance(train, dict) or base.get("source") not in _SOURCES:
         raise DataError(
@@ -112,26 +110,43 @@ def _checked(key: Any, rung: Any, place: str) -> dict[str, Any]:
     return parts
 
 
-def _lines(text: str, key: Any, value: Any) -> str:
-    start, end = span(text, key, value)
-    return text[start:end]
-
-
-def _flatten(section: Any, prefix: str, into: dict[str, str]) -> None:
-    from ruamel.yaml.nodes import MappingNode
-
-    for key, value in section.value:
-        path = f"{prefix}{key.value}"
-        if isinstance(value, MappingNode):
-            _flatten(value, f"{path}.", into)
-        else:
-            into[path] = str(value.value)
-
-
 @cache
 def known_models() -> dict[str, dict[str, Any]]:
-    """What the catalogues of this package say of the hub's models, by repo."""
-    found: dict[str, dict[str, Any]] = {}
-    for name in names():
-        found |= read(name).models
-    return found
+    """Return the hub's models that this package's catalogues describe, by repo."""
+    return {repo: model for name in names() for repo, model in read(name).models.items()}
+
+
+def model_info(repo: str, revision: str | None = None) -> "ModelInfo":
+    """Ask the hub about a model, at a commit or at its newest.
+
+    Raises:
+        DataError: If the hub does not answer, or has no such model or commit for us.
+    """
+    import httpx2
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    where = f"{repo}@{revision}" if revision else repo
+    try:
+        return HfApi().model_info(repo, revision=revision, timeout=TIMEOUT)
+    except OfflineModeIsEnabled as error:
+        raise DataError(f"{where}: HF_HUB_OFFLINE is set, so the hub is not asked.") from error
+    except GatedRepoError as error:
+        raise DataError(f"{where}: its owner wants terms accepted first; do so, then hf auth login.") from error
+    except RepositoryNotFoundError as error:
+        raise DataError(f"{where}: the hub has no such model, or none that you may see.") from error
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{where}: the hub does not answer as expected: {reason}") from error
+
+
+def current_commit(repo: str) -> str:
+    """Return the newest commit of a model, 40 hexadecimal digits.
+
+    Raises:
+        DataError: As ``model_info``, or if the hub names no commit.
+    """
+    commit = model_info(repo).sha
+    if not commit or not COMMIT.fullmatch(commit):
+        raise DataError(f"{repo}: expected the hub to name a commit of 40 hexadecimal digits, got {commit!a}.")
+    return commit

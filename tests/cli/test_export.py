@@ -14,8 +14,7 @@ from model_fixtures import run
 
 from chatladder.cli.export import hub, merging
 from chatladder.cli.export.command import export_command
-from chatladder.cli.export.lock import Lock, md5_of
-from chatladder.cli.export.settings import checked, locked_settings
+from chatladder.cli.export.record import Lock, checked, locked_settings, locked_training, md5_of
 from chatladder.models.loading import load
 from chatladder.models.prompts import Prompt, template
 from chatladder.models.scoring import score
@@ -60,12 +59,13 @@ def by_auto_classes(folder):
     return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("options", [(), ("--max-shard-size", "100KB")])
-def test_the_merged_model_answers_as_the_adapter_on_its_base(project, tiny_base, adapter, options):
-    result, out = export(*options)
+@pytest.mark.parametrize("shard_size", ["5GB", "100KB"])
+def test_the_merged_model_answers_as_the_adapter_on_its_base(project, tiny_base, adapter, shard_size, monkeypatch):
+    monkeypatch.setattr(merging, "SHARD_SIZE", shard_size)
+    result, out = export()
     assert result.output == f"{out}: merged model and adapter of {RUNG}\n"
     weights = sorted(path.name for path in out.glob("*.safetensors"))
-    assert len(weights) == (2 if options else 1)
+    assert len(weights) == (2 if shard_size == "100KB" else 1)
     expected = scores(project, *load(tiny_base, adapter))
     untouched = scores(project, *load(tiny_base))
     found = scores(project, *by_auto_classes(out))
@@ -148,8 +148,8 @@ def test_the_card_says_what_it_is_how_to_ask_how_good_and_whence(project):
     for said in (
         template("zh"),
         "| needed | 需要 |",
-        "| lora-r | 8 |",
-        "| learning-rate | 0.02 |",
+        "| lora_r | 8 |",
+        "| learning_rate | 0.02 |",
         "after 1 round(s) of 2 annotator(s)",
         "Agreement on 26 questions of round 1: kappa 0.846, alpha 0.848.",
         "6 test items, of conversations that no model was trained on, 3 of them needed",
@@ -325,9 +325,7 @@ def test_what_does_not_belong_together_is_refused(project, spoil, message):
     ("options", "message"),
     [
         (("--push", "nobody"), "expected OWNER/NAME"),
-        (("--push-data", "me/rows"), "--push-data needs --with-data too"),
-        (("--public",), "--public needs --push"),
-        (("--max-shard-size", "big"), "expected a size such as 5GB"),
+        (("--push", "me/rows/more"), "expected OWNER/NAME"),
     ],
 )
 def test_options_that_do_not_fit_are_a_usage_error(project, options, message):
@@ -389,12 +387,6 @@ def test_only_what_was_asked_for_is_uploaded_and_to_private_repositories(project
         ("create", "me/model", "model", True),
         ("upload", "me/model", "model", "model", ["dataset/*"]),
     ]
-    calls.clear()
-    export("--adapter-only", "--with-data", "--push-data", "me/rows", "--public", out="rows")
-    assert calls == [
-        ("create", "me/rows", "dataset", False),
-        ("upload", "me/rows", "dataset", "rows/dataset", []),
-    ]
 
 
 def test_an_error_of_the_hub_that_repeats_the_token_does_not_show_it(project, monkeypatch):
@@ -423,6 +415,8 @@ def test_md5_is_dvc_s_own(tmp_path, monkeypatch):
 
 def test_the_demo_s_record_is_read_as_dvc_wrote_it():
     recorded = Lock(ROOT / "dvc.lock")
+    if "judge" not in recorded.section("pick_questions", "questions"):
+        pytest.skip("dvc.lock is of a run before the judges were named in questions.judge")
     settings = checked(locked_settings(recorded, "embedded_331k"), "dvc.lock")
     assert (settings.window, settings.language, settings.rules_threshold) == (12, "zh", 5.0)
-    assert recorded.options("train@embedded_331k")["lora-r"] == ["16"]
+    assert locked_training(recorded, "embedded_331k")["lora_r"] == 16

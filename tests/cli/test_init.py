@@ -12,21 +12,20 @@ import yaml
 from click.testing import CliRunner
 
 from chatladder.cli.annotate.round_records import settle_assignment
-from chatladder.cli.doctor.machine import Machine
-from chatladder.cli.init import adapting, project
+from chatladder.cli.doctor.memory import Machine
 from chatladder.cli.init import command as init
-from chatladder.cli.init.adapting import adapt_params, fitting, ladder_here, rungs_here, swap_ladder
-from chatladder.cli.init.checkout import CHECKOUT, is_taken
+from chatladder.cli.init import project
+from chatladder.cli.init.checkout import CHECKOUT, DVC_CONFIG, is_taken
+from chatladder.cli.init.project import Plan, adapt_params, fitting, ladder_here, rungs_here
 from chatladder.cli.simulate import write_chat
-from chatladder.cli.status.gathering import staleness
-from chatladder.cli.status.standing import Standing, next_step
+from chatladder.cli.status import Standing, next_step, staleness
 from chatladder.io.console import UNPRINTABLE, DataError
 from chatladder.presets import names as catalogues
 from chatladder.presets import read
+from chatladder.presets.params import as_text, read_yaml
 from tests.conftest import ROOT
 
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
-PIPELINE = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
 SMALL = Machine(memory=2**34, gpus=(), gpu_names=(), disk=2**40, cache=Path("cache"))
 LARGE = Machine(memory=2**38, gpus=(80 * 10**9,), gpu_names=("card",), disk=2**42, cache=Path("cache"))
 
@@ -37,7 +36,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CHATLADDER_PRIVACY_KEY", raising=False)
     monkeypatch.setenv("TZ", "Europe/Berlin")
-    monkeypatch.setattr(adapting, "this_machine", lambda: SMALL)
+    monkeypatch.setattr(project, "this_machine", lambda: SMALL)
     return tmp_path
 
 
@@ -112,27 +111,34 @@ def test_defaults_are_the_machines_zone_and_no_annotators(here):
     assert not (here / "friends" / "data" / "annotations" / "round_1").exists()
 
 
+def adapted(timezone, text=PARAMS):
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    params = read_yaml(Path("params.yaml"))
+    adapt_params(params, Plan(None, timezone, "en", "embedded", ()))
+    return as_text(params)
+
+
 def test_comments_and_all_other_lines_stay():
-    new = adapt_params(PARAMS, "Asia/Shanghai", "en", "params.yaml")
+    new = adapted("Asia/Shanghai")
     changed = [(a, b) for a, b in zip(PARAMS.split("\n"), new.split("\n"), strict=True) if a != b]
     assert [old.split(":")[0].strip() for old, _ in changed] == ["timezone", "round", "test_from", "language"]
-    for old, adapted in changed:
-        assert old.partition("#")[2] in adapted
+    assert [line.strip()[:14] for line in new.split("\n") if "test_from" in line] == ['# test_from: "']
+    for old, line in changed:
+        assert "test_from" in old or old.partition("#")[2] in line
     assert new.count("Asia/Shanghai ") == 1
     column = [line.index("#") for line in new.split("\n") if line.startswith(("  format:", "  date_order:"))]
     assert [line.index("#") for line in new.split("\n") if line.startswith("  timezone:")] == column[:1]
-    assert adapt_params(new, "Asia/Shanghai", "en", "params.yaml") == new
+    assert adapted("Asia/Shanghai", new) == new
 
 
 def test_a_long_zone_keeps_its_comment_apart():
-    new = adapt_params(PARAMS, "America/Argentina/Buenos_Aires", "zh", "params.yaml")
-    line = next(line for line in new.split("\n") if "timezone:" in line)
+    line = next(line for line in adapted("America/Argentina/Buenos_Aires").split("\n") if "timezone:" in line)
     assert line.startswith("  timezone: America/Argentina/Buenos_Aires # of exports")
 
 
 def test_params_of_another_form_are_refused():
-    with pytest.raises(DataError, match=r"expected prompt\.language, got no language there"):
-        adapt_params(PARAMS.replace("  language: zh\n", ""), "UTC", "zh", "params.yaml")
+    with pytest.raises(DataError, match=r"params\.yaml: expected a section prompt, got none"):
+        adapted("UTC", PARAMS.replace("prompt:\n", "prompts:\n"))
 
 
 def test_the_secret_is_random_and_its_owners_alone(here):
@@ -157,7 +163,7 @@ def test_remotes_of_the_checkout_stay_behind(here, monkeypatch):
     checkout = small_checkout(here / "checkout")
     with (checkout / ".dvc" / "config").open("a") as config:
         config.write("['remote \"ours\"']\n    url = s3://ours\n    password = hunter2\n")
-    monkeypatch.setattr("chatladder.cli.init.checkout.CHECKOUT", checkout)
+    monkeypatch.setattr("chatladder.cli.init.command.CHECKOUT", checkout)
     made("friends", "--yes")
     config = (here / "friends" / ".dvc" / "config").read_text()
     assert "ours" not in config
@@ -181,12 +187,9 @@ def small_checkout(folder):
 
 def test_what_is_not_in_git_and_what_people_own_stays_behind(here, monkeypatch):
     checkout = small_checkout(here / "checkout")
-    monkeypatch.setattr("chatladder.cli.init.checkout.CHECKOUT", checkout)
-    assert "Left out" not in made("tidy", "--yes")
+    monkeypatch.setattr("chatladder.cli.init.command.CHECKOUT", checkout)
     (checkout / "chatladder" / "new\x1b.py").write_text("ours")
-    said = made("friends", "--yes")
-    # Where chatladder is installed from the checkout, Python finds there what the project lacks, and nobody notices.
-    assert "git does not track them in the checkout: chatladder/new\ufffd.py. Stages that import them take" in said
+    made("friends", "--yes")
     own = {
         ".chatladder/privacy_key",
         ".chatladder/.gitignore",
@@ -206,7 +209,7 @@ def test_what_is_not_in_git_and_what_people_own_stays_behind(here, monkeypatch):
 
 def test_a_project_in_the_checkout_is_told_to_move_out(here, monkeypatch):
     checkout = small_checkout(here / "checkout")
-    monkeypatch.setattr("chatladder.cli.init.checkout.CHECKOUT", checkout)
+    monkeypatch.setattr("chatladder.cli.init.command.CHECKOUT", checkout)
     told = "lies in the checkout of chatladder"
     assert f"checkout/friends {told}" in made("checkout/friends", "--yes")
     assert told not in made("friends", "--yes")
@@ -214,12 +217,12 @@ def test_a_project_in_the_checkout_is_told_to_move_out(here, monkeypatch):
 
 def test_a_checkout_that_is_none_is_refused(here, monkeypatch):
     checkout = small_checkout(here / "checkout")
-    monkeypatch.setattr("chatladder.cli.init.checkout.CHECKOUT", checkout)
+    monkeypatch.setattr("chatladder.cli.init.command.CHECKOUT", checkout)
     (checkout / "chatladder" / "cli" / "app.py").unlink()
     assert "app.py: expected a file, as git has it" in refused("friends", "--yes")
     subprocess.run(["git", "rm", "-q", "--cached", "chatladder/cli/app.py"], cwd=checkout, check=True)
     assert "got one without chatladder/cli/app.py in git" in refused("friends", "--yes")
-    monkeypatch.setattr("chatladder.cli.init.checkout.CHECKOUT", here)
+    monkeypatch.setattr("chatladder.cli.init.command.CHECKOUT", here)
     assert "got a folder without .git" in refused("friends", "--yes")
     assert not (here / "friends").exists()
 
@@ -466,27 +469,25 @@ def test_a_zone_that_is_no_name_is_passed_over(monkeypatch):
 
 def test_the_ladder_follows_the_machine(monkeypatch):
     assert ladder_here() == "embedded"
-    monkeypatch.setattr(adapting, "this_machine", lambda: LARGE)
+    monkeypatch.setattr(project, "this_machine", lambda: LARGE)
     assert ladder_here() == "qwen2_5"
     fit = rungs_here("qwen2_5")
     assert fit == fitting(read("qwen2_5"), LARGE)
     assert 3 <= len(fit) < len(read("qwen2_5").rungs)
-    monkeypatch.setattr(adapting, "this_machine", lambda: Machine(2**30, (2**30,), ("tiny",), 2**40, Path("cache")))
+    monkeypatch.setattr(project, "this_machine", lambda: Machine(2**30, (2**30,), ("tiny",), 2**40, Path("cache")))
     assert ladder_here() == "embedded"
     # Who asks for a ladder here all the same runs it elsewhere.
     assert rungs_here("qwen2_5") == [*read("qwen2_5").rungs]
 
 
 @pytest.mark.parametrize("name", catalogues())
-def test_every_ladder_goes_into_both_files(name):
-    keys = [*read(name).rungs][:3]
-    params, pipeline, rungs = swap_ladder(PARAMS, PIPELINE, name, keys)
-    written = yaml.safe_load(params)
-    assert rungs == keys == [*written["ladder"]]
-    assert {*written["review"]["rungs"]} <= {*keys}
-    for rung in written["ladder"].values():
+def test_every_ladder_goes_into_params(here, name):
+    made("friends", "--yes", "--ladder", name)
+    params, catalogue = params_of(here / "friends"), read(name)
+    assert [*params["ladder"]] == [*catalogue.rungs]
+    assert [*params["review"]["rungs"]] == catalogue.review
+    for rung in params["ladder"].values():
         assert rung["base"]["source"] != "hub" or len(rung["base"]["revision"]) == 40
-    assert all(f"--rung {key}" in pipeline for key in keys)
 
 
 def test_what_is_taken():
@@ -502,6 +503,10 @@ def test_what_is_taken():
 
 def test_the_checkout_is_this_one():
     assert CHECKOUT == ROOT
+
+
+def test_the_settings_of_dvc_are_the_checkouts():
+    assert (ROOT / ".dvc" / "config").read_text(encoding="utf-8") == DVC_CONFIG
 
 
 @pytest.mark.slow

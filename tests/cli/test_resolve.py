@@ -11,7 +11,7 @@ from model_fixtures import run, write_questions
 
 from chatladder.chat.options import ExportOptions
 from chatladder.cli.export.command import export_command
-from chatladder.cli.export.settings import checked
+from chatladder.cli.export.record import checked
 from chatladder.cli.resolve import command as resolve
 from chatladder.cli.resolve.reading import read_asked
 from chatladder.cli.resolve.rewriting import instruction

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -144,6 +145,7 @@ class Demo:
     def __init__(self, folder):
         self.folder = folder
         self.annotations = folder / "annotations"
+        (folder / "review").mkdir()
         truths = [
             {"sender": f"wxid_{n}", "timestamp": n, "form": "named", "label": LABELS[n % 2], "hardness": 0.0}
             for n in range(8)
@@ -163,21 +165,19 @@ class Demo:
         write_rows(self.folder / "questions.parquet", rows, QUESTIONS)
 
     def line_up(self, queue, controls):
-        (self.folder / "queue.jsonl").write_text("".join(f'{{"item_id": "i{n}"}}\n' for n in queue))
+        (self.folder / "review" / "queue.jsonl").write_text("".join(f'{{"item_id": "i{n}"}}\n' for n in queue))
         roles = {n: "control" if n in controls else "suspect" for n in queue}
         rows = [
             {"item_id": f"i{n}", "split": "train", "label": "needed", "p_label": 0.1, "suspicion": 0.9, "reason": "",
              "role": roles.get(n, "")}
             for n in range(8)
         ]  # fmt: skip
-        write_rows(self.folder / "ranking.parquet", rows, RANKING)
+        write_rows(self.folder / "review" / "ranking.parquet", rows, RANKING)
 
     def run(self, *who, seed=DEMO_SEED):
-        places = {"truth": "truth.jsonl", "questions": "questions.parquet", "queue": "queue.jsonl",
-                  "ranking": "ranking.parquet", "annotations": "annotations"}  # fmt: skip
-        words = [word for name, place in places.items() for word in (f"--{name}", str(self.folder / place))]
         names = [word for name in who or ("a", "b") for word in ("--annotator", name)]
-        return CliRunner().invoke(review, [*words, *names, "--seed", seed], catch_exceptions=False)
+        words = ["--truth", str(self.folder / "truth.jsonl"), *names, "--seed", seed]
+        return CliRunner().invoke(review, words, catch_exceptions=False)
 
     def logs(self, number):
         folder = self.annotations / f"round_{number}"
@@ -185,8 +185,10 @@ class Demo:
 
 
 @pytest.fixture
-def demo(tmp_path):
-    return Demo(tmp_path)
+def demo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    return Demo(Path("data"))
 
 
 class TestReview:
@@ -201,12 +203,14 @@ class TestReview:
         assert [answer.label for answer in log.history] == [LABELS[1]] * 3
         assert all(answer.at > "2024-03-04" for answer in log.history)
 
-    def test_equal_seeds_give_equal_bytes_and_each_annotator_has_their_own(self, demo, tmp_path):
+    def test_equal_seeds_give_equal_bytes_and_each_annotator_has_their_own(self, demo, tmp_path, monkeypatch):
         demo.run()
-        (tmp_path / "again").mkdir()
-        other = Demo(tmp_path / "again")
+        first = demo.logs(2)
+        (tmp_path / "again" / "data").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / "again")
+        other = Demo(Path("data"))
         other.run("b", "a", "b")
-        assert other.logs(2) == demo.logs(2)
+        assert other.logs(2) == first
 
     def test_what_was_answered_is_not_answered_again(self, demo):
         demo.run("a")
@@ -228,7 +232,7 @@ class TestReview:
         folder = demo.annotations / "round_2"
         begin(folder, Review(("i1", "i0", "gone"), frozenset({"i0"})))
         (folder / "assignment.json").write_text('{"annotators": ["a", "b"], "overlap": 2}')
-        (demo.folder / "queue.jsonl").unlink()
+        (demo.folder / "review" / "queue.jsonl").unlink()
         assert "expected one of a, b, who share this round; got 'zhao'" in demo.run("zhao").output
         assert demo.run().exit_code == 0
         assert list(replay(log_path(demo.annotations, 2, "a")).answers) == ["i1", "i0"]
@@ -238,7 +242,10 @@ class TestReview:
         [
             (lambda demo: demo.ask(range(6)), r"queue\.jsonl:1: expected an item of the questions"),
             (lambda demo: demo.line_up([], []), "expected items to look at again, got none"),
-            (lambda demo: (demo.folder / "queue.jsonl").unlink(), r"queue\.jsonl: .* none yet\. Run dvc repro"),
+            (
+                lambda demo: (demo.folder / "review" / "queue.jsonl").unlink(),
+                r"queue\.jsonl: .* none yet\. Run dvc repro",
+            ),
             (lambda demo: log_path(demo.annotations, 1, "li").unlink(), "expected answers to look at again"),
         ],
         ids=["another run", "empty", "no queue", "no answers"],

@@ -11,20 +11,21 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from ruamel.yaml import YAML
 
 from benchmarks import table3
 from benchmarks.table3 import FACTORS, commands_text, grid, main, overrides, settings_of, table, value_text
 from chatladder.io.console import DataError
-from chatladder.presets import read
-from chatladder.presets.nodes import plain
+from chatladder.presets import FOLDER
 
 PAPER = {"learning_rate": 2e-4, "lora_r": 64, "num_train_epochs": 1}
 TRAIN = {**PAPER, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 1, "weight_decay": 0.0}
 RUNG = "qwen1_5_4b"
+BASE = yaml.safe_load((FOLDER / "qwen1_5.yaml").read_text("utf-8"))["ladder"][RUNG]["base"]
 PARAMS = {
     "train": TRAIN,
     "ladder": {
-        RUNG: {"base": read("qwen1_5").rungs[RUNG]["base"], "train": {"per_device_train_batch_size": 32}},
+        RUNG: {"base": BASE, "train": {"per_device_train_batch_size": 32}},
         "own": {
             "base": {"source": "embedded", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1},
             "train": {"learning_rate": 1e-3, "lora_r": 8},
@@ -102,7 +103,7 @@ def test_dvc_sets_just_what_the_experiment_names(rung, tmp_path):
         wanted = overrides(rung, row.settings, settings_of(PARAMS, rung))
         if wanted:
             apply_overrides(path, wanted)
-        changed = plain(path.read_text(encoding="utf-8"))
+        changed = YAML(typ="safe", pure=True).load(path)  # as DVC reads it
         assert {name: settings_of(changed, rung)[name] for name in FACTORS} == row.settings
         expected = deepcopy(PARAMS)
         expected["ladder"][rung]["train"] = changed["ladder"][rung]["train"]

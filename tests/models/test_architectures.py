@@ -164,6 +164,6 @@ def test_a_mixture_is_merged_with_its_experts(architecture, tmp_path):
     for folder in ("adapter", "merged"):
         (tmp_path / folder).mkdir()
     write(adapted, tmp_path / "adapter")
-    write_merged(tmp_path / "mixture", tmp_path / "adapter", tmp_path / "merged", "5GB", PROMPTS, 2000)
+    write_merged(tmp_path / "mixture", tmp_path / "adapter", tmp_path / "merged", PROMPTS, 2000)
     found, _ = scoring.score(*load_folder(tmp_path / "merged"), PROMPTS, 2000)
     np.testing.assert_allclose(found, expected, atol=1e-3)

@@ -7,7 +7,7 @@ from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from chatladder.cli.export.settings import Settings
+from chatladder.cli.export.record import Settings
 from chatladder.io.console import DataError
 from chatladder.models.prompts import LETTERS, LINE_BREAK, SEPARATOR, SPEAKERS, template
 from chatladder.vocabulary import OPTION_TEXTS
@@ -23,8 +23,6 @@ SHOWN = {
 }
 #: What ``rung.json`` may say that a stranger can use; never a path.
 _FACTS = ("source", "repo", "revision", "package", "package_version", "params")
-#: Training options that say where things lay on the machine.
-_PLACES = ("base", "alpaca", "out", "curves")
 
 
 class Facts(NamedTuple):
@@ -34,7 +32,7 @@ class Facts(NamedTuple):
     base: dict[str, Any]  # rung.json
     license: str | None
     settings: Settings
-    training: dict[str, list[str]]  # options of stages.train
+    training: dict[str, Any]  # settings of stages.train
     annotation: dict[str, Any]  # metrics of label
     models: dict[str, Any] | None  # metrics of evaluate; None where they were not measured
     scaling: dict[str, Any] | None  # metrics of check_scaling
@@ -42,7 +40,7 @@ class Facts(NamedTuple):
 
 
 def model_card(facts: Facts, *, adapter_only: bool, dtype: str, chat_template: bool) -> str:
-    """The README.md of a model, in Markdown.
+    """Return the README.md of a model, in Markdown.
 
     Raises:
         DataError: If a metrics file lacks a figure.
@@ -50,30 +48,25 @@ def model_card(facts: Facts, *, adapter_only: bool, dtype: str, chat_template: b
     settings = facts.settings
     return _render(
         "model_card.md",
+        facts,
         front_matter=_model_front_matter(facts, adapter_only),
-        rung=facts.rung,
         base={"text": base_text(facts.base), "facts": [(n, facts.base[n]) for n in _FACTS if n in facts.base]},
         adapter_only=adapter_only,
         dtype=dtype,
-        license=facts.license,
         chat_template=chat_template,
-        settings=settings,
         separator=SEPARATOR,
         line_break=LINE_BREAK,
         speaker=SPEAKERS[settings.language].format(1).strip(),
         template=template(settings.language),
         options=list(OPTION_TEXTS[settings.language].items()),
         letters=LETTERS if settings.answer == "lettered" else (),
-        training=_training(facts.training),
-        labels=labels_text(facts.annotation),
         results=_results(facts.models, facts.rung),
         gate=gate_text(facts.scaling),
-        lineage=_lineage_rows(facts.lineage),
     )
 
 
 def dataset_card(facts: Facts, splits: dict[str, int]) -> str:
-    """The README.md of the alpaca rows, in Markdown."""
+    """Return the README.md of the alpaca rows, in Markdown."""
     from huggingface_hub import DatasetCardData
 
     files = [{"split": split, "path": f"{split}.json"} for split, rows in splits.items() if rows]
@@ -82,19 +75,11 @@ def dataset_card(facts: Facts, splits: dict[str, int]) -> str:
         task_categories=["text-classification"],
         configs=[{"config_name": "default", "data_files": files}],
     )
-    return _render(
-        "dataset_card.md",
-        front_matter=f"---\n{data.to_yaml()}\n---",
-        rung=facts.rung,
-        settings=facts.settings,
-        splits=list(splits.items()),
-        labels=labels_text(facts.annotation),
-        lineage=_lineage_rows(facts.lineage),
-    )
+    return _render("dataset_card.md", facts, front_matter=f"---\n{data.to_yaml()}\n---", splits=list(splits.items()))
 
 
 def license_of(base: Path, rung: dict[str, Any]) -> str | None:
-    """The licence that the base's own files state, as the hub spells it; None if they state none.
+    """Return the licence that the base's own files state, as the hub spells it; None if they state none.
 
     An embedded model is trained by this package from texts of its own, and has this package's licence.
     """
@@ -115,7 +100,7 @@ def license_of(base: Path, rung: dict[str, Any]) -> str | None:
 
 
 def base_text(rung: dict[str, Any]) -> str:
-    """The base in a few words."""
+    """Describe the base in a few words."""
     if rung["source"] == "embedded":
         return f"the embedded model `{rung['name']}`, which chatladder trains on generated dialogues"
     named = rung.get("repo") or rung.get("package") or rung["name"]
@@ -123,23 +108,23 @@ def base_text(rung: dict[str, Any]) -> str:
 
 
 def labels_text(annotation: dict[str, Any]) -> str:
-    """What the labels rest on, without anybody's name."""
+    """Say what the labels rest on, without anybody's name."""
     try:
-        said = [
+        sentences = [
             f"{annotation['needed']} needed and {annotation['not_needed']} not needed, after {annotation['round']} "
             f"round(s) of {len(annotation['annotators'])} annotator(s); {annotation['disagreed']} questions on which "
             "they disagreed have no label."
         ]
         for number, each in annotation["rounds"].items():
             figures = [f"{name} {_figure(each[name])}" for name in ("kappa", "alpha") if name in each]
-            said.append(f"Agreement on {each['items']} questions of round {number}: {', '.join(figures)}.")
+            sentences.append(f"Agreement on {each['items']} questions of round {number}: {', '.join(figures)}.")
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError("metrics of label: expected rounds, annotators and counts. Run dvc repro label.") from error
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def gate_text(scaling: dict[str, Any] | None) -> str:
-    """The gate's verdict on the labels."""
+    """State the gate's verdict on the labels."""
     if scaling is None:
         return "The labels were not held against the scaling law."
     return (
@@ -164,11 +149,6 @@ def _model_front_matter(facts: Facts, adapter_only: bool) -> str:
         **linked,
     )
     return f"---\n{data.to_yaml()}\n---"
-
-
-def _training(options: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """What the model was trained with; a rung's own value follows the default, and the last one counts."""
-    return [(name, values[-1] if values else "yes") for name, values in options.items() if name not in _PLACES]
 
 
 def _results(models: dict[str, Any] | None, rung: str) -> dict[str, Any] | None:
@@ -205,11 +185,12 @@ def _lineage_rows(lineage: dict[str, Any]) -> list[tuple[str, str]]:
     return [("git commit", commit), *md5, ("chatladder", lineage["chatladder"])]
 
 
-def _render(name: str, **values: Any) -> str:
+def _render(name: str, facts: Facts, **values: Any) -> str:
     from jinja2 import Environment, StrictUndefined
 
     # Markdown is no HTML, and no value here comes from the chat.
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     source = (Path(__file__).parent / name).read_text(encoding="utf-8")
-    return environment.from_string(source).render(values)
+    texts = {"labels": labels_text(facts.annotation), "lineage": _lineage_rows(facts.lineage)}
+    return environment.from_string(source).render(facts._asdict() | texts | values)

@@ -4,8 +4,8 @@ Example:
     chatladder export embedded_700k --out exported/embedded_700k
     chatladder export qwen2_5_0_5b --adapter-only --out exported/qwen --push me/qwen-questions
 
-What dvc.lock records is held against what lies on the disk first: a card never tells of another model than the
-folder holds. Equal inputs give equal bytes, and no path, user or host of this machine is in them.
+The files on the disk are compared with dvc.lock first: a card never describes another model than the folder holds.
+Equal inputs give equal bytes, and no path, user or host of this machine is in them.
 """
 
 import re
@@ -16,112 +16,102 @@ from typing import TYPE_CHECKING
 import click
 
 from chatladder.cli.export.hub import DATASET, TOKEN_VARIABLE
-from chatladder.cli.export.lineage import Sources
-from chatladder.cli.export.settings import RECORD
-from chatladder.io.console import (
-    NOTHING_KEPT,
-    SETTINGS,
-    DataError,
-    InputFile,
-    InputFolder,
-    OutputFolder,
-    example,
-    stoppable,
+from chatladder.cli.export.record import (
+    ADAPTERS,
+    ALPACA,
+    BASES,
+    RECORD,
+    Lock,
+    checked,
+    lineage,
+    locked_settings,
+    locked_training,
+    read_metrics,
 )
+from chatladder.io.console import NOTHING_KEPT, SETTINGS, DataError, OutputFolder, example, stoppable
 from chatladder.io.rows import SPLITS
 
 if TYPE_CHECKING:
     from chatladder.cli.export.card import Facts
 
+LOCK = Path("dvc.lock")
 #: Rows of the test split that the written model must answer as the adapter does.
 CHECKED = 16
 _REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
-_SIZE = re.compile(r"[1-9]\d{0,5}[KMG]B")
 
 
-def gather(sources: Sources, rung: str, license_id: str | None) -> "Facts":
-    """Everything that the cards are made of.
+def gather(rung: str, license_id: str | None) -> "Facts":
+    """Return everything that the cards are made of.
 
     Args:
-        sources: Where the pipeline's outs lie.
         rung: Key of the ladder.
-        license_id: In place of what the base's files state.
+        license_id: The licence, in place of the one in the base's files.
 
     Raises:
         DataError: If the record, the metrics and the files do not belong together.
     """
     from chatladder.cli.export.card import Facts, license_of
-    from chatladder.cli.export.lineage import lineage, read_metrics
-    from chatladder.cli.export.lock import Lock
     from chatladder.cli.export.merging import check_adapter
-    from chatladder.cli.export.settings import checked, locked_settings
     from chatladder.models.loading import read_rung
 
-    base = sources.bases / rung
-    check_adapter(sources.adapters / rung, base)
-    lock = Lock(sources.lock)
-    comes_from = lineage(sources, lock, rung)
-    metrics = read_metrics(sources, lock, rung)
+    base = BASES / rung
+    check_adapter(ADAPTERS / rung, base)
+    lock = Lock(LOCK)
+    origin = lineage(lock, rung)
+    metrics = read_metrics(lock, rung)
     described = read_rung(base)
     return Facts(
         rung=rung,
         base=described,
         license=license_id or license_of(base, described),
-        settings=checked(locked_settings(lock, rung), str(sources.lock)),
-        training=lock.options(f"train@{rung}"),
+        settings=checked(locked_settings(lock, rung), str(LOCK)),
+        training=locked_training(lock, rung),
         annotation=metrics["annotation"] or {},
         models=metrics["models"],
         scaling=metrics["scaling"],
-        lineage=comes_from,
+        lineage=origin,
     )
 
 
 @stoppable(NOTHING_KEPT)
-def export(
-    sources: Sources, rung: str, out: Path, *, facts: "Facts", adapter_only: bool, with_data: bool, shard_size: str
-) -> None:
+def export(out: Path, facts: "Facts", *, adapter_only: bool, with_data: bool) -> None:
     """Write the folder, whole or not at all.
 
     Raises:
         DataError: If the merged model answers otherwise than the adapter does, or the folder cannot be written.
     """
+    from dataclasses import asdict
+
     from chatladder.cli.export.card import dataset_card, model_card
     from chatladder.cli.export.merging import has_chat_template, stored_dtype, write_adapter, write_merged
     from chatladder.io.files import whole_folder, write_json
     from chatladder.models.prompts import Prompt, read_alpaca
 
-    base, adapter, settings = sources.bases / rung, sources.adapters / rung, facts.settings
-    rows = {split: read_alpaca(sources.alpaca / f"{split}.json") for split in SPLITS}
+    base, adapter, settings = BASES / facts.rung, ADAPTERS / facts.rung, facts.settings
+    rows = {split: read_alpaca(ALPACA / f"{split}.json") for split in SPLITS}
     with whole_folder(out) as folder:
         if adapter_only:
             write_adapter(adapter, base, folder)
         else:
             held_out = (rows["test"] or rows["validation"] or rows["train"])[:CHECKED]
             prompts = [Prompt(row["instruction"], row["options"]) for row in held_out]
-            write_merged(base, adapter, folder, shard_size, prompts, settings.max_length)
+            write_merged(base, adapter, folder, prompts, settings.max_length)
             write_adapter(adapter, base, folder / "adapter")
         dtype = str(stored_dtype(base)).removeprefix("torch.")
         card = model_card(facts, adapter_only=adapter_only, dtype=dtype, chat_template=has_chat_template(base))
         (folder / "README.md").write_text(card, encoding="utf-8")
-        record = {"rung": rung, "settings": settings._asdict(), "lineage": facts.lineage}
-        write_json(folder / RECORD, record)
+        write_json(folder / RECORD, {"rung": facts.rung, "settings": asdict(settings), "lineage": facts.lineage})
         if with_data:
             card = dataset_card(facts, {split: len(part) for split, part in rows.items()})
             (folder / DATASET).mkdir()
             for split in rows:
-                shutil.copyfile(sources.alpaca / f"{split}.json", folder / DATASET / f"{split}.json")
+                shutil.copyfile(ALPACA / f"{split}.json", folder / DATASET / f"{split}.json")
             (folder / DATASET / "README.md").write_text(card, encoding="utf-8")
 
 
 def _repo(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     if value is not None and not _REPO.fullmatch(value):
         raise click.BadParameter(f"expected OWNER/NAME, got {value!r}.")
-    return value
-
-
-def _size(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    if not _SIZE.fullmatch(value):
-        raise click.BadParameter(f"expected a size such as 5GB or 500MB, got {value!r}.")
     return value
 
 
@@ -133,68 +123,31 @@ def _size(_context: click.Context, _option: click.Parameter, value: str) -> str:
 @click.option("--adapter-only", is_flag=True, help="The adapter alone, for whoever has the base.")
 @click.option("--with-data", is_flag=True, help="The alpaca rows too, under dataset/. They hold text of the chat.")
 @click.option(
-    "--push", callback=_repo, metavar="OWNER/NAME", help=f"Upload the model; {TOKEN_VARIABLE} holds the token."
+    "--push",
+    callback=_repo,
+    metavar="OWNER/NAME",
+    help=f"Upload the model to a private repository; {TOKEN_VARIABLE} holds the token.",
 )
-@click.option("--push-data", callback=_repo, metavar="OWNER/NAME", help="Upload dataset/ too, as a dataset of its own.")
-@click.option("--public", is_flag=True, help="What is uploaded can be read by everybody; without it, by you alone.")
 @click.option("--license", "license_id", help="Licence of the model as the hub spells it, such as apache-2.0.")
-@click.option("--max-shard-size", callback=_size, default="5GB", show_default=True, help="Largest file of weights.")
-@click.option("--bases", type=InputFolder, default="data/bases", show_default=True)
-@click.option("--adapters", type=OutputFolder, default="data/adapters", show_default=True)
-@click.option("--alpaca", type=OutputFolder, default="data/alpaca", show_default=True)
-@click.option("--metrics", type=OutputFolder, default="metrics", show_default=True)
-@click.option("--lock", type=InputFile, default="dvc.lock", show_default=True)
 def export_command(
-    rung: str,
-    out: Path,
-    adapter_only: bool,
-    with_data: bool,
-    push: str | None,
-    push_data: str | None,
-    public: bool,
-    license_id: str | None,
-    max_shard_size: str,
-    bases: Path,
-    adapters: Path,
-    alpaca: Path,
-    metrics: Path,
-    lock: Path,
+    rung: str, out: Path, adapter_only: bool, with_data: bool, push: str | None, license_id: str | None
 ) -> None:
     """Write the tuned model of RUNG as a folder that transformers, peft and the hub read.
 
-    Nothing leaves this machine without --push, and no text of the chat without --push-data.
+    Nothing leaves this machine without --push, and the rows of --with-data never do.
     """
     from chatladder.cli.export import hub
 
-    if push_data and not with_data:
-        raise click.UsageError("--push-data needs --with-data too: the rows hold text of the chat.")
-    if public and not (push or push_data):
-        raise click.UsageError("--public needs --push.")
     if out.exists():
         raise DataError(f"{out}: expected no such folder yet, got one. Remove it, or choose another --out.")
-    secret = hub.token() if push or push_data else ""
-    data = alpaca.parent
-    labelled, tuned = data / "labelled.parquet", data / "predictions" / "tuned"
-    sources = Sources(lock, bases, adapters, alpaca, labelled, tuned, metrics)
-    facts = gather(sources, rung, license_id)
-    export(
-        sources,
-        rung,
-        out,
-        facts=facts,
-        adapter_only=adapter_only,
-        with_data=with_data,
-        shard_size=max_shard_size,
-    )
+    secret = hub.token() if push else ""
+    export(out, gather(rung, license_id), adapter_only=adapter_only, with_data=with_data)
     written = "adapter" if adapter_only else "merged model and adapter"
     note = "; dataset/ holds text of the chat" if with_data else ""
     click.echo(f"{out}: {written} of {rung}{note}")
     if push:
-        hub.push(out, push, secret, public=public)
+        hub.push(out, push, secret)
         click.echo(f"https://huggingface.co/{push}: uploaded")
-    if push_data:
-        hub.push_data(out, push_data, secret, public=public)
-        click.echo(f"https://huggingface.co/datasets/{push_data}: uploaded")
 
 
 if __name__ == "__main__":

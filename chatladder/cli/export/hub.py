@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 TOKEN_VARIABLE = "HF_TOKEN"
-#: The folder of alpaca rows inside an export, which goes to the hub by an option of its own.
+#: The folder of alpaca rows inside an export, which is never uploaded.
 DATASET = "dataset"
 
 
@@ -41,44 +41,30 @@ def token() -> str:
     return found
 
 
-def push(folder: Path, repo: str, secret: str, *, public: bool) -> None:
-    """Upload a model without its dataset, if it has one.
+def push(folder: Path, repo: str, secret: str) -> None:
+    """Upload a model without its dataset, if it has one, into a private repository.
 
     Raises:
         DataError: If the hub cannot be reached or says no; the folder stays where it is.
     """
-    _upload(folder, repo, "model", secret, public, ignore=[f"{DATASET}/*"])
-
-
-def push_data(folder: Path, repo: str, secret: str, *, public: bool) -> None:
-    """Upload the dataset of an export, as a dataset.
-
-    Raises:
-        DataError: As for ``push``.
-    """
-    _upload(folder / DATASET, repo, "dataset", secret, public, ignore=[])
-
-
-def _upload(folder: Path, repo: str, kind: str, secret: str, public: bool, ignore: list[str]) -> None:
     from httpx2 import HTTPError
 
-    again = f"hf upload {repo} {folder} --repo-type {kind}" + ("" if public else " --private")
-    again += "".join(f' --exclude "{each}"' for each in ignore)
+    again = f'hf upload {repo} {folder} --repo-type model --private --exclude "{DATASET}/*"'
     try:
         with stoppable(f"{folder} is whole and stays as it is. To upload it: {again}"):
             api = _api(secret)
-            api.create_repo(repo, repo_type=kind, private=not public, exist_ok=True)
+            api.create_repo(repo, repo_type="model", private=True, exist_ok=True)
             api.upload_folder(
                 repo_id=repo,
-                repo_type=kind,
+                repo_type="model",
                 folder_path=folder,
-                ignore_patterns=ignore,
+                ignore_patterns=[f"{DATASET}/*"],
                 commit_message="chatladder export",
             )
     except (OSError, ValueError, RuntimeError, HTTPError) as error:
         reason = " ".join(str(error).replace(secret, "***").split())[:300]
         raise DataError(
-            f"{repo}: expected the hub to take the {kind}, got: {reason or type(error).__name__}. {folder} stays as it "
+            f"{repo}: expected the hub to take the model, got: {reason or type(error).__name__}. {folder} stays as it "
             f"is; once the hub can be reached: {again}"
         ) from error
 

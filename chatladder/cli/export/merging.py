@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+#: Largest file of weights, as transformers takes it.
+SHARD_SIZE = "5GB"
 #: Largest difference of an option's log-probability, in nats. 16-bit weights are rounded once more by the merge.
 TOLERANCE = {"float32": 1e-3}
 ROUNDED = 0.5
@@ -74,16 +76,13 @@ def write_adapter(adapter: Path, base: Path, out: Path) -> None:
     shutil.copyfile(adapter / ADAPTER_FILES[1], out / ADAPTER_FILES[1])
 
 
-def write_merged(
-    base: Path, adapter: Path, out: Path, shard_size: str, prompts: Sequence[Prompt], max_length: int
-) -> None:
+def write_merged(base: Path, adapter: Path, out: Path, prompts: Sequence[Prompt], max_length: int) -> None:
     """Merge, write and check.
 
     Args:
         base: A folder written by ``stages.base``.
         adapter: A folder written by ``stages.train`` for it.
         out: A folder that exists; it gains weights, configuration and tokenizer.
-        shard_size: Largest file of weights, as transformers takes it: 5GB.
         prompts: Held out of training where possible; the written model must answer them as the adapter does.
         max_length: Most tokens of a prompt with its answer.
 
@@ -102,7 +101,7 @@ def write_merged(
     merged = merged.to(dtype)
     merged.config.dtype = dtype
     _set_ends(merged, tokenizer)
-    merged.save_pretrained(out, max_shard_size=shard_size)
+    merged.save_pretrained(out, max_shard_size=SHARD_SIZE)
     _write_tokenizer(tokenizer, out)
     share(out)
     del model, merged

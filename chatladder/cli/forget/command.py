@@ -183,7 +183,7 @@ def _state(asked: str) -> dict[str, Any]:
 
 
 def _report(state: dict[str, Any], made: "Derived", rewritten: list[Path], left: list[str], far: list[str]) -> None:
-    from chatladder.cli.status.standing import stages_in_words
+    from chatladder.cli.status import stages_in_words
 
     click.echo(
         f"{', '.join(state['pseudonyms'])}: forgotten; {state['answers']:,} answers and marks removed, "

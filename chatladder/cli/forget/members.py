@@ -14,8 +14,7 @@ from chatladder.chat.message import Context, Message
 from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError
-from chatladder.presets import read_text
-from chatladder.presets.nodes import compose, plain
+from chatladder.presets.params import read_yaml
 from chatladder.privacy.folding import fold
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms
@@ -80,11 +79,8 @@ def read_exports(raw: Path, params: Path, pseudonyms: Pseudonyms, may_be_empty: 
     Raises:
         DataError: If one cannot be read.
     """
-    text = read_text(params)
-    compose(text, str(params))
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in plain(text)["ingest"].items()
-    }
+    ingest = read_yaml(params)["ingest"].items()
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in ingest}
     exports = Exports(raw, ExportOptions(**given), pseudonyms)
     context = exports.context(exports.know)
     try:

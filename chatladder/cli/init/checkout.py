@@ -1,6 +1,5 @@
 """The pipeline of a new project: what git tracks in the checkout that this code runs from, less what is the demo's."""
 
-import configparser
 import os
 import shutil
 import subprocess
@@ -13,28 +12,24 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 #: Without these it is no pipeline.
 ESSENTIAL = ("dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", "chatladder/cli/app.py")
 #: The demo, its results, and what only the development of chatladder needs.
-LEFT_OUT = (
-    ".ci",
-    ".github",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "README.md",
-    "benchmarks",
-    "data/demo",
-    "docs",
-    "dvc.lock",
-    "metrics",
-    "tests",
-)
+LEFT_OUT = {".ci", ".github", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "benchmarks", "data/demo", "docs"}
+LEFT_OUT |= {"dvc.lock", "metrics", "tests"}
 #: Of the folders that a person owns, only these are not the demo's.
 _OWNED = ("data/raw", "data/annotations", "data/marks")
 _NOTES = ("README.md", ".gitignore", ".gitkeep")
-#: What of DVC's settings is the pipeline's. Remotes are not: a new chat must not go where the demo went.
-_SETTINGS = {"core": ("analytics", "autostage", "check_update"), "parsing": ("bool", "list")}
+#: DVC's settings of the pipeline. Remotes are not among them: a new chat must not go where the demo went.
+DVC_CONFIG = """\
+[core]
+    analytics = false
+    autostage = false
+[parsing]
+    bool = boolean_optional
+    list = append
+"""
 
 
 def tracked(checkout: Path) -> list[str]:
-    """Paths of the files that a new project takes, from the checkout's root, sorted.
+    """Return the paths of the files that a new project takes, from the checkout's root, sorted.
 
     Raises:
         DataError: If the folder is not the root of a checkout, or no pipeline is in it.
@@ -54,21 +49,11 @@ def tracked(checkout: Path) -> list[str]:
     return sorted(name for name in names if name and is_taken(name))
 
 
-def untracked(checkout: Path) -> list[str]:
-    """Code of the checkout that git does not track, and that a new project is therefore without.
-
-    Raises:
-        DataError: If git fails.
-    """
-    names = git(checkout, "ls-files", "-z", "--others", "--exclude-standard", "--", "chatladder", "stages").split("\0")
-    return sorted(name for name in names if name)
-
-
 def is_taken(name: str) -> bool:
     """Whether a file of the checkout belongs to every project, and not to the demo or to development."""
     path = PurePosixPath(name)
     places = {name, *map(str, path.parents)}
-    if places & {*LEFT_OUT}:
+    if places & LEFT_OUT:
         return False
     if places & {*_OWNED}:
         return path.name in _NOTES
@@ -93,27 +78,13 @@ def copy_pipeline(checkout: Path, folder: Path) -> int:
             raise DataError(f"{printable(str(source))}: expected a file, as git has it. Bring it back: git status.")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
-    _settings(folder / ".dvc" / "config")
+    (folder / ".dvc" / "config").write_text(DVC_CONFIG, encoding="utf-8")
     _notes(folder)
     return len(names)
 
 
-def _settings(path: Path) -> None:
-    """Leave of DVC's configuration what the pipeline needs."""
-    config = configparser.ConfigParser(interpolation=None)
-    try:
-        config.read(path, encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError) as error:
-        raise DataError("the checkout's .dvc/config cannot be read as DVC's configuration.") from error
-    lines = []
-    for section, names in _SETTINGS.items():
-        found = [f"    {name} = {config[section][name]}" for name in names if config.has_option(section, name)]
-        lines += [f"[{section}]", *found] if found else []
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
 def _notes(folder: Path) -> None:
-    """What the notes say of the demo is not true here; and git is kept off the chat."""
+    """Take what is true of the demo alone from the notes, and keep git off the chat."""
     raw = folder / "data" / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     (raw / "README.md").write_text(
@@ -131,7 +102,7 @@ def _notes(folder: Path) -> None:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What a git command prints.
+    """Return the output of a git command.
 
     Raises:
         DataError: If git is not installed, or fails.
@@ -145,8 +116,6 @@ def git(folder: Path, *arguments: str) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         raise DataError(f"git {arguments[0]}: cannot be run: {type(error).__name__}.") from error
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
-        raise DataError(
-            f"{printable(str(folder))}: git {arguments[0]} failed: {printable(said)[:200] or 'it gives no reason'}."
-        )
+        reason = printable(done.stderr.decode("utf-8", "replace").strip().partition("\n")[0])[:200]
+        raise DataError(f"{printable(str(folder))}: git {arguments[0]} failed: {reason or 'it gives no reason'}.")
     return done.stdout.decode("utf-8", "surrogateescape")

@@ -1,29 +1,45 @@
-"""A new project, made whole or not at all: the pipeline, git, DVC, params, the secret, an export, the annotators."""
+"""Make a new project whole or not at all: the pipeline, git, DVC, params, the secret, an export, the annotators."""
 
 import errno
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from chatladder.chat.exports import find_exports
+from chatladder.cli.annotate.options import names, zone
 from chatladder.cli.annotate.round_records import settle_assignment
-from chatladder.cli.init.adapting import adapt_params, rungs_here, swap_ladder
-from chatladder.cli.init.checkout import copy_pipeline, git, untracked
+from chatladder.cli.doctor.memory import Machine, facts_of, needs, this_machine
+from chatladder.cli.init.checkout import copy_pipeline, git
 from chatladder.io.console import DataError, printable, shortened
 from chatladder.io.files import whole_folder
+from chatladder.io.options import setting
 from chatladder.labels.rounds import log_path
-from chatladder.presets import read_text
+from chatladder.models.prompts import LANGUAGES
+from chatladder.presets import Catalogue, read
+from chatladder.presets import names as catalogues
+from chatladder.presets.params import read_yaml, section, swap_ladder, write_yaml
 from chatladder.privacy.secret import KEY_FILE, create
 
-#: In a folder that is there, what is made lies under this name until it is whole.
+if TYPE_CHECKING:
+    from ruamel.yaml.comments import CommentedMap
+
+#: In a folder that exists, the project is made under this name until it is whole.
 BEING_MADE = ".being_made"
 LEFT_BEHIND = re.compile(rf"\.{re.escape(BEING_MADE)}\.[a-z0-9_]{{8}}")
 #: Files that are named, in so many columns each; more are counted.
 MOST_NAMES, NAME_COLUMNS = 4, 40
+EMBEDDED = "embedded"
+#: The ladder for a machine with a GPU, unless another is asked for.
+ON_GPUS = "qwen2_5"
+#: Fewer rungs have no slope.
+FEWEST_RUNGS = 3
 
 README = """\
 # A chatladder project
@@ -36,93 +52,121 @@ in `params.yaml`; `dvc repro` makes everything else, and the results in `metrics
 """
 
 
+def _export(path: str) -> Path | None:
+    return Path(path).expanduser() if path else None
+
+
+def _timezone(name: str) -> str:
+    zone(name)
+    return name
+
+
+def _ladder(name: str) -> str:
+    if name not in catalogues():
+        raise ValueError(f"expected {', '.join(catalogues())}, got {name!a}.")
+    return name
+
+
+def _people(text: str) -> tuple[str, ...]:
+    people = names(text)
+    for name in people:
+        log_path(Path("data/annotations"), 1, name)  # refuses a name that cannot name a file
+    return tuple(people)
+
+
+#: Make the value of a plan of what a person writes; each raises ValueError, DataError or UsageError.
+READERS: dict[str, Callable[[str], Any]] = {
+    "export": _export,
+    "timezone": _timezone,
+    "language": click.Choice(LANGUAGES),
+    "ladder": _ladder,
+    "annotators": _people,
+}
+
+
+def _reader(name: str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            return READERS[name](text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return parse
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What a new project is to be.
+    """The settings of a new project."""
 
-    Attributes:
-        folder: Where; absent or empty.
-        export: File or folder to copy into data/raw, or None for later.
-        timezone: Of exports in local time, as in the IANA database.
-        language: Of the prompts.
-        ladder: Name of a catalogue.
-        annotators: Who shares the first round; none for whoever comes.
-    """
-
-    folder: Path
-    export: Path | None
-    timezone: str
-    language: str
-    ladder: str
-    annotators: tuple[str, ...]
+    export: Path | None = setting(
+        "Export of the chat, a file or a folder; it is copied.", metavar="PATH", parse=_reader("export")
+    )
+    timezone: str = setting("Time zone of exports in local time: UTC, Asia/Shanghai.", parse=_reader("timezone"))
+    language: str = setting("Language of the chat, and so of the prompts.", choices=LANGUAGES)
+    ladder: str = setting(
+        f"Models: {', '.join(catalogues())}; embedded needs no GPU and no hub.", metavar="NAME", parse=_reader("ladder")
+    )
+    annotators: tuple[str, ...] = setting(
+        "Who annotates, as li,wu; two get each question.", metavar="NAMES", parse=_reader("annotators")
+    )
 
 
 @dataclass(frozen=True)
 class Made:
-    """What was made.
+    """The parts of a project that was made.
 
     Attributes:
-        files: Of the pipeline.
-        left: Code that git does not track and that was left out.
-        rungs: Of the ladder, smallest first.
-        exports: Files below data/raw that stages read.
-        overlap: How many annotators get each question.
+        files: Number of files of the pipeline.
+        rungs: Keys of the ladder, smallest first.
+        exports: Number of files below data/raw that stages read.
     """
 
     files: int
-    left: list[str]
     rungs: list[str]
     exports: int
-    overlap: int
 
 
 def check_folder(folder: Path) -> Path:
-    """The folder of a new project, as an absolute path.
+    """Return the folder of a new project as an absolute path.
+
+    Files of an earlier try that was killed may be in it.
 
     Raises:
-        DataError: If something is in it, or it cannot be read.
+        DataError: If anything else is in it, or it cannot be read.
     """
+    place = printable(str(folder))
     try:
         path = folder.resolve()
-    except OSError as error:  # the current folder was removed
-        raise DataError(f"{printable(str(folder))}: cannot be read: {error.strerror or error}.") from error
-    _check_empty(path, folder)
-    return path
-
-
-def _check_empty(path: Path, shown: Path) -> None:
-    """Refuse a folder that holds anything but what is being made there, or was when a try was killed."""
-    place = printable(str(shown))
-    try:
         if path.exists() and not path.is_dir():
             raise DataError(f"{place}: expected a new or an empty folder, got a file. Name another.")
-        found = sorted(each.name for each in path.iterdir()) if path.exists() else []
-    except OSError as error:
+        names = sorted(each.name for each in path.iterdir()) if path.exists() else []
+    except OSError as error:  # such as a current folder that was removed
         raise DataError(f"{place}: cannot be read: {error.strerror or error}.") from error
-    found = [name for name in found if not LEFT_BEHIND.fullmatch(name)]
-    if {"dvc.yaml", "params.yaml"} <= {*found}:
+    names = [name for name in names if not LEFT_BEHIND.fullmatch(name)]
+    if {"dvc.yaml", "params.yaml"} <= {*names}:
         raise DataError(
             f"{place}: expected a new or an empty folder, got a project; it was left as it is. Run chatladder status "
             "in it to see where it stands, or name another folder."
         )
-    if found:
+    if names:
         raise DataError(
-            f"{place}: expected a new or an empty folder, got one that holds {some_of(found)}; it was left as it is. "
+            f"{place}: expected a new or an empty folder, got one that holds {some_of(names)}; it was left as it is. "
             "Name another: chatladder init FOLDER, with --export PATH for a chat that is here."
         )
+    return path
 
 
 def some_of(names: list[str]) -> str:
-    """The first few of some names, printable and cut, and how many more there are."""
-    said = [printable(shortened(name, NAME_COLUMNS)) for name in names]
-    return ", ".join(said[:MOST_NAMES]) + (f" and {len(said) - MOST_NAMES:,} more" if len(said) > MOST_NAMES else "")
+    """Return the first few of some names, printable and cut, and how many more there are."""
+    shown = ", ".join(printable(shortened(name, NAME_COLUMNS)) for name in names[:MOST_NAMES])
+    return shown + (f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else "")
 
 
 @contextmanager
 def filled(path: Path) -> Iterator[Path]:
     """Give a temporary folder whose content is that of ``path`` once the block ends without an error.
 
-    A folder that is there is filled and not replaced: a shell may be in it, or another disk mounted on it.
+    A folder that exists is filled and not replaced: a shell may be in it, or another disk mounted on it.
 
     Raises:
         DataError: If the disk is full or the folder cannot be written.
@@ -153,7 +197,7 @@ def check_export(export: Path, folder: Path) -> None:
     """Refuse an export that cannot lie in data/raw as one.
 
     Raises:
-        DataError: If it is not there, is a link, or holds the new project, or no stage would read it by its name.
+        DataError: If it does not exist, is a link, or holds the new project.
     """
     place = printable(str(export))
     if export.is_symlink():
@@ -164,41 +208,82 @@ def check_export(export: Path, folder: Path) -> None:
         raise DataError(f"{place}: expected an export outside of the new project, got a folder that would hold it.")
 
 
-def make(plan: Plan, checkout: Path) -> Made:
+def make(folder: Path, plan: Plan, checkout: Path) -> Made:
     """Make the project; if anything fails, nothing is left of it.
 
     Raises:
         DataError: If the folder, the export or the checkout do not allow it, git fails, or the disk is full.
     """
-    path = check_folder(plan.folder)
+    path = check_folder(folder)
     if plan.export is not None:
         check_export(plan.export, path)
-    for name in plan.annotators:
-        log_path(Path("data/annotations"), 1, name)  # a name that names no file is refused before anything
-    with filled(path) as folder:
-        files = copy_pipeline(checkout, folder)
-        (folder / "README.md").write_text(README, encoding="utf-8")
-        rungs = _adapt(folder, plan)
-        create(folder / KEY_FILE)
-        exports = _copy_export(plan.export, folder / "data" / "raw") if plan.export else 0
-        overlap = _share(folder / "data" / "annotations" / "round_1", plan.annotators)
-        git(folder, "init", "--quiet", "--initial-branch=main")
-        # Somebody may have put something there meanwhile, which must not be replaced.
-        _check_empty(path, plan.folder)
-    return Made(files, untracked(checkout), rungs, exports, overlap)
+    with filled(path) as made:
+        files = copy_pipeline(checkout, made)
+        (made / "README.md").write_text(README, encoding="utf-8")
+        params = read_yaml(made / "params.yaml")
+        rungs = adapt_params(params, plan)
+        write_yaml(made / "params.yaml", params)
+        create(made / KEY_FILE)
+        exports = _copy_export(plan.export, made / "data" / "raw") if plan.export else 0
+        if len(plan.annotators) > 1:  # one alone needs no sharing, and others may join
+            round_1 = made / "data" / "annotations" / "round_1"
+            round_1.mkdir(parents=True, exist_ok=True)
+            settle_assignment(round_1, plan.annotators, 2)
+        git(made, "init", "--quiet", "--initial-branch=main")
+        check_folder(folder)  # somebody may have put something there meanwhile, which must not be replaced
+    return Made(files, rungs, exports)
 
 
-def _adapt(folder: Path, plan: Plan) -> list[str]:
-    params, pipeline = read_text(folder / "params.yaml"), read_text(folder / "dvc.yaml")
-    params, pipeline, rungs = swap_ladder(params, pipeline, plan.ladder, rungs_here(plan.ladder))
-    params = adapt_params(params, plan.timezone, plan.language, "params.yaml")
-    (folder / "params.yaml").write_bytes(params.encode())
-    (folder / "dvc.yaml").write_bytes(pipeline.encode())
-    return rungs
+def adapt_params(params: "CommentedMap", plan: Plan) -> list[str]:
+    """Put a chat of one's own into params.yaml, and return the keys of its rungs.
+
+    The chat has its time zone, language and ladder, one round, and a test drawn from all of it: ``split.test_from``, a
+    date of the demo, stays as a comment.
+
+    Raises:
+        DataError: If a section is missing.
+    """
+    values = {"ingest": ("timezone", plan.timezone), "prompt": ("language", plan.language), "annotation": ("round", 1)}
+    for name, (key, value) in values.items():
+        section(params, name, "params.yaml")[key] = value
+    split = section(params, "split", "params.yaml")
+    if split.pop("test_from", None) is not None:
+        split.yaml_set_comment_before_after_key(
+            "test", before='test_from: "YYYY-MM-DD"   conversations from here on are the test', indent=2
+        )
+    catalogue = read(plan.ladder)
+    rungs = catalogue.choose(rungs_here(plan.ladder))
+    ladder = {key: catalogue.rungs[key] for key in rungs.ladder}
+    swap_ladder(params, ladder, rungs.review, catalogue.params, "params.yaml")
+    return rungs.ladder
+
+
+def ladder_here() -> str:
+    """Return the name of the catalogue for this machine: embedded where no GPU holds enough rungs for a slope."""
+    machine = this_machine()
+    return ON_GPUS if machine.gpus and len(fitting(read(ON_GPUS), machine)) >= FEWEST_RUNGS else EMBEDDED
+
+
+def rungs_here(name: str) -> list[str]:
+    """Return the rungs of a catalogue that this machine runs; all of them where those are too few for a slope.
+
+    Somebody who asks for a ladder on a machine that cannot run it means to run it on another.
+    """
+    catalogue = read(name)
+    fit = [] if name == EMBEDDED else fitting(catalogue, this_machine())
+    return fit if len(fit) >= FEWEST_RUNGS else [*catalogue.rungs]
+
+
+def fitting(catalogue: Catalogue, machine: Machine) -> list[str]:
+    """Return the rungs that a machine has memory and disk for, as ``chatladder doctor`` counts."""
+    facts = {key: facts_of(key, rung["base"], Path("data/bases")) for key, rung in catalogue.rungs.items()}
+    params = catalogue.params
+    counted = needs(catalogue.rungs, facts, params["train"], params["max_length"], machine)
+    return [key for key, each in counted.items() if each.runs]
 
 
 def _copy_export(export: Path, raw: Path) -> int:
-    """Copy an export, links as links so that nothing from elsewhere comes along, and see that stages would read it."""
+    """Copy an export, links as links so that nothing from elsewhere comes along; return how many files stages read."""
     source = export.resolve()
     place, target = printable(str(export)), raw / source.name
     if target.exists():
@@ -230,12 +315,3 @@ def _keep_private(export: Path) -> None:
     for entry in (export, *export.rglob("*")):
         if not entry.is_symlink():
             entry.chmod(0o700 if entry.is_dir() else 0o600)
-
-
-def _share(folder: Path, annotators: tuple[str, ...]) -> int:
-    """Have several annotators share the first round; one alone needs no sharing, and others may join."""
-    if len(annotators) < 2:
-        return 1
-    folder.mkdir(parents=True, exist_ok=True)
-    settle_assignment(folder, annotators, 2)
-    return 2

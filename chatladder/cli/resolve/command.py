@@ -14,7 +14,7 @@ input; "turn_id" for parquet), "needed", "p_needed", and with --rewrite "rewrite
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from chatladder.chat.options import ExportOptions
-from chatladder.cli.export.settings import Settings, checked
+from chatladder.cli.export.record import FIELDS, Lock, Settings, checked, exported_settings, locked_settings
 from chatladder.io.console import (
     SETTINGS,
     DataError,
@@ -36,7 +36,7 @@ from chatladder.io.console import (
 )
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, render_row
+from chatladder.models.prompts import PromptSettings, render_row
 from chatladder.vocabulary import ANSWERS
 
 if TYPE_CHECKING:
@@ -94,25 +94,21 @@ def _answer(chunk: list["Asked"], model: Model, counts: Counter[str]) -> Iterato
         yield said | ({"rewrite": next(written) if yes else None} if model.rewrite else {})
 
 
-def settings_of(rung: str | None, folder: Path | None, lock: Path, given: dict[str, Any]) -> Settings:
+def settings_of(rung: str | None, folder: Path | None, lock: Path, given: Mapping[str, Any]) -> Settings:
     """The settings that the model was trained with, but for those that were given.
 
     Raises:
         click.UsageError: If one is neither on record nor given.
         DataError: If the record is damaged.
     """
-    from chatladder.cli.export.lock import Lock
-    from chatladder.cli.export.settings import exported_settings, locked_settings
-
-    given = {name: value for name, value in given.items() if value is not None}
     found: dict[str, Any] = {}
-    if len(given) < len(Settings._fields):
+    if len(given) < len(FIELDS):
         if folder is not None:
             found = exported_settings(folder)
         elif lock.is_file():
             found = locked_settings(Lock(lock), str(rung))
-    found |= given
-    missing = ["--" + name.replace("_", "-") for name in Settings._fields if name not in found]
+    found.update(given)
+    missing = ["--" + name.replace("_", "-") for name in FIELDS if name not in found]
     if missing:
         place = folder if folder is not None else lock
         raise click.UsageError(f"{place} does not say what the model was trained with; give {', '.join(missing)}.")
@@ -146,24 +142,6 @@ def load_model(
     return load_folder(folder) if folder is not None else load(base, adapter)
 
 
-def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command an option for each field of ``Settings``, None where it is not given."""
-    kinds: dict[str, Any] = {
-        "rules_threshold": click.FloatRange(0, 10),
-        "language": click.Choice(LANGUAGES),
-        "answer": click.Choice(ANSWER_FORMS),
-        "seed": int,
-        "max_length": click.IntRange(64),
-        "max_conversation_turns": click.IntRange(2),
-    }
-    for name in reversed(Settings._fields):
-        option = "--" + name.replace("_", "-")
-        command = click.option(option, type=kinds.get(name, click.IntRange(0)), help="As the model was trained.")(
-            command
-        )
-    return command
-
-
 @click.command(
     name="resolve",
     short_help="Answer new messages with a tuned model.",
@@ -181,7 +159,7 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--bases", type=OutputFolder, default="data/bases", show_default=True)
 @click.option("--adapters", type=OutputFolder, default="data/adapters", show_default=True)
 @click.option("--lock", type=OutputFile, default="dvc.lock", show_default=True)
-@setting_options
+@options_of(Settings, "given", partial=True)
 @stoppable("No file was written; the same command starts over.")
 def resolve_command(
     chat: Path,
@@ -195,7 +173,7 @@ def resolve_command(
     bases: Path,
     adapters: Path,
     lock: Path,
-    **given: Any,
+    given: Mapping[str, Any],
 ) -> None:
     """Say of every message of CHAT whether something said before must be filled into it.
 

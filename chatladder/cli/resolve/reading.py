@@ -22,7 +22,7 @@ from chatladder.chat.messages import Reading, nothing_read
 from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import Source
 from chatladder.chat.turns import merge_stream
-from chatladder.cli.export.settings import Settings
+from chatladder.cli.export.record import Settings
 from chatladder.distributed import LocalWorkers
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, TURNS, Rows

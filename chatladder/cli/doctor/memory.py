@@ -1,0 +1,349 @@
+"""The memory and disk that each rung of params.yaml needs, and whether a machine has them."""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from chatladder.io.console import DataError
+from chatladder.io.files import read_json
+from chatladder.models.devices import QUANTIZED
+from chatladder.models.folders import check_folder, count_parameters
+from chatladder.models.loading import RUNG
+from chatladder.models.memory import (
+    OTHER_FILES,
+    RUNTIME,
+    Shape,
+    Training,
+    guess,
+    parameters,
+    read_config,
+    scoring_bytes,
+    training_bytes,
+    weight_bytes,
+)
+from chatladder.presets import known_models
+from chatladder.presets.params import COMMIT
+from chatladder.training.settings import TrainSettings
+
+#: Tokens of the embedded family's tokenizer; a base that has been trained says its own.
+EMBEDDED_VOCABULARY = 5634
+#: Memory of the GPUs that are counted where the machine has none.
+USUAL_GPU = 80 * 10**9
+#: Tokens of a chat template around an instruction, with room to spare.
+TEMPLATE = 64
+#: The folder where Linux gives the limit and the use of a container's memory.
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The memory, GPUs and disk of a machine; sizes are in bytes.
+
+    Attributes:
+        memory: Memory that programs can still take.
+        gpus: Free memory of each GPU that torch can use.
+        gpu_names: Their names.
+        disk: Free disk where the hub's models are kept.
+        cache: That folder.
+    """
+
+    memory: int
+    gpus: tuple[int, ...]
+    gpu_names: tuple[str, ...]
+    disk: int
+    cache: Path
+
+
+def this_machine() -> Machine:
+    """Return the machine that this runs on, as it is now."""
+    import psutil
+    import torch
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
+    cards = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    return Machine(
+        memory=min(psutil.virtual_memory().available, container_room(_CGROUP)),
+        gpus=tuple(torch.cuda.mem_get_info(number)[0] for number in cards),
+        gpu_names=tuple(torch.cuda.get_device_name(number) for number in cards),
+        disk=shutil.disk_usage(existing).free,
+        cache=cache,
+    )
+
+
+def container_room(folder: Path) -> int:
+    """Return the bytes that a container's limit leaves; more than any machine has where there is no limit."""
+    try:
+        limit, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
+        statistics = (folder / "memory.stat").read_text().split()
+        # Files that were read count as used, and are given up when memory is wanted.
+        files = int(statistics[statistics.index("inactive_file") + 1]) if "inactive_file" in statistics else 0
+        return limit - used + files
+    except (OSError, ValueError):
+        return 2**62
+
+
+class Need(NamedTuple):
+    """A rung's model and its needs; sizes in bytes, None where unknown.
+
+    Attributes:
+        source: Where its model comes from.
+        params: Parameters.
+        shape: Its shape, from its configuration, or guessed from its parameters.
+        exact: Whether all of that was read and nothing guessed.
+        disk: Bytes to download, or to write for a model that is trained here.
+        reasons: Why it does not run, and what would help.
+        scoring: Memory to score questions.
+        training: Memory to train its adapter.
+        training_with_checkpointing: The same with gradient checkpointing.
+        gpus: GPUs that together hold the larger of the two, in bfloat16.
+        runs: Whether it runs here.
+    """
+
+    source: str
+    params: int | None = None
+    shape: Shape | None = None
+    exact: bool = True
+    disk: int = 0
+    reasons: tuple[str, ...] = ()
+    scoring: int | None = None
+    training: int | None = None
+    training_with_checkpointing: int | None = None
+    gpus: int | None = None
+    runs: bool | None = None
+
+    @property
+    def active_params(self) -> int | None:
+        """Parameters that one token passes through, of a mixture of experts."""
+        return parameters(self.shape, active=True) if self.shape and self.shape.num_experts else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything but the shape."""
+        values = self._asdict() | {"active_params": self.active_params}
+        return {name: value for name, value in values.items() if name != "shape"}
+
+
+def longest_prompt(alpaca: Path, max_length: int) -> int:
+    """Return the tokens of the longest prompt: no more than the characters of the rows at hand, where there are any.
+
+    A token is a character or more, rare signs apart.
+    """
+    try:
+        rows = [row for split in ("train", "validation") for row in read_json(alpaca / f"{split}.json")]
+        longest = max(len(row["instruction"]) for row in rows)
+    except (DataError, KeyError, TypeError, ValueError):
+        return max_length
+    return min(max_length, longest + TEMPLATE)
+
+
+def facts_of(key: str, base: Mapping[str, Any], bases: Path) -> Need:
+    """Return what is known of a rung's model without downloading anything; its memory is not counted yet."""
+    source = str(base.get("source"))
+    if source == "embedded":
+        return _embedded(base, bases / key)
+    if source == "folder":
+        return _folder(Path(str(base.get("path"))), own=False)
+    if source == "hub":
+        return _hub(str(base.get("repo")), str(base.get("revision") or ""))
+    if source == "package":
+        return _package(base, bases / key)
+    return Need(source, exact=False)
+
+
+def _embedded(base: Mapping[str, Any], folder: Path) -> Need:
+    vocabulary, exact = EMBEDDED_VOCABULARY, False
+    with suppress(DataError, KeyError, TypeError, ValueError):
+        vocabulary, exact = int(read_json(folder / "config.json")["vocab_size"]), True
+    config = {**base, "model_type": "qwen2", "vocab_size": vocabulary, "tie_word_embeddings": True}
+    shape = read_config({**config, "num_key_value_heads": base.get("num_attention_heads")})
+    if shape is None:
+        return Need("embedded", reasons=("its base section lacks a size of the model",))
+    params = parameters(shape)
+    return Need("embedded", params, shape, exact, weight_bytes(params, 4) + OTHER_FILES // 20)
+
+
+def _folder(path: Path, *, own: bool) -> Need:
+    try:
+        shape = read_config(check_folder(path, own=own))
+        params = count_parameters(path)
+    except (DataError, OSError) as error:
+        return Need("folder", reasons=(getattr(error, "message", str(error)),))
+    return Need("folder", params, shape or guess(params), shape is not None)
+
+
+def _package(base: Mapping[str, Any], folder: Path) -> Need:
+    """A package says nothing of its model until it is fetched; the base folder that was made of it says all."""
+    names = ("package", "package_version")
+    if lacking := [name for name in names if not base.get(name)]:
+        return Need("package", exact=False, reasons=(f"its base section lacks {' and '.join(lacking)}",))
+    with suppress(DataError, KeyError, TypeError):  # it was not made yet, or is another's
+        made = read_json(folder / RUNG)
+        if all(str(made[name]) == str(base[name]) for name in names):
+            return _folder(folder, own=True)._replace(source="package")
+    return Need("package", exact=False)
+
+
+def _hub(repo: str, revision: str) -> Need:
+    known = known_models().get(repo, {})
+    reasons: tuple[str, ...] = ()
+    config, is_downloaded = None, False
+    if COMMIT.fullmatch(revision):
+        config, is_downloaded = _cached(repo, revision)
+    else:
+        reasons = ("it is pinned to no commit: chatladder ladder writes one, see its --revision",)
+    shape = read_config(config or known.get("config") or {})
+    params = int(known["params"]) if known else parameters(shape) if shape else None
+    if params is None:
+        return Need("hub", exact=False, reasons=reasons)
+    disk = 0 if is_downloaded else weight_bytes(params, 2) + OTHER_FILES
+    return Need("hub", params, shape or guess(params), shape is not None, disk, reasons)
+
+
+def _cached(repo: str, revision: str) -> tuple[dict[str, Any] | None, bool]:
+    """Return a model's configuration in the hub's cache, and whether its weights are there too."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(repo, "config.json", revision=revision)
+    with suppress(DataError):
+        config = read_json(Path(path)) if isinstance(path, str) else None
+        if isinstance(path, str) and isinstance(config, dict):
+            return config, any(Path(path).parent.glob("*.safetensors"))
+    return None, False
+
+
+def sized(facts: Need, params: int | None) -> Need:
+    """Return the same model with the parameters that the hub gives, where they were unknown."""
+    if params is None or facts.params is not None:
+        return facts
+    return facts._replace(params=params, shape=guess(params), exact=False, disk=weight_bytes(params, 2) + OTHER_FILES)
+
+
+def training_of(train: Mapping[str, Any], length: int) -> Training:
+    """Return the settings that a rung is trained with, as far as memory goes.
+
+    Args:
+        train: The section train of params.yaml, overridden by the rung's own.
+        length: Tokens of the longest prompt with its answer.
+    """
+    # A batch of more tokens than this goes through the model in parts.
+    most = int(train.get("tokens_per_forward", TrainSettings.tokens_per_forward)) // length
+    return Training(
+        rows=min(int(train.get("per_device_train_batch_size", 1)), max(1, most)),
+        length=length,
+        lora_r=int(train.get("lora_r", 16)),
+        target_modules=tuple(str(train.get("target_modules", "all-linear")).split(",")),
+        checkpointing=bool(train.get("gradient_checkpointing", False)),
+        dropout=float(train.get("lora_dropout", 0)) > 0,
+        full=train.get("method") == "full",
+    )
+
+
+def needs(
+    ladder: Mapping[str, Any], facts: Mapping[str, Need], train: Mapping[str, Any], length: int, machine: Machine
+) -> dict[str, Need]:
+    """Return the needs of each rung by its key; the downloads of the rungs before it are counted in.
+
+    Args:
+        ladder: The rungs by key, each with its sections base and train.
+        facts: What ``facts_of`` gives of their models, by key.
+        train: The section train of params.yaml.
+        length: Tokens of the longest prompt with its answer.
+        machine: The machine to run on.
+    """
+    counted, room = {}, machine.disk
+    for key, rung in ladder.items():
+        training = training_of({**train, **(rung.get("train") or {})}, length)
+        counted[key] = need(rung["base"], facts[key], training, machine, room=room)
+        room -= facts[key].disk
+    return counted
+
+
+def need(base: Mapping[str, Any], facts: Need, training: Training, machine: Machine, *, room: int) -> Need:
+    """Return the needs of a rung, and whether a machine has them.
+
+    Args:
+        base: The rung's section base.
+        facts: What ``facts_of`` gives of its model.
+        training: Its settings.
+        machine: The machine to run on.
+        room: Free disk after the rungs before it.
+    """
+    from chatladder.models.scoring import TOKENS_A_BATCH
+
+    small = next((name for name in QUANTIZED if base.get(name)), None)
+    reasons = [*facts.reasons, *_refusals(small, facts, training, machine)]
+    if facts.shape is None or facts.params is None:
+        return facts._replace(runs=False if reasons else None, reasons=tuple(reasons))
+    shape, params = facts.shape, facts.params
+    is_embedded = facts.source == "embedded"  # embedded models stay on the CPU
+    on_gpu = bool(machine.gpus) and not is_embedded
+
+    def sizes(training: Training, number: int = 2 if on_gpu else 4) -> tuple[int, int]:
+        weights = weight_bytes(params, QUANTIZED.get(small or "", number))
+        scoring = scoring_bytes(shape, weights, training.length, TOKENS_A_BATCH, number)
+        return scoring, training_bytes(shape, weights, training, number)
+
+    scoring, trained = sizes(training)
+    gpu = max(machine.gpus, default=USUAL_GPU) - RUNTIME
+    room_here = sum(card - RUNTIME for card in machine.gpus) if on_gpu else machine.memory - RUNTIME
+    if max(scoring, trained) > room_here:
+        what = "neither score nor train" if scoring > room_here else "score and not train"
+        reasons.append(f"can {what} in {show_bytes(max(room_here, 0))} of {'GPU memory' if on_gpu else 'memory'}")
+        if scoring <= room_here:
+            reasons += _advice(training, lambda other: sizes(other)[1] <= room_here)
+    if facts.disk > room:
+        free = show_bytes(max(room, 0))
+        reasons.append(f"its download of {show_bytes(facts.disk)} finds {free} free in {machine.cache}")
+    return facts._replace(
+        scoring=scoring,
+        training=trained,
+        training_with_checkpointing=sizes(replace(training, checkpointing=True))[1],
+        gpus=0 if is_embedded else math.ceil(max(sizes(training, 2)) / max(gpu, 1)),
+        runs=not reasons,
+        reasons=tuple(reasons),
+    )
+
+
+def _refusals(small: str | None, facts: Need, training: Training, machine: Machine) -> Iterator[str]:
+    """Say why stages would refuse a rung, whatever room there is."""
+    is_mixture = facts.shape is not None and facts.shape.num_experts > 0
+    if small and not machine.gpus:
+        yield f"{small} needs a GPU"
+    if small and find_spec("bitsandbytes") is None:
+        yield f"{small} needs bitsandbytes, which is not installed"
+    if small and training.full:
+        yield f"method: full trains weights as they are, not in {small}"
+    if small and is_mixture:
+        yield f"{small} leaves the experts of a mixture as they are"
+    if is_mixture and training.dropout and not training.full and training.target_modules == ("all-linear",):
+        yield "its experts take no dropout: set lora_dropout: 0.0 in its train section"
+
+
+def _advice(training: Training, fits: Callable[[Training], bool]) -> Iterator[str]:
+    """Name the settings that change memory and nothing that is learned: fewer tokens a pass, and checkpointing."""
+    halves = (training.rows >> times for times in range(1, training.rows.bit_length()))
+    if rows := next((rows for rows in halves if fits(replace(training, rows=rows))), 0):
+        yield f"tokens_per_forward {rows * training.length} would fit"
+    if not training.checkpointing and fits(replace(training, checkpointing=True)):
+        yield "gradient_checkpointing would fit"
+
+
+def show_bytes(size: int) -> str:
+    """Write a size in four characters or five: 312M, 1.9G, 61G."""
+    if size < 0.1 * 1024**3:
+        return f"{size / 1024**2:.0f}M"
+    return f"{size / 1024**3:.{1 if size < 10 * 1024**3 else 0}f}G"
+
+
+def show_count(count: int) -> str:
+    """Write a number of parameters in five characters or fewer: 151k, 494M, 7.62B."""
+    for unit, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if count >= unit:
+            return f"{count / unit:.3g}{letter}"
+    return str(count)

@@ -1,0 +1,522 @@
+"""Say where the project stands: what it holds, what is stale, and what to do next, in ten lines or fewer.
+
+Example:
+    chatladder status
+
+It reads the files of the project and asks DVC what has changed; nothing is run or written.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from chatladder.chat.exports import MEDIA, is_note
+from chatladder.io.console import SETTINGS, DataError, example, printable, shortened
+from chatladder.io.files import read_json
+
+#: Seconds that DVC gets: it reads again every file that changed since it last looked.
+PATIENCE = 300
+VERDICTS = ("pass", "fail", "inconclusive")
+#: The stages from the exports to the questions; all others need labels or models.
+QUESTION_STAGES = ("ingest", "merge", "score", "pick_questions")
+#: Stands in commands for the name of whoever reads them.
+NAME = "NAME"
+
+
+class Worker(NamedTuple):
+    """One annotator or reviewer of the current round: items answered, of those that are theirs."""
+
+    name: str
+    answered: int
+    items: int
+
+
+class Tuned(NamedTuple):
+    """The largest rung that was tuned, and its macro-F1 on the test items."""
+
+    rung: str
+    macro_f1: float
+
+
+class Step(NamedTuple):
+    """What to do next: a command line, or an action in words, and why."""
+
+    command: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The work of the annotators.
+
+    Attributes:
+        answered: The latest round in which anybody answered anything; 0 if none.
+        round: The round that annotators are in.
+        is_review: Whether that round looks again at labels that are probably wrong.
+        workers: Who takes part in it.
+        undecided: Questions that annotators leave open and nobody has settled.
+    """
+
+    answered: int = 0
+    round: int = 1
+    is_review: bool = False
+    workers: tuple[Worker, ...] = ()
+    undecided: int = 0
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """DVC's answer.
+
+    Attributes:
+        stale: Names of stages that dvc repro would run; None if DVC does not answer.
+        trouble: Why it does not.
+        busy: Whether that is because another DVC command runs.
+    """
+
+    stale: tuple[str, ...] | None = ()
+    trouble: str = ""
+    busy: bool = False
+
+
+@dataclass(frozen=True)
+class Standing(Answers, Staleness):
+    """The state of a project.
+
+    Attributes:
+        exports: Files below data/raw that are read as exports.
+        private: How many of them are not the demo.
+        absent: Exports that DVC keeps and that are not in the folder.
+        has_secret: Whether there is a key of the pseudonyms.
+        questions: How many there are; None where they were not picked yet.
+        counted: How many rounds count, as params.yaml says; None if it does not.
+        gate: Verdict of the last run: pass, fail or inconclusive; None if there is none.
+        more_items: Labels that an inconclusive verdict wants; None if unknown.
+        tuned: The largest tuned rung of the last run.
+        exported: Whether it was exported.
+    """
+
+    exports: int = 0
+    private: int = 0
+    absent: int = 0
+    has_secret: bool = False
+    questions: int | None = None
+    counted: int | None = None
+    gate: str | None = None
+    more_items: int | None = None
+    tuned: Tuned | None = None
+    exported: bool = False
+
+    def is_stale(self, *stages: str) -> bool:
+        """Whether one of these stages is stale, in any of its instances."""
+        return any(name.partition("@")[0] in stages for name in self.stale or ())
+
+
+def next_step(standing: Standing) -> Step:
+    """The next useful step: what a person must give first, then what the machine can do, then what improves it."""
+    return _chat(standing) or _labels(standing) or _run(standing) or _after(standing)
+
+
+def _chat(now: Standing) -> Step | None:
+    """From nothing to questions."""
+    if now.absent and not (now.exports and now.busy):
+        # No stage runs until they are back, whatever else is there.
+        return Step("dvc pull", f"DVC keeps {now.absent:,} of the exports, which are not in data/raw")
+    if not now.exports:
+        return Step("cp EXPORT data/raw/", "there is no export of a chat yet")
+    if now.private and not now.has_secret:
+        return Step("chatladder secret", "a chat of your own is read only under a key of your own")
+    if now.busy:
+        return None  # a lock is no reason to stop who annotates
+    if now.questions is None:
+        return Step("dvc repro" if now.answered else "dvc repro pick_questions", "no questions are picked yet")
+    if now.is_stale(*QUESTION_STAGES) and not _is_annotated(now):
+        return Step("dvc repro pick_questions", "what the questions come from has changed")
+    if not now.questions:
+        return Step("chatladder questions --rejected", "no turn was picked as a question: see why, lower a threshold")
+    return None
+
+
+def _is_annotated(now: Standing) -> bool:
+    return bool(now.answered) and all(each.answered >= each.items for each in now.workers)
+
+
+def _is_told(now: Standing) -> bool:
+    """Whether the answers so far were enough for the gate: then those that are missing hold nobody up."""
+    return now.gate in ("pass", "fail") and now.stale == ()
+
+
+def _labels(now: Standing) -> Step | None:
+    """From questions to answers that count."""
+    if not now.questions:
+        return None
+    for each in now.workers:
+        if (each.answered < each.items and not _is_told(now)) or not now.answered:
+            begun = f"{shlex.quote(each.name)} has {each.items - each.answered:,} of {each.items:,} questions left"
+            return _work(now, each.name, begun)
+    if not now.answered:
+        return _work(now, NAME, f"{now.questions:,} questions wait for an answer")
+    if now.is_review and not now.workers:
+        return _work(now, NAME, "a review has begun, and nobody has answered yet")
+    if now.counted is not None and now.counted > now.answered:
+        return Step(
+            f"set annotation.round to {now.answered} in params.yaml, then dvc repro",
+            f"it says {now.counted}, and only {now.answered} {'has' if now.answered == 1 else 'have'} answers",
+        )
+    settles = now.is_stale("label") or (now.counted or 0) < now.answered
+    if now.undecided and settles:
+        return _adjudicate(now, "settle them before models are trained, or run dvc repro without them")
+    if now.counted is not None and now.counted < now.answered:
+        return Step(
+            f"set annotation.round to {now.answered} in params.yaml, then dvc repro",
+            f"round {now.answered} is answered and does not count yet",
+        )
+    return None
+
+
+def _work(now: Standing, name: str, why: str) -> Step:
+    command = "review" if now.is_review else f"annotate --round {now.round}"
+    return Step(f"chatladder {command} --annotator {shlex.quote(name)}", why)
+
+
+def _adjudicate(now: Standing, hint: str) -> Step:
+    return Step(f"chatladder adjudicate --adjudicator {NAME}", f"annotators leave {now.undecided:,} undecided: {hint}")
+
+
+def _run(now: Standing) -> Step | None:
+    """What the machine can do."""
+    if now.busy:
+        return Step("chatladder status", "another DVC command is running: ask again once it is done")
+    if now.stale is None:
+        return Step("chatladder doctor", "DVC does not say what is stale, and doctor may say what is amiss")
+    if now.stale:
+        return Step("dvc repro", f"stale: {stages_in_words(now.stale, most=3)}, and what depends on them")
+    if now.gate is None or now.tuned is None:
+        return Step("dvc repro", "the labels were not held against the models yet")
+    return None
+
+
+def _after(now: Standing) -> Step:
+    """What improves a result that is up to date, or uses it."""
+    review = f"chatladder review --annotator {NAME}"
+    if now.gate == "fail":
+        return Step(review, "a larger model agrees less with the labels: look again at those that are probably wrong")
+    if now.undecided:
+        return _adjudicate(now, "each one settled is a label more")
+    if now.gate == "inconclusive":
+        more = f" (about {now.more_items:,} more would)" if now.more_items else ""
+        return Step(review, f"too few labels to tell whether they are good{more}: look again, or add exports")
+    rung = shlex.quote(now.tuned.rung if now.tuned else NAME)
+    if now.exported:
+        return Step(f"chatladder resolve CHAT --rung {rung}", "all is done: answer new messages")
+    return Step(f"chatladder export {rung} --out exported/{rung}", "the gate passes and nothing is stale")
+
+
+def stages_in_words(names: Sequence[str], most: int = 6) -> str:
+    """Stages in their order, the instances of one counted: ``label, train (4)``."""
+    counts = Counter(name.partition("@")[0] if "/" not in name else name for name in names)
+    words = [f"{name} ({count})" if count > 1 else name for name, count in counts.items()]
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+def gather(root: Path) -> Standing:
+    """Return the state of the project in a folder.
+
+    Raises:
+        DataError: If the folder is no project, or one of its files is damaged.
+    """
+    from chatladder.privacy.secret import KEY_FILE, local_key
+
+    for name in ("dvc.yaml", "params.yaml"):
+        if not (root / name).is_file():
+            raise DataError(
+                f"{root / name}: expected a project of chatladder here, got no such file. Run in the project's "
+                "folder, or begin one with chatladder init FOLDER."
+            )
+    ids = question_ids(root / "data" / "questions.parquet")
+    found, absent = exports(root / "data" / "raw")
+    answers = answers_of(root / "data" / "annotations", ids or [])
+    gate, more_items = verdict(root / "metrics" / "scaling.json")
+    tuned = largest_tuned(root / "metrics" / "models.json")
+    return Standing(
+        exports=len(found),
+        private=sum(not path.name.startswith("demo") for path in found),
+        absent=absent,
+        has_secret=local_key(root / KEY_FILE) is not None,
+        questions=None if ids is None else len(ids),
+        counted=counted_rounds(root / "params.yaml"),
+        **vars(answers),
+        gate=gate,
+        more_items=more_items,
+        tuned=tuned,
+        **vars(staleness(root)),
+        exported=tuned is not None and (root / "exported" / tuned.rung).is_dir(),
+    )
+
+
+def exports(raw: Path) -> tuple[list[Path], int]:
+    """Return the files that are read as exports, and how many of those that DVC keeps are missing."""
+    hidden = {path for path in raw.rglob("*") if path.name.startswith(".") or path.name == "__MACOSX"}
+    paths = [path for path in sorted(raw.rglob("*")) if not hidden & {path, *path.parents}]
+    files = [path for path in paths if path.is_file() and not is_note(path.name) and not MEDIA.fullmatch(path.suffix)]
+    absent = sum(path.suffix == ".dvc" and path.is_file() and not path.with_suffix("").exists() for path in paths)
+    return files, absent
+
+
+def question_ids(path: Path) -> list[str] | None:
+    """Return the ids of the questions, in the order of the chat; None where they were not picked yet.
+
+    Raises:
+        DataError: If the file is no parquet file of questions.
+    """
+    if not path.exists():
+        return None
+    from chatladder.io.rows import QUESTIONS, Rows
+
+    parts = Rows(path, QUESTIONS).parts(["item_id"])
+    return [item_id for part in parts for item_id in part["item_id"].to_pylist()]
+
+
+def counted_rounds(params: Path) -> int | None:
+    """Return ``annotation.round`` of params.yaml, or None if it is not a number.
+
+    Raises:
+        DataError: If the file is not YAML.
+    """
+    from chatladder.presets.params import read_yaml
+
+    annotation = read_yaml(params).get("annotation")
+    number = annotation.get("round") if isinstance(annotation, dict) else None
+    return number if type(number) is int else None
+
+
+def answers_of(annotations: Path, ids: list[str]) -> Answers:
+    """Return how far the annotators of the current round are, and what all rounds leave open.
+
+    Args:
+        annotations: Folder of the rounds.
+        ids: Ids of the questions; answers about others do not count.
+
+    Raises:
+        DataError: If a log, an assignment or a review is damaged.
+    """
+    if not annotations.is_dir():
+        return Answers()
+    from chatladder.labels.log import replay
+    from chatladder.labels.review import read_review
+    from chatladder.labels.rounds import latest_answered, latest_round, log_files, log_path
+
+    answered, number = latest_answered(annotations), latest_round(annotations)
+    folder = annotations / f"round_{number}"
+    review = read_review(folder)
+    names = {path.stem for path in folder.glob("[!.]*.jsonl")}
+    sharing = _sharing(folder)
+    known = set(ids)
+    paths = {name: log_path(annotations, number, name) for name in sorted(names | {*(sharing[0] if sharing else ())})}
+    done = {name: known & replay(path).answers.keys() for name, path in paths.items()}
+    if review:
+        wanted = known.intersection(review.items)
+    elif number == 1:
+        wanted = known
+    else:
+        # Later rounds ask a list that only who began it knows: what any of them answered is what is known of it.
+        wanted = set[str]().union(*done.values()) or known
+    workers = _workers(wanted, done, sharing)
+    counting = log_files(annotations, answered) if answered else []
+    return Answers(answered, number, review is not None, workers, _undecided(annotations, answered, known, counting))
+
+
+def _sharing(folder: Path) -> tuple[list[str], int] | None:
+    from chatladder.cli.annotate.round_records import settle_assignment
+
+    return settle_assignment(folder) if folder.is_dir() else None
+
+
+def _workers(wanted: set[str], done: dict[str, set[str]], sharing: tuple[list[str], int] | None) -> tuple[Worker, ...]:
+    from chatladder.cli.annotate.round_records import assigned
+
+    if sharing is None:
+        return tuple(Worker(name, len(items & wanted), len(wanted)) for name, items in done.items())
+    # Who answered without being named has no share, and holds nobody up.
+    given = Counter(name for item_id in wanted for name in assigned(item_id, *sharing))
+    own = Counter(name for name in sharing[0] for item_id in done[name] & wanted if name in assigned(item_id, *sharing))
+    return tuple(Worker(name, own[name], given[name]) for name in sharing[0])
+
+
+def _undecided(annotations: Path, answered: int, known: set[str], counting: list[Path]) -> int:
+    """Questions whose annotators tie or are unsure, and that no adjudicator settled."""
+    if not counting:
+        return 0
+    from chatladder.labels.verdicts import cases, read_answers
+
+    *rows, _torn = read_answers(annotations, answered)
+    found = cases(*([row.answer for row in placed if row.answer.item_id in known] for placed in rows))
+    return sum(case.is_open and case.ruling is None for case in found.values())
+
+
+def verdict(path: Path) -> tuple[str | None, int | None]:
+    """Return the gate's verdict, and how many more labels would decide it.
+
+    Raises:
+        DataError: If the file is not JSON, or holds no verdict.
+    """
+    if not path.exists():
+        return None, None
+    row = read_json(path)
+    gate = row.get("gate") if isinstance(row, dict) else None
+    if gate not in VERDICTS:
+        raise DataError(
+            f'{path}: expected "gate": {", ".join(VERDICTS)}, got something else. Run dvc repro check_scaling.'
+        )
+    precision = row.get("precision")
+    more = precision.get("more_items") if isinstance(precision, dict) else None
+    return gate, more if type(more) is int else None
+
+
+def largest_tuned(path: Path) -> Tuned | None:
+    """Return the tuned rung of most parameters; None if there is none.
+
+    Raises:
+        DataError: If the file is not JSON, or of another form.
+    """
+    if not path.exists():
+        return None
+    try:
+        rungs = [(key, rung) for key, rung in read_json(path).items() if isinstance(rung, dict) and "tuned" in rung]
+        scores = [(rung["params"], key, rung["tuned"]["macro_f1"]) for key, rung in rungs]
+        _, key, macro_f1 = max(each for each in scores if None not in each)
+        return Tuned(key, float(macro_f1))
+    except ValueError:
+        return None
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: expected scores by rung, got something else. Run dvc repro evaluate.") from error
+
+
+def staleness(root: Path) -> Staleness:
+    """The stages that DVC would run.
+
+    In another process: it neither prints into ours nor leaves a lock behind.
+    """
+    if not (root / ".dvc").is_dir():
+        return Staleness(None, "there is no .dvc folder here: run dvc init")
+    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=root,
+            capture_output=True,
+            timeout=PATIENCE,
+            env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+        )
+    except subprocess.TimeoutExpired:
+        return Staleness(None, f"DVC took more than {PATIENCE} s: run dvc status")
+    except OSError as error:
+        return Staleness(None, f"DVC cannot be run: {error.strerror or error}")
+    errors = done.stderr.decode("utf-8", "replace")
+    if done.returncode:
+        # Its lock names the process that has it; "Unable to acquire lock" is that of the whole repository.
+        if "is busy" in errors or "acquire lock" in errors:
+            return Staleness(None, "another DVC command is running", busy=True)
+        reason = next((line for line in errors.splitlines() if line.startswith("ERROR:")), "no reason given")
+        return Staleness(None, printable(reason.removeprefix("ERROR:").strip())[:100])
+    try:
+        changed = json.loads(done.stdout)
+    except ValueError:
+        changed = None
+    if not isinstance(changed, dict):
+        return Staleness(None, "DVC answers in another form than expected")
+    return Staleness(tuple(changed))
+
+
+#: Annotators that are named; columns that one name may take.
+MOST_NAMES, NAME_COLUMNS = 5, 24
+
+
+def lines(now: Standing) -> list[str]:
+    """What there is, a line each, and the next step; no text of the chat, and no character that moves the cursor."""
+    step = next_step(now)
+    rows = [
+        ("Exports", _exports(now)),
+        ("Questions", "not picked yet" if now.questions is None else f"{now.questions:,}"),
+        (f"Round {now.round}", _round(now)),
+        ("Gate", f"{now.gate}{_age(now)}" if now.gate else "not run yet"),
+        ("Tuned", _tuned(now)),
+        ("Stale", _stale(now)),
+        ("Next", f"{step.command}   # {step.why}"),
+    ]
+    return [printable(f"{name + ':':<10} {text}") for name, text in rows]
+
+
+def _exports(now: Standing) -> str:
+    if not now.exports:
+        return "none in data/raw" + (f", {now.absent:,} kept by DVC" if now.absent else "")
+    own = "" if now.private else ", the demo alone"
+    return f"{now.exports:,} {'file' if now.exports == 1 else 'files'} in data/raw{own}"
+
+
+def _round(now: Standing) -> str:
+    parts = [(now.questions and _names(now.workers)) or _untold(now)]
+    if now.is_review:
+        parts.insert(0, "a review")
+    if now.undecided:
+        parts.append(f"{now.undecided:,} undecided")
+    return "; ".join(parts)
+
+
+def _untold(now: Standing) -> str:
+    """Who has answered what, where there is nothing to count it by."""
+    if now.answered < now.round:
+        return "nobody has answered yet"
+    return "answered, and without questions nothing tells how far"
+
+
+def _names(workers: Sequence[Worker]) -> str:
+    # Whoever has most left comes first: the others may be left out.
+    ordered = sorted(workers, key=lambda each: (each.answered - each.items, each.name))
+    said = [
+        f"{shortened(each.name, NAME_COLUMNS)} {each.answered:,} of {each.items:,}" for each in ordered[:MOST_NAMES]
+    ]
+    return ", ".join(said) + (f" and {len(workers) - MOST_NAMES} more" if len(workers) > MOST_NAMES else "")
+
+
+def _age(now: Standing) -> str:
+    """Mark a figure of the last run where something has changed since."""
+    if now.stale is None:
+        return ", of the last run that ended"
+    return ", of an earlier run" if now.stale else ""
+
+
+def _tuned(now: Standing) -> str:
+    if now.tuned is None:
+        return "not run yet"
+    return f"macro-F1 {now.tuned.macro_f1:.3f} of {shortened(now.tuned.rung, NAME_COLUMNS)}{_age(now)}"
+
+
+def _stale(now: Standing) -> str:
+    if now.stale is None:
+        return f"not known: {now.trouble}"
+    return stages_in_words([shortened(name, NAME_COLUMNS) for name in now.stale]) or "nothing"
+
+
+@click.command(
+    name="status",
+    short_help="Say where the project stands, and what to do next.",
+    context_settings=SETTINGS,
+    epilog=example(__doc__),
+)
+def status_command() -> None:
+    """Say what the project in this folder holds, what is stale, and the next useful step."""
+    click.echo("\n".join(lines(gather(Path()))))
+
+
+if __name__ == "__main__":
+    status_command()

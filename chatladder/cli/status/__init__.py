@@ -1,1 +1,0 @@
-"""Which stages have run, and what to do next."""
