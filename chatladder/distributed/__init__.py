@@ -117,11 +117,6 @@ def workers() -> Iterator[Workers]:
         pool.stop()
 
 
-def remote(pool: Workers) -> Workers | None:
-    """Return the workers if they are other processes, else None."""
-    return None if isinstance(pool, LocalWorkers) else pool
-
-
 def check_seen(path: Path) -> None:
     """Refuse to work, on a worker, without what lies in the project's folder.
 
