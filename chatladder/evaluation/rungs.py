@@ -89,7 +89,8 @@ class NamedRungs(NamedTuple):
             path = folder / f"{rung}{suffix}"
             if not path.exists():
                 raise DataError(
-                    f'{path}: expected rung {rung}, which {self.path} names, got nothing. Run "dvc repro {stage}".'
+                    f"{path}: expected rung {rung}, which {self.path} names, got nothing. In a fresh clone run "
+                    f'"dvc pull", else "dvc repro {stage}".'
                 )
         known = {f"{rung}{suffix}" for rung in (*stages, *others)}
         for path in sorted(folder.glob("*")):
@@ -113,7 +114,7 @@ def read_named(params: Path, *, judges: bool = False) -> NamedRungs:
     """
     ladder, served = (tuple(map(str, read_section(params, name))) for name in ("ladder", "served"))
     check_keys((*ladder, *served))
-    reviewing = tuple(map(str, read_section(params, "review.rungs"))) if judges else ()
+    reviewing = tuple(map(str, read_section(params, "review").get("rungs") or ())) if judges else ()
     check_keys(reviewing)
     return NamedRungs(params, ladder, served, reviewing)
 

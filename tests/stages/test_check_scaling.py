@@ -243,7 +243,7 @@ def test_a_rung_that_is_missing_is_refused_with_the_stage_to_run(run, tmp_path, 
     message = f"{tmp_path / path}: expected rung {rung}, which {tmp_path / 'params.yaml'} names, got nothing. "
     result = run.again(metrics="again.json")
     assert result.exit_code == 1
-    assert f'{message}Run "dvc repro {stage}".' in result.output
+    assert f'{message}In a fresh clone run "dvc pull", else "dvc repro {stage}".' in result.output
     assert not (tmp_path / "again.json").exists()
 
 

@@ -255,7 +255,7 @@ class TestRefusals:
         path = chat.predictions / f"{name}.parquet"
         path.unlink()
         message = f"Error: {path}: expected rung {path.stem}, which {chat.params} names, got nothing."
-        self.refused(chat, f'{message} Run "dvc repro {stage}".')
+        self.refused(chat, f'{message} In a fresh clone run "dvc pull", else "dvc repro {stage}".')
 
     @pytest.mark.parametrize("name", ["line", "trees"])
     def test_missing_answers_of_a_baseline_name_the_stage_to_run(self, chat, name):
