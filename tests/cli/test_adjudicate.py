@@ -70,7 +70,7 @@ class Project:
         seen = {"told": ()}
 
         def run(app, **_options):
-            seen.update(session=app.session, told=app._look.notices)
+            seen.update(session=app.session, told=tuple(app.work.notices))
 
             async def drive():
                 async with app.run_test(size=(110, 30)) as pilot:

@@ -372,8 +372,8 @@ class TestCommand:
         def run(*arguments, keys=lambda session: None):
             seen = {}
 
-            def screen(session, _items, _task, options, notices):
-                seen.update(session=session, notices=notices, zone=options.timezone)
+            def screen(session, _items, task, options):
+                seen.update(session=session, notices=task.notices, zone=options.timezone)
                 keys(session)
 
             monkeypatch.setattr(running, "show", screen)

@@ -9,8 +9,9 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from chatladder.cli.annotate.app import AnnotateApp, Look
+from chatladder.cli.annotate.app import AnnotateApp
 from chatladder.cli.annotate.options import parse_keys
+from chatladder.cli.annotate.running import Task
 from chatladder.cli.annotate.screens import Ask, Definition, Failure, Refusal
 from chatladder.cli.annotate.session import Items, Session
 from chatladder.io.rows import QUESTIONS, write_rows
@@ -60,8 +61,8 @@ class Desk:
                 session = Session(
                     dict.fromkeys(self.items.ids, 1), replay(self.path).history, log.append, annotator="li"
                 )
-                look = Look("# 需要\n\nWhat needed means.", parse_keys(keymap), notices=notices)
-                app = AnnotateApp(session, self.items, look, title="li")
+                task = Task("li", "li", {}, {}, "# 需要\n\nWhat needed means.", notices)
+                app = AnnotateApp(session, self.items, task, parse_keys(keymap))
                 async with app.run_test(size=size) as pilot:
                     await pilot.press(*keys)
                     await pilot.pause()

@@ -98,8 +98,8 @@ def run(place, monkeypatch):
     def run(*arguments, keys=lambda session: None):
         seen = {}
 
-        def screen(session, _items, _task, _options, notices):
-            seen.update(session=session, notices=notices, order=[int(item_id[4:]) for item_id in session.order])
+        def screen(session, _items, task, _options):
+            seen.update(session=session, notices=task.notices, order=[int(item_id[4:]) for item_id in session.order])
             keys(session)
 
         monkeypatch.setattr(running, "show", screen)

@@ -1,8 +1,7 @@
 """The annotator's screen: a chat, the question set apart, one key for an answer. Its state is a ``Session``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any
 
@@ -13,58 +12,44 @@ from textual.widgets import ProgressBar, Static
 
 from chatladder.cli.annotate.display import colours, day, duration, literal
 from chatladder.cli.annotate.options import KEYS, shown
+from chatladder.cli.annotate.running import Task
 from chatladder.cli.annotate.screens import Ask, Definition, Failure, chat_table, label_keys, said
 from chatladder.cli.annotate.session import AHEAD, Items, Session
 from chatladder.io.console import DataError
 from chatladder.labels.answer import Label
-from chatladder.labels.verdicts import Case
 
 #: The other keys at the foot of the screen; "next hit" and "all text" are named where they are of use.
 _ALWAYS_SHOWN = ("definition", "undo", "skip", "previous", "next", "jump", "search", "quit")
 _SCROLLING = ("up", "down", "page_up", "page_down", "home", "end")
 
 
-@dataclass(frozen=True)
-class Look:
-    """The things that the screen shows beside the items.
-
-    Attributes:
-        guidelines: The meaning of the labels, Markdown.
-        keys: Names of the keys of each action.
-        zone: In which times are shown.
-        notices: Events of the start that the annotator must know.
-        cases: The answers of others to each item, for who settles it; empty for who annotates, which is blind.
-    """
-
-    guidelines: str
-    keys: dict[str, tuple[str, ...]]
-    zone: tzinfo = UTC
-    notices: tuple[str, ...] = ()
-    cases: Mapping[str, Case] = field(default_factory=dict)
-
-
 class AnnotateApp(App[None]):
     """Shows one item after another and hands the annotator's keys to the session.
 
     Attributes:
+        session: The answers so far.
+        work: The items, the person, and what they are told.
         error: Why the app had to stop, if it had to.
     """
 
     ENABLE_COMMAND_PALETTE = False
     CSS_PATH = "app.tcss"
 
-    def __init__(self, session: Session, items: Items, look: Look, *, title: str) -> None:
+    def __init__(
+        self, session: Session, items: Items, task: Task, keys: Mapping[str, Sequence[str]], zone: tzinfo = UTC
+    ) -> None:
         super().__init__()
         self.session = session
         self.error: DataError | None = None
-        self.title = title
+        self.work = task
         self._items = items
-        self._look = look
+        self._keys = keys
+        self._zone = zone
         self._hits: set[str] | None = None
         self._is_whole = False
         self._reads_ahead = False
         for name, key in KEYS.items():
-            names = look.keys[name]
+            names = keys[name]
             # With Caps Lock on a key does the same.
             capitals = [each.upper() for each in names if len(each) == 1 and each.isalpha()]
             self.bind(",".join([*names, *capitals]), key.action, description=key.words)
@@ -80,17 +65,17 @@ class AnnotateApp(App[None]):
         with VerticalScroll(id="chat", can_focus=False):
             yield Static(id="history")
             yield Static(id="question")
-        if self._look.cases:
+        if self.work.cases:
             yield Static(id="said")
         yield Static(id="say")
-        yield Static(label_keys(self._look.keys), id="labels")
+        yield Static(label_keys(self._keys), id="labels")
         yield Static(self._other_keys(), id="keys")
 
     def on_mount(self) -> None:
         """Show the first item, and what happened at the start."""
         self._show()
-        if self._look.notices:
-            self._say(" ".join(self._look.notices), "bold $warning")
+        if self.work.notices:
+            self._say(" ".join(self.work.notices), "bold $warning")
         self.set_timer(0.2, self._read_ahead)
 
     def action_answer(self, label: str) -> None:
@@ -105,7 +90,7 @@ class AnnotateApp(App[None]):
         if self.session.is_finished:
             self._say("Every item is answered. Look back, or quit: all is on the disk.", "bold $success")
         else:
-            self._say(f"{place + 1:,}: {label}. {shown(self._look.keys['undo'][0])} takes it back.")
+            self._say(f"{place + 1:,}: {label}. {shown(self._keys['undo'][0])} takes it back.")
 
     def action_undo(self) -> None:
         """Take the latest answer back."""
@@ -162,7 +147,7 @@ class AnnotateApp(App[None]):
 
     def action_definition(self) -> None:
         """Show what the labels mean."""
-        self.push_screen(Definition(self._look.guidelines, self._look.keys["definition"]))
+        self.push_screen(Definition(self.work.guidelines, self._keys["definition"]))
 
     async def action_quit(self) -> None:
         """Leave; everything answered is on the disk."""
@@ -183,7 +168,7 @@ class AnnotateApp(App[None]):
         hits = self._hits or set()
         self.session.find(hits.__contains__, again=again)
         self._show()
-        next_key = shown(self._look.keys["again"][0])
+        next_key = shown(self._keys["again"][0])
         self._say(f"{len(hits):,} questions have it; {next_key} goes to the next." if hits else "No question has it.")
 
     def _read_ahead(self) -> None:
@@ -215,8 +200,8 @@ class AnnotateApp(App[None]):
     def _show_item(self, item: Mapping[str, Any]) -> None:
         window = item["window"] or []
         tints = colours([item["sender"] or "", *(turn["sender"] or "" for turn in reversed(window))])
-        cut_until = None if self._is_whole else shown(self._look.keys["expand"][0])
-        zone = self._look.zone
+        cut_until = None if self._is_whole else shown(self._keys["expand"][0])
+        zone = self._zone
         self.query_one("#history", Static).update(chat_table(window, tints, zone, expand_key=cut_until))
         before = window[-1]["timestamp"] if window else None
         question = self.query_one("#question", Static)
@@ -224,15 +209,15 @@ class AnnotateApp(App[None]):
         question.border_title = f"question 问题 {day(item['timestamp'], zone)}"
         label = self.session.label(self.session.current)
         question.border_subtitle = f"your answer: {label.value}" if label is not None else ""
-        if self._look.cases:
-            self.query_one("#said", Static).update(said(self._look.cases[self.session.current]))
+        if self.work.cases:
+            self.query_one("#said", Static).update(said(self.work.cases[self.session.current]))
         self._show_progress()
         self._say("")
         self.call_after_refresh(self._scroll_to_question)
 
     def _show_progress(self) -> None:
         progress = self.session.progress()
-        where = f"{self.title} · {self.session.position + 1:,} of {progress.total:,}"
+        where = f"{self.work.title} · {self.session.position + 1:,} of {progress.total:,}"
         self.query_one("#where", Static).update(Content(where))
         self.query_one("#bar", ProgressBar).update(progress=progress.done)
         pace = f"{progress.done:,} done, {progress.total - progress.done:,} left"
@@ -248,4 +233,4 @@ class AnnotateApp(App[None]):
             chat.scroll_end(animate=False)
 
     def _other_keys(self) -> Content:
-        return Content("  ".join(f"{shown(self._look.keys[name][0])} {KEYS[name].words}" for name in _ALWAYS_SHOWN))
+        return Content("  ".join(f"{shown(self._keys[name][0])} {KEYS[name].words}" for name in _ALWAYS_SHOWN))

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from heapq import merge
 from pathlib import Path
@@ -125,7 +125,7 @@ def work(task: Task, items: Items, options: ScreenOptions) -> Session:
                 (session.elsewhere, "{:,} answers in the log are about items not shown here."),
             ]
         )
-        show(session, items, task, options, [*task.notices, *notices])
+        show(session, items, replace(task, notices=[*task.notices, *notices]), options)
     done, total, *_ = session.progress()
     if not in_browser():
         places = ", ".join(map(str, task.logs.values()))
@@ -160,7 +160,7 @@ def open_log(path: Path) -> LogWriter:
             time.sleep(0.1)
 
 
-def show(session: Session, items: Items, task: Task, options: ScreenOptions, notices: Sequence[str]) -> None:
+def show(session: Session, items: Items, task: Task, options: ScreenOptions) -> None:
     """Run the screen until whoever answers leaves it.
 
     Args:
@@ -168,15 +168,13 @@ def show(session: Session, items: Items, task: Task, options: ScreenOptions, not
         items: The questions.
         task: The work.
         options: The command's.
-        notices: Remarks to show at the start.
 
     Raises:
         DataError: If the questions cannot be read.
     """
-    from chatladder.cli.annotate.app import AnnotateApp, Look
+    from chatladder.cli.annotate.app import AnnotateApp
 
-    look = Look(task.guidelines, parse_keys(options.keys), zone(options.timezone), tuple(notices), task.cases)
-    app = AnnotateApp(session, items, look, title=task.title)
+    app = AnnotateApp(session, items, task, parse_keys(options.keys), zone(options.timezone))
     app.run()
     if app.error:
         raise app.error
