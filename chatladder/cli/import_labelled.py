@@ -49,8 +49,8 @@ _OPAQUE_ID = re.compile(r"[0-9a-f]{16}")
 _PSEUDONYM = re.compile(r"u[0-9a-f]{8}(?:[0-9a-f]{8})?")
 
 
-@dataclass(frozen=True)
-class ImportOptions:
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions(MaskingOptions):
     """The options of import."""
 
     out: Path = setting("New folder for questions and annotations.", type=OutputFolder)
@@ -187,13 +187,12 @@ def _unless_opaque(
     return str if is_opaque else hidden
 
 
-def import_labelled(source: Path, options: ImportOptions, phone_regions: tuple[str, ...] = ()) -> dict[str, int]:
+def import_labelled(source: Path, options: ImportOptions) -> dict[str, int]:
     """Write ``questions.parquet`` and ``annotations/round_1/imported.jsonl`` into a new folder.
 
     Args:
         source: JSON lines of labelled questions.
         options: The command's.
-        phone_regions: As ``hide`` takes them.
 
     Returns:
         Counts: ``questions``, ``needed``, ``conversations`` and ``without_history`` (left out).
@@ -211,7 +210,7 @@ def import_labelled(source: Path, options: ImportOptions, phone_regions: tuple[s
     if not rows:
         raise DataError(f"{source}: expected questions with a history, all {len(everything)} have none.")
     deny, keep = (listed_names(options.names, suffix) if options.names else () for suffix in (DENY, KEEP))
-    hidden = hide(rows, Pseudonyms(), deny=deny, keep=keep, phone_regions=phone_regions)
+    hidden = hide(rows, Pseudonyms(), deny=deny, keep=keep, phone_regions=options.phone_region)
     at = now()
     answers = [Answer(row.question["item_id"], ANNOTATOR, 1, row.label, at) for row in hidden]
     with whole_folder(out) as folder:
@@ -230,10 +229,9 @@ def import_labelled(source: Path, options: ImportOptions, phone_regions: tuple[s
 )
 @click.argument("source", metavar="FILE", type=InputFile)
 @options_of(ImportOptions, "options")
-@options_of(MaskingOptions, "masking")
-def import_command(source: Path, options: ImportOptions, masking: MaskingOptions) -> None:
+def import_command(source: Path, options: ImportOptions) -> None:
     """Turn questions labelled elsewhere (JSON lines) into questions and an annotation log."""
-    counts = import_labelled(source, options, masking.phone_region)
+    counts = import_labelled(source, options)
     left_out = f", {counts['without_history']:,} without history left out" if options.only_with_history else ""
     click.echo(
         f"{options.out}: {counts['questions']:,} questions ({counts['needed']:,} needed) of "
