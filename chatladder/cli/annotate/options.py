@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from chatladder.io.console import InputFile, InputFolder, OutputFile, OutputFolder
+from chatladder.io.console import DataError, InputFile, InputFolder, OutputFile, OutputFolder
 from chatladder.io.options import setting
+from chatladder.io.params import read_section
 from chatladder.vocabulary import KINDS, LABELS
 
 PARAMS = Path("params.yaml")
@@ -107,12 +108,9 @@ def zone(name: str) -> ZoneInfo:
 
 def project_zone() -> str:
     """Return the time zone of the exports, as params.yaml of this folder names it; UTC where it names none."""
-    import yaml  # here: no other command needs it to start
-
     try:
-        params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-        return str(params["ingest"]["timezone"])
-    except (OSError, ValueError, RecursionError, yaml.YAMLError, TypeError, KeyError):
+        return str(read_section(PARAMS, "ingest")["timezone"])
+    except (DataError, KeyError):
         return "UTC"
 
 
