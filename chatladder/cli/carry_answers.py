@@ -176,9 +176,8 @@ def carry_answers_command(options: CarryOptions) -> None:
     if options.dry_run:
         return
     annotations = options.data / "annotations"
-    folders = round_folders(annotations).values() if annotations.is_dir() else ()
     logs = every_log(annotations)
-    reviews = [path for folder in folders if (path := folder / "review.json").is_file()]
+    reviews = [path for folder in round_folders(annotations).values() if (path := folder / "review.json").is_file()]
     with ExitStack() as stack:
         for log in logs:
             stack.enter_context(LogWriter(log))  # nobody answers meanwhile

@@ -1,4 +1,4 @@
-"""Where the logs lie: ``round_<n>/<annotator>.jsonl``, and ``round_<n>/adjudication/<adjudicator>.jsonl``."""
+"""The places of the logs: ``round_<n>/<annotator>.jsonl``, and ``round_<n>/adjudication/<adjudicator>.jsonl``."""
 
 import re
 from itertools import chain
@@ -30,7 +30,7 @@ class Owner(NamedTuple):
 
 
 def log_path(annotations: Path, round_number: int, annotator: str) -> Path:
-    """Where the answers of one annotator in one round are kept.
+    """Return the log of one annotator in one round.
 
     Raises:
         DataError: If the round is below 1 or the annotator's name cannot be a file's name.
@@ -39,7 +39,7 @@ def log_path(annotations: Path, round_number: int, annotator: str) -> Path:
 
 
 def adjudication_path(annotations: Path, round_number: int, adjudicator: str) -> Path:
-    """Where one adjudicator's answers about one round's disagreements are kept.
+    """Return the log of one adjudicator about one round.
 
     Raises:
         DataError: If the round is below 1 or the adjudicator's name cannot be a file's name.
@@ -59,7 +59,7 @@ def _path(folder: Path, name: str, who: str) -> Path:
 
 
 def log_files(annotations: Path, last_round: int) -> list[Path]:
-    """Every annotator's log of rounds 1 to ``last_round``, by round, then by name.
+    """Return every annotator's log of rounds 1 to ``last_round``, by round, then by name.
 
     Raises:
         DataError: If ``last_round`` has no log, answers lie where no round is, or a log holds none.
@@ -75,7 +75,7 @@ def log_files(annotations: Path, last_round: int) -> list[Path]:
 
 
 def adjudication_files(annotations: Path, last_round: int) -> list[Path]:
-    """Every adjudicator's log of rounds 1 to ``last_round``, by round, then by name.
+    """Return every adjudicator's log of rounds 1 to ``last_round``, by round, then by name.
 
     Raises:
         DataError: If answers lie where no round is, or a log holds none.
@@ -85,13 +85,13 @@ def adjudication_files(annotations: Path, last_round: int) -> list[Path]:
 
 
 def round_folders(annotations: Path) -> dict[int, Path]:
-    """The folder of every round that has one, by number, in their order.
+    """Return the folder of every round that has one, by number, in their order; none where there are no annotations.
 
     Raises:
         DataError: If answers lie where no round is.
     """
     rounds: dict[int, Path] = {}
-    for entry in sorted(annotations.iterdir()):
+    for entry in sorted(annotations.iterdir()) if annotations.is_dir() else ():
         match = ROUND_FOLDER.fullmatch(entry.name)
         if match and entry.is_dir():
             rounds[int(match[1])] = entry
@@ -104,7 +104,7 @@ def round_folders(annotations: Path) -> dict[int, Path]:
 
 
 def _logs(annotations: Path, within: str = "") -> dict[int, list[Path]]:
-    """The logs in every round's folder, or in the folder ``within`` it, by name; a round without any has none.
+    """Return the logs in every round's folder, or in the folder ``within`` it, by name; a round without any has none.
 
     Raises:
         DataError: If answers lie where no round is, or a log holds none.
@@ -117,13 +117,11 @@ def _logs(annotations: Path, within: str = "") -> dict[int, list[Path]]:
 
 
 def every_log(annotations: Path) -> list[Path]:
-    """Return the logs of all rounds, annotators' and adjudicators'; none where there is no folder of annotations.
+    """Return the logs of all rounds, annotators' and adjudicators'.
 
     Raises:
         DataError: If answers lie where no round is, or a log holds none.
     """
-    if not annotations.is_dir():
-        return []
     given, settled = _logs(annotations), _logs(annotations, ADJUDICATION)
     return [path for number in given for path in (*given[number], *settled[number])]
 
@@ -141,7 +139,7 @@ def check_log(path: Path) -> None:
 
 
 def lost(path: Path) -> DataError:
-    """The error of a log without an answer in it."""
+    """Return the error of a log without an answer in it."""
     return DataError(
         f"{path}: expected answers, got none: the file is empty, though a log is only written with its first answer. "
         "Restore it from git or a backup; remove it if nothing was ever answered."
@@ -149,13 +147,13 @@ def lost(path: Path) -> DataError:
 
 
 def latest_round(annotations: Path) -> int:
-    """Number of the latest round that has a folder, or 1 where there is none yet."""
+    """Return the number of the latest round that has a folder, or 1 where there is none yet."""
     matches = [ROUND_FOLDER.fullmatch(path.name) for path in annotations.glob("round_*") if path.is_dir()]
     return max((int(match[1]) for match in matches if match), default=1)
 
 
 def latest_answered(annotations: Path) -> int:
-    """Number of the latest round in which an annotator answered anything, or 0 if none did.
+    """Return the number of the latest round in which an annotator answered anything, or 0 if none did.
 
     Raises:
         DataError: If answers lie where no round is, or a log holds none.

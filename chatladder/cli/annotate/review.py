@@ -162,7 +162,7 @@ def choose(options: ReviewOptions, known: Collection[str]) -> tuple[int, Review]
     """
     annotations, asked = options.annotations, options.round
     # Counted before a review is looked for: whoever begins it between the two may answer at once.
-    answered = latest_answered(annotations) if any(annotations.glob("round_*/[!.]*.jsonl")) else 0
+    answered = latest_answered(annotations)
     number = asked or latest_round(annotations)
     log = log_path(annotations, number, options.person)
     begun = read_review(log.parent)
