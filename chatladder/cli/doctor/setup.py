@@ -49,11 +49,10 @@ def packages() -> Iterator[str]:
             continue
         try:
             installed = metadata.version(wanted.name)
+            if not wanted.specifier.contains(installed, prereleases=True):
+                yield f"{wanted.name} {installed} is installed; tested with {wanted.specifier}. Results may differ."
         except metadata.PackageNotFoundError:
             yield f"{wanted.name} is not installed: run pip install -e . in the repository."
-            continue
-        if not wanted.specifier.contains(installed, prereleases=True):
-            yield f"{wanted.name} {installed} is installed; tested with {wanted.specifier}. Results may differ."
 
 
 def torch_build(gpus: int) -> Iterator[str]:

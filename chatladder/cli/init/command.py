@@ -14,6 +14,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,11 @@ import click
 
 from chatladder.cli.annotate.options import zone
 from chatladder.cli.init.checkout import CHECKOUT
-from chatladder.cli.init.project import EMBEDDED, READERS, Plan, check_export, check_folder, ladder_here, make
+from chatladder.cli.init.project import Plan, check_export, check_folder, ladder_here, make
 from chatladder.cli.status import Standing, next_step
 from chatladder.io.console import SETTINGS, DataError, example, printable
 from chatladder.io.options import options_of
 from chatladder.models.prompts import LANGUAGES
-from chatladder.presets import names as catalogues
 
 
 def local_zone() -> str:
@@ -42,13 +42,13 @@ def local_zone() -> str:
     return "UTC"
 
 
-#: The question for each value that is not given, and what makes its default.
-QUESTIONS: dict[str, tuple[str, Callable[[], str]]] = {
-    "export": ("Export of the chat, a file or folder (copied; empty: later)", str),
-    "timezone": ("Time zone of the export", local_zone),
-    "language": (f"Language of the chat ({', '.join(LANGUAGES)})", lambda: LANGUAGES[0]),
-    "ladder": (f"Models: {EMBEDDED} runs anywhere ({', '.join(catalogues())})", ladder_here),
-    "annotators": ("Who annotates, as li,wu (empty: whoever comes)", str),
+#: Make the value that is taken where none is given.
+DEFAULTS: dict[str, Callable[[], str]] = {
+    "export": str,
+    "timezone": local_zone,
+    "language": lambda: LANGUAGES[0],
+    "ladder": ladder_here,
+    "annotators": str,
 }
 
 
@@ -58,29 +58,30 @@ def complete_plan(given: Mapping[str, Any], folder: Path, *, takes_defaults: boo
     Raises:
         click.UsageError: If something would have to be asked and there is no terminal.
     """
-    lacking = [name for name in QUESTIONS if name not in given]
+    lacking = [each for each in fields(Plan) if each.name not in given]
     if lacking and not takes_defaults and not sys.stdin.isatty():
-        options = ", ".join(f"--{name}" for name in lacking)
+        options = ", ".join(f"--{each.name}" for each in lacking)
         raise click.UsageError(f"there is no terminal to ask in: give {options}, or --yes to take the defaults.")
     values = dict(given)
-    for name in lacking:
-        question, default = QUESTIONS[name]
-        values[name] = READERS[name](default()) if takes_defaults else _ask(name, question, default(), folder)
+    for each in lacking:
+        default = DEFAULTS[each.name]()
+        values[each.name] = each.metadata["parse"](default) if takes_defaults else _ask(each, default, folder)
     return Plan(**values)
 
 
-def _ask(name: str, question: str, default: str, folder: Path) -> Any:
+def _ask(field: "Field[Any]", default: str, folder: Path) -> Any:
     """Ask for a value until it is one; an empty answer is the default."""
 
     def read(text: str) -> Any:
         try:
-            value = READERS[name](text)
-            if name == "export" and value:
+            value = field.metadata["parse"](text)
+            if field.name == "export" and value:
                 check_export(value, folder)
-        except (ValueError, DataError) as error:
-            raise click.UsageError(getattr(error, "message", str(error))) from error
+        except DataError as error:
+            raise click.UsageError(error.message) from error
         return value
 
+    question = field.metadata["help"].removesuffix(".")
     return click.prompt(question, default=default, value_proc=read, show_default=bool(default))
 
 

@@ -52,8 +52,14 @@ in `params.yaml`; `dvc repro` makes everything else, and the results in `metrics
 """
 
 
-def _export(path: str) -> Path | None:
-    return Path(path).expanduser() if path else None
+def _reader(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return parse
 
 
 def _timezone(name: str) -> str:
@@ -68,46 +74,36 @@ def _ladder(name: str) -> str:
 
 
 def _people(text: str) -> tuple[str, ...]:
-    people = names(text)
+    people = tuple(names(text))
     for name in people:
         log_path(Path("data/annotations"), 1, name)  # refuses a name that cannot name a file
-    return tuple(people)
-
-
-#: Make the value of a plan of what a person writes; each raises ValueError, DataError or UsageError.
-READERS: dict[str, Callable[[str], Any]] = {
-    "export": _export,
-    "timezone": _timezone,
-    "language": click.Choice(LANGUAGES),
-    "ladder": _ladder,
-    "annotators": _people,
-}
-
-
-def _reader(name: str) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        try:
-            return READERS[name](text)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from error
-
-    return parse
+    return people
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings of a new project."""
+    """The settings of a new project, each with the question that asks for it."""
 
     export: Path | None = setting(
-        "Export of the chat, a file or a folder; it is copied.", metavar="PATH", parse=_reader("export")
+        "Export of the chat, a file or a folder; it is copied. Empty: later.",
+        metavar="PATH",
+        parse=lambda path: Path(path).expanduser() if path else None,
     )
-    timezone: str = setting("Time zone of exports in local time: UTC, Asia/Shanghai.", parse=_reader("timezone"))
-    language: str = setting("Language of the chat, and so of the prompts.", choices=LANGUAGES)
+    timezone: str = setting(
+        "Time zone of exports in local time, as UTC or Asia/Shanghai.", metavar="ZONE", parse=_reader(_timezone)
+    )
+    language: str = setting(
+        f"Language of the chat, and so of the prompts: {', '.join(LANGUAGES)}.",
+        metavar="LANGUAGE",
+        parse=click.Choice(LANGUAGES),
+    )
     ladder: str = setting(
-        f"Models: {', '.join(catalogues())}; embedded needs no GPU and no hub.", metavar="NAME", parse=_reader("ladder")
+        f"Models: {', '.join(catalogues())}; embedded needs no GPU and no hub.", metavar="NAME", parse=_reader(_ladder)
     )
     annotators: tuple[str, ...] = setting(
-        "Who annotates, as li,wu; two get each question.", metavar="NAMES", parse=_reader("annotators")
+        "Who annotates, as li,wu; two get each question. Empty: whoever comes.",
+        metavar="NAMES",
+        parse=_reader(_people),
     )
 
 
