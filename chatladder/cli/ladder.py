@@ -23,8 +23,9 @@ import click
 
 from chatladder.io.console import SETTINGS, DataError, example
 from chatladder.io.options import options_of, setting
+from chatladder.io.params import read_yaml, section_of
 from chatladder.presets import Catalogue, current_commit, names, read
-from chatladder.presets.params import COMMIT, as_text, ladder_of, leftovers, read_yaml, section, swap_ladder, write_yaml
+from chatladder.presets.params import COMMIT, as_text, ladder_of, leftovers, swap_ladder, write_yaml
 
 PARAMS = Path("params.yaml")
 
@@ -135,7 +136,7 @@ def ladder_command(name: str | None, choice: Choice, latest: bool, dry_run: bool
     rungs = catalogue.choose(choice.only)
     pins = pin(catalogue, rungs.ladder, old, choice.commits(), latest=latest)
     ladder = pinned(catalogue, rungs.ladder, {key: commit for key, (commit, _) in pins.items()})
-    judges = list(section(params, "review", str(PARAMS)).get("rungs") or ())
+    judges = list(section_of(params, "review", str(PARAMS)).get("rungs") or ())
     values = swap_ladder(params, ladder, rungs.review, catalogue.params, str(PARAMS))
     after = as_text(params)
     if after == before:

@@ -292,7 +292,7 @@ def counted_rounds(params: Path) -> int | None:
     Raises:
         DataError: If the file is not YAML.
     """
-    from chatladder.presets.params import read_yaml
+    from chatladder.io.params import read_yaml
 
     annotation = read_yaml(params).get("annotation")
     number = annotation.get("round") if isinstance(annotation, dict) else None

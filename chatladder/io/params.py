@@ -1,46 +1,85 @@
 """Sections of params.yaml, for the commands that DVC cannot hand what they need of it as options."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from chatladder.io.console import SETTINGS, DataError
 from chatladder.io.options import options_of
 
+if TYPE_CHECKING:
+    from ruamel.yaml.comments import CommentedMap
 
-def read_section(path: Path, name: str) -> dict[str, Any]:
-    """Return a section of params.yaml.
 
-    Args:
-        path: The file.
-        name: The section's dotted name, such as ``ladder.small.train``.
+def round_trip() -> Any:
+    """Return a YAML reader and writer that keeps comments, order, quotes and the form of numbers."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 10**6
+    return yaml
+
+
+def read_yaml(path: Path) -> "CommentedMap":
+    """Return the sections of a YAML file, as ``round_trip`` reads them.
 
     Raises:
-        DataError: If the file is no YAML, or holds no such section.
+        DataError: If it cannot be read, is not UTF-8, or is no YAML with sections.
     """
-    from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
     from ruamel.yaml.error import YAMLError
 
     try:
-        section: Any = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-        json.dumps(section, default=str, skipkeys=True)  # refuses what holds itself
+        content = round_trip().load(path.read_bytes().decode("utf-8").replace("\r\n", "\n"))
+        json.dumps(content, default=str, skipkeys=True)  # refuses what holds itself
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8, got byte 0x{error.object[error.start]:02x}.") from error
     except (YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else path
         raise DataError(f"{place}: expected YAML: {getattr(error, 'problem', None) or error}.") from error
+    if not isinstance(content, CommentedMap):
+        raise DataError(f"{path}: expected sections, such as ladder, got none.")
+    return content
+
+
+def section_of(content: Mapping[str, Any], name: str, place: Path | str) -> Any:
+    """Return a section of the content of params.yaml.
+
+    Args:
+        content: The whole content, or a section above.
+        name: The section's dotted name, such as ``ladder.small.train``.
+        place: The file, for errors.
+
+    Raises:
+        DataError: If there is no such section.
+    """
+    section: Any = content
     parts = name.split(".")
     for depth, part in enumerate(parts, start=1):
         if not isinstance(section, dict) or part not in section:
             known = f"; it has {', '.join(map(str, section))}" if isinstance(section, dict) and depth > 1 else ""
             above = ".".join(parts[: depth - 1])
-            raise DataError(f"{path}: expected the section {name}, got no {part} in {above or 'the file'}{known}.")
+            raise DataError(f"{place}: expected the section {name}, got no {part} in {above or 'the file'}{known}.")
         section = section[part]
     if not isinstance(section, dict):
-        raise DataError(f"{path}: {name}: expected a section of names and values, got {section!a}.")
+        raise DataError(f"{place}: {name}: expected a section of names and values, got {section!a}.")
+    return section
+
+
+def read_section(path: Path, name: str) -> dict[str, Any]:
+    """Return a section of params.yaml by its dotted name.
+
+    Raises:
+        DataError: If the file is no YAML, or holds no such section.
+    """
+    section: dict[str, Any] = section_of(read_yaml(path), name, path)
     return section
 
 

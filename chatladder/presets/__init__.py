@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chatladder.io.console import DataError
-from chatladder.presets.params import COMMIT, KEY, read_yaml, section
+from chatladder.io.params import read_yaml, section_of
+from chatladder.presets.params import COMMIT, KEY
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -88,7 +89,7 @@ def read(name: str) -> Catalogue:
             raise DataError(f"{name!a}: expected {', '.join(names())} or a catalogue's .yaml file, got neither.")
     place = path.name if path.parent == FOLDER else str(path)
     content = read_yaml(path)
-    rungs = {key: _checked(key, rung, place) for key, rung in section(content, "ladder", place).items()}
+    rungs = {key: _checked(key, rung, place) for key, rung in section_of(content, "ladder", place).items()}
     review = content.get("review") or []
     if not isinstance(review, list) or not review or not {*review} <= {*rungs}:
         raise DataError(f"{place}: expected review to name rungs of its ladder, got {review!a}.")

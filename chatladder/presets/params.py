@@ -1,7 +1,6 @@
-"""Read and write params.yaml with its comments, its order and the form of its numbers, and put other rungs into it."""
+"""Put other rungs into params.yaml, whose comments, order and form of numbers stay."""
 
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatladder.io.console import DataError
 from chatladder.io.files import whole_file
+from chatladder.io.params import round_trip, section_of
 
 if TYPE_CHECKING:
     from ruamel.yaml.comments import CommentedMap
@@ -28,44 +28,10 @@ DERIVED = (
 )
 
 
-def _yaml() -> Any:
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 10**6
-    return yaml
-
-
-def read_yaml(path: Path) -> "CommentedMap":
-    """Read the sections of a YAML file.
-
-    Raises:
-        DataError: If it cannot be read, is not UTF-8, or is no YAML with sections.
-    """
-    from ruamel.yaml.comments import CommentedMap
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        content = _yaml().load(path.read_bytes().decode("utf-8").replace("\r\n", "\n"))
-        json.dumps(content, default=str, skipkeys=True)  # refuses what contains itself
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8, got byte 0x{error.object[error.start]:02x}.") from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else path
-        raise DataError(f"{where}: expected YAML: {getattr(error, 'problem', None) or error}.") from error
-    if not isinstance(content, CommentedMap):
-        raise DataError(f"{path}: expected sections, such as ladder, got none.")
-    return content
-
-
 def as_text(content: "CommentedMap") -> str:
     """Return sections as YAML."""
     text = io.StringIO()
-    _yaml().dump(content, text)
+    round_trip().dump(content, text)
     return text.getvalue()
 
 
@@ -80,27 +46,15 @@ def write_yaml(path: Path, content: "CommentedMap") -> None:
         temporary.write_text(as_text(content), encoding="utf-8", newline=end)
 
 
-def section(content: Mapping[str, Any], path: str, place: str) -> Any:
-    """Return the section at a dotted path.
-
-    Raises:
-        DataError: If there is none, or it is empty.
-    """
-    found: Any = content
-    for name in path.split("."):
-        found = found.get(name) if isinstance(found, dict) else None
-    if not isinstance(found, dict) or not found:
-        raise DataError(f"{place}: expected a section {path}, got none.")
-    return found
-
-
 def ladder_of(params: Mapping[str, Any], place: str) -> Any:
     """Return the rungs of params.yaml by their key.
 
     Raises:
         DataError: If there is none, or one has no section base.
     """
-    ladder = section(params, "ladder", place)
+    ladder = section_of(params, "ladder", place)
+    if not ladder:
+        raise DataError(f"{place}: ladder: expected rungs, got none.")
     for key, rung in ladder.items():
         base = rung.get("base") if isinstance(rung, dict) else None
         if not isinstance(key, str) or not KEY.fullmatch(key) or not isinstance(base, dict):
@@ -125,8 +79,8 @@ def swap_ladder(
     """
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-    judges = section(params, "review", place)
-    section(params, "ladder", place)
+    judges = section_of(params, "review", place)
+    ladder_of(params, place)
     changes = list(_replace(params, shared, "", place))
     behind = _comments_behind(params["ladder"])
     params["ladder"] = CommentedMap(deepcopy([*ladder.items()]))
@@ -141,7 +95,7 @@ def _replace(section_: Any, values: Mapping[str, Any], prefix: str, place: str) 
     for name, value in values.items():
         path = f"{prefix}{name}"
         if isinstance(value, dict):
-            yield from _replace(section(section_, name, place), value, f"{path}.", place)
+            yield from _replace(section_of(section_, name, place), value, f"{path}.", place)
         elif name not in section_ or isinstance(section_[name], dict):
             raise DataError(f"{place}: expected a value {path}, got {'a section' if name in section_ else 'none'}.")
         elif section_[name] != value:

@@ -20,9 +20,10 @@ from chatladder.cli.init.project import Plan, adapt_params, fitting, ladder_here
 from chatladder.cli.simulate import write_chat
 from chatladder.cli.status import Standing, next_step, staleness
 from chatladder.io.console import UNPRINTABLE, DataError
+from chatladder.io.params import read_yaml
 from chatladder.presets import names as catalogues
 from chatladder.presets import read
-from chatladder.presets.params import as_text, read_yaml
+from chatladder.presets.params import as_text
 from tests.conftest import ROOT
 
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -137,7 +138,7 @@ def test_a_long_zone_keeps_its_comment_apart():
 
 
 def test_params_of_another_form_are_refused():
-    with pytest.raises(DataError, match=r"params\.yaml: expected a section prompt, got none"):
+    with pytest.raises(DataError, match=r"params\.yaml: expected the section prompt, got no prompt"):
         adapted("UTC", PARAMS.replace("prompt:\n", "prompts:\n"))
 
 

@@ -49,20 +49,8 @@ ladder:
 def project(tmp_path, monkeypatch):
     for name in ("params.yaml", "dvc.yaml"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    transitional(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def transitional(project):
-    """Until dvc.yaml takes review.rungs as a list."""
-    params = (project / "params.yaml").read_text("utf-8")
-    if "    embedded_331k:\n      train: {}  " in params:
-        params = re.sub(r"  rungs:  .*\n    embedded_331k:\n.*\n", "  rungs: [embedded_331k]  # judges\n", params)
-        (project / "params.yaml").write_text(params, "utf-8")
-        pipeline = yaml.safe_load((project / "dvc.yaml").read_text("utf-8"))
-        del pipeline["stages"]["out_of_fold"]
-        (project / "dvc.yaml").write_text(yaml.safe_dump(pipeline), "utf-8")
 
 
 def run(*arguments):
@@ -177,7 +165,8 @@ def test_the_commands_of_a_hub_ladder_parse(project, name):
         words = shlex.split(command)
         if stage.startswith("base@"):
             given = base.main.make_context("base", words[3:]).params
-            assert base.check_options(given["source"], {k: v for k, v in given.items() if k not in ("source", "out")})
+            assert given["source"] == "hub"
+            assert given["repo"] == params_of(project)["ladder"][stage.removeprefix("base@")]["base"]["repo"]
             assert COMMIT.fullmatch(given["revision"])
         if stage.startswith("train@"):
             for option in ("--base", "--alpaca"):
@@ -373,8 +362,8 @@ def test_mistakes_on_the_command_line(project, arguments, code, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("ladder:  ", "rungs:  ", "params.yaml: expected a section ladder, got none"),
-        ("review:  ", "reviews:  ", "params.yaml: expected a section review, got none"),
+        ("ladder:  ", "rungs:  ", "params.yaml: expected the section ladder, got no ladder in the file"),
+        ("review:  ", "reviews:  ", "params.yaml: expected the section review, got no review in the file"),
         ("  lora_r: 16\n", "", "expected a value train.lora_r, got none"),
         ("  lora_r: 16\n", "  lora_r: {a: 1}\n", "expected a value train.lora_r, got a section"),
         ("merge:", "merge: [", "expected YAML"),

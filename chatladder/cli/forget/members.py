@@ -14,7 +14,7 @@ from chatladder.chat.message import Context, Message
 from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError
-from chatladder.presets.params import read_yaml
+from chatladder.io.params import read_yaml
 from chatladder.privacy.folding import fold
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms

@@ -20,11 +20,12 @@ from chatladder.cli.init.checkout import copy_pipeline, git
 from chatladder.io.console import DataError, printable, shortened
 from chatladder.io.files import whole_folder
 from chatladder.io.options import setting
+from chatladder.io.params import read_yaml, section_of
 from chatladder.labels.rounds import log_path
 from chatladder.models.prompts import LANGUAGES
 from chatladder.presets import Catalogue, read
 from chatladder.presets import names as catalogues
-from chatladder.presets.params import read_yaml, section, swap_ladder, write_yaml
+from chatladder.presets.params import swap_ladder, write_yaml
 from chatladder.privacy.secret import KEY_FILE, create
 
 if TYPE_CHECKING:
@@ -241,8 +242,8 @@ def adapt_params(params: "CommentedMap", plan: Plan) -> list[str]:
     """
     values = {"ingest": ("timezone", plan.timezone), "prompt": ("language", plan.language), "annotation": ("round", 1)}
     for name, (key, value) in values.items():
-        section(params, name, "params.yaml")[key] = value
-    split = section(params, "split", "params.yaml")
+        section_of(params, name, "params.yaml")[key] = value
+    split = section_of(params, "split", "params.yaml")
     if split.pop("test_from", None) is not None:
         split.yaml_set_comment_before_after_key(
             "test", before='test_from: "YYYY-MM-DD"   conversations from here on are the test', indent=2
