@@ -153,7 +153,8 @@ def ladder_command(name: str | None, choice: Choice, latest: bool, dry_run: bool
         click.echo(f"{PARAMS}: {value}")
     for key, (commit, source) in pins.items():
         click.echo(f"{key}: {commit} ({source})")
-    if left := leftovers(Path(), [key for key in old if key not in ladder and key not in params.get("served", {})]):
+    gone = [key for key in old if key not in ladder and key not in (params.get("served") or {})]
+    if left := leftovers(Path(), gone, [key for key in judges if key not in rungs.review]):
         click.echo(f"Made for rungs that are gone; remove it before dvc repro: rm -r {shlex.join(left)}")
     if dry_run:
         click.echo("Nothing was written.")

@@ -103,15 +103,15 @@ def true_items(questions: pa.Table, truths: list[Truth]) -> list[TrueItem]:
     pseudonyms = Pseudonyms()
     known = {(pseudonyms.person(truth.sender), truth.timestamp): truth for truth in truths}
     columns = questions.select(["item_id", "sender", "timestamp"]).to_pydict()
-    found = [known.get(place) for place in zip(columns["sender"], columns["timestamp"], strict=True)]
-    if not any(found):
+    matches = [known.get(key) for key in zip(columns["sender"], columns["timestamp"], strict=True)]
+    if not any(matches):
         raise DataError(
-            f"expected questions of the simulated chat, got {len(found):,} of which its truth knows none. Simulated "
+            f"expected questions of the simulated chat, got {len(matches):,} of which its truth knows none. Simulated "
             "annotators answer nothing else; name the truth of this chat, and use the key that it was ingested with."
         )
     return [
         TrueItem(item_id, truth.label, truth.hardness) if truth else TrueItem(item_id, "not_a_question", 0.1)
-        for item_id, truth in zip(columns["item_id"], found, strict=True)
+        for item_id, truth in zip(columns["item_id"], matches, strict=True)
     ]
 
 
@@ -126,8 +126,8 @@ def write_answers(answers: list[Answer], out: Path) -> None:
         logs.setdefault(log_path(out, answer.round, answer.annotator), []).append(answer)
     for path in logs:
         refuse_existing(path)
-    for path, own in logs.items():
-        create(path, own)
+    for path, log in logs.items():
+        create(path, log)
 
 
 def open_review(annotations: Path, made: Path, known: Collection[str]) -> tuple[int, Review]:
@@ -199,8 +199,8 @@ def review(annotators: tuple[str, ...], truth: Path, seed: int) -> None:
     shared = settle_assignment(folder)
     given: list[Answer] = []
     for name in names:
-        own = [items[item_id] for item_id in own_items(looked_at, frozenset(items), name, shared, folder)]
-        given += look_again(own, [name], number, seed)
+        share = [items[item_id] for item_id in own_items(looked_at, frozenset(items), name, shared, folder)]
+        given += look_again(share, [name], number, seed)
     write_answers(given, annotations)
     click.echo(
         f"{folder}: {len(given):,} simulated answers to {len(looked_at.items):,} items of the review. "

@@ -48,7 +48,7 @@ class Tuned(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What to do next: a command line, or an action in words, and why."""
+    """The next thing to do, a command line or an action in words, and the reason."""
 
     command: str
     why: str
@@ -122,12 +122,12 @@ class Standing(Answers, Staleness):
 
 
 def next_step(standing: Standing) -> Step:
-    """The next useful step: what a person must give first, then what the machine can do, then what improves it."""
+    """Return the next useful step: first what a person must give, then the machine's work, then what improves it."""
     return _chat(standing) or _labels(standing) or _run(standing) or _after(standing)
 
 
 def _chat(now: Standing) -> Step | None:
-    """From nothing to questions."""
+    """Return the next step from nothing to questions."""
     if now.absent and not (now.exports and now.busy):
         # No stage runs until they are back, whatever else is there.
         return Step("dvc pull", f"DVC keeps {now.absent:,} of the exports, which are not in data/raw")
@@ -156,7 +156,7 @@ def _is_told(now: Standing) -> bool:
 
 
 def _labels(now: Standing) -> Step | None:
-    """From questions to answers that count."""
+    """Return the next step from questions to answers that count."""
     if not now.questions:
         return None
     for each in now.workers:
@@ -193,7 +193,7 @@ def _adjudicate(now: Standing, hint: str) -> Step:
 
 
 def _run(now: Standing) -> Step | None:
-    """What the machine can do."""
+    """Return the next step that the machine can take."""
     if now.busy:
         return Step("chatladder status", "another DVC command is running: ask again once it is done")
     if now.stale is None:
@@ -206,7 +206,7 @@ def _run(now: Standing) -> Step | None:
 
 
 def _after(now: Standing) -> Step:
-    """What improves a result that is up to date, or uses it."""
+    """Return the step that improves a result that is up to date, or uses it."""
     review = f"chatladder review --annotator {NAME}"
     if now.gate == "fail":
         return Step(review, "a larger model agrees less with the labels: look again at those that are probably wrong")
@@ -222,7 +222,7 @@ def _after(now: Standing) -> Step:
 
 
 def stages_in_words(names: Sequence[str], most: int = 6) -> str:
-    """Stages in their order, the instances of one counted: ``label, train (4)``."""
+    """Write stages in their order, the instances of one counted: ``label, train (4)``."""
     counts = Counter(name.partition("@")[0] if "/" not in name else name for name in names)
     words = [f"{name} ({count})" if count > 1 else name for name, count in counts.items()]
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
@@ -243,13 +243,13 @@ def gather(root: Path) -> Standing:
                 "folder, or begin one with chatladder init FOLDER."
             )
     ids = question_ids(root / "data" / "questions.parquet")
-    found, absent = exports(root / "data" / "raw")
+    files, absent = exports(root / "data" / "raw")
     answers = answers_of(root / "data" / "annotations", ids or [])
     gate, more_items = verdict(root / "metrics" / "scaling.json")
     tuned = largest_tuned(root / "metrics" / "models.json")
     return Standing(
-        exports=len(found),
-        private=sum(not path.name.startswith("demo") for path in found),
+        exports=len(files),
+        private=sum(not path.name.startswith("demo") for path in files),
         absent=absent,
         has_secret=local_key(root / KEY_FILE) is not None,
         questions=None if ids is None else len(ids),
@@ -348,19 +348,21 @@ def _workers(wanted: set[str], done: dict[str, set[str]], sharing: tuple[list[st
         return tuple(Worker(name, len(items & wanted), len(wanted)) for name, items in done.items())
     # Who answered without being named has no share, and holds nobody up.
     given = Counter(name for item_id in wanted for name in assigned(item_id, *sharing))
-    own = Counter(name for name in sharing[0] for item_id in done[name] & wanted if name in assigned(item_id, *sharing))
-    return tuple(Worker(name, own[name], given[name]) for name in sharing[0])
+    answered = Counter(
+        name for name in sharing[0] for item_id in done[name] & wanted if name in assigned(item_id, *sharing)
+    )
+    return tuple(Worker(name, answered[name], given[name]) for name in sharing[0])
 
 
 def _undecided(annotations: Path, answered: int, known: set[str], counting: list[Path]) -> int:
-    """Questions whose annotators tie or are unsure, and that no adjudicator settled."""
+    """Return how many questions have annotators who tie or are unsure, and no adjudicator's ruling."""
     if not counting:
         return 0
     from chatladder.labels.verdicts import cases, read_answers
 
     *rows, _torn = read_answers(annotations, answered)
-    found = cases(*([row.answer for row in placed if row.answer.item_id in known] for placed in rows))
-    return sum(case.is_open and case.ruling is None for case in found.values())
+    disputed = cases(*([row.answer for row in placed if row.answer.item_id in known] for placed in rows))
+    return sum(case.is_open and case.ruling is None for case in disputed.values())
 
 
 def verdict(path: Path) -> tuple[str | None, int | None]:
@@ -402,7 +404,7 @@ def largest_tuned(path: Path) -> Tuned | None:
 
 
 def staleness(root: Path) -> Staleness:
-    """The stages that DVC would run.
+    """Ask DVC which stages it would run.
 
     In another process: it neither prints into ours nor leaves a lock behind.
     """
@@ -442,7 +444,7 @@ MOST_NAMES, NAME_COLUMNS = 5, 24
 
 
 def lines(now: Standing) -> list[str]:
-    """What there is, a line each, and the next step; no text of the chat, and no character that moves the cursor."""
+    """Describe a project, a line each, and its next step; no text of the chat, no character that moves the cursor."""
     step = next_step(now)
     rows = [
         ("Exports", _exports(now)),
@@ -459,8 +461,8 @@ def lines(now: Standing) -> list[str]:
 def _exports(now: Standing) -> str:
     if not now.exports:
         return "none in data/raw" + (f", {now.absent:,} kept by DVC" if now.absent else "")
-    own = "" if now.private else ", the demo alone"
-    return f"{now.exports:,} {'file' if now.exports == 1 else 'files'} in data/raw{own}"
+    note = "" if now.private else ", the demo alone"
+    return f"{now.exports:,} {'file' if now.exports == 1 else 'files'} in data/raw{note}"
 
 
 def _round(now: Standing) -> str:
@@ -473,7 +475,7 @@ def _round(now: Standing) -> str:
 
 
 def _untold(now: Standing) -> str:
-    """Who has answered what, where there is nothing to count it by."""
+    """Say whether anybody has answered, where there are no questions to count by."""
     if now.answered < now.round:
         return "nobody has answered yet"
     return "answered, and without questions nothing tells how far"
@@ -482,10 +484,10 @@ def _untold(now: Standing) -> str:
 def _names(workers: Sequence[Worker]) -> str:
     # Whoever has most left comes first: the others may be left out.
     ordered = sorted(workers, key=lambda each: (each.answered - each.items, each.name))
-    said = [
+    names = [
         f"{shortened(each.name, NAME_COLUMNS)} {each.answered:,} of {each.items:,}" for each in ordered[:MOST_NAMES]
     ]
-    return ", ".join(said) + (f" and {len(workers) - MOST_NAMES} more" if len(workers) > MOST_NAMES else "")
+    return ", ".join(names) + (f" and {len(workers) - MOST_NAMES} more" if len(workers) > MOST_NAMES else "")
 
 
 def _age(now: Standing) -> str:

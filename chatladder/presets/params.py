@@ -117,6 +117,8 @@ def _comments_behind(section_: "CommentedMap", token: Any = None) -> Any:
     return tokens[2]
 
 
-def leftovers(root: Path, gone: Sequence[str]) -> list[str]:
-    """Return the files and folders that were made for rungs that are no longer named."""
-    return [path for key in gone for path in (each.format(key) for each in DERIVED) if (root / path).exists()]
+def leftovers(root: Path, gone: Sequence[str], judges_gone: Sequence[str]) -> list[str]:
+    """Return the files and folders that were made for rungs that are no longer named, or no longer judge labels."""
+    paths = [path.format(key) for key in gone for path in DERIVED]
+    paths += [DERIVED[-1].format(key) for key in judges_gone if key not in gone]
+    return [path for path in paths if (root / path).exists()]

@@ -249,6 +249,14 @@ def test_what_was_made_for_rungs_that_are_gone_is_named_and_kept(project):
     assert "rm -r" not in swap("embedded")
 
 
+def test_what_a_rung_said_that_judges_labels_no_more_is_named(project):
+    params = (project / "params.yaml").read_text("utf-8")
+    (project / "params.yaml").write_text(params.replace("[embedded_331k]", "[embedded_700k]"), "utf-8")
+    (project / "data/predictions/out_of_fold/embedded_700k.parquet").mkdir(parents=True)
+    (project / "data/bases/embedded_700k").mkdir(parents=True)
+    assert "rm -r data/predictions/out_of_fold/embedded_700k.parquet\n" in swap("embedded")
+
+
 def test_a_choice_keeps_the_catalogues_order_and_finds_a_judge(project):
     said = swap("qwen2_5", "--only", "qwen2_5_7b", "--only", "qwen2_5_0_5b")
     params = params_of(project)

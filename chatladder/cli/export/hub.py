@@ -19,7 +19,7 @@ DATASET = "dataset"
 
 
 def token() -> str:
-    """The token of the environment.
+    """Return the token of the environment.
 
     Raises:
         DataError: If there is none, or it would travel in the open. One that an earlier login left on the disk is not
@@ -27,8 +27,8 @@ def token() -> str:
     """
     from huggingface_hub import constants
 
-    found = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if not found:
+    secret = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not secret:
         raise DataError(
             f"{TOKEN_VARIABLE}: expected a token that may write to the hub in this environment variable, got none; "
             "nothing was exported. Make one at https://huggingface.co/settings/tokens."
@@ -38,7 +38,7 @@ def token() -> str:
             "HF_ENDPOINT: expected an address that begins with https://, since the token and what is exported would "
             "travel unencrypted; nothing was exported."
         )
-    return found
+    return secret
 
 
 def push(folder: Path, repo: str, secret: str) -> None:

@@ -49,7 +49,7 @@ _SHAPE = (
 
 
 def check_adapter(adapter: Path, base: Path) -> dict[str, Any]:
-    """The configuration of an adapter that belongs to this base.
+    """Return the configuration of an adapter that belongs to this base.
 
     Raises:
         DataError: If the folder holds no adapter, or one that was trained on another rung.
@@ -129,7 +129,7 @@ def load_folder(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase
 
 
 def stored_dtype(base: Path) -> "torch.dtype":
-    """The type that the base's weights are stored in, whatever they are computed in here."""
+    """Return the type that the base's weights are stored in, whatever they are computed in here."""
     import torch
 
     dtype = read_config(_place(base)).dtype
@@ -142,7 +142,7 @@ def has_chat_template(base: Path) -> bool:
 
 
 def _place(base: Path) -> Path:
-    """Where a model's own files lie: in the folder itself, or where ``rung.json`` points."""
+    """Return the folder of a model's files: the folder itself, or the one that ``rung.json`` names."""
     folder = base if (base / "config.json").is_file() else place(base, read_rung(base))
     own = (base / RUNG).is_file() and folder == base
     check_folder(folder, own=own)
@@ -184,11 +184,11 @@ def _set_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") ->
 def _write_tokenizer(tokenizer: "PreTrainedTokenizerBase", out: Path) -> None:
     tokenizer.save_pretrained(out)
     path = out / "tokenizer_config.json"
-    said = json.loads(path.read_text(encoding="utf-8"))
-    said = {name: value for name, value in said.items() if name not in _LOCAL_KEYS}
-    if said.get("tokenizer_class") == "TokenizersBackend":
-        said["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same, by the name that older releases know
-    write_json(path, said)
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings = {name: value for name, value in settings.items() if name not in _LOCAL_KEYS}
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same, by the name that older releases know
+    write_json(path, settings)
 
 
 def _check_same(before: np.ndarray, after: np.ndarray, dtype: str, adapter: Path) -> None:
@@ -198,9 +198,9 @@ def _check_same(before: np.ndarray, after: np.ndarray, dtype: str, adapter: Path
         DataError: With the largest difference.
     """
     most = TOLERANCE.get(dtype, ROUNDED)
-    found = float(np.abs(before - after).max(initial=0.0))
-    if not found <= most:
+    difference = float(np.abs(before - after).max(initial=0.0))
+    if not difference <= most:
         raise DataError(
             f"{adapter}: expected the merged model to answer as the adapter on its base does, got log-probabilities "
-            f"that differ by {found:.2g} nats ({most:g} are allowed in {dtype}). Export it with --adapter-only."
+            f"that differ by {difference:.2g} nats ({most:g} are allowed in {dtype}). Export it with --adapter-only."
         )

@@ -108,8 +108,8 @@ class Lock:
     def _stage(self, stage: str) -> dict[str, Any]:
         if stage not in self._stages:
             raise DataError(f"{self.path}: expected a run of stage {stage}, got none. Run dvc repro {stage} first.")
-        found: dict[str, Any] = self._stages[stage]
-        return found
+        run: dict[str, Any] = self._stages[stage]
+        return run
 
 
 def md5_of(path: Path) -> str:
@@ -150,8 +150,8 @@ def locked_settings(lock: Lock, rung: str) -> dict[str, Any]:
 def locked_training(lock: Lock, rung: str) -> dict[str, Any]:
     """Return the settings that one rung was trained with; its own section overrides the section of all rungs."""
     params = lock.params(f"train@{rung}")
-    own = params.get(f"ladder.{rung}.train") or {}
-    return {**(params.get("train") or {}), **own, "max_length": params.get("max_length")}
+    of_rung = params.get(f"ladder.{rung}.train") or {}
+    return {**(params.get("train") or {}), **of_rung, "max_length": params.get("max_length")}
 
 
 def exported_settings(folder: Path) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""A project's beginning, and where it stands: what is there, what is stale, and the next useful step."""
+"""Begin a project: the pipeline without the demo, in a folder of its own."""

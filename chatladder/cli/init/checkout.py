@@ -1,4 +1,4 @@
-"""The pipeline of a new project: what git tracks in the checkout that this code runs from, less what is the demo's."""
+"""Copy the pipeline of a new project: the files that git tracks in the checkout of this code, without the demo's."""
 
 import os
 import shutil
@@ -92,8 +92,8 @@ def _notes(folder: Path) -> None:
         "chat is\nnever committed; `dvc add data/raw/<export>` keeps a version of one all the same.\n",
         encoding="utf-8",
     )
-    kept = (".gitignore", "README.md", "*.dvc", "*.deny", "*.keep", "*.forgotten")
-    (raw / ".gitignore").write_text("".join(["*\n", *(f"!{name}\n" for name in kept)]), encoding="utf-8")
+    listed = (".gitignore", "README.md", "*.dvc", "*.deny", "*.keep", "*.forgotten")
+    (raw / ".gitignore").write_text("".join(["*\n", *(f"!{name}\n" for name in listed)]), encoding="utf-8")
     for note in (folder / "data" / "annotations" / "README.md", folder / "data" / "marks" / "README.md"):
         note.parent.mkdir(parents=True, exist_ok=True)
         if note.is_file():
@@ -108,9 +108,9 @@ def git(folder: Path, *arguments: str) -> str:
         DataError: If git is not installed, or fails.
     """
     # Inside a git hook these would point to another repository.
-    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, timeout=60, env=own)
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, timeout=60, env=environment)
     except FileNotFoundError as error:
         raise DataError("git is not installed: a project needs it. Install it and run again.") from error
     except (OSError, subprocess.SubprocessError) as error:
