@@ -12,6 +12,7 @@ import bz2
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,7 @@ from chatladder.demo.chat import Truth, simulate_chat
 from chatladder.demo.wechat_dump import dump_record
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
 from chatladder.io.files import whole_file
+from chatladder.io.options import options_of, setting
 from chatladder.io.rows import QUESTIONS, read_rows
 from chatladder.labels.answer import Answer
 from chatladder.labels.log import create, refuse_existing
@@ -36,6 +38,14 @@ from chatladder.vocabulary import LABELS
 
 ANNOTATORS = ("annotator_a", "annotator_b")
 DATA = Path("data")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The truth that simulated annotators know, and the seed of their errors."""
+
+    truth: Path = setting("True labels that simulate wrote.", type=InputFile)
+    seed: int = setting("The same seed gives the same answers; it is one for simulate-answers and simulate-review.")
 
 
 @contextmanager
@@ -169,26 +179,24 @@ def chat(lines: int, seed: int, out: Path, truth: Path) -> None:
 
 @click.command(context_settings=SETTINGS, short_help="Write simulated annotators' answers.", epilog=example(__doc__))
 @click.option("--questions", type=InputFile, required=True, help="Questions that the pipeline picked (parquet).")
-@click.option("--truth", type=InputFile, required=True, help="True labels that simulate wrote.")
-@click.option("--seed", type=int, required=True, help="The same seed gives the same answers.")
+@options_of(Draw, "draw")
 @click.option("--out", type=OutputFolder, required=True, help="Folder for round_1 and round_2.")
-def answers(questions: Path, truth: Path, seed: int, out: Path) -> None:
+def answers(questions: Path, draw: Draw, out: Path) -> None:
     """Write the answers of two simulated annotators, in two rounds."""
-    items = true_items(read_rows(questions, QUESTIONS), read_truth(truth))
-    first = round_one(items, ANNOTATORS, seed)
-    second = round_two(items, first, ANNOTATORS, seed)
+    items = true_items(read_rows(questions, QUESTIONS), read_truth(draw.truth))
+    first = round_one(items, ANNOTATORS, draw.seed)
+    second = round_two(items, first, ANNOTATORS, draw.seed)
     write_answers(first + second, out)
     click.echo(f"{out}: {len(first):,} simulated answers in round 1, {len(second):,} in round 2")
 
 
 @click.command(context_settings=SETTINGS, short_help="Answer a review by simulation.", epilog=example(__doc__))
 @click.option("--annotator", "annotators", multiple=True, required=True, help="Who answers; repeat it for more.")
-@click.option("--truth", type=InputFile, required=True, help="True labels that simulate wrote.")
-@click.option("--seed", type=int, required=True, help="That of simulate-answers.")
-def review(annotators: tuple[str, ...], truth: Path, seed: int) -> None:
+@options_of(Draw, "draw")
+def review(annotators: tuple[str, ...], draw: Draw) -> None:
     """Write simulated annotators' answers to the next review, the round after the latest that has answers."""
     table = read_rows(DATA / "questions.parquet", QUESTIONS)
-    items = {item.item_id: item for item in true_items(table, read_truth(truth))}
+    items = {item.item_id: item for item in true_items(table, read_truth(draw.truth))}
     annotations = DATA / "annotations"
     number, wanted = open_review(annotations, DATA / "review", items.keys())
     folder = annotations / f"round_{number}"
@@ -200,7 +208,7 @@ def review(annotators: tuple[str, ...], truth: Path, seed: int) -> None:
     given: list[Answer] = []
     for name in names:
         share = [items[item_id] for item_id in own_items(looked_at, frozenset(items), name, shared, folder)]
-        given += look_again(share, [name], number, seed)
+        given += look_again(share, [name], number, draw.seed)
     write_answers(given, annotations)
     click.echo(
         f"{folder}: {len(given):,} simulated answers to {len(looked_at.items):,} items of the review. "
