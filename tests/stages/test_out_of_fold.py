@@ -11,7 +11,7 @@ from model_fixtures import options, run, write_params
 
 from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows, write_rows
-from chatladder.training import out_of_fold
+from chatladder.training import runs
 from chatladder.training.checkpoints import CODE, FOLDS, KeptFolds
 from stages import out_of_fold as stage
 from stages.out_of_fold import main
@@ -54,8 +54,8 @@ def interrupt_at(call, monkeypatch):
         trained.append([item["item_id"] for item in items])
         return answer_fold(base, rows, items, settings)
 
-    answer_fold = out_of_fold.answer_fold
-    monkeypatch.setattr(out_of_fold, "answer_fold", fold)
+    answer_fold = runs.answer_fold
+    monkeypatch.setattr(runs, "answer_fold", fold)
     return trained
 
 
@@ -93,7 +93,7 @@ class TestAnswers:
             folds.append(([row["item_id"] for row in rows], [item["item_id"] for item in items]))
             return [dict.fromkeys(PREDICTIONS.names) | {"item_id": item["item_id"]} for item in items]
 
-        monkeypatch.setattr(out_of_fold, "answer_fold", spy)
+        monkeypatch.setattr(runs, "answer_fold", spy)
         assert answer().exit_code == 0
         place = {row["item_id"]: (row["conversation"], row["split"]) for row in rows_of(labelled)}
         reviewed = sorted(item_id for item_id, (_, split) in place.items() if split != "test")
@@ -220,7 +220,7 @@ class TestSettings:
 
     def test_the_rungs_own_section_trains_its_adapters(self, answer, monkeypatch):
         seen = []
-        monkeypatch.setattr(out_of_fold, "answer_fold", lambda *given: seen.append(given[-1]) or [])
+        monkeypatch.setattr(runs, "answer_fold", lambda *given: seen.append(given[-1]) or [])
         answer(train={"lora_r": 7, "use_rslora": True})
         assert {(each.lora_r, each.use_rslora, each.max_length, each.learning_rate) for each in seen} == {
             (7, True, 512, 0.02)
@@ -273,7 +273,7 @@ class TestGoingOn:
 
     def test_a_fold_that_cannot_be_kept_is_named(self, answer, tmp_path, monkeypatch):
         (tmp_path / FOLDS.parts[0]).write_text("in the way")
-        monkeypatch.setattr(out_of_fold, "answer_fold", lambda *_: [])
+        monkeypatch.setattr(runs, "answer_fold", lambda *_: [])
         result = answer()
         assert result.exit_code == 1
         assert f"Error: {FOLDS}" in result.output
@@ -383,6 +383,6 @@ def test_the_code_that_trains_is_part_of_the_digest(monkeypatch, tiny_base, answ
             super().__init__(out, sources, *more)
 
     monkeypatch.setattr(stage, "KeptFolds", Spy)
-    monkeypatch.setattr(out_of_fold, "answer_fold", lambda *_: [])
+    monkeypatch.setattr(runs, "answer_fold", lambda *_: [])
     answer()
     assert seen == [tiny_base, *CODE]
