@@ -44,7 +44,7 @@ def test_an_embedded_base_is_a_model_with_its_size(tiny_base):
 def test_pretraining_lowers_the_loss():
     items = list(dialogues(320, 1))
     tokenizer = embedded.train_tokenizer(d.text for d in items)
-    settings = embedded.Pretraining(320, 0.03, 0.02, 16, 2, "zh", "text", 1)
+    settings = embedded.Pretraining("zh", "text", 1, 320, 0.03, 0.02, 16, 2)
     rows = encode_rows(tokenizer, embedded.dialogue_rows(items, settings), embedded.CONTEXT)
     model = embedded.random_model(embedded.EmbeddedShape(16, 1, 2, 32), len(tokenizer), 1)
     losses = embedded.pretrain(model, rows.examples, settings, tokenizer.pad_token_id)
