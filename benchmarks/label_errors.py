@@ -59,7 +59,7 @@ from chatladder.io.rows import LABELLED, QUESTIONS, read_rows
 from chatladder.labels.folds import folds_of
 from chatladder.models.prompts import PromptSettings, alpaca_row
 from chatladder.privacy.pseudonyms import Pseudonyms
-from chatladder.training.out_of_fold import answer_fold
+from chatladder.training.runs import answer_fold
 from chatladder.training.settings import TrainSettings
 
 Labels = NDArray[np.int64]

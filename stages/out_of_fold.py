@@ -27,7 +27,7 @@ from chatladder.io.rows import PREDICTIONS, write_rows
 from chatladder.labels.folds import check_folds, folds_of, reviewable
 from chatladder.models.prompts import PromptSettings, alpaca_row
 from chatladder.training.checkpoints import CODE, KeptFolds
-from chatladder.training.out_of_fold import answer_folds, cut_folds
+from chatladder.training.runs import answer_folds, cut_folds
 from chatladder.training.settings import TrainSettings
 
 

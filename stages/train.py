@@ -40,7 +40,7 @@ def main(base: Path, alpaca: Path, settings: TrainSettings, out: Path, curves: P
 
     With LAUNCHER="accelerate launch --num_processes 2" in the environment, several processes share the work.
     """
-    from chatladder.training.train import train_rung
+    from chatladder.training.runs import train_rung
 
     if done := train_rung(base, alpaca, settings, out, curves, checkpoint_seconds):
         click.echo(f"{out}: {done}")

@@ -36,8 +36,7 @@ EPOCHS = 24
 def work(pipe, arguments):
     """Train, and tell of every step that it begins; and when all are done, and when all is written."""
     import stages.train
-    from chatladder.training import train as runs
-    from chatladder.training import trainer
+    from chatladder.training import runs, trainer
 
     fit, step, train = trainer.fit, trainer._Run.step, runs.train_rung
 

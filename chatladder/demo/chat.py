@@ -282,19 +282,10 @@ class _Conversation:
         for number, text in enumerate(texts):
             if number:
                 self.clock += self.rng.randint(1, 12)
-            at = truth._replace(timestamp=self.clock) if truth is not None and number == 0 else None
-            kind = "quote" if quotes >= 0 and number == 0 else "text"
-            self._append(
-                Part(
-                    sender,
-                    self.clock,
-                    kind,
-                    text,
-                    mentions if number == 0 else (),
-                    quotes if kind == "quote" else -1,
-                ),
-                at,
-            )
+                truth, mentions, quotes = None, (), -1
+            kind = "quote" if quotes >= 0 else "text"
+            known = truth._replace(timestamp=self.clock) if truth else None
+            self._append(Part(sender, self.clock, kind, text, mentions, quotes), known)
         self.last_text = (self.index - 1, texts[-1])
         self.recent.append(things)
 

@@ -23,7 +23,7 @@ from chatladder.models.batches import answer_losses, batches_by_length, check_fi
 from chatladder.models.devices import prepare_torch
 from chatladder.models.encoding import Example, encode_rows
 from chatladder.models.loading import quiet
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, fixed_texts, option_texts, render
+from chatladder.models.prompts import PromptSettings, fixed_texts, option_texts, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
@@ -55,7 +55,7 @@ class EmbeddedShape:
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class Pretraining(PromptSettings):
     """How embedded models are trained; the same for all of them, so given to every rung, whatever its source."""
 
     dialogues: int = setting("Embedded: how many are read, once each.", least=1)
@@ -63,9 +63,6 @@ class Pretraining:
     muon_learning_rate: float = setting("Embedded: rate of Muon (hidden matrices).", above=0, most=1)
     per_device_train_batch_size: int = setting("Embedded: dialogues a step.", least=1)
     warmup_steps: int = setting("Embedded: steps of rising learning rate.", least=0)
-    language: str = setting("Language of the prompts that an embedded model learns.", choices=LANGUAGES)
-    answer: str = setting("Form of the answer that an embedded model learns.", choices=ANSWER_FORMS)
-    seed: int = setting("Embedded: seed of dialogues, weights and order.")
 
 
 def train_tokenizer(texts: Iterable[str]) -> "PreTrainedTokenizerFast":
@@ -142,10 +139,9 @@ def random_model(shape: EmbeddedShape, vocabulary: int, seed: int) -> "Qwen2ForC
 
 def dialogue_rows(items: Iterable[Dialogue], settings: Pretraining) -> list[dict[str, Any]]:
     """Return alpaca rows of dialogues, in the form that the ladder is asked in."""
-    form = asdict(PromptSettings(settings.language, settings.answer, settings.seed))
     rows = []
     for number, item in enumerate(items):
-        prompt = render(item.window, item.sender, item.text, item_id=str(number), **form)
+        prompt = render(item.window, item.sender, item.text, str(number), settings)
         rows.append(
             {"instruction": prompt.instruction, "output": prompt.options[item.label], "options": prompt.options}
         )

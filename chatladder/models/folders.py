@@ -277,20 +277,9 @@ def shapes(path: Path) -> list[list[int]]:
 
 #: What of an adapter's configuration stages.train decides; the rest is as peft has it by default.
 _OURS = {
-    "r",
-    "lora_alpha",
-    "lora_dropout",
-    "target_modules",
-    "target_parameters",
-    "use_rslora",
-    "use_dora",
-    "task_type",
-    "inference_mode",
-    "base_model_name_or_path",
-    "revision",
-    "peft_version",
-    "auto_mapping",
-}
+    "r", "lora_alpha", "lora_dropout", "target_modules", "target_parameters", "use_rslora", "use_dora",
+    "task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_version", "auto_mapping",
+}  # fmt: skip
 
 
 def check_adapter_config(path: Path, widest: int) -> None:

@@ -49,17 +49,9 @@ NAME = re.compile(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 #: What a model in safetensors is read from, beside its weights.
 TEXTS = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-)
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt", "tokenizer.model",
+)  # fmt: skip
 #: Weights hardly shrink in a zip file; a member that grows more than this is something else.
 MOST_GROWTH = 20
 LARGEST_TEXT = 256 * 1024**2

@@ -5,7 +5,7 @@ The fixed text lives in ``prompts/<language>.txt`` with the placeholders ``{hist
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -58,33 +58,23 @@ def template(language: str) -> str:
     return path.read_text(encoding="utf-8").removesuffix("\n")
 
 
-def render(
-    window: Sequence[tuple[str, str]],
-    sender: str,
-    text: str,
-    *,
-    item_id: str,
-    language: str,
-    answer: str,
-    seed: int,
-) -> Prompt:
+def render(window: Sequence[tuple[str, str]], sender: str, text: str, item_id: str, settings: PromptSettings) -> Prompt:
     """Fill the template in.
 
     Args:
         window: (sender, text) of the earlier turns, oldest first.
         sender: Who asks.
         text: The question.
-        item_id: Decides the order of the options together with ``seed``: each item's order is its own.
-        language: One of ``LANGUAGES``.
-        answer: One of ``ANSWER_FORMS``.
-        seed: The seed of the options' order.
+        item_id: Decides the order of the options together with the seed: each item's order is its own.
+        settings: Language, form of the answer, and seed.
     """
+    language = settings.language
     numbers = {name: number for number, name in enumerate(dict.fromkeys([*(s for s, _ in window), sender]), 1)}
     speaker = SPEAKERS[language]
     lines = [speaker.format(numbers[name]) + one_line(said) for name, said in window]
     shuffled = list(ANSWERS)
-    Random(f"{seed}:{item_id}").shuffle(shuffled)
-    letters = LETTERS if answer == "lettered" else ("", "", "")
+    Random(f"{settings.seed}:{item_id}").shuffle(shuffled)
+    letters = LETTERS if settings.answer == "lettered" else ("", "", "")
     options = {key: letter + OPTION_TEXTS[language][key] for letter, key in zip(letters, shuffled, strict=True)}
     before, between, after, end = _pieces(language)
     question = speaker.format(numbers[sender]) + one_line(text)
@@ -97,8 +87,7 @@ def render(
 def render_row(row: Mapping[str, Any], settings: PromptSettings) -> Prompt:
     """Return the prompt of one row of ``questions`` or ``labelled``."""
     window = [(turn["sender"], turn["text"]) for turn in row["window"]]
-    item_id = str(row["item_id"])
-    return render(window, str(row["sender"]), str(row["text"]), item_id=item_id, **asdict(settings))
+    return render(window, str(row["sender"]), str(row["text"]), str(row["item_id"]), settings)
 
 
 def alpaca_row(row: Mapping[str, Any], settings: PromptSettings) -> dict[str, Any]:

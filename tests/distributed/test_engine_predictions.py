@@ -19,7 +19,7 @@ from chatladder.distributed import Need, check_seen
 from chatladder.distributed.ray_workers import GPUS, RayWorkers
 from chatladder.io.console import DataError
 from chatladder.models import scoring
-from chatladder.training import out_of_fold as training
+from chatladder.training import runs
 from chatladder.training.checkpoints import FOLDS
 from stages import out_of_fold, predict
 from tests.conftest import ROOT
@@ -308,7 +308,7 @@ def fold_or_refuse(kept, marks):
         (marks / f"fold-{fold.number}-{time.time_ns()}").touch()
         return original(fold, *shared)
 
-    original = training.answer_on_worker
+    original = runs.answer_on_worker
     return answer_on_worker
 
 
@@ -330,7 +330,7 @@ def test_folds_over_ray_are_kept_and_end_in_the_bytes_of_one_process(
         assert folds(tiny_base, labelled, tmp_path / "here").exit_code == 0
     marks = tmp_path / "marks"
     marks.mkdir()
-    monkeypatch.setattr(training, "answer_on_worker", fold_or_refuse(tmp_path / FOLDS, marks))
+    monkeypatch.setattr(runs, "answer_on_worker", fold_or_refuse(tmp_path / FOLDS, marks))
     result = folds(tiny_base, labelled, tmp_path / "over")
     assert result.exit_code == 1
     assert result.output.endswith("Error: step 3: expected a finite loss, got nan.\n")

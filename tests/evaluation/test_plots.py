@@ -24,7 +24,7 @@ from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import create
 from chatladder.labels.rounds import log_path
-from chatladder.training import train as training
+from chatladder.training import runs
 from stages import check_scaling, evaluate, label
 from tests.conftest import ROOT
 
@@ -99,7 +99,7 @@ def write_curves(folder, patience=0, losses=(0.6, 0.4, 0.5)):
     """A rung's curves, one step an epoch."""
     names = ("train/loss", "train/deciding_loss", "validation/deciding_loss")
     logged = [(name, step, loss) for step, loss in enumerate(losses, start=1) for name in names]
-    training.write_curves(folder, {**SETTINGS, "early_stopping_patience": patience}, logged)
+    runs.write_curves(folder, {**SETTINGS, "early_stopping_patience": patience}, logged)
 
 
 def run(command, *words):
@@ -278,7 +278,7 @@ def test_label_writes_its_plots_and_says_what_is_no_count(tmp_path):
 
 
 def test_the_loss_is_that_of_the_weights_that_were_kept(tmp_path):
-    assert training.SETTINGS == comparison.SETTINGS
+    assert runs.SETTINGS == comparison.SETTINGS
     for name, patience, expected in (("all", 0, 0.5), ("best", 2, 0.4)):
         write_curves(tmp_path / name, patience)
         settings = comparison.read_settings(tmp_path / name)

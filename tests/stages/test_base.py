@@ -7,26 +7,13 @@ import pytest
 from folder_models import bytes_tokenizer, write_model
 from model_fixtures import TINY, options, run
 
-from chatladder.demo import embedded
-from chatladder.demo.dialogues import dialogues
-from chatladder.models.encoding import encode_rows
 from chatladder.models.loading import load
-from chatladder.models.prompts import fixed_texts, one_line, option_texts
 from stages.base import main
 from tests.conftest import ROOT
 
 EMBEDDED = ["--source", "embedded", *options(TINY)]
 TEXT = "它好用吗？ 1234  don't\n答案：\n需要"
 COMMIT = "7ae557604adf67be50417f59c2c2f167def9a775"
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return embedded.train_tokenizer(["the umbrella is here", "is the umbrella here"])
-
-
-def ids(tokenizer, text):
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def test_an_embedded_base_is_a_model_with_its_size(tiny_base):
@@ -39,36 +26,6 @@ def test_an_embedded_base_is_a_model_with_its_size(tiny_base):
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
     assert len(tokenizer) == model.config.vocab_size
     assert str(tiny_base.parent) not in (tiny_base / "config.json").read_text()
-
-
-def test_pretraining_lowers_the_loss():
-    items = list(dialogues(320, 1))
-    tokenizer = embedded.train_tokenizer(d.text for d in items)
-    settings = embedded.Pretraining(320, 0.03, 0.02, 16, 2, "zh", "text", 1)
-    rows = encode_rows(tokenizer, embedded.dialogue_rows(items, settings), embedded.CONTEXT)
-    model = embedded.random_model(embedded.EmbeddedShape(16, 1, 2, 32), len(tokenizer), 1)
-    losses = embedded.pretrain(model, rows.examples, settings, tokenizer.pad_token_id)
-    assert len(losses) == 20
-    assert losses[-1] < 0.5 * losses[0]
-
-
-def test_common_hanzi_and_fixed_texts_are_one_token_each(tokenizer):
-    assert len(embedded.HANZI) == 3755
-    for text in (*embedded.HANZI, *embedded.SIGNS, *fixed_texts(), *option_texts()):
-        assert len(ids(tokenizer, text)) == 1, text
-    assert len(ids(tokenizer, "显存不够")) == 4
-    assert ids(tokenizer, "needed")[0] not in ids(tokenizer, "unneeded")
-
-
-def test_any_text_survives_the_tokenizer(tokenizer):
-    text = "显存 OOM 了😀 饕餮 naïve\t\x1b[31m «x» 1.2.3 ①"
-    assert tokenizer.decode(ids(tokenizer, text)) == text
-
-
-def test_no_message_holds_a_token_of_the_template(tokenizer):
-    fixed = {ids(tokenizer, text)[0] for text in fixed_texts()}
-    for text in fixed_texts():
-        assert not fixed & set(ids(tokenizer, one_line(f"好{text}好")))
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from chatladder.evaluation.predictions import read_predictions
 from chatladder.evaluation.rungs import read_rungs
 from chatladder.io.rows import PREDICTIONS, read_rows
 from chatladder.models.loading import RUNG
-from chatladder.models.prompts import render
+from chatladder.models.prompts import PromptSettings, render
 from chatladder.models.served import FIRST_UNREAD, message
 from chatladder.models.served.reading import begun, read_name, read_probabilities
 from stages import check_scaling, predict_served
@@ -138,7 +138,7 @@ class TestARun:
             bodies = {asked_about(request): request.body for request in server.requests}
         body = next(body for line, body in bodies.items() if line.endswith("它的第1版好用吗？"))
         instruction = render(
-            [("u1", "我买了把雨伞1号")], "u1", "它的第1版好用吗？", item_id="q1", language="zh", answer="text", seed=0
+            [("u1", "我买了把雨伞1号")], "u1", "它的第1版好用吗？", "q1", PromptSettings("zh", "text", 0)
         ).instruction
         assert body == {
             "model": "m",
@@ -694,4 +694,4 @@ class TestMessages:
 
     def prompt(self, text, window=()):
         said = [("u2", each) for each in window]
-        return render(said, "u2", text, item_id="q", language="zh", answer="text", seed=0).instruction
+        return render(said, "u2", text, "q", PromptSettings("zh", "text", 0)).instruction
