@@ -78,6 +78,7 @@ class Training:
         checkpointing: Whether layers are computed again in the backward pass, and only their inputs kept.
         dropout: Whether the adapter's inputs are dropped now and then.
         full: Whether all weights are trained, and there is no adapter.
+        small_states: Whether the optimizer's states take one byte a number and not four.
     """
 
     rows: int
@@ -87,6 +88,7 @@ class Training:
     checkpointing: bool = False
     dropout: bool = True
     full: bool = False
+    small_states: bool = False
 
 
 def read_config(config: Mapping[str, Any]) -> Shape | None:
@@ -236,7 +238,7 @@ def training_bytes(shape: Shape, weights: int, training: Training, number: int) 
     trained = adapter_parameters(shape, training.lora_r, training.target_modules)
     if training.full:
         trained, weights, number = parameters(shape), 0, FLOAT
-    states = trained * 5 * FLOAT
+    states = trained * (3 * FLOAT + 2 * (1 if training.small_states else FLOAT))
     kept = kept_bytes(shape, training, number)
     layers = shape.num_hidden_layers
     activations = layers * number * shape.hidden_size + kept if training.checkpointing else layers * kept

@@ -6,6 +6,7 @@ from typing import Any
 from chatladder.io.options import setting
 
 METHODS = ("lora", "full")
+OPTIMIZERS = ("adamw_torch", "paged_adamw_8bit")
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -39,6 +40,7 @@ class TrainSettings:
         least=0,
         default=0.0,
     )
+    optim: str = setting("The optimizer.", choices=OPTIMIZERS, default="adamw_torch")
     deciding_weight: float = setting("How often the token that decides counts in the loss.", above=0, default=1.0)
     early_stopping_patience: int = setting(
         "Epochs without a better validation loss of the deciding token after which training stops, with the best "

@@ -106,8 +106,8 @@ def test_training_by_hand():
     adapter = adapter_parameters(SMALL, 4)
     fixed = 1000 + 3 * 10 * 100 * (2 * 4 + 12) + 150 * 4 * (3 * 16 + 2 * 8)
     assert training_bytes(SMALL, 1000, training, 4) == fixed + adapter * 20 + 150 * 2 * kept
-    less = replace(training, checkpointing=True)
-    assert training_bytes(SMALL, 1000, less, 4) == fixed + adapter * 20 + 150 * (2 * 4 * 8 + kept)
+    less = replace(training, checkpointing=True, small_states=True)
+    assert training_bytes(SMALL, 1000, less, 4) == fixed + adapter * 14 + 150 * (2 * 4 * 8 + kept)
 
 
 def test_scoring_by_hand():

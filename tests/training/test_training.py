@@ -221,6 +221,12 @@ def test_lora_plus_needs_an_adapter():
         make_optimizer(model(), settings(loraplus_lr_ratio=16.0, method="full"))
 
 
+def test_an_optimizer_whose_package_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "bitsandbytes.optim", None)
+    with pytest.raises(DataError, match="optim: paged_adamw_8bit needs the package bitsandbytes"):
+        make_optimizer(model(), settings(optim="paged_adamw_8bit"))
+
+
 @pytest.mark.parametrize("changes", [{"use_rslora": True}, {"use_dora": True}, {"loraplus_lr_ratio": 4.0}], ids=str)
 def test_variants_of_lora_learn_something_else(plainly, changes):
     weights, logged = learned(changes)

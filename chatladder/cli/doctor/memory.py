@@ -239,6 +239,7 @@ def training_of(train: Mapping[str, Any], length: int) -> Training:
         lora_r=int(train.get("lora_r", 16)),
         target_modules=tuple(str(train.get("target_modules", "all-linear")).split(",")),
         checkpointing=bool(train.get("gradient_checkpointing", False)),
+        small_states="8bit" in str(train.get("optim", "")),
         dropout=float(train.get("lora_dropout", 0)) > 0,
         full=train.get("method") == "full",
     )
