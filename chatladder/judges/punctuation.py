@@ -82,7 +82,8 @@ def score(turns: TextTurns, seed: int) -> np.ndarray:
     parts = list(turns.map(predict, models, folds))
     chance = np.concatenate([part.chance for part in parts])
     marks, expected = sum(part.marks for part in parts), math.fsum(part.sum_of_marked for part in parts)
-    return 10 * np.minimum(1, chance * marks / expected)
+    scores: np.ndarray = 10 * np.minimum(1, chance * marks / expected)
+    return scores
 
 
 def predict(texts: list[str], start: int, models: "list[SGDClassifier]", folds: np.ndarray) -> Predicted:
