@@ -137,26 +137,26 @@ class Endpoint:
     def _failure(self, error: openai.APIStatusError) -> Exception:
         words = [word for word in (error.code, error.type) if isinstance(word, str)]
         status, code = error.status_code, self._fit(words)
-        said = f"HTTP {status}" + (f" ({code})" if code else "")
+        told = f"HTTP {status}" + (f" ({code})" if code else "")
         if NO_QUOTA.intersection(words):
-            return DataError(f"{self._base_url}: {said}: the account's quota is used up; top it up, then run again.")
+            return DataError(f"{self._base_url}: {told}: the account's quota is used up; top it up, then run again.")
         if status in FATAL:
-            return DataError(f"{self._base_url}: {said}: {FATAL[status]}.")
+            return DataError(f"{self._base_url}: {told}: {FATAL[status]}.")
         if 300 <= status < 400:
-            return DataError(f"{self._base_url}: {said}: redirects are not followed; give the address they lead to.")
+            return DataError(f"{self._base_url}: {told}: redirects are not followed; give the address they lead to.")
         if status in REFUSED:
-            return Refused(said)
+            return Refused(told)
         if status in PASSING or status >= 500:
             wait = retry_after(error.response.headers)
             if wait > LONGEST_WAIT_SECONDS:
-                return DataError(f"{self._base_url}: {said}: the server asks to wait {wait:,.0f} s; run again then.")
-            return Retry(said, wait, charged=False)
-        return DataError(f"{self._base_url}: {said}: expected an OpenAI-compatible endpoint; check base_url and model.")
+                return DataError(f"{self._base_url}: {told}: the server asks to wait {wait:,.0f} s; run again then.")
+            return Retry(told, wait, charged=False)
+        return DataError(f"{self._base_url}: {told}: expected an OpenAI-compatible endpoint; check base_url and model.")
 
     def _unused(self) -> str:
         """Words on the variables of the environment that may be why another machine cannot be reached, or ""."""
-        found = sorted(name for name in os.environ if name.upper() in _UNUSED)
-        return f" ({', '.join(found)}: not used)" if found and not is_this_machine(self._base_url) else ""
+        unused = sorted(name for name in os.environ if name.upper() in _UNUSED)
+        return f" ({', '.join(unused)}: not used)" if unused and not is_this_machine(self._base_url) else ""
 
     def _fit(self, words: list[str]) -> str:
         """The first code word that is fit to be shown, or ""."""

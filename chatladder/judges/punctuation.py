@@ -149,8 +149,8 @@ def _examples(texts: list[str]) -> Examples:
     vectorizer = HashingVectorizer(analyzer=_pieces, n_features=FEATURES, alternate_sign=False)
     words, marked, turn = [], [], []
     for position, text in enumerate(texts):
-        for said, end in sentences(spoken(text)):
-            words.append(said)
+        for sentence, end in sentences(spoken(text)):
+            words.append(sentence)
             marked.append(asked(end))
             turn.append(position)
     features = vectorizer.transform(words) if words else np.zeros((0, FEATURES))
@@ -168,7 +168,7 @@ def _chance_of_mark(models: "list[SGDClassifier]", some: Examples, folds: np.nda
     fold = folds[some.turn]
     chance = np.zeros(len(fold))
     for number, model in enumerate(models):
-        own = fold == number
-        if own.any():
-            chance[own] = model.predict_proba(some.features[own])[:, 1]
+        inside = fold == number
+        if inside.any():
+            chance[inside] = model.predict_proba(some.features[inside])[:, 1]
     return chance

@@ -190,9 +190,9 @@ def score_text(text: str) -> float:
     """Score one text from 0 (does not ask) to 10 (asks in full)."""
     if not MAY_ASK.search(text):
         return 0.0
-    said = _without_pastes(spoken(text)).lower().translate(SIMPLIFIED)
-    said = QUOTED.sub(" quote ", SCRIPTS_MEET.sub(" ", said))
-    return max((_score_sentence(words, end, said) for words, end in sentences(said)), default=0.0)
+    plain = _without_pastes(spoken(text)).lower().translate(SIMPLIFIED)
+    plain = QUOTED.sub(" quote ", SCRIPTS_MEET.sub(" ", plain))
+    return max((_score_sentence(words, end, plain) for words, end in sentences(plain)), default=0.0)
 
 
 def _without_pastes(text: str) -> str:
@@ -205,15 +205,15 @@ def _pasted(line: str) -> bool:
     return len(line) >= CODE_FROM_CHARACTERS and len(CODE.findall(line)) > CODE_SHARE * len(line)
 
 
-def _score_sentence(words: str, end: str, said: str) -> float:
-    """Score one sentence of the text ``said``: its words, and the punctuation that closed it."""
+def _score_sentence(words: str, end: str, text: str) -> float:
+    """Score one sentence of a text: its words, and the punctuation that closed it."""
     asking = INDEFINITE.sub(" ", words) if HANZI.search(words) else words
     mark, helps = asked(end), _helps(asking)
     strength = _strength(asking, mark)
     if not strength:
         return 0.0
     # "Help!" is often a sentence apart from what it is about.
-    topic = _topic_words(said if helps else words)
+    topic = _topic_words(text if helps else words)
     nobody = bool(RHETORICAL.search(words) or REPORTED.search(words))
     if strength == MARK_ALONE and mark:
         nobody = nobody or topic < ECHO_WORDS or bool(HEDGED.search(asking))
