@@ -219,8 +219,9 @@ def read_costs(folder: Path, judges: Iterable[Judge]) -> dict[str, dict[str, int
         raise DataError(f"questions.judge: expected each judge once, got {', '.join(twice)} more than once.")
     if missing := [name for name in names if not (folder / name / SCORES_FILE).is_file()]:
         raise DataError(
-            f"{folder}: expected the scores of {', '.join(missing)}, which questions.judge names, got none. Add a "
-            "section to judges in params.yaml and score the turns, or take the name out of questions.judge."
+            f"{folder}: expected the scores of {', '.join(missing)}, which questions.judge names, got none. In a fresh "
+            'clone run "dvc pull", else "dvc repro". A name without a section under judges needs one, or must leave '
+            "questions.judge."
         )
     leftover = sorted(
         path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name not in names
@@ -228,7 +229,7 @@ def read_costs(folder: Path, judges: Iterable[Judge]) -> dict[str, dict[str, int
     if leftover:
         raise DataError(
             f"{folder}: expected the scores of {', '.join(names)} alone, got {', '.join(leftover)} too. Name each "
-            "judge in questions.judge, or delete what is left over."
+            "judge in questions.judge, or delete what is left over there, and its section under judges."
         )
     return {name: _flat_counts(folder / name / COUNTS_FILE) for name in names}
 
@@ -330,7 +331,10 @@ def read_counts(folder: Path, turns: int) -> dict[str, int]:
     for stage in COUNTING:
         path = folder / f"{stage}.json"
         if not path.is_file():
-            raise DataError(f"{path}: expected the counts of stage {stage}, got none. Run it again.")
+            raise DataError(
+                f'{path}: expected the counts of stage {stage}, got none. In a fresh clone run "dvc pull", else '
+                f'"dvc repro {stage}".'
+            )
         for name, count in _flat_counts(path).items():
             expected = joined.setdefault(name, turns if name == "turns" else count)
             if count != expected:

@@ -376,7 +376,8 @@ def test_counts_that_are_missing_are_refused(folder):
     (folder / "counts" / "ingest.json").unlink()
     result = run(folder)
     assert result.exit_code == 1
-    assert "ingest.json: expected the counts of stage ingest, got none. Run it again." in result.output
+    assert "ingest.json: expected the counts of stage ingest, got none." in result.output
+    assert '"dvc pull", else "dvc repro ingest"' in result.output
     assert not (folder / "questions.parquet").exists()
 
 
@@ -384,7 +385,7 @@ def test_a_judge_without_scores_is_refused(folder):
     result = run(folder, **{"--judge": "other=5"})
     assert result.exit_code == 1
     assert "scores: expected the scores of other, which questions.judge names, got none" in result.output
-    assert "take the name out of questions.judge" in result.output
+    assert 'run "dvc pull", else "dvc repro"' in result.output
 
 
 def test_scores_of_a_judge_that_nobody_names_are_refused(folder):
@@ -393,7 +394,7 @@ def test_scores_of_a_judge_that_nobody_names_are_refused(folder):
     result = run(folder)
     assert result.exit_code == 1
     assert "scores: expected the scores of mark alone, got former too" in result.output
-    assert "Name each judge in questions.judge, or delete what is left over" in result.output
+    assert "Name each judge in questions.judge, or delete what is left over there" in result.output
     assert not (folder / "questions.parquet").exists()
     (folder / "scores" / "former" / "scores.parquet").unlink()
     (folder / "scores" / "former" / "counts.json").unlink()
