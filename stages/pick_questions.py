@@ -37,7 +37,7 @@ from chatladder.io.files import write_json
 from chatladder.io.options import options_of
 from chatladder.io.rows import QUESTIONS, TURNS, Rows, row_writer
 from chatladder.questions.marks import read_marks
-from chatladder.questions.picking import Picking, check_judges, pick, read_costs, read_counts, summarize
+from chatladder.questions.picking import Picking, pick, read_costs, read_counts, summarize
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -53,9 +53,9 @@ def main(
     turns: Path, scores: Path, counts: Path, marks: Path | None, settings: Picking, out: Path, metrics: Path
 ) -> None:
     """Write the turns that the judges take for questions, with the turns before them."""
-    check_judges(scores, settings.judge)
+    costs = read_costs(scores, settings.judge)
     rows = Rows(turns, TURNS)
-    numbers, costs = read_counts(counts, rows.num_rows), read_costs(scores, settings.judge)
+    numbers = read_counts(counts, rows.num_rows)
     marked = read_marks(marks) if marks else None
     try:
         with row_writer(out, QUESTIONS) as writer:

@@ -28,7 +28,7 @@ from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
 from chatladder.models.prompts import PromptSettings, render_row
 from chatladder.models.served import CACHE_FOLDER, FAINT, PROBABILITIES, ServedSettings, answer_prompts
 
-#: As chatladder.models.loading calls it, which no served rung needs otherwise: a change there asks nothing here.
+#: As chatladder.models.loading calls it, which would take seconds to import torch.
 RUNG = "rung.json"
 
 

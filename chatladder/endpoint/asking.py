@@ -1,7 +1,9 @@
 """What one run asks of an endpoint: the different questions, the answers so far, and what is left to be sent."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -109,7 +111,6 @@ class Report:
         requests: Requests sent, retries included.
         retried: Requests sent again after a time-out, a broken connection or a passing error.
         asked_again: Requests sent again because the reply held no answer.
-        unusable: Questions without an answer; a run that ends well has none.
         prompt_tokens: Tokens by the server's count, guessed where it gave none.
         completion_tokens: The same.
         answer_prompt_tokens: Tokens of the answers that count, whichever run asked for them.
@@ -121,7 +122,6 @@ class Report:
     requests: int = 0
     retried: int = 0
     asked_again: int = 0
-    unusable: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     answer_prompt_tokens: int = 0
@@ -256,15 +256,16 @@ def ask(job: Job, connection: Connection, cache_folder: Path, echo: Callable[[st
             server does not answer, or a question stays without an answer. What was answered is kept in each case.
     """
     check_address(connection.base_url, with_key=bool(connection.key_variable))
-    with AnswerCache(cache_folder, job.columns) as cache:
+    with closing(AnswerCache(cache_folder, job.columns)) as cache:
         plan = Plan(job, cache)
         tokens = plan.tokens() + connection.max_answer_tokens
         if len(tokens) and not job.is_hopeless():
             _announce(plan, connection, len(tokens), int(tokens.sum()), echo)
             # Imported late: the client alone takes half a second, and a run that finds all answers needs none.
-            from chatladder.endpoint.run import send_all
+            from chatladder.endpoint.run import Run
 
-            run = send_all(plan, connection, read_key(connection.key_variable), int(tokens.max()), echo)
+            run = Run(plan, connection, read_key(connection.key_variable), int(tokens.max()), echo)
+            asyncio.run(run.ask_all())
             if run.unusable:
                 raise plan.unanswered(connection.base_url, run.unusable, run.refused)
             if run.spent:
@@ -294,4 +295,9 @@ def _announce(plan: Plan, connection: Connection, missing: int, tokens: int, ech
         f"{report.cached:,} answered before: {missing:,} requests and at most about {tokens:,} tokens "
         f"(UTF-8 bytes / {BYTES_A_TOKEN}, and {connection.max_answer_tokens} for each answer), before retries."
     )
-    connection.refuse_beyond(missing, tokens, job.fewer)
+    for name, needed in (("max_requests", missing), ("max_tokens", tokens)):
+        if needed > (allowed := getattr(connection, name)):
+            raise DataError(
+                f"{name}: the run would take about {needed:,}, {needed - allowed:,} more than the {allowed:,} "
+                f"allowed; nothing was sent. Raise {name}, or {job.fewer}."
+            )

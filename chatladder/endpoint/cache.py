@@ -14,8 +14,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from chatladder.io.console import DataError
 
@@ -79,12 +78,8 @@ class AnswerCache:
             )
             self._database.execute(f"PRAGMA user_version={VERSION}")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._database.close()
 
     def find(self, keys: Sequence[bytes], form: str) -> dict[bytes, Kept]:

@@ -24,13 +24,12 @@ import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 import openai
 
-from chatladder.endpoint.connection import is_this_machine
+from chatladder.endpoint.connection import Connection, is_this_machine
 from chatladder.io.console import DataError
 
 #: An answer takes some bytes, the thoughts before it some thousand.
@@ -73,20 +72,17 @@ class Retry(Exception):
 
 
 class Endpoint:
-    """One model behind one address, opened and closed by ``async with``."""
+    """One model behind one address, asked until `aclose`."""
 
-    def __init__(self, base_url: str, key: str, timeout: float, concurrency: int) -> None:
+    def __init__(self, connection: Connection, key: str) -> None:
         """Prepare connections; nothing is sent yet.
 
         Args:
-            base_url: Passed by `check_address`.
-            key: "" to send none.
-            timeout: Seconds from sending a request to the end of its reply.
-            concurrency: Requests at once.
+            connection: How the endpoint is reached; `check_address` passed its address.
+            key: The endpoint's key; "" to send none.
         """
-        self._base_url = base_url
-        self._key = key
-        self._timeout = timeout
+        base_url, timeout, concurrency = connection.base_url, connection.timeout, connection.concurrency
+        self._base_url, self._key, self._timeout = base_url, key, timeout
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._set_headers], "response": [_bound]}
         http = httpx2.AsyncClient(
@@ -95,12 +91,8 @@ class Endpoint:
         # The client wants some key, and would else look for one in the environment.
         self._client = openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", max_retries=0, http_client=http)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def aclose(self) -> None:
+        """Close the connections."""
         await self._client.close()
 
     async def post(self, body: dict[str, Any]) -> bytes:
@@ -145,26 +137,26 @@ class Endpoint:
     def _failure(self, error: openai.APIStatusError) -> Exception:
         words = [word for word in (error.code, error.type) if isinstance(word, str)]
         status, code = error.status_code, self._fit(words)
-        said = f"HTTP {status}" + (f" ({code})" if code else "")
+        told = f"HTTP {status}" + (f" ({code})" if code else "")
         if NO_QUOTA.intersection(words):
-            return DataError(f"{self._base_url}: {said}: the account's quota is used up; top it up, then run again.")
+            return DataError(f"{self._base_url}: {told}: the account's quota is used up; top it up, then run again.")
         if status in FATAL:
-            return DataError(f"{self._base_url}: {said}: {FATAL[status]}.")
+            return DataError(f"{self._base_url}: {told}: {FATAL[status]}.")
         if 300 <= status < 400:
-            return DataError(f"{self._base_url}: {said}: redirects are not followed; give the address they lead to.")
+            return DataError(f"{self._base_url}: {told}: redirects are not followed; give the address they lead to.")
         if status in REFUSED:
-            return Refused(said)
+            return Refused(told)
         if status in PASSING or status >= 500:
             wait = retry_after(error.response.headers)
             if wait > LONGEST_WAIT_SECONDS:
-                return DataError(f"{self._base_url}: {said}: the server asks to wait {wait:,.0f} s; run again then.")
-            return Retry(said, wait, charged=False)
-        return DataError(f"{self._base_url}: {said}: expected an OpenAI-compatible endpoint; check base_url and model.")
+                return DataError(f"{self._base_url}: {told}: the server asks to wait {wait:,.0f} s; run again then.")
+            return Retry(told, wait, charged=False)
+        return DataError(f"{self._base_url}: {told}: expected an OpenAI-compatible endpoint; check base_url and model.")
 
     def _unused(self) -> str:
         """Words on the variables of the environment that may be why another machine cannot be reached, or ""."""
-        found = sorted(name for name in os.environ if name.upper() in _UNUSED)
-        return f" ({', '.join(found)}: not used)" if found and not is_this_machine(self._base_url) else ""
+        unused = sorted(name for name in os.environ if name.upper() in _UNUSED)
+        return f" ({', '.join(unused)}: not used)" if unused and not is_this_machine(self._base_url) else ""
 
     def _fit(self, words: list[str]) -> str:
         """The first code word that is fit to be shown, or ""."""

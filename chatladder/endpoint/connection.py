@@ -44,25 +44,6 @@ class Connection:
     timeout: float = setting("Of one request, in seconds.", above=0)
     max_retries: int = setting("Of one request.", least=0)
 
-    def refuse_beyond(self, requests: int, tokens: int, advice: str) -> None:
-        """Compare what a run will send, before retries, with its budget.
-
-        Args:
-            requests: The number of them.
-            tokens: The most that they may take.
-            advice: How to need less.
-
-        Raises:
-            DataError: If it is more.
-        """
-        budget = (("max_requests", requests, self.max_requests), ("max_tokens", tokens, self.max_tokens))
-        for name, needed, allowed in budget:
-            if needed > allowed:
-                raise DataError(
-                    f"{name}: the run would take about {needed:,}, {needed - allowed:,} more than the {allowed:,} "
-                    f"allowed; nothing was sent. Raise {name}, or {advice}."
-                )
-
     def drawn(self, reserved: Set[str] = frozenset(), **further: Any) -> dict[str, Any]:
         """Return the fields of a request that change what a model answers, beside model and messages.
 

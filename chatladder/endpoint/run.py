@@ -13,10 +13,10 @@ Source:
 
 import asyncio
 import math
+import random
 from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 from tqdm import tqdm
 
 from chatladder.endpoint.asking import Plan, Question, Unread
@@ -156,36 +156,33 @@ class Run:
         spent: The option whose budget ended the run; "" if none did.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        connection: Connection,
-        endpoint: Endpoint,
-        budget: Budget,
-        progress: "tqdm[None]",
-        echo: Callable[[str], None],
-    ) -> None:
+    def __init__(self, plan: Plan, connection: Connection, key: str, largest: int, echo: Callable[[str], None]) -> None:
+        """Prepare a run; nothing is sent yet.
+
+        Args:
+            plan: Its answers and its report are filled in.
+            connection: How the endpoint is reached.
+            key: The endpoint's key, or "".
+            largest: The most tokens that one request may take.
+            echo: Takes the line that says how the model is asked.
+
+        Raises:
+            DataError: If the tokens of a minute are too few for one request.
+        """
         self.unusable: list[int] = []
         self.refused = self.spent = ""
         self._plan, self._job, self._report = plan, plan.job, plan.report
-        self._connection, self._endpoint, self._budget = connection, endpoint, budget
-        self._progress, self._echo = progress, echo
+        self._connection, self._endpoint, self._echo = connection, Endpoint(connection, key), echo
+        self._budget = Budget(connection, largest)
         self._questions = plan.questions()
         self._says_form = not plan.answered
-        self._is_settled = len(plan.job.forms) == 1
         self._error: Exception | None = None
         self._stopped = False
         self._workers: list[asyncio.Task[None]] = []
         self._sending: set[asyncio.Task[None] | None] = set()
-        backoff = wait_exponential_jitter(multiplier=BACKOFF_FIRST, max=BACKOFF_MOST, jitter=BACKOFF_JITTER)
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Retry),
-            stop=stop_after_attempt(1 + connection.max_retries),
-            wait=lambda state: max(backoff(state), _failure(state).wait),
-            before_sleep=self._before_retry,
-            reraise=True,
+        self._progress = tqdm(
+            total=plan.report.texts - plan.answered, desc=connection.model, unit=f" {plan.job.unit}", disable=None
         )
-        self._send_until_replied = retrying.wraps(self._send)
 
     async def ask_all(self) -> None:
         """Ask every question, first one by one until the server has answered.
@@ -193,12 +190,20 @@ class Run:
         Raises:
             DataError: If the server does not answer, or takes no request.
         """
-        if await self._ask_first():
-            self._workers = [asyncio.create_task(self._work()) for _ in range(self._connection.concurrency)]
-            # Requests under way are paid for: whoever stops the run lets the others' replies come in.
-            await asyncio.gather(*self._workers, return_exceptions=True)
-        if self._error is not None:
-            raise self._error
+        with self._progress:
+            try:
+                if await self._ask_first():
+                    self._workers = [asyncio.create_task(self._work()) for _ in range(self._connection.concurrency)]
+                    # Requests under way are paid for: whoever stops the run lets the others' replies come in.
+                    await asyncio.gather(*self._workers, return_exceptions=True)
+                if self._error is not None:
+                    raise self._error
+            finally:
+                budget = self._budget
+                self._report.requests = budget.requests
+                self._report.prompt_tokens = budget.prompt_tokens
+                self._report.completion_tokens = budget.completion_tokens
+                await self._endpoint.aclose()
 
     def stop(self) -> None:
         """Send nothing any more; what is under way may come in."""
@@ -287,9 +292,23 @@ class Run:
     def _give_up(self, position: int) -> None:
         """Leave a question without an answer; after too many of them the run ends."""
         self.unusable.append(position)
-        self._report.unusable += 1
         if len(self.unusable) >= GIVE_UP_AFTER:
             self.stop()
+
+    async def _send_until_replied(self, question: Question, form: str, again: int) -> Kept | Unread:
+        """Send one request until there is a reply; see `_send`."""
+        backoff = BACKOFF_FIRST
+        for _ in range(self._connection.max_retries):
+            try:
+                return await self._send(question, form, again)
+            except Retry as failure:
+                if self._stopped:
+                    raise _Stopped from None
+                self._report.retried += 1
+                self._budget.pause(failure.wait)
+                await asyncio.sleep(max(failure.wait, min(backoff + BACKOFF_JITTER * random.random(), BACKOFF_MOST)))
+                backoff *= 2
+        return await self._send(question, form, again)
 
     async def _send(self, question: Question, form: str, again: int) -> Kept | Unread:
         """Send one request, once its turn has come.
@@ -328,47 +347,3 @@ class Run:
         if answer.then == "other form":
             raise _OtherForm(answer.reason)
         return answer
-
-    def _before_retry(self, state: RetryCallState) -> None:
-        if self._stopped:
-            raise _Stopped
-        self._report.retried += 1
-        if wait := _failure(state).wait:
-            self._budget.pause(wait)
-
-
-def _failure(state: RetryCallState) -> Retry:
-    failure = state.outcome.exception() if state.outcome else None
-    assert isinstance(failure, Retry)
-    return failure
-
-
-def send_all(plan: Plan, connection: Connection, key: str, largest: int, echo: Callable[[str], None]) -> Run:
-    """Connect to an endpoint and ask all that a plan has no answer to.
-
-    Args:
-        plan: Its answers and its report are filled in.
-        connection: How the endpoint is reached.
-        key: The endpoint's key, or "".
-        largest: The most tokens that one request may take.
-        echo: Takes the line that says how the model is asked.
-
-    Raises:
-        DataError: If the server does not answer, or takes no request.
-    """
-
-    async def asking(progress: "tqdm[None]") -> Run:
-        budget = Budget(connection, largest)
-        async with Endpoint(connection.base_url, key, connection.timeout, connection.concurrency) as endpoint:
-            run = Run(plan, connection, endpoint, budget, progress, echo)
-            try:
-                await run.ask_all()
-            finally:
-                report = plan.report
-                report.requests = budget.requests
-                report.prompt_tokens, report.completion_tokens = budget.prompt_tokens, budget.completion_tokens
-        return run
-
-    missing = plan.report.texts - plan.answered
-    with tqdm(total=missing, desc=connection.model, unit=f" {plan.job.unit}", disable=None) as progress:
-        return asyncio.run(asking(progress))

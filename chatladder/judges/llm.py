@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,7 @@ from chatladder.endpoint.completion import bare, content_of, guess_tokens, only_
 from chatladder.endpoint.connection import Connection
 from chatladder.io.console import DataError, InputFile
 from chatladder.io.options import setting
+from chatladder.judges.texts import TextTurns
 
 #: Where answers are kept unless told otherwise; git and DVC ignore it.
 CACHE_FOLDER = Path(".chatladder/judges")
@@ -72,20 +73,8 @@ class LlmSettings(Connection):
     seed: int | None = setting("Seed of what a judge draws at random, or of a model's answers.", default=None)
 
 
-class Turns(Protocol):
-    """What is scored, read as often as one likes; see `chatladder.judges.texts.TextTurns`."""
-
-    num_rows: int
-
-    def texts(self) -> Iterator[list[str]]:
-        """Read texts, part by part."""
-
-    def ids(self) -> Iterator[pa.ChunkedArray]:
-        """Read turn ids, part by part."""
-
-
 def score(
-    turns: Turns, settings: LlmSettings, cache_folder: Path, echo: Callable[[str], None]
+    turns: TextTurns, settings: LlmSettings, cache_folder: Path, echo: Callable[[str], None]
 ) -> tuple[np.ndarray, Report]:
     """Score turns with a model behind an endpoint.
 
@@ -115,7 +104,7 @@ class _Judging(Job):
     advice: ClassVar = "use a clearer prompt, a model that can follow it, or structured: always"
     fewer: ClassVar = "score fewer turns"
 
-    def __init__(self, turns: Turns, settings: LlmSettings) -> None:
+    def __init__(self, turns: TextTurns, settings: LlmSettings) -> None:
         self.forms = STRUCTURED[settings.structured]
         self.rows = turns.num_rows
         self._turns, self._settings = turns, settings

@@ -25,7 +25,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from chatladder.io.console import DataError
 from chatladder.judges.texts import TextTurns, asked, sentences, spoken
@@ -80,17 +79,11 @@ def score(turns: TextTurns, seed: int) -> np.ndarray:
     """
     folds = deal_folds(turns.num_rows, seed)
     models = _learn(turns, folds, seed)
-    chance = np.zeros(turns.num_rows)
-    sums, marks = [], 0
-    with tqdm(total=turns.num_rows, desc="punctuation", unit=" turns", disable=None) as progress:
-        start = 0
-        for part in turns.map(predict, models, folds):
-            chance[start : start + len(part.chance)] = part.chance
-            sums.append(part.sum_of_marked)
-            marks += part.marks
-            start += len(part.chance)
-            progress.update(len(part.chance))
-    return 10 * np.minimum(1, chance * marks / math.fsum(sums))
+    parts = list(turns.map(predict, models, folds))
+    chance = np.concatenate([part.chance for part in parts])
+    marks, expected = sum(part.marks for part in parts), math.fsum(part.sum_of_marked for part in parts)
+    scores: np.ndarray = 10 * np.minimum(1, chance * marks / expected)
+    return scores
 
 
 def predict(texts: list[str], start: int, models: "list[SGDClassifier]", folds: np.ndarray) -> Predicted:
@@ -156,8 +149,8 @@ def _examples(texts: list[str]) -> Examples:
     vectorizer = HashingVectorizer(analyzer=_pieces, n_features=FEATURES, alternate_sign=False)
     words, marked, turn = [], [], []
     for position, text in enumerate(texts):
-        for said, end in sentences(spoken(text)):
-            words.append(said)
+        for sentence, end in sentences(spoken(text)):
+            words.append(sentence)
             marked.append(asked(end))
             turn.append(position)
     features = vectorizer.transform(words) if words else np.zeros((0, FEATURES))
@@ -175,7 +168,7 @@ def _chance_of_mark(models: "list[SGDClassifier]", some: Examples, folds: np.nda
     fold = folds[some.turn]
     chance = np.zeros(len(fold))
     for number, model in enumerate(models):
-        own = fold == number
-        if own.any():
-            chance[own] = model.predict_proba(some.features[own])[:, 1]
+        inside = fold == number
+        if inside.any():
+            chance[inside] = model.predict_proba(some.features[inside])[:, 1]
     return chance

@@ -23,7 +23,6 @@ Example:
 import re
 
 import numpy as np
-from tqdm import tqdm
 
 from chatladder.judges.texts import TextTurns, asked, sentences, spoken
 
@@ -179,14 +178,7 @@ def score(turns: TextTurns, seed: int) -> np.ndarray:
     Returns:
         A score from 0 to 10 for each turn, in order; shape ``(turns,)``.
     """
-    scores = np.zeros(turns.num_rows, np.float32)
-    with tqdm(total=turns.num_rows, desc="rules", unit=" turns", disable=None) as progress:
-        start = 0
-        for some in turns.map(score_texts):
-            scores[start : start + len(some)] = some
-            start += len(some)
-            progress.update(len(some))
-    return scores
+    return np.concatenate([np.zeros(0, np.float32), *turns.map(score_texts)])
 
 
 def score_texts(texts: list[str], start: int) -> np.ndarray:
@@ -198,9 +190,9 @@ def score_text(text: str) -> float:
     """Score one text from 0 (does not ask) to 10 (asks in full)."""
     if not MAY_ASK.search(text):
         return 0.0
-    said = _without_pastes(spoken(text)).lower().translate(SIMPLIFIED)
-    said = QUOTED.sub(" quote ", SCRIPTS_MEET.sub(" ", said))
-    return max((_score_sentence(words, end, said) for words, end in sentences(said)), default=0.0)
+    plain = _without_pastes(spoken(text)).lower().translate(SIMPLIFIED)
+    plain = QUOTED.sub(" quote ", SCRIPTS_MEET.sub(" ", plain))
+    return max((_score_sentence(words, end, plain) for words, end in sentences(plain)), default=0.0)
 
 
 def _without_pastes(text: str) -> str:
@@ -213,15 +205,15 @@ def _pasted(line: str) -> bool:
     return len(line) >= CODE_FROM_CHARACTERS and len(CODE.findall(line)) > CODE_SHARE * len(line)
 
 
-def _score_sentence(words: str, end: str, said: str) -> float:
-    """Score one sentence of the text ``said``: its words, and the punctuation that closed it."""
+def _score_sentence(words: str, end: str, text: str) -> float:
+    """Score one sentence of a text: its words, and the punctuation that closed it."""
     asking = INDEFINITE.sub(" ", words) if HANZI.search(words) else words
     mark, helps = asked(end), _helps(asking)
     strength = _strength(asking, mark)
     if not strength:
         return 0.0
     # "Help!" is often a sentence apart from what it is about.
-    topic = _topic_words(said if helps else words)
+    topic = _topic_words(text if helps else words)
     nobody = bool(RHETORICAL.search(words) or REPORTED.search(words))
     if strength == MARK_ALONE and mark:
         nobody = nobody or topic < ECHO_WORDS or bool(HEDGED.search(asking))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from tqdm import tqdm
 
 from chatladder.distributed import Workers
 from chatladder.distributed.ranges import Range, RowRange, cut_evenly
@@ -42,10 +43,10 @@ class TextTurns:
         """Take the file of ``TURNS`` and count its text turns."""
         self._rows, self._pool = rows, pool
         self._path = rows.path.resolve()
-        counts = [int(pc.sum(is_text(part)).as_py() or 0) for part in rows.parts(["kind"])]
+        self._counts = [int(pc.sum(is_text(part)).as_py() or 0) for part in rows.parts(["kind"])]
         self._parts = cut_evenly(rows.num_rows, PART_ROWS)
-        self._starts = [0, *accumulate(counts)][: len(self._parts)]
-        self.num_rows = sum(counts)
+        self._starts = [0, *accumulate(self._counts)][: len(self._parts)]
+        self.num_rows = sum(self._counts)
 
     def ids(self) -> Iterator[pa.ChunkedArray]:
         """Read the turn ids in this process, part by part."""
@@ -58,37 +59,31 @@ class TextTurns:
             yield part.filter(is_text(part))["text"].to_pylist()
 
     def map(self, function: Callable[..., Any], *shared: Any) -> Iterator[Any]:
-        """Return ``function(texts, start, *shared)`` of each part, in order; ``start`` text turns come before it.
+        """Yield ``function(texts, start, *shared)`` of each part, in order; ``start`` text turns come before it.
 
-        The function is pure and of a module, so that it can run anywhere.
+        The function is pure and of a module, so that it can run anywhere. A bar shows how far it is.
         """
         items = zip(self._parts, self._starts, strict=True)
-        return self._pool.map(on_texts, items, self._path, function, *shared)
+        results = self._pool.map(on_texts, items, self._path, function, *shared)
+        with tqdm(total=self.num_rows, desc="scoring", unit=" turns", disable=None) as progress:
+            for result, count in zip(results, self._counts, strict=True):
+                yield result
+                progress.update(count)
 
     def take(self, positions: np.ndarray) -> list[str]:
         """Return the texts at some positions, which ascend; shape ``(n,)``."""
-        ends = np.searchsorted(positions, [*self._starts, self.num_rows])
-        inside = (positions[ends[n] : ends[n + 1]] - start for n, start in enumerate(self._starts))
-        items = [item for item in zip(self._parts, inside, strict=True) if len(item[1])]
-        return [text for texts in self._pool.map(texts_at, items, self._path) for text in texts]
+        taken: list[str] = []
+        for texts, start in zip(self.texts(), self._starts, strict=True):
+            inside = positions[slice(*np.searchsorted(positions, [start, start + len(texts)]))]
+            taken += [texts[position] for position in (inside - start).tolist()]
+        return taken
 
 
 def on_texts(item: tuple[Range, int], path: Path, function: Callable[..., Any], *shared: Any) -> Any:
     """Return ``function(texts, start, *shared)`` of the texts in a range of turns; see ``TextTurns.map``."""
     part, start = item
-    return function(_read(path, part).to_pylist(), start, *shared)
-
-
-def texts_at(item: tuple[Range, np.ndarray], path: Path) -> list[str]:
-    """Return some of the texts in a range of turns, by their positions among these."""
-    part, inside = item
-    taken: list[str] = _read(path, part).take(pa.array(inside)).to_pylist()
-    return taken
-
-
-def _read(path: Path, part: Range) -> pa.ChunkedArray:
     rows = RowRange(path, TURNS, *part).table(["text", "kind"])
-    return rows.filter(is_text(rows))["text"]
+    return function(rows.filter(is_text(rows))["text"].to_pylist(), start, *shared)
 
 
 def is_text(part: pa.Table) -> pa.ChunkedArray:

@@ -85,10 +85,10 @@ class Conversations:
         Raises:
             DataError: If time runs backwards within a group.
         """
-        said = pc.is_in(turns["kind"], value_set=pa.array(SHOWN)).to_numpy()
-        rows = turns.filter(pa.array(said))
+        shown = pc.is_in(turns["kind"], value_set=pa.array(SHOWN)).to_numpy()
+        rows = turns.filter(pa.array(shown))
         blank = np.zeros(rows.num_rows, np.int64)
-        new = _Turns(rows, asked[said], self._times(rows), blank, blank)
+        new = _Turns(rows, asked[shown], self._times(rows), blank, blank)
         return self._end(self._open.followed_by(new), final=False)
 
     def finish(self) -> pa.Table:
@@ -226,8 +226,8 @@ def _windows(known: _Turns, asked: np.ndarray, threaded: np.ndarray, reach: Reac
         # Never beyond the conversation: conversations are what is split into training and test, so no text of a
         # test conversation can reach the window of a training question.
         begin, end = np.searchsorted(homes, [known.home[row], known.home[row] + 1])
-        own = by_home[begin:end]
-        before = own[: np.searchsorted(own, row)]
+        conversation = by_home[begin:end]
+        before = conversation[: np.searchsorted(conversation, row)]
         if row in answers:
             before = before[known.at[before] >= known.at[row] - reach.reply_reach]
             before = _own_thread_first(before, known.root[before] == known.root[row], reach.window)
@@ -241,10 +241,10 @@ def _windows(known: _Turns, asked: np.ndarray, threaded: np.ndarray, reach: Reac
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), window)
 
 
-def _own_thread_first(before: np.ndarray, own: np.ndarray, most: int) -> np.ndarray:
+def _own_thread_first(before: np.ndarray, in_thread: np.ndarray, most: int) -> np.ndarray:
     """The last ``most`` rows of the thread, filled up with the last others; ascending."""
-    thread = before[own][max(0, int(own.sum()) - most) :]
-    others = before[~own]
+    thread = before[in_thread][max(0, int(in_thread.sum()) - most) :]
+    others = before[~in_thread]
     return np.sort(np.concatenate([others[max(0, len(others) - (most - len(thread))) :], thread]))
 
 

@@ -440,7 +440,7 @@ def test_a_day_of_a_real_chat_makes_the_bytes_of_one_process(over_ray, shared_da
     over = run_all(tmp_path / "raw", tmp_path / "over")
     monkeypatch.setenv("CHATLADDER_ENGINE", "local")
     assert over == run_all(tmp_path / "raw", tmp_path / "here")
-    assert pq.read_metadata(tmp_path / "over" / "messages.parquet").num_rows > 3 * merge.RANGE_ROWS
+    assert pq.read_metadata(tmp_path / "over" / "messages.parquet").num_rows > 3 * chat_turns.RANGE_ROWS
     assert pq.read_metadata(tmp_path / "over" / "questions.parquet").num_rows > 0
 
 

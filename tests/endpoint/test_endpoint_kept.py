@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_a_file_that_holds_no_answers_is_refused(tmp_path):
 
 
 def test_the_first_answer_of_two_processes_counts(tmp_path):
-    with AnswerCache(tmp_path, COLUMNS) as one, AnswerCache(tmp_path, COLUMNS) as other:
+    with closing(AnswerCache(tmp_path, COLUMNS)) as one, closing(AnswerCache(tmp_path, COLUMNS)) as other:
         assert one.keep(b"k", "plain", Kept((3.0,), 1, 1)).values == (3,)
         assert other.keep(b"k", "plain", Kept((8.0,), 2, 2)) == ((3,), 1, 1)
         assert other.keep(b"k", "json_schema", Kept((8.0,), 1, 1)).values == (8,)

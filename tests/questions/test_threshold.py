@@ -10,7 +10,7 @@ import click
 import pytest
 import yaml
 
-from chatladder.questions.verdicts import Judge
+from chatladder.questions.picking import Judge
 from stages import pick_questions
 from tests.conftest import ROOT
 

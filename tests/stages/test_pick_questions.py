@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, SCORES, TURNS, Rows, read_rows, row_writer, write_rows
-from chatladder.questions import picking, verdicts
+from chatladder.questions import picking
 from chatladder.questions.conversations import split_conversations
-from chatladder.questions.picking import Picking
-from chatladder.questions.verdicts import Judge
+from chatladder.questions.picking import Judge, Picking
 from stages import pick_questions
 
 REACH = {"window": 12, "conversation_gap": 1800, "max_conversation_turns": 500, "reply_reach": 86_400}
@@ -244,7 +243,7 @@ def test_kappa_between_judges_is_that_of_scikit_learn():
     draw = np.random.default_rng(1)
     one, other = draw.random(50) < 0.4, draw.random(50) < 0.6
     counts = Counter(zip(one.tolist(), other.tolist(), strict=True))
-    assert verdicts._kappa(counts) == pytest.approx(cohen_kappa_score(one, other))
+    assert picking._kappa(counts) == pytest.approx(cohen_kappa_score(one, other))
 
 
 def test_the_rule_that_joins_the_judges():
@@ -253,7 +252,7 @@ def test_the_rule_that_joins_the_judges():
     judges = {name: (lambda text, values=values: values[int(text[-1])]) for name, values in given.items()}
     found = {
         join: [int(row["text"][-1]) for row in questions(rows, judges=judges, join=join, threshold=6)]
-        for join in verdicts.JOINS
+        for join in picking.JOINS
     }
     assert found == {"all": [0], "majority": [0, 1, 3], "mean": [0, 1]}
     _, counted = picked(rows, judges=judges, join="majority", threshold=6)
@@ -377,7 +376,8 @@ def test_counts_that_are_missing_are_refused(folder):
     (folder / "counts" / "ingest.json").unlink()
     result = run(folder)
     assert result.exit_code == 1
-    assert "ingest.json: expected the counts of stage ingest, got none. Run it again." in result.output
+    assert "ingest.json: expected the counts of stage ingest, got none." in result.output
+    assert '"dvc pull", else "dvc repro ingest"' in result.output
     assert not (folder / "questions.parquet").exists()
 
 
@@ -385,7 +385,7 @@ def test_a_judge_without_scores_is_refused(folder):
     result = run(folder, **{"--judge": "other=5"})
     assert result.exit_code == 1
     assert "scores: expected the scores of other, which questions.judge names, got none" in result.output
-    assert "take the name out of questions.judge" in result.output
+    assert 'run "dvc pull", else "dvc repro"' in result.output
 
 
 def test_scores_of_a_judge_that_nobody_names_are_refused(folder):
@@ -394,7 +394,7 @@ def test_scores_of_a_judge_that_nobody_names_are_refused(folder):
     result = run(folder)
     assert result.exit_code == 1
     assert "scores: expected the scores of mark alone, got former too" in result.output
-    assert "Name each judge in questions.judge, or delete what is left over" in result.output
+    assert "Name each judge in questions.judge, or delete what is left over there" in result.output
     assert not (folder / "questions.parquet").exists()
     (folder / "scores" / "former" / "scores.parquet").unlink()
     (folder / "scores" / "former" / "counts.json").unlink()

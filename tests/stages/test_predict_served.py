@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -492,7 +493,7 @@ class TestOptions:
         assert "questions.parquet: expected questions, got none" in result.output
 
     def test_the_client_is_not_imported_before_something_is_asked(self):
-        code = "import sys, stages.predict_served; assert not {'openai', 'httpx2', 'tenacity'} & set(sys.modules)"
+        code = "import sys, stages.predict_served; assert not {'openai', 'httpx2'} & set(sys.modules)"
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -588,7 +589,9 @@ class TestProbabilities:
         answer = read_probabilities(choice(step({text: each / total for text, each in listed.items()})), OPTIONS)
         assert sum(answer.shares) == pytest.approx(1)
         assert answer.seen == pytest.approx(sum(mass) / total)
-        assert np.argsort(answer.shares, kind="stable").tolist() == np.argsort(mass, kind="stable").tolist()
+        # Of neighbouring floats the way through logarithms may swap two.
+        larger = [(one, other) for one, other in permutations(range(3), 2) if mass[one] > mass[other] * (1 + 1e-9)]
+        assert all(answer.shares[one] > answer.shares[other] for one, other in larger)
 
 
 @pytest.mark.parametrize(

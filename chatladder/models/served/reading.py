@@ -56,7 +56,7 @@ class Step(NamedTuple):
 
 
 def read_probabilities(choice: Any, options: Mapping[str, str]) -> Answer | None:
-    """Each option's probability.
+    """Read each option's probability.
 
     Args:
         choice: The first choice of a chat completion.
@@ -87,30 +87,30 @@ def read_probabilities(choice: Any, options: Mapping[str, str]) -> Answer | None
 
 
 def is_blank(choice: Any) -> bool:
-    """Whether nothing was generated."""
+    """Return whether nothing was generated."""
     content = content_of(choice)
     return not isinstance(content, str) or not content.strip()
 
 
 def read_name(choice: Any, options: Mapping[str, str]) -> Answer:
-    """The option that the answer names, with probability 1."""
+    """Return the option that the answer names, with probability 1."""
     text = bare(content_of(choice)).rpartition(THOUGHT_ENDS)[2].strip()
     value = only_entry(text, NAME)
-    said = value.strip() if isinstance(value, str) else text
+    answer = value.strip() if isinstance(value, str) else text
     for name in ANSWERS:
-        rest = said.removeprefix(options[name])
+        rest = answer.removeprefix(options[name])
         # "needed." is an answer, "needed/complete/unknown" is none.
-        if said.startswith(options[name]) and not any(map(str.isalnum, rest)):
+        if answer.startswith(options[name]) and not any(map(str.isalnum, rest)):
             return Answer(tuple(float(name == other) for other in ANSWERS), 1.0)
     return UNREAD
 
 
 def begun(token: bytes, options: Sequence[bytes]) -> int | None:
-    """The only option that a token begins, or that begins the token and ends there; None for none or several."""
+    """Return the only option that a token begins, or that begins the token and ends there; None for none or several."""
     token = token.lstrip()
     fits = [
-        place
-        for place, option in enumerate(options)
+        number
+        for number, option in enumerate(options)
         if token and (option.startswith(token) or (token.startswith(option) and _ends(token[len(option) :])))
     ]
     return fits[0] if len(fits) == 1 else None
@@ -129,12 +129,12 @@ def _most_hidden(step: Step) -> float:
 
 
 def _after_thought(steps: Sequence[Step]) -> int:
-    """Where the answer begins: behind a thought's end, nowhere if a thought does not end."""
+    """Return where the answer begins: behind a thought's end, nowhere if a thought does not end."""
     text = b""
-    for place, step in enumerate(steps, start=1):
+    for number, step in enumerate(steps, start=1):
         text += step.token
         if THOUGHT_ENDS.encode() in text:
-            return place
+            return number
     return len(steps) if text.lstrip().startswith(THOUGHT.encode()) else 0
 
 
@@ -142,9 +142,9 @@ def _steps(choice: Any) -> list[Step]:
     """The generated tokens; what is not as it should be is left out."""
     steps = []
     for each in _list(entry(entry(choice, "logprobs"), "content")):
-        own, listed = _token(each), [_token(other) for other in _list(entry(each, "top_logprobs"))]
-        if own is not None:
-            steps.append(Step(*own, [other for other in listed if other is not None]))
+        generated, listed = _token(each), [_token(other) for other in _list(entry(each, "top_logprobs"))]
+        if generated is not None:
+            steps.append(Step(*generated, [other for other in listed if other is not None]))
     return steps
 
 
@@ -152,8 +152,8 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _token(said: Any) -> tuple[bytes, float] | None:
-    text, spelled, logprob = (entry(said, name) for name in ("token", "bytes", "logprob"))
+def _token(value: Any) -> tuple[bytes, float] | None:
+    text, spelled, logprob = (entry(value, name) for name in ("token", "bytes", "logprob"))
     if isinstance(logprob, bool) or not isinstance(logprob, (int, float)) or not math.isfinite(logprob):
         return None
     probability = math.exp(min(0.0, logprob))
