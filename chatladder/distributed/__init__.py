@@ -2,7 +2,8 @@ r"""Where a stage does its work: in this process, or over Ray. The outs are the 
 
 ``CHATLADDER_ENGINE`` says which: ``local`` (also where it is not set) or ``ray``. A variable and no param, since it
 changes how an out is made and not what it is, so DVC runs nothing again for it. A stage stays one process that ends
-when its outs are whole.
+when its outs are whole. Each worker reads its own range of a file's rows, so no table goes through the process that
+hands out; a range may only begin where the work on it can begin anew, and each stage knows where that is.
 
 Example:
     CHATLADDER_ENGINE=ray python -m stages.merge --messages data/messages.parquet --gap-seconds 18 \
@@ -18,7 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import pyarrow as pa
+
 from chatladder.io.console import DataError
+from chatladder.io.rows import Rows
 
 VARIABLE = "CHATLADDER_ENGINE"
 
@@ -128,3 +132,28 @@ def check_seen(path: Path) -> None:
             f"{path}: not there on {platform.node()}. Every node needs the project's folder under the same path, "
             "on storage that they share."
         )
+
+
+class Range(NamedTuple):
+    """Rows from ``start`` to before ``stop``."""
+
+    start: int
+    stop: int
+
+
+def cut_evenly(rows: int, size: int) -> list[Range]:
+    """Ranges of ``size`` rows, the last one shorter; none if there are no rows."""
+    return [Range(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+class RowRange(Rows):
+    """Some successive rows of a parquet file, as a worker reads them; see ``Rows`` for the arguments."""
+
+    def __init__(self, path: Path, schema: pa.Schema, start: int, stop: int | None = None) -> None:
+        """Open the file.
+
+        Raises:
+            DataError: As ``Rows``, and if this machine does not see the file.
+        """
+        check_seen(path)
+        super().__init__(path, schema, start, stop)

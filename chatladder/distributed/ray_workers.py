@@ -75,7 +75,7 @@ class RayWorkers:
             DataError: As the function; or if Ray is not installed, the cluster cannot be reached, loses its workers
                 again and again, or has no room for results.
         """
-        self.join()
+        self._join()
         for _, result in self._calls(function, items, shared, {"num_cpus": 1}, in_order=True):
             yield result
 
@@ -87,7 +87,7 @@ class RayWorkers:
         Raises:
             DataError: As ``map``; or if no node has the GPUs that ``CHATLADDER_TASK_GPUS`` asks for.
         """
-        self.join()
+        self._join()
         resources = self._resources(need)
         environment = {"env_vars": _environment(need, bool(resources.get("num_gpus")))}
         yield from self._calls(function, items, shared, resources, in_order=False, runtime_env=environment)
@@ -98,7 +98,7 @@ class RayWorkers:
         Ray ends a process that had a GPU with its call, so that the next one finds all memory free: each part loads
         the model anew. Other processes stay for the next part, with the model.
         """
-        self.join()
+        self._join()
         resources = self._resources(need)
         return self._slots(resources) * (1 if resources.get("num_gpus") else PARTS_PER_SLOT)
 
@@ -176,7 +176,7 @@ class RayWorkers:
         most = max((int(node.get("CPU", 0)) for node in nodes), default=1)
         return {"num_cpus": max(1, min(need.threads, most))}
 
-    def join(self) -> Any:
+    def _join(self) -> Any:
         """Ray, with its cluster."""
         if self._ray is None:
             for name, value in QUIET.items():

@@ -102,17 +102,11 @@ _WORDED = re.compile(
 class Layout(NamedTuple):
     """What all first lines of messages in one file have in common, whatever the date."""
 
-    is_time_first: bool
     is_bracketed: bool
     separator: str  # between the date's parts
     end: str  # a dot after the date, or nothing
-    is_year_first: bool  # as far as a year of four digits shows
-    is_year_last: bool
-    join: str  # between date and time
-    colon: str  # between hours and minutes
     has_seconds: bool
-    marker: str  # where AM and PM stand: before, after, or nothing
-    close: str  # dash or colon, without brackets
+    rest: tuple[bool | str, ...]  # all else that tells one layout from another
 
 
 class Header(NamedTuple):
@@ -138,28 +132,19 @@ def match_header(line: str) -> Header | None:
         if hour > 23 or minute > 59 or second > 59:
             return None
         a, b, c = match.group("a", "b", "c")
-        layout = _layout(bool(is_time_first), len(a) == 4, len(c) == 4, *match.group(*_LAYOUT_GROUPS))
+        # A year of four digits shows where the year stands.
+        layout = _layout((bool(is_time_first), len(a) == 4, len(c) == 4), *match.group(*_LAYOUT_GROUPS))
         date = (a, b, c + "BE" if match["era"] else c)
         return Header(layout, date, (hour, minute, second), line[match.end() :])
     return None
 
 
 @lru_cache(1024)  # all lines of a file have few, and their texts make it up
-def _layout(is_time_first: bool, is_year_first: bool, is_year_last: bool, *groups: str | None) -> Layout:
+def _layout(order: tuple[bool, ...], *groups: str | None) -> Layout:
     opened, separator, end, join, colon, second, before, after, close = groups
-    return Layout(
-        is_time_first=is_time_first,
-        is_bracketed=opened is not None,
-        separator=re.sub(S, " ", separator or ""),
-        end=end or "",
-        is_year_first=is_year_first,
-        is_year_last=is_year_last,
-        join=re.sub(S, " ", MARKS.sub("", join or "")).strip(),
-        colon=(colon or "").strip(),
-        has_seconds=second is not None,
-        marker="before" if before else "after" if after else "",
-        close=(close or "").strip(),
-    )
+    joined = re.sub(S, " ", MARKS.sub("", join or "")).strip()
+    rest = (*order, joined, (colon or "").strip(), bool(before), bool(after and not before), (close or "").strip())
+    return Layout(opened is not None, re.sub(S, " ", separator or ""), end or "", second is not None, rest)
 
 
 def _hour(hour: int, half: str | None) -> int:
