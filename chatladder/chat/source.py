@@ -193,23 +193,14 @@ class Source:
         """The place as ``file:line``."""
         return f"{self._place}:{line}"
 
-    def beside(self, relative: str) -> "Source | None":
-        """Another file of the same export, by its path from this one's folder; None if there is none."""
-        parts: list[str] = list(self._inner.parent.parts)
-        for part in PurePosixPath(relative).parts:
-            if part != "..":
-                parts.append(part)
-            elif parts:
-                parts.pop()
-            else:
-                return None  # never above the folder of exports
-        inner = "/".join(parts)
+    def above(self, name: str) -> "Source | None":
+        """The file of a name beside this one's folder; None if there is none, or it would lie outside the export."""
+        if len(self._inner.parts) < 2:
+            return None
+        inner = str(self._inner.parent.parent / name)
         if self.archive is not None:
             return Source(self.path, inner, self.archive, self.budget) if inner in self.archive.members else None
-        root = self.path
-        for _ in self._inner.parts:
-            root = root.parent
-        path = root / inner
+        path = self.path.parent.parent / name
         return Source(path, inner, budget=self.budget) if path.is_file() and not path.is_symlink() else None
 
     def head(self) -> bytes:
@@ -247,6 +238,11 @@ class Source:
         except UNREADABLE as error:
             message = f"{self.where(number + 1)}: expected a whole file, but reading stopped here: {_reason(error)}."
             raise DataError(message) from error
+
+    def texts(self) -> Iterator[tuple[int, str]]:
+        """As ``lines``, decoded and without line ends."""
+        for number, data in self.lines():
+            yield number, self.decode(data, number).rstrip("\r\n")
 
     def decode(self, data: bytes, line: int) -> str:
         """Bytes that start at ``line`` as text.

@@ -143,7 +143,7 @@ def _survey(source: Source) -> Survey:
     names: set[str] = set()
     sections: list[tuple[int, str, str]] = []
     subgroup = ""
-    for number, line in _lines(source):
+    for number, line in source.texts():
         after_rule = RULE.fullmatch(before) is not None
         if entry := _entry(line):
             names.add(entry.name)
@@ -190,7 +190,7 @@ def _records(source: Source, is_spaced: bool) -> Iterator[tuple[int, Entry | Non
     gathered: list[str] = []
     length = 0
     boundary = True
-    for (number, line), (_, after) in pairwise(chain(_lines(source), [(0, "")])):
+    for (number, line), (_, after) in pairwise(chain(source.texts(), [(0, "")])):
         entry = _entry(line) if opened is None or boundary or not is_spaced else None
         is_rule = RULE.fullmatch(line) is not None
         if opened and (entry or (is_rule and (FIELD.fullmatch(after) or _entry(after)))):
@@ -211,11 +211,6 @@ def _records(source: Source, is_spaced: bool) -> Iterator[tuple[int, Entry | Non
                 )
     if opened:
         yield *opened, "\n".join(gathered)
-
-
-def _lines(source: Source) -> Iterator[tuple[int, str]]:
-    for number, data in source.lines():
-        yield number, source.decode(data, number).rstrip("\r\n")
 
 
 def _entry(line: str) -> Entry | None:

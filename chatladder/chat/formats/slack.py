@@ -113,7 +113,7 @@ _last_channels: dict[tuple[tuple[str, int, int], ...], _Channels] = {}
 
 def _channels(source: Source) -> _Channels:
     """What the companions of a day's channel tell; nothing if it was taken out of its export."""
-    found = [each for name in CHANNELS if (each := source.beside(f"../{name}"))]
+    found = [each for name in CHANNELS if (each := source.above(name))]
     files = [(each, each.path.stat()) for each in found]
     key = tuple((str(each), status.st_mtime_ns, status.st_size) for each, status in files)
     if key not in _last_channels:

@@ -161,7 +161,7 @@ def _survey(source: Source) -> Survey:
     layout = _layout(source)
     dates = Dates(unlikely_orders(layout.separator, layout.end))
     prefixes: Counter[str] = Counter()
-    for number, line in _lines(source):
+    for number, line in source.texts():
         header = match_header(line)
         if header is not None and header.layout == layout and dates.add(header.date, number):
             prefix, colon, _ = header.rest.partition(": ")
@@ -173,7 +173,7 @@ def _survey(source: Source) -> Survey:
 def _layout(source: Source) -> Layout:
     """The layout of the first line; of most lines, where the file starts in the middle of a message."""
     layouts: Counter[Layout] = Counter()
-    for number, line in _lines(source):
+    for number, line in source.texts():
         header = match_header(line)
         if header is None or not any(read_date(header.date, order) for order in ORDERS):
             continue
@@ -189,11 +189,6 @@ def _layout(source: Source) -> Layout:
     return layouts.most_common(1)[0][0]
 
 
-def _lines(source: Source) -> Iterator[tuple[int, str]]:
-    for number, data in source.lines():
-        yield number, source.decode(data, number).rstrip("\r\n")
-
-
 def _records(source: Source, layout: Layout) -> Iterator[tuple[int, Header | None, str]]:
     """Yield (line, header, everything after it), or a line without a header where no message has started.
 
@@ -203,7 +198,7 @@ def _records(source: Source, layout: Layout) -> Iterator[tuple[int, Header | Non
     opened: tuple[int, Header] | None = None
     gathered: list[str] = []
     length = 0
-    for number, line in _lines(source):
+    for number, line in source.texts():
         header = match_header(line)
         if header is not None and header.layout == layout and any(read_date(header.date, each) for each in ORDERS):
             if opened:

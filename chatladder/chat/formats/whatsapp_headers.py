@@ -106,7 +106,7 @@ class Layout(NamedTuple):
     separator: str  # between the date's parts
     end: str  # a dot after the date, or nothing
     has_seconds: bool
-    rest: tuple[bool | str, ...]  # all else that tells one layout from another
+    rest: tuple[object, ...]  # all else that tells one layout from another
 
 
 class Header(NamedTuple):
