@@ -40,7 +40,7 @@ def _mapping(pair: str) -> str:
 
 @dataclass(frozen=True)
 class MaskingOptions:
-    """What is masked beside what always is."""
+    """The personal data to mask beside that which always is."""
 
     phone_region: tuple[str, ...] = setting(
         "Whose phone numbers are masked without their +, too: GB, FR; repeat it.",

@@ -129,7 +129,7 @@ class Source:
             path: The file, or the archive that it lies in.
             name: Its path below the folder of exports, or inside the archive, with slashes.
             archive: The archive.
-            budget: Of the folder that the file lies in; one of its own where there is none.
+            budget: The budget of the folder that the file lies in; a new one where there is none.
         """
         self.path = path
         self.archive = archive
@@ -322,7 +322,7 @@ class _Bounded(io.RawIOBase):
 
 
 def _reason(error: BaseException) -> str:
-    """What a library says is wrong with a file; never a piece of the file itself."""
+    """Return a library's reason for refusing a file; never a piece of the file itself."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).partition("\n")[0][:120] or type(error).__name__

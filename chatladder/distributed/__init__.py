@@ -28,11 +28,11 @@ VARIABLE = "CHATLADDER_ENGINE"
 
 
 class Need(NamedTuple):
-    """What a call that computes with a model takes of the machine that it runs on.
+    """The share of a machine that a call with a model takes.
 
     Attributes:
-        threads: That it computes with. Sums of another number of them may differ in their last digits, so a worker
-            has as many as this process would have.
+        threads: The threads that it computes with. Sums of another number of them may differ in their last digits, so
+            a worker has as many as this process would have.
         gpu: Whether it uses a GPU where there is one; it then has that one to itself.
     """
 
@@ -53,10 +53,10 @@ class Workers(Protocol):
         """``function(item, *shared)`` of each item, in their order, whatever finishes first.
 
         Args:
-            function: Of a module, and pure: it may run again where a worker was lost. One that yields gives its values
-                as they come, or from another process all at once.
+            function: A pure function of a module: it may run again where a worker was lost. One that yields gives its
+                values as they come, or from another process all at once.
             items: Taken one by one as there is room, so they may be made on the way.
-            shared: What every call needs; it is sent once and must not be changed.
+            shared: Arguments of every call; they are sent once and must not be changed.
         """
 
     def as_done(
@@ -68,7 +68,7 @@ class Workers(Protocol):
             function: As for ``map``.
             items: As for ``map``.
             shared: As for ``map``; on a worker, calls of one process have the same objects.
-            need: What each call takes.
+            need: The share of a machine that each call takes.
         """
 
     def parts(self, need: Need) -> int:

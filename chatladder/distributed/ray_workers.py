@@ -155,7 +155,7 @@ class RayWorkers:
                     ray.cancel(unwanted, force=True)
 
     def _nodes(self) -> list[dict[str, float]]:
-        """What each node has for tasks."""
+        """Return the resources that each node has for tasks."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     def _slots(self, resources: Mapping[str, float]) -> int:
@@ -167,7 +167,7 @@ class RayWorkers:
         return max(1, sum(room))
 
     def _resources(self, need: Need) -> dict[str, float]:
-        """What Ray keeps for a call with a model: GPUs where there are some, else a processor for each thread."""
+        """Return what Ray keeps for a call with a model: GPUs where there are some, else a processor for each thread."""
         nodes = self._nodes()
         gpus = _gpus(max((node.get("GPU", 0.0) for node in nodes), default=0.0)) if need.gpu else 0.0
         if gpus:
@@ -289,7 +289,7 @@ def _knock(address: str) -> None:
 
 
 def _lost(error: Exception) -> DataError:
-    """What to say of a failure of the cluster; nothing of the rows is in it."""
+    """Return the error for a failure of the cluster; nothing of the rows is in it."""
     name = type(error).__name__
     if name in ("ObjectStoreFullError", "OutOfDiskError"):
         return DataError(

@@ -143,7 +143,7 @@ class _Walk:
 
 
 def _after(name: str, paths: dict[tuple[str, ...], str]) -> dict[tuple[str, ...], str]:
-    """What is left of the paths that go on with a name."""
+    """Return the rest of the paths that go on with a name."""
     return {path[1:]: whole for path, whole in paths.items() if path and path[0] == name}
 
 

@@ -87,7 +87,7 @@ class Entry(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What a first pass over a file tells."""
+    """The result of a first pass over a file."""
 
     is_spaced: bool  # a blank line stands before each entry
     has_accounts: bool  # every name has a number or a mail address

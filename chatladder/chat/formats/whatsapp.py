@@ -100,7 +100,7 @@ SEVERAL = re.compile(r", |、| and | und | y | e | et |和")
 
 
 class Survey(NamedTuple):
-    """What a first pass over a file tells."""
+    """The result of a first pass over a file."""
 
     layout: Layout
     dates: Dates

@@ -100,7 +100,7 @@ _WORDED = re.compile(
 
 
 class Layout(NamedTuple):
-    """What all first lines of messages in one file have in common, whatever the date."""
+    """The form that all first lines of messages in one file share, whatever the date."""
 
     is_bracketed: bool
     separator: str  # between the date's parts
@@ -213,7 +213,7 @@ def unlikely_orders(separator: str, end: str) -> tuple[str, ...]:
 
 
 class _Reading:
-    """What the file's dates are like in one order."""
+    """The evidence of a file's dates for one order."""
 
     def __init__(self) -> None:
         self.refused: int | None = None  # line of the first date that is none in this order

@@ -1,4 +1,4 @@
-r"""What WhatsApp writes into an export in place of what was sent: pictures, files, deleted messages, calls.
+r"""The phrases that WhatsApp writes into an export in place of things sent: pictures, files, deleted messages, calls.
 
 The phrases (``whatsapp.toml``) are in the language of the phone. Where a language is not among them, form tells: the
 app sets U+200E before its own words, ``(...)`` follows the name of an attached file, and iOS numbers the files that
@@ -132,7 +132,7 @@ def _numbered_file(text: str) -> tuple[str, str, str] | None:
 
 
 def _split_at_mark(text: str) -> tuple[str, str]:
-    """What follows the last mark that the app set, and the caption before it."""
+    """Return the text after the last mark that the app set, and the caption before it."""
     before, _, after = text.rpartition("\u200e")
     return after, before
 

@@ -51,7 +51,7 @@ DIGITS = 5
 
 
 class Model(NamedTuple):
-    """What answers."""
+    """A model and how it answers."""
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
@@ -63,8 +63,8 @@ def answers(asked: Iterable["Asked"], model: Model, counts: Counter[str]) -> Ite
     """Rows of the output, a chunk of questions at a time.
 
     Args:
-        asked: What is to be answered.
-        model: What answers.
+        asked: The questions to answer.
+        model: The model that answers.
         counts: Gains ``answered``, ``needed`` and ``shortened``.
     """
     from tqdm import tqdm

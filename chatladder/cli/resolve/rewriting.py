@@ -71,8 +71,8 @@ def rewrite(
     Args:
         model: With an adapter on top, which is then set aside, or without.
         tokenizer: Its tokenizer, with a chat template.
-        rows: What is to be rewritten.
-        language: Of the request.
+        rows: The questions to rewrite.
+        language: The language of the request.
         max_length: Most tokens of a prompt with its answer; what is longer loses its middle.
     """
     import torch
