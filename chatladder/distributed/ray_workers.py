@@ -167,7 +167,7 @@ class RayWorkers:
         return max(1, sum(room))
 
     def _resources(self, need: Need) -> dict[str, float]:
-        """Return what Ray keeps for a call with a model: GPUs where there are some, else a processor for each thread."""
+        """Return what Ray keeps for a call with a model: GPUs where there are some, else a processor a thread."""
         nodes = self._nodes()
         gpus = _gpus(max((node.get("GPU", 0.0) for node in nodes), default=0.0)) if need.gpu else 0.0
         if gpus:

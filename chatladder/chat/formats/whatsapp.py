@@ -29,6 +29,7 @@ from chatladder.chat.formats.times import LocalClock
 from chatladder.chat.formats.whatsapp_headers import (
     MARKS,
     ORDERS,
+    WORDS,
     Dates,
     Header,
     Layout,
@@ -52,16 +53,8 @@ LONGEST_NAME = 120
 #: Lines of the head in which a message must start for the file to be an export.
 FIRST_LINES = 5
 
-#: What clients call the file, around the chat's name; spaces may be underscores.
-FILE_NAMES = re.compile(
-    r"(?:WhatsApp[ -]Chat(?: with| mit| -)|Chat de WhatsApp con|Chat WhatsApp con|Discussion WhatsApp avec"
-    r"|Conversa (?:do|no) WhatsApp com|WhatsApp-chatt? (?:met|med)|Чат WhatsApp с(?: контактом)?|Чат WhatsApp із"
-    r"|Chat WhatsApp dengan|Czat WhatsApp z|Chat WhatsApp s uživatelem|WhatsApp-keskustelu|WhatsApp 대화[:：]?"
-    r"|محادثة واتساب مع|WhatsApp चैट -) (?P<name>.+)"
-    r"|与(?P<zh_cn>.+?) ?的 ?WhatsApp ?(?:聊天记录|聊天|对话)|與(?P<zh_tw>.+?) ?的 ?WhatsApp ?(?:聊天記錄|聊天|對話)"
-    r"|(?P<ja>.+?) ?との ?WhatsApp ?(?:チャット|トーク)|(?P<ko>.+?) ?님과의 WhatsApp 대화"
-    r"|(?P<tr>.+?) ile WhatsApp Sohbeti"
-)
+#: The name that clients give the file, around the chat's name.
+FILE_NAMES = re.compile("|".join(WORDS["file_names"]))
 #: What iOS calls the file; the name is that of its zip or folder.
 IOS_NAMES = ("_chat", "chat")
 SUFFIX = re.compile(r"\.(?:txt|zip)$", re.IGNORECASE)
@@ -78,23 +71,9 @@ PHONE = re.compile(r"\+?[(\d][\d ().-]{5,22}\d")
 MENTION = re.compile(r"@\u2068(?P<name>[^\u2069\n]{1,120})\u2069 ?|(?<![\w@.+/-])@(?P<phone>\d{7,15})(?![\w@]|\.\w) ?")
 #: A contact that somebody sends is a file of that name.
 CONTACT = re.compile(r"(?P<name>[^\n/\\:]{1,64})\.vcf\b")
-#: Who did what to whom, in the languages that most exports are in; the name of a chat stands in quotes.
+#: Who did what to whom.
 _WHO = r"([^\n\"“”„«»「」:]{1,120}?)"
-HAPPENED = tuple(
-    re.compile(pattern.replace("WHO", _WHO) + r"\W*")
-    for pattern in (
-        "WHO (?:added|removed|invited) WHO",
-        "WHO (?:joined|left|was added|was removed|is now an admin|requested to join|changed|created)(?: .*)?",
-        "WHO hat WHO (?:hinzugefügt|entfernt|eingeladen)",
-        "WHO (?:hat die Gruppe|ist der Gruppe|wurde hinzugefügt|wurde entfernt|hat den|hat das|hat diese).*",
-        "WHO (?:añadió|agregó|eliminó|expulsó|adicionou|removeu|a ajouté|a retiré|ha aggiunto|ha rimosso) (?:a )?WHO",
-        "WHO (?:se unió|salió|entrou|saiu|a rejoint|est parti|a quitté|è entrato|è uscito|ha abbandonato)(?: .*)?",
-        "WHO(?:添加|新增|邀请|邀請|移除)了?WHO(?:加入.*|进群)?",
-        "WHO ?(?:已?(?:使用|通过|透過).{0,20}加入.*|加入了?.*|已?退出.*|离开了?.*|離開了?.*|已?更改.*|变更.*)",
-    )
-)
-#: What the phone's owner is called there.
-OWNER = ("you", "du", "tú", "usted", "você", "tu", "vous", "你", "您")
+HAPPENED = tuple(re.compile(pattern.replace("WHO", _WHO) + r"\W*") for pattern in WORDS["happened"])
 #: Between several people.
 SEVERAL = re.compile(r", |、| and | und | y | e | et |和")
 
@@ -270,7 +249,7 @@ class _People(People):
             if match := pattern.fullmatch(plain):
                 for names in filter(None, match.groups()):
                     for name in map(clean_name, SEVERAL.split(names)):
-                        if name.casefold() not in OWNER:
+                        if name.casefold() not in WORDS["owner"]:
                             self.stranger(name)
                 return
 

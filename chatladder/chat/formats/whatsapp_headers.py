@@ -25,31 +25,21 @@ date to ``Dates``, which keeps three numbers for each order and not the dates; `
 """
 
 import re
+import tomllib
 from collections.abc import Callable, Iterable
 from datetime import date
 from functools import lru_cache
 from itertools import combinations
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from chatladder.io.console import DataError
 
 #: Marks of writing direction, which the app strews in, and a byte order mark.
 MARKS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
-#: What stands before or after the hours of half a day, and names that cover less (see ``_hour``). Dots may be left out
-#: or be followed by a space; ``_`` is a space.
-HALF_DAYS = {
-    "am": (
-        'a.m. vorm. vm. f.m. f.h. π.μ. ص 上午 午前 凌晨 清晨 早上 早晨 오전 पूर्वाह्न म.पू. পূর্বাহ্ণ öö sa ق.ظ. לפנה״צ לפנה"צ'
-        " ก่อนเที่ยง dop. de. дп ap. pg priešpiet முற்பகல் in_the_morning midnight"
-    ),
-    "pm": (
-        'p.m. nachm. nm. e.m. e.h. μ.μ. م 下午 午後 傍晚 오후 अपराह्न म.उ. অপরাহ্ণ ös ch ب.ظ. אחה״צ אחה"צ'
-        " หลังเที่ยง odp. du. пп ip. ptg popiet பிற்பகல் in_the_afternoon in_the_evening"
-    ),
-    "noon": "中午 noon",
-    "night": "晚上 深夜 夜裡 夜里 at_night",
-}
+#: Words of the app and of phones, by where they stand; see the file.
+WORDS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "whatsapp.toml").read_text(encoding="utf-8"))
 S = "[ \u00a0\u2009\u202f]"
 #: A few at most, so that a line made of nothing else costs nothing.
 M = "[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]{0,4}"
@@ -65,7 +55,7 @@ def _flexible(marker: str) -> str:
 
 def _half_days() -> tuple[str, dict[str, str]]:
     """One pattern for all markers, longest first, and the half day of each marker without dots and spaces."""
-    markers = {each: half for half, names in HALF_DAYS.items() for each in names.split()}
+    markers = {each: half for half, names in WORDS["half_days"].items() for each in names}
     patterns = (_flexible(each) for each in sorted(markers, key=lambda each: (-len(each), each)))
     return "|".join(patterns), {_bare(each): half for each, half in markers.items()}
 

@@ -20,11 +20,8 @@ any of these with a caption                  text     the caption: it is what wa
 """
 
 import re
-import tomllib
-from pathlib import Path
-from typing import Any
 
-from chatladder.chat.formats.whatsapp_headers import MARKS
+from chatladder.chat.formats.whatsapp_headers import MARKS, WORDS
 
 #: A kind of this module alone: what iOS writes under the name of a person or of the chat, though nobody sent it.
 NOTICE = "notice"
@@ -35,8 +32,6 @@ OTHER_FILES = "mp4 3gp mov mkv webm opus ogg oga m4a mp3 aac amr wav vcf was"
 #: No phrase in place of a medium is longer, whatever marks are in it.
 LONGEST_PHRASE = 100
 LONGEST_NOTICE = 400
-#: Where the app says so -> its phrases.
-WORDS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "whatsapp.toml").read_text(encoding="utf-8"))
 #: A phrase, folded -> kind.
 _PHRASES = {phrase: kind for kind, phrases in WORDS["omitted"].items() for phrase in phrases}
 _PHRASES |= {f"<{phrase}>": "other" for phrase in WORDS["media"]}
