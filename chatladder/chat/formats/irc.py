@@ -411,10 +411,7 @@ class Calendar:
                 "2013-01-05.channel.txt) or in a line before them (--- Log opened Sat Jan 05 21:20:37 2013), got none."
             )
         year, month, day = (named[name] or named[f"egg{name}"] for name in ("year", "month", "day"))
-        try:
-            return _midnight(int(year), month, day)
-        except ValueError:
-            raise DataError(f"{self._source}: expected a date, got {year}-{month}-{day}.") from None
+        return self._midnight(int(year), month, day, number)
 
     def _named_year(self, number: int) -> int:
         name = self._source.plain_name
