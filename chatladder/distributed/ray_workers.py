@@ -256,9 +256,7 @@ def _connect(ray: ModuleType, address: str | None) -> None:
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address:
         # The code of this checkout, not whatever version a node has installed.
-        options["runtime_env"] = {
-            "py_modules": [str(Path(__file__).resolve().parents[2] / name) for name in ("chatladder", "stages")]
-        }
+        options["runtime_env"] = {"py_modules": [str(Path(__file__).resolve().parents[1])]}
     else:
         options["include_dashboard"] = False
     try:
