@@ -48,7 +48,7 @@ KEPT_BYTES = 2**30
 
 
 class Index(NamedTuple):
-    """What decides about each collected row; arrays of shape ``(rows,)`` where nothing else is said."""
+    """The facts that decide about each collected row; arrays of shape ``(rows,)`` where nothing else is said."""
 
     key: np.ndarray  # 64-bit keyed hash of what identifies the message
     has_own_id: np.ndarray  # bool: the hash is of the export's own id
@@ -63,7 +63,7 @@ class Index(NamedTuple):
 
 
 class Writer(Protocol):
-    """What texts are put aside with."""
+    """A place to put texts aside."""
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Append rows of ``COLLECTED``."""
@@ -76,10 +76,10 @@ class Collector:
         """Start with nothing.
 
         Args:
-            context: What the files are read with.
+            context: The context of the files.
             masked: Gains one for everything masked, by kind.
             counts: Gains one for every record, and one under its reason for each that makes no message.
-            texts: Where the texts wait.
+            texts: The place where the texts wait.
         """
         self.groups: dict[str, int] = {}  # the exports' own names
         self._texts = texts
@@ -117,7 +117,7 @@ class Collector:
         self._put_aside(rows, progress)
 
     def portion(self, **rest: Any) -> "Portion":
-        """What was read so far, with all else that a worker tells."""
+        """Return the rows read so far, with all else that a worker tells."""
         replies = self._reply_rows, self._reply_keys
         columns, recalls = self._columns, self._recalls
         return Portion(list(self.groups), list(self._senders), self._files, columns, replies, recalls, **rest)
@@ -149,7 +149,7 @@ class Collector:
         self._masked.update(other.masked)
 
     def index(self) -> Index:
-        """What decides about each row read so far; it is handed over, not kept."""
+        """Return the facts that decide about each row read so far; they are handed over, not kept."""
         columns = {name: np.frombuffer(values, values.typecode) for name, values in self._columns.items()}
         columns["has_own_id"] = columns["has_own_id"].astype(bool)
         names = [self._context.pseudonyms.group(name) for name in self.groups]
@@ -235,7 +235,7 @@ class Place(NamedTuple):
 
 
 class Portion(NamedTuple):
-    """What a worker found in some files; numbers in it are its own."""
+    """The content of some files that a worker read; numbers in it are its own."""
 
     groups: list[str]  # the exports' own names
     senders: list[str]  # pseudonyms
@@ -292,7 +292,7 @@ def cut(sources: Iterable[Source], most: int) -> Iterator[list[Source]]:
 def read_portions(
     portions: list[list[Source]], options: ExportOptions, pseudonyms: Pseudonyms, pool: Workers
 ) -> Iterator[Portion | None]:
-    """What workers find in each portion, in order; None for one that this process is to read.
+    """Have workers read the portions, in order; None for one that this process is to read.
 
     Raises:
         DataError: As reading the files here would, or if a worker does not see them or has another key.

@@ -220,22 +220,21 @@ def _check_member(path: Path, info: zipfile.ZipInfo, seen: set[str]) -> None:
     """
     name = info.filename
     place = f"{path}/{name[:100]}"
-    normal = name.rstrip("/").split("/")
-    if name.startswith("/") or "\\" in name or ":" in normal[0] or any(part in ("", ".", "..") for part in normal):
-        raise DataError(
-            f"{place}: expected a name inside the zip, got one that leads out of it. Do not trust this zip."
-        )
-    if len(name) > LONGEST_PATH:
-        got = f"at most {LONGEST_PATH:,} characters, got {len(name):,}"
-        raise DataError(f"{place}...: expected a name of {got}. Do not trust this zip.")
-    if name in seen:
-        raise DataError(f"{place}: expected each file once in a zip, got it twice. Do not trust this zip.")
-    seen.add(name)
-    mode = info.external_attr >> 16
-    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise DataError(f"{place}: expected files in the zip, got a link or a device. Do not trust this zip.")
+    parts = name.rstrip("/").split("/")
+    leads_out = "\\" in name or ":" in parts[0] or not {"", ".", ".."}.isdisjoint(parts)
+    mode = stat.S_IFMT(info.external_attr >> 16)
+    refused = {
+        "a name inside the zip, got one that leads out of it": leads_out,
+        f"a name of at most {LONGEST_PATH:,} characters, got {len(name):,}": len(name) > LONGEST_PATH,
+        "each file once in a zip, got it twice": name in seen,
+        "files in the zip, got a link or a device": mode not in (0, stat.S_IFREG, stat.S_IFDIR),
+    }
+    for expected, is_so in refused.items():
+        if is_so:
+            raise DataError(f"{place}: expected {expected}. Do not trust this zip.")
     if info.flag_bits & 1:
         raise DataError(f"{place}: expected an open zip, got an encrypted file. Unpack it with its password first.")
+    seen.add(name)
 
 
 WHATSAPP_CHAT = re.compile(r"(?:_chat|.*whatsapp.*)\.txt", re.IGNORECASE)

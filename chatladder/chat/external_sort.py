@@ -53,9 +53,9 @@ def sort_rows(
 
     Args:
         rows: Batches of the schema.
-        position: Where each row belongs, from 0 without gaps; -1 for a row that is left out. Shape ``(rows,)``.
-        schema: Of the rows.
-        folder: Where there is disk space for all of them.
+        position: The place of each row, from 0 without gaps; -1 for a row that is left out. Shape ``(rows,)``.
+        schema: The schema of the rows.
+        folder: A folder with disk space for all of them.
 
     Yields:
         The rows in order, as tables of any size.

@@ -98,10 +98,7 @@ def _repeated(keys: np.ndarray) -> np.ndarray:
     """Rows whose key another row has too, ascending."""
     order = np.argsort(keys, kind="stable")
     same = keys[order[1:]] == keys[order[:-1]]
-    twin = np.zeros(len(keys), bool)
-    twin[order[1:][same]] = True
-    twin[order[:-1][same]] = True
-    return np.flatnonzero(twin)
+    return np.union1d(order[1:][same], order[:-1][same])
 
 
 def _check_same(index: Index, first: int, row: int) -> None:

@@ -42,7 +42,7 @@ def _forget(identity: str, *aliases: str) -> None:
 
 
 class Context(NamedTuple):
-    """What a format reads with."""
+    """The settings and people that a format reads with."""
 
     pseudonyms: Pseudonyms
     #: ``know(identity, *aliases)``: other names of a person (display name, user name), which texts may hold. The

@@ -40,10 +40,10 @@ def _mapping(pair: str) -> str:
 
 @dataclass(frozen=True)
 class MaskingOptions:
-    """What is masked beside what always is."""
+    """The personal data to mask beside that which always is."""
 
     phone_region: tuple[str, ...] = setting(
-        "Whose phone numbers are masked without their +, too: GB, FR; repeat it.",
+        "A country whose phone numbers are masked without their +, too: GB, FR; repeat it.",
         default=(),
         type=click.types.FuncParamType(_country),
         metavar="COUNTRY",
@@ -58,10 +58,12 @@ class ExportOptions(MaskingOptions):
         "Format of the exports; auto tells it from each file's content.", default="auto", choices=("auto", *NAMES)
     )
     timezone: str = setting(
-        "Of exports that write local time without an offset: UTC, Asia/Shanghai.", default="UTC", parse=_timezone
+        "The zone of exports that write local time without an offset, as Asia/Shanghai.",
+        default="UTC",
+        parse=_timezone,
     )
     date_order: str = setting(
-        "Of an export whose dates can be read in several ways; auto tells it from the whole file.",
+        "The order of dates that can be read in several ways; auto tells it from the whole file.",
         default="auto",
         choices=DATE_ORDERS,
     )

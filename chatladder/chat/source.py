@@ -129,7 +129,7 @@ class Source:
             path: The file, or the archive that it lies in.
             name: Its path below the folder of exports, or inside the archive, with slashes.
             archive: The archive.
-            budget: Of the folder that the file lies in; one of its own where there is none.
+            budget: The budget of the folder that the file lies in; a new one where there is none.
         """
         self.path = path
         self.archive = archive
@@ -193,23 +193,14 @@ class Source:
         """The place as ``file:line``."""
         return f"{self._place}:{line}"
 
-    def beside(self, relative: str) -> "Source | None":
-        """Another file of the same export, by its path from this one's folder; None if there is none."""
-        parts: list[str] = list(self._inner.parent.parts)
-        for part in PurePosixPath(relative).parts:
-            if part != "..":
-                parts.append(part)
-            elif parts:
-                parts.pop()
-            else:
-                return None  # never above the folder of exports
-        inner = "/".join(parts)
+    def above(self, name: str) -> "Source | None":
+        """The file of a name beside this one's folder; None if there is none, or it would lie outside the export."""
+        if len(self._inner.parts) < 2:
+            return None
+        inner = str(self._inner.parent.parent / name)
         if self.archive is not None:
             return Source(self.path, inner, self.archive, self.budget) if inner in self.archive.members else None
-        root = self.path
-        for _ in self._inner.parts:
-            root = root.parent
-        path = root / inner
+        path = self.path.parent.parent / name
         return Source(path, inner, budget=self.budget) if path.is_file() and not path.is_symlink() else None
 
     def head(self) -> bytes:
@@ -247,6 +238,11 @@ class Source:
         except UNREADABLE as error:
             message = f"{self.where(number + 1)}: expected a whole file, but reading stopped here: {_reason(error)}."
             raise DataError(message) from error
+
+    def texts(self) -> Iterator[tuple[int, str]]:
+        """As ``lines``, decoded and without line ends."""
+        for number, data in self.lines():
+            yield number, self.decode(data, number).rstrip("\r\n")
 
     def decode(self, data: bytes, line: int) -> str:
         """Bytes that start at ``line`` as text.
@@ -326,7 +322,7 @@ class _Bounded(io.RawIOBase):
 
 
 def _reason(error: BaseException) -> str:
-    """What a library says is wrong with a file; never a piece of the file itself."""
+    """Return a library's reason for refusing a file; never a piece of the file itself."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).partition("\n")[0][:120] or type(error).__name__

@@ -21,11 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatladder.distributed import workers
-from chatladder.distributed.ranges import RANGE_ROWS, Range, RowRange, cut_evenly
-from chatladder.io.rows import KINDS, MESSAGES, TURNS, Rows, row_writer
+from chatladder.distributed import Range, RowRange, cut_evenly, workers
+from chatladder.io.rows import KINDS, MESSAGES, PART_ROWS, TURNS, Rows, row_writer
 
 JOINER = "\n"
+#: Rows of a range, before its ends are moved to where a turn begins. A worker holds so many at once.
+RANGE_ROWS = PART_ROWS
 #: Texts of this many turns are brought together at once: one array of text holds 2 GiB at most.
 BATCH_TURNS = 65_536
 #: What decides whether a message continues a turn.

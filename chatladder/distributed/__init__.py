@@ -2,7 +2,8 @@ r"""Where a stage does its work: in this process, or over Ray. The outs are the 
 
 ``CHATLADDER_ENGINE`` says which: ``local`` (also where it is not set) or ``ray``. A variable and no param, since it
 changes how an out is made and not what it is, so DVC runs nothing again for it. A stage stays one process that ends
-when its outs are whole.
+when its outs are whole. Each worker reads its own range of a file's rows, so no table goes through the process that
+hands out; a range may only begin where the work on it can begin anew, and each stage knows where that is.
 
 Example:
     CHATLADDER_ENGINE=ray python -m stages.merge --messages data/messages.parquet --gap-seconds 18 \
@@ -18,17 +19,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import pyarrow as pa
+
 from chatladder.io.console import DataError
+from chatladder.io.rows import Rows
 
 VARIABLE = "CHATLADDER_ENGINE"
 
 
 class Need(NamedTuple):
-    """What a call that computes with a model takes of the machine that it runs on.
+    """The share of a machine that a call with a model takes.
 
     Attributes:
-        threads: That it computes with. Sums of another number of them may differ in their last digits, so a worker
-            has as many as this process would have.
+        threads: The threads that it computes with. Sums of another number of them may differ in their last digits, so
+            a worker has as many as this process would have.
         gpu: Whether it uses a GPU where there is one; it then has that one to itself.
     """
 
@@ -49,10 +53,10 @@ class Workers(Protocol):
         """``function(item, *shared)`` of each item, in their order, whatever finishes first.
 
         Args:
-            function: Of a module, and pure: it may run again where a worker was lost. One that yields gives its values
-                as they come, or from another process all at once.
+            function: A pure function of a module: it may run again where a worker was lost. One that yields gives its
+                values as they come, or from another process all at once.
             items: Taken one by one as there is room, so they may be made on the way.
-            shared: What every call needs; it is sent once and must not be changed.
+            shared: Arguments of every call; they are sent once and must not be changed.
         """
 
     def as_done(
@@ -64,7 +68,7 @@ class Workers(Protocol):
             function: As for ``map``.
             items: As for ``map``.
             shared: As for ``map``; on a worker, calls of one process have the same objects.
-            need: What each call takes.
+            need: The share of a machine that each call takes.
         """
 
     def parts(self, need: Need) -> int:
@@ -128,3 +132,28 @@ def check_seen(path: Path) -> None:
             f"{path}: not there on {platform.node()}. Every node needs the project's folder under the same path, "
             "on storage that they share."
         )
+
+
+class Range(NamedTuple):
+    """Rows from ``start`` to before ``stop``."""
+
+    start: int
+    stop: int
+
+
+def cut_evenly(rows: int, size: int) -> list[Range]:
+    """Ranges of ``size`` rows, the last one shorter; none if there are no rows."""
+    return [Range(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+class RowRange(Rows):
+    """Some successive rows of a parquet file, as a worker reads them; see ``Rows`` for the arguments."""
+
+    def __init__(self, path: Path, schema: pa.Schema, start: int, stop: int | None = None) -> None:
+        """Open the file.
+
+        Raises:
+            DataError: As ``Rows``, and if this machine does not see the file.
+        """
+        check_seen(path)
+        super().__init__(path, schema, start, stop)

@@ -75,7 +75,7 @@ class RayWorkers:
             DataError: As the function; or if Ray is not installed, the cluster cannot be reached, loses its workers
                 again and again, or has no room for results.
         """
-        self.join()
+        self._join()
         for _, result in self._calls(function, items, shared, {"num_cpus": 1}, in_order=True):
             yield result
 
@@ -87,7 +87,7 @@ class RayWorkers:
         Raises:
             DataError: As ``map``; or if no node has the GPUs that ``CHATLADDER_TASK_GPUS`` asks for.
         """
-        self.join()
+        self._join()
         resources = self._resources(need)
         environment = {"env_vars": _environment(need, bool(resources.get("num_gpus")))}
         yield from self._calls(function, items, shared, resources, in_order=False, runtime_env=environment)
@@ -98,7 +98,7 @@ class RayWorkers:
         Ray ends a process that had a GPU with its call, so that the next one finds all memory free: each part loads
         the model anew. Other processes stay for the next part, with the model.
         """
-        self.join()
+        self._join()
         resources = self._resources(need)
         return self._slots(resources) * (1 if resources.get("num_gpus") else PARTS_PER_SLOT)
 
@@ -155,7 +155,7 @@ class RayWorkers:
                     ray.cancel(unwanted, force=True)
 
     def _nodes(self) -> list[dict[str, float]]:
-        """What each node has for tasks."""
+        """Return the resources that each node has for tasks."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     def _slots(self, resources: Mapping[str, float]) -> int:
@@ -167,7 +167,7 @@ class RayWorkers:
         return max(1, sum(room))
 
     def _resources(self, need: Need) -> dict[str, float]:
-        """What Ray keeps for a call with a model: GPUs where there are some, else a processor for each thread."""
+        """Return what Ray keeps for a call with a model: GPUs where there are some, else a processor a thread."""
         nodes = self._nodes()
         gpus = _gpus(max((node.get("GPU", 0.0) for node in nodes), default=0.0)) if need.gpu else 0.0
         if gpus:
@@ -176,7 +176,7 @@ class RayWorkers:
         most = max((int(node.get("CPU", 0)) for node in nodes), default=1)
         return {"num_cpus": max(1, min(need.threads, most))}
 
-    def join(self) -> Any:
+    def _join(self) -> Any:
         """Ray, with its cluster."""
         if self._ray is None:
             for name, value in QUIET.items():
@@ -256,9 +256,7 @@ def _connect(ray: ModuleType, address: str | None) -> None:
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address:
         # The code of this checkout, not whatever version a node has installed.
-        options["runtime_env"] = {
-            "py_modules": [str(Path(__file__).resolve().parents[2] / name) for name in ("chatladder", "stages")]
-        }
+        options["runtime_env"] = {"py_modules": [str(Path(__file__).resolve().parents[1])]}
     else:
         options["include_dashboard"] = False
     try:
@@ -289,7 +287,7 @@ def _knock(address: str) -> None:
 
 
 def _lost(error: Exception) -> DataError:
-    """What to say of a failure of the cluster; nothing of the rows is in it."""
+    """Return the error for a failure of the cluster; nothing of the rows is in it."""
     name = type(error).__name__
     if name in ("ObjectStoreFullError", "OutOfDiskError"):
         return DataError(

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from chatladder.distributed import Workers
-from chatladder.distributed.ranges import Range, RowRange, cut_evenly
+from chatladder.distributed import Range, RowRange, Workers, cut_evenly
 from chatladder.io.rows import PART_ROWS, TURNS, Rows
 
 #: The people a line is addressed to ("@u1a2b3c4d how do I ..."): not part of what is said. Valid in RE2 too.

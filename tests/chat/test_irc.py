@@ -392,7 +392,7 @@ def test_styling_is_not_text(tmp_path):
     ("name", "line", "message"),
     [
         ("chat.log", "[00:01] <a> b", r"chat\.log:1: expected the date .* in the file's name .* or in a line before"),
-        ("2013-13-45.chat.log", "[00:01] <a> b", r"chat\.log: expected a date, got 2013-13-45"),
+        ("2013-13-45.chat.log", "[00:01] <a> b", r"chat\.log:1: expected a date, got 2013-13-45"),
         ("chat.log", "Jan 05 00:01:00 <a> b", r"chat\.log:1: expected the year .* BEGIN LOGGING"),
         ("2013.log", "Feb 31 00:01:00 <a> b", r"2013\.log:1: expected a date, got 2013-Feb-31"),
         ("chat.log", "2013-02-31 00:01:00 <a> b", r"chat\.log:1: expected a date, got 2013-02-31"),

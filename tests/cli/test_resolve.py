@@ -13,8 +13,8 @@ from chatladder.chat.options import ExportOptions
 from chatladder.cli.export.command import export_command
 from chatladder.cli.export.record import checked
 from chatladder.cli.resolve import command as resolve
+from chatladder.cli.resolve.command import instruction
 from chatladder.cli.resolve.reading import read_asked
-from chatladder.cli.resolve.rewriting import instruction
 from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, TURNS, read_rows, write_rows
 from chatladder.models.loading import load

@@ -112,7 +112,7 @@ def test_a_bomb_ends_in_one_error_and_little_memory(tmp_path, name):
     [
         (whatsapp, WHATSAPP, b"\n", r"a:1: expected messages of at most 65536 characters"),
         (qq, "2024-01-01 10:00:00 阿明(12345678)\n".encode(), b"=" * 32 + b"\n", r"a:1: expected entries of at most"),
-        (wechat, b'{\n"messageType": "80001",\n', b" " * 2**18 + b"\n", r"a:1: .* but it is longer than 4 MiB"),
+        (wechat, b'{\n"messageType": "80001",\n', b" " * 2**18 + b"\n", r"a:1: expected records of at most 4 MiB"),
         (table, b'sender,timestamp,text\n"', b'b\n","', r"a:\d+: expected rows of at most 4 MiB"),
     ],
     ids=lambda value: getattr(value, "NAME", ""),

@@ -18,7 +18,7 @@ from chatladder.io.console import DataError
 
 
 class Format(Protocol):
-    """What a format's module offers."""
+    """The interface of a format's module."""
 
     NAME: str
 
@@ -122,7 +122,7 @@ def _advice(name: str) -> str:
 
 
 def _looks_like(head: bytes) -> str:
-    """What the start of an unknown file looks like, in words that hold nothing of what is said in it."""
+    """Describe the start of an unknown file, in words that hold nothing of what is said in it."""
     start = head.lstrip()
     if start[:1] == b"<":
         return "a web page or XML (export the chat as JSON or plain text instead)"

@@ -150,7 +150,7 @@ def replace_mentions(text: str, mentioned: list[dict[str, Any]], people: People)
 
 
 def _shown(match: re.Match[str], people: People) -> str:
-    """What Discord stores, as its readers see it."""
+    """Return the markup that Discord stores as its readers see it."""
     if match["person"]:
         return people.mention(match["person"])
     if match["emoji"]:

@@ -128,7 +128,7 @@ MARKER = re.compile(
 
 
 class Told(NamedTuple):
-    """What a line tells. Nicks are in lower case, since IRC's ignore case."""
+    """The content of a line. Nicks are in lower case, since IRC's ignore case."""
 
     stamp: re.Match[str]  # with the groups of the layout's stamp
     kind: str  # text, other (a notice, which is what bots send) or system
@@ -146,7 +146,7 @@ class Layout(NamedTuple):
     notice: re.Pattern[str]
 
     def read(self, line: str) -> Told | str:
-        """What a line tells, or the reason why that makes no message."""
+        """Return the content of a line, or the reason why it makes no message."""
         if match := self.said.match(line):
             return _said(match)
         if match := self.event.match(line):
@@ -248,9 +248,9 @@ def replace_nicks(text: str, nicks: set[str], pseudonyms: Pseudonyms) -> str:
     """``nick: text`` and ``nick, other: text`` with pseudonyms.
 
     Args:
-        text: What was said.
+        text: The text of a message.
         nicks: Known nicks in lower case.
-        pseudonyms: Where their pseudonyms come from.
+        pseudonyms: The source of their pseudonyms.
     """
     addressed = []
     position = 0
@@ -411,10 +411,7 @@ class Calendar:
                 "2013-01-05.channel.txt) or in a line before them (--- Log opened Sat Jan 05 21:20:37 2013), got none."
             )
         year, month, day = (named[name] or named[f"egg{name}"] for name in ("year", "month", "day"))
-        try:
-            return _midnight(int(year), month, day)
-        except ValueError:
-            raise DataError(f"{self._source}: expected a date, got {year}-{month}-{day}.") from None
+        return self._midnight(int(year), month, day, number)
 
     def _named_year(self, number: int) -> int:
         name = self._source.plain_name

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from chatladder.chat.source import BYTE_ORDER_MARK, LONGEST_LINE, UNREADABLE, Source
+from chatladder.chat.source import LONGEST_LINE, UNREADABLE, Source
 from chatladder.io.console import DataError
 
 #: Bytes read at a time, at least.
@@ -143,7 +143,7 @@ class _Walk:
 
 
 def _after(name: str, paths: dict[tuple[str, ...], str]) -> dict[tuple[str, ...], str]:
-    """What is left of the paths that go on with a name."""
+    """Return the rest of the paths that go on with a name."""
     return {path[1:]: whole for path, whole in paths.items() if path and path[0] == name}
 
 
@@ -187,37 +187,26 @@ class _Window:
 
     def members(self) -> Iterator[str]:
         """Names of the fields of the object that starts here; the value is to be taken before the next is asked."""
-        self.take("{")
-        if self.peek() == "}":
-            self.take("}")
-            return
-        while True:
+        for _ in self.elements("{", "}"):
             if self.peek() != '"':
                 self.take('"')
             name = self.value()
             self.take(":")
-            self._pass()
             yield name
-            if self.take(",", "}") == "}":
-                return
 
-    def elements(self) -> Iterator[None]:
+    def elements(self, opening: str = "[", closing: str = "]") -> Iterator[None]:
         """One None for each element of the array that starts here, which is to be taken before the next is asked."""
-        self.take("[")
-        if self.peek() == "]":
-            self.take("]")
+        self.take(opening)
+        if self.peek() == closing:
+            self.take(closing)
             return
         while True:
-            self._pass()
+            self._passed += 1
+            if not self._passed % CHECKED:  # they take time even where nobody wants them
+                self._source.spend("lines", self._passed)
             yield
-            if self.take(",", "]") == "]":
+            if self.take(",", closing) == closing:
                 return
-
-    def _pass(self) -> None:
-        """Count a field or an element: they take time even where nobody wants them."""
-        self._passed += 1
-        if not self._passed % CHECKED:
-            self._source.spend("lines", self._passed)
 
     def skip(self, depth: int = SKIP_DEPTH) -> None:
         """Pass over the value that starts here."""
@@ -308,26 +297,21 @@ def _chunks(source: Source) -> Iterator[str]:
     Raises:
         DataError: If the file is damaged or not UTF-8.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
     line = 1
-    first = True
     try:
         with source.open() as stream:
             while True:
                 data = stream.read(CHUNK)
-                final = not data
-                if first:
-                    data = data.removeprefix(BYTE_ORDER_MARK)
-                    first = False
                 try:
-                    text = decoder.decode(data, final)
+                    text = decoder.decode(data, final=not data)
                 except UnicodeDecodeError as error:
                     source.decode(error.object, line)  # says where
                     raise
                 line += data.count(b"\n")
                 if text:
                     yield text
-                if final:
+                if not data:
                     return
     except UNREADABLE as error:
         what = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__

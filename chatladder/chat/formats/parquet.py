@@ -183,6 +183,8 @@ TAIL_BYTES = 8
 HEADER_BYTES, LONGEST_HEADER = 1024, 2**24
 #: Kinds of values in the compact protocol.
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
+#: Bytes of a value; TRUE and FALSE have one in a list alone.
+SIZES = {TRUE: 1, FALSE: 1, BYTE: 1, DOUBLE: 8}
 
 
 def page_sizes(stream: IO[bytes]) -> Iterator[int]:
@@ -263,10 +265,8 @@ def _value(kind: int, data: bytes, at: int) -> tuple[Any, int]:
         return values, at
     if kind == BINARY:
         size, at = _unsigned(data, at)
-    elif kind in (TRUE, FALSE, BYTE):  # in a list
-        size = 1
-    elif kind == DOUBLE:
-        size = 8
+    elif kind in SIZES:
+        size = SIZES[kind]
     else:  # a map: no header has one
         raise ValueError("damaged")
     if at + size > len(data):

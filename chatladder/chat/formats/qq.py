@@ -28,6 +28,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from chatladder.chat.formats.times import LocalClock
@@ -86,7 +87,7 @@ class Entry(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What a first pass over a file tells."""
+    """The result of a first pass over a file."""
 
     is_spaced: bool  # a blank line stands before each entry
     has_accounts: bool  # every name has a number or a mail address
@@ -142,7 +143,7 @@ def _survey(source: Source) -> Survey:
     names: set[str] = set()
     sections: list[tuple[int, str, str]] = []
     subgroup = ""
-    for number, line in _lines(source):
+    for number, line in source.texts():
         after_rule = RULE.fullmatch(before) is not None
         if entry := _entry(line):
             names.add(entry.name)
@@ -188,44 +189,28 @@ def _records(source: Source, is_spaced: bool) -> Iterator[tuple[int, Entry | Non
     opened: tuple[int, Entry] | None = None
     gathered: list[str] = []
     length = 0
-    rule: tuple[int, str] | None = None  # the line before, if it may belong to a head
     boundary = True
-    for number, line in _lines(source):
+    for (number, line), (_, after) in pairwise(chain(source.texts(), [(0, "")])):
         entry = _entry(line) if opened is None or boundary or not is_spaced else None
-        is_field = FIELD.fullmatch(line) is not None and (opened is None or rule is not None)
-        if opened and (entry or is_field):
+        is_rule = RULE.fullmatch(line) is not None
+        if opened and (entry or (is_rule and (FIELD.fullmatch(after) or _entry(after)))):
             yield *opened, "\n".join(gathered)
             opened = None
-        elif opened and rule:
-            gathered.append(rule[1])
-            length += len(rule[1])
-        if rule and opened is None:
-            yield rule[0], None, rule[1]
-        rule = None
-        boundary = not line.strip()
+        boundary = is_rule or not line.strip()
         if entry:
             opened, gathered, length = (number, entry), [], 0
-        elif RULE.fullmatch(line):
-            rule, boundary = (number, line), True
         elif opened is None:
             yield number, None, line
-        elif not boundary:
+        elif line.strip():
             gathered.append(line)
             length += len(line)
-        if opened and length > LONGEST_TEXT:
-            raise DataError(
-                f"{source.where(opened[0])}: expected entries of at most {LONGEST_TEXT} characters, got a longer "
-                "one. Export the chat again as text."
-            )
+            if length > LONGEST_TEXT:
+                raise DataError(
+                    f"{source.where(opened[0])}: expected entries of at most {LONGEST_TEXT} characters, got a longer "
+                    "one. Export the chat again as text."
+                )
     if opened:
-        yield *opened, "\n".join([*gathered, rule[1]] if rule else gathered)
-    elif rule:
-        yield rule[0], None, rule[1]
-
-
-def _lines(source: Source) -> Iterator[tuple[int, str]]:
-    for number, data in source.lines():
-        yield number, source.decode(data, number).rstrip("\r\n")
+        yield *opened, "\n".join(gathered)
 
 
 def _entry(line: str) -> Entry | None:

@@ -112,8 +112,8 @@ _last_channels: dict[tuple[tuple[str, int, int], ...], _Channels] = {}
 
 
 def _channels(source: Source) -> _Channels:
-    """What the companions of a day's channel tell; nothing if it was taken out of its export."""
-    found = [each for name in CHANNELS if (each := source.beside(f"../{name}"))]
+    """Read the companions of a day's channel; they are missing if it was taken out of its export."""
+    found = [each for name in CHANNELS if (each := source.above(name))]
     files = [(each, each.path.stat()) for each in found]
     key = tuple((str(each), status.st_mtime_ns, status.st_size) for each, status in files)
     if key not in _last_channels:
@@ -247,7 +247,7 @@ LINES = ("rich_text_section", "rich_text_quote", "rich_text_preformatted")
 
 
 def blocks_text(blocks: Any) -> str:
-    """What blocks say, a line for each part; empty if they say nothing."""
+    """Return the text of blocks, a line for each part; empty if they say nothing."""
     return "\n".join(line for block in objects_of(blocks) for line in _lines(block) if line.strip())
 
 

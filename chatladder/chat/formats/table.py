@@ -41,7 +41,7 @@ Rows = Iterator[tuple[int, dict[str, Any] | None]]
 
 
 class Columns(NamedTuple):
-    """What the columns of a table are called."""
+    """The names of a table's columns."""
 
     theirs: Mapping[str, str]  # of each of ours
     mapped: frozenset[str]  # ours that the user says the table has
@@ -231,7 +231,7 @@ class _CsvLines:
 
 
 def _csv_delimiter(source: Source, columns: Columns) -> str:
-    """What parts the cells of the first line into the most of our columns."""
+    """Return the delimiter that divides the first line into the most of our columns."""
     header = source.head().partition(b"\n")[0].decode("utf-8", "replace")
     wanted = set(columns.theirs.values())
     return max(DELIMITERS, key=lambda delimiter: len(wanted.intersection(_cells(header, delimiter))))

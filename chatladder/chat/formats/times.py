@@ -17,9 +17,9 @@ def parse_timestamp(value: Any, where: str, timezone: tzinfo = UTC) -> int | Non
     """UTC seconds of a number, an ISO 8601 text or a datetime; None stays None.
 
     Args:
-        value: What the export has.
+        value: The value in the export.
         where: Its place, for errors.
-        timezone: Of a text or datetime without an offset.
+        timezone: The zone of a text or datetime without an offset.
 
     Raises:
         DataError: If it is in milliseconds, a negative number, or neither a number nor ISO 8601. A text may well lie
@@ -52,7 +52,7 @@ def resolution(value: Any) -> int:
 
 
 def shape_of(text: str) -> str:
-    """What a text looks like, for errors: 9 for a digit, a for letters, and nothing of what is said in it."""
+    """Return the shape of a text, for errors: 9 for a digit, a for letters, and nothing of what is said in it."""
     return printable(re.sub(r"\d", "9", re.sub(r"[^\W\d_]+", "a", text[:1000].strip())))[:60]
 
 

@@ -29,6 +29,7 @@ from chatladder.chat.formats.times import LocalClock
 from chatladder.chat.formats.whatsapp_headers import (
     MARKS,
     ORDERS,
+    WORDS,
     Dates,
     Header,
     Layout,
@@ -52,16 +53,8 @@ LONGEST_NAME = 120
 #: Lines of the head in which a message must start for the file to be an export.
 FIRST_LINES = 5
 
-#: What clients call the file, around the chat's name; spaces may be underscores.
-FILE_NAMES = re.compile(
-    r"(?:WhatsApp[ -]Chat(?: with| mit| -)|Chat de WhatsApp con|Chat WhatsApp con|Discussion WhatsApp avec"
-    r"|Conversa (?:do|no) WhatsApp com|WhatsApp-chatt? (?:met|med)|Чат WhatsApp с(?: контактом)?|Чат WhatsApp із"
-    r"|Chat WhatsApp dengan|Czat WhatsApp z|Chat WhatsApp s uživatelem|WhatsApp-keskustelu|WhatsApp 대화[:：]?"
-    r"|محادثة واتساب مع|WhatsApp चैट -) (?P<name>.+)"
-    r"|与(?P<zh_cn>.+?) ?的 ?WhatsApp ?(?:聊天记录|聊天|对话)|與(?P<zh_tw>.+?) ?的 ?WhatsApp ?(?:聊天記錄|聊天|對話)"
-    r"|(?P<ja>.+?) ?との ?WhatsApp ?(?:チャット|トーク)|(?P<ko>.+?) ?님과의 WhatsApp 대화"
-    r"|(?P<tr>.+?) ile WhatsApp Sohbeti"
-)
+#: The name that clients give the file, around the chat's name.
+FILE_NAMES = re.compile("|".join(WORDS["file_names"]))
 #: What iOS calls the file; the name is that of its zip or folder.
 IOS_NAMES = ("_chat", "chat")
 SUFFIX = re.compile(r"\.(?:txt|zip)$", re.IGNORECASE)
@@ -78,29 +71,15 @@ PHONE = re.compile(r"\+?[(\d][\d ().-]{5,22}\d")
 MENTION = re.compile(r"@\u2068(?P<name>[^\u2069\n]{1,120})\u2069 ?|(?<![\w@.+/-])@(?P<phone>\d{7,15})(?![\w@]|\.\w) ?")
 #: A contact that somebody sends is a file of that name.
 CONTACT = re.compile(r"(?P<name>[^\n/\\:]{1,64})\.vcf\b")
-#: Who did what to whom, in the languages that most exports are in; the name of a chat stands in quotes.
+#: Who did what to whom.
 _WHO = r"([^\n\"“”„«»「」:]{1,120}?)"
-HAPPENED = tuple(
-    re.compile(pattern.replace("WHO", _WHO) + r"\W*")
-    for pattern in (
-        "WHO (?:added|removed|invited) WHO",
-        "WHO (?:joined|left|was added|was removed|is now an admin|requested to join|changed|created)(?: .*)?",
-        "WHO hat WHO (?:hinzugefügt|entfernt|eingeladen)",
-        "WHO (?:hat die Gruppe|ist der Gruppe|wurde hinzugefügt|wurde entfernt|hat den|hat das|hat diese).*",
-        "WHO (?:añadió|agregó|eliminó|expulsó|adicionou|removeu|a ajouté|a retiré|ha aggiunto|ha rimosso) (?:a )?WHO",
-        "WHO (?:se unió|salió|entrou|saiu|a rejoint|est parti|a quitté|è entrato|è uscito|ha abbandonato)(?: .*)?",
-        "WHO(?:添加|新增|邀请|邀請|移除)了?WHO(?:加入.*|进群)?",
-        "WHO ?(?:已?(?:使用|通过|透過).{0,20}加入.*|加入了?.*|已?退出.*|离开了?.*|離開了?.*|已?更改.*|变更.*)",
-    )
-)
-#: What the phone's owner is called there.
-OWNER = ("you", "du", "tú", "usted", "você", "tu", "vous", "你", "您")
+HAPPENED = tuple(re.compile(pattern.replace("WHO", _WHO) + r"\W*") for pattern in WORDS["happened"])
 #: Between several people.
 SEVERAL = re.compile(r", |、| and | und | y | e | et |和")
 
 
 class Survey(NamedTuple):
-    """What a first pass over a file tells."""
+    """The result of a first pass over a file."""
 
     layout: Layout
     dates: Dates
@@ -161,7 +140,7 @@ def _survey(source: Source) -> Survey:
     layout = _layout(source)
     dates = Dates(unlikely_orders(layout.separator, layout.end))
     prefixes: Counter[str] = Counter()
-    for number, line in _lines(source):
+    for number, line in source.texts():
         header = match_header(line)
         if header is not None and header.layout == layout and dates.add(header.date, number):
             prefix, colon, _ = header.rest.partition(": ")
@@ -173,7 +152,7 @@ def _survey(source: Source) -> Survey:
 def _layout(source: Source) -> Layout:
     """The layout of the first line; of most lines, where the file starts in the middle of a message."""
     layouts: Counter[Layout] = Counter()
-    for number, line in _lines(source):
+    for number, line in source.texts():
         header = match_header(line)
         if header is None or not any(read_date(header.date, order) for order in ORDERS):
             continue
@@ -189,11 +168,6 @@ def _layout(source: Source) -> Layout:
     return layouts.most_common(1)[0][0]
 
 
-def _lines(source: Source) -> Iterator[tuple[int, str]]:
-    for number, data in source.lines():
-        yield number, source.decode(data, number).rstrip("\r\n")
-
-
 def _records(source: Source, layout: Layout) -> Iterator[tuple[int, Header | None, str]]:
     """Yield (line, header, everything after it), or a line without a header where no message has started.
 
@@ -203,7 +177,7 @@ def _records(source: Source, layout: Layout) -> Iterator[tuple[int, Header | Non
     opened: tuple[int, Header] | None = None
     gathered: list[str] = []
     length = 0
-    for number, line in _lines(source):
+    for number, line in source.texts():
         header = match_header(line)
         if header is not None and header.layout == layout and any(read_date(header.date, each) for each in ORDERS):
             if opened:
@@ -275,7 +249,7 @@ class _People(People):
             if match := pattern.fullmatch(plain):
                 for names in filter(None, match.groups()):
                     for name in map(clean_name, SEVERAL.split(names)):
-                        if name.casefold() not in OWNER:
+                        if name.casefold() not in WORDS["owner"]:
                             self.stranger(name)
                 return
 

@@ -25,31 +25,21 @@ date to ``Dates``, which keeps three numbers for each order and not the dates; `
 """
 
 import re
+import tomllib
 from collections.abc import Callable, Iterable
 from datetime import date
 from functools import lru_cache
 from itertools import combinations
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from chatladder.io.console import DataError
 
 #: Marks of writing direction, which the app strews in, and a byte order mark.
 MARKS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
-#: What stands before or after the hours of half a day, and names that cover less (see ``_hour``). Dots may be left out
-#: or be followed by a space; ``_`` is a space.
-HALF_DAYS = {
-    "am": (
-        'a.m. vorm. vm. f.m. f.h. π.μ. ص 上午 午前 凌晨 清晨 早上 早晨 오전 पूर्वाह्न म.पू. পূর্বাহ্ণ öö sa ق.ظ. לפנה״צ לפנה"צ'
-        " ก่อนเที่ยง dop. de. дп ap. pg priešpiet முற்பகல் in_the_morning midnight"
-    ),
-    "pm": (
-        'p.m. nachm. nm. e.m. e.h. μ.μ. م 下午 午後 傍晚 오후 अपराह्न म.उ. অপরাহ্ণ ös ch ب.ظ. אחה״צ אחה"צ'
-        " หลังเที่ยง odp. du. пп ip. ptg popiet பிற்பகல் in_the_afternoon in_the_evening"
-    ),
-    "noon": "中午 noon",
-    "night": "晚上 深夜 夜裡 夜里 at_night",
-}
+#: Words of the app and of phones, by where they stand; see the file.
+WORDS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "whatsapp.toml").read_text(encoding="utf-8"))
 S = "[ \u00a0\u2009\u202f]"
 #: A few at most, so that a line made of nothing else costs nothing.
 M = "[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]{0,4}"
@@ -65,7 +55,7 @@ def _flexible(marker: str) -> str:
 
 def _half_days() -> tuple[str, dict[str, str]]:
     """One pattern for all markers, longest first, and the half day of each marker without dots and spaces."""
-    markers = {each: half for half, names in HALF_DAYS.items() for each in names.split()}
+    markers = {each: half for half, names in WORDS["half_days"].items() for each in names}
     patterns = (_flexible(each) for each in sorted(markers, key=lambda each: (-len(each), each)))
     return "|".join(patterns), {_bare(each): half for each, half in markers.items()}
 
@@ -100,19 +90,13 @@ _WORDED = re.compile(
 
 
 class Layout(NamedTuple):
-    """What all first lines of messages in one file have in common, whatever the date."""
+    """The form that all first lines of messages in one file share, whatever the date."""
 
-    is_time_first: bool
     is_bracketed: bool
     separator: str  # between the date's parts
     end: str  # a dot after the date, or nothing
-    is_year_first: bool  # as far as a year of four digits shows
-    is_year_last: bool
-    join: str  # between date and time
-    colon: str  # between hours and minutes
     has_seconds: bool
-    marker: str  # where AM and PM stand: before, after, or nothing
-    close: str  # dash or colon, without brackets
+    rest: tuple[object, ...]  # all else that tells one layout from another
 
 
 class Header(NamedTuple):
@@ -138,28 +122,19 @@ def match_header(line: str) -> Header | None:
         if hour > 23 or minute > 59 or second > 59:
             return None
         a, b, c = match.group("a", "b", "c")
-        layout = _layout(bool(is_time_first), len(a) == 4, len(c) == 4, *match.group(*_LAYOUT_GROUPS))
+        # A year of four digits shows where the year stands.
+        layout = _layout((bool(is_time_first), len(a) == 4, len(c) == 4), *match.group(*_LAYOUT_GROUPS))
         date = (a, b, c + "BE" if match["era"] else c)
         return Header(layout, date, (hour, minute, second), line[match.end() :])
     return None
 
 
 @lru_cache(1024)  # all lines of a file have few, and their texts make it up
-def _layout(is_time_first: bool, is_year_first: bool, is_year_last: bool, *groups: str | None) -> Layout:
+def _layout(order: tuple[bool, ...], *groups: str | None) -> Layout:
     opened, separator, end, join, colon, second, before, after, close = groups
-    return Layout(
-        is_time_first=is_time_first,
-        is_bracketed=opened is not None,
-        separator=re.sub(S, " ", separator or ""),
-        end=end or "",
-        is_year_first=is_year_first,
-        is_year_last=is_year_last,
-        join=re.sub(S, " ", MARKS.sub("", join or "")).strip(),
-        colon=(colon or "").strip(),
-        has_seconds=second is not None,
-        marker="before" if before else "after" if after else "",
-        close=(close or "").strip(),
-    )
+    joined = re.sub(S, " ", MARKS.sub("", join or "")).strip()
+    rest = (*order, joined, (colon or "").strip(), bool(before), bool(after and not before), (close or "").strip())
+    return Layout(opened is not None, re.sub(S, " ", separator or ""), end or "", second is not None, rest)
 
 
 def _hour(hour: int, half: str | None) -> int:
@@ -228,7 +203,7 @@ def unlikely_orders(separator: str, end: str) -> tuple[str, ...]:
 
 
 class _Reading:
-    """What the file's dates are like in one order."""
+    """The evidence of a file's dates for one order."""
 
     def __init__(self) -> None:
         self.refused: int | None = None  # line of the first date that is none in this order

@@ -1,4 +1,4 @@
-r"""What WhatsApp writes into an export in place of what was sent: pictures, files, deleted messages, calls.
+r"""The phrases that WhatsApp writes into an export in place of things sent: pictures, files, deleted messages, calls.
 
 The phrases (``whatsapp.toml``) are in the language of the phone. Where a language is not among them, form tells: the
 app sets U+200E before its own words, ``(...)`` follows the name of an attached file, and iOS numbers the files that
@@ -20,11 +20,8 @@ any of these with a caption                  text     the caption: it is what wa
 """
 
 import re
-import tomllib
-from pathlib import Path
-from typing import Any
 
-from chatladder.chat.formats.whatsapp_headers import MARKS
+from chatladder.chat.formats.whatsapp_headers import MARKS, WORDS
 
 #: A kind of this module alone: what iOS writes under the name of a person or of the chat, though nobody sent it.
 NOTICE = "notice"
@@ -35,8 +32,6 @@ OTHER_FILES = "mp4 3gp mov mkv webm opus ogg oga m4a mp3 aac amr wav vcf was"
 #: No phrase in place of a medium is longer, whatever marks are in it.
 LONGEST_PHRASE = 100
 LONGEST_NOTICE = 400
-#: Where the app says so -> its phrases.
-WORDS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "whatsapp.toml").read_text(encoding="utf-8"))
 #: A phrase, folded -> kind.
 _PHRASES = {phrase: kind for kind, phrases in WORDS["omitted"].items() for phrase in phrases}
 _PHRASES |= {f"<{phrase}>": "other" for phrase in WORDS["media"]}
@@ -132,7 +127,7 @@ def _numbered_file(text: str) -> tuple[str, str, str] | None:
 
 
 def _split_at_mark(text: str) -> tuple[str, str]:
-    """What follows the last mark that the app set, and the caption before it."""
+    """Return the text after the last mark that the app set, and the caption before it."""
     before, _, after = text.rpartition("\u200e")
     return after, before
 

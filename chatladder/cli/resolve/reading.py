@@ -63,7 +63,7 @@ def read_asked(
 
     Args:
         path: A chat in any format that ingest reads, or a parquet file of TURNS or QUESTIONS.
-        settings: What turns and windows are.
+        settings: The settings of turns and windows.
         options: The settings with which a chat is read.
         counts: Gains ``turns`` and one for each that is left out, under its reason.
         questions_only: Whether turns that the judge of rules does not take for questions are left out.
