@@ -17,10 +17,10 @@ import click
 
 from chatladder.evaluation.predictions import read_items, read_predictions
 from chatladder.evaluation.rungs import Gathered, read_named, read_rungs
-from chatladder.evaluation.scaling_check import in_words, need_two_sizes, scaling_check, write_plots
+from chatladder.evaluation.scaling_check import RUNG_COLUMNS, in_words, need_two_sizes, rung_rows, scaling_check
 from chatladder.evaluation.scores import Draws, bootstrap
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFolder, OutputFile, OutputFolder, example, stoppable
-from chatladder.io.files import write_json
+from chatladder.io.files import whole_folder, write_csv, write_json
 from chatladder.io.options import options_of
 
 
@@ -29,7 +29,7 @@ from chatladder.io.options import options_of
 @click.option("--vanilla", type=InputFolder, required=True, help="Folder of predictions before LoRA.")
 @options_of(Draws, "draws")
 @click.option("--metrics", type=OutputFile, required=True, help="Metrics to write (JSON).")
-@click.option("--plots", type=OutputFolder, help="Folder of plot data to write: pairs.csv and rungs.csv.")
+@click.option("--plots", type=OutputFolder, help="Folder of plot data to write: rungs.csv.")
 @stoppable(NOTHING_KEPT)
 def main(inputs: Gathered, vanilla: Path, draws: Draws, metrics: Path, plots: Path | None) -> None:
     """Write how much each metric of the untouched models grows per doubling of their parameters.
@@ -45,7 +45,8 @@ def main(inputs: Gathered, vanilla: Path, draws: Draws, metrics: Path, plots: Pa
     predictions = [read_predictions(vanilla / f"{rung.key}.parquet", items.ids) for rung in ladder.rungs()]
     values, readings = scaling_check(items, bootstrap(items.conversations, draws), ladder, predictions)
     if plots:
-        write_plots(plots, ladder, readings)
+        with whole_folder(plots, "rungs.csv") as folder:
+            write_csv(folder / "rungs.csv", RUNG_COLUMNS, rung_rows(ladder, readings))
     write_json(metrics, values)
     for line in in_words(values, ladder, readings):
         click.echo(line)

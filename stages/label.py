@@ -3,51 +3,33 @@ r"""Turn the annotation logs into one label and one split for each question.
 Example:
     python -m stages.label --questions data/questions.parquet --annotations data/annotations --round 2 \
         --validation 0.05 --test 0.25 --out data/labelled.parquet --metrics metrics/annotation.json \
-        --picked metrics/questions.json --plots metrics/plots
+        --agreement metrics/plots/rounds.csv
 
 The latest round in which any annotator answered an item decides it: by what was adjudicated of that round, else by
 majority of its annotators. A tie, or adjudicators who differ, leave the item out, counted as ``disagreed``. Only items
 that end as needed or not_needed are written. Of a round that is a review, the metrics also say how many of the labels
-that it looked at again turned over. The plots are agreement by round, and the way from raw lines to labels.
+that it looked at again turned over. Plot data is agreement by round.
 """
 
 from pathlib import Path
 
 import click
 
-from chatladder.evaluation.summary import FUNNEL_COLUMNS, ROUND_COLUMNS, Metrics, funnel_rows, read_metrics, round_rows
 from chatladder.io.console import (
     NOTHING_KEPT,
     SETTINGS,
     InputFile,
     InputFolder,
     OutputFile,
-    OutputFolder,
     example,
     printable,
     stoppable,
 )
-from chatladder.io.files import whole_folder, write_csv, write_json
+from chatladder.io.files import write_csv, write_json
 from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, QUESTIONS, read_rows, write_rows
-from chatladder.labels.labelling import Labelled, LabelSettings, label
+from chatladder.labels.labelling import ROUND_COLUMNS, LabelSettings, label, round_rows
 from chatladder.labels.review import flips_in_words
-
-
-def write_plots(folder: Path, picked: Path | None, labelled: Labelled) -> None:
-    """Write ``rounds.csv``, and ``funnel.csv`` where it is known what was picked.
-
-    Raises:
-        DataError: If ``picked`` does not hold the counts of pick_questions.
-    """
-    labelling, sizes = labelled.labelling, labelled.sizes
-    counts = labelling.counts
-    tables = {"rounds": (ROUND_COLUMNS, round_rows(labelling.logs.answers, counts["rounds"]))}
-    if picked:
-        tables["funnel"] = (FUNNEL_COLUMNS, funnel_rows(read_metrics(picked), Metrics(folder, {**counts, **sizes})))
-    with whole_folder(folder, "rounds.csv", "funnel.csv") as temporary:
-        for name, (columns, table) in tables.items():
-            write_csv(temporary / f"{name}.csv", columns, table)
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -56,8 +38,7 @@ def write_plots(folder: Path, picked: Path | None, labelled: Labelled) -> None:
 @options_of(LabelSettings, "settings")
 @click.option("--out", type=OutputFile, required=True, help="Labelled questions to write (parquet).")
 @click.option("--metrics", type=OutputFile, required=True, help="Counts and agreement to write (JSON).")
-@click.option("--picked", type=InputFile, help="Counts that pick_questions wrote (JSON); needs --plots.")
-@click.option("--plots", type=OutputFolder, help="Folder of plot data: rounds.csv, and with --picked funnel.csv.")
+@click.option("--agreement", type=OutputFile, help="Agreement of each round to write, for a plot (CSV).")
 @stoppable(NOTHING_KEPT)
 def main(
     questions: Path,
@@ -65,18 +46,17 @@ def main(
     settings: LabelSettings,
     out: Path,
     metrics: Path,
-    picked: Path | None,
-    plots: Path | None,
+    agreement: Path | None,
 ) -> None:
     """Write the labelled questions with their splits, and how far the annotators agree."""
     labelled = label(read_rows(questions, QUESTIONS), annotations, settings)
     write_rows(out, labelled.rows, LABELLED)
     write_json(metrics, labelled.metrics())
-    if plots:
-        write_plots(plots, picked, labelled)
+    counts, logs = labelled.labelling.counts, labelled.labelling.logs
+    if agreement:
+        write_csv(agreement, ROUND_COLUMNS, round_rows(logs.answers, counts["rounds"]))
     for place in labelled.torn:
         click.echo(f"{printable(place)}: the last line is cut short; left out. The next answer repairs it.", err=True)
-    counts, logs = labelled.labelling.counts, labelled.labelling.logs
     if logs.first_orphan:
         place = printable(logs.first_orphan)
         click.echo(f"{place}: the first of {counts['orphaned']} items that are no longer questions.", err=True)

@@ -39,9 +39,8 @@ def write_base(folder: Path, key: str, params: int) -> None:
 
 def write_params(path: Path, ladder: Iterable[str], served: Iterable[str] = (), judges: Iterable[str] = ()) -> None:
     """A params.yaml that names rungs; JSON is YAML."""
-    named = {"ladder": ladder, "served": served, "rungs": judges}
-    sections = {section: {rung: {} for rung in rungs} for section, rungs in named.items()}
-    path.write_text(json.dumps({**sections, "review": {"rungs": sections.pop("rungs")}}))
+    sections = {name: {rung: {} for rung in rungs} for name, rungs in (("ladder", ladder), ("served", served))}
+    path.write_text(json.dumps({**sections, "review": {"rungs": list(judges)}}))
 
 
 def write_predictions(path: Path, rows: list[dict], skill: float, bias: float = 0.0, seed: int = 0) -> None:

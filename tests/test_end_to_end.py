@@ -100,29 +100,12 @@ class Project:
         return {str(f.relative_to(self.folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-def two_rungs(graph: dict) -> None:
-    """Let the stages that gather all rungs gather these two."""
-    for name in ("rank_labels", "check_scaling", "evaluate"):
-        stage = graph["stages"][name]
-        stage["cmd"] = re.sub(r"--(tuned-)?rung \S+\s*", "", stage["cmd"]) + " --rung small --rung large"
-        kept = [dep for dep in stage["deps"] if not re.match(r"data/(bases|predictions|curves)/", dep)]
-        kinds = ("vanilla", "tuned") if name == "evaluate" else ("vanilla",)
-        made = [f"data/bases/{rung}" for rung in LADDER]
-        made += [f"data/predictions/{kind}/{rung}.parquet" for kind in kinds for rung in LADDER]
-        made += [f"data/curves/{rung}" for rung in LADDER if name == "evaluate"]
-        stage["deps"] = kept + made
-    ranking = graph["stages"]["rank_labels"]
-    ranking["cmd"] += f" --tuned-rung {JUDGE}"
-    ranking["deps"] += ["data/predictions/words", f"data/predictions/out_of_fold/{JUDGE}.parquet"]
-    graph.pop("plots")
-
-
 def small_params(params: dict) -> None:
     params["ladder"] = LADDER
     params["pretraining"]["dialogues"] = 256
     params["train"].update(num_train_epochs=1, learning_rate=1.6e-2)
     params["evaluation"]["draws"] = 200
-    params["review"]["rungs"] = {JUDGE: {"train": LADDER[JUDGE]["train"]}}
+    params["review"]["rungs"] = [JUDGE]
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +123,6 @@ def project(tmp_path_factory):
             shutil.copy(ROOT / name, folder / name)
     project = Project(folder)
     project.run("git", "init", "-q")
-    project.edit("dvc.yaml", two_rungs)
     project.edit("params.yaml", small_params)
     simulate = [sys.executable, "-m", "chatladder.cli.app"]
     made = ["--seed", SEED, "--truth", "truth.jsonl"]

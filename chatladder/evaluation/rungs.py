@@ -110,13 +110,16 @@ def read_named(params: Path, *, judges: bool = False) -> NamedRungs:
         judges: Whether to read the names of ``review.rungs``, too.
 
     Raises:
-        DataError: If a section is missing, or a name is no key or in both ``ladder`` and ``served``.
+        DataError: If a section is missing, a name is no key, or one is in both ``ladder`` and ``served``.
     """
     ladder, served = (tuple(map(str, read_section(params, name))) for name in ("ladder", "served"))
     check_keys((*ladder, *served))
-    reviewing = tuple(map(str, read_section(params, "review").get("rungs") or ())) if judges else ()
-    check_keys(reviewing)
-    return NamedRungs(params, ladder, served, reviewing)
+    reviewing: Any = (read_section(params, "review").get("rungs") if judges else None) or []
+    if not isinstance(reviewing, list):
+        raise DataError(f"{params}: review.rungs: expected a list of names of rungs, got {reviewing!a}.")
+    names = tuple(map(str, reviewing))
+    check_keys(names)
+    return NamedRungs(params, ladder, served, names)
 
 
 def check_keys(keys: Sequence[str]) -> None:

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,9 +38,7 @@ from chatladder.evaluation.scores import (
     slope_per_doubling,
 )
 from chatladder.io.console import DataError
-from chatladder.io.files import whole_folder, write_csv
 
-PAIR_COLUMNS = ("answers", "metric", "smaller", "larger", "difference", "lo", "hi")
 RUNG_COLUMNS = ("answers", "metric", "rung", "params", "kind", "value", "lo", "hi")
 
 
@@ -203,27 +200,12 @@ def points(reading: Reading, ladder: Ladder, metric: str) -> list[Point]:
     return [Point(rung, rung in ladder.mixtures, Interval(*map(float, figures))) for rung, *figures in rows]
 
 
-def pair_rows(readings: Mapping[str, Reading]) -> Iterator[tuple[Any, ...]]:
-    """Yield rows of ``PAIR_COLUMNS``: one a reading, metric and pair of sizes, larger minus smaller."""
-    for name, reading in readings.items():
-        for metric, gate in reading.gates.items():
-            for smaller, larger, *figures in gate.pairs:
-                yield (name, metric, smaller, larger, *map(rounded, figures))
-
-
 def rung_rows(ladder: Ladder, readings: Mapping[str, Reading]) -> Iterator[tuple[Any, ...]]:
     """Yield rows of ``RUNG_COLUMNS``: one a reading, metric and rung; intervals hold together over the rungs."""
     for name, reading in readings.items():
         for metric in reading.draws:
             for rung, is_mixture, score in points(reading, ladder, metric):
                 yield (name, metric, *rung, "mixture" if is_mixture else "dense", *map(rounded, score))
-
-
-def write_plots(folder: Path, ladder: Ladder, readings: Mapping[str, Reading]) -> None:
-    """Write ``pairs.csv`` and ``rungs.csv``."""
-    with whole_folder(folder, "pairs.csv", "rungs.csv") as temporary:
-        write_csv(temporary / "pairs.csv", PAIR_COLUMNS, pair_rows(readings))
-        write_csv(temporary / "rungs.csv", RUNG_COLUMNS, rung_rows(ladder, readings))
 
 
 def in_words(metrics: Mapping[str, Any], ladder: Ladder, readings: Mapping[str, Reading]) -> Iterator[str]:

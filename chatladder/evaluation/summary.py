@@ -1,6 +1,6 @@
 """The result of the whole graph: a table of scores, the data that they rest on, the way from raw lines to labels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +8,6 @@ from chatladder.evaluation.scores import rounded
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.rows import SPLITS
-from chatladder.labels.answer import Answer
 from chatladder.vocabulary import KINDS, LABELS, NEGATIVE, POSITIVE, SCORED
 
 _SHOWN = ("precision", "recall", "f1", "macro_f1")
@@ -27,9 +26,6 @@ _PURPOSES = {"train": "to train", "validation": "to validate", "test": "to test"
 _STEPS = {"not_text": ("turns of text", "without text"), "too_short": ("long enough", "too short")}
 _JOINED = {"below_majority": "not passed by most judges", "below_mean": "below the judges' mean threshold"}
 _UNDECIDED = {**{name: KINDS[name].words for name in LABELS if name not in SCORED}, "disagreed": "disagreed"}
-
-ROUND_COLUMNS = ("round", "annotators", "answered", "shared", "measure", "value")
-_MEASURES = {"kappa": "Cohen's kappa", "alpha": "Krippendorff's alpha"}
 
 
 class Metrics(NamedTuple):
@@ -183,25 +179,3 @@ def _steps(questions: Metrics, annotation: Metrics) -> Iterator[tuple[str, str, 
 
 def _left_out(count: int, words: str) -> str:
     return f"{count:,} {words}" if count > 0 else ""
-
-
-def round_rows(answers: Sequence[Answer], agreement: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    """Yield rows of ``ROUND_COLUMNS``: for each round how many people answered how many items, and each measure.
-
-    Args:
-        answers: All that count, undone ones left out.
-        agreement: Round -> ``items`` that two people or more answered, ``kappa`` and ``alpha``, as ``rounds`` of
-            ``metrics/annotation.json``. A round that only one person answered is not among them; its value is empty,
-            as is one that is not defined.
-    """
-    people: dict[int, set[str]] = {}
-    items: dict[int, set[str]] = {}
-    for answer in answers:
-        people.setdefault(answer.round, set()).add(answer.annotator)
-        items.setdefault(answer.round, set()).add(answer.item_id)
-    for number in sorted(people):
-        measured = agreement.get(str(number), {})
-        for name, measure in _MEASURES.items():
-            value = measured.get(name)
-            shared = measured.get("items", 0)
-            yield number, len(people[number]), len(items[number]), shared, measure, "" if value is None else value

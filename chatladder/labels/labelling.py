@@ -1,7 +1,7 @@
 """From the annotation logs to the labelled questions: verdicts, splits, reviews, and what metrics say of them."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +13,14 @@ import pyarrow as pa
 from chatladder.io.console import DataError
 from chatladder.io.options import setting
 from chatladder.io.rows import LABELLED, SPLITS
+from chatladder.labels.answer import Answer
 from chatladder.labels.review import flips_as_metrics, flips_by_round
 from chatladder.labels.split import split_conversations
 from chatladder.labels.verdicts import Labelling, Verdict, combine, read_answers
 from chatladder.vocabulary import SCORED
+
+ROUND_COLUMNS = ("round", "annotators", "answered", "shared", "measure", "value")
+_MEASURES = {"kappa": "Cohen's kappa", "alpha": "Krippendorff's alpha"}
 
 
 def _instant(text: str) -> datetime:
@@ -134,3 +138,25 @@ def check_splits(labelled: pa.Table) -> dict[str, int]:
                     "Annotate more conversations, or change --test, --test-from or --validation."
                 )
     return {split: sum(cells[split, name] for name in SCORED) for split in SPLITS}
+
+
+def round_rows(answers: Sequence[Answer], agreement: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows of ``ROUND_COLUMNS``: for each round how many people answered how many items, and each measure.
+
+    Args:
+        answers: All that count, undone ones left out.
+        agreement: Round -> ``items`` that two people or more answered, ``kappa`` and ``alpha``, as ``rounds`` of
+            ``metrics/annotation.json``. A round that only one person answered is not among them; its value is empty,
+            as is one that is not defined.
+    """
+    people: dict[int, set[str]] = {}
+    items: dict[int, set[str]] = {}
+    for answer in answers:
+        people.setdefault(answer.round, set()).add(answer.annotator)
+        items.setdefault(answer.round, set()).add(answer.item_id)
+    for number in sorted(people):
+        measured = agreement.get(str(number), {})
+        for name, measure in _MEASURES.items():
+            value = measured.get(name)
+            shared = measured.get("items", 0)
+            yield number, len(people[number]), len(items[number]), shared, measure, "" if value is None else value

@@ -26,7 +26,7 @@ from chatladder.evaluation.gate import (
     simultaneous,
 )
 from chatladder.evaluation.rungs import Ladder, Rung
-from chatladder.evaluation.scaling_check import Reading, gate_metrics, in_words, mixture_metrics, pair_rows
+from chatladder.evaluation.scaling_check import Reading, gate_metrics, in_words, mixture_metrics
 from chatladder.evaluation.scores import Draws, bootstrap, interval, slope_per_doubling
 from chatladder.io.console import DataError
 
@@ -267,15 +267,6 @@ def test_a_mixture_that_too_few_draws_measure_has_no_score():
     found = mixture_metrics(ladder, Reading({**draws, "macro_f1": gone}, {}, None))["mixture"]
     assert [found[name] for name in ("macro_f1", "macro_f1_lo", "macro_f1_hi")] == [None, None, None]
     assert found["balanced_accuracy"] == 0.7
-
-
-def test_pairs_are_written_with_five_digits():
-    pairs = [Pair("s", "l", 1 / 3, -0.0, 2 / 3)]
-    gate = Gate(PASS, None, None, pairs, pairs[0], None, [])
-    readings = {"raw": Reading({}, {"precision": gate}, None)}
-    rows = list(pair_rows(readings))
-    assert rows == [("raw", "precision", "s", "l", 0.33333, 0.0, 0.66667)]
-    assert "-" not in str(rows)
 
 
 def test_one_line_tells_every_verdict_with_its_slope():

@@ -17,11 +17,12 @@ from dvc_render.vega import VegaRenderer
 from score_rows import write_base, write_labelled, write_params, write_predictions
 
 from chatladder.evaluation import comparison
-from chatladder.evaluation.summary import FUNNEL_COLUMNS, ROUND_COLUMNS, Metrics, funnel_rows, round_rows
+from chatladder.evaluation.summary import FUNNEL_COLUMNS, Metrics, funnel_rows
 from chatladder.io.console import DataError
 from chatladder.io.files import write_csv, write_json
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels.answer import Answer, Label
+from chatladder.labels.labelling import ROUND_COLUMNS, round_rows
 from chatladder.labels.log import create
 from chatladder.labels.rounds import log_path
 from chatladder.training import runs
@@ -245,7 +246,7 @@ def test_a_round_of_one_annotator_is_there_without_agreement():
     ]
 
 
-def test_label_writes_its_plots_and_says_what_is_no_count(tmp_path):
+def test_label_writes_the_agreement_of_each_round(tmp_path):
     """Two annotate twenty conversations of one question each; one answers some again."""
     rows = [
         dict.fromkeys(QUESTIONS.names)
@@ -259,22 +260,16 @@ def test_label_writes_its_plots_and_says_what_is_no_count(tmp_path):
         create(log_path(tmp_path / "annotations", number, who), given)
     words = ["--questions", tmp_path / "questions.parquet", "--annotations", tmp_path / "annotations", "--round", 2]
     words += ["--validation", 0, "--test", 0.3, "--out", tmp_path / "l.parquet", "--metrics", tmp_path / "a.json"]
-    words += ["--picked", tmp_path / "picked.json", "--plots", tmp_path / "plots"]
-    write_json(tmp_path / "picked.json", {**PICKED, "questions": 20})
+    words += ["--agreement", tmp_path / "plots" / "rounds.csv"]
     run(label.main, *words)
     found = read(tmp_path / "plots" / "rounds.csv")
     assert [(row["round"], row["annotators"], row["shared"], row["value"]) for row in found[::2]] == [
         ("1", "2", "20", "1.0"),
         ("2", "1", "0", ""),
     ]
-    assert [row["count"] for row in read(tmp_path / "plots" / "funnel.csv")][7:9] == ["20", "20"]
     before = [path.read_bytes() for path in sorted((tmp_path / "plots").iterdir())]
     run(label.main, *words)
     assert [path.read_bytes() for path in sorted((tmp_path / "plots").iterdir())] == before
-    write_json(tmp_path / "picked.json", {})
-    result = CliRunner().invoke(label.main, [str(word) for word in words])
-    assert result.exit_code == 1
-    assert "picked.json: expected a value turns" in result.output
 
 
 def test_the_loss_is_that_of_the_weights_that_were_kept(tmp_path):

@@ -131,10 +131,6 @@ def test_a_mixture_of_experts_is_shown_and_left_out_of_the_fit(run, tmp_path):
     assert metrics == without
     assert (shown["params"], shown["active_params"]) == (64_000, 8_000)
     assert shown["precision_lo"] < shown["precision"] < shown["precision_hi"]
-    with (tmp_path / "plots" / "pairs.csv").open() as rows:
-        pairs = list(csv.DictReader(rows))
-    assert len(pairs) == 2 * 3 * 3
-    assert not any("mixture" in row.values() for row in pairs)
     with (tmp_path / "plots" / "rungs.csv").open() as rows:
         rungs = list(csv.DictReader(rows))
     assert len(rungs) == 2 * 3 * 4

@@ -334,6 +334,17 @@ class TestRefusals:
         assert {row["p_label"] for row in chat.ranking} == {0.5}
         assert json.loads(chat.metrics.read_text())["contradicted"] == 0
 
+    def test_judges_that_are_no_list_are_refused(self, chat):
+        arguments = chat.arguments()
+        chat.params.write_text("ladder: {small: {}, large: {}}\nserved: {}\nreview: {rungs: {small: {}}}")
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 1
+        assert f"{chat.params}: review.rungs: expected a list of names of rungs, got {{'small'" in result.output
+
+    def test_a_judge_that_is_named_twice_is_refused(self, chat):
+        chat.judges = ["small", "small"]
+        self.refused(chat, "rung small: expected each rung once, got it 2 times.")
+
     @pytest.mark.parametrize("rungs", [["../small"], ["unknown"]])
     @pytest.mark.parametrize("kind", ["rungs", "served", "judges"])
     def test_rungs_that_are_none_are_refused(self, chat, kind, rungs):

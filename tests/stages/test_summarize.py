@@ -5,6 +5,7 @@ from click.testing import CliRunner
 
 from chatladder.evaluation.scores import METRICS
 from chatladder.evaluation.summary import short_count
+from chatladder.io.files import write_csv
 from stages.summarize import main
 
 
@@ -72,6 +73,27 @@ def test_summarize_prints_and_writes_the_table_sizes_ascending(files, tmp_path):
     assert '500 test items, which no model was trained on; 55.0% "needed"' in written
     assert "untouched models): fail; large minus tiny is -0.100 [-0.140, -0.060]." in written
     assert "per doubling, centred: precision +0.050 [+0.010, +0.090], macro-F1 +0.050" in written
+
+
+def test_the_funnel_is_written_beside_other_plot_data(files, tmp_path):
+    write_csv(tmp_path / "plots" / "rounds.csv", ("round",), [])
+    picked = {"turns": 9_000, "questions": 2_302, "left_out": {"not_text": 6_698}}
+    counts = {"items": 2_009, "not_a_question": 0, "unsure": 0, "train": 1_500, "validation": 0, "test": 500}
+    for name, values in (("questions", picked), ("annotation", counts)):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    result = CliRunner().invoke(main, [*files, f"--plots={tmp_path / 'plots'}"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "plots" / "funnel.csv").read_text().splitlines()[-1] == "7,to test,splits,500,0.25,"
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["funnel.csv", "rounds.csv"]
+
+
+@pytest.mark.parametrize("name", ["questions", "annotation", "scaling", "models"])
+def test_metrics_that_are_missing_are_named(files, tmp_path, name):
+    (tmp_path / f"{name}.json").unlink()
+    result = CliRunner().invoke(main, files)
+    assert result.exit_code == 1
+    assert f"{name}.json: expected metrics, got no file" in result.output
 
 
 def test_a_slope_that_is_not_defined_is_said_to_be_so(files, tmp_path):

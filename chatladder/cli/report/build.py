@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatladder.cli.annotate.display import shortened
 from chatladder.cli.report.command import Options
 from chatladder.cli.report.models import (
     SHOWN,
@@ -29,7 +28,7 @@ from chatladder.cli.report.models import (
     score,
 )
 from chatladder.cli.report.moves import Moves, moves_of
-from chatladder.cli.report.page import hashes, shown_path, signed, versions
+from chatladder.cli.report.page import hashes, shown_path, versions
 from chatladder.cli.report.plots import Plot, forest_plot, scaling_plot
 from chatladder.cli.report.rounds import Change, Round, Rounds, answers_of, changes, matrix, read_rounds
 from chatladder.evaluation.gate import GATED, advice, leaning, shown
@@ -49,8 +48,6 @@ KINDS = (
 )
 #: Names of the readings of the answers.
 NAMES = {"raw": "as answered", "centred": "centred"}
-#: Turns of the window shown before a question, and characters of one turn.
-_LAST_TURNS, _MOST_CHARACTERS = 4, 400
 _DARKEST = 4
 
 
@@ -124,24 +121,10 @@ class Report:
             steps.append(Step(before, after, changed, *matrix(changed)))
         return steps
 
-    @property
-    def missing(self) -> str:
-        """The models that are missing for a slope and how to get them, or nothing."""
-        if self.models.sizes() >= 2:
-            return ""
-        again = "then this command again."
-        if self.models.waiting:
-            return (
-                f"{shown_path(self.options.vanilla)} lacks predictions of {len(self.models.waiting)} untouched "
-                f'model(s). Run "dvc repro predict_vanilla", {again}'
-            )
-        if not self.models.predictions:
-            bases = shown_path(self.options.bases)
-            return f'There is no untouched model in {bases}. Run "dvc repro check_scaling", {again}'
-        return (
-            "A slope needs untouched models of two sizes or more, mixtures of experts apart; there is one. "
-            f'Add a rung to the ladder, run "dvc repro check_scaling", {again}'
-        )
+    def since_before(self) -> tuple[Interval, Interval] | None:
+        """Return the slope of precision in the round before and in this one, None where either has none."""
+        slopes = [slope for each in self.scored[-2:] if each.readings and (slope := each.slope("raw", GATED[0]))]
+        return (slopes[0], slopes[1]) if len(slopes) == 2 else None
 
     @property
     def verdict(self) -> str:
@@ -150,10 +133,10 @@ class Report:
         return readings["raw"].gates[GATED[0]].verdict if readings else "none"
 
     def advice(self) -> list[str]:
-        """Return what the verdict means and what to do next."""
+        """Return what the verdict means and what to do next; nothing where there is none."""
         scored = self.scored[-1]
         if not scored.readings:
-            return [self.missing or scored.why_not]
+            return []
         raw, centred = (scored.readings[name].gates[GATED[0]] for name in NAMES)
         first, *others = [*advice(raw, GATED[0]), *leaning(raw, centred)]
         return [first.removeprefix(f"gate: {raw.verdict.upper()}. "), *others]
@@ -164,29 +147,6 @@ class Report:
         for metric in GATED if scored.readings else ():
             verdicts = ((scored.readings[name].gates[metric].verdict, scored.slope(name, metric)) for name in NAMES)
             yield shown(metric), list(verdicts)
-
-    def since_before(self) -> str:
-        """Return how the slope of precision compares with that of the round before; nothing where either has none."""
-        metric = GATED[0]
-        slopes = [slope for each in self.scored[-2:] if each.readings and (slope := each.slope("raw", metric))]
-        if len(slopes) < 2:
-            return ""
-        then, now = slopes
-        text = (
-            f"Against round {self.rounds.rounds[-2].number}: {shown(metric)} per doubling was {signed(then.value, 4)} "
-            f"and is {signed(now.value, 4)}"
-        )
-        if not self.shared or metric not in self.shared.slopes:
-            return f"{text}, not on the same items."
-        rest = "items that came in or left"
-        both = f"{self.shared.items:,} items that both rounds label"
-        if not self.shared.relabelled:
-            return f"{text}. None of the {both} has another label now: the difference comes from {rest}."
-        value, low, high = (signed(figure, 4) for figure in self.shared.slopes[metric][2])
-        return (
-            f"{text}. On the {both}, relabelling {self.shared.relabelled:,} of them moved it by {value} "
-            f"[{low}, {high}]; the rest comes from {rest}."
-        )
 
     @cached_property
     def growth(self) -> list[tuple[Round, Scored, list[tuple[str, list[Interval | None]]]]]:
@@ -239,8 +199,8 @@ class Report:
         ]
         return [(*rung, ladder.mixtures.get(rung), [column.get(rung) for column in columns]) for rung in ladder.rungs()]
 
-    def quoted(self) -> Mapping[str, "Quoted"]:
-        """Return the texts of the items that did most, by id; none if texts are left out."""
+    def quoted(self) -> dict[str, dict[str, Any]]:
+        """Return the questions that did most, by id; none if texts are left out."""
         ids = [each.change.item_id for each in self.moves.strongest]
         return read_texts(self.options.questions, ids) if self.options.texts else {}
 
@@ -248,33 +208,10 @@ class Report:
         """Return for each round that asked about an item who answered what."""
         return list(answers_of(self.rounds.rounds, item_id))
 
-    def notes(self) -> Iterator[str]:
-        """Yield what the reader should know about the inputs, one sentence or two each."""
-        if self.rounds.logs.orphaned:
-            yield (
-                f"{self.rounds.logs.orphaned:,} annotated items are no longer among the questions; they are left out "
-                "of this page."
-            )
-        for place in self.rounds.torn:
-            path, _, line = place.rpartition(":")
-            where = f"{shown_path(Path(path))}:{line}"
-            yield f"{where}: the last line is cut short and left out. The next answer repairs it."
-        if self.stale:
-            yield (
-                f"{shown_path(self.options.labelled)} holds other labels than the answers of rounds 1 to "
-                f"{self.now.number} give, at {self.stale:,} items: it was made of other rounds or is out of date. If "
-                'that is not meant, run "dvc repro".'
-            )
-        if self.models.waiting and self.models.predictions:
-            yield (
-                f"Left out, since they have not answered yet: {', '.join(self.models.waiting)}. "
-                'Run "dvc repro predict_vanilla" to have them here.'
-            )
-        if self.tuned.missing:
-            yield (
-                f"The tuned models have not answered {self.tuned.missing:,} of the test items of this round; their "
-                "effects are computed on the others."
-            )
+    def torn(self) -> Iterator[tuple[Path, str]]:
+        """Yield file and line of each answer that is cut short."""
+        for path, _, line in (place.rpartition(":") for place in self.rounds.torn):
+            yield Path(path), line
 
     def command(self) -> str:
         """Return the command line that makes the page again."""
@@ -363,39 +300,12 @@ def read_splits(labelled: Path, labels: Mapping[str, str]) -> tuple[dict[str, st
     return splits, differing + sum(item_id not in splits for item_id in labels)
 
 
-class Said(NamedTuple):
-    """A turn as it is shown: how many characters were left out is ``hidden``."""
-
-    sender: str
-    timestamp: int | None
-    text: str
-    hidden: int
-
-
-class Quoted(NamedTuple):
-    """A question, the turns before it, and how many earlier ones its window has."""
-
-    window: list[Said]
-    question: Said
-    earlier: int
-
-
-def read_texts(questions: Path, item_ids: Sequence[str]) -> dict[str, Quoted]:
-    """Return the texts of some questions, by id.
+def read_texts(questions: Path, item_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the rows of some questions, by id.
 
     Raises:
         DataError: If the file is damaged.
     """
     wanted = pa.array(item_ids, pa.string())
-    quoted: dict[str, Quoted] = {}
-    for part in Rows(questions, QUESTIONS).parts():
-        for row in part.filter(pc.is_in(part["item_id"], value_set=wanted)).to_pylist():
-            window = row["window"] or []
-            turns = [_said(turn) for turn in window[-_LAST_TURNS:]]
-            quoted[row["item_id"]] = Quoted(turns, _said(row), len(window) - len(turns))
-    return quoted
-
-
-def _said(turn: dict[str, Any]) -> Said:
-    text, hidden = shortened(turn["text"] or "", _MOST_CHARACTERS)
-    return Said(turn["sender"] or "", turn["timestamp"], text, hidden)
+    parts = (part.filter(pc.is_in(part["item_id"], value_set=wanted)) for part in Rows(questions, QUESTIONS).parts())
+    return {row["item_id"]: row for part in parts for row in part.to_pylist()}

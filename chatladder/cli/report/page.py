@@ -9,7 +9,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from chatladder.cli.annotate.display import clock, literal
+from chatladder.cli.annotate.display import clock, literal, shortened
 from chatladder.evaluation.summary import short_count
 from chatladder.io.console import DataError
 
@@ -109,6 +109,8 @@ def render(context: Mapping[str, Any]) -> str:
         "count": "{:,}".format,
         "short_count": short_count,
         "state": state,
+        "shown_path": shown_path,
+        "shortened": shortened,
         "way": lambda each: direction(each.old, each.new),
         "clock": clock,
     }
