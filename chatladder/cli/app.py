@@ -4,41 +4,69 @@ Example:
     chatladder simulate --lines 58000 --seed 2024 --out data/raw/demo.txt.bz2 --truth data/demo/truth.jsonl.bz2
 """
 
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 import click
 
-from chatladder.cli.annotate.adjudicate import adjudicate_command
-from chatladder.cli.annotate.command import annotate_command
-from chatladder.cli.annotate.review import review_command
-from chatladder.cli.audit.command import audit_command
-from chatladder.cli.carry_answers import carry_answers_command
-from chatladder.cli.doctor.command import doctor_command
-from chatladder.cli.export.command import export_command
-from chatladder.cli.forget.command import forget_command
-from chatladder.cli.import_labelled import import_command
-from chatladder.cli.init.command import init_command
-from chatladder.cli.label_studio.command import label_studio_group
-from chatladder.cli.ladder import ladder_command
-from chatladder.cli.questions import questions_command
-from chatladder.cli.report.command import report_command
-from chatladder.cli.resolve.command import resolve_command
-from chatladder.cli.simulate import answers, chat, review
-from chatladder.cli.status import status_command
 from chatladder.io.console import SETTINGS, example, stoppable
-from chatladder.privacy.secret import secret_command
+
+#: Commands by name: the module and the attribute that each is, and its line in --help.
+COMMANDS = {
+    "simulate": ("chatladder.cli.simulate:chat", "Write a simulated group chat."),
+    "simulate-answers": ("chatladder.cli.simulate:answers", "Write simulated annotators' answers."),
+    "simulate-review": ("chatladder.cli.simulate:review", "Answer a review by simulation."),
+    "import": ("chatladder.cli.import_labelled:import_command", "Bring in questions labelled elsewhere."),
+    "init": ("chatladder.cli.init.command:init_command", "Begin a project of your own."),
+    "status": ("chatladder.cli.status:status_command", "Say where the project stands, and what to do next."),
+    "secret": ("chatladder.privacy.secret:secret_command", "Make the key of the pseudonyms."),
+    "questions": ("chatladder.cli.questions:questions_command", "Show what was picked or left out."),
+    "annotate": ("chatladder.cli.annotate.command:annotate_command", "Label questions by hand, one key each."),
+    "adjudicate": ("chatladder.cli.annotate.adjudicate:adjudicate_command", "Settle what annotators disagree about."),
+    "review": ("chatladder.cli.annotate.review:review_command", "Look again at labels probably wrong."),
+    "carry-answers": ("chatladder.cli.carry_answers:carry_answers_command", "Bring answers to questions with new ids."),
+    "report": ("chatladder.cli.report.command:report_command", "Write a page about a round."),
+    "label-studio": ("chatladder.cli.label_studio.command:label_studio_group", "Annotate in Label Studio, and back."),
+    "audit": ("chatladder.cli.audit.command:audit_command", "Search derived data for names, numbers and keys."),
+    "forget": ("chatladder.cli.forget.command:forget_command", "Take one member out of the project."),
+    "ladder": ("chatladder.cli.ladder:ladder_command", "Swap the rungs for a catalogue's."),
+    "doctor": ("chatladder.cli.doctor.command:doctor_command", "Say what the rungs need, and what is amiss."),
+    "export": ("chatladder.cli.export.command:export_command", "Write a tuned model as a folder."),
+    "resolve": ("chatladder.cli.resolve.command:resolve_command", "Answer new messages with a tuned model."),
+}
+
+
+class Loaded(Mapping[str, click.Command]):
+    """The commands of ``COMMANDS``, each imported when it is asked for, without the libraries of the others."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        module, attribute = COMMANDS[name][0].split(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
 
 
 class Commands(click.Group):
     """A group whose commands, if they do not say it themselves, say of a Ctrl+C that no file is cut short by it."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Import and run the command that was asked for."""
         with stoppable("No file is left half-written; the same command starts over."):
             return super().invoke(ctx)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        lines = {name: click.Command(name, short_help=line) for name, (_, line) in COMMANDS.items()}
+        click.Group(commands=lines).format_commands(ctx, formatter)
 
-@click.group(cls=Commands, context_settings=SETTINGS, epilog=example(__doc__))
+
+@click.group(cls=Commands, commands=Loaded(), context_settings=SETTINGS, epilog=example(__doc__))
 @click.version_option(package_name="chatladder")
 def main() -> None:
     """From a raw group chat to a fine-tuned model whose labels you can trust.
@@ -46,27 +74,6 @@ def main() -> None:
     The pipeline itself runs with "dvc repro"; these are the things done by hand.
     """
 
-
-main.add_command(chat, "simulate")
-main.add_command(answers, "simulate-answers")
-main.add_command(review, "simulate-review")
-main.add_command(import_command, "import")
-main.add_command(init_command, "init")
-main.add_command(status_command, "status")
-main.add_command(secret_command, "secret")
-main.add_command(questions_command, "questions")
-main.add_command(annotate_command, "annotate")
-main.add_command(adjudicate_command, "adjudicate")
-main.add_command(review_command, "review")
-main.add_command(carry_answers_command, "carry-answers")
-main.add_command(report_command, "report")
-main.add_command(label_studio_group, "label-studio")
-main.add_command(audit_command, "audit")
-main.add_command(forget_command, "forget")
-main.add_command(ladder_command, "ladder")
-main.add_command(doctor_command, "doctor")
-main.add_command(export_command, "export")
-main.add_command(resolve_command, "resolve")
 
 if __name__ == "__main__":
     main()

@@ -4,10 +4,6 @@ import bz2
 import gc
 import gzip
 import lzma
-import signal
-import subprocess
-import sys
-import time
 import warnings
 
 import click
@@ -20,7 +16,6 @@ from chatladder.chat.source import Source
 from chatladder.cli.app import Commands
 from chatladder.cli.app import main as chatladder
 from chatladder.io.console import DataError, stoppable
-from tests.conftest import ROOT
 
 
 def stopped(*_given, **_options):
@@ -70,26 +65,6 @@ def test_a_stage_that_is_stopped_leaves_the_old_file(tmp_path, monkeypatch):
     assert (result.exit_code, result.stderr) == (130, "Stopped. Nothing was written; the same command starts over.\n")
     assert out.read_bytes() == b"old"
     assert {path.name for path in tmp_path.iterdir()} == {"turns.parquet", "messages.parquet"}
-
-
-def test_a_command_that_is_stopped_while_it_is_read_shows_no_traceback():
-    code = "import stages, time; print('begun', flush=True); time.sleep(30)"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert child.stdout.readline() == "begun\n"
-    time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=30)
-    assert said == "Stopped.\n"
-    assert child.returncode == -signal.SIGINT  # which a shell gives as 130
-
-
-def test_a_bug_keeps_its_traceback():
-    code = "import stages; raise RuntimeError('a bug')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stderr.startswith("Traceback")
-    assert done.stderr.endswith("RuntimeError: a bug\n")
 
 
 @pytest.mark.parametrize(
