@@ -14,37 +14,13 @@ from functools import cache
 from typing import ClassVar
 
 from chatladder.io.console import DataError
+from chatladder.privacy.patterns import TABLES
 
 #: Their first names count although no other locale has them.
 _LARGE_LOCALES = ("en_US", "en_GB", "en_IN")
 _EAST_ASIAN = ("zh", "ja", "ko")
-#: Given names that are words first, as chats use them; these need a capital letter.
-_WORDS = """
-abby ace ada alma amber amity angel april arch art ash asia august aurora austin autumn ava basic basil bay bear beau
-bill bird blue boston brandy brook brooke bud buddy candy carol carolina carter case cash chad chance charity chase
-chip christian christmas clay cliff comfort coral crystal daisy dale dallas dawn day dean denver diamond dick dixie
-don drew duke dusty earl early ebony echo eden elder else essence eve ever faith fern floor flora forest fox france
-francisco frank free gale gay gene genesis georgia german ginger glen glory grace grant gray green guy happy harm
-harmony harry hazel heath heather heaven helm holly honey hope hudson hunter india iris israel iva ivory ivy jack jade
-jan jasmine java jay jean jenkins jewel job jordan joy july june jupyter justice karma king lady lance lane large
-laurel lee legend liberty lily line london long love lucky lynx mac marina mark mars mason max maximum may mercedes
-mercy merry mile miles miller misty mo mode myrtle nick noble nova olive opal page paris parker pascal pat patience
-patty pearl penny pepper per perl phoenix pierce poppy porter precious preston prince princess queen rain raven ray
-reed reign rich river rob robin rocky rod roman rose rosemary royal ruby rusty sage said sandy santa skip sky sol
-sonny star sterling storm sue summer sunny sunshine swift sydney tea temple terry tiger till time tor trinity true
-unique urban van victoria viola violet virginia virtue ward washington wave west will willow winter wolf wren young
-zion
-"""
-_AMBIGUOUS = frozenset(_WORDS.split())
-#: Chinese surnames of two characters, in both scripts; those that are words as well (东方) are told by their frequency.
-_TWO_CHARACTERS = """
-欧阳 太史 端木 上官 司马 东方 独孤 南宫 万俟 闻人 夏侯 诸葛 尉迟 公羊 赫连 澹台 皇甫 宗政 濮阳 公冶 太叔 申屠 公孙 慕容
-仲孙 钟离 长孙 宇文 司徒 鲜于 司空 闾丘 亓官 司寇 巫马 公西 颛孙 壤驷 漆雕 乐正 宰父 谷梁 拓跋 轩辕 令狐 段干 呼延 东郭
-南门 羊舌 梁丘 左丘 西门 东里 仲长 即墨 达奚 褚师 纳兰 完颜 叶赫 那拉 富察 钮祜 张简 范姜
-歐陽 司馬 東方 獨孤 南宮 聞人 諸葛 尉遲 赫連 澹臺 濮陽 公孫 仲孫 鍾離 鐘離 長孫 鮮于 閭丘 巫馬 顓孫 壤駟 樂正 穀梁 軒轅
-東郭 南門 西門 納蘭 完顏 葉赫 張簡
-"""
-_COMPOUND = frozenset(_TWO_CHARACTERS.split())
+_AMBIGUOUS = frozenset(TABLES["names"]["ambiguous"].split())
+_COMPOUND = frozenset(TABLES["names"]["compound"].split())
 
 
 class Lexicon:

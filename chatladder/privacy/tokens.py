@@ -9,43 +9,17 @@ Vendors' forms are those they document; gitleaks and detect-secrets list most of
 import re
 from collections.abc import Iterator
 
-#: Where something stands in a text, and what it is: (start, end, kind).
-Stretch = tuple[int, int, str]
-#: What keys begin with, by the fewest characters that must follow. Longer prefixes of the same vendor begin the same.
-_PREFIXES = {
-    10: "xoxa- xoxb- xoxc- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs- xoxe.xoxp- xoxe.xoxb- xapp-",
-    12: "LTAI AKID rzp_live_ rzp_test_",
-    16: "AKIA ASIA ABIA ACCA AGPA AIDA AROA ABSK cli_ re_ sk- sk_ rk_ pk_ sk_live_ sk_test_ rk_live_ rk_test_ pk_live_"
-    " pk_test_ ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- gldt- glft- glsoat- glrt- glcbt- glimt- glptt- glagent-"
-    " gloas- glffct- hf_ api_org_ npm_ pypi- rubygems_ dapi dckr_pat_ dckr_oat_ GOCSPX- AIza hvs. hvb. dp.pt. dp.st."
-    " dp.ct. dp.sa. dp.scim. NRAK- NRJS- NRII- HRKU- AGE-SECRET-KEY- key- shpat_ shpca_ shppa_ shpss_ sq0atp- sq0csp-"
-    " EAAA EAAC EAAM dop_v1_ doo_v1_ dor_v1_ glc_ glsa_ lin_api_ lin_oauth_ ntn_ secret_ PMAK- PMAT- ATATT3 ATCTT3"
-    " fo1_ fm1_ fm2_ gsk_ xai- pplx- r8_ nfp_ sbp_ sb_secret_ pscale_tkn_ pscale_pw_ pscale_oauth_ aio_ tskey- nvapi-"
-    " figd_ phx_ phc_ pul- rnd_ napi_ lsv2_pt_ lsv2_sk_ waka_ vcp_ vck_ vca_ vci_ vcr_ tgp_v1_ bkua_ dnkey- dt0c01."
-    " sntrys_ sntryu_ xkeysib- shippo_live_ shippo_test_ SWMTKN-1- SWMKEY-1- CCIPAT_ ops_ lip_ pcsk_ zpka_ mlsn. STS."
-    " ico- ion_ fio-u- llx- rdme_ ucat_ FLWSECK_TEST- FLWSECK- EZAK EZTK AstraCS: A3- AQVN BSA figoh_ csk- cog_",
-}
+from chatladder.privacy.patterns import TABLES, Stretch, expanded
+
 _PREFIX = re.compile(
     "|".join(
         f"(?<![A-Za-z0-9-])(?:{'|'.join(re.escape(prefix) for prefix in sorted(prefixes.split(), reverse=True))})"
         # A digit, or letters no word has so many of.
         rf"(?:(?=[A-Za-z_-]{{0,64}}[0-9])[A-Za-z0-9_-]{{{least},}}|[A-Za-z]{{30,}})"
-        for least, prefixes in _PREFIXES.items()
+        for least, prefixes in TABLES["tokens"]["prefixes"].items()
     )
 )
-#: Forms with separators of their own; each holds a run as below.
-_FORMS = re.compile(
-    r"(?<![A-Za-z0-9_-])(?:eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,4000}(?:\.[A-Za-z0-9_-]{1,4000})?"
-    r"|SG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,128}|ya29\.[A-Za-z0-9_-]{20,4000}"
-    r"|[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,128}"
-    r"|[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{40,128}"
-    r"|[0-9]{8,10}:[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"
-    r"|[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}"
-    r"|1//?[A-Za-z0-9_-]{30,}|00D[A-Za-z0-9]{12,15}![A-Za-z0-9._-]{60,260})"
-    r"|(?<=hooks\.slack\.com/services/)[A-Z0-9a-z/]{20,}|(?<=/api/webhooks/)[0-9]{10,}/[A-Za-z0-9_-]{20,}"
-    r"|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{24,}={1,2}(?![A-Za-z0-9=])"
-    r"|(?<![A-Z0-9-])[A-Z0-9]{5}(?:-[A-Z0-9]{5}){4}(?![A-Z0-9-])"
-)
+_FORMS = re.compile(expanded(TABLES["tokens"]["forms"]))
 #: A run that may be a token.
 RUN = re.compile(r"(?<![A-Za-z0-9_+/-])[A-Za-z0-9_+/-]{16,}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]{16,}")
@@ -70,14 +44,9 @@ _CHECKSUM = re.compile(
 #: The last part of a web address, which names a picture or a page.
 _PICTURE_AFTER = re.compile(r"\.(?:jpe?g|png|gif|webp|bmp|svg|html?)(?![A-Za-z0-9])", re.IGNORECASE)
 _FILE_AFTER = re.compile(r"[ \t]{1,2}\*?[^\s*]{1,200}\.[A-Za-z0-9]{1,8}")
-#: A letter and those that follow it: the 250 pairs that make up 95 % of the words of seven European languages.
-_FOLLOWERS = (
-    "aabcdfghiklmnprstuvyz baeiloru cacehiklortu daeiorsu eabcdefghiklmnoprstuvwxz faefilortu gaeghilnoru haeiortu "
-    "iabcdefgjklmnoprstvz jaeou kaeiot ladeilostuy mabeimopu nacdefghiknostuvz obcdefgilmnoprstuvw paehiloprtu qu "
-    "rabcdegiklmnorstuvy sacehilmopstu taehiorstu uabcdefgilmnprst vaeio waeio zaei"
-)
+#: Pairs of neighbours that words have.
 _PLAIN_PAIRS = frozenset(
-    [word[0] + letter for word in _FOLLOWERS.split() for letter in word[1:]]
+    [word[0] + letter for word in TABLES["tokens"]["followers"].split() for letter in word[1:]]
     + [first + second for first in "0123456789" for second in "0123456789"]
 )
 #: The share of pairs that no word has. Random strings of 20 letters and digits have .42 and more in 99 of 100 cases.
