@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
@@ -16,7 +17,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from chatladder.io.console import DataError, printable
+from chatladder.io.console import DataError
 
 #: How the message of a failed read or write ends in libraries written in Rust (safetensors, tokenizers).
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -42,20 +43,16 @@ def whole_file(path: Path, *, answers: bool = False) -> Iterator[Path]:
     """
     if not answers:
         refuse_rounds(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path):
         temporary, lock = _locked(path, lambda new: os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)))
-    except OSError as error:
-        raise _write_error(path, error) from error
     mode = stat.S_IMODE(os.fstat(lock).st_mode)
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(mode)  # safetensors puts a file in its place that only the owner can read
-        temporary.replace(path)
-    except OSError as error:
-        raise _write_error(path, error) from error
+        with _writing(path):
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(mode)  # safetensors puts a file in its place that only the owner can read
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(lock)
@@ -76,19 +73,31 @@ def whole_folder(path: Path, *written: str) -> Iterator[Path]:
         DataError: If the folder must not be replaced, the disk is full, or the parent folder cannot be written.
     """
     check_replaceable(path, *written)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path):
         _restore(path)
         temporary, lock = _locked(path, Path.mkdir)
-    except OSError as error:
-        raise _write_error(path, error) from error
     try:
-        yield temporary
-        check_replaceable(path, *written)
-        if path.exists():
-            _exchange(temporary, path)
-        else:
-            temporary.replace(path)
+        with _writing(path):
+            yield temporary
+            check_replaceable(path, *written)
+            if path.exists():
+                _exchange(temporary, path)
+            else:
+                temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Name a path in errors of writing it.
+
+    Raises:
+        DataError: If the disk is full, or the path cannot be written.
+    """
+    try:
+        yield
     except OSError as error:
         raise _write_error(path, error) from error
     except Exception as error:
@@ -97,9 +106,6 @@ def whole_folder(path: Path, *written: str) -> Iterator[Path]:
             number = int(failed[1])
             raise _write_error(path, OSError(number, os.strerror(number))) from error
         raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.close(lock)
 
 
 def check_replaceable(path: Path, *written: str) -> None:
@@ -114,29 +120,23 @@ def check_replaceable(path: Path, *written: str) -> None:
         DataError: If it is the current folder or one above it, lies in an annotation round, is a link or a file, or
             holds a file that no pattern matches.
     """
-    place = printable(str(path))
-    whole = path.resolve()
-    if whole in (Path.cwd(), *Path.cwd().parents):
+    if path.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise DataError(
-            f"{place}: expected a folder to write into, got the current folder or one above it. Name another."
+            f"{path}: expected a folder to write into, got the current folder or one above it. Name another."
         )
     refuse_rounds(path)
     if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise DataError(f"{place}: expected a folder to write into, got a link or a file. Name another.")
-    files = (
-        [] if not path.exists() else [entry for entry in path.rglob("*") if entry.is_symlink() or not entry.is_dir()]
-    )
+        raise DataError(f"{path}: expected a folder to write into, got a link or a file. Name another.")
+    files = [entry for entry in path.rglob("*") if entry.is_symlink() or not entry.is_dir()]
     names = sorted(entry.relative_to(path).as_posix() for entry in files)
-    foreign = next((name for name in names if not any(_matches(name, pattern) for pattern in written)), None)
-    if foreign is None and names and not any(_matches(name, written[0]) for name in names):
-        foreign = names[0]
-    if foreign is not None:
-        expected = (
-            f"a new or empty folder, or one that holds {', '.join(written)} alone" if written else "an empty folder"
-        )
+    foreign = [name for name in names if not any(_matches(name, pattern) for pattern in written)]
+    if names and not foreign and not any(_matches(name, written[0]) for name in names):
+        foreign = names
+    if foreign:
+        own = f"a new or empty folder, or one that holds {', '.join(written)} alone"
         raise DataError(
-            f"{place}: expected {expected}, got one with {printable(foreign)}; it was left as it is. Name another "
-            "folder, or move that file away."
+            f"{path}: expected {own if written else 'an empty folder'}, got one with {foreign[0]}; it was left as it "
+            "is. Name another folder, or move that file away."
         )
 
 
@@ -151,10 +151,9 @@ def refuse_rounds(path: Path) -> None:
     Raises:
         DataError: If the path is, or lies in, a folder named ``round_<n>``.
     """
-    whole = path.resolve()
-    if any(ROUND_FOLDER.fullmatch(part.lower()) for part in whole.parts):
+    if any(ROUND_FOLDER.fullmatch(part.lower()) for part in path.resolve().parts):
         raise DataError(
-            f"{printable(str(path))}: expected a place outside of the annotations, got one in a round's folder. "
+            f"{path}: expected a place outside of the annotations, got one in a round's folder. "
             "Answers cannot be made again, so only the commands that annotate write there. Name another."
         )
 
@@ -193,7 +192,8 @@ def _aside(path: Path) -> Path:
 
 
 def _locked(path: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
-    """A temporary file or folder for ``path``, and an open lock on it, which ends with the process at the latest."""
+    """Make a temporary file or folder for ``path``, and return an open lock on it too, which ends with the process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     while True:
         temporary = path.with_name(f".{path.name}.{token_hex(4)}")
@@ -253,15 +253,13 @@ def create_json(path: Path, value: Any) -> bool:
     candidate = path.with_name(f".{path.name}.{token_hex(8)}")
     write_json(candidate, value, answers=True)
     try:
-        # A link never replaces what is there, as a rename would, and what it makes appears whole.
-        path.hardlink_to(candidate)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}.") from error
+        with _writing(path), suppress(FileExistsError):
+            # A link never replaces what is there, as a rename would, and what it makes appears whole.
+            path.hardlink_to(candidate)
+            return True
     finally:
         candidate.unlink(missing_ok=True)
-    return True
+    return False
 
 
 def read_json(path: Path) -> Any:
@@ -271,22 +269,26 @@ def read_json(path: Path) -> Any:
         DataError: If it cannot be read, is not UTF-8 or not JSON, or is too deep or too long a number to be held.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))  # editors put a mark before it
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    return _parsed(content.removeprefix(BOM_UTF8), path, "JSON")  # editors put a mark before it
+
+
+def _parsed(content: bytes, path: Path, expected: str, line: int | None = None) -> Any:
+    """Return the JSON of a file, or of one of its lines."""
+    place = str(path) if line is None else f"{path}:{line}"
+    try:
+        return json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8, got byte 0x{error.object[error.start]:02x}.") from error
+        raise DataError(f"{place}: expected UTF-8, got byte 0x{content[error.start]:02x}.") from error
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: expected JSON: {error.msg}.") from error
+        raise DataError(f"{path}:{line or error.lineno}: expected {expected}: {error.msg}.") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected JSON, got {_beyond_json(error)}.") from error
-
-
-def _beyond_json(error: ValueError | RecursionError) -> str:
-    """What Python's reader does not take though JSON's grammar does: it limits depth, and the digits of integers."""
-    if isinstance(error, RecursionError):
-        return "lists or objects nested too deep"
-    return "a number of thousands of digits"
+        # Python's reader limits what JSON's grammar does not: depth, and the digits of integers.
+        is_deep = isinstance(error, RecursionError)
+        got = "lists or objects nested too deep" if is_deep else "a number of thousands of digits"
+        raise DataError(f"{place}: expected {expected}, got {got}.") from error
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -299,14 +301,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
-            try:
-                row = json.loads(line.decode("utf-8"))
-            except UnicodeDecodeError as error:
-                raise DataError(f"{path}:{number}: expected UTF-8, got byte 0x{line[error.start]:02x}.") from error
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}:{number}: expected a JSON object: {error.msg}.") from error
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{path}:{number}: expected a JSON object, got {_beyond_json(error)}.") from error
+            row = _parsed(line, path, "a JSON object", number)
             if not isinstance(row, dict):
                 raise DataError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}.")
             yield number, row
