@@ -35,7 +35,7 @@ from chatladder.io.console import DataError
 from chatladder.io.rows import KINDS, MESSAGES, row_writer
 from chatladder.privacy import masking
 from chatladder.privacy.pseudonyms import Pseudonyms
-from chatladder.privacy.replacing import Replacer
+from chatladder.privacy.names import Replacer
 from chatladder.privacy.secret import check_private
 
 

@@ -28,7 +28,7 @@ COMMANDS = {
     "carry-answers": ("chatladder.cli.carry_answers:carry_answers_command", "Bring answers to questions with new ids."),
     "report": ("chatladder.cli.report.command:report_command", "Write a page about a round."),
     "label-studio": ("chatladder.cli.label_studio.command:label_studio_group", "Annotate in Label Studio, and back."),
-    "audit": ("chatladder.cli.audit.command:audit_command", "Search derived data for names, numbers and keys."),
+    "audit": ("chatladder.cli.audit:audit_command", "Search derived data for names, numbers and keys."),
     "forget": ("chatladder.cli.forget.command:forget_command", "Take one member out of the project."),
     "ladder": ("chatladder.cli.ladder:ladder_command", "Swap the rungs for a catalogue's."),
     "doctor": ("chatladder.cli.doctor.command:doctor_command", "Say what the rungs need, and what is amiss."),

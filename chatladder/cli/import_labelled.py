@@ -39,7 +39,7 @@ from chatladder.labels.rounds import log_path
 from chatladder.privacy.masking import mask
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import ASSISTANT, Pseudonyms
-from chatladder.privacy.secret import KEY_VARIABLE
+from chatladder.privacy.secret import key_needed
 
 #: Who the imported labels are attributed to, and the group that all questions are in.
 ANNOTATOR = GROUP = "imported"
@@ -151,11 +151,7 @@ def hide(
         for name in ("item_id", "conversation")
     )
     if pseudonyms.is_demo and not (person is item is conversation is str):
-        raise DataError(
-            "expected a key of your own, since the questions hold senders or ids that are not pseudonyms yet, got "
-            'none: under the public key anybody can find out who is who. Make one with "chatladder secret", or set '
-            f"{KEY_VARIABLE}, and run again."
-        )
+        raise key_needed("the questions hold senders or ids that are not pseudonyms yet")
     names = Names(pseudonyms, deny, keep)
     if person is not str:
         for sender in sorted(senders):

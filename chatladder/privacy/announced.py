@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from chatladder.privacy.folding import lower
 from chatladder.privacy.patterns import PATTERNS, TABLES, Stretch, expanded
 
 
@@ -17,12 +18,8 @@ class _Rule(NamedTuple):
 
     kind: str
     pattern: re.Pattern[str]
-    accepts: Callable[[re.Match[str], str], bool]
+    accepts: Callable[[re.Match[str], str], bool] | None
     before: bool  # the value stands before the word
-
-
-def _any(match: re.Match[str], word: str) -> bool:
-    return True
 
 
 def _is_password(match: re.Match[str], word: str) -> bool:
@@ -64,9 +61,8 @@ def _looks_made_up(value: str) -> bool:
 
 def _is_before(match: re.Match[str], word: str) -> bool:
     value = match["value"]
-    return (_looks_made_up(value) or (value.isdigit() and match["for"] is None)) and not PATTERNS["no_password"].match(
-        value
-    )
+    is_likely = _looks_made_up(value) or (value.isdigit() and match["for"] is None)
+    return is_likely and not PATTERNS["no_password"].match(value)
 
 
 def _is_login(match: re.Match[str], word: str) -> bool:
@@ -78,13 +74,9 @@ def _is_login(match: re.Match[str], word: str) -> bool:
 
 def _is_code(match: re.Match[str], word: str) -> bool:
     """Return whether the value is a code: "pin int64" is none, "PIN: a1b2" is."""
-    between = match[0][: match.start("value") - match.start()]
-    return (
-        not word.isascii()
-        or not match["value"].isalnum()
-        or match["value"].isdigit()
-        or between.strip() not in ("", "s")
-    )
+    value = match["value"]
+    is_attached = match[0][: match.start("value") - match.start()].strip() in ("", "s")
+    return not (word.isascii() and value.isalnum() and is_attached) or value.isdigit()
 
 
 def _is_plain_code(match: re.Match[str], word: str) -> bool:
@@ -135,20 +127,11 @@ def _is_phone(match: re.Match[str], word: str) -> bool:
 
 
 _SHORT_WECHAT = ("vx", "wx", "+v", "v:")
-_ACCEPTS: dict[str, Callable[[re.Match[str], str], bool]] = {
-    "": _any,
-    "password": _is_password,
-    "before": _is_before,
-    "login": _is_login,
-    "code": _is_code,
-    "plain code": _is_plain_code,
-    "attached": _is_attached,
-    "slash": _is_slash,
-    "wechat": _is_wechat,
-    "document": _is_document,
-    "plate": _is_plate,
-    "phone": _is_phone,
-}
+_CHECKS = (
+    *(_is_password, _is_before, _is_login, _is_code, _is_plain_code, _is_attached, _is_slash, _is_wechat),
+    *(_is_document, _is_plate, _is_phone),
+)
+_ACCEPTS = {check.__name__.removeprefix("_is_"): check for check in _CHECKS}
 #: Characters in which a value stands before its word.
 _LONGEST_BEFORE = 120
 #: Of a longer word.
@@ -160,7 +143,7 @@ def _automaton() -> Any:
 
     rules: dict[str, list[tuple[_Rule, bool]]] = {}
     for row in TABLES["announced"].values():
-        accepts = _ACCEPTS[row.get("accepts", "")]
+        accepts = _ACCEPTS[row["accepts"]] if "accepts" in row else None
         rule = _Rule(row["kind"], re.compile(expanded(row["pattern"])), accepts, row.get("is_before", False))
         for word in re.split(r" \| |\n\s*", row["words"].strip()):
             rules.setdefault(word.removeprefix("^"), []).append((rule, word.startswith("^")))
@@ -176,16 +159,14 @@ _AUTOMATON = _automaton()
 
 def find_announced(text: str) -> list[Stretch]:
     """Find what a text in half width announces."""
-    lower = text.lower()
-    if len(lower) != len(text):
-        lower = "".join(small if len(small := each.lower()) == 1 else each for each in text)
+    small = lower(text)
     stretches: list[Stretch] = []
-    for last, (word, rules) in _AUTOMATON.iter(lower):
+    for last, (word, rules) in _AUTOMATON.iter(small):
         end = last + 1
         start = end - len(word)
-        in_word = start > 0 and lower[start - 1] in _LETTERS
+        in_word = start > 0 and small[start - 1] in _LETTERS
         for rule, starts_word in rules:
-            if not (starts_word and in_word) and not (rule.before and lower[end : end + 1] in _LETTERS):
+            if not (starts_word and in_word) and not (rule.before and small[end : end + 1] in _LETTERS):
                 stretches += _find_value(text, start, end, word, rule)
     return stretches
 
@@ -193,7 +174,7 @@ def find_announced(text: str) -> list[Stretch]:
 def _find_value(text: str, start: int, end: int, word: str, rule: _Rule) -> Iterator[Stretch]:
     moved = max(0, start - _LONGEST_BEFORE) if rule.before else 0
     match = rule.pattern.search(text[moved:start]) if rule.before else rule.pattern.match(text, end)
-    if match is None or not rule.accepts(match, word):
+    if match is None or (rule.accepts is not None and not rule.accepts(match, word)):
         return
     group = next(name for name in ("value", "quoted", "six") if match.groupdict().get(name) is not None)
     first, behind = match.span(group)

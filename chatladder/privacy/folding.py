@@ -59,11 +59,20 @@ def fold(text: str) -> Folded:
     if text.isascii():
         return Folded(text.lower(), None)
     plain, origins = narrow(text)
-    lower = plain.lower()
-    if len(lower) != len(plain):
-        # A few capitals have a longer small form; they stay as they are.
-        lower = "".join(small if len(small := each.lower()) == 1 else each for each in plain)
-    return Folded(lower, origins)
+    return Folded(lower(plain), origins)
+
+
+def lower(text: str) -> str:
+    """Return a text in lower case, of the same length: a few capitals have a longer small form, and stay."""
+    small = text.lower()
+    return (
+        small if len(small) == len(text) else "".join(each.lower() if len(each.lower()) == 1 else each for each in text)
+    )
+
+
+def tidy(name: str) -> str:
+    """Return a name as it is compared: folded, with one space between its words."""
+    return " ".join(fold(name).text.split())
 
 
 def _by_cluster(text: str) -> Folded:

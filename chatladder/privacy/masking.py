@@ -7,7 +7,7 @@ invisible characters do not hide anything, nor do underscores, equals signs or C
 
 ========= ==============================================================================================
 <key>     what a text calls a password, a code or a token, or gives a program as one (``chatladder.privacy.announced``);
-          vendors' tokens and long random strings (``chatladder.privacy.tokens``); private keys; the password in a URL
+          vendors' tokens and long random strings; private keys; the password in a URL
 <id>      Chinese resident ids and plates, WeChat and QQ ids, hardware addresses, passports and other documents where
           they are called so; by their check digits: payment cards (Luhn), IBAN, US social security numbers, CPF
 <email>   addresses, also in other scripts and as "name at host dot com", but git@host, which names repositories
@@ -17,10 +17,16 @@ invisible characters do not hide anything, nor do underscores, equals signs or C
           national forms on demand, by ``phonenumbers``
 ========= ==============================================================================================
 
-Every pattern is bounded or anchored, so time grows with the length of a text and no faster. Masking a masked text
-changes nothing. The patterns are ours, since those of others are made for code: of the keys that benchmarks.secrets
-plants, gitleaks finds 27 to 39 %, kingfisher 41 to 57 %, both 3 % of the passwords at most; detect-secrets finds two
-thirds of the passwords and nearly all keys, but takes nine of ten harmless texts for a secret.
+A vendor's prefix says what a short or a wordlike token is. All others are long and random, whoever issued them, so
+what is looked at is how a string is made: of neighbouring letters that words do not have, and of digits among
+letters. That finds tokens of vendors nobody has listed, and leaves slugs, packages and names of classes alone.
+Vendors' forms are those they document; gitleaks and detect-secrets list most of them.
+
+The patterns are in ``patterns.toml``. Every one is bounded or anchored, so time grows with the length of a text and no
+faster. Masking a masked text changes nothing. The patterns are ours, since those of others are made for code: of the
+keys that benchmarks.secrets plants, gitleaks finds 27 to 39 %, kingfisher 41 to 57 %, both 3 % of the passwords at
+most; detect-secrets finds two thirds of the passwords and nearly all keys, but takes nine of ten harmless texts for a
+secret.
 """
 
 import re
@@ -30,7 +36,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from chatladder.privacy.announced import find_announced
 from chatladder.privacy.folding import Folded, narrow
 from chatladder.privacy.patterns import PATTERNS, TABLES, Stretch, expanded
-from chatladder.privacy.tokens import find_tokens
 
 KINDS = ("key", "id", "email", "ip", "phone")
 
@@ -45,6 +50,24 @@ _NUMBERS = re.compile("|".join(f"(?P<{kind}>{form})" for kind, sign, form in FOR
 _OTHERS = [(kind, sign, re.compile(form, re.ASCII)) for kind, sign, form in FORMS if sign is not None]
 #: What check digits tell from other numbers, and the modules of stdnum that know them.
 _STDNUM = {"card": "luhn", "ssn": "us.ssn", "cpf": "br.cpf", "iban": "iban"}
+#: Vendors' tokens by what they begin with.
+_PREFIX = re.compile(
+    "|".join(
+        f"(?<![A-Za-z0-9-])(?:{'|'.join(re.escape(prefix) for prefix in sorted(prefixes.split(), reverse=True))})"
+        # A digit, or letters no word has so many of.
+        rf"(?:(?=[A-Za-z_-]{{0,64}}[0-9])[A-Za-z0-9_-]{{{least},}}|[A-Za-z]{{30,}})"
+        for least, prefixes in TABLES["tokens"]["prefixes"].items()
+    )
+)
+#: Pairs of neighbours that words have.
+_PLAIN_PAIRS = frozenset(
+    [word[0] + letter for word in TABLES["tokens"]["followers"].split() for letter in word[1:]]
+    + [first + second for first in "0123456789" for second in "0123456789"]
+)
+#: The share of pairs that no word has. Random strings of 20 letters and digits have .42 and more in 99 of 100 cases.
+_ODD = 0.42
+#: The rest of a long string says nothing new.
+_SAMPLE = 128
 #: Each makes the next ones' surroundings; a second round is rare, a third was never seen.
 MOST_ROUNDS = 5
 
@@ -99,6 +122,114 @@ def _replace(text: str, plain: Folded, stretches: Iterable[Stretch], counts: Cou
         done = last
         counts[kind] += 1
     return "".join((*pieces, text[done:]))
+
+
+def _find_tokens(text: str) -> list[Stretch]:
+    """Find keys and tokens in a text in half width."""
+    if PATTERNS["run"].search(text):
+        return [(start, end, "key") for start, end in _tokens(text)]
+    return [(0, len(text), "key")] if text.endswith("=") and _is_last_line(text) else []
+
+
+def _tokens(text: str) -> Iterator[tuple[int, int]]:
+    for match in PATTERNS["token_forms"].finditer(text):
+        yield match.span()
+    for match in PATTERNS["run"].finditer(text):
+        start, end = match.span()
+        whole = match[0]
+        is_path = whole.startswith("/") or text[start - 1 : start] == "."
+        if ("/" in whole or "+" in whole) and not is_path and _is_base64(whole):
+            yield start, end
+            continue
+        for segment in PATTERNS["segment"].finditer(text, start, end):
+            if text[segment.start() - 1 : segment.start()] == "/" and PATTERNS["picture_after"].match(
+                text, segment.end()
+            ):
+                continue
+            if _is_token(segment[0], text, segment.start()):
+                yield segment.span()
+    for match in _PREFIX.finditer(text):
+        if not PATTERNS["slug"].fullmatch(match[0]):
+            yield match.span()
+
+
+def _is_token(segment: str, text: str, start: int) -> bool:
+    """Return whether letters, digits, underscores and hyphens at a place of a text are a token."""
+    if match := PATTERNS["uuid"].search(segment):
+        return PATTERNS["key_before"].search(segment, 0, match.start()) is not None
+    parts = list(PATTERNS["part"].finditer(segment))
+    for part in parts:
+        if PATTERNS["hex"].fullmatch(part[0]):
+            place = start + part.start(), start + part.end()
+            letters = sum(map(str.isalpha, part[0]))
+            return letters >= 4 and len(set(part[0])) >= 7 and not _is_checksum(part[0], text, *place)
+    # A short word before it is a vendor's prefix, or a name in a file's name; a line of base64 may stand alone.
+    prefixed = len(parts) > 1 and len(parts[0][0]) <= 15
+    alone = segment == text and len(text) % 4 == 0 and not segment.isupper() and not segment.islower()
+    least = 16 if prefixed or alone else 20
+    if (match := PATTERNS["prefixed"].fullmatch(segment)) and (match["mixed"] is None or _is_random(match["mixed"])):
+        return True
+    if any(len(part[0]) >= least and _is_random(part[0]) for part in parts):
+        return True
+    return len(segment) >= max(20, 8 * len(parts)) and _is_random(segment)
+
+
+def _is_random(run: str) -> bool:
+    """Return whether a string is no word, slug or name that anybody would make up."""
+    sample = run[:_SAMPLE]
+    lower = sample.lower()
+    if len(set(lower)) < 9 or (len(run) < 32 and not set(lower) - set("0123456789abcdef-_")):
+        return False
+    pairs = odd = 0.0
+    for place in range(1, len(lower)):
+        pair = lower[place - 1 : place + 1]
+        if not pair.isalnum():
+            continue
+        pairs += 1
+        if sample[place - 1].islower() and sample[place].isupper():
+            odd += 0.5  # a word of a CamelCase name may begin
+        elif pair not in _PLAIN_PAIRS:
+            odd += 1
+    digits = sum(map(str.isdigit, sample))
+    if digits > 1:
+        return odd >= _ODD * pairs
+    if digits:
+        return odd >= (_ODD + 0.08) * pairs
+    mixed = not sample.islower() and not sample.isupper()
+    return len(run) >= 20 and mixed and odd >= (0.45 if len(run) >= 24 else 0.55) * pairs
+
+
+def _is_base64(run: str) -> bool:
+    """Return whether a run with slashes or plus signs is random, and no path."""
+    sample = run[:_SAMPLE]
+    parts = sum(1 for _ in PATTERNS["part"].finditer(sample))
+    return (
+        len(run) >= 30
+        and len(sample) >= 8 * parts
+        and not sample.islower()
+        and not sample.isupper()
+        and _is_random(sample.replace("/", "-").replace("+", "-"))
+    )
+
+
+def _is_checksum(digits: str, text: str, start: int, end: int) -> bool:
+    """Return whether the text beside hex digits says that they are a checksum or a commit."""
+    if len(digits) not in (32, 40, 56, 64, 96, 128):
+        return False
+    beside = f"{text[max(0, start - 40) : start]} {text[end : end + 40]}"
+    return PATTERNS["checksum"].search(beside) is not None or PATTERNS["file_after"].match(text, end) is not None
+
+
+def _is_last_line(text: str) -> bool:
+    """Return whether a text is nothing but the padded end of a base64 block, as when a key is pasted line by line."""
+    line = text.strip()
+    return (
+        8 <= len(line) <= 76
+        and len(line) % 4 == 0
+        and re.fullmatch(r"[A-Za-z0-9+/]+={1,2}", line) is not None
+        and not line[1:].islower()
+        and not line.isupper()
+    )
 
 
 def _find_forms(text: str) -> list[Stretch]:
@@ -196,7 +327,7 @@ def _find_national(text: str, within: re.Match[str], region: str) -> Iterator[St
 #: In the order of who is right about a place that two find.
 _FINDERS: tuple[Callable[[str, Sequence[str]], list[Stretch]], ...] = (
     lambda text, _: find_announced(text),
-    lambda text, _: find_tokens(text),
+    lambda text, _: _find_tokens(text),
     lambda text, _: _find_forms(text),
     _find_numbers,
 )

@@ -14,11 +14,12 @@ import hmac
 import json
 from collections.abc import Iterable
 
-from chatladder.privacy.replacing import PLACEHOLDER
 from chatladder.privacy.secret import local_key
 
 #: Sender of a bot's own answers; the one name that is kept, since it is nobody's.
 ASSISTANT = "assistant"
+#: Stands for a name whose owner is not one known person.
+PLACEHOLDER = "<name>"
 DEMO_KEY = "chatladder demo: a public key that hides nothing"
 
 

@@ -90,20 +90,20 @@ def check_private(pseudonyms: "Pseudonyms", groups: Iterable[str]) -> None:
     Raises:
         DataError: If the key is the public one and a group is not the simulator's own.
     """
-    if not pseudonyms.is_demo:
-        return
-    foreign = {group for group in groups if group != DEMO_GROUP}
-    if foreign:
-        raise DataError(
-            f"expected a key of your own, since the exports hold other groups than the demo's ({len(foreign)}), got "
-            'none: under the public key anybody can find out who is who. Make one with "chatladder secret", or set '
-            f"{KEY_VARIABLE}, and run again."
-        )
+    if pseudonyms.is_demo and (foreign := set(groups) - {DEMO_GROUP}):
+        raise key_needed(f"the exports hold other groups than the demo's ({len(foreign)})")
+
+
+def key_needed(since: str) -> DataError:
+    """Return the refusal of anything but the demo under the public key; ``since`` says what it is."""
+    return DataError(
+        f"expected a key of your own, since {since}, got none: under the public key anybody can find out who is who. "
+        f"Make one with {_COMMAND}, or set {KEY_VARIABLE}, and run again."
+    )
 
 
 @click.command(
     name="secret",
-    short_help="Make the key of the pseudonyms.",
     context_settings=SETTINGS,
     epilog=example(__doc__),
 )

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from chatladder.cli.audit.command import audit_command
+from chatladder.cli.audit import audit_command
 from chatladder.privacy.secret import KEY_FILE, create
 
 PHONE = "13912345678"

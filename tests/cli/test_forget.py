@@ -428,12 +428,26 @@ def test_an_export_that_would_read_differently_is_left(bare):
     assert path.read_bytes() == before
 
 
-def test_a_record_that_is_nested_too_deep_leaves_its_file(bare):
-    deep = jsonl([(BOB, "hello")]).replace(b'"text"', b'"more": ' + b"[" * 700 + b"]" * 700 + b', "text"')
-    Path("data/raw/a.jsonl").write_bytes(jsonl([(ANN, "hello")]) + deep)
+def test_a_record_that_is_nested_deep_is_written_again_like_any_other(bare):
+    deep = jsonl([(BOB, "hello")]).replace(b'"text"', b'"more": ' + b"[" * 700 + b'"NAME"' + b"]" * 700 + b', "text"')
+    Path("data/raw/a.jsonl").write_bytes(jsonl([(ANN, "hello")]) + deep.replace(b"NAME", ANN.encode()))
     done = run(ANN, "--yes")
-    assert done.exit_code == 1
-    assert "data/raw/a.jsonl: a record is nested too deep" in done.output
+    assert done.exit_code == 0, done.output
+    assert Path("data/raw/a.jsonl").read_bytes() == deep.replace(b"NAME", b"<name>")
+
+
+def test_of_a_record_that_names_them_nothing_but_the_name_changes(bare):
+    odd = (
+        '{ "group":"g","n":1.50,"sender" : "Bo", "timestamp":1705312800,'
+        '\t"text": "NAME says \\u00e9 \\"\\/\\" \\ud83d",'
+        '"Marguerite Oyelaran": [1e5, "ü NAME", "NAME"] }\r\n'
+    )
+    path = Path("data/raw/a.jsonl")
+    path.write_bytes(jsonl([(ANN, "hello")]) + odd.replace("NAME", ANN).encode())
+    done = run(ANN, "--yes")
+    assert done.exit_code == 0, done.output
+    # A string that has the name is written anew, with the escapes that it had.
+    assert path.read_bytes().decode() == odd.replace("NAME", "<name>").replace("\\/", "/")
 
 
 def test_a_file_that_is_named_for_them_is_named(bare):

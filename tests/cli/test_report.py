@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from score_rows import write_base, write_labelled, write_params, write_predictions
 from sklearn.metrics import f1_score
 
-from chatladder.cli.audit.command import audit_command
+from chatladder.cli.audit import audit_command
 from chatladder.cli.report.command import report_command
 from chatladder.cli.report.moves import count_cells, effects, put_back
 from chatladder.cli.report.page import direction, plain, shown_path, signed

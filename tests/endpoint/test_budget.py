@@ -20,8 +20,7 @@ from chatladder.chat.formats import qq, table, wechat, whatsapp, with_formats
 from chatladder.chat.message import Context
 from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import LIMITS, Budget, BudgetError, Source
-from chatladder.cli.audit.contents import UnreadableError, texts
-from chatladder.cli.audit.leaks import identities
+from chatladder.cli.audit import UnreadableError, identities, texts
 from chatladder.cli.resolve.reading import _parquet_columns
 from chatladder.io.console import DataError
 from chatladder.privacy.names import Names

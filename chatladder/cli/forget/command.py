@@ -13,15 +13,17 @@ done. Commit data/raw/members.forgotten: it holds no name, and without it an exp
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from chatladder.chat.exports import forgotten_marks
+from chatladder.cli.forget.derived import Derived, beyond, derived, items_of, keep_ids, remove_answers
+from chatladder.cli.forget.exports import Exports, Removal, read_exports
+from chatladder.cli.status import stages_in_words
 from chatladder.io.console import SETTINGS, DataError, example, printable, stoppable
-
-if TYPE_CHECKING:
-    from chatladder.cli.forget.derived import Derived
-    from chatladder.cli.forget.members import Exports
+from chatladder.io.files import read_json, whole_file, write_json
+from chatladder.privacy.pseudonyms import Pseudonyms
 
 RAW = Path("data/raw")
 LIST = RAW / "members.forgotten"
@@ -34,58 +36,50 @@ KEPT = "What is done is done; the same command goes on."
 MOST_TOLD = 20
 
 
-def chosen(exports: "Exports", name: str, only: tuple[str, ...]) -> list[str]:
-    """The identities to forget.
+def chosen(exports: Exports, name: str, only: tuple[str, ...]) -> list[str]:
+    """Return the identities to forget.
 
     Raises:
         DataError: If several people go by the name and none was chosen, or one was chosen who does not.
     """
-    pseudonyms = {exports.pseudonyms.person(identity): identity for identity in exports.called(name)}
-    if only:
-        unknown = [each for each in only if each not in pseudonyms]
-        if unknown:
-            raise DataError(f"--only {printable(unknown[0])}: expected one of {', '.join(pseudonyms) or 'nobody'}.")
-        return [pseudonyms[each] for each in dict.fromkeys(only)]
-    if len(pseudonyms) > 1:
-        counts = [f"{each} ({exports.messages[identity]:,} messages)" for each, identity in pseudonyms.items()]
+    pseudonyms = {exports.person(identity): identity for identity in exports.called(name)}
+    if unknown := [each for each in only if each not in pseudonyms]:
+        raise DataError(f"--only {unknown[0]}: expected one of {', '.join(pseudonyms) or 'nobody'}.")
+    if not only and len(pseudonyms) > 1:
+        counts = [f"{each} ({exports.messages_of(identity):,} messages)" for each, identity in pseudonyms.items()]
         raise DataError(f"{len(counts)} members go by this name: {', '.join(counts)}. Say whom with --only, once each.")
-    return list(pseudonyms.values())
+    return [pseudonyms[each] for each in dict.fromkeys(only or pseudonyms)]
 
 
 def _remember(marks: list[str], check: str) -> None:
-    from chatladder.io.files import whole_file
-
     lines = LIST.read_text(encoding="utf-8").splitlines() if LIST.exists() else []
     with whole_file(LIST) as temporary:
         wanted = dict.fromkeys([*lines, *(f"{check} {mark}" for mark in marks)])
         temporary.write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
 
 
-def _told(lines: list[str], most: int | None = MOST_TOLD) -> None:
+def _tell(lines: list[str], heading: str = "", most: int | None = None) -> None:
+    """Print lines, if there are any, below a heading."""
+    if heading and lines:
+        click.echo(heading)
     for line in lines[:most]:
         click.echo(f"  {printable(line)}")
     if most is not None and len(lines) > most:
         click.echo(f"  and {len(lines) - most:,} more")
 
 
-def _plan(exports: "Exports", people: list[str], made: "Derived", answers: int) -> None:
+def _plan(exports: Exports, people: list[str], made: Derived, answers: int) -> None:
     """Say what would go."""
     for identity in people:
-        files = exports.files_of.get(identity, set())
-        click.echo(f"{exports.pseudonyms.person(identity)}: {exports.messages[identity]:,} messages")
-        _told(sorted(files))
+        click.echo(f"{exports.person(identity)}: {exports.messages_of(identity):,} messages")
+        _tell(exports.files_of(identity), most=MOST_TOLD)
     click.echo(f"Of {answers:,} questions and turns of theirs all answers and marks go. These go whole:")
-    _told([str(path) for path in made.in_workspace()])
-    click.echo(f"  {len(made.in_cache()):,} versions of them in {printable(str(made.cache))}")
+    _tell([str(path) for path in made.in_workspace()], most=MOST_TOLD)
+    _tell([f"{len(made.in_cache()):,} versions of them in {made.cache}"])
     click.echo("Exports whose records are lines are written again without theirs. There is no way back but a copy.")
 
 
-@click.command(
-    name="forget",
-    short_help="Take one member out of the project.",
-    context_settings=SETTINGS,
-    epilog=example(__doc__),
-)
+@click.command(name="forget", context_settings=SETTINGS, epilog=example(__doc__))
 @click.argument("name")
 @click.option("--only", multiple=True, metavar="PSEUDONYM", help="Whom, where several go by the name; repeat it.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and do nothing.")
@@ -96,14 +90,6 @@ def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry
 
     Exits with 1 while anything in this folder is left to be done by hand.
     """
-    from chatladder.chat.exports import forgotten_marks
-    from chatladder.cli.forget.answers import items_of, remove_answers
-    from chatladder.cli.forget.derived import beyond, derived
-    from chatladder.cli.forget.exports import remove_member
-    from chatladder.cli.forget.members import read_exports
-    from chatladder.io.files import write_json
-    from chatladder.privacy.pseudonyms import Pseudonyms
-
     if not Path("dvc.yaml").is_file():
         raise DataError("dvc.yaml: expected a project of chatladder here, got no such file. Run in its folder.")
     pseudonyms = Pseudonyms()
@@ -133,77 +119,41 @@ def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry
             marks = [pseudonyms.mark(identity) for identity in people]
             _remember(marks, pseudonyms.check)
             if items is not None:
-                _keep_ids(items.others, theirs)
+                keep_ids(BEFORE, items.others, theirs)
                 state = {"asked": pseudonyms.mark(name), "marks": marks, "pseudonyms": theirs}
                 state |= {"answers": remove_answers(Path("data"), items), "read_again": items.read_again}
                 write_json(STATE, state)
             made.remove(keep=(STATE.resolve(), BEFORE.resolve()))
             hidden = Pseudonyms()
             hidden.forget(forgotten.union(marks))
-            rewritten, left = remove_member(exports, people, hidden)
-            left += _clear_cache(made)
-            _report(state, made, rewritten, left, beyond(Path.cwd(), made.remotes))
+            rewritten, left = Removal(exports, people, hidden).run()
+            left += made.clear_cache(RAW)
+            _report(state, made, rewritten, left)
     if left:
         context.exit(1)
     STATE.unlink(missing_ok=True)
 
 
-def _keep_ids(questions: list[dict[str, Any]], theirs: list[str]) -> None:
-    """Keep the ids of others' answered questions, beside those that an earlier forgetting kept."""
-    from chatladder.cli.forget.answers import without
-    from chatladder.io.rows import QUESTIONS, read_rows, write_rows
-
-    earlier = read_rows(BEFORE, QUESTIONS).to_pylist() if BEFORE.exists() else []
-    rows = {row["item_id"]: row for row in (*earlier, *questions) if row["sender"] not in theirs}
-    if rows:
-        write_rows(BEFORE, [row | {"text": without(row["text"], theirs)} for row in rows.values()], QUESTIONS)
-
-
-def _clear_cache(made: "Derived") -> list[str]:
-    """Remove what only exports that are gone kept in the cache; what is left to be done, a line each."""
-    stale = made.raw_in_cache(RAW)
-    left = [f"{path}: an experiment's copy. dvc queue stop --kill, and delete it" for path in made.in_experiments()]
-    if not made.is_shared:
-        for path in stale:
-            path.unlink(missing_ok=True)
-    elif shared := [*made.in_cache(), *stale]:
-        left.append(
-            f"{made.cache}: {len(shared):,} versions of what was removed. Other projects may use this cache: "
-            "dvc gc --workspace --projects OTHER, with each of them"
-        )
-    return left
-
-
 def _state(asked: str) -> dict[str, Any]:
-    """What a killed run of the same command had done, or nothing."""
-    from chatladder.io.files import read_json
-
+    """Return what a killed run of the same command had done, or nothing."""
     state = read_json(STATE) if STATE.exists() else {}
     return state if state.get("asked") == asked else {}
 
 
-def _report(state: dict[str, Any], made: "Derived", rewritten: list[Path], left: list[str], far: list[str]) -> None:
-    from chatladder.cli.status import stages_in_words
-
+def _report(state: dict[str, Any], made: Derived, rewritten: list[Path], left: list[str]) -> None:
     click.echo(
         f"{', '.join(state['pseudonyms'])}: forgotten; {state['answers']:,} answers and marks removed, "
         f"{len(rewritten):,} exports written again. Commit the list: git add --force {LIST}"
     )
-    _told(
-        [f"{path} (kept by DVC: dvc add it again)" for path in rewritten if path.with_name(f"{path.name}.dvc").exists()]
-    )
+    tracked = [path for path in rewritten if path.with_name(f"{path.name}.dvc").exists()]
+    _tell([f"{path} (kept by DVC: dvc add it again)" for path in tracked], most=MOST_TOLD)
     click.echo(f"To be made again, by dvc repro: {stages_in_words(made.stages)}")
     if BEFORE.exists():
         click.echo(
             "Others' questions that named them get new ids. So that their answers stay: dvc repro pick_questions, then "
             f"chatladder carry-answers --before {BEFORE}"
         )
-    if state["read_again"]:
-        click.echo("Answered questions of others whose history loses something; they are to be read again:")
-        _told(state["read_again"], most=None)
-    if far:
-        click.echo("Out of this command's reach:")
-        _told(far, most=None)
-    if left:
-        click.echo("Left to you, then run the same command again:")
-        _told(left, most=None)
+    again = "Answered questions of others whose history loses something; they are to be read again:"
+    _tell(state["read_again"], again)
+    _tell(beyond(Path.cwd(), made.remotes), "Out of this command's reach:")
+    _tell(left, "Left to you, then run the same command again:")

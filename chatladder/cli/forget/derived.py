@@ -1,4 +1,4 @@
-"""What was made of the exports: outs of stages, their versions in DVC's cache, and what the stages keep beside them."""
+"""What was made of a member's messages: answers and marks, outs of stages, and their versions in DVC's cache."""
 
 import json
 import shutil
@@ -6,20 +6,130 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import file_digest
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from chatladder.chat.exports import FORGOTTEN
 from chatladder.cli.init.checkout import git
 from chatladder.io.console import DataError, printable
+from chatladder.io.files import whole_file, write_json
+from chatladder.io.rows import QUESTIONS, TURNS, Rows, read_rows, write_rows
+from chatladder.labels.log import LogWriter, replay
+from chatladder.labels.review import FILE, read_review
+from chatladder.labels.rounds import every_log, round_folders
+from chatladder.privacy.pseudonyms import PLACEHOLDER
 from chatladder.privacy.secret import KEY_FILE
+from chatladder.questions.marks import read_marks
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
 #: Made by commands.
 BESIDE = ("exported", "data/reports", "dvc_plots")
+
+
+class Items(NamedTuple):
+    """Ids of what is a member's."""
+
+    questions: set[str]
+    turns: set[str]
+    read_again: list[str]  # answered questions of others that show something of theirs
+    others: list[dict[str, Any]]  # answered questions of others, without their windows
+
+
+def items_of(data: Path, people: Collection[str]) -> Items:
+    """The questions and turns of some pseudonyms, as the pipeline has them now.
+
+    Raises:
+        DataError: If a table is not there though there are answers or marks, which then belong to nobody.
+    """
+    logs = every_log(data / "annotations")
+    marks = read_marks(data / "marks") if (data / "marks").is_dir() else None
+    answered = {item_id for path in logs for item_id in replay(path).answers}
+    found = Items(set(), set(), [], [])
+    if logs or (data / "questions.parquet").exists():
+        for part in _rows(data / "questions.parquet", QUESTIONS).parts():
+            for row in part.to_pylist():
+                if row["sender"] in people:
+                    found.questions.add(row["item_id"])
+                elif row["item_id"] in answered:
+                    if any(turn["sender"] in people for turn in row["window"]):
+                        found.read_again.append(row["item_id"])
+                    found.others.append(row | {"window": []})
+    if marks is not None:
+        for part in _rows(data / "turns.parquet", TURNS).parts(["turn_id", "sender"]):
+            theirs = part.filter(pc.is_in(part["sender"], value_set=pa.array(sorted(people), pa.string())))
+            found.turns.update(theirs["turn_id"].to_pylist())
+    return found
+
+
+def keep_ids(path: Path, questions: list[dict[str, Any]], theirs: Collection[str]) -> None:
+    """Keep the ids of others' answered questions in a file, beside those that an earlier forgetting kept there."""
+    earlier = read_rows(path, QUESTIONS).to_pylist() if path.exists() else []
+    rows = {row["item_id"]: row for row in (*earlier, *questions) if row["sender"] not in theirs}
+    for row, pseudonym in product(rows.values(), theirs):
+        row["text"] = row["text"].replace(pseudonym, PLACEHOLDER)
+    if rows:
+        write_rows(path, list(rows.values()), QUESTIONS)
+
+
+def _rows(path: Path, schema: pa.Schema) -> Rows:
+    if not path.exists():
+        raise DataError(
+            f"{path}: expected here, since it tells whose the answers are, got nothing; nothing was done. Bring it "
+            "back as it was when the answers were given: dvc checkout, dvc pull, or dvc repro."
+        )
+    return Rows(path, schema)
+
+
+def remove_answers(data: Path, items: Items) -> int:
+    """Take what is about a member's questions and turns out of logs, reviews and marks.
+
+    Returns:
+        How many lines went.
+
+    Raises:
+        DataError: If a log is damaged, or somebody is writing it.
+    """
+    removed = 0
+    for path in every_log(data / "annotations"):
+        replay(path)  # a damaged log is not rewritten
+        with LogWriter(path):
+            removed += _remove_lines(path, "item_id", items.questions)
+    if (data / "annotations").is_dir():
+        for torn in (data / "annotations").rglob(".*.torn"):
+            if any(item in torn.read_text(encoding="utf-8", errors="replace") for item in items.questions):
+                torn.unlink()  # pieces of lines, which no stage reads
+        for folder in round_folders(data / "annotations").values():
+            review = read_review(folder)
+            if review is not None and not items.questions.isdisjoint(review.items):
+                kept = [item for item in review.items if item not in items.questions]
+                controls = sorted(review.controls - items.questions)
+                if kept:
+                    write_json(folder / FILE, {"items": kept, "controls": controls}, answers=True)
+                else:
+                    (folder / FILE).unlink()
+    for path in sorted((data / "marks").glob("*.jsonl")):
+        removed += _remove_lines(path, "turn_id", items.turns)
+    return removed
+
+
+def _remove_lines(path: Path, field: str, ids: Collection[str]) -> int:
+    """Rewrite a file of JSON lines without those of some ids; one of which nothing is left goes."""
+    lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    kept = [line for line in lines if json.loads(line)[field] not in ids]
+    if len(kept) == len(lines):
+        return 0
+    if kept:
+        with whole_file(path, answers=True) as temporary:
+            temporary.write_bytes(b"".join(line + b"\n" for line in kept))
+    else:
+        path.unlink()
+    return len(lines) - len(kept)
 
 
 class Entry(NamedTuple):
@@ -30,7 +140,14 @@ class Entry(NamedTuple):
 
 
 class Derived:
-    """The outs of ingest and of all that comes after it, now and earlier, in one project."""
+    """The outs of ingest and of all that comes after it, now and earlier, in one project.
+
+    Attributes:
+        stages: Names of the stages.
+        remotes: Names of DVC's remotes.
+        cache: DVC's cache.
+        is_shared: Whether the cache lies outside of the project, where other projects may use it.
+    """
 
     def __init__(self, repo: "Repo", root: Path) -> None:
         import networkx
@@ -42,14 +159,14 @@ class Derived:
             raise DataError("dvc.yaml: expected a stage ingest, got none. Run in a project's folder.")
         behind = {first, *networkx.ancestors(graph, first)}  # an edge leads to what a stage needs
         stages = [stage for stage in repo.index.stages if stage in behind]
-        #: Names of the stages.
         self.stages = [stage.name for stage in stages]
-        self._outs = {out.def_path: Path(out.fs_path) for stage in stages for out in stage.outs if out.use_cache}
-        self._cache = Path(repo.cache.local.path).resolve().parents[1]
-        self._runs = Path(repo.cache.legacy.path) / "runs"
-        #: Names of DVC's remotes.
         self.remotes = sorted(repo.config.get("remote", {}))
-        entries = list(self._entries())
+        self.cache = Path(repo.cache.local.path).resolve().parents[1]
+        self.is_shared = not self.cache.is_relative_to(root)
+        self._outs = {out.def_path: Path(out.fs_path) for stage in stages for out in stage.outs if out.use_cache}
+        runs = Path(repo.cache.legacy.path) / "runs"
+        self._runs = {path: _entry(_yaml(path.read_bytes())) for path in runs.glob("*/*/*")}
+        entries = [*self._runs.values(), *self._locked_entries()]
         # Stages had other names and files in earlier commits, and came from the exports all the same.
         paths = {"data/raw", *self._outs}
         while more := {path for each in entries if _touches(each.deps, paths) for path in each.outs} - paths:
@@ -64,30 +181,52 @@ class Derived:
         self._digests = self._expanded(digests["ours"]) - kept
         self._raw_digests = self._expanded(digests["raw"]) - kept
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether the cache lies outside of the project, where other projects may use it."""
-        return not self._cache.is_relative_to(self._root)
-
-    @property
-    def cache(self) -> Path:
-        """DVC's cache."""
-        return self._cache
-
     def in_workspace(self) -> list[Path]:
-        """Files and folders that are there."""
-        found = [path for path in (*self._outs.values(), *map(self._root.joinpath, BESIDE)) if path.exists()]
+        """Return the files and folders that are there."""
+        paths = [path for path in (*self._outs.values(), *map(self._root.joinpath, BESIDE)) if path.exists()]
         # What stages keep for another try lies beside the key.
-        kept = self._root / KEY_FILE.parent
-        beside = sorted(kept.iterdir()) if kept.is_dir() else []
-        return found + [path for path in beside if path.name not in (KEY_FILE.name, ".gitignore")]
+        beside = sorted((self._root / KEY_FILE.parent).glob("*"))
+        return paths + [path for path in beside if path.name not in (KEY_FILE.name, ".gitignore")]
 
     def in_cache(self) -> list[Path]:
-        """Versions of them that DVC's cache holds."""
+        """Return the versions of them that DVC's cache holds."""
         return self._objects(self._digests)
 
-    def raw_in_cache(self, raw: Path) -> list[Path]:
-        """Versions of exports that DVC's cache holds and that are not those in the folder."""
+    def remove(self, keep: Collection[Path]) -> None:
+        """Remove all of it, the cache first: what it holds is told from files that stay."""
+        if not self.is_shared:
+            for path in [
+                *self.in_cache(),
+                *(path for path, entry in self._runs.items() if self._paths & {*entry.outs}),
+            ]:
+                path.unlink(missing_ok=True)
+        for path in self.in_workspace():
+            if path not in keep and path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path not in keep:
+                path.unlink(missing_ok=True)
+
+    def clear_cache(self, raw: Path) -> list[str]:
+        """Remove the versions of exports that only the cache holds.
+
+        Returns:
+            What is left to be done by hand, a line each.
+        """
+        stale = self._raw_in_cache(raw)
+        copies = sorted(path.parent for path in (self._root / ".dvc" / "tmp" / "exps").glob("*/data"))
+        left = [f"{path}: an experiment's copy. dvc queue stop --kill, and delete it" for path in copies]
+        if not self.is_shared:
+            for path in stale:
+                path.unlink(missing_ok=True)
+        elif shared := [*self.in_cache(), *stale]:
+            left.append(
+                f"{self.cache}: {len(shared):,} versions of what was removed. Other projects may use this cache: "
+                "dvc gc --workspace --projects OTHER, with each of them"
+            )
+        return left
+
+    def _raw_in_cache(self, raw: Path) -> list[Path]:
+        """Return the versions of exports that DVC's cache holds and that are not those in the folder."""
         current = set()
         for path in filter(Path.is_file, raw.rglob("*")) if self._raw_digests else ():
             with path.open("rb") as file:
@@ -97,52 +236,25 @@ class Derived:
         current |= {each for each in listed if self._expanded({each}) - {each} <= current}
         return self._objects(self._raw_digests - current)
 
-    def in_experiments(self) -> list[Path]:
-        """Copies of the project that queued experiments run in."""
-        return sorted(path.parent for path in (self._root / ".dvc" / "tmp" / "exps").glob("*/data"))
-
-    def remove(self, keep: Collection[Path]) -> None:
-        """Remove all of it, the cache first: what it holds is told from files that stay."""
-        if not self.is_shared:
-            for path in self.in_cache():
-                path.unlink(missing_ok=True)
-            for path, entry in self._run_entries():
-                if not self._paths.isdisjoint(entry.outs):
-                    path.unlink(missing_ok=True)
-        for path in self.in_workspace():
-            if path in keep:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-
     def _objects(self, digests: Iterable[str]) -> list[Path]:
-        places = [self._cache / "files" / "md5", self._cache]  # since DVC 3, and before
+        places = [self.cache / "files" / "md5", self.cache]  # since DVC 3, and before
         # The listing of a folder comes last: without it nobody could tell what else belongs to it.
         ordered = sorted(digests, key=lambda digest: (digest.endswith(".dir"), digest))
         paths = (place / digest[:2] / digest[2:] for digest in ordered for place in places)
         return [path for path in paths if path.is_file()]
 
     def _expanded(self, digests: Collection[str]) -> set[str]:
-        """Digests, and those of the files in the folders among them."""
-        found = set(digests)
+        """Return digests, and those of the files in the folders among them."""
+        expanded = set(digests)
         for path in self._objects(digest for digest in digests if digest.endswith(".dir")):
-            found.update(entry["md5"] for entry in json.loads(path.read_bytes()))
-        return found
+            expanded.update(entry["md5"] for entry in json.loads(path.read_bytes()))
+        return expanded
 
-    def _run_entries(self) -> Iterator[tuple[Path, Entry]]:
-        """The run cache."""
-        for path in self._runs.glob("*/*/*") if self._runs.is_dir() else ():
-            yield path, _entry(_yaml(path.read_bytes()))
-
-    def _entries(self) -> Iterator[Entry]:
-        """All that lock files and the run cache name, of all commits and experiments too."""
+    def _locked_entries(self) -> Iterator[Entry]:
+        """Yield all that lock files name, of all commits and experiments too."""
         given = [*self._root.glob("data/*.dvc"), *(self._root / "data/raw").rglob("*.dvc")]
-        for path in [self._root / "dvc.lock", *given]:
-            if path.is_file():
-                yield from _locked(path.relative_to(self._root).as_posix(), path.read_bytes())
-        yield from (entry for _, entry in self._run_entries())
+        for path in filter(Path.is_file, [self._root / "dvc.lock", *given]):
+            yield from _locked(path.relative_to(self._root).as_posix(), path.read_bytes())
         if (self._root / ".git").exists():
             raw = ("log", "--all", "-m", "--root", "--raw", "--no-abbrev", "--no-renames", "-z", "--format=")
             fields = git(self._root, *raw, "--", "dvc.lock", "*.dvc").split("\0")
@@ -203,7 +315,7 @@ def derived(root: Path) -> Iterator[Derived]:
     except LockError as error:
         raise DataError("another DVC command is running here. Run this again once it is done.") from error
     except DvcException as error:
-        raise DataError(f"DVC cannot read this project: {printable(str(error))[:200]}.") from error
+        raise DataError(f"DVC cannot read this project: {str(error)[:200]}.") from error
 
 
 def beyond(root: Path, remotes: Iterable[str]) -> list[str]:
