@@ -7,8 +7,8 @@ Example:
 Every file below the derived folders and in the DVC cache is searched for
 
 * what masking would still replace: phone numbers, addresses, ids, keys;
-* names of the people in the exports, which are read again for that, by the rules that ingest replaces them by, so a
-  nick that is a word is not reported; and any of their names as a whole sender or group;
+* names of the people in the exports, which are read again for that as ``ingest`` in params.yaml says, by the rules that
+  ingest replaces them by, so a nick that is a word is not reported; and any of their names as a whole sender or group;
 * the words of deny-lists: those in the folder of exports, and those given here;
 * the local secret, and the values of environment variables that end in _KEY, _TOKEN, _SECRET or _PASSWORD.
 
@@ -31,12 +31,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from chatladder.chat.exports import DENY, KEEP, find_exports, listed_names, read_names
-from chatladder.chat.formats import NAMES
-from chatladder.chat.message import Context
-from chatladder.chat.options import DATE_ORDERS, column_option, phone_region_option
+from chatladder.chat.exports import DENY, listed_names, read_names
 from chatladder.chat.source import UNREADABLE, BudgetError, Source
-from chatladder.cli.forget.exports import read_senders
+from chatladder.cli.forget.exports import read_exports
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, example, printable
 from chatladder.privacy.masking import mask
 from chatladder.privacy.names import Names
@@ -45,6 +42,8 @@ from chatladder.privacy.secret import KEY_FILE
 
 #: What is searched if nothing is named.
 USUAL = ("data", "metrics", "params.yaml", "dvc.lock")
+#: Says how ingest reads the exports.
+PARAMS = Path("params.yaml")
 USUAL_CACHE = Path(".dvc") / "cache"
 #: How many places of a finding are told.
 MOST_PLACES = 5
@@ -290,30 +289,6 @@ class Search:
         return sum(data.count(secret.encode()) for secret in self._secrets)
 
 
-def identities(
-    raw: Path,
-    names: Names,
-    format_name: str = "auto",
-    date_order: str = "auto",
-    columns: Mapping[str, str] | None = None,
-) -> None:
-    """Let ``names`` know everybody in the exports of a folder, as ingest does.
-
-    Args:
-        raw: Folder of exports.
-        names: Gains their names.
-        format_name: Format of the exports, or auto.
-        date_order: As ingest needs it to read them.
-        columns: For tables: our column -> theirs.
-
-    Raises:
-        DataError: If an export cannot be read.
-    """
-    context = Context(names.pseudonyms, names.know, date_order=date_order, columns=columns or {})
-    for _ in read_senders(find_exports(raw, Counter()), format_name, context):
-        pass
-
-
 def secrets_at_hand(environment: Mapping[str, str], key_file: Path = KEY_FILE) -> set[str]:
     """Return the values of secret environment variables, and the local secret."""
     found = {value for name, value in environment.items() if SECRET_VARIABLE.fullmatch(name.upper())}
@@ -439,19 +414,6 @@ def lines_of(report: Report, names: int) -> Iterator[str]:
 @click.command(name="audit", context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--raw", type=InputFolder, default="data/raw", show_default=True, help="Folder of chat exports.")
 @click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["auto", *NAMES]),
-    default="auto",
-    show_default=True,
-    help="Format of the exports.",
-)
-@click.option(
-    "--date-order", type=click.Choice(DATE_ORDERS), default="auto", show_default=True, help="Of dates, as for ingest."
-)
-@phone_region_option
-@column_option
-@click.option(
     "--derived",
     type=click.Path(exists=True, path_type=Path),
     multiple=True,
@@ -472,10 +434,6 @@ def lines_of(report: Report, names: int) -> Iterator[str]:
 def audit_command(
     context: click.Context,
     raw: Path,
-    format_name: str,
-    date_order: str,
-    phone_regions: tuple[str, ...],
-    columns: dict[str, str],
     derived: tuple[Path, ...],
     cache: Path | None,
     deny: tuple[Path, ...],
@@ -490,9 +448,10 @@ def audit_command(
     if cache is None and USUAL_CACHE.is_dir():
         cache = USUAL_CACHE
     words = listed_names(raw, DENY) + [word for path in deny for word in read_names(path)]
-    names = Names(Pseudonyms(), words, listed_names(raw, KEEP))
-    identities(raw, names, format_name, date_order, columns)
-    report = audit(raw, derived, cache, Search(names, secrets_at_hand(os.environ), phone_regions), skip)
+    exports = read_exports(raw, PARAMS if PARAMS.exists() else None, Pseudonyms())
+    names = exports.names(exports.context.pseudonyms, words)
+    search = Search(names, secrets_at_hand(os.environ), exports.context.phone_regions)
+    report = audit(raw, derived, cache, search, skip)
     lines = [json.dumps(as_json(report, len(names)), indent=2)] if to_json else lines_of(report, len(names))
     for line in lines:
         click.echo(line)

@@ -116,7 +116,3 @@ def secret_command() -> None:
     click.echo(f"{path}: a new secret key. Keep it, back it up apart from the data, and never commit it.")
     if os.environ.get(KEY_VARIABLE):
         click.echo(f"{KEY_VARIABLE} is set and goes before it; unset the variable to use the file.")
-
-
-if __name__ == "__main__":
-    secret_command()

@@ -213,10 +213,16 @@ def test_exports_of_another_format_and_with_other_columns_are_read(tmp_path):
         json.dumps({"room": "r", "who": HANDLE, "when": 1672531200, "text": "x"}) + "\n", encoding="utf-8"
     )
     (tmp_path / "metrics/a.md").write_text(f"by {HANDLE}", encoding="utf-8")
-    columns = [f"--column={pair}" for pair in ("group=room", "sender=who", "timestamp=when")]
-    assert "metrics/a.md: name 1 (line 1)" in run("--format", "table", *columns).output
-    assert run("--format", "nothing").exit_code == 2
-    assert run("--column", "sender").exit_code == 2
+    ingest = {"format": "table", "column": ["group=room", "sender=who", "timestamp=when"]}
+    (tmp_path / "params.yaml").write_text(json.dumps({"ingest": ingest}), encoding="utf-8")
+    assert "metrics/a.md: name 1 (line 1)" in run().output
+
+
+def test_numbers_of_the_countries_in_params_are_found(tmp_path):
+    (tmp_path / "metrics/a.md").write_text("call 020 7946 0958 now", encoding="utf-8")
+    assert run().exit_code == 0
+    (tmp_path / "params.yaml").write_text("ingest: {phone_region: [GB]}\n", encoding="utf-8")
+    assert "metrics/a.md: phone 1 (line 1)" in run().output
 
 
 def test_a_folder_without_exports_is_refused(tmp_path):

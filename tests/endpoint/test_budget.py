@@ -20,10 +20,10 @@ from chatladder.chat.formats import qq, table, wechat, whatsapp, with_formats
 from chatladder.chat.message import Context
 from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import LIMITS, Budget, BudgetError, Source
-from chatladder.cli.audit import UnreadableError, identities, texts
+from chatladder.cli.audit import UnreadableError, texts
+from chatladder.cli.forget.exports import read_exports
 from chatladder.cli.resolve.reading import _parquet_columns
 from chatladder.io.console import DataError
-from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms
 from tests.conftest import ROOT
 
@@ -210,12 +210,11 @@ def test_the_audit_does_not_unpack_a_bomb(tmp_path):
 def test_the_audit_learns_no_names_from_a_bomb(tmp_path):
     content = b"sender,timestamp,text\n" + b"a,,\n" * (LIMITS["records"].free + 10_000)
     (tmp_path / "a.csv").write_bytes(content)
-    names = Names(Pseudonyms("a key"))
-    identities(tmp_path, names, ExportOptions())
+    read_exports(tmp_path, None, Pseudonyms("a key"))
     (tmp_path / "a.csv").unlink()
     (tmp_path / "a.csv.xz").write_bytes(lzma.compress(content))
     with pytest.raises(BudgetError, match=r"a\.csv\.xz: .* more than 4 messages"):
-        identities(tmp_path, names, ExportOptions())
+        read_exports(tmp_path, None, Pseudonyms("a key"))
 
 
 def test_memory_that_a_file_asks_for_and_does_not_get_is_an_error_of_the_file(tmp_path, monkeypatch):

@@ -10,9 +10,10 @@ import gzip
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
@@ -43,29 +44,6 @@ _LEAD = re.compile(r"[\s>\]:)\t\"',;|]*")
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*"?)(\s*:)?', re.DOTALL)
 
 
-def read_senders(sources: Iterable[Source], wanted: str, context: Context) -> Iterator[Export]:
-    """Yield each export and who wrote in it; the context is told everybody.
-
-    Args:
-        sources: The exports.
-        wanted: Their format, or auto.
-        context: What they are read with.
-
-    Raises:
-        DataError: If one cannot be read.
-    """
-    sources = tqdm(sources, desc="exports", unit=" files", disable=None)
-    for source, format_ in with_formats(sources, wanted, Counter()):
-        written: Counter[str] = Counter()
-        for item in source.counted(format_.parse(source, context)):
-            if isinstance(item, Message):
-                if item.sender not in written:
-                    context.pseudonyms.person(item.sender)  # in ingest's order: of two that meet, the later is longer
-                    context.know(item.sender)
-                written[item.sender] += 1
-        yield source, format_, written
-
-
 @dataclass
 class Exports:
     """The exports of a folder and everybody in them.
@@ -74,15 +52,23 @@ class Exports:
         raw: The folder.
         context: What they are read with, as ingest does.
         format: Name of their format, or auto.
-        aliases: Identity -> the names it goes by.
+        met: Everybody's identity with other names, as often and in the order as ingest meets them.
         files: The exports, and who wrote in each.
     """
 
     raw: Path
     context: Context
     format: str
-    aliases: dict[str, set[str]]
+    met: list[tuple[str, ...]]
     files: list[Export] = field(default_factory=list)
+
+    @cached_property
+    def aliases(self) -> dict[str, set[str]]:
+        """Identity -> the names it goes by."""
+        aliases: dict[str, set[str]] = {}
+        for identity, *names in self.met:
+            aliases.setdefault(identity, {identity}).update(filter(None, names))
+        return aliases
 
     def person(self, identity: str) -> str:
         """Return somebody's pseudonym, forgotten or not."""
@@ -105,46 +91,59 @@ class Exports:
             if self.person(identity) == name or wanted in map(tidy, names)
         ]
 
-    def names(self, pseudonyms: Pseudonyms) -> Names:
-        """Return everybody, for finding names in texts."""
-        names = Names(pseudonyms, keep=listed_names(self.raw, KEEP))
-        for identity, aliases in self.aliases.items():
-            names.know(identity, *sorted(aliases))
+    def names(self, pseudonyms: Pseudonyms, deny: Iterable[str] = ()) -> Names:
+        """Return everybody, for finding names in texts, and words that are to be found too."""
+        names = Names(pseudonyms, deny, listed_names(self.raw, KEEP))
+        for known in self.met:
+            names.know(*known)
         return names
 
 
-def read_exports(raw: Path, params: Path, pseudonyms: Pseudonyms, may_be_empty: bool = False) -> Exports:
+def read_exports(raw: Path, params: Path | None, pseudonyms: Pseudonyms, may_be_empty: bool = False) -> Exports:
     """Read all exports for who is in them.
 
     Args:
         raw: Their folder.
-        params: The file that says how ingest reads them.
+        params: The file that says how ingest reads them; None for its defaults.
         pseudonyms: Pseudonyms that have forgotten nobody.
         may_be_empty: Whether the folder may hold none.
 
     Raises:
         DataError: If one cannot be read.
     """
-    text = read_text(params)
-    compose(text, str(params))
-    options = plain(text)["ingest"]
-    aliases: dict[str, set[str]] = {}
-
-    def know(identity: str, *names: str) -> None:
-        aliases.setdefault(identity, {identity}).update(filter(None, names))
-
-    columns = dict(pair.split("=", 1) for pair in options.get("column", ()))
-    regions = tuple(options.get("phone_region", ()))
-    context = Context(pseudonyms, know, ZoneInfo(options["timezone"]), options["date_order"], regions, columns)
-    exports = Exports(raw, context, str(options["format"]), aliases)
+    met: list[tuple[str, ...]] = []
+    context, wanted = _as_ingest(params, pseudonyms, lambda *known: met.append(known))
+    exports = Exports(raw, context, wanted, met)
     try:
         sources = find_exports(raw, Counter())
     except DataError:
         if not may_be_empty:
             raise
         sources = []
-    exports.files.extend(read_senders(sources, exports.format, context))
+    bar = tqdm(sources, desc="exports", unit=" files", disable=None)
+    for source, format_ in with_formats(bar, wanted, Counter()):
+        written: Counter[str] = Counter()
+        for item in source.counted(format_.parse(source, context)):
+            if isinstance(item, Message):
+                if item.sender not in written:
+                    pseudonyms.person(item.sender)  # in ingest's order: of two that meet, the later one's is longer
+                    context.know(item.sender)
+                written[item.sender] += 1
+        exports.files.append((source, format_, written))
     return exports
+
+
+def _as_ingest(params: Path | None, pseudonyms: Pseudonyms, know: Callable[..., None]) -> tuple[Context, str]:
+    """Return what ingest reads exports with, and their format."""
+    options: dict[str, Any] = {}
+    if params is not None:
+        text = read_text(params)
+        compose(text, str(params))
+        options = plain(text)["ingest"]
+    columns = dict(pair.split("=", 1) for pair in options.get("column", ()))
+    timezone, date_order = ZoneInfo(options.get("timezone", "UTC")), options.get("date_order", "auto")
+    regions = tuple(options.get("phone_region", ()))
+    return Context(pseudonyms, know, timezone, date_order, regions, columns), options.get("format", "auto")
 
 
 class UnsafeError(Exception):
