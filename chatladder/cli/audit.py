@@ -93,7 +93,7 @@ class Text(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """How often a kind was found in a file, and where first."""
+    """The number of times that a kind was found in a file, and the first places."""
 
     kind: str
     times: int
@@ -101,7 +101,7 @@ class Finding(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What was found, and how many files were searched, opaque, raw_copies (of exports, in the cache) or left_out."""
+    """The findings, and how many files were searched, opaque, raw_copies (of exports, in the cache) or left_out."""
 
     findings: dict[Path, list[Finding]]
     counts: Counter[str]

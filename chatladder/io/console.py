@@ -1,4 +1,4 @@
-"""What every stage's command shares: click settings, path types, and the error that users see."""
+"""Parts that every command shares: click settings, path types, and the error that users see."""
 
 import re
 import sys
@@ -62,8 +62,8 @@ def example(docstring: str | None) -> str | None:
 
     Click re-flows text; the ``\b`` in front keeps the example's lines as they are.
     """
-    found = re.search(r"^Example:\n(?: {4}.*\n)+", f"{docstring}\n", flags=re.MULTILINE)
-    return f"\b\n{found[0]}" if found else None
+    block = re.search(r"^Example:\n(?: {4}.*\n)+", f"{docstring}\n", flags=re.MULTILINE)
+    return f"\b\n{block[0]}" if block else None
 
 
 def shortened(text: str, columns: int) -> str:

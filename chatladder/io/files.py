@@ -141,7 +141,7 @@ def check_replaceable(path: Path, *written: str) -> None:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Whether a relative path matches; a pattern without a folder matches no file in one."""
+    """Return whether a relative path matches; a pattern without a folder matches no file in one."""
     return fnmatchcase(name, pattern) and ("/" in pattern or "/" not in name)
 
 

@@ -172,8 +172,8 @@ class Rows:
         """Open the file and hold its columns against the schema.
 
         Args:
-            path: Of the file.
-            schema: Of the rows.
+            path: The file.
+            schema: The schema of the rows.
             start: First row; of the file no more is read than the row groups that hold the rows from there on.
             stop: Row after the last one; None for all that follow.
 
@@ -185,13 +185,13 @@ class Rows:
         rows: int
         try:
             with pq.ParquetFile(path) as file:
-                found, rows = file.schema_arrow.names, file.metadata.num_rows
+                names, rows = file.schema_arrow.names, file.metadata.num_rows
         except _DAMAGED as error:
             raise DataError(f"{path}: expected a parquet file: {error}") from error
-        missing = [name for name in schema.names if name not in found]
+        missing = [name for name in schema.names if name not in names]
         if missing:
             raise DataError(f"{path}: expected columns {', '.join(schema.names)}; missing {', '.join(missing)}.")
-        twice = [name for name in schema.names if found.count(name) > 1]
+        twice = [name for name in schema.names if names.count(name) > 1]
         if twice:
             raise DataError(f"{path}: expected every column once, got {', '.join(twice)} twice.")
         self.start = min(start, rows)
@@ -212,8 +212,8 @@ class Rows:
                     begin, end = max(self.start - position, 0), min(self.stop - position, batch.num_rows)
                     position += batch.num_rows
                     if begin < end:
-                        own = pa.Table.from_batches([batch.slice(begin, end - begin)])
-                        yield self._typed(own.select(schema.names), schema)
+                        table = pa.Table.from_batches([batch.slice(begin, end - begin)])
+                        yield self._typed(table.select(schema.names), schema)
         except _DAMAGED as error:
             raise DataError(f"{self.path}: expected a parquet file: {error}") from error
 
@@ -243,7 +243,7 @@ class Rows:
         except pa.ArrowException as error:
             # Not what Arrow says of it: that quotes the value, which may be somebody's words.
             pairs = zip(schema, table.schema, strict=True)
-            other = [f"{to.name} as {to.type}, got {found.type}" for to, found in pairs if to.type != found.type]
+            other = [f"{to.name} as {to.type}, got {got.type}" for to, got in pairs if to.type != got.type]
             raise DataError(f"{self.path}: expected {'; '.join(other)}.") from error
 
 

@@ -1,1 +1,1 @@
-"""What keeps people out of the data: pseudonyms, masking, and names inside texts."""
+"""People kept out of the data: pseudonyms, masking, and names inside texts."""

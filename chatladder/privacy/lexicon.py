@@ -1,4 +1,4 @@
-"""What is a word and what is a given name, told from lists that do not depend on the chat.
+"""Words and given names, by lists that do not depend on the chat.
 
 Frequencies are those of ``wordfreq`` (Speer, 2022), on the Zipf scale: the base-10 logarithm of a word's occurrences
 in a billion words, 3 for once in a million. Given names and Chinese surnames are those of ``faker``.
@@ -45,26 +45,26 @@ class Lexicon:
         self._tables = [_frequencies(language) for language in languages]
 
     def frequency(self, word: str) -> float:
-        """Zipf frequency of a word in lower case, in the language that uses it most; 0 for no word."""
+        """Return the Zipf frequency of a word in lower case, in the language that uses it most; 0 for no word."""
         most = max((table.get(word, 0.0) for table in self._tables), default=0.0)
         return 9 + math.log10(most) if most else 0.0
 
     def is_given_name(self, word: str) -> bool:
-        """Whether a word in lower case is somebody's first name somewhere."""
+        """Return whether a word in lower case is somebody's first name somewhere."""
         return word in _given_names() or without_accents(word) in _given_names()
 
     def is_ambiguous(self, word: str) -> bool:
-        """Whether a given name is a word as well."""
+        """Return whether a given name is a word as well."""
         return word in _AMBIGUOUS or self.frequency(word) >= self.VERY_COMMON
 
     @staticmethod
     def is_surname(word: str) -> bool:
-        """Whether a word in lower case is somebody's last name somewhere."""
+        """Return whether a word in lower case is somebody's last name somewhere."""
         return word in _COMPOUND or word in _surnames()
 
     @staticmethod
     def name_parts(name: str) -> dict[str, bool]:
-        """How friends call somebody with a Chinese, Japanese or Korean name: by its part without the other one.
+        """Return how friends call somebody with a Chinese, Japanese or Korean name: by its part without the other one.
 
         Args:
             name: Characters alone.
@@ -85,20 +85,20 @@ class Lexicon:
         return {part: is_sure for part, is_sure in parts.items() if len(part) > 1}
 
     def is_chinese_name(self, name: str) -> bool:
-        """Whether it starts as Chinese names do: with a surname, or with 小, 老 or 阿 before one."""
+        """Return whether it starts as Chinese names do: with a surname, or with 小, 老 or 阿 before one."""
         first, second = name[0], name[1:2]
         surnames = _chinese_surnames()
         return first in surnames or first + second in _COMPOUND or (first in "小老阿" and second in surnames)
 
     def is_chinese_word(self, name: str, is_name: bool = False) -> bool:
-        """Whether a nick of Chinese characters is a word that texts use; if it is a name, it must be a common word."""
+        """Return whether a nick of Chinese characters is a word that texts use; a name must be a common one."""
         bare, with_surname, longer_with_surname = self.CHINESE
         if not (is_name or self.is_chinese_name(name)):
             return self.frequency(name) >= bare
         return self.frequency(name) >= (with_surname if len(name) == 2 else longer_with_surname)
 
     def crosses(self, before: str, name: str, after: str) -> bool:
-        """Whether two characters belong to two words, as 子明 does in 孩子明天."""
+        """Return whether two characters belong to two words, as 子明 does in 孩子明天."""
         return self.frequency(before + name[0]) >= self.COMMON or self.frequency(name[-1] + after) >= self.COMMON
 
 

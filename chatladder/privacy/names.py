@@ -112,17 +112,17 @@ class Replacer:
         """Replace the names in one text and count each as ``name`` or ``denied``."""
         folded, origins = original = fold(text)
         typed = text if origins is None else None
-        found = [
+        matches = [
             (end + 1 - known.length, -known.length, known.replacement, known.denied)
             for end, known in self._iterate(folded)
             if self._counts_here(known, end + 1 - known.length, end + 1, folded, typed, is_file_name)
         ]
-        found += self._addresses(folded)
-        if not found:
+        matches += self._addresses(folded)
+        if not matches:
             return text
         pieces: list[str] = []
         done = finished = 0
-        for start, minus_length, replacement, denied in sorted(found):
+        for start, minus_length, replacement, denied in sorted(matches):
             if start < done:
                 continue
             done = start - minus_length
@@ -134,15 +134,15 @@ class Replacer:
 
     def in_file_name(self, name: str, counts: Counter[str]) -> str:
         """As for a text, but underscores part words, as they do where apps take spaces out: ``Ann_Lee_CV.pdf``."""
-        found: Counter[str] = Counter()
-        replaced = self(name, found, is_file_name=True)
-        counts.update(found)
-        return " ".join(replaced.replace("_", " ").split()) if found else name
+        replacements: Counter[str] = Counter()
+        replaced = self(name, replacements, is_file_name=True)
+        counts.update(replacements)
+        return " ".join(replaced.replace("_", " ").split()) if replacements else name
 
     def _counts_here(
         self, known: KnownName, start: int, end: int, folded: str, text: str | None, is_file_name: bool
     ) -> bool:
-        """Whether a name found at this place is one, and not a part of a word or of a placeholder."""
+        """Return whether a name found at this place is one, and not a part of a word or of a placeholder."""
         before = folded[start - 1] if start else " "
         after = folded[end] if end < len(folded) else " "
         if known.whole_word:
@@ -172,8 +172,8 @@ class Replacer:
         """Names at the start (``ann: ``, ``ann, bob: ``) and after an @."""
         position = 0
         waiting: list[tuple[int, int, str, bool]] = []
-        while (match := _ADDRESS.match(folded, position)) and (found := self._called(match[1])):
-            waiting.append((match.start(1), -len(match[1]), found, False))
+        while (match := _ADDRESS.match(folded, position)) and (person := self._called(match[1])):
+            waiting.append((match.start(1), -len(match[1]), person, False))
             # "hi, all" greets nobody called hi; "hi, all: ..." does.
             if match[2] in ":：" or self._lexicon.frequency(match[1]) < self._lexicon.COMMON:
                 yield from waiting
@@ -184,11 +184,11 @@ class Replacer:
                 if name := self._mentioned(match[1]):
                     yield match.start(1), -len(name), self._addressed[name], False
         for start, name in _vocatives(folded):
-            if (found := self._called(name)) and self._lexicon.frequency(name) < self._lexicon.COMMON:
-                yield start, -len(name), found, False
+            if (person := self._called(name)) and self._lexicon.frequency(name) < self._lexicon.COMMON:
+                yield start, -len(name), person, False
 
     def _called(self, name: str) -> str | None:
-        """Who is called by a name without an @. One letter is nobody: "E: ..." is an error of apt's."""
+        """Return who is called by a name without an @. One letter is nobody: "E: ..." is an error of apt's."""
         return self._addressed.get(name) if len(name) > 1 or CJK_LETTER.match(name) else None
 
     def _mentioned(self, words: str) -> str:
@@ -220,7 +220,7 @@ def _apart(before: str, replacement: str, after: str) -> str:
 
 
 def _joins(character: str) -> bool:
-    """Whether a character beside a name makes it a part of a longer word."""
+    """Return whether a character beside a name makes it a part of a longer word."""
     if character.isascii():
         return character.isalnum() or character == "_"
     return (character.isalnum() or unicodedata.category(character)[0] == "M") and not CJK_LETTER.match(character)
@@ -239,10 +239,10 @@ class Names:
         """Start with nobody.
 
         Args:
-            pseudonyms: Where people's pseudonyms come from.
+            pseudonyms: The source of people's pseudonyms.
             deny: Words and phrases that are always replaced, by ``<name>``, in any case.
             keep: Names that are never replaced, since the chat uses them as words.
-            languages: Of the chat, as ``wordfreq`` calls them; their common words are not replaced.
+            languages: Languages of the chat, as ``wordfreq`` calls them; their common words are not replaced.
         """
         #: Where people's pseudonyms come from.
         self.pseudonyms = pseudonyms
@@ -260,7 +260,7 @@ class Names:
         self._plain: set[str] = set()
 
     def __len__(self) -> int:
-        """How many different names are known, parts of names not counted."""
+        """Return how many different names are known, parts of names not counted."""
         return len(self._owners)
 
     def know(self, identity: str, *aliases: str) -> None:
@@ -298,7 +298,7 @@ class Names:
             self._forms[name] = form
 
     def is_known(self, name: str) -> bool:
-        """Whether a whole value, such as a sender, is somebody's name, be it a word or not."""
+        """Return whether a whole value, such as a sender, is somebody's name, be it a word or not."""
         return tidy(name) in self._owners
 
     def replacer(self, addresses: bool = True, only: Collection[str] | None = None) -> Replacer:
@@ -330,19 +330,19 @@ class Names:
                 continue
             if addresses:
                 addressed[name] = self._replacement(known)
-            told = _policy(name, forms[name], self._replacement(known), lexicon, self._split.get(name, False))
-            if told is not None:
-                anywhere[name] = told
+            policy = _policy(name, forms[name], self._replacement(known), lexicon, self._split.get(name, False))
+            if policy is not None:
+                anywhere[name] = policy
         for name in self._deny:
             anywhere[name] = KnownName(PLACEHOLDER, len(name), whole_word=not CJK_LETTER.search(name), denied=True)
-        for name, found in list(anywhere.items()):  # as in the names of files
-            if " " in name and found.form is None:
+        for name, policy in list(anywhere.items()):  # as in the names of files
+            if " " in name and policy.form is None:
                 for sign in "_-":
-                    anywhere.setdefault(name.replace(" ", sign), found)
+                    anywhere.setdefault(name.replace(" ", sign), policy)
         return Replacer(anywhere, addressed, lexicon)
 
     def _is_tag(self, part: str, bearers: dict[str, str], lexicon: Lexicon) -> bool:
-        """Whether a part is what a team or a town has given many names, and nobody's own name."""
+        """Return whether a part is what a team or a town has given many names, and nobody's own name."""
         if len(set(bearers.values())) <= MOST_SHARED or part in self._split:
             return False
         if lexicon.is_given_name(part) or lexicon.is_surname(part):
@@ -375,25 +375,25 @@ def _parts_of(form: str) -> Iterator[tuple[str, bool | None]]:
 
 
 def _policy(name: str, form: str, replacement: str, lexicon: Lexicon, is_personal: bool = False) -> KnownName | None:
-    """How a known name is to be found inside sentences; None if it only counts as an address."""
-    found = KnownName(replacement, len(name))
+    """Return how a known name is to be found inside sentences; None if it only counts as an address."""
+    policy = KnownName(replacement, len(name))
     if CJK_LETTER.search(name):
-        found = found._replace(whole_word=False, crossing=len(name) == 2 and not lexicon.is_chinese_name(name))
+        policy = policy._replace(whole_word=False, crossing=len(name) == 2 and not lexicon.is_chinese_name(name))
         plain = len(name) < 2 or (_ALL_CJK.fullmatch(name) and lexicon.is_chinese_word(name, is_personal))
-        return None if plain else found
+        return None if plain else policy
     words = name.split(" ")
     if len(words) > 1:
         common = all(lexicon.frequency(word) >= lexicon.COMMON and not lexicon.is_given_name(word) for word in words)
-        return found._replace(form=form) if common else found
+        return policy._replace(form=form) if common else policy
     letters = "".join(each for each in name if unicodedata.category(each) not in _MARK_CATEGORIES)
     if not _LETTERS.fullmatch(letters):
         core = name.strip("-")  # "non-" is more often half a word
         plain = len(core) < 4 or lexicon.frequency(core) >= lexicon.HANDLE
-        return None if plain else found
+        return None if plain else policy
     if len(name) < 3:
         return None
     if lexicon.frequency(name) < lexicon.WORD or (lexicon.is_given_name(name) and not lexicon.is_ambiguous(name)):
-        return found
+        return policy
     capitalised = _is_capitalised(form) and lexicon.frequency(name) < lexicon.VERY_COMMON
     is_rare = lexicon.frequency(name) < lexicon.RARE
-    return found._replace(capital=True, starting=is_rare) if capitalised or lexicon.is_given_name(name) else None
+    return policy._replace(capital=True, starting=is_rare) if capitalised or lexicon.is_given_name(name) else None

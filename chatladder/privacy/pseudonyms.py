@@ -50,12 +50,12 @@ class Pseudonyms:
 
     @property
     def is_demo(self) -> bool:
-        """Whether the key is the public one."""
+        """Return whether the key is the public one."""
         return self._key == DEMO_KEY.encode()
 
     @property
     def check(self) -> str:
-        """What is the same under the same key, and leads back to it no more than a pseudonym does."""
+        """Return a digest that is the same under the same key, and leads back to it no more than a pseudonym does."""
         return self._digits("\0which key is this?")[:16]
 
     @property
@@ -76,11 +76,11 @@ class Pseudonyms:
         self.forgotten = frozenset(marks)
 
     def mark(self, name: str) -> str:
-        """What tells a person again under the same key and is neither name nor pseudonym."""
+        """Return what identifies a person under the same key and is neither name nor pseudonym."""
         return self._digits(f"\0forgotten\0{name}")[:32]
 
     def is_forgotten(self, name: str) -> bool:
-        """Whether a person is among those without a pseudonym."""
+        """Return whether a person is among those without a pseudonym."""
         if not self.forgotten:
             return False
         if name not in self._is_forgotten:

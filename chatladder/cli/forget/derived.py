@@ -1,4 +1,4 @@
-"""What was made of a member's messages: answers and marks, outs of stages, and their versions in DVC's cache."""
+"""Everything made of a member's messages: answers and marks, outs of stages, and their versions in DVC's cache."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ class Items(NamedTuple):
 
 
 def items_of(data: Path, people: Collection[str]) -> Items:
-    """The questions and turns of some pseudonyms, as the pipeline has them now.
+    """Return the questions and turns of some pseudonyms, as the pipeline has them now.
 
     Raises:
         DataError: If a table is not there though there are answers or marks, which then belong to nobody.
@@ -50,21 +50,21 @@ def items_of(data: Path, people: Collection[str]) -> Items:
     logs = every_log(data / "annotations")
     marks = read_marks(data / "marks") if (data / "marks").is_dir() else None
     answered = {item_id for path in logs for item_id in replay(path).answers}
-    found = Items(set(), set(), [], [])
+    items = Items(set(), set(), [], [])
     if logs or (data / "questions.parquet").exists():
         for part in _rows(data / "questions.parquet", QUESTIONS).parts():
             for row in part.to_pylist():
                 if row["sender"] in people:
-                    found.questions.add(row["item_id"])
+                    items.questions.add(row["item_id"])
                 elif row["item_id"] in answered:
                     if any(turn["sender"] in people for turn in row["window"]):
-                        found.read_again.append(row["item_id"])
-                    found.others.append(row | {"window": []})
+                        items.read_again.append(row["item_id"])
+                    items.others.append(row | {"window": []})
     if marks is not None:
         for part in _rows(data / "turns.parquet", TURNS).parts(["turn_id", "sender"]):
             theirs = part.filter(pc.is_in(part["sender"], value_set=pa.array(sorted(people), pa.string())))
-            found.turns.update(theirs["turn_id"].to_pylist())
-    return found
+            items.turns.update(theirs["turn_id"].to_pylist())
+    return items
 
 
 def keep_ids(path: Path, questions: list[dict[str, Any]], theirs: Collection[str]) -> None:
@@ -133,7 +133,7 @@ def _remove_lines(path: Path, field: str, ids: Collection[str]) -> int:
 
 
 class Entry(NamedTuple):
-    """What DVC has kept of one run of a stage, or of a file that it was given."""
+    """The digests that DVC has kept of one run of a stage, or of a file that it was given."""
 
     deps: tuple[str, ...]
     outs: dict[str, str]  # path -> digest
@@ -267,7 +267,7 @@ class Derived:
 
 
 def _touches(paths: Iterable[str], others: Collection[str]) -> bool:
-    """Whether one of some paths is one of the others, or lies in it."""
+    """Return whether one of some paths is one of the others, or lies in it."""
     return any(str(place) in others for path in paths for place in (PurePosixPath(path), *PurePosixPath(path).parents))
 
 
@@ -300,7 +300,7 @@ def _yaml(content: bytes) -> Any:
 
 @contextmanager
 def derived(root: Path) -> Iterator[Derived]:
-    """What was derived in a project, with DVC's lock held, so that no stage runs meanwhile.
+    """Yield what was derived in a project, with DVC's lock held, so that no stage runs meanwhile.
 
     Raises:
         DataError: If the folder is no project of DVC, or another command of it is running.
@@ -320,7 +320,7 @@ def derived(root: Path) -> Iterator[Derived]:
 
 def beyond(root: Path, remotes: Iterable[str]) -> list[str]:
     """Where no command of this project reaches: git's history and DVC's remotes, and what to do there."""
-    told = []
+    lines = []
     if (root / ".git").exists():
         folders = ("data/raw", "data/annotations", "data/marks", "data/reports", "exported")
         lists = [f":(exclude,glob)**/{name}" for name in ("README.md", ".gitignore", "*.dvc", f"*{FORGOTTEN}")]
@@ -331,14 +331,14 @@ def beyond(root: Path, remotes: Iterable[str]) -> list[str]:
                 places.setdefault("/".join(name.split("/")[:2]), []).append(commit)
         for place, commits in sorted(places.items()):
             count = Counter(commits)
-            said = ", ".join(list(count)[:5]) + (", ..." if len(count) > 5 else "")
-            told.append(
-                f"git's history of {place} ({len(count)} commits: {said}): copy what is there now elsewhere, git "
+            shown = ", ".join(list(count)[:5]) + (", ..." if len(count) > 5 else "")
+            lines.append(
+                f"git's history of {place} ({len(count)} commits: {shown}): copy what is there now elsewhere, git "
                 f"filter-repo --invert-paths --path {place}, push by force, and have clones made anew"
             )
     for name in map(printable, remotes):
-        told.append(
+        lines.append(
             f"DVC's remote {name}: once dvc repro has run and is committed, dvc gc --workspace --cloud --remote {name} "
             "leaves there what the workspace has and nothing else"
         )
-    return told
+    return lines
