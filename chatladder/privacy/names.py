@@ -34,6 +34,7 @@ from typing import NamedTuple
 
 from chatladder.privacy.folding import fold, narrow, tidy
 from chatladder.privacy.lexicon import Lexicon, without_accents
+from chatladder.privacy.patterns import PATTERNS
 from chatladder.privacy.pseudonyms import ASSISTANT, PLACEHOLDER, Pseudonyms
 
 #: More names than this do not share a part by chance: unless it is a first name or a surname, it is a team or a town.
@@ -54,21 +55,8 @@ _ADDRESS = re.compile(r"\s*@?([^\s:,：，]{1,64})([:,：，])\s*")
 _MENTION = re.compile(r"(?<![A-Za-z0-9._%+/-])@([^\s@][^@\n]{0,63})")
 #: Where a name after an @ may end.
 _MENTION_END = re.compile(r"[\s:,：，。!！?？、]|\.(?=\s|$)|$")
-#: A word after one of these, at a sentence's end, is somebody; and so are a last word after a comma, and a first one
-#: that two spaces follow.
-_GREETING = re.compile(
-    r"(?<!\w)(?:hi|hello|hey|hiya|thanks|thank you|thanx|thx|ty|welcome|bye|sorry|agree|ask|cc)[ ,]+([^\s,.!?]{2,64})"
-    r"(?=[\s.!?:;)]*(?:$|[.!?,\n]))"
-)
 #: What a sentence has before its first word.
 _SENTENCE_START = re.compile(r"(?:^|[.!?。！？…\n:：;；\"“'(\[>*-])\s*$")
-
-#: The rest of a document's name, behind a part of it; underscores are blanks there, and not in ``max_len.py``.
-_DOCUMENT = re.compile(
-    r"[^\s/\\]{0,120}\.(?:pdf|docx?|xlsx?|pptx?|od[tsp]|rtf|pages|key|numbers|txt|md|csv|zip|rar|7z|jpe?g|png|gif|heic"
-    r"|mp[34]|m4a|mov|wav|psd|ai)(?![a-z0-9])"
-)
-
 _ALL_CJK = re.compile(f"[{CJK}]+")
 _PARTS = re.compile(rf"[{CJK}]+|[^\W{CJK}](?:[^\W{CJK}]|['’\-.](?=[^\W{CJK}]))*")
 #: An address is somebody; qq.com is not.
@@ -146,7 +134,7 @@ class Replacer:
         before = folded[start - 1] if start else " "
         after = folded[end] if end < len(folded) else " "
         if known.whole_word:
-            if "_" in (before, after) and (is_file_name or _DOCUMENT.match(folded, end)):
+            if "_" in (before, after) and (is_file_name or PATTERNS["document"].match(folded, end)):
                 before, after = before.replace("_", " "), after.replace("_", " ")
             if _joins(before) and (_joins(folded[start]) or folded[start] == "-"):
                 return False
@@ -210,7 +198,7 @@ def _vocatives(folded: str) -> Iterator[tuple[int, str]]:
     before, comma, last = folded.rpartition(",")
     if comma and " " not in (name := last.strip(" .!?:;()")):
         yield len(before) + 1 + last.find(name), name
-    for match in _GREETING.finditer(folded):
+    for match in PATTERNS["greeting"].finditer(folded):
         yield match.start(1), match[1]
 
 

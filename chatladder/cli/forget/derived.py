@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 
 from chatladder.chat.exports import FORGOTTEN
 from chatladder.cli.init.checkout import git
-from chatladder.io.console import DataError, printable
+from chatladder.io.console import DataError
 from chatladder.io.files import whole_file, write_json
 from chatladder.io.rows import QUESTIONS, TURNS, Rows, read_rows, write_rows
 from chatladder.labels.log import LogWriter, replay
@@ -195,10 +196,8 @@ class Derived:
     def remove(self, keep: Collection[Path]) -> None:
         """Remove all of it, the cache first: what it holds is told from files that stay."""
         if not self.is_shared:
-            for path in [
-                *self.in_cache(),
-                *(path for path, entry in self._runs.items() if self._paths & {*entry.outs}),
-            ]:
+            runs = [path for path, entry in self._runs.items() if not self._paths.isdisjoint(entry.outs)]
+            for path in [*self.in_cache(), *runs]:
                 path.unlink(missing_ok=True)
         for path in self.in_workspace():
             if path not in keep and path.is_dir() and not path.is_symlink():
@@ -289,8 +288,6 @@ def _entry(row: Any) -> Entry:
 
 
 def _yaml(content: bytes) -> Any:
-    import yaml
-
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         return yaml.load(content, Loader=loader) or {}
@@ -336,7 +333,7 @@ def beyond(root: Path, remotes: Iterable[str]) -> list[str]:
                 f"git's history of {place} ({len(count)} commits: {shown}): copy what is there now elsewhere, git "
                 f"filter-repo --invert-paths --path {place}, push by force, and have clones made anew"
             )
-    for name in map(printable, remotes):
+    for name in remotes:
         lines.append(
             f"DVC's remote {name}: once dvc repro has run and is committed, dvc gc --workspace --cloud --remote {name} "
             "leaves there what the workspace has and nothing else"

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 from tqdm import tqdm
 
 from chatladder.chat.exports import KEEP, find_exports, listed_names
-from chatladder.chat.formats import Format, find_format, irc, qq, table, wechat, whatsapp, with_formats
+from chatladder.chat.formats import NAMES, Format, find_format, irc, qq, table, wechat, whatsapp, with_formats
 from chatladder.chat.message import Context, Message, Skipped
 from chatladder.chat.source import BYTE_ORDER_MARK, COMPRESSIONS, Source
 from chatladder.io.console import DataError
@@ -52,14 +52,14 @@ class Exports:
         raw: The folder.
         context: What they are read with, as ingest does.
         format: Name of their format, or auto.
-        met: Everybody's identity with other names, as often and in the order as ingest meets them.
+        met: Identities with other names of theirs, in the order in which ingest meets them.
         files: The exports, and who wrote in each.
     """
 
     raw: Path
     context: Context
     format: str
-    met: list[tuple[str, ...]]
+    met: dict[tuple[str, ...], None]
     files: list[Export] = field(default_factory=list)
 
     @cached_property
@@ -111,8 +111,8 @@ def read_exports(raw: Path, params: Path | None, pseudonyms: Pseudonyms, may_be_
     Raises:
         DataError: If one cannot be read.
     """
-    met: list[tuple[str, ...]] = []
-    context, wanted = _as_ingest(params, pseudonyms, lambda *known: met.append(known))
+    met: dict[tuple[str, ...], None] = {}
+    context, wanted = _as_ingest(params, pseudonyms, lambda *known: met.setdefault(known))
     exports = Exports(raw, context, wanted, met)
     try:
         sources = find_exports(raw, Counter())
@@ -139,11 +139,14 @@ def _as_ingest(params: Path | None, pseudonyms: Pseudonyms, know: Callable[..., 
     if params is not None:
         text = read_text(params)
         compose(text, str(params))
-        options = plain(text)["ingest"]
+        options = plain(text).get("ingest") or {}
+    wanted = str(options.get("format", "auto"))
+    if wanted not in ("auto", *NAMES):
+        raise DataError(f"{params}: ingest.format: expected auto or one of {', '.join(NAMES)}, got {wanted}.")
     columns = dict(pair.split("=", 1) for pair in options.get("column", ()))
     timezone, date_order = ZoneInfo(options.get("timezone", "UTC")), options.get("date_order", "auto")
     regions = tuple(options.get("phone_region", ()))
-    return Context(pseudonyms, know, timezone, date_order, regions, columns), options.get("format", "auto")
+    return Context(pseudonyms, know, timezone, date_order, regions, columns), wanted
 
 
 class UnsafeError(Exception):
