@@ -34,8 +34,8 @@ from chatladder.distributed import Workers, workers
 from chatladder.io.console import DataError
 from chatladder.io.rows import KINDS, MESSAGES, row_writer
 from chatladder.privacy import masking
-from chatladder.privacy.pseudonyms import Pseudonyms
 from chatladder.privacy.names import Replacer
+from chatladder.privacy.pseudonyms import Pseudonyms
 from chatladder.privacy.secret import check_private
 
 

@@ -18,7 +18,6 @@ import pytest
 from chatladder.chat.exports import find_exports
 from chatladder.chat.formats import qq, table, wechat, whatsapp, with_formats
 from chatladder.chat.message import Context
-from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import LIMITS, Budget, BudgetError, Source
 from chatladder.cli.audit import UnreadableError, texts
 from chatladder.cli.forget.exports import read_exports

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import secrets
+from chatladder.chat.messages import ingest
+from chatladder.chat.options import ExportOptions
 from chatladder.io.rows import MESSAGES, read_rows
 from chatladder.privacy.masking import FORMS, KINDS, mask, mask_file_name
 from chatladder.privacy.patterns import TABLES
 from chatladder.privacy.pseudonyms import Pseudonyms
-from stages.ingest import ingest
 from tests.conftest import ROOT
 
 TOKEN = "Zk3vQ9xT7bLm2RfW8yHc4NpJ6sGdA1eU"  # made up
@@ -246,7 +247,12 @@ def test_file_names_are_masked_as_texts_and_as_words(tmp_path):
     row = {"group": "g", "sender": "q_a_77", "timestamp": 1_700_000_000, "kind": "file", "text": "CV_139_1234_5678.pdf"}
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "chat.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-    ingest(tmp_path / "raw", "table", Pseudonyms("a key of this test"), tmp_path / "messages.parquet")
+    ingest(
+        tmp_path / "raw",
+        Pseudonyms("a key of this test"),
+        tmp_path / "messages.parquet",
+        ExportOptions(format="table"),
+    )
     assert read_rows(tmp_path / "messages.parquet", MESSAGES)["text"].to_pylist() == ["CV <phone>.pdf"]
 
 

@@ -10,20 +10,20 @@ import gzip
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
-from zoneinfo import ZoneInfo
 
 from tqdm import tqdm
 
 from chatladder.chat.exports import KEEP, find_exports, listed_names
 from chatladder.chat.formats import NAMES, Format, find_format, irc, qq, table, wechat, whatsapp, with_formats
 from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import BYTE_ORDER_MARK, COMPRESSIONS, Source
 from chatladder.io.console import DataError
 from chatladder.io.files import whole_file
@@ -112,8 +112,9 @@ def read_exports(raw: Path, params: Path | None, pseudonyms: Pseudonyms, may_be_
         DataError: If one cannot be read.
     """
     met: dict[tuple[str, ...], None] = {}
-    context, wanted = _as_ingest(params, pseudonyms, lambda *known: met.setdefault(known))
-    exports = Exports(raw, context, wanted, met)
+    options = _as_ingest(params)
+    context = options.context(pseudonyms, lambda *known: met.setdefault(known))
+    exports = Exports(raw, context, options.format, met)
     try:
         sources = find_exports(raw, Counter())
     except DataError:
@@ -121,7 +122,7 @@ def read_exports(raw: Path, params: Path | None, pseudonyms: Pseudonyms, may_be_
             raise
         sources = []
     bar = tqdm(sources, desc="exports", unit=" files", disable=None)
-    for source, format_ in with_formats(bar, wanted, Counter()):
+    for source, format_ in with_formats(bar, options.format, Counter()):
         written: Counter[str] = Counter()
         for item in source.counted(format_.parse(source, context)):
             if isinstance(item, Message):
@@ -133,20 +134,24 @@ def read_exports(raw: Path, params: Path | None, pseudonyms: Pseudonyms, may_be_
     return exports
 
 
-def _as_ingest(params: Path | None, pseudonyms: Pseudonyms, know: Callable[..., None]) -> tuple[Context, str]:
-    """Return what ingest reads exports with, and their format."""
-    options: dict[str, Any] = {}
-    if params is not None:
-        text = read_text(params)
-        compose(text, str(params))
-        options = plain(text).get("ingest") or {}
-    wanted = str(options.get("format", "auto"))
-    if wanted not in ("auto", *NAMES):
-        raise DataError(f"{params}: ingest.format: expected auto or one of {', '.join(NAMES)}, got {wanted}.")
-    columns = dict(pair.split("=", 1) for pair in options.get("column", ()))
-    timezone, date_order = ZoneInfo(options.get("timezone", "UTC")), options.get("date_order", "auto")
-    regions = tuple(options.get("phone_region", ()))
-    return Context(pseudonyms, know, timezone, date_order, regions, columns), wanted
+def _as_ingest(params: Path | None) -> ExportOptions:
+    """Return the settings with which ingest reads exports.
+
+    Raises:
+        DataError: If the file cannot be read, or holds others.
+    """
+    if params is None:
+        return ExportOptions()
+    text = read_text(params)
+    compose(text, str(params))
+    given = (plain(text).get("ingest") or {}).items()
+    try:
+        options = ExportOptions(**{name: tuple(value) if isinstance(value, list) else value for name, value in given})
+    except TypeError as error:
+        raise DataError(f"{params}: ingest: expected the settings of stages.ingest, got others: {error}.") from error
+    if options.format not in ("auto", *NAMES):
+        raise DataError(f"{params}: ingest.format: expected auto or one of {', '.join(NAMES)}, got {options.format}.")
+    return options
 
 
 class UnsafeError(Exception):
