@@ -103,12 +103,14 @@ def read_settings(settings: type, path: Path, *names: str, **given: Any) -> Any:
         return filled
 
     try:
-        return fill.main([_option(name, value) for name, value in values.items()], standalone_mode=False)
+        return fill.main(
+            [each for name, value in values.items() for each in _options(name, value)], standalone_mode=False
+        )
     except click.UsageError as error:
         raise DataError(f"{path}: {', '.join(names)}: {error.format_message()}") from error
 
 
-def _option(name: str, value: Any) -> str:
+def _options(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
-        return f"--{name}" if value else f"--no-{name}"
-    return f"--{name}={value}"
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}={each}" for each in (value if isinstance(value, list) else [value])]

@@ -217,7 +217,7 @@ def test_exports_of_another_format_and_with_other_columns_are_read(tmp_path):
     (tmp_path / "params.yaml").write_text(json.dumps({"ingest": ingest}), encoding="utf-8")
     assert "metrics/a.md: name 1 (line 1)" in run().output
     (tmp_path / "params.yaml").write_text("ingest: {format: nothing}\n", encoding="utf-8")
-    assert "params.yaml: ingest.format: expected auto or one of" in run().output
+    assert "params.yaml: ingest: Invalid value for '--format'" in run().output
 
 
 def test_numbers_of_the_countries_in_params_are_found(tmp_path):

@@ -88,3 +88,14 @@ def test_values_are_checked_as_options_are(params, section, message):
     with pytest.raises(DataError) as raised:
         read_settings(Training, params, "train")
     assert raised.value.message.startswith(f"{params}: train: {message}")
+
+
+def test_a_list_gives_a_tuple(tmp_path):
+    @dataclass(frozen=True)
+    class Columns:
+        column: tuple[str, ...] = setting("A column.", default=())
+
+    path = tmp_path / "params.yaml"
+    path.write_text("ingest: {column: [a=b, c=d]}\nnone: {column: []}\n")
+    assert read_settings(Columns, path, "ingest") == Columns(("a=b", "c=d"))
+    assert read_settings(Columns, path, "none") == Columns(())

@@ -21,14 +21,13 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from chatladder.chat.exports import KEEP, find_exports, listed_names
-from chatladder.chat.formats import NAMES, Format, find_format, irc, qq, table, wechat, whatsapp, with_formats
+from chatladder.chat.formats import Format, find_format, irc, qq, table, wechat, whatsapp, with_formats
 from chatladder.chat.message import Context, Message, Skipped
 from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import BYTE_ORDER_MARK, COMPRESSIONS, Source
 from chatladder.io.console import DataError
 from chatladder.io.files import whole_file
-from chatladder.presets import read_text
-from chatladder.presets.nodes import compose, plain
+from chatladder.io.params import read_settings
 from chatladder.privacy.folding import tidy
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import PLACEHOLDER, Pseudonyms
@@ -112,7 +111,7 @@ def read_exports(raw: Path, params: Path | None, pseudonyms: Pseudonyms, may_be_
         DataError: If one cannot be read.
     """
     met: dict[tuple[str, ...], None] = {}
-    options = _as_ingest(params)
+    options = read_settings(ExportOptions, params, "ingest") if params else ExportOptions()
     context = options.context(pseudonyms, lambda *known: met.setdefault(known))
     exports = Exports(raw, context, options.format, met)
     try:
@@ -132,26 +131,6 @@ def read_exports(raw: Path, params: Path | None, pseudonyms: Pseudonyms, may_be_
                 written[item.sender] += 1
         exports.files.append((source, format_, written))
     return exports
-
-
-def _as_ingest(params: Path | None) -> ExportOptions:
-    """Return the settings with which ingest reads exports.
-
-    Raises:
-        DataError: If the file cannot be read, or holds others.
-    """
-    if params is None:
-        return ExportOptions()
-    text = read_text(params)
-    compose(text, str(params))
-    given = (plain(text).get("ingest") or {}).items()
-    try:
-        options = ExportOptions(**{name: tuple(value) if isinstance(value, list) else value for name, value in given})
-    except TypeError as error:
-        raise DataError(f"{params}: ingest: expected the settings of stages.ingest, got others: {error}.") from error
-    if options.format not in ("auto", *NAMES):
-        raise DataError(f"{params}: ingest.format: expected auto or one of {', '.join(NAMES)}, got {options.format}.")
-    return options
 
 
 class UnsafeError(Exception):
