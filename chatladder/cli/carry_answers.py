@@ -162,7 +162,6 @@ def rewrite(path: Path, ids: Mapping[str, str]) -> int:
 
 @click.command(
     "carry-answers",
-    short_help="Bring answers to questions with new ids.",
     context_settings=SETTINGS,
     epilog=example(__doc__),
 )

@@ -220,9 +220,7 @@ def import_labelled(source: Path, options: ImportOptions) -> dict[str, int]:
     }
 
 
-@click.command(
-    "import", short_help="Bring in questions labelled elsewhere.", context_settings=SETTINGS, epilog=example(__doc__)
-)
+@click.command("import", context_settings=SETTINGS, epilog=example(__doc__))
 @click.argument("source", metavar="FILE", type=InputFile)
 @options_of(ImportOptions, "options")
 def import_command(source: Path, options: ImportOptions) -> None:

@@ -113,7 +113,6 @@ def listing(present: Sequence[str]) -> str:
 
 @click.command(
     name="ladder",
-    short_help="Swap the rungs for a catalogue's.",
     context_settings=SETTINGS,
     epilog=example(__doc__),
 )

@@ -161,7 +161,7 @@ def _mark(path: Path, all_shown: list[Shown]) -> int:
     return count
 
 
-@click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Show what was picked or left out.")
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(ShowOptions, "options")
 def questions_command(options: ShowOptions) -> None:
     """Show turns that were picked as questions or left out, to see what the filter misses.

@@ -164,7 +164,7 @@ def open_review(annotations: Path, made: Path, known: Collection[str]) -> tuple[
     return number, begun if begun is not None else read_queue(queue, made / "ranking.parquet", known)
 
 
-@click.command(context_settings=SETTINGS, short_help="Write a simulated group chat.", epilog=example(__doc__))
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--lines", type=click.IntRange(1), required=True, help="Raw messages, for instance 58000.")
 @click.option("--seed", type=int, required=True, help="The same seed gives the same bytes.")
 @click.option("--out", type=OutputFile, required=True, help="Chat to write; .bz2 compresses.")
@@ -177,7 +177,7 @@ def chat(lines: int, seed: int, out: Path, truth: Path) -> None:
     click.echo(f"{out}: {lines:,} simulated lines with {questions:,} questions; their true labels in {truth}")
 
 
-@click.command(context_settings=SETTINGS, short_help="Write simulated annotators' answers.", epilog=example(__doc__))
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--questions", type=InputFile, required=True, help="Questions that the pipeline picked (parquet).")
 @options_of(Draw, "draw")
 @click.option("--out", type=OutputFolder, required=True, help="Folder for round_1 and round_2.")
@@ -190,7 +190,7 @@ def answers(questions: Path, draw: Draw, out: Path) -> None:
     click.echo(f"{out}: {len(first):,} simulated answers in round 1, {len(second):,} in round 2")
 
 
-@click.command(context_settings=SETTINGS, short_help="Answer a review by simulation.", epilog=example(__doc__))
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--annotator", "annotators", multiple=True, required=True, help="Who answers; repeat it for more.")
 @options_of(Draw, "draw")
 def review(annotators: tuple[str, ...], draw: Draw) -> None:

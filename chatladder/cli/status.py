@@ -511,7 +511,6 @@ def _stale(now: Standing) -> str:
 
 @click.command(
     name="status",
-    short_help="Say where the project stands, and what to do next.",
     context_settings=SETTINGS,
     epilog=example(__doc__),
 )

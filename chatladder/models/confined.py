@@ -80,11 +80,11 @@ def try_tokenizer(path: Path, texts: Sequence[str]) -> None:
     Raises:
         DataError: With what its reader says.
     """
-    from chatladder.io.console import DataError, printable
+    from chatladder.io.console import DataError
 
     answers, error = _ask_child("split", json.dumps({"path": str(path), "texts": list(texts)}))
     if error := error or answers[0][1]:
-        raise DataError(f"{path}: expected a tokenizer that loads, got: {printable(error)}")
+        raise DataError(f"{path}: expected a tokenizer that loads, got: {error}")
 
 
 def _ask_child(task: str, request: str) -> tuple[list[list[str]], str]:

@@ -135,9 +135,9 @@ def _check_values(value: Any, path: Path) -> None:
         return
     for name, each in value.items():
         if ("layer" in name or "label" in name) and isinstance(each, (int, float)) and each > MOST_LAYERS:
-            raise DataError(f"{path}: expected {printable(name)} of no more than {MOST_LAYERS:,}, got {each:,}.")
+            raise DataError(f"{path}: expected {name} of no more than {MOST_LAYERS:,}, got {each:,}.")
         if name == "transformers_weights" and each not in (None, WEIGHTS, INDEX):
-            raise DataError(f"{path}: expected weights in {WEIGHTS}, got {printable(str(each))}.")
+            raise DataError(f"{path}: expected weights in {WEIGHTS}, got {each}.")
         _check_values(each, path)
 
 
@@ -245,7 +245,7 @@ def weight_files(folder: Path) -> list[Path]:
         raise DataError(f"{index}: expected a weight_map from weights to files, got none.") from error
     for name in names:
         if not isinstance(name, str) or name != Path(name).name:
-            raise DataError(f"{index}: expected names of files in this folder, got {printable(str(name))}.")
+            raise DataError(f"{index}: expected names of files in this folder, got {name}.")
         if not (folder / name).is_file():
             raise DataError(
                 f"{folder}: expected a model in safetensors, got no {name}. Weights in pickles are not read; "
@@ -303,7 +303,7 @@ def check_adapter_config(path: Path, widest: int) -> None:
         wrong.append("r")
     wrong += [name for name in ("target_modules", "target_parameters") if not _is_names(names.get(name))]
     if wrong:
-        raise DataError(f"{path}: expected a LoRA adapter written by stages.train, got another {printable(wrong[0])}.")
+        raise DataError(f"{path}: expected a LoRA adapter written by stages.train, got another {wrong[0]}.")
 
 
 def _is_names(value: Any) -> bool:

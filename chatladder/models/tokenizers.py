@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chatladder.io.console import DataError, printable
+from chatladder.io.console import DataError
 from chatladder.io.files import read_json, write_json
 from chatladder.models.confined import try_tokenizer, write_chats
 from chatladder.models.folders import reading
@@ -192,8 +192,7 @@ def frame(tokenizer: "PreTrainedTokenizerBase") -> Frame:
     empty, sample = write_chats(template, variables | options, chats)
     if error := empty.error or sample.error:
         raise DataError(
-            f"expected a chat template for one message of a user, got one that refuses it: {printable(error)}. "
-            f"{_PLAIN_TEXT}"
+            f"expected a chat template for one message of a user, got one that refuses it: {error}. {_PLAIN_TEXT}"
         )
     strips = [end not in empty.text for end in (_MESSAGE.rstrip(), _MESSAGE.lstrip())]
     stripped = Frame(("", ""), *strips).around(_MESSAGE)

@@ -140,7 +140,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-@click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Settle what annotators disagree about.")
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(AdjudicateOptions, "options")
 @click.pass_context
 def adjudicate_command(context: click.Context, options: AdjudicateOptions) -> None:

@@ -42,7 +42,7 @@ def annotate(options: AnnotateOptions) -> None:
     work(own_task(own_share(order, annotator, shared, log.parent), log, guidelines, notices), items, options)
 
 
-@click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Label questions by hand, one key each.")
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(AnnotateOptions, "options")
 @click.pass_context
 def annotate_command(context: click.Context, options: AnnotateOptions) -> None:

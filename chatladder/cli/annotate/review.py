@@ -210,7 +210,7 @@ def _what_next(number: int) -> str:
     )
 
 
-@click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Look again at labels probably wrong.")
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(ReviewOptions, "options")
 @click.pass_context
 def review_command(context: click.Context, options: ReviewOptions) -> None:

@@ -100,7 +100,6 @@ def machine_lines(machine: Machine, length: int) -> list[str]:
 
 @click.command(
     name="doctor",
-    short_help="Say what the rungs need, and what is amiss.",
     context_settings=SETTINGS,
     epilog=example(__doc__),
 )

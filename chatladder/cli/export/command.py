@@ -115,9 +115,7 @@ def _repo(_context: click.Context, _option: click.Parameter, value: str | None) 
     return value
 
 
-@click.command(
-    name="export", short_help="Write a tuned model as a folder.", context_settings=SETTINGS, epilog=example(__doc__)
-)
+@click.command(name="export", context_settings=SETTINGS, epilog=example(__doc__))
 @click.argument("rung")
 @click.option("--out", type=OutputFolder, required=True, help="Folder to write; it must not exist.")
 @click.option("--adapter-only", is_flag=True, help="The adapter alone, for whoever has the base.")

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path, PurePosixPath
 
-from chatladder.io.console import DataError, printable
+from chatladder.io.console import DataError
 
 #: The folder that this package lies in.
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -38,15 +38,14 @@ def tracked(checkout: Path) -> list[str]:
     """
     if not (checkout / ".git").exists():
         raise DataError(
-            f"{printable(str(checkout))}: expected the git checkout of chatladder that this command belongs to, got a "
+            f"{checkout}: expected the git checkout of chatladder that this command belongs to, got a "
             "folder without .git. Clone the repository, run pip install -e . in it, and try again."
         )
     names = git(checkout, "ls-files", "-z").split("\0")
     missing = [name for name in ESSENTIAL if name not in names]
     if missing:
         raise DataError(
-            f"{printable(str(checkout))}: expected a checkout of chatladder, got one without {', '.join(missing)} in "
-            "git. Restore it."
+            f"{checkout}: expected a checkout of chatladder, got one without {', '.join(missing)} in git. Restore it."
         )
     return sorted(name for name in names if name and is_taken(name))
 
@@ -77,7 +76,7 @@ def copy_pipeline(checkout: Path, folder: Path) -> int:
     for name in names:
         source, target = checkout / name, folder / name
         if source.is_symlink() or not source.is_file():
-            raise DataError(f"{printable(str(source))}: expected a file, as git has it. Bring it back: git status.")
+            raise DataError(f"{source}: expected a file, as git has it. Bring it back: git status.")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
     (folder / ".dvc" / "config").write_text(DVC_CONFIG, encoding="utf-8")
@@ -118,6 +117,6 @@ def git(folder: Path, *arguments: str) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         raise DataError(f"git {arguments[0]}: cannot be run: {type(error).__name__}.") from error
     if done.returncode:
-        reason = printable(done.stderr.decode("utf-8", "replace").strip().partition("\n")[0])[:200]
-        raise DataError(f"{printable(str(folder))}: git {arguments[0]} failed: {reason or 'it gives no reason'}.")
+        reason = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0][:200]
+        raise DataError(f"{folder}: git {arguments[0]} failed: {reason or 'it gives no reason'}.")
     return done.stdout.decode("utf-8", "surrogateescape")

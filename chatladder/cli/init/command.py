@@ -87,7 +87,6 @@ def _ask(field: "Field[Any]", default: str, folder: Path) -> Any:
 
 @click.command(
     name="init",
-    short_help="Begin a project of your own.",
     context_settings=SETTINGS,
     epilog=example(__doc__),
 )

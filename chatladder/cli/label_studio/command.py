@@ -162,7 +162,7 @@ def import_answers(options: ImportOptions) -> Counter[str]:
     return counts
 
 
-@click.group(context_settings=SETTINGS, epilog=example(__doc__), short_help="Annotate in Label Studio, and back.")
+@click.group(context_settings=SETTINGS, epilog=example(__doc__))
 def label_studio_group() -> None:
     """Annotate in Label Studio instead of here, and bring the answers back."""
 

@@ -40,7 +40,7 @@ class Options:
     texts: bool = setting("Quote the chat, masked, or not.", default=True)
 
 
-@click.command(context_settings=SETTINGS, epilog=example(__doc__), short_help="Write a page about a round.")
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--round", "number", type=click.IntRange(min=1), help="Which round; the latest with answers.")
 @click.option("--out", type=OutputFile, help="HTML to write.  [default: data/reports/round_N.html]")
 @options_of(Options, "options")

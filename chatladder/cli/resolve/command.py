@@ -234,7 +234,6 @@ def rewrite(
 
 @click.command(
     name="resolve",
-    short_help="Answer new messages with a tuned model.",
     context_settings=SETTINGS,
     epilog=example(__doc__),
 )
