@@ -23,8 +23,8 @@ PLACEHOLDER = "<name>"
 DEMO_KEY = "chatladder demo: a public key that hides nothing"
 
 
-#: Names and their pseudonyms, in the order in which they were asked for: of people, groups and files.
-Known = tuple[dict[str, str], dict[str, str], dict[str, str]]
+#: Names and their pseudonyms, in the order in which they were asked for, of each kind: u, g and f.
+Known = dict[str, dict[str, str]]
 
 
 class Pseudonyms:
@@ -38,9 +38,8 @@ class Pseudonyms:
         """
         self._key = (key or local_key() or DEMO_KEY).encode()
         self._message_key = hashlib.sha256(b"messages\0" + self._key).digest()
-        self._people: dict[str, str] = {}
-        self._groups: dict[str, str] = {}
-        self._files: dict[str, str] = {}
+        #: Every name that was asked for: of people, groups and files.
+        self.known: Known = {"u": {}, "g": {}, "f": {}}
         self._taken: set[str] = set()
         #: Marks of people who have none: they become ``<name>``.
         self.forgotten: frozenset[str] = frozenset()
@@ -58,18 +57,10 @@ class Pseudonyms:
         """Return a digest that is the same under the same key, and leads back to it no more than a pseudonym does."""
         return self._digits("\0which key is this?")[:16]
 
-    @property
-    def known(self) -> Known:
-        """Every name that was asked for."""
-        return self._people, self._groups, self._files
-
     def agree(self, known: Known) -> bool:
         """Ask for the same names in the same order, and say whether they have the same pseudonyms."""
-        people, groups, files = known
-        same = [self.person(name) == pseudonym for name, pseudonym in people.items()]
-        same += [self.group(name) == pseudonym for name, pseudonym in groups.items()]
-        same += [self.file(name) == pseudonym for name, pseudonym in files.items()]
-        return all(same)
+        again = {kind: {name: self._pseudonym(kind, name) for name in names} for kind, names in known.items()}
+        return again == known
 
     def forget(self, marks: Iterable[str]) -> None:
         """Give people of these marks no pseudonym; to be said before any is asked for."""
@@ -93,15 +84,15 @@ class Pseudonyms:
             return ASSISTANT
         if name == PLACEHOLDER or self.is_forgotten(name):
             return PLACEHOLDER
-        return self._pseudonym("u", name, self._people)
+        return self._pseudonym("u", name)
 
     def group(self, name: str) -> str:
         """Pseudonym of a group."""
-        return self._pseudonym("g", name, self._groups)
+        return self._pseudonym("g", name)
 
     def file(self, name: str) -> str:
         """Pseudonym of a file: exports are named for the group, or for the person it is with."""
-        return self._pseudonym("f", name, self._files)
+        return self._pseudonym("f", name)
 
     def message(self, *parts: str) -> int:
         """Return 64 bits that stand for a message, whatever is masked in it: a keyed hash of what identifies it.
@@ -116,13 +107,14 @@ class Pseudonyms:
         """An id of 16 hex digits in place of another, such as that of a message, which may tell what it is of."""
         return self._digits(f"\0{kind}\0{name}")[:16]
 
-    def _pseudonym(self, letter: str, name: str, known: dict[str, str]) -> str:
+    def _pseudonym(self, kind: str, name: str) -> str:
+        known = self.known[kind]
         if name not in known:
             digits = self._digits(name)
-            pseudonym = letter + digits[:8]
+            pseudonym = kind + digits[:8]
             if pseudonym in self._taken:
                 self.collisions += 1
-                pseudonym = letter + digits[:16]
+                pseudonym = kind + digits[:16]
             self._taken.add(pseudonym)
             known[name] = pseudonym
         return known[name]

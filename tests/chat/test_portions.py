@@ -41,7 +41,7 @@ def read(raw, folder, pool):
     texts = list(reading._texts.read())
     index = [np.asarray(each).tolist() for each in (*reading._collector.index(), reading._collector._senders)]
     people = {name: list(values.items()) for name, values in vars(reading._names).items() if isinstance(values, dict)}
-    known = [list(each.items()) for each in pseudonyms.known]
+    known = [list(each.items()) for each in pseudonyms.known.values()]
     return {
         "counts": +reading.counts,
         "masked": +reading.masked,
@@ -269,5 +269,5 @@ def test_the_check_of_a_key_is_not_the_key_and_no_pseudonym():
     names = Pseudonyms(KEY)
     assert names.check == Pseudonyms(KEY).check != Pseudonyms(KEY + "2").check
     assert KEY not in names.check
-    assert names.known == ({}, {}, {})
+    assert names.known == {"u": {}, "g": {}, "f": {}}
     assert np.unique([names.check[:8], names.person("check")[1:], names.person("")[1:]]).size == 3
