@@ -159,6 +159,15 @@ def write_rows(path: Path, rows: pa.Table | list[dict[str, Any]], schema: pa.Sch
         writer.write(table)
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except _DAMAGED as error:
+        raise DataError(f"{path}: expected a parquet file: {error}") from error
+
+
 class Rows:
     """Rows of a parquet file that another stage wrote, read as often as one likes, a part at a time.
 
@@ -182,12 +191,9 @@ class Rows:
         """
         self.path = path
         self.schema = schema
-        rows: int
-        try:
-            with pq.ParquetFile(path) as file:
-                names, rows = file.schema_arrow.names, file.metadata.num_rows
-        except _DAMAGED as error:
-            raise DataError(f"{path}: expected a parquet file: {error}") from error
+        with _opened(path) as file:
+            names = file.schema_arrow.names
+            rows: int = file.metadata.num_rows
         missing = [name for name in schema.names if name not in names]
         if missing:
             raise DataError(f"{path}: expected columns {', '.join(schema.names)}; missing {', '.join(missing)}.")
@@ -199,26 +205,23 @@ class Rows:
         self.num_rows = max(0, self.stop - self.start)
 
     def parts(self, columns: Sequence[str] | None = None, rows: int = PART_ROWS) -> Iterator[pa.Table]:
-        """Tables of up to so many rows, in order; every column unless some are named.
+        """Yield tables of up to so many rows, in order; every column unless some are named.
 
         Raises:
             DataError: If the file is damaged, or a column holds another kind of value.
         """
         schema = self._chosen(columns)
-        try:
-            with pq.ParquetFile(self.path) as file:
-                groups, position = self._groups(file.metadata)
-                for batch in file.iter_batches(rows, row_groups=groups, columns=schema.names) if groups else ():
-                    begin, end = max(self.start - position, 0), min(self.stop - position, batch.num_rows)
-                    position += batch.num_rows
-                    if begin < end:
-                        table = pa.Table.from_batches([batch.slice(begin, end - begin)])
-                        yield self._typed(table.select(schema.names), schema)
-        except _DAMAGED as error:
-            raise DataError(f"{self.path}: expected a parquet file: {error}") from error
+        with _opened(self.path) as file:
+            groups, position = self._groups(file.metadata)
+            for batch in file.iter_batches(rows, row_groups=groups, columns=schema.names) if groups else ():
+                begin, end = max(self.start - position, 0), min(self.stop - position, batch.num_rows)
+                position += batch.num_rows
+                if begin < end:
+                    table = pa.Table.from_batches([batch.slice(begin, end - begin)])
+                    yield self._typed(table.select(schema.names), schema)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows, as ``parts`` gives them."""
+        """Return all rows, as ``parts`` gives them."""
         parts = list(self.parts(columns))
         return pa.concat_tables(parts) if parts else self._chosen(columns).empty_table()
 
@@ -226,7 +229,7 @@ class Rows:
         return pa.schema([self.schema.field(name) for name in columns or self.schema.names])
 
     def _groups(self, metadata: pq.FileMetaData) -> tuple[list[int], int]:
-        """The row groups that hold the rows, and the first one's first row."""
+        """Return the row groups that hold the rows, and the first one's first row."""
         groups: list[int] = []
         first = position = 0
         for number in range(metadata.num_row_groups):
