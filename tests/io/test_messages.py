@@ -71,10 +71,9 @@ def test_a_stage_that_is_stopped_leaves_the_old_file(tmp_path, monkeypatch):
     ("arguments", "missing", "option"),
     [
         (["annotate", "--annotator", "li"], "data/questions.parquet", "--questions"),
-        (["doctor"], "params.yaml", "--params"),
         (["audit"], "data/raw", "--raw"),
     ],
-    ids=["annotate", "doctor", "audit"],
+    ids=["annotate", "audit"],
 )
 def test_a_command_in_the_wrong_folder_says_where_to_run_it(tmp_path, monkeypatch, arguments, missing, option):
     monkeypatch.chdir(tmp_path)
