@@ -35,7 +35,7 @@ import click
 from chatladder.cli.doctor.memory import facts_of
 from chatladder.io.console import SETTINGS, DataError, InputFile, example
 from chatladder.io.params import read_yaml
-from chatladder.presets.params import ladder_of
+from chatladder.presets import ladder_of
 
 #: Settings that the grid varies, in the order of the table's columns, and what leaves each of them out.
 FACTORS = {"method": "lora", "learning_rate": None, "lora_r": None, "loraplus_lr_ratio": 0, "num_train_epochs": None}

@@ -24,8 +24,18 @@ import click
 from chatladder.io.console import SETTINGS, DataError, example
 from chatladder.io.options import options_of, setting
 from chatladder.io.params import read_yaml, section_of
-from chatladder.presets import Catalogue, current_commit, names, read
-from chatladder.presets.params import COMMIT, as_text, ladder_of, leftovers, swap_ladder, write_yaml
+from chatladder.presets import (
+    COMMIT,
+    Catalogue,
+    as_text,
+    current_commit,
+    ladder_of,
+    leftovers,
+    names,
+    read,
+    swap_ladder,
+    write_yaml,
+)
 
 PARAMS = Path("params.yaml")
 

@@ -23,8 +23,7 @@ from tqdm import tqdm
 from chatladder.cli.annotate.review import is_queue_of, next_round, own_items, read_queue
 from chatladder.cli.annotate.round_records import settle_assignment
 from chatladder.demo.annotators import TrueItem, look_again, round_one, round_two
-from chatladder.demo.chat import Truth, simulate_chat
-from chatladder.demo.wechat_dump import dump_record
+from chatladder.demo.chat import Truth, dump_record, simulate_chat
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of, setting

@@ -14,8 +14,8 @@ from chatladder.io.console import DataError
 from chatladder.io.options import setting
 from chatladder.io.rows import LABELLED, SPLITS
 from chatladder.labels.answer import Answer
+from chatladder.labels.folds import split_conversations
 from chatladder.labels.review import flips_as_metrics, flips_by_round
-from chatladder.labels.split import split_conversations
 from chatladder.labels.verdicts import Labelling, Verdict, combine, read_answers
 from chatladder.vocabulary import SCORED
 

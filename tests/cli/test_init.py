@@ -21,9 +21,8 @@ from chatladder.cli.simulate import write_chat
 from chatladder.cli.status import Standing, next_step, staleness
 from chatladder.io.console import UNPRINTABLE, DataError
 from chatladder.io.params import read_yaml
+from chatladder.presets import as_text, read
 from chatladder.presets import names as catalogues
-from chatladder.presets import read
-from chatladder.presets.params import as_text
 from tests.conftest import ROOT
 
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")

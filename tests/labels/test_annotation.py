@@ -16,6 +16,7 @@ from chatladder.labels.agreement import (
     majority,
 )
 from chatladder.labels.answer import Answer, Label
+from chatladder.labels.folds import split_conversations, stable_fraction
 from chatladder.labels.log import HeldError, LogWriter, create, replay
 from chatladder.labels.rounds import (
     Owner,
@@ -29,7 +30,6 @@ from chatladder.labels.rounds import (
     owner,
     round_folders,
 )
-from chatladder.labels.split import split_conversations, stable_fraction
 from tests.logs import append
 
 AT = "2023-10-01T12:00:00Z"

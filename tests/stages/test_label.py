@@ -12,6 +12,7 @@ from chatladder.io.rows import LABELLED, QUESTIONS, write_rows
 from chatladder.labels import review as review_module
 from chatladder.labels.agreement import majority
 from chatladder.labels.answer import Answer, Label
+from chatladder.labels.folds import split_conversations, stable_fraction
 from chatladder.labels.labelling import check_splits, conversation_starts, label_questions
 from chatladder.labels.log import create
 from chatladder.labels.review import (
@@ -25,7 +26,6 @@ from chatladder.labels.review import (
     wilson,
 )
 from chatladder.labels.rounds import adjudication_path, log_path
-from chatladder.labels.split import split_conversations, stable_fraction
 from chatladder.labels.verdicts import Placed, Verdict, cases, combine, decide, rounded
 from stages.label import main
 from tests.logs import append

@@ -30,8 +30,7 @@ from chatladder.cli.doctor.memory import (
 from chatladder.cli.doctor.setup import problems
 from chatladder.io.console import SETTINGS, DataError, example, shortened
 from chatladder.io.params import read_yaml
-from chatladder.presets import model_info
-from chatladder.presets.params import ladder_of
+from chatladder.presets import ladder_of, model_info
 
 COLUMNS = ("rung", "source", "params", "active", "disk", "score", "train", "GPUs", "runs")
 #: Columns of a terminal, and what the columns after the first take of them.

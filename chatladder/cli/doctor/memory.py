@@ -26,8 +26,7 @@ from chatladder.models.memory import (
     training_bytes,
     weight_bytes,
 )
-from chatladder.presets import known_models
-from chatladder.presets.params import COMMIT
+from chatladder.presets import COMMIT, known_models
 from chatladder.training.settings import TrainSettings
 
 #: Tokens of the embedded family's tokenizer; a base that has been trained says its own.

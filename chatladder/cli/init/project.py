@@ -23,9 +23,8 @@ from chatladder.io.options import setting
 from chatladder.io.params import read_yaml, section_of
 from chatladder.labels.rounds import log_path
 from chatladder.models.prompts import LANGUAGES
-from chatladder.presets import Catalogue, read
+from chatladder.presets import Catalogue, read, swap_ladder, write_yaml
 from chatladder.presets import names as catalogues
-from chatladder.presets.params import swap_ladder, write_yaml
 from chatladder.privacy.secret import KEY_FILE, create
 
 if TYPE_CHECKING:
