@@ -1,4 +1,4 @@
-"""Splits and folds by conversation: where one goes depends on its own id (or date) alone, so a new item moves no other."""
+"""Splits and folds by conversation: where one goes depends on its own id or date alone, so no item moves another."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
