@@ -36,6 +36,8 @@ def read_yaml(path: Path) -> "CommentedMap":
     try:
         content = round_trip().load(path.read_bytes().decode("utf-8").replace("\r\n", "\n"))
         json.dumps(content, default=str, skipkeys=True)  # refuses what holds itself
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: expected here, got nothing. Run in the project's folder.") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:

@@ -88,6 +88,14 @@ def test_a_command_in_the_wrong_folder_says_where_to_run_it(tmp_path, monkeypatc
     assert f"Invalid value for '{option}'" in given.stderr
 
 
+@pytest.mark.parametrize("command", ["doctor", "ladder"])
+def test_a_command_that_needs_params_says_where_to_run_it(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(chatladder, [command, *(["embedded"] if command == "ladder" else [])])
+    assert result.exit_code == 1
+    assert "params.yaml: expected here, got nothing. Run in the project's folder" in result.stderr
+
+
 @pytest.mark.parametrize("packed", [bz2.compress, gzip.compress, lzma.compress], ids=["bz2", "gz", "xz"])
 def test_a_packed_export_is_read_without_a_warning(tmp_path, packed):
     path = tmp_path / "chat.jsonl.packed"

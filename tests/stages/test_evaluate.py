@@ -134,7 +134,7 @@ def test_a_rung_that_is_missing_is_refused_with_the_stage_to_run(project, tmp_pa
     assert (
         f"{tmp_path / path}: expected rung small, which {tmp_path / 'params.yaml'} names, got nothing" in result.output
     )
-    assert f'Run "dvc repro {stage}".' in result.output
+    assert f'else "dvc repro {stage}".' in result.output
     assert not (tmp_path / "models.json").exists()
 
 
