@@ -100,7 +100,7 @@ class Finding(NamedTuple):
     places: list[str]  # the first few
 
 
-class Report(NamedTuple):
+class AuditReport(NamedTuple):
     """The findings, and how many files were searched, opaque, raw_copies (of exports, in the cache) or left_out."""
 
     findings: dict[Path, list[Finding]]
@@ -356,7 +356,9 @@ def _listed(cache: Path, digest: str) -> set[str]:
     return set()
 
 
-def audit(raw: Path, derived: Sequence[Path], cache: Path | None, search: Search, skip: Sequence[str] = ()) -> Report:
+def audit(
+    raw: Path, derived: Sequence[Path], cache: Path | None, search: Search, skip: Sequence[str] = ()
+) -> AuditReport:
     """Search all files of the derived folders and the cache.
 
     Args:
@@ -367,7 +369,7 @@ def audit(raw: Path, derived: Sequence[Path], cache: Path | None, search: Search
         skip: Patterns of paths to leave out, such as ``data/bases/*``.
     """
     digests = raw_digests(raw, cache)
-    report = Report({}, Counter())
+    report = AuditReport({}, Counter())
     files = list(files_below([*derived, *([cache] if cache else [])], raw))
     with tqdm(total=sum(path.stat().st_size for path in files), unit="B", unit_scale=True, disable=None) as progress:
         for path in files:
@@ -384,7 +386,7 @@ def audit(raw: Path, derived: Sequence[Path], cache: Path | None, search: Search
     return report
 
 
-def as_json(report: Report, names: int) -> dict[str, Any]:
+def as_json(report: AuditReport, names: int) -> dict[str, Any]:
     """Return the report as a JSON object."""
     findings = [
         {"path": path.as_posix(), **finding._asdict()}
@@ -395,7 +397,7 @@ def as_json(report: Report, names: int) -> dict[str, Any]:
     return {"findings": findings, **counts, "names": names}
 
 
-def lines_of(report: Report, names: int) -> Iterator[str]:
+def lines_of(report: AuditReport, names: int) -> Iterator[str]:
     """Yield the report as lines of text."""
     for path, findings in report.findings.items():
         for kind, times, places in findings:

@@ -47,7 +47,7 @@ class Tuned(NamedTuple):
     macro_f1: float
 
 
-class Step(NamedTuple):
+class Todo(NamedTuple):
     """The next thing to do, a command line or an action in words, and the reason."""
 
     command: str
@@ -55,7 +55,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answers:
+class RoundAnswers:
     """The work of the annotators.
 
     Attributes:
@@ -89,7 +89,7 @@ class Staleness:
 
 
 @dataclass(frozen=True)
-class Standing(Answers, Staleness):
+class Standing(RoundAnswers, Staleness):
     """The state of a project.
 
     Attributes:
@@ -121,28 +121,28 @@ class Standing(Answers, Staleness):
         return any(name.partition("@")[0] in stages for name in self.stale or ())
 
 
-def next_step(standing: Standing) -> Step:
+def next_step(standing: Standing) -> Todo:
     """Return the next useful step: first what a person must give, then the machine's work, then what improves it."""
     return _chat(standing) or _labels(standing) or _run(standing) or _after(standing)
 
 
-def _chat(now: Standing) -> Step | None:
+def _chat(now: Standing) -> Todo | None:
     """Return the next step from nothing to questions."""
     if now.absent and not (now.exports and now.busy):
         # No stage runs until they are back, whatever else is there.
-        return Step("dvc pull", f"DVC keeps {now.absent:,} of the exports, which are not in data/raw")
+        return Todo("dvc pull", f"DVC keeps {now.absent:,} of the exports, which are not in data/raw")
     if not now.exports:
-        return Step("cp EXPORT data/raw/", "there is no export of a chat yet")
+        return Todo("cp EXPORT data/raw/", "there is no export of a chat yet")
     if now.private and not now.has_secret:
-        return Step("chatladder secret", "a chat of your own is read only under a key of your own")
+        return Todo("chatladder secret", "a chat of your own is read only under a key of your own")
     if now.busy:
         return None  # a lock is no reason to stop who annotates
     if now.questions is None:
-        return Step("dvc repro" if now.answered else "dvc repro pick_questions", "no questions are picked yet")
+        return Todo("dvc repro" if now.answered else "dvc repro pick_questions", "no questions are picked yet")
     if now.is_stale(*QUESTION_STAGES) and not _is_annotated(now):
-        return Step("dvc repro pick_questions", "what the questions come from has changed")
+        return Todo("dvc repro pick_questions", "what the questions come from has changed")
     if not now.questions:
-        return Step("chatladder questions --rejected", "no turn was picked as a question: see why, lower a threshold")
+        return Todo("chatladder questions --rejected", "no turn was picked as a question: see why, lower a threshold")
     return None
 
 
@@ -155,7 +155,7 @@ def _is_told(now: Standing) -> bool:
     return now.gate in ("pass", "fail") and now.stale == ()
 
 
-def _labels(now: Standing) -> Step | None:
+def _labels(now: Standing) -> Todo | None:
     """Return the next step from questions to answers that count."""
     if not now.questions:
         return None
@@ -168,7 +168,7 @@ def _labels(now: Standing) -> Step | None:
     if now.is_review and not now.workers:
         return _work(now, NAME, "a review has begun, and nobody has answered yet")
     if now.counted is not None and now.counted > now.answered:
-        return Step(
+        return Todo(
             f"set annotation.round to {now.answered} in params.yaml, then dvc repro",
             f"it says {now.counted}, and only {now.answered} {'has' if now.answered == 1 else 'have'} answers",
         )
@@ -176,49 +176,49 @@ def _labels(now: Standing) -> Step | None:
     if now.undecided and settles:
         return _adjudicate(now, "settle them before models are trained, or run dvc repro without them")
     if now.counted is not None and now.counted < now.answered:
-        return Step(
+        return Todo(
             f"set annotation.round to {now.answered} in params.yaml, then dvc repro",
             f"round {now.answered} is answered and does not count yet",
         )
     return None
 
 
-def _work(now: Standing, name: str, why: str) -> Step:
+def _work(now: Standing, name: str, why: str) -> Todo:
     command = "review" if now.is_review else f"annotate --round {now.round}"
-    return Step(f"chatladder {command} --annotator {shlex.quote(name)}", why)
+    return Todo(f"chatladder {command} --annotator {shlex.quote(name)}", why)
 
 
-def _adjudicate(now: Standing, hint: str) -> Step:
-    return Step(f"chatladder adjudicate --adjudicator {NAME}", f"annotators leave {now.undecided:,} undecided: {hint}")
+def _adjudicate(now: Standing, hint: str) -> Todo:
+    return Todo(f"chatladder adjudicate --adjudicator {NAME}", f"annotators leave {now.undecided:,} undecided: {hint}")
 
 
-def _run(now: Standing) -> Step | None:
+def _run(now: Standing) -> Todo | None:
     """Return the next step that the machine can take."""
     if now.busy:
-        return Step("chatladder status", "another DVC command is running: ask again once it is done")
+        return Todo("chatladder status", "another DVC command is running: ask again once it is done")
     if now.stale is None:
-        return Step("chatladder doctor", "DVC does not say what is stale, and doctor may say what is amiss")
+        return Todo("chatladder doctor", "DVC does not say what is stale, and doctor may say what is amiss")
     if now.stale:
-        return Step("dvc repro", f"stale: {stages_in_words(now.stale, most=3)}, and what depends on them")
+        return Todo("dvc repro", f"stale: {stages_in_words(now.stale, most=3)}, and what depends on them")
     if now.gate is None or now.tuned is None:
-        return Step("dvc repro", "the labels were not held against the models yet")
+        return Todo("dvc repro", "the labels were not held against the models yet")
     return None
 
 
-def _after(now: Standing) -> Step:
+def _after(now: Standing) -> Todo:
     """Return the step that improves a result that is up to date, or uses it."""
     review = f"chatladder review --annotator {NAME}"
     if now.gate == "fail":
-        return Step(review, "a larger model agrees less with the labels: look again at those that are probably wrong")
+        return Todo(review, "a larger model agrees less with the labels: look again at those that are probably wrong")
     if now.undecided:
         return _adjudicate(now, "each one settled is a label more")
     if now.gate == "inconclusive":
         more = f" (about {now.more_items:,} more would)" if now.more_items else ""
-        return Step(review, f"too few labels to tell whether they are good{more}: look again, or add exports")
+        return Todo(review, f"too few labels to tell whether they are good{more}: look again, or add exports")
     rung = shlex.quote(now.tuned.rung if now.tuned else NAME)
     if now.exported:
-        return Step(f"chatladder resolve CHAT --rung {rung}", "all is done: answer new messages")
-    return Step(f"chatladder export {rung} --out exported/{rung}", "the gate passes and nothing is stale")
+        return Todo(f"chatladder resolve CHAT --rung {rung}", "all is done: answer new messages")
+    return Todo(f"chatladder export {rung} --out exported/{rung}", "the gate passes and nothing is stale")
 
 
 def stages_in_words(names: Sequence[str], most: int = 6) -> str:
@@ -299,7 +299,7 @@ def counted_rounds(params: Path) -> int | None:
     return number if type(number) is int else None
 
 
-def answers_of(annotations: Path, ids: list[str]) -> Answers:
+def answers_of(annotations: Path, ids: list[str]) -> RoundAnswers:
     """Return how far the annotators of the current round are, and what all rounds leave open.
 
     Args:
@@ -310,7 +310,7 @@ def answers_of(annotations: Path, ids: list[str]) -> Answers:
         DataError: If a log, an assignment or a review is damaged.
     """
     if not annotations.is_dir():
-        return Answers()
+        return RoundAnswers()
     from chatladder.labels.log import replay
     from chatladder.labels.review import read_review
     from chatladder.labels.rounds import latest_answered, latest_round, log_files, log_path
@@ -332,7 +332,9 @@ def answers_of(annotations: Path, ids: list[str]) -> Answers:
         wanted = set[str]().union(*done.values()) or known
     workers = _workers(wanted, done, sharing)
     counting = log_files(annotations, answered) if answered else []
-    return Answers(answered, number, review is not None, workers, _undecided(annotations, answered, known, counting))
+    return RoundAnswers(
+        answered, number, review is not None, workers, _undecided(annotations, answered, known, counting)
+    )
 
 
 def _sharing(folder: Path) -> tuple[list[str], int] | None:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from chatladder.endpoint.cache import AnswerCache, Kept, Values
+from chatladder.endpoint.cache import AnswerCache, KeptReply, Values
 from chatladder.endpoint.completion import BYTES_A_TOKEN
 from chatladder.endpoint.connection import Connection, check_address, read_key
 from chatladder.io.console import DataError
@@ -102,7 +102,7 @@ class Job(ABC):
 
 
 @dataclass
-class Report:
+class RunReport:
     """What a run did.
 
     Attributes:
@@ -156,7 +156,7 @@ class Plan:
             if job.one_form and self.answered:
                 job.forms = (form,)
                 break
-        self.report = Report(texts=len(self._keys), cached=self.answered)
+        self.report = RunReport(texts=len(self._keys), cached=self.answered)
 
     @property
     def answered(self) -> int:
@@ -183,7 +183,7 @@ class Plan:
             self.report.cached += self.answered - before
             yield from ((position, each) for position, each in some if np.isnan(self.values[position, -1]))
 
-    def keep(self, position: int, question: Question, form: str, answer: Kept) -> None:
+    def keep(self, position: int, question: Question, form: str, answer: KeptReply) -> None:
         """Commit an answer."""
         self._take(position, self.cache.keep(question.key, form, answer))
 
@@ -233,7 +233,7 @@ class Plan:
             if key in kept:
                 self._take(position, kept[key])
 
-    def _take(self, position: int, answer: Kept) -> None:
+    def _take(self, position: int, answer: KeptReply) -> None:
         self.values[position] = answer.values
         self._took[position] = answer[1:]
         self.job.took(answer.values)

@@ -28,7 +28,7 @@ KEYS_A_QUERY = 900
 Values = tuple[float | None, ...]
 
 
-class Kept(NamedTuple):
+class KeptReply(NamedTuple):
     """One answer, and the tokens of its prompt and of itself."""
 
     values: Values
@@ -82,7 +82,7 @@ class AnswerCache:
         """Close the file."""
         self._database.close()
 
-    def find(self, keys: Sequence[bytes], form: str) -> dict[bytes, Kept]:
+    def find(self, keys: Sequence[bytes], form: str) -> dict[bytes, KeptReply]:
         """Return the answers to those ``keys`` that were asked in this form."""
         kept = {}
         with self._explained():
@@ -92,10 +92,10 @@ class AnswerCache:
                     f"SELECT key, {self._columns} FROM answers WHERE form = ? AND key IN ({','.join('?' * len(some))})"
                 )
                 for key, *values, prompt, completion in self._database.execute(query, (form, *some)):
-                    kept[key] = Kept(tuple(values), prompt, completion)
+                    kept[key] = KeptReply(tuple(values), prompt, completion)
         return kept
 
-    def keep(self, key: bytes, form: str, answer: Kept) -> Kept:
+    def keep(self, key: bytes, form: str, answer: KeptReply) -> KeptReply:
         """Commit one answer; it outlives this process when this returns.
 
         Returns:

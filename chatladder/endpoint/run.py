@@ -20,7 +20,7 @@ from aiolimiter import AsyncLimiter
 from tqdm import tqdm
 
 from chatladder.endpoint.asking import Plan, Question, Unread
-from chatladder.endpoint.cache import Kept, Values
+from chatladder.endpoint.cache import KeptReply, Values
 from chatladder.endpoint.client import Endpoint, Refused, Retry
 from chatladder.endpoint.completion import read_completion
 from chatladder.endpoint.connection import Connection
@@ -51,7 +51,7 @@ class _OtherForm(Exception):
     """The server does not answer in this form; the message says so."""
 
 
-class Budget:
+class RequestBudget:
     """Counts requests and tokens, and holds them back.
 
     Attributes:
@@ -173,7 +173,7 @@ class Run:
         self.refused = self.spent = ""
         self._plan, self._job, self._report = plan, plan.job, plan.report
         self._connection, self._endpoint, self._echo = connection, Endpoint(connection, key), echo
-        self._budget = Budget(connection, largest)
+        self._budget = RequestBudget(connection, largest)
         self._questions = plan.questions()
         self._says_form = not plan.answered
         self._error: Exception | None = None
@@ -270,7 +270,7 @@ class Run:
         for again in range(ASKS):
             self._report.asked_again += bool(again)
             answer = await self._send_until_replied(question, form, again)
-            if isinstance(answer, Kept):
+            if isinstance(answer, KeptReply):
                 # No other task runs between the last byte of a reply and this commit.
                 self._settle_form(form)
                 self._plan.keep(position, question, form, answer)
@@ -295,7 +295,7 @@ class Run:
         if len(self.unusable) >= GIVE_UP_AFTER:
             self.stop()
 
-    async def _send_until_replied(self, question: Question, form: str, again: int) -> Kept | Unread:
+    async def _send_until_replied(self, question: Question, form: str, again: int) -> KeptReply | Unread:
         """Send one request until there is a reply; see `_send`."""
         backoff = BACKOFF_FIRST
         for _ in range(self._connection.max_retries):
@@ -310,7 +310,7 @@ class Run:
                 backoff *= 2
         return await self._send(question, form, again)
 
-    async def _send(self, question: Question, form: str, again: int) -> Kept | Unread:
+    async def _send(self, question: Question, form: str, again: int) -> KeptReply | Unread:
         """Send one request, once its turn has come.
 
         Raises:
@@ -343,7 +343,7 @@ class Run:
             self._sending.discard(task)
         self._budget.settle(reserved, question.tokens, prompt, completion)
         if not isinstance(answer, Unread):
-            return Kept(answer, question.tokens if prompt is None else prompt, completion or 0)
+            return KeptReply(answer, question.tokens if prompt is None else prompt, completion or 0)
         if answer.then == "other form":
             raise _OtherForm(answer.reason)
         return answer

@@ -42,7 +42,7 @@ from chatladder.io.console import DataError
 RUNG_COLUMNS = ("answers", "metric", "rung", "params", "kind", "value", "lo", "hi")
 
 
-class Reading(NamedTuple):
+class ScoredReading(NamedTuple):
     """The answers of the whole ladder, as they are or centred.
 
     Attributes:
@@ -77,7 +77,7 @@ def need_two_sizes(ladder: Ladder) -> None:
         raise DataError(f"slope: expected rungs of at least two sizes, got {sizes}{apart}. Add one to the ladder.")
 
 
-def read_answers(items: Items, sample: Bootstrap, ladder: Ladder, predictions: Sequence[Predictions]) -> Reading:
+def read_answers(items: Items, sample: Bootstrap, ladder: Ladder, predictions: Sequence[Predictions]) -> ScoredReading:
     """Score one reading of the answers, and judge it.
 
     Args:
@@ -94,7 +94,7 @@ def read_answers(items: Items, sample: Bootstrap, ladder: Ladder, predictions: S
     size = SampleSize(len(items.references), sample.weights.shape[1])
     dense = len(ladder.dense)
     correct = np.stack([each.answers == items.references for each in predictions[:dense]], axis=1)
-    return Reading(
+    return ScoredReading(
         draws=draws,
         gates={metric: gate_of(ladder.dense, values[:, :dense], size) for metric, values in draws.items()},
         page_p=page_p(ladder.dense, correct, sample.clusters),
@@ -103,7 +103,7 @@ def read_answers(items: Items, sample: Bootstrap, ladder: Ladder, predictions: S
 
 def read_both(
     items: Items, sample: Bootstrap, ladder: Ladder, predictions: Sequence[Predictions]
-) -> dict[str, Reading]:
+) -> dict[str, ScoredReading]:
     """Score the answers as they are ("raw"), and "centred"; arguments as of ``read_answers``."""
     return {
         "raw": read_answers(items, sample, ladder, predictions),
@@ -113,7 +113,7 @@ def read_both(
 
 def scaling_check(
     items: Items, sample: Bootstrap, ladder: Ladder, predictions: Sequence[Predictions]
-) -> tuple[dict[str, Any], dict[str, Reading]]:
+) -> tuple[dict[str, Any], dict[str, ScoredReading]]:
     """Return what ``metrics/scaling.json`` holds, and the readings it comes from; arguments as of ``read_answers``."""
     # The slope of AUROC, which centring does not change: it moves no item past another.
     areas = [
@@ -138,7 +138,7 @@ def scaling_check(
     return metrics, readings
 
 
-def _reading_metrics(reading: Reading) -> dict[str, Any]:
+def _reading_metrics(reading: ScoredReading) -> dict[str, Any]:
     """Each metric's gate and what stands beside it."""
     metrics: dict[str, Any] = {}
     for metric, gate in reading.gates.items():
@@ -166,7 +166,7 @@ def gate_metrics(gate: Gate) -> dict[str, Any]:
     }
 
 
-def mixture_metrics(ladder: Ladder, reading: Reading) -> dict[str, Any]:
+def mixture_metrics(ladder: Ladder, reading: ScoredReading) -> dict[str, Any]:
     """Return the scores of the mixtures of experts, each with its interval; None where not defined."""
     metrics: dict[str, Any] = {}
     for place, (rung, active) in enumerate(ladder.mixtures.items(), start=len(ladder.dense)):
@@ -182,7 +182,7 @@ def _undefined(name: str) -> dict[str, Any]:
     return dict.fromkeys((name, f"{name}_lo", f"{name}_hi"))
 
 
-def points(reading: Reading, ladder: Ladder, metric: str) -> list[Point]:
+def points(reading: ScoredReading, ladder: Ladder, metric: str) -> list[Point]:
     """Return the score of every rung that has one, dense ones first.
 
     Args:
@@ -200,7 +200,7 @@ def points(reading: Reading, ladder: Ladder, metric: str) -> list[Point]:
     return [Point(rung, rung in ladder.mixtures, Interval(*map(float, figures))) for rung, *figures in rows]
 
 
-def rung_rows(ladder: Ladder, readings: Mapping[str, Reading]) -> Iterator[tuple[Any, ...]]:
+def rung_rows(ladder: Ladder, readings: Mapping[str, ScoredReading]) -> Iterator[tuple[Any, ...]]:
     """Yield rows of ``RUNG_COLUMNS``: one a reading, metric and rung; intervals hold together over the rungs."""
     for name, reading in readings.items():
         for metric in reading.draws:
@@ -208,7 +208,7 @@ def rung_rows(ladder: Ladder, readings: Mapping[str, Reading]) -> Iterator[tuple
                 yield (name, metric, *rung, "mixture" if is_mixture else "dense", *map(rounded, score))
 
 
-def in_words(metrics: Mapping[str, Any], ladder: Ladder, readings: Mapping[str, Reading]) -> Iterator[str]:
+def in_words(metrics: Mapping[str, Any], ladder: Ladder, readings: Mapping[str, ScoredReading]) -> Iterator[str]:
     """Yield the verdicts in words, line by line."""
     raw, centred = readings["raw"].gates, readings["centred"].gates
     yield overview("as answered", raw)

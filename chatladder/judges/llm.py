@@ -30,7 +30,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from chatladder.endpoint.asking import Job, Question, Report, Unread, ask
+from chatladder.endpoint.asking import Job, Question, RunReport, Unread, ask
 from chatladder.endpoint.cache import Values
 from chatladder.endpoint.completion import bare, content_of, guess_tokens, only_entry, response_format
 from chatladder.endpoint.connection import Connection
@@ -75,7 +75,7 @@ class LlmSettings(Connection):
 
 def score(
     turns: TextTurns, settings: LlmSettings, cache_folder: Path, echo: Callable[[str], None]
-) -> tuple[np.ndarray, Report]:
+) -> tuple[np.ndarray, RunReport]:
     """Score turns with a model behind an endpoint.
 
     Args:

@@ -18,7 +18,7 @@ from chatladder.cli.annotate import display, round_records, running
 from chatladder.cli.annotate.command import annotate_command
 from chatladder.cli.annotate.options import KEYS, parse_keys
 from chatladder.cli.annotate.round_records import assigned, order_items
-from chatladder.cli.annotate.session import Items, Session
+from chatladder.cli.annotate.session import Session, SessionItems
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, RowWriter, write_rows
 from chatladder.labels import review
@@ -327,7 +327,7 @@ class TestItems:
         writer = RowWriter(tmp_path / "q.parquet", QUESTIONS)
         writer.write(pa.Table.from_pylist([row(number) for number in range(35)], schema=QUESTIONS))
         writer.close()
-        items = Items(tmp_path / "q.parquet")
+        items = SessionItems(tmp_path / "q.parquet")
         for number in (34, 0, 10, 9, 19, 20):
             assert items.get(f"item{number:04}", items.ids)["text"] == f"question {number}?"
         monkeypatch.setattr(items, "_load", None)
@@ -337,7 +337,7 @@ class TestItems:
         import chatladder.cli.annotate.session
 
         monkeypatch.setattr(chatladder.cli.annotate.session, "AHEAD", 2)
-        items = Items(questions)
+        items = SessionItems(questions)
         for item_id in items.ids:
             items.get(item_id)
         assert len(items._read) <= 10
@@ -350,14 +350,14 @@ class TestItems:
     def test_unusable_questions_are_an_error(self, tmp_path, rows, message):
         write_rows(tmp_path / "q.parquet", rows, QUESTIONS)
         with pytest.raises(DataError, match=rf"q\.parquet: .*{message}"):
-            Items(tmp_path / "q.parquet")
+            SessionItems(tmp_path / "q.parquet")
 
     def test_a_damaged_file_is_an_error_at_whatever_byte(self, questions):
         whole = questions.read_bytes()
         for at in range(4, len(whole), 97):
             questions.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
             try:
-                items = Items(questions)
+                items = SessionItems(questions)
                 items.containing("1")
                 items.get(items.ids[0], items.ids)
             except DataError:

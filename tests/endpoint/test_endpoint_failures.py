@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from chatladder.endpoint.client import retry_after
-from chatladder.endpoint.run import Budget
+from chatladder.endpoint.run import RequestBudget
 from chatladder.io.console import DataError
 from tests.endpoint_chat import ODD_NUMBERS, TEXTS, by_length, in_turn, options
 from tests.endpoint_server import Say, completion, failure, score, serving
@@ -177,7 +177,7 @@ def test_no_minute_holds_more_than_its_limit(limits, monkeypatch):
     monkeypatch.setattr("chatladder.endpoint.run.MINUTE", minute)
 
     async def send():
-        budget, times = Budget(options("http://host/v1", max_tokens=9**9, **limits), largest=100), []
+        budget, times = RequestBudget(options("http://host/v1", max_tokens=9**9, **limits), largest=100), []
         start = time.monotonic()
 
         async def one():

@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from chatladder.endpoint.cache import FILE_NAME, AnswerCache, Kept
+from chatladder.endpoint.cache import FILE_NAME, AnswerCache, KeptReply
 from chatladder.io.console import DataError
 from tests.conftest import ROOT
 from tests.endpoint_server import score, serving
@@ -39,9 +39,9 @@ def test_a_file_that_holds_no_answers_is_refused(tmp_path):
 
 def test_the_first_answer_of_two_processes_counts(tmp_path):
     with closing(AnswerCache(tmp_path, COLUMNS)) as one, closing(AnswerCache(tmp_path, COLUMNS)) as other:
-        assert one.keep(b"k", "plain", Kept((3.0,), 1, 1)).values == (3,)
-        assert other.keep(b"k", "plain", Kept((8.0,), 2, 2)) == ((3,), 1, 1)
-        assert other.keep(b"k", "json_schema", Kept((8.0,), 1, 1)).values == (8,)
+        assert one.keep(b"k", "plain", KeptReply((3.0,), 1, 1)).values == (3,)
+        assert other.keep(b"k", "plain", KeptReply((8.0,), 2, 2)) == ((3,), 1, 1)
+        assert other.keep(b"k", "json_schema", KeptReply((8.0,), 1, 1)).values == (8,)
         assert one.find([b"k", b"l"], "json_schema") == {b"k": ((8,), 1, 1)}
         assert one.find([b"k"], "plain") == {b"k": ((3,), 1, 1)}
 

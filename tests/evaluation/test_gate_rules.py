@@ -26,7 +26,7 @@ from chatladder.evaluation.gate import (
     simultaneous,
 )
 from chatladder.evaluation.rungs import Ladder, Rung
-from chatladder.evaluation.scaling_check import Reading, gate_metrics, in_words, mixture_metrics
+from chatladder.evaluation.scaling_check import ScoredReading, gate_metrics, in_words, mixture_metrics
 from chatladder.evaluation.scores import Draws, bootstrap, interval, slope_per_doubling
 from chatladder.io.console import DataError
 
@@ -259,12 +259,12 @@ def test_a_mixture_that_too_few_draws_measure_has_no_score():
     values = np.column_stack([still(0.5, 0.6), np.linspace(0.6, 0.8, 201)])
     values[0, 2] = 0.7
     draws = dict.fromkeys(METRICS, values)
-    found = mixture_metrics(ladder, Reading(draws, {}, None))["mixture"]
+    found = mixture_metrics(ladder, ScoredReading(draws, {}, None))["mixture"]
     assert (found["params"], found["active_params"], found["precision"]) == (9_000, 900, 0.7)
     assert (found["precision_lo"], found["precision_hi"]) == pytest.approx((0.606, 0.795), abs=0.001)
     gone = values.copy()
     gone[1:4, 2] = np.nan
-    found = mixture_metrics(ladder, Reading({**draws, "macro_f1": gone}, {}, None))["mixture"]
+    found = mixture_metrics(ladder, ScoredReading({**draws, "macro_f1": gone}, {}, None))["mixture"]
     assert [found[name] for name in ("macro_f1", "macro_f1_lo", "macro_f1_hi")] == [None, None, None]
     assert found["balanced_accuracy"] == 0.7
 
@@ -328,7 +328,7 @@ def test_only_a_pass_is_warned_of_by_the_centred_answers(raw, centred, said):
 def test_a_report_goes_from_the_verdicts_to_mixtures_and_advice():
     raw = dict.fromkeys(METRICS, PASSED)
     centred = {**raw, "precision": OPEN}
-    readings = {"raw": Reading({}, raw, None), "centred": Reading({}, centred, None)}
+    readings = {"raw": ScoredReading({}, raw, None), "centred": ScoredReading({}, centred, None)}
     ladder = Ladder(RUNGS, {Rung("known", 9_000): 1_000, Rung("unknown", 9_000): 1_000})
     metrics = {"mixtures": {"known": {"precision": 0.12345}, "unknown": {"precision": None}}}
     lines = list(in_words(metrics, ladder, readings))

@@ -21,7 +21,7 @@ import click
 from chatladder.cli.annotate.options import AdjudicateOptions
 from chatladder.cli.annotate.round_records import assigned, chat_order, settle_assignment
 from chatladder.cli.annotate.running import Task, follow_guidelines, launch, tell, told, work
-from chatladder.cli.annotate.session import Items
+from chatladder.cli.annotate.session import SessionItems
 from chatladder.io.console import SETTINGS, example
 from chatladder.io.options import options_of
 from chatladder.labels.rounds import adjudication_path, latest_answered, log_path
@@ -103,7 +103,7 @@ def adjudicate(options: AdjudicateOptions) -> None:
     annotations, adjudicator = options.annotations, options.person
     last_round = options.round or latest_answered(annotations) or 1
     adjudication_path(annotations, last_round, adjudicator)  # a name that names no file is refused before anything
-    items = Items(options.questions)
+    items = SessionItems(options.questions)
     answers, adjudications, torn = read_answers(annotations, last_round)
     logs = without_orphans(answers, adjudications, items.ids, refuse_orphans=False)
     said = cases(logs.answers, logs.adjudications)

@@ -14,7 +14,7 @@ from chatladder.cli.annotate.display import colours, day, duration, literal
 from chatladder.cli.annotate.options import KEYS, shown
 from chatladder.cli.annotate.running import Task
 from chatladder.cli.annotate.screens import Ask, Definition, Failure, chat_table, label_keys, said
-from chatladder.cli.annotate.session import AHEAD, Items, Session
+from chatladder.cli.annotate.session import AHEAD, Session, SessionItems
 from chatladder.io.console import DataError
 from chatladder.labels.answer import Label
 
@@ -36,7 +36,7 @@ class AnnotateApp(App[None]):
     CSS_PATH = "app.tcss"
 
     def __init__(
-        self, session: Session, items: Items, task: Task, keys: Mapping[str, Sequence[str]], zone: tzinfo = UTC
+        self, session: Session, items: SessionItems, task: Task, keys: Mapping[str, Sequence[str]], zone: tzinfo = UTC
     ) -> None:
         super().__init__()
         self.session = session

@@ -14,7 +14,7 @@ import click
 from chatladder.cli.annotate.options import AnnotateOptions, names
 from chatladder.cli.annotate.round_records import order_items, own_share, settle_assignment
 from chatladder.cli.annotate.running import follow_guidelines, launch, own_task, told, work
-from chatladder.cli.annotate.session import Items, listed_items
+from chatladder.cli.annotate.session import SessionItems, listed_items
 from chatladder.io.console import SETTINGS, example
 from chatladder.io.options import options_of
 from chatladder.labels.review import refuse_review
@@ -30,7 +30,7 @@ def annotate(options: AnnotateOptions) -> None:
     annotator, number = options.person, options.round or latest_round(options.annotations)
     log = log_path(options.annotations, number, annotator)
     refuse_review(log.parent)
-    items = Items(options.questions)
+    items = SessionItems(options.questions)
     guidelines = follow_guidelines(options, [log.parent])
     shared = settle_assignment(log.parent, names(options.annotators), options.overlap)
     unknown = 0

@@ -18,7 +18,7 @@ import click
 from chatladder.cli.annotate.options import ReviewOptions, names
 from chatladder.cli.annotate.round_records import Sharing, own_share, settle_assignment
 from chatladder.cli.annotate.running import follow_guidelines, in_browser, launch, own_task, tell, told, work
-from chatladder.cli.annotate.session import Items
+from chatladder.cli.annotate.session import SessionItems
 from chatladder.io.console import SETTINGS, DataError, example
 from chatladder.io.files import read_jsonl
 from chatladder.io.options import options_of
@@ -183,7 +183,7 @@ def review(options: ReviewOptions) -> None:
     Raises:
         DataError: If the questions, the queue, the log or the round do not allow it.
     """
-    items = Items(options.questions)
+    items = SessionItems(options.questions)
     known = frozenset(items.ids)
     chosen = choose(options, known)
     if chosen is None:

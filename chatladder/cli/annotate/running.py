@@ -21,7 +21,7 @@ from click.core import ParameterSource
 
 from chatladder.cli.annotate import round_records
 from chatladder.cli.annotate.options import ScreenOptions, parse_keys, zone
-from chatladder.cli.annotate.session import Items, Session
+from chatladder.cli.annotate.session import Session, SessionItems
 from chatladder.io.console import DataError, stoppable
 from chatladder.labels.answer import Answer, now
 from chatladder.labels.log import HeldError, LogWriter, replay
@@ -98,7 +98,7 @@ def told(counts: Iterable[tuple[int, str]]) -> list[str]:
     return [text.format(count) for count, text in counts if count]
 
 
-def work(task: Task, items: Items, options: ScreenOptions) -> Session:
+def work(task: Task, items: SessionItems, options: ScreenOptions) -> Session:
     """Show one item after another until the person leaves, and say how far they are.
 
     Args:
@@ -160,7 +160,7 @@ def open_log(path: Path) -> LogWriter:
             time.sleep(0.1)
 
 
-def show(session: Session, items: Items, task: Task, options: ScreenOptions) -> None:
+def show(session: Session, items: SessionItems, task: Task, options: ScreenOptions) -> None:
     """Run the screen until whoever answers leaves it.
 
     Args:

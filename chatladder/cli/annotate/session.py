@@ -27,7 +27,7 @@ AHEAD = 512
 _BATCH = 4096
 
 
-class Items:
+class SessionItems:
     """The questions of a parquet file, which stays open: a pipeline that replaces it meanwhile does no harm.
 
     Attributes:

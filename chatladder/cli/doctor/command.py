@@ -18,7 +18,7 @@ import click
 
 from chatladder.cli.doctor.memory import (
     Machine,
-    Need,
+    MemoryNeed,
     facts_of,
     longest_prompt,
     needs,
@@ -38,7 +38,7 @@ WIDTH = 80
 _WIDTHS = (8, 7, 6, 6, 7, 7, 4, 4)
 
 
-def ask_hub(ladder: Mapping[str, Any], facts: dict[str, Need]) -> list[str]:
+def ask_hub(ladder: Mapping[str, Any], facts: dict[str, MemoryNeed]) -> list[str]:
     """Have the hub confirm the commit of each of its rungs and give unknown sizes; return the problems."""
     troubles = []
     for key, known in facts.items():
@@ -54,7 +54,7 @@ def ask_hub(ladder: Mapping[str, Any], facts: dict[str, Need]) -> list[str]:
     return troubles
 
 
-def table(rows: Mapping[str, Need]) -> list[str]:
+def table(rows: Mapping[str, MemoryNeed]) -> list[str]:
     """Return one line a rung, below a line of headings; 80 columns wide at most."""
     widest = WIDTH - sum(_WIDTHS) - len(_WIDTHS)
     width = max(len(COLUMNS[0]), *(min(len(key), widest) for key in rows))
@@ -70,7 +70,7 @@ def table(rows: Mapping[str, Need]) -> list[str]:
     ]
 
 
-def _row(each: Need) -> tuple[str, ...]:
+def _row(each: MemoryNeed) -> tuple[str, ...]:
     about = "" if each.exact else "≈"
     disk, scoring, training = (
         f"{about}{show_bytes(size)}" if size is not None else "?"

@@ -88,7 +88,7 @@ def container_room(folder: Path) -> int:
         return 2**62
 
 
-class Need(NamedTuple):
+class MemoryNeed(NamedTuple):
     """A rung's model and its needs; sizes in bytes, None where unknown.
 
     Attributes:
@@ -141,7 +141,7 @@ def longest_prompt(alpaca: Path, max_length: int) -> int:
     return min(max_length, longest + TEMPLATE)
 
 
-def facts_of(key: str, base: Mapping[str, Any], bases: Path) -> Need:
+def facts_of(key: str, base: Mapping[str, Any], bases: Path) -> MemoryNeed:
     """Return what is known of a rung's model without downloading anything; its memory is not counted yet."""
     source = str(base.get("source"))
     if source == "embedded":
@@ -152,43 +152,43 @@ def facts_of(key: str, base: Mapping[str, Any], bases: Path) -> Need:
         return _hub(str(base.get("repo")), str(base.get("revision") or ""))
     if source == "package":
         return _package(base, bases / key)
-    return Need(source, exact=False)
+    return MemoryNeed(source, exact=False)
 
 
-def _embedded(base: Mapping[str, Any], folder: Path) -> Need:
+def _embedded(base: Mapping[str, Any], folder: Path) -> MemoryNeed:
     vocabulary, exact = EMBEDDED_VOCABULARY, False
     with suppress(DataError, KeyError, TypeError, ValueError):
         vocabulary, exact = int(read_json(folder / "config.json")["vocab_size"]), True
     config = {**base, "model_type": "qwen2", "vocab_size": vocabulary, "tie_word_embeddings": True}
     shape = read_config({**config, "num_key_value_heads": base.get("num_attention_heads")})
     if shape is None:
-        return Need("embedded", reasons=("its base section lacks a size of the model",))
+        return MemoryNeed("embedded", reasons=("its base section lacks a size of the model",))
     params = parameters(shape)
-    return Need("embedded", params, shape, exact, weight_bytes(params, 4) + OTHER_FILES // 20)
+    return MemoryNeed("embedded", params, shape, exact, weight_bytes(params, 4) + OTHER_FILES // 20)
 
 
-def _folder(path: Path, *, own: bool) -> Need:
+def _folder(path: Path, *, own: bool) -> MemoryNeed:
     try:
         shape = read_config(check_folder(path, own=own))
         params = count_parameters(path)
     except (DataError, OSError) as error:
-        return Need("folder", reasons=(getattr(error, "message", str(error)),))
-    return Need("folder", params, shape or guess(params), shape is not None)
+        return MemoryNeed("folder", reasons=(getattr(error, "message", str(error)),))
+    return MemoryNeed("folder", params, shape or guess(params), shape is not None)
 
 
-def _package(base: Mapping[str, Any], folder: Path) -> Need:
+def _package(base: Mapping[str, Any], folder: Path) -> MemoryNeed:
     """A package says nothing of its model until it is fetched; the base folder that was made of it says all."""
     names = ("package", "package_version")
     if lacking := [name for name in names if not base.get(name)]:
-        return Need("package", exact=False, reasons=(f"its base section lacks {' and '.join(lacking)}",))
+        return MemoryNeed("package", exact=False, reasons=(f"its base section lacks {' and '.join(lacking)}",))
     with suppress(DataError, KeyError, TypeError):  # it was not made yet, or is another's
         made = read_json(folder / RUNG)
         if all(str(made[name]) == str(base[name]) for name in names):
             return _folder(folder, own=True)._replace(source="package")
-    return Need("package", exact=False)
+    return MemoryNeed("package", exact=False)
 
 
-def _hub(repo: str, revision: str) -> Need:
+def _hub(repo: str, revision: str) -> MemoryNeed:
     known = known_models().get(repo, {})
     reasons: tuple[str, ...] = ()
     config, is_downloaded = None, False
@@ -199,9 +199,9 @@ def _hub(repo: str, revision: str) -> Need:
     shape = read_config(config or known.get("config") or {})
     params = int(known["params"]) if known else parameters(shape) if shape else None
     if params is None:
-        return Need("hub", exact=False, reasons=reasons)
+        return MemoryNeed("hub", exact=False, reasons=reasons)
     disk = 0 if is_downloaded else weight_bytes(params, 2) + OTHER_FILES
-    return Need("hub", params, shape or guess(params), shape is not None, disk, reasons)
+    return MemoryNeed("hub", params, shape or guess(params), shape is not None, disk, reasons)
 
 
 def _cached(repo: str, revision: str) -> tuple[dict[str, Any] | None, bool]:
@@ -216,7 +216,7 @@ def _cached(repo: str, revision: str) -> tuple[dict[str, Any] | None, bool]:
     return None, False
 
 
-def sized(facts: Need, params: int | None) -> Need:
+def sized(facts: MemoryNeed, params: int | None) -> MemoryNeed:
     """Return the same model with the parameters that the hub gives, where they were unknown."""
     if params is None or facts.params is not None:
         return facts
@@ -245,8 +245,8 @@ def training_of(train: Mapping[str, Any], length: int) -> Training:
 
 
 def needs(
-    ladder: Mapping[str, Any], facts: Mapping[str, Need], train: Mapping[str, Any], length: int, machine: Machine
-) -> dict[str, Need]:
+    ladder: Mapping[str, Any], facts: Mapping[str, MemoryNeed], train: Mapping[str, Any], length: int, machine: Machine
+) -> dict[str, MemoryNeed]:
     """Return the needs of each rung by its key; the downloads of the rungs before it are counted in.
 
     Args:
@@ -264,7 +264,7 @@ def needs(
     return counted
 
 
-def need(base: Mapping[str, Any], facts: Need, training: Training, machine: Machine, *, room: int) -> Need:
+def need(base: Mapping[str, Any], facts: MemoryNeed, training: Training, machine: Machine, *, room: int) -> MemoryNeed:
     """Return the needs of a rung, and whether a machine has them.
 
     Args:
@@ -310,7 +310,7 @@ def need(base: Mapping[str, Any], facts: Need, training: Training, machine: Mach
     )
 
 
-def _refusals(small: str | None, facts: Need, training: Training, machine: Machine) -> Iterator[str]:
+def _refusals(small: str | None, facts: MemoryNeed, training: Training, machine: Machine) -> Iterator[str]:
     """Say why stages would refuse a rung, whatever room there is."""
     is_mixture = facts.shape is not None and facts.shape.num_experts > 0
     if small and not machine.gpus:

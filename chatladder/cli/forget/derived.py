@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 BESIDE = ("exported", "data/reports", "dvc_plots")
 
 
-class Items(NamedTuple):
+class MemberItems(NamedTuple):
     """Ids of what is a member's."""
 
     questions: set[str]
@@ -42,7 +42,7 @@ class Items(NamedTuple):
     others: list[dict[str, Any]]  # answered questions of others, without their windows
 
 
-def items_of(data: Path, people: Collection[str]) -> Items:
+def items_of(data: Path, people: Collection[str]) -> MemberItems:
     """Return the questions and turns of some pseudonyms, as the pipeline has them now.
 
     Raises:
@@ -51,7 +51,7 @@ def items_of(data: Path, people: Collection[str]) -> Items:
     logs = every_log(data / "annotations")
     marks = read_marks(data / "marks") if (data / "marks").is_dir() else None
     answered = {item_id for path in logs for item_id in replay(path).answers}
-    items = Items(set(), set(), [], [])
+    items = MemberItems(set(), set(), [], [])
     if logs or (data / "questions.parquet").exists():
         for part in _rows(data / "questions.parquet", QUESTIONS).parts():
             for row in part.to_pylist():
@@ -87,7 +87,7 @@ def _rows(path: Path, schema: pa.Schema) -> Rows:
     return Rows(path, schema)
 
 
-def remove_answers(data: Path, items: Items) -> int:
+def remove_answers(data: Path, items: MemberItems) -> int:
     """Take what is about a member's questions and turns out of logs, reviews and marks.
 
     Returns:
@@ -133,7 +133,7 @@ def _remove_lines(path: Path, field: str, ids: Collection[str]) -> int:
     return len(lines) - len(kept)
 
 
-class Entry(NamedTuple):
+class CacheEntry(NamedTuple):
     """The digests that DVC has kept of one run of a stage, or of a file that it was given."""
 
     deps: tuple[str, ...]
@@ -249,7 +249,7 @@ class Derived:
             expanded.update(entry["md5"] for entry in json.loads(path.read_bytes()))
         return expanded
 
-    def _locked_entries(self) -> Iterator[Entry]:
+    def _locked_entries(self) -> Iterator[CacheEntry]:
         """Yield all that lock files name, of all commits and experiments too."""
         given = [*self._root.glob("data/*.dvc"), *(self._root / "data/raw").rglob("*.dvc")]
         for path in filter(Path.is_file, [self._root / "dvc.lock", *given]):
@@ -270,18 +270,18 @@ def _touches(paths: Iterable[str], others: Collection[str]) -> bool:
     return any(str(place) in others for path in paths for place in (PurePosixPath(path), *PurePosixPath(path).parents))
 
 
-def _locked(name: str, content: bytes) -> Iterator[Entry]:
+def _locked(name: str, content: bytes) -> Iterator[CacheEntry]:
     document = _yaml(content)
     if name.endswith(".dvc"):
         folder = PurePosixPath(name).parent
-        yield Entry((), {str(folder / path): digest for path, digest in _entry(document).outs.items()})
+        yield CacheEntry((), {str(folder / path): digest for path, digest in _entry(document).outs.items()})
     else:
         yield from map(_entry, (document.get("stages") or {}).values())
 
 
-def _entry(row: Any) -> Entry:
+def _entry(row: Any) -> CacheEntry:
     deps, outs = (row.get(name) or () if isinstance(row, dict) else () for name in ("deps", "outs"))
-    return Entry(
+    return CacheEntry(
         tuple(str(each["path"]) for each in deps),
         {str(each["path"]): str(each["md5"]) for each in outs if "md5" in each},
     )

@@ -22,7 +22,7 @@ import click
 
 from chatladder.cli.annotate.options import zone
 from chatladder.cli.init.checkout import CHECKOUT
-from chatladder.cli.init.project import Plan, check_export, check_folder, ladder_here, make
+from chatladder.cli.init.project import ProjectPlan, check_export, check_folder, ladder_here, make
 from chatladder.cli.status import Standing, next_step
 from chatladder.io.console import SETTINGS, DataError, example, printable
 from chatladder.io.options import options_of
@@ -52,13 +52,13 @@ DEFAULTS: dict[str, Callable[[], str]] = {
 }
 
 
-def complete_plan(given: Mapping[str, Any], folder: Path, *, takes_defaults: bool) -> Plan:
+def complete_plan(given: Mapping[str, Any], folder: Path, *, takes_defaults: bool) -> ProjectPlan:
     """Return the plan: the given values, and for others the default or the answer of whoever sits at the terminal.
 
     Raises:
         click.UsageError: If something would have to be asked and there is no terminal.
     """
-    lacking = [each for each in fields(Plan) if each.name not in given]
+    lacking = [each for each in fields(ProjectPlan) if each.name not in given]
     if lacking and not takes_defaults and not sys.stdin.isatty():
         options = ", ".join(f"--{each.name}" for each in lacking)
         raise click.UsageError(f"there is no terminal to ask in: give {options}, or --yes to take the defaults.")
@@ -66,7 +66,7 @@ def complete_plan(given: Mapping[str, Any], folder: Path, *, takes_defaults: boo
     for each in lacking:
         default = DEFAULTS[each.name]()
         values[each.name] = each.metadata["parse"](default) if takes_defaults else _ask(each, default, folder)
-    return Plan(**values)
+    return ProjectPlan(**values)
 
 
 def _ask(field: "Field[Any]", default: str, folder: Path) -> Any:
@@ -91,7 +91,7 @@ def _ask(field: "Field[Any]", default: str, folder: Path) -> Any:
     epilog=example(__doc__),
 )
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
-@options_of(Plan, "given", partial=True)
+@options_of(ProjectPlan, "given", partial=True)
 @click.option("--yes", "takes_defaults", is_flag=True, help="Ask nothing: take the default of what is not given.")
 def init_command(folder: Path, takes_defaults: bool, given: Mapping[str, Any]) -> None:
     """Begin a project in FOLDER, which must be new or empty; the current one unless given."""

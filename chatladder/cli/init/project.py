@@ -81,7 +81,7 @@ def _people(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProjectPlan:
     """The settings of a new project, each with the question that asks for it."""
 
     export: Path | None = setting(
@@ -204,7 +204,7 @@ def check_export(export: Path, folder: Path) -> None:
         raise DataError(f"{place}: expected an export outside of the new project, got a folder that would hold it.")
 
 
-def make(folder: Path, plan: Plan, checkout: Path) -> Made:
+def make(folder: Path, plan: ProjectPlan, checkout: Path) -> Made:
     """Make the project; if anything fails, nothing is left of it.
 
     Raises:
@@ -230,7 +230,7 @@ def make(folder: Path, plan: Plan, checkout: Path) -> Made:
     return Made(files, rungs, exports)
 
 
-def adapt_params(params: "CommentedMap", plan: Plan) -> list[str]:
+def adapt_params(params: "CommentedMap", plan: ProjectPlan) -> list[str]:
     """Put a chat of one's own into params.yaml, and return the keys of its rungs.
 
     The chat has its time zone, language and ladder, one round, and a test drawn from all of it: ``split.test_from``, a

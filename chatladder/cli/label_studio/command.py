@@ -21,7 +21,7 @@ import click
 
 from chatladder.cli.annotate import round_records
 from chatladder.cli.annotate.options import Checked
-from chatladder.cli.annotate.session import Items, listed_items
+from chatladder.cli.annotate.session import SessionItems, listed_items
 from chatladder.cli.label_studio.exchange import (
     Given,
     config_of,
@@ -54,7 +54,7 @@ _LEFT_OUT = {
 
 
 @dataclass(frozen=True)
-class ExportOptions:
+class TasksOptions:
     """The options of label-studio export."""
 
     out: Path = setting("Tasks to write (JSON).", type=OutputFile)
@@ -65,7 +65,7 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
-class ImportOptions:
+class AnswersOptions:
     """The options of label-studio import."""
 
     export: Path = setting("What Label Studio exported (JSON).", type=InputFile)
@@ -100,7 +100,7 @@ def chosen(questions: Path, listed: Sequence[str] | None) -> Iterator[dict[str, 
     yield from (rows[item_id] for item_id in listed or ())
 
 
-def settle_round(folder: Path, answers: Mapping[str, Sequence[Given]], options: ImportOptions) -> None:
+def settle_round(folder: Path, answers: Mapping[str, Sequence[Given]], options: AnswersOptions) -> None:
     """Compare the annotators and the guidelines of an import with those of the round, or begin it.
 
     Raises:
@@ -126,7 +126,7 @@ def settle_round(folder: Path, answers: Mapping[str, Sequence[Given]], options: 
         round_records.settle_guidelines(folder, file, version, allow_changed=options.allow_changed_guidelines)
 
 
-def import_answers(options: ImportOptions) -> Counter[str]:
+def import_answers(options: AnswersOptions) -> Counter[str]:
     """Add the answers of an export to the logs of a round, once all of it is known to fit.
 
     Returns:
@@ -136,7 +136,7 @@ def import_answers(options: ImportOptions) -> Counter[str]:
         DataError: If the export, the questions or the round do not allow it.
     """
     given, counts = read_export(options.export)
-    known = frozenset(Items(options.questions).ids)
+    known = frozenset(SessionItems(options.questions).ids)
     orphans = [answer for answer in given if answer.item_id not in known]
     if orphans and options.orphans == "refuse":
         raise DataError(
@@ -168,13 +168,13 @@ def label_studio_group() -> None:
 
 
 @label_studio_group.command("export", context_settings=SETTINGS, short_help="Write the questions as tasks.")
-@options_of(ExportOptions, "options")
-def export_command(options: ExportOptions) -> None:
+@options_of(TasksOptions, "options")
+def export_command(options: TasksOptions) -> None:
     """Write the questions as tasks, and how Label Studio is to show them."""
     words = round_records.read_guidelines(options.guidelines or round_records.GUIDELINES)
     version = round_records.version_of(words)
     view = config_of(words, version)
-    known = set(Items(options.questions).ids)
+    known = set(SessionItems(options.questions).ids)
     listed, unknown = listed_items(options.items, known) if options.items else (None, 0)
     count = write_tasks(options.out, chosen(options.questions, listed), version)
     if options.config:
@@ -185,8 +185,8 @@ def export_command(options: ExportOptions) -> None:
 
 
 @label_studio_group.command("import", context_settings=SETTINGS)
-@options_of(ImportOptions, "options")
-def import_command(options: ImportOptions) -> None:
+@options_of(AnswersOptions, "options")
+def import_command(options: AnswersOptions) -> None:
     """Add the answers in an export to the annotation logs of a round.
 
     A user without a name in --annotators is called labelstudio_NUMBER.

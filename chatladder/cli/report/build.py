@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 from chatladder.cli.report.command import Options
 from chatladder.cli.report.models import (
     SHOWN,
-    Asked,
+    AskedItems,
     Models,
-    Scored,
+    ScoredRound,
     Shared,
     default_rungs,
     on_shared_items,
@@ -89,10 +89,10 @@ class Report:
 
     options: Options
     rounds: Rounds
-    asked: Asked
+    asked: AskedItems
     models: Models
     tuned: Models
-    scored: list[Scored]
+    scored: list[ScoredRound]
     shared: Shared | None
     moves: Moves
     stale: int | None
@@ -149,7 +149,7 @@ class Report:
             yield shown(metric), list(verdicts)
 
     @cached_property
-    def growth(self) -> list[tuple[Round, Scored, list[tuple[str, list[Interval | None]]]]]:
+    def growth(self) -> list[tuple[Round, ScoredRound, list[tuple[str, list[Interval | None]]]]]:
         """Each round, its labels scored, and for each reading its name and the slope of each metric."""
         return [
             (
@@ -173,7 +173,7 @@ class Report:
         return [plot for plot in plots if plot]
 
     @cached_property
-    def drawn(self) -> list[tuple[Round, Scored, str]]:
+    def drawn(self) -> list[tuple[Round, ScoredRound, str]]:
         """The latest round that could be scored and the one before it, with their styles."""
         scored = [pair for pair in zip(self.rounds.rounds, self.scored, strict=True) if pair[1].readings]
         return [(*pair, "now" if pair[0] is self.now else "before") for pair in scored[-2:]]

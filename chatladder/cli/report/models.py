@@ -13,7 +13,7 @@ import numpy as np
 from chatladder.evaluation.gate import UNDEFINED_SHARE
 from chatladder.evaluation.predictions import Items, Predictions, read_predictions
 from chatladder.evaluation.rungs import Ladder, read_rungs
-from chatladder.evaluation.scaling_check import Reading, read_answers, read_both
+from chatladder.evaluation.scaling_check import ScoredReading, read_answers, read_both
 from chatladder.evaluation.scores import Draws, Interval, bootstrap, interval, slope_per_doubling
 from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, Rows
@@ -25,7 +25,7 @@ SHOWN = ("precision", "macro_f1")
 Slopes = tuple[Interval, Interval, Interval]
 
 
-class Asked(NamedTuple):
+class AskedItems(NamedTuple):
     """Every question: ids and conversations in the order of the chat."""
 
     ids: list[str]
@@ -39,13 +39,13 @@ class Asked(NamedTuple):
         return Items(ids, [self.conversations[row] for row in rows], references)
 
 
-def read_asked(questions: Path) -> Asked:
+def read_asked(questions: Path) -> AskedItems:
     """Return ids and conversations of all questions.
 
     Raises:
         DataError: If an id is missing or there twice, or a conversation is missing.
     """
-    asked = Asked([], [])
+    asked = AskedItems([], [])
     for part in Rows(questions, QUESTIONS).parts(["item_id", "conversation"]):
         asked.ids.extend(part["item_id"].to_pylist())
         asked.conversations.extend(part["conversation"].to_pylist())
@@ -131,7 +131,7 @@ def read_tuned(folder: Path, keys: Sequence[str], test_items: Iterable[str]) -> 
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRound:
     """The labels of one round against the untouched models.
 
     Attributes:
@@ -143,7 +143,7 @@ class Scored:
 
     items: int
     conversations: int
-    readings: dict[str, Reading] = field(default_factory=dict)
+    readings: dict[str, ScoredReading] = field(default_factory=dict)
     why_not: str = ""
 
     def slope(self, reading: str, metric: str) -> Interval | None:
@@ -152,14 +152,14 @@ class Scored:
         return None if slope is None else interval(slope)
 
 
-def score(asked: Asked, labels: Mapping[str, str], models: Models, draws: Draws) -> Scored:
+def score(asked: AskedItems, labels: Mapping[str, str], models: Models, draws: Draws) -> ScoredRound:
     """Hold one round's labels against the untouched models, as ``stages.check_scaling`` does.
 
     Raises:
         DataError: If an answer is missing.
     """
     items = asked.labelled(labels)
-    scored = Scored(len(items.ids), len(set(items.conversations)))
+    scored = ScoredRound(len(items.ids), len(set(items.conversations)))
     if len({*labels.values()}) < 2 or scored.conversations < 2:
         return replace(scored, why_not="It needs items of both labels, in two conversations or more.")
     if models.sizes() < 2:
@@ -177,7 +177,7 @@ class Shared(NamedTuple):
 
 
 def on_shared_items(
-    asked: Asked, before: Mapping[str, str], now: Mapping[str, str], models: Models, draws: Draws
+    asked: AskedItems, before: Mapping[str, str], now: Mapping[str, str], models: Models, draws: Draws
 ) -> Shared | None:
     """Return how the slope changes where only labels change and not the items, None where it is not defined.
 
@@ -194,7 +194,7 @@ def on_shared_items(
     return Shared(len(both), int((items.references != again.references).sum()), slopes)
 
 
-def _slopes(readings: Sequence[Reading], ladder: Ladder, metric: str) -> Slopes | None:
+def _slopes(readings: Sequence[ScoredReading], ladder: Ladder, metric: str) -> Slopes | None:
     values = [reading.draws[metric][:, : len(ladder.dense)] for reading in readings]
     defined = np.all([~np.isnan(each).any(axis=1) for each in values], axis=0)
     if not defined[0] or defined[1:].mean() < 1 - UNDEFINED_SHARE:

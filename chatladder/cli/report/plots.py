@@ -38,7 +38,7 @@ class Tick(NamedTuple):
     label: str
 
 
-class Mark(NamedTuple):
+class PlotMark(NamedTuple):
     """A value with its interval, and what it says to whoever points at it or listens."""
 
     x: float
@@ -53,7 +53,7 @@ class Series(NamedTuple):
     """The marks of one round, and the two ends of the line through its dense rungs, if there is one."""
 
     style: str
-    marks: list[Mark]
+    marks: list[PlotMark]
     line: tuple[float, ...]
 
 
@@ -85,7 +85,7 @@ class Plot:
     series: Sequence[Series] = ()
     mixtures: bool = False
     zero: float = 0.0
-    rows: Sequence[tuple[str, float, Mark | None]] = ()
+    rows: Sequence[tuple[str, float, PlotMark | None]] = ()
     width: int = WIDTH
     top: int = _TOP
 
@@ -192,7 +192,7 @@ def _series(
             at = WIDTH - _RIGHT - _STRIP * (1 - (mixtures.index(key) + 0.5) / len(mixtures))
         title = f"{key}, {name}: {value:.3f} [{low:.3f}, {high:.3f}]"
         kind = "mixture" if is_mixture else "dense"
-        marks.append(Mark(round(at + shift, 1), y(value), y(low), y(high), title, kind))
+        marks.append(PlotMark(round(at + shift, 1), y(value), y(low), y(high), title, kind))
     return Series(style, marks, tuple(place for size, score in fit_ends(points) for place in (x(size), y(score))))
 
 
@@ -212,12 +212,12 @@ def forest_plot(name: str, metric: str, rows: Sequence[tuple[str, str, Interval 
     x = Scale(low - pad, high + pad, _FOREST_LEFT, WIDTH - _RIGHT)
     values = round_values(x.low, x.high, 5)
     digits = decimals(values)
-    marks: list[tuple[str, float, Mark | None]] = []
+    marks: list[tuple[str, float, PlotMark | None]] = []
     for number, (label, style, slope) in enumerate(rows):
         at, mark = _TOP + ROW_HEIGHT * (number + 0.5), None
         if slope is not None:
             title = f"{label}: {signed(slope.value)} [{signed(slope.lo)}, {signed(slope.hi)}] per doubling"
-            mark = Mark(x(slope.value), at, x(slope.lo), x(slope.hi), title, style)
+            mark = PlotMark(x(slope.value), at, x(slope.lo), x(slope.hi), title, style)
         marks.append((label, at, mark))
     ticks = [Tick(x(value), signed(value, digits) if value else "0") for value in values]
     bottom = _TOP + ROW_HEIGHT * len(rows)

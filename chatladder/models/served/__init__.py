@@ -22,14 +22,14 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from chatladder.endpoint.asking import Job, Question, Report, Unread, ask
+from chatladder.endpoint.asking import Job, Question, RunReport, Unread, ask
 from chatladder.endpoint.cache import Values
 from chatladder.endpoint.completion import BYTES_A_TOKEN, entry, guess_tokens, response_format
 from chatladder.endpoint.connection import Connection
 from chatladder.io.console import DataError, printable
 from chatladder.io.options import setting
 from chatladder.models.prompts import Prompt, without_oldest
-from chatladder.models.served.reading import NAME, UNREAD, Answer, is_blank, read_name, read_probabilities
+from chatladder.models.served.reading import NAME, UNREAD, ServedAnswer, is_blank, read_name, read_probabilities
 from chatladder.vocabulary import ANSWERS
 
 #: Where answers are kept unless told otherwise; git and DVC ignore it.
@@ -66,7 +66,7 @@ class ServedSettings(Connection):
     )
 
 
-class Answers(NamedTuple):
+class ServedAnswers(NamedTuple):
     """What a served model answers.
 
     Attributes:
@@ -76,10 +76,10 @@ class Answers(NamedTuple):
         report: What the run did.
     """
 
-    answers: list[Answer]
+    answers: list[ServedAnswer]
     form: str
     shortened: int
-    report: Report
+    report: RunReport
 
     def describe(self, settings: ServedSettings) -> dict[str, Any]:
         """Return what ``rung.json`` says of the model, beside its source and name."""
@@ -115,7 +115,7 @@ def answer_prompts(
     max_length: int,
     cache_folder: Path,
     echo: Callable[[str], None],
-) -> Answers:
+) -> ServedAnswers:
     """Answer prompts with a model behind an endpoint.
 
     Args:
@@ -146,8 +146,8 @@ def answer_prompts(
             "to go on from here."
         )
     values = (tuple(plan.values[place].tolist()) for place in plan.places.tolist())
-    answers = [Answer(None if np.isnan(shares[0]) else tuple(shares), seen) for *shares, seen in values]
-    return Answers(answers, job.forms[0], job.shortened, plan.report)
+    answers = [ServedAnswer(None if np.isnan(shares[0]) else tuple(shares), seen) for *shares, seen in values]
+    return ServedAnswers(answers, job.forms[0], job.shortened, plan.report)
 
 
 class _Answering(Job):

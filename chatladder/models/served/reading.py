@@ -25,7 +25,7 @@ from chatladder.vocabulary import ANSWERS
 NAME = "answer"
 
 
-class Answer(NamedTuple):
+class ServedAnswer(NamedTuple):
     """What a model says to one prompt.
 
     Attributes:
@@ -38,10 +38,10 @@ class Answer(NamedTuple):
     seen: float
 
 
-UNREAD = Answer(None, 0.0)
+UNREAD = ServedAnswer(None, 0.0)
 
 
-class Step(NamedTuple):
+class TokenStep(NamedTuple):
     """One token that was generated.
 
     Attributes:
@@ -55,7 +55,7 @@ class Step(NamedTuple):
     listed: list[tuple[bytes, float]]
 
 
-def read_probabilities(choice: Any, options: Mapping[str, str]) -> Answer | None:
+def read_probabilities(choice: Any, options: Mapping[str, str]) -> ServedAnswer | None:
     """Read each option's probability.
 
     Args:
@@ -83,7 +83,7 @@ def read_probabilities(choice: Any, options: Mapping[str, str]) -> Answer | None
     least = min(hidden, *filter(None, shares)) / 2
     shares = [share or least for share in shares]
     total = math.fsum(shares)
-    return Answer(tuple(share / total for share in shares), min(1.0, seen))
+    return ServedAnswer(tuple(share / total for share in shares), min(1.0, seen))
 
 
 def is_blank(choice: Any) -> bool:
@@ -92,7 +92,7 @@ def is_blank(choice: Any) -> bool:
     return not isinstance(content, str) or not content.strip()
 
 
-def read_name(choice: Any, options: Mapping[str, str]) -> Answer:
+def read_name(choice: Any, options: Mapping[str, str]) -> ServedAnswer:
     """Return the option that the answer names, with probability 1."""
     text = bare(content_of(choice)).rpartition(THOUGHT_ENDS)[2].strip()
     value = only_entry(text, NAME)
@@ -101,7 +101,7 @@ def read_name(choice: Any, options: Mapping[str, str]) -> Answer:
         rest = answer.removeprefix(options[name])
         # "needed." is an answer, "needed/complete/unknown" is none.
         if answer.startswith(options[name]) and not any(map(str.isalnum, rest)):
-            return Answer(tuple(float(name == other) for other in ANSWERS), 1.0)
+            return ServedAnswer(tuple(float(name == other) for other in ANSWERS), 1.0)
     return UNREAD
 
 
@@ -122,13 +122,13 @@ def _ends(rest: bytes) -> bool:
     return first != "\ufffd" and not first.isalnum()
 
 
-def _most_hidden(step: Step) -> float:
+def _most_hidden(step: TokenStep) -> float:
     """The most that a token which is not listed can have."""
     probabilities = [probability for _, probability in step.listed]
     return max(0.0, min(*probabilities, 1 - math.fsum(probabilities))) if probabilities else 0.0
 
 
-def _after_thought(steps: Sequence[Step]) -> int:
+def _after_thought(steps: Sequence[TokenStep]) -> int:
     """Return where the answer begins: behind a thought's end, nowhere if a thought does not end."""
     text = b""
     for number, step in enumerate(steps, start=1):
@@ -138,13 +138,13 @@ def _after_thought(steps: Sequence[Step]) -> int:
     return len(steps) if text.lstrip().startswith(THOUGHT.encode()) else 0
 
 
-def _steps(choice: Any) -> list[Step]:
+def _steps(choice: Any) -> list[TokenStep]:
     """The generated tokens; what is not as it should be is left out."""
     steps = []
     for each in _list(entry(entry(choice, "logprobs"), "content")):
         generated, listed = _token(each), [_token(other) for other in _list(entry(each, "top_logprobs"))]
         if generated is not None:
-            steps.append(Step(*generated, [other for other in listed if other is not None]))
+            steps.append(TokenStep(*generated, [other for other in listed if other is not None]))
     return steps
 
 
