@@ -157,7 +157,8 @@ def ladder_command(name: str | None, choice: Choice, latest: bool, dry_run: bool
     else:
         write_yaml(PARAMS, params)
     click.echo(f"{PARAMS}: ladder: {', '.join(old)} -> {', '.join(rungs.ladder)}")
-    click.echo(f"{PARAMS}: review.rungs: {', '.join(judges)} -> {', '.join(rungs.review)}")
+    if judges != list(rungs.review):
+        click.echo(f"{PARAMS}: review.rungs: {', '.join(judges)} -> {', '.join(rungs.review)}")
     for value in values:
         click.echo(f"{PARAMS}: {value}")
     for key, (commit, source) in pins.items():
