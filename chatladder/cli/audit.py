@@ -35,6 +35,7 @@ from chatladder.chat.exports import DENY, listed_names, read_names
 from chatladder.chat.source import UNREADABLE, BudgetError, Source
 from chatladder.cli.forget.exports import read_exports
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, example, printable
+from chatladder.io.params import PARAMS
 from chatladder.privacy.masking import mask
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms
@@ -42,8 +43,6 @@ from chatladder.privacy.secret import KEY_FILE
 
 #: What is searched if nothing is named.
 USUAL = ("data", "metrics", "params.yaml", "dvc.lock")
-#: Says how ingest reads the exports.
-PARAMS = Path("params.yaml")
 USUAL_CACHE = Path(".dvc") / "cache"
 #: How many places of a finding are told.
 MOST_PLACES = 5

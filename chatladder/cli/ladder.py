@@ -23,7 +23,7 @@ import click
 
 from chatladder.io.console import SETTINGS, DataError, example
 from chatladder.io.options import options_of, setting
-from chatladder.io.params import read_yaml, section_of
+from chatladder.io.params import PARAMS, read_yaml, section_of
 from chatladder.presets import (
     COMMIT,
     Catalogue,
@@ -36,8 +36,6 @@ from chatladder.presets import (
     swap_ladder,
     write_yaml,
 )
-
-PARAMS = Path("params.yaml")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import click
 
-from chatladder.chat.exports import MEDIA, is_note
 from chatladder.io.console import SETTINGS, DataError, example, printable, shortened
 from chatladder.io.files import read_json
 
@@ -265,6 +264,8 @@ def gather(root: Path) -> Standing:
 
 def exports(raw: Path) -> tuple[list[Path], int]:
     """Return the files that are read as exports, and how many of those that DVC keeps are missing."""
+    from chatladder.chat.exports import MEDIA, is_note  # brings the readers of all formats
+
     hidden = {path for path in raw.rglob("*") if path.name.startswith(".") or path.name == "__MACOSX"}
     paths = [path for path in sorted(raw.rglob("*")) if not hidden & {path, *path.parents}]
     files = [path for path in paths if path.is_file() and not is_note(path.name) and not MEDIA.fullmatch(path.suffix)]

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ruamel.yaml.comments import CommentedMap
 
 
+#: The file, in the project's folder.
+PARAMS = Path("params.yaml")
+
+
 def round_trip() -> Any:
     """Return a YAML reader and writer that keeps comments, order, quotes and the form of numbers."""
     from ruamel.yaml import YAML
@@ -97,7 +101,8 @@ def read_settings(settings: type, path: Path, *names: str, **given: Any) -> Any:
     Raises:
         DataError: If a section is missing, or a value is missing, unknown or out of range.
     """
-    values = {name: value for section in names for name, value in read_section(path, section).items()} | given
+    content = read_yaml(path)
+    values = {name: value for section in names for name, value in section_of(content, section, path).items()} | given
 
     @click.command(context_settings=SETTINGS, add_help_option=False)
     @options_of(settings, "filled")

@@ -11,10 +11,8 @@ import click
 
 from chatladder.io.console import DataError, InputFile, InputFolder, OutputFile, OutputFolder
 from chatladder.io.options import setting
-from chatladder.io.params import read_section
+from chatladder.io.params import PARAMS, read_section
 from chatladder.vocabulary import KINDS, LABELS
-
-PARAMS = Path("params.yaml")
 
 
 class Key(NamedTuple):

@@ -29,7 +29,7 @@ from chatladder.cli.doctor.memory import (
 )
 from chatladder.cli.doctor.setup import problems
 from chatladder.io.console import SETTINGS, DataError, example, shortened
-from chatladder.io.params import read_yaml
+from chatladder.io.params import PARAMS, read_yaml
 from chatladder.presets import ladder_of, model_info
 
 COLUMNS = ("rung", "source", "params", "active", "disk", "score", "train", "GPUs", "runs")
@@ -110,8 +110,8 @@ def doctor_command(context: click.Context, hub: bool, wants_json: bool) -> None:
 
     Exits with 1 if a rung cannot run here.
     """
-    params = read_yaml(Path("params.yaml"))
-    ladder = ladder_of(params, "params.yaml")
+    params = read_yaml(PARAMS)
+    ladder = ladder_of(params, str(PARAMS))
     machine = this_machine()
     length = longest_prompt(Path("data/alpaca"), int(params.get("max_length") or 1400))
     facts = {key: facts_of(key, rung["base"], Path("data/bases")) for key, rung in ladder.items()}

@@ -23,6 +23,7 @@ from chatladder.cli.forget.exports import Exports, Removal, read_exports
 from chatladder.cli.status import stages_in_words
 from chatladder.io.console import SETTINGS, DataError, example, printable, stoppable
 from chatladder.io.files import read_json, whole_file, write_json
+from chatladder.io.params import PARAMS
 from chatladder.privacy.pseudonyms import Pseudonyms
 
 RAW = Path("data/raw")
@@ -95,7 +96,7 @@ def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry
     pseudonyms = Pseudonyms()
     forgotten = forgotten_marks(RAW, pseudonyms)
     state = _state(pseudonyms.mark(name))
-    exports = read_exports(RAW, Path("params.yaml"), pseudonyms, may_be_empty=bool(state))
+    exports = read_exports(RAW, PARAMS, pseudonyms, may_be_empty=bool(state))
     begun = state.get("marks", ())
     people = [each for each in exports.aliases if pseudonyms.mark(each) in begun] or chosen(exports, name, only)
     if not people and not state:
