@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from chatladder.io.console import DataError, InputFile, InputFolder
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
-from chatladder.io.params import read_section
+from chatladder.io.params import read_yaml, section_of
 
 _KEY = re.compile(r"[A-Za-z]\w*")
 
@@ -112,9 +112,10 @@ def read_named(params: Path, *, judges: bool = False) -> NamedRungs:
     Raises:
         DataError: If a section is missing, a name is no key, or one is in both ``ladder`` and ``served``.
     """
-    ladder, served = (tuple(map(str, read_section(params, name))) for name in ("ladder", "served"))
+    content = read_yaml(params)
+    ladder, served = (tuple(map(str, section_of(content, name, params))) for name in ("ladder", "served"))
     check_keys((*ladder, *served))
-    reviewing: Any = (read_section(params, "review").get("rungs") if judges else None) or []
+    reviewing: Any = (section_of(content, "review", params).get("rungs") if judges else None) or []
     if not isinstance(reviewing, list):
         raise DataError(f"{params}: review.rungs: expected a list of names of rungs, got {reviewing!a}.")
     names = tuple(map(str, reviewing))
