@@ -1,56 +1,84 @@
-r"""Check the labels against the scaling law: does the untouched models' score grow with their size?
+r"""Check the labels against models that never saw them: which label set do they agree better with, and do larger ones?
 
 Example:
-    python -m stages.check_scaling --params params.yaml --labelled data/labelled.parquet --bases data/bases \
-        --vanilla data/predictions/vanilla --seed 0 --metrics metrics/scaling.json --plots data/plots/scaling
+    python -m stages.check_scaling --params params.yaml --labelled data/labelled.parquet \
+        --label-sets data/label_sets.parquet --bases data/bases --predictions data/predictions --margin 0.005 \
+        --metrics metrics/scaling.json --plots data/plots/scaling
 
-Uses every labelled item, since untouched models were trained on none of them. Wrong labels flatten the slope. The gate
-(chatladder/evaluation/gate.py) says pass, fail or inconclusive, and the stage succeeds whatever it says. Its own
-verdict is that on the precision of the answers as they are, as in arXiv 2405.02817; beside it stand those on other
-metrics, and on centred answers, which take off what a model leans to one answer by itself. Mixtures of experts are
-shown, and left out of fit and verdict.
+First, two label sets under the same models (chatladder/evaluation/label_sets.py): round against round on the items of
+the random part, annotator against annotator on the items that both answered first. Then the scaling law
+(chatladder/evaluation/gate.py): pass, fail or inconclusive; the stage succeeds whatever it says. Scored are answers
+that no model asked for, never the new label of a suspect. Mixtures of experts are shown, and left out of the verdict.
 """
 
 from pathlib import Path
 
 import click
 
-from chatladder.evaluation.predictions import read_items, read_predictions
+from chatladder.evaluation.gate import GateSettings
+from chatladder.evaluation.label_sets import compare_all, in_words as sets_in_words, read_label_sets
+from chatladder.evaluation.predictions import read_items
 from chatladder.evaluation.rungs import Gathered, read_named, read_rungs
-from chatladder.evaluation.scaling_check import RUNG_COLUMNS, in_words, need_two_sizes, rung_rows, scaling_check
-from chatladder.evaluation.scores import Draws, bootstrap
-from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFolder, OutputFile, OutputFolder, example, stoppable
+from chatladder.evaluation.scaling_check import (
+    RUNG_COLUMNS,
+    in_words,
+    need_two_sizes,
+    read_untouched,
+    rung_rows,
+    scaling_check,
+)
+from chatladder.io.console import (
+    NOTHING_KEPT,
+    SETTINGS,
+    InputFile,
+    InputFolder,
+    OutputFile,
+    OutputFolder,
+    example,
+    stoppable,
+)
 from chatladder.io.files import whole_folder, write_csv, write_json
 from chatladder.io.options import options_of
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(Gathered, "inputs")
-@click.option("--vanilla", type=InputFolder, required=True, help="Folder of predictions before LoRA.")
-@options_of(Draws, "draws")
+@click.option("--label-sets", type=InputFile, required=True, help="Label sets to compare (parquet).")
+@click.option("--predictions", type=InputFolder, required=True, help="Folder of vanilla and out_of_fold.")
+@options_of(GateSettings, "settings")
 @click.option("--metrics", type=OutputFile, required=True, help="Metrics to write (JSON).")
 @click.option("--plots", type=OutputFolder, help="Folder of plot data to write: rungs.csv.")
 @stoppable(NOTHING_KEPT)
-def main(inputs: Gathered, vanilla: Path, draws: Draws, metrics: Path, plots: Path | None) -> None:
-    """Write how much each metric of the untouched models grows per doubling of their parameters.
+def main(
+    inputs: Gathered, label_sets: Path, predictions: Path, settings: GateSettings, metrics: Path, plots: Path | None
+) -> None:
+    """Compare label sets under the same models, and write how much the models' AUROC grows with their size.
 
     Says whether the labels pass the gate, fail it, or leave it open, and what to do next.
     """
-    named = read_named(inputs.params)
+    named = read_named(inputs.params, judges=True)
     named.check(inputs.bases, "", named.untouched("base"))
+    vanilla, out_of_fold = (predictions / name for name in ("vanilla", "out_of_fold"))
     named.check(vanilla, ".parquet", named.untouched("predict_vanilla"))
+    named.check(out_of_fold, ".parquet", {rung: f"out_of_fold@{rung}" for rung in named.judges})
     ladder = read_rungs(inputs.bases, (*named.ladder, *named.served))
     need_two_sizes(ladder)
-    items = read_items(inputs.labelled, None)
-    predictions = [read_predictions(vanilla / f"{rung.key}.parquet", items.ids) for rung in ladder.rungs()]
-    values, readings = scaling_check(items, bootstrap(items.conversations, draws), ladder, predictions)
+    untouched = [vanilla / f"{rung.key}.parquet" for rung in ladder.rungs()]
+    tuned = [out_of_fold / f"{rung}.parquet" for rung in named.judges]
+    compared = compare_all(read_label_sets(label_sets), untouched, tuned)
+    items = read_items(inputs.labelled, None, "check_label")
+    scaling = scaling_check(items, read_untouched(ladder, vanilla, items.ids), settings)
     if plots:
         with whole_folder(plots, "rungs.csv") as folder:
-            write_csv(folder / "rungs.csv", RUNG_COLUMNS, rung_rows(ladder, readings))
-    write_json(metrics, values)
-    for line in in_words(values, ladder, readings):
+            write_csv(folder / "rungs.csv", RUNG_COLUMNS, rung_rows(scaling))
+    by_title = {sets.title.replace(" ", "_"): {name: each.metrics() for name, each in said.items()} for sets, said in compared}
+    write_json(metrics, {"label_sets": by_title, **scaling.metrics()})
+    for sets, said in compared:
+        for line in sets_in_words(sets.kind, sets.names, said):
+            click.echo(line)
+    for line in in_words(scaling, settings):
         click.echo(line)
-    click.echo(f"{metrics}: gate {values['gate']} over {len(ladder.dense)} rungs and {len(items.ids):,} items")
+    click.echo(f"{metrics}: gate {scaling.gate.verdict} over {scaling.gate.models} models and {scaling.items:,} items")
 
 
 if __name__ == "__main__":

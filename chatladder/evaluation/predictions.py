@@ -33,10 +33,12 @@ class Predictions:
 
     Attributes:
         answers: NEEDED, NOT_NEEDED or UNKNOWN; what could not be read is UNKNOWN.
-        log_odds: log(p_needed / p_not_needed); 0 where the probabilities are missing.
+        log_odds: log(p_needed / p_not_needed); where the probabilities are missing the mean of the others, which
+            speaks for neither.
         p_unknown: Probability of "do not know".
         parsed: False where the answer could not be read.
         mean_log_odds: Mean over every question the model answered with probabilities, scored here or not.
+        has_probabilities: Whether at least half of these items have some: else there is nothing to rank them by.
     """
 
     answers: NDArray[np.int64]
@@ -44,18 +46,25 @@ class Predictions:
     p_unknown: Floats
     parsed: NDArray[np.bool_]
     mean_log_odds: float
+    has_probabilities: bool = True
 
 
-def read_items(path: Path, split: str | None) -> Items:
+def read_items(path: Path, split: str | None, column: str = "label") -> Items:
     """The labelled items of one split, or of all.
+
+    Args:
+        path: Rows of ``LABELLED``.
+        split: The split; None for all of them.
+        column: ``label``, or ``check_label`` for the labels that no model asked for.
 
     Raises:
         DataError: If they do not hold both labels.
     """
-    table = read_rows(path, LABELLED).select(["item_id", "conversation", "label", "split"])
+    table = read_rows(path, LABELLED).select(["item_id", "conversation", column, "split"])
     if split is not None:
         table = table.filter(pc.equal(table["split"], split))
-    labels = _texts(table, "label", path)
+    table = table.filter(pc.is_valid(table[column]))
+    labels = _texts(table, column, path)
     unknown = next((label for label in labels if label not in SCORED), None)
     if unknown is not None:
         raise DataError(f"{path}: expected needed or not_needed, got {unknown!a}. Run stages.label again.")
@@ -82,7 +91,14 @@ def _texts(table: pa.Table, name: str, path: Path) -> list[str]:
 
 
 def read_predictions(path: Path, item_ids: Sequence[str], stage: str = "the stage that writes it") -> Predictions:
-    """A model's predictions for ``item_ids``, in that order; predictions for other items are skipped.
+    """One model's predictions for ``item_ids``, in that order: those of a rung's first seed; see ``read_seeds``."""
+    return next(iter(read_seeds(path, item_ids, stage).values()))
+
+
+def read_seeds(
+    path: Path, item_ids: Sequence[str], stage: str = "the stage that writes it"
+) -> dict[int, Predictions]:
+    """Seed -> that model's predictions for ``item_ids``, in that order; predictions for other items are skipped.
 
     Args:
         path: Rows of ``PREDICTIONS``.
@@ -90,11 +106,18 @@ def read_predictions(path: Path, item_ids: Sequence[str], stage: str = "the stag
         stage: The stage to run where there is no such file.
 
     Raises:
-        DataError: If an item has no prediction or two, or an answer is unknown.
+        DataError: If there are no rows, an item has no prediction or two, or an answer is unknown.
     """
     if not path.is_file():
         raise DataError(f"{path}: expected predictions, got no file. Run {stage}.")
     table = read_rows(path, PREDICTIONS)
+    seeds = dict.fromkeys(table["seed"].to_pylist())
+    if not seeds:
+        raise DataError(f"{path}: expected predictions, got no rows. Run {stage}.")
+    return {seed: _read(path, table.filter(pc.equal(table["seed"], seed)), item_ids) for seed in seeds}
+
+
+def _read(path: Path, table: pa.Table, item_ids: Sequence[str]) -> Predictions:
     place = {item_id: row for row, item_id in enumerate(_texts(table, "item_id", path))}
     if len(place) < table.num_rows:
         raise DataError(f"{path}: expected one prediction an item, got {table.num_rows} for {len(place)} items.")
@@ -106,14 +129,16 @@ def read_predictions(path: Path, item_ids: Sequence[str], stage: str = "the stag
         )
     rows = np.array([place[item_id] for item_id in item_ids], dtype=np.int64)
     log_odds = _log_odds(table)
-    known = log_odds[~np.isnan(log_odds)]
+    known = ~np.isnan(log_odds)
+    mean = float(log_odds[known].mean()) if known.any() else 0.0
     parsed = np.array(table["parsed"].to_pylist(), dtype=np.bool_)
     return Predictions(
         answers=np.where(parsed, _answer_codes(table, path), UNKNOWN)[rows],
-        log_odds=np.nan_to_num(log_odds)[rows],
+        log_odds=np.where(known, log_odds, mean)[rows],
         p_unknown=np.nan_to_num(_column(table, "p_unknown"))[rows],
         parsed=parsed[rows],
-        mean_log_odds=float(known.mean()) if len(known) else 0.0,
+        mean_log_odds=mean,
+        has_probabilities=bool(2 * known[rows].sum() >= max(1, len(rows))),
     )
 
 
@@ -138,13 +163,14 @@ def centre(predictions: Predictions) -> Predictions:
     """The answers once the model's own leaning to either side is taken off: a calibration without labels.
 
     The mean log-odds over all its questions are subtracted from each item's; the probability of "do not know"
-    stays, and the largest of the three is the answer. What could not be read stays unknown.
+    stays, and the largest of the three is the answer. A tie, and what could not be read, is unknown.
     """
     log_odds = predictions.log_odds - predictions.mean_log_odds
     decided = 1 - predictions.p_unknown
     needed = decided / (1 + np.exp(-log_odds))
     stacked = np.stack([needed, decided - needed, predictions.p_unknown], axis=1)
-    answers = np.where(predictions.parsed, stacked.argmax(axis=1), UNKNOWN)
+    is_tie = (stacked == stacked.max(axis=1, keepdims=True)).sum(axis=1) > 1
+    answers = np.where(predictions.parsed & ~is_tie, stacked.argmax(axis=1), UNKNOWN)
     return replace(predictions, answers=answers, log_odds=log_odds, mean_log_odds=0.0)
 
 

@@ -1,67 +1,117 @@
-"""The scaling check: the labels against the answers of untouched models, as they are or centred.
+"""The scaling check: a set of labels against the answers of untouched models of growing size."""
 
-``scaling_check`` gives what ``metrics/scaling.json`` holds, and the readings that plots and pages are made from.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
+from scipy.stats import norm
 
-from chatladder.evaluation.gate import (
-    CODES,
-    GATED,
-    Gate,
-    SampleSize,
-    advice,
-    gate_of,
-    isotonic_residual,
-    kendall_tau,
-    leaning,
-    measured,
-    overview,
-    page_p,
-    simultaneous,
-    with_gaps,
-)
-from chatladder.evaluation.predictions import Items, Predictions, centre
+from chatladder.evaluation.gate import CODES, Gate, GateSettings, Scores, advice, gate_of, slope_interval, slope_weights
+from chatladder.evaluation.predictions import Items, Predictions, read_seeds
 from chatladder.evaluation.rungs import Ladder, Rung
 from chatladder.evaluation.scores import (
-    Bootstrap,
+    TAIL,
     Floats,
     Interval,
-    answer_scores,
-    auroc,
-    interval,
+    auroc_of,
+    clustered_variance,
+    precision_of,
     rounded,
-    slope_per_doubling,
 )
 from chatladder.io.console import DataError
 
-RUNG_COLUMNS = ("answers", "metric", "rung", "params", "kind", "value", "lo", "hi")
+#: The score that the gate rests on, and the paper's own beside it.
+METRICS = ("auroc", "precision")
+RUNG_COLUMNS = ("metric", "rung", "params", "kind", "seed", "value", "lo", "hi")
 
 
-class ScoredReading(NamedTuple):
-    """The answers of the whole ladder, as they are or centred.
-
-    Attributes:
-        draws: Metric of ``GATED`` -> values of the dense rungs, then of the mixtures, shape ``(1 + draws, rungs)``.
-        gates: Metric -> the gate over the dense rungs.
-        page_p: Page's test of the dense rungs' accuracy.
-    """
-
-    draws: dict[str, Floats]
-    gates: dict[str, Gate]
-    page_p: float | None
-
-
-class Point(NamedTuple):
-    """A rung's score, with an interval that holds together with those of the other rungs."""
+class Model(NamedTuple):
+    """One untouched model: its rung, the seed of its training, whether it is a mixture of experts, and its answers."""
 
     rung: Rung
+    seed: int
     is_mixture: bool
-    score: Interval
+    answers: Predictions
+
+
+class Score(NamedTuple):
+    """A model's score, with its 95 % interval over conversations."""
+
+    model: Model
+    value: Interval
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A set of labels against untouched models.
+
+    Attributes:
+        items: The number of labelled items.
+        gate: The verdict, on AUROC.
+        precision: The slope of precision as answered, the paper's own signal; None where it is not defined.
+        scores: Metric -> the models that have that score, dense ones first.
+        unmeasured: Rungs that gave too few probabilities for an AUROC, and have no part in the verdict.
+    """
+
+    items: int
+    gate: Gate
+    precision: Interval | None
+    scores: dict[str, list[Score]]
+    unmeasured: list[str]
+
+    def slope(self, metric: str) -> Interval | None:
+        """Return the growth of a metric per doubling, None where it is not defined."""
+        return self.gate.slope if metric == METRICS[0] else self.precision
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what a metrics file holds of it; every key is always there, None where it has no value."""
+        gate = self.gate
+        metrics: dict[str, Any] = {
+            "gate": gate.verdict,
+            "gate_code": CODES[gate.verdict],
+            "items": self.items,
+            "conversations": gate.conversations,
+            "models": gate.models,
+            "sizes": gate.sizes,
+            "unmeasured": len(self.unmeasured),
+        }
+        for metric in METRICS:
+            metrics[metric] = _named("slope", self.slope(metric))
+        metrics["models_needed"] = gate.models_needed
+        metrics["items_needed"] = gate.items_factor and math.ceil(gate.items_factor * self.items)
+        mixtures: dict[str, Any] = {}
+        for metric in METRICS:
+            for (rung, _, is_mixture, _), value in self.scores[metric]:
+                if is_mixture:
+                    mixtures.setdefault(rung.key, {"params": rung.params}).update(value.named(metric))
+        return {**metrics, "mixtures": mixtures} if mixtures else metrics
+
+
+def _named(name: str, value: Interval | None) -> dict[str, float | None]:
+    figures = value or (math.nan,) * 3
+    ends = ("", "_lo", "_hi")
+    return {name + end: None if math.isnan(each) else rounded(each) for end, each in zip(ends, figures, strict=True)}
+
+
+def read_untouched(ladder: Ladder, vanilla: Path, item_ids: Sequence[str]) -> list[Model]:
+    """Return the untouched models of a ladder, every seed of a rung, dense ones first.
+
+    Args:
+        ladder: The rungs.
+        vanilla: Folder of their predictions.
+        item_ids: Items that must be answered.
+
+    Raises:
+        DataError: If predictions cannot be used.
+    """
+    return [
+        Model(rung, seed, rung in ladder.mixtures, answers)
+        for rung in ladder.rungs()
+        for seed, answers in read_seeds(vanilla / f"{rung.key}.parquet", item_ids).items()
+    ]
 
 
 def need_two_sizes(ladder: Ladder) -> None:
@@ -77,148 +127,70 @@ def need_two_sizes(ladder: Ladder) -> None:
         raise DataError(f"slope: expected rungs of at least two sizes, got {sizes}{apart}. Add one to the ladder.")
 
 
-def read_answers(items: Items, sample: Bootstrap, ladder: Ladder, predictions: Sequence[Predictions]) -> ScoredReading:
-    """Score one reading of the answers, and judge it.
+def scaling_check(items: Items, models: Sequence[Model], settings: GateSettings) -> Scaling:
+    """Hold labels against untouched models.
 
     Args:
-        items: The labelled items.
-        sample: Weights of their conversations, the same for every rung, so that differences are paired.
-        ladder: The rungs.
-        predictions: Their predictions for ``items``, in the order of ``ladder.rungs()``.
+        items: Labelled items, of both labels, in two conversations or more.
+        models: The models, with their answers to ``items``.
+        settings: What the gate is held to.
     """
-    scored = []
-    for each in predictions:
-        values = answer_scores(items.references, each.answers, sample.clusters, sample.weights)
-        scored.append(with_gaps(items.references, each.answers, sample, values))
-    draws = {metric: np.stack([values[metric] for values in scored], axis=1) for metric in GATED}
-    size = SampleSize(len(items.references), sample.weights.shape[1])
-    dense = len(ladder.dense)
-    correct = np.stack([each.answers == items.references for each in predictions[:dense]], axis=1)
-    return ScoredReading(
-        draws=draws,
-        gates={metric: gate_of(ladder.dense, values[:, :dense], size) for metric, values in draws.items()},
-        page_p=page_p(ladder.dense, correct, sample.clusters),
+    clusters = np.unique(np.array(items.conversations, dtype=object), return_inverse=True)[1]
+    scores: dict[str, list[Score]] = {metric: [] for metric in METRICS}
+    added: dict[str, list[Floats]] = {metric: [] for metric in METRICS}
+    for model in models:
+        scored = {"precision": precision_of(items.references, model.answers.answers)}
+        if model.answers.has_probabilities:
+            scored["auroc"] = auroc_of(items.references, model.answers.log_odds)
+        for metric, (value, influence) in scored.items():
+            if not math.isnan(value):
+                half = float(norm.ppf(1 - TAIL)) * math.sqrt(clustered_variance(influence, clusters))
+                scores[metric].append(Score(model, Interval(value, max(0.0, value - half), min(1.0, value + half))))
+                if not model.is_mixture:
+                    added[metric].append(influence)
+    dense = {
+        metric: Scores(
+            [model.rung.params for model, _ in scores[metric] if not model.is_mixture],
+            np.array([value.value for model, value in scores[metric] if not model.is_mixture]),
+            np.array(added[metric]),
+            clusters,
+        )
+        for metric in METRICS
+    }
+    measured = {model.rung.key for model, _ in scores["auroc"]}
+    return Scaling(
+        items=len(items.ids),
+        gate=gate_of(dense["auroc"], settings),
+        precision=_slope(dense["precision"]),
+        scores=scores,
+        unmeasured=[key for key in dict.fromkeys(model.rung.key for model in models) if key not in measured],
     )
 
 
-def read_both(
-    items: Items, sample: Bootstrap, ladder: Ladder, predictions: Sequence[Predictions]
-) -> dict[str, ScoredReading]:
-    """Score the answers as they are ("raw"), and "centred"; arguments as of ``read_answers``."""
-    return {
-        "raw": read_answers(items, sample, ladder, predictions),
-        "centred": read_answers(items, sample, ladder, [centre(each) for each in predictions]),
-    }
+def _slope(scores: Scores) -> Interval | None:
+    if len({*scores.params}) < 2:
+        return None
+    doublings = np.log2(np.asarray(scores.params, dtype=np.float64))
+    by_items = clustered_variance(slope_weights(doublings) @ scores.influence, scores.clusters)
+    return Interval(*map(float, slope_interval(doublings, scores.values, by_items)))
 
 
-def scaling_check(
-    items: Items, sample: Bootstrap, ladder: Ladder, predictions: Sequence[Predictions]
-) -> tuple[dict[str, Any], dict[str, ScoredReading]]:
-    """Return what ``metrics/scaling.json`` holds, and the readings it comes from; arguments as of ``read_answers``."""
-    # The slope of AUROC, which centring does not change: it moves no item past another.
-    areas = [
-        auroc(items.references, each.log_odds, sample.clusters, sample.weights)
-        for each in tqdm(predictions[: len(ladder.dense)], unit="rung", disable=None)
-    ]
-    growth = slope_per_doubling([rung.params for rung in ladder.dense], np.stack(areas, axis=1))
-    readings = read_both(items, sample, ladder, predictions)
-    verdict = readings["raw"].gates[GATED[0]].verdict
-    metrics = {
-        "items": len(items.references),
-        "conversations": sample.weights.shape[1],
-        "rungs": len(ladder.dense),
-        "gate": verdict,
-        "gate_code": CODES[verdict],
-        **_reading_metrics(readings["raw"]),
-        "auroc": interval(growth).named("slope"),
-        "centred": _reading_metrics(readings["centred"]),
-    }
-    if ladder.mixtures:
-        metrics["mixtures"] = mixture_metrics(ladder, readings["raw"])
-    return metrics, readings
+def rung_rows(scaling: Scaling) -> Iterator[tuple[Any, ...]]:
+    """Yield rows of ``RUNG_COLUMNS``: one a metric and model."""
+    for metric, scored in scaling.scores.items():
+        for (rung, seed, is_mixture, _), value in scored:
+            yield (metric, *rung, "mixture" if is_mixture else "dense", seed, *map(rounded, value))
 
 
-def _reading_metrics(reading: ScoredReading) -> dict[str, Any]:
-    """Each metric's gate and what stands beside it."""
-    metrics: dict[str, Any] = {}
-    for metric, gate in reading.gates.items():
-        metrics[metric] = {
-            **gate_metrics(gate),
-            "kendall_tau": kendall_tau(gate.sizes) if gate.sizes else None,
-            "isotonic_residual": isotonic_residual(gate.sizes) if gate.sizes else None,
-        }
-    return {**metrics, "page_p": reading.page_p}
-
-
-def gate_metrics(gate: Gate) -> dict[str, Any]:
-    """Return what a metrics file holds of one metric's gate; every key is always there, None where it has no value."""
-    worst = dict.fromkeys(("larger", "smaller")) | _undefined("difference")
-    if gate.worst is not None:
-        smaller, larger, *figures = gate.worst
-        worst = {"larger": larger, "smaller": smaller, **Interval(*figures).named("difference")}
-    return {
-        **(_undefined("slope") if gate.slope is None else interval(gate.slope).named("slope")),
-        "verdict": gate.verdict,
-        "verdict_code": CODES[gate.verdict],
-        "worst_pair": worst,
-        "more_items": gate.more_items,
-        "undefined_draws": gate.undefined_draws,
-    }
-
-
-def mixture_metrics(ladder: Ladder, reading: ScoredReading) -> dict[str, Any]:
-    """Return the scores of the mixtures of experts, each with its interval; None where not defined."""
-    metrics: dict[str, Any] = {}
-    for place, (rung, active) in enumerate(ladder.mixtures.items(), start=len(ladder.dense)):
-        metrics[rung.key] = {"params": rung.params, "active_params": active}
-        for metric in GATED:
-            values = reading.draws[metric][:, [place]]
-            usable, whole = measured(values)
-            metrics[rung.key] |= interval(values[whole, 0]).named(metric) if usable[0] else _undefined(metric)
-    return metrics
-
-
-def _undefined(name: str) -> dict[str, Any]:
-    return dict.fromkeys((name, f"{name}_lo", f"{name}_hi"))
-
-
-def points(reading: ScoredReading, ladder: Ladder, metric: str) -> list[Point]:
-    """Return the score of every rung that has one, dense ones first.
-
-    Args:
-        reading: The scores and their draws.
-        ladder: The rungs that were scored.
-        metric: The score's name, of ``GATED``.
-    """
-    draws = reading.draws[metric]
-    usable, whole = measured(draws)
-    if not usable.any():
-        return []
-    values = draws[np.ix_(whole, usable)]
-    rungs = [rung for rung, use in zip(ladder.rungs(), usable, strict=True) if use]
-    rows = zip(rungs, values[0], *simultaneous(values), strict=True)
-    return [Point(rung, rung in ladder.mixtures, Interval(*map(float, figures))) for rung, *figures in rows]
-
-
-def rung_rows(ladder: Ladder, readings: Mapping[str, ScoredReading]) -> Iterator[tuple[Any, ...]]:
-    """Yield rows of ``RUNG_COLUMNS``: one a reading, metric and rung; intervals hold together over the rungs."""
-    for name, reading in readings.items():
-        for metric in reading.draws:
-            for rung, is_mixture, score in points(reading, ladder, metric):
-                yield (name, metric, *rung, "mixture" if is_mixture else "dense", *map(rounded, score))
-
-
-def in_words(metrics: Mapping[str, Any], ladder: Ladder, readings: Mapping[str, ScoredReading]) -> Iterator[str]:
-    """Yield the verdicts in words, line by line."""
-    raw, centred = readings["raw"].gates, readings["centred"].gates
-    yield overview("as answered", raw)
-    yield overview("centred", centred)
-    for rung, active in ladder.mixtures.items():
-        value = metrics["mixtures"][rung.key]["precision"]
-        score = "not defined" if value is None else f"{value:.3f}"
-        yield (
-            f"{rung.key}: precision {score}; shown, not fitted: a mixture of experts, {rung.params:,} parameters, "
-            f"{active:,} a token"
-        )
-    yield from advice(raw[GATED[0]], GATED[0])
-    yield from leaning(raw[GATED[0]], centred[GATED[0]])
+def in_words(scaling: Scaling, settings: GateSettings) -> Iterator[str]:
+    """Yield what the check says, line by line."""
+    yield from advice(scaling.gate, settings)
+    if scaling.precision:
+        value, low, high = scaling.precision
+        ends = "" if math.isnan(low) else f" [{low:+.3f}, {high:+.3f}]"
+        yield f"Precision as answered, the paper's own signal: {value:+.3f} per doubling{ends}."
+    for (rung, _, is_mixture, _), score in scaling.scores["auroc"]:
+        if is_mixture:
+            yield f"{rung.key}: AUROC {score.value:.3f}; shown, not fitted: a mixture of experts."
+    if scaling.unmeasured:
+        yield f"Not measured, for want of probabilities: {', '.join(scaling.unmeasured)}."

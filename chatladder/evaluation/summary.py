@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chatladder.evaluation.label_sets import lead
 from chatladder.evaluation.scores import rounded
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
@@ -51,7 +52,9 @@ class Metrics(NamedTuple):
         """Return a signed value with its interval, as ``+0.123 [+0.081, +0.165]``; one that is null is not defined."""
         *parents, name = keys
         value, low, high = (self(*parents, name + end) for end in ("", "_lo", "_hi"))
-        return "not defined" if value is None else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        if value is None:
+            return "not defined"
+        return f"{value:+.3f}" if low is None else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def read_metrics(path: Path) -> Metrics:
@@ -91,15 +94,20 @@ def summary_lines(questions: Metrics, annotation: Metrics, scaling: Metrics, mod
     )
     items, needed = models("test_items"), models("test_needed")
     yield f'Scores are on {items:,} test items, which no model was trained on; {needed / items:.1%} "needed".'
-    for title, parents in (("as answered", ()), ("centred", ("centred",))):
-        precision, macro_f1 = (scaling.interval(*parents, metric, "slope") for metric in ("precision", "macro_f1"))
-        yield f"Untouched models per doubling, {title}: precision {precision}, macro-F1 {macro_f1}."
-    pair = scaling("precision", "worst_pair")
-    worst = ""
-    if pair is not None and pair["larger"] is not None:
-        difference = scaling.interval("precision", "worst_pair", "difference")
-        worst = f"; {pair['larger']} minus {pair['smaller']} is {difference}"
-    yield f"The labels against the scaling law (precision of untouched models): {scaling('gate')}{worst}."
+    for title, found in scaling("label_sets").items():
+        name = lead({name: each["power"] for name, each in found.items()}) if found else ""
+        if name and scaling("label_sets", title, name, "points") is not None:
+            value, low, high = (found[name][f"points{end}"] for end in ("", "_lo", "_hi"))
+            first, second = title.replace("_", " ").split(" against ")
+            yield (
+                f"Errors in 100 labels, {second} less {first}: {value:+.1f} [{low:+.1f}, {high:+.1f}], by the same "
+                f"{name.replace('_', '-')} models (power to find 15: {found[name]['power']:.2f})."
+            )
+    yield (
+        f"The labels against the scaling law: {scaling('gate')}. AUROC of {scaling('models')} untouched models "
+        f"{scaling.interval('auroc', 'slope')} per doubling; precision as answered "
+        f"{scaling.interval('precision', 'slope')}."
+    )
 
 
 def text_table(rows: Sequence[tuple[str, ...]]) -> str:

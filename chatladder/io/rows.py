@@ -72,6 +72,17 @@ LABELLED = pa.schema(
         ("split", pa.string()),  # one of SPLITS
     ]
 )
+LABEL_SETS = pa.schema(
+    [
+        ("kind", pa.string()),  # rounds or annotators
+        ("first", pa.string()),  # such as "round 2", or an annotator
+        ("second", pa.string()),
+        ("item_id", pa.string()),
+        ("conversation", pa.string()),
+        ("first_label", pa.string()),  # needed or not_needed
+        ("second_label", pa.string()),
+    ]
+)
 PREDICTIONS = pa.schema(
     [
         ("item_id", pa.string()),

@@ -15,13 +15,11 @@ import pyarrow.compute as pc
 
 from chatladder.cli.report.command import Options
 from chatladder.cli.report.models import (
-    SHOWN,
     AskedItems,
     Models,
     ScoredRound,
-    Shared,
     default_rungs,
-    on_shared_items,
+    name_of,
     read_asked,
     read_models,
     read_tuned,
@@ -31,9 +29,9 @@ from chatladder.cli.report.moves import Moves, moves_of
 from chatladder.cli.report.page import hashes, shown_path, versions
 from chatladder.cli.report.plots import Plot, forest_plot, scaling_plot
 from chatladder.cli.report.rounds import Change, Round, Rounds, answers_of, changes, matrix, read_rounds
-from chatladder.evaluation.gate import GATED, advice, leaning, shown
-from chatladder.evaluation.scaling_check import points
-from chatladder.evaluation.scores import Draws, Interval
+from chatladder.evaluation.gate import GateSettings
+from chatladder.evaluation.scaling_check import METRICS, in_words
+from chatladder.evaluation.scores import Interval
 from chatladder.io.rows import LABELLED, QUESTIONS, Rows
 from chatladder.labels.review import FILE, flips_by_round
 from chatladder.labels.rounds import adjudication_files, log_files
@@ -46,8 +44,8 @@ KINDS = (
     ("open", "are still disagreed on"),
     ("new", "had not been asked before"),
 )
-#: Names of the readings of the answers.
-NAMES = {"raw": "as answered", "centred": "centred"}
+#: Metrics whose growth the page shows, in words.
+SHOWN = dict(zip(METRICS, ("AUROC", "precision as answered"), strict=True))
 _DARKEST = 4
 
 
@@ -82,7 +80,7 @@ class Report:
         models: The untouched models.
         tuned: The tuned models, on test items.
         scored: The labels of each round against the untouched models.
-        shared: The two latest rounds on the items that both label.
+        compared: Two label sets each, in words, under the untouched models.
         moves: The effects of the round's changes on the scores.
         stale: The number of labelled items with another label than the answers give; None without such a file.
     """
@@ -93,7 +91,7 @@ class Report:
     models: Models
     tuned: Models
     scored: list[ScoredRound]
-    shared: Shared | None
+    compared: list[str]
     moves: Moves
     stale: int | None
 
@@ -121,83 +119,70 @@ class Report:
             steps.append(Step(before, after, changed, *matrix(changed)))
         return steps
 
-    def since_before(self) -> tuple[Interval, Interval] | None:
-        """Return the slope of precision in the round before and in this one, None where either has none."""
-        slopes = [slope for each in self.scored[-2:] if each.readings and (slope := each.slope("raw", GATED[0]))]
-        return (slopes[0], slopes[1]) if len(slopes) == 2 else None
-
     @property
     def verdict(self) -> str:
         """The verdict on this round's labels: the gate's, or "none" where there is nothing to judge by."""
-        readings = self.scored[-1].readings
-        return readings["raw"].gates[GATED[0]].verdict if readings else "none"
+        scaling = self.scored[-1].scaling
+        return scaling.gate.verdict if scaling else "none"
 
     def advice(self) -> list[str]:
         """Return what the verdict means and what to do next; nothing where there is none."""
-        scored = self.scored[-1]
-        if not scored.readings:
+        scaling = self.scored[-1].scaling
+        if not scaling:
             return []
-        raw, centred = (scored.readings[name].gates[GATED[0]] for name in NAMES)
-        first, *others = [*advice(raw, GATED[0]), *leaning(raw, centred)]
-        return [first.removeprefix(f"gate: {raw.verdict.upper()}. "), *others]
-
-    def gates(self) -> Iterator[tuple[str, list[tuple[str, Interval | None]]]]:
-        """Yield each metric with, for each reading of the answers, its verdict and slope."""
-        scored = self.scored[-1]
-        for metric in GATED if scored.readings else ():
-            verdicts = ((scored.readings[name].gates[metric].verdict, scored.slope(name, metric)) for name in NAMES)
-            yield shown(metric), list(verdicts)
+        first, *others = in_words(scaling, GateSettings(self.options.margin))
+        return [first.removeprefix(f"gate: {scaling.gate.verdict.upper()}. "), *others]
 
     @cached_property
-    def growth(self) -> list[tuple[Round, ScoredRound, list[tuple[str, list[Interval | None]]]]]:
-        """Each round, its labels scored, and for each reading its name and the slope of each metric."""
+    def growth(self) -> list[tuple[Round, ScoredRound, list[Interval | None]]]:
+        """Each round, its labels scored, and the slope of each metric."""
         return [
-            (
-                each,
-                scored,
-                [(NAMES[name], [scored.slope(name, metric) for metric in SHOWN]) for name in scored.readings],
-            )
+            (each, scored, [scored.scaling.slope(metric) for metric in METRICS] if scored.scaling else [])
             for each, scored in zip(self.rounds.rounds, self.scored, strict=True)
         ]
 
     def slope_plots(self) -> list[Plot]:
         """Return a plot of the slopes for each metric."""
         plots = []
-        for place, metric in enumerate(SHOWN):
+        for place, (metric, words) in enumerate(SHOWN.items()):
             rows = [
-                (f"round {each.number}, {name}", "now" if each is self.now else "before", slopes[place])
-                for each, _, readings in self.growth
-                for name, slopes in readings
+                (f"round {each.number}", "now" if each is self.now else "before", slopes[place])
+                for each, _, slopes in self.growth
+                if slopes
             ]
-            plots.append(forest_plot(f"slope-{metric}", shown(metric), rows))
+            plots.append(forest_plot(f"slope-{metric}", words, rows))
         return [plot for plot in plots if plot]
 
     @cached_property
     def drawn(self) -> list[tuple[Round, ScoredRound, str]]:
         """The latest round that could be scored and the one before it, with their styles."""
-        scored = [pair for pair in zip(self.rounds.rounds, self.scored, strict=True) if pair[1].readings]
+        scored = [pair for pair in zip(self.rounds.rounds, self.scored, strict=True) if pair[1].scaling]
         return [(*pair, "now" if pair[0] is self.now else "before") for pair in scored[-2:]]
 
     def score_plots(self) -> list[Plot]:
         """Return a plot against size for each metric."""
         plots = []
-        for metric in SHOWN:
+        for metric, words in SHOWN.items():
             series = [
-                (f"round {each.number}", style, points(scored.readings["raw"], self.models.ladder, metric))
+                (f"round {each.number}", style, scored.scaling.scores[metric] if scored.scaling else [])
                 for each, scored, style in self.drawn
             ]
-            plots.append(scaling_plot(f"scaling-{metric}", shown(metric), series))
+            plots.append(scaling_plot(f"scaling-{metric}", words, series))
         return [plot for plot in plots if plot]
 
-    def score_rows(self) -> list[tuple[str, int, int | None, list[Interval | None]]]:
-        """Return rung, parameters, active parameters of a mixture, and its scores: metric by metric, round by round."""
-        ladder = self.models.ladder
+    def score_rows(self) -> list[tuple[str, int, list[Interval | None]]]:
+        """Return model, parameters, and its scores: metric by metric, round by round."""
         columns = [
-            {point.rung: point.score for point in points(scored.readings["raw"], ladder, metric)}
-            for metric in SHOWN
+            {(model.rung, model.seed): value for model, value in scored.scaling.scores[metric]}
+            for metric in METRICS
             for _, scored, _ in self.drawn
+            if scored.scaling
         ]
-        return [(*rung, ladder.mixtures.get(rung), [column.get(rung) for column in columns]) for rung in ladder.rungs()]
+        models = self.models.untouched
+        return [
+            (name_of(each, models), each.rung.params, [column.get((each.rung, each.seed)) for column in columns])
+            for each in models
+        ]
 
     def quoted(self) -> dict[str, dict[str, Any]]:
         """Return the questions that did most, by id; none if texts are left out."""
@@ -219,7 +204,7 @@ class Report:
         values = [("round", str(self.now.number))]
         values += [(name, shown_path(getattr(self.options, name))) for name in paths]
         values += [("rung", key) for key in self.options.keys]
-        values += [("draws", str(self.options.draws)), ("seed", str(self.options.seed))]
+        values += [("margin", str(self.options.margin))]
         words = [f"--{name} {shlex.quote(value)}" for name, value in values]
         return " ".join(["chatladder report", *words, *([] if self.options.texts else ["--no-texts"])])
 
@@ -256,7 +241,7 @@ def build(options: Options, number: int) -> dict[str, Any]:
     # With predictions for all that any round labels, so that every round is scored on all that it labels.
     labelled = {item_id for each in labels for item_id in each}
     models = read_models(options.bases, options.vanilla, keys, [each for each in asked.ids if each in labelled])
-    draws = Draws(options.seed, options.draws)
+    settings = GateSettings(options.margin)
     splits, stale = read_splits(options.labelled, labels[-1])
     tuned = read_tuned(options.tuned, keys, [item_id for item_id in labels[-1] if splits.get(item_id) == "test"])
     changed = changes(rounds.rounds[-2], rounds.rounds[-1], asked.ids) if len(labels) > 1 else []
@@ -266,8 +251,8 @@ def build(options: Options, number: int) -> dict[str, Any]:
         asked=asked,
         models=models,
         tuned=tuned,
-        scored=[score(asked, each, models, draws) for each in labels],
-        shared=on_shared_items(asked, labels[-2], labels[-1], models, draws) if len(labels) > 1 else None,
+        scored=[score(asked, each, models, settings) for each in labels],
+        compared=compare_labels(options, asked, rounds, models),
         moves=moves_of(labels[-1], changed, models, tuned),
         stale=stale,
     )

@@ -1,4 +1,4 @@
-"""Write a page about a round of annotation: the gate, agreement, flips, growth with size, and what moved the scores.
+"""Write a page about a round of annotation: label sets compared, the gate, agreement, flips, and what moved scores.
 
 Example:
     chatladder report --round 2 --out data/reports/round_2.html
@@ -24,7 +24,7 @@ _LaterFolder = click.Path(file_okay=False, path_type=Path)
 
 @dataclass(frozen=True)
 class Options:
-    """The subject of a report: the rungs (all there are, if none is named), paths, and the bootstrap."""
+    """The subject of a report: the rungs (all there are, if none is named), paths, and the gate's margin."""
 
     annotations: Path = setting("Answers.", default=Path("data/annotations"), type=InputFolder)
     questions: Path = setting("Questions.", default=Path("data/questions.parquet"), type=InputFile)
@@ -35,8 +35,7 @@ class Options:
     keys: tuple[str, ...] = setting(
         "Key of a rung; repeat it for each.  [default: all under --bases]", default=(), names=("--rung",)
     )
-    draws: int = setting("Bootstrap draws.", default=2000, least=100)
-    seed: int = setting("Seed of the bootstrap.", default=0, least=0)
+    margin: float = setting("Fall of AUROC per doubling that fails the labels.", default=0.005, least=0, most=0.1)
     texts: bool = setting("Quote the chat, masked, or not.", default=True)
 
 

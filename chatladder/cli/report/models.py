@@ -10,19 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chatladder.evaluation.gate import UNDEFINED_SHARE
+from chatladder.evaluation.gate import GateSettings
+from chatladder.evaluation.label_sets import Comparison, compare
 from chatladder.evaluation.predictions import Items, Predictions, read_predictions
 from chatladder.evaluation.rungs import Ladder, read_rungs
-from chatladder.evaluation.scaling_check import ScoredReading, read_answers, read_both
-from chatladder.evaluation.scores import Draws, Interval, bootstrap, interval, slope_per_doubling
+from chatladder.evaluation.scaling_check import Model, Scaling, read_untouched, scaling_check
 from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, Rows
 from chatladder.vocabulary import ANSWERS
-
-#: Metrics whose growth the page shows.
-SHOWN = ("precision", "macro_f1")
-#: Slopes of a metric: with the labels before, with those now, and the change.
-Slopes = tuple[Interval, Interval, Interval]
 
 
 class AskedItems(NamedTuple):
@@ -62,7 +57,8 @@ class Models:
 
     Attributes:
         rows: Item -> its place in ``predictions``.
-        predictions: Rung -> its answers.
+        predictions: Model -> its answers; a rung's further seeds are models of their own.
+        untouched: The same, where they are untouched.
         ladder: The rungs, where they are untouched.
         waiting: Rungs that have answered nothing yet.
         missing: Items that not all of them answered, left out.
@@ -70,6 +66,7 @@ class Models:
 
     rows: dict[str, int] = field(default_factory=dict)
     predictions: dict[str, Predictions] = field(default_factory=dict)
+    untouched: Sequence[Model] = ()
     ladder: Ladder = field(default_factory=lambda: Ladder([], {}))
     waiting: Sequence[str] = ()
     missing: int = 0
@@ -78,15 +75,18 @@ class Models:
         """Return how many sizes the dense rungs have."""
         return len({rung.params for rung in self.ladder.dense})
 
-    def answers(self, key: str, item_ids: Sequence[str]) -> Predictions:
+    def answers(self, name: str, item_ids: Sequence[str]) -> Predictions:
         """Return one model's answers to some items, in their order; its leaning stays that over all its questions."""
-        whole, rows = self.predictions[key], np.array([self.rows[item_id] for item_id in item_ids], dtype=np.int64)
+        return self._only(self.predictions[name], item_ids)
+
+    def all_answers(self, item_ids: Sequence[str]) -> list[Model]:
+        """Return every untouched model with its answers to some items, in their order."""
+        return [model._replace(answers=self._only(model.answers, item_ids)) for model in self.untouched]
+
+    def _only(self, whole: Predictions, item_ids: Sequence[str]) -> Predictions:
+        rows = np.array([self.rows[item_id] for item_id in item_ids], dtype=np.int64)
         parts = {name: getattr(whole, name)[rows] for name in ("answers", "log_odds", "p_unknown", "parsed")}
         return replace(whole, **parts)
-
-    def all_answers(self, item_ids: Sequence[str]) -> list[Predictions]:
-        """Return the answers of every untouched model, in the order of ``ladder.rungs()``."""
-        return [self.answers(rung.key, item_ids) for rung in self.ladder.rungs()]
 
 
 def default_rungs(bases: Path) -> tuple[str, ...]:
@@ -108,8 +108,15 @@ def read_models(bases: Path, vanilla: Path, keys: Sequence[str], item_ids: Seque
     """
     waiting = [key for key in keys if not (vanilla / f"{key}.parquet").exists()]
     ladder = read_rungs(bases, [key for key in keys if key not in waiting])
-    predictions = {rung.key: read_predictions(vanilla / f"{rung.key}.parquet", item_ids) for rung in ladder.rungs()}
-    return Models({item_id: row for row, item_id in enumerate(item_ids)}, predictions, ladder, waiting)
+    untouched = read_untouched(ladder, vanilla, item_ids)
+    predictions = {name_of(model, untouched): model.answers for model in untouched}
+    return Models({item_id: row for row, item_id in enumerate(item_ids)}, predictions, untouched, ladder, waiting)
+
+
+def name_of(model: Model, models: Sequence[Model]) -> str:
+    """Return a model's name: its rung's, with the seed where the rung has several."""
+    seeds = sum(each.rung == model.rung for each in models)
+    return model.rung.key if seeds == 1 else f"{model.rung.key} seed {model.seed}"
 
 
 def read_tuned(folder: Path, keys: Sequence[str], test_items: Iterable[str]) -> Models:
@@ -137,22 +144,17 @@ class ScoredRound:
     Attributes:
         items: The number of labelled items.
         conversations: The number of conversations that they are in.
-        readings: "raw" and "centred" -> scores, their draws and the gate; empty where they could not be scored.
+        scaling: What the models say; None where the labels could not be scored.
         why_not: The reason for that, or nothing.
     """
 
     items: int
     conversations: int
-    readings: dict[str, ScoredReading] = field(default_factory=dict)
+    scaling: Scaling | None = None
     why_not: str = ""
 
-    def slope(self, reading: str, metric: str) -> Interval | None:
-        """Return the growth of a metric per doubling, None where it is not defined."""
-        slope = self.readings[reading].gates[metric].slope
-        return None if slope is None else interval(slope)
 
-
-def score(asked: AskedItems, labels: Mapping[str, str], models: Models, draws: Draws) -> ScoredRound:
+def score(asked: AskedItems, labels: Mapping[str, str], models: Models, settings: GateSettings) -> ScoredRound:
     """Hold one round's labels against the untouched models, as ``stages.check_scaling`` does.
 
     Raises:
@@ -164,40 +166,4 @@ def score(asked: AskedItems, labels: Mapping[str, str], models: Models, draws: D
         return replace(scored, why_not="It needs items of both labels, in two conversations or more.")
     if models.sizes() < 2:
         return replace(scored, why_not="It needs predictions of models of two sizes or more.")
-    sample = bootstrap(items.conversations, draws)
-    return replace(scored, readings=read_both(items, sample, models.ladder, models.all_answers(items.ids)))
-
-
-class Shared(NamedTuple):
-    """Two rounds on the items that both label: metric -> slope before, slope now, change from one to the other."""
-
-    items: int
-    relabelled: int
-    slopes: dict[str, Slopes]
-
-
-def on_shared_items(
-    asked: AskedItems, before: Mapping[str, str], now: Mapping[str, str], models: Models, draws: Draws
-) -> Shared | None:
-    """Return how the slope changes where only labels change and not the items, None where it is not defined.
-
-    Both rounds are scored under the same draws, so that the change has a paired interval.
-    """
-    both = [item_id for item_id in before if item_id in now]
-    items, again = (asked.labelled({item_id: labels[item_id] for item_id in both}) for labels in (before, now))
-    one_label = min(len(np.unique(each.references)) for each in (items, again)) < 2
-    if one_label or models.sizes() < 2 or len(set(items.conversations)) < 2:
-        return None
-    sample, answers = bootstrap(items.conversations, draws), models.all_answers(items.ids)
-    readings = [read_answers(each, sample, models.ladder, answers) for each in (items, again)]
-    slopes = {metric: three for metric in SHOWN if (three := _slopes(readings, models.ladder, metric))}
-    return Shared(len(both), int((items.references != again.references).sum()), slopes)
-
-
-def _slopes(readings: Sequence[ScoredReading], ladder: Ladder, metric: str) -> Slopes | None:
-    values = [reading.draws[metric][:, : len(ladder.dense)] for reading in readings]
-    defined = np.all([~np.isnan(each).any(axis=1) for each in values], axis=0)
-    if not defined[0] or defined[1:].mean() < 1 - UNDEFINED_SHARE:
-        return None
-    before, now = (slope_per_doubling([rung.params for rung in ladder.dense], each[defined]) for each in values)
-    return interval(before), interval(now), interval(now - before)
+    return replace(scored, scaling=scaling_check(items, models.all_answers(items.ids), settings))

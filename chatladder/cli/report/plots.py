@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from chatladder.cli.report.page import signed
-from chatladder.evaluation.scaling_check import Point
-from chatladder.evaluation.scores import Interval, slope_per_doubling
+from chatladder.evaluation.gate import slope_weights
+from chatladder.evaluation.scaling_check import Score
+from chatladder.evaluation.scores import Interval
 from chatladder.evaluation.summary import short_count
 
 #: Units of the drawing, about a pixel on a phone.
@@ -135,19 +136,19 @@ def spread_labels(ticks: Sequence[Tick]) -> list[Tick]:
     return kept[::-1]
 
 
-def fit_ends(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """Return log2(parameters) and score of both ends of the line through the dense rungs; nothing for one size."""
-    dense = [point for point in points if not point.is_mixture]
-    sizes = np.log2([point.rung.params for point in dense])
+def fit_ends(scores: Sequence[Score]) -> list[tuple[float, float]]:
+    """Return log2(parameters) and score of both ends of the line through the dense models; nothing for one size."""
+    dense = [each for each in scores if not each.model.is_mixture]
+    sizes = np.log2([each.model.rung.params for each in dense])
     if not dense or np.ptp(sizes) == 0:
         return []
-    scores = np.array([point.score.value for point in dense])
-    slope = float(slope_per_doubling([point.rung.params for point in dense], scores[None, :])[0])
-    start = float(scores.mean() - slope * sizes.mean())
+    values = np.array([each.value.value for each in dense])
+    slope = float(values @ slope_weights(sizes))
+    start = float(values.mean() - slope * sizes.mean())
     return [(float(size), start + slope * float(size)) for size in (sizes.min(), sizes.max())]
 
 
-def scaling_plot(name: str, metric: str, rounds: Sequence[tuple[str, str, list[Point]]]) -> Plot | None:
+def scaling_plot(name: str, metric: str, rounds: Sequence[tuple[str, str, list[Score]]]) -> Plot | None:
     """Return the plot of a metric against log2(parameters), None with fewer than two sizes.
 
     Args:
@@ -156,13 +157,13 @@ def scaling_plot(name: str, metric: str, rounds: Sequence[tuple[str, str, list[P
         rounds: Name, style and scores of each round to draw, the one on top last.
     """
     every = [point for _, _, points in rounds for point in points]
-    sizes = sorted({point.rung.params for point in every if not point.is_mixture})
+    sizes = sorted({each.model.rung.params for each in every if not each.model.is_mixture})
     if len(sizes) < 2:
         return None
-    mixtures = sorted({point.rung.key for point in every if point.is_mixture})
+    mixtures = sorted({each.model.rung.key for each in every if each.model.is_mixture})
     right = WIDTH - _RIGHT - (_STRIP if mixtures else 0)
     ends = [score for _, _, points in rounds for _, score in fit_ends(points)]
-    low, high = min(*(point.score.lo for point in every), *ends), max(*(point.score.hi for point in every), *ends)
+    low, high = min(*(each.value.lo for each in every), *ends), max(*(each.value.hi for each in every), *ends)
     pad = max(0.06 * (high - low), 0.005)
     y = Scale(low - pad, high + pad, SCALING_HEIGHT - _BOTTOM, _TOP)
     margin = max(0.3, 0.06 * math.log2(sizes[-1] / sizes[0]))
@@ -182,15 +183,15 @@ def scaling_plot(name: str, metric: str, rounds: Sequence[tuple[str, str, list[P
 
 
 def _series(
-    name: str, style: str, points: Sequence[Point], scales: tuple[Scale, Scale], shift: float, mixtures: Sequence[str]
+    name: str, style: str, points: Sequence[Score], scales: tuple[Scale, Scale], shift: float, mixtures: Sequence[str]
 ) -> Series:
     x, y = scales
     marks = []
-    for (key, params), is_mixture, (value, low, high) in points:
+    for ((key, params), seed, is_mixture, _), (value, low, high) in points:
         at = x(math.log2(params))
         if is_mixture:
             at = WIDTH - _RIGHT - _STRIP * (1 - (mixtures.index(key) + 0.5) / len(mixtures))
-        title = f"{key}, {name}: {value:.3f} [{low:.3f}, {high:.3f}]"
+        title = f"{key} (seed {seed}), {name}: {value:.3f} [{low:.3f}, {high:.3f}]"
         kind = "mixture" if is_mixture else "dense"
         marks.append(PlotMark(round(at + shift, 1), y(value), y(low), y(high), title, kind))
     return Series(style, marks, tuple(place for size, score in fit_ends(points) for place in (x(size), y(score))))
