@@ -95,6 +95,8 @@ def read_predictions(path: Path, item_ids: Sequence[str], stage: str = "the stag
     if not path.is_file():
         raise DataError(f"{path}: expected predictions, got no file. Run {stage}.")
     table = read_rows(path, PREDICTIONS)
+    # The first seed's rows come first.
+    table = table.filter(pc.equal(table["seed"], table["seed"][0])) if table.num_rows else table
     place = {item_id: row for row, item_id in enumerate(_texts(table, "item_id", path))}
     if len(place) < table.num_rows:
         raise DataError(f"{path}: expected one prediction an item, got {table.num_rows} for {len(place)} items.")
