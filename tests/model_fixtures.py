@@ -23,7 +23,7 @@ TINY = {
     "warmup-steps": 0,
     "language": "zh",
     "answer": "text",
-    "seed": 0,
+    "seeds": 0,
 }
 TRAINING = {
     "learning-rate": 0.02,

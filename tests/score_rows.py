@@ -54,6 +54,7 @@ def write_predictions(path: Path, rows: list[dict], skill: float, bias: float = 
         predictions.append(
             {
                 "item_id": row["item_id"],
+                "seed": 0,
                 "p_needed": needed,
                 "p_not_needed": 0.95 - needed,
                 "p_unknown": 0.05,

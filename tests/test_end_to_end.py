@@ -102,7 +102,7 @@ class Project:
 
 def small_params(params: dict) -> None:
     params["ladder"] = LADDER
-    params["pretraining"]["dialogues"] = 256
+    params["pretraining"].update(dialogues=256, seeds=[0, 1])
     params["train"].update(num_train_epochs=1, learning_rate=1.6e-2)
     params["evaluation"]["draws"] = 200
     params["review"]["rungs"] = [JUDGE]

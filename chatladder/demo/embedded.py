@@ -23,7 +23,7 @@ from chatladder.models.batches import answer_losses, batches_by_length, check_fi
 from chatladder.models.devices import prepare_torch
 from chatladder.models.encoding import Example, encode_rows
 from chatladder.models.loading import quiet
-from chatladder.models.prompts import PromptSettings, fixed_texts, option_texts, render
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, fixed_texts, option_texts, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
@@ -55,14 +55,27 @@ class EmbeddedShape:
 
 
 @dataclass(frozen=True)
-class Pretraining(PromptSettings):
+class Pretraining:
     """How embedded models are trained; the same for all of them, so given to every rung, whatever its source."""
 
+    language: str = setting("Language of the prompt.", choices=LANGUAGES)
+    answer: str = setting("Form of the answer: needed, or B: needed.", choices=ANSWER_FORMS)
     dialogues: int = setting("Embedded: how many are read, once each.", least=1)
     learning_rate: float = setting("Embedded: rate of AdamW (embeddings, norms).", above=0, most=1)
     muon_learning_rate: float = setting("Embedded: rate of Muon (hidden matrices).", above=0, most=1)
     per_device_train_batch_size: int = setting("Embedded: dialogues a step.", least=1)
     warmup_steps: int = setting("Embedded: steps of rising learning rate.", least=0)
+    seeds: tuple[int, ...] = setting("Embedded: seed of one model; repeat it for several of one shape.")
+
+    def __post_init__(self) -> None:
+        """Refuse seeds that name no folder, or the same one twice."""
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            given = ", ".join(map(str, self.seeds))
+            raise click.UsageError(f"--seeds: expected different numbers from 0, got {given}.")
+
+    def prompt(self, seed: int) -> PromptSettings:
+        """Return how the dialogues of one seed become prompts."""
+        return PromptSettings(self.language, self.answer, seed)
 
 
 def train_tokenizer(texts: Iterable[str]) -> "PreTrainedTokenizerFast":
@@ -137,7 +150,7 @@ def random_model(shape: EmbeddedShape, vocabulary: int, seed: int) -> "Qwen2ForC
     return Qwen2ForCausalLM(config)
 
 
-def dialogue_rows(items: Iterable[Dialogue], settings: Pretraining) -> list[dict[str, Any]]:
+def dialogue_rows(items: Iterable[Dialogue], settings: PromptSettings) -> list[dict[str, Any]]:
     """Return alpaca rows of dialogues, in the form that the ladder is asked in."""
     rows = []
     for number, item in enumerate(items):
@@ -148,10 +161,19 @@ def dialogue_rows(items: Iterable[Dialogue], settings: Pretraining) -> list[dict
     return rows
 
 
-def pretrain(model: "Qwen2ForCausalLM", rows: Sequence[Example], settings: Pretraining, filler: int) -> list[float]:
+def pretrain(
+    model: "Qwen2ForCausalLM", rows: Sequence[Example], settings: Pretraining, seed: int, filler: int
+) -> list[float]:
     """Read every row once, loss on the answer alone, and give the loss of each step (nats a token).
 
     Muon trains the hidden matrices and AdamW the rest, both on one cosine schedule.
+
+    Args:
+        model: The model, of random weights.
+        rows: Encoded dialogues.
+        settings: Learning rates and batch size.
+        seed: Decides the order of the batches.
+        filler: Token id for padding.
 
     Raises:
         DataError: If the loss stops being finite.
@@ -165,7 +187,7 @@ def pretrain(model: "Qwen2ForCausalLM", rows: Sequence[Example], settings: Pretr
         torch.optim.Muon(hidden, lr=settings.muon_learning_rate, weight_decay=MUON_WEIGHT_DECAY),
         torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    batches = batches_by_length(rows, settings.per_device_train_batch_size, Random(settings.seed))
+    batches = batches_by_length(rows, settings.per_device_train_batch_size, Random(seed))
     factor = cosine(len(batches), settings.warmup_steps)
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
     losses = []
@@ -181,19 +203,25 @@ def pretrain(model: "Qwen2ForCausalLM", rows: Sequence[Example], settings: Pretr
     return losses
 
 
-def build(shape: EmbeddedShape, settings: Pretraining, out: Path) -> dict[str, Any]:
+def build(shape: EmbeddedShape, settings: Pretraining, seed: int, out: Path) -> dict[str, Any]:
     """Train one tokenizer and one model on dialogues and save both into a folder that exists.
 
+    Args:
+        shape: Size of the model.
+        settings: How it is trained.
+        seed: Decides the dialogues, the weights that training starts from, and the order of the batches.
+        out: The folder.
+
     Returns:
-        ``params`` (the shared embedding counted once) and ``loss``, the mean of the last ten steps.
+        ``seed``, ``params`` (the shared embedding counted once) and ``loss``, the mean of the last ten steps.
     """
     prepare_torch()
-    items = list(dialogues(settings.dialogues, settings.seed))
+    items = list(dialogues(settings.dialogues, seed))
     tokenizer = train_tokenizer(text for item in items for text in (*(said for _, said in item.window), item.text))
-    rows = encode_rows(tokenizer, dialogue_rows(items, settings), CONTEXT)
-    model = random_model(shape, len(tokenizer), settings.seed)
-    losses = pretrain(model, rows.examples, settings, tokenizer.pad_token_id)
+    rows = encode_rows(tokenizer, dialogue_rows(items, settings.prompt(seed)), CONTEXT)
+    model = random_model(shape, len(tokenizer), seed)
+    losses = pretrain(model, rows.examples, settings, seed, tokenizer.pad_token_id)
     quiet()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    return {"params": model.num_parameters(), "loss": sum(losses[-10:]) / len(losses[-10:])}
+    return {"seed": seed, "params": model.num_parameters(), "loss": sum(losses[-10:]) / len(losses[-10:])}

@@ -224,6 +224,7 @@ def prediction_rows(items: Sequence[Mapping[str, Any]], shares: Floats) -> list[
             "p_needed": float(share),
             "p_not_needed": float(1 - share),
             "p_unknown": 0.0,
+            "seed": 0,
             "answer": "needed" if share > 0.5 else "not_needed",
             "parsed": True,
         }

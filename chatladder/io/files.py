@@ -113,8 +113,9 @@ def check_replaceable(path: Path, *written: str) -> None:
 
     Args:
         path: The folder that is to be replaced; a missing or an empty one passes.
-        written: The patterns, as of ``fnmatch``, of all files that the command writes, relative to the folder. A file
-            that matches the first is in every output of the command. With no pattern the folder must be new or empty.
+        written: The patterns of all files that the command writes, relative to the folder, with wildcards as of
+            ``fnmatch`` within a name. A file that matches the first is in every output of the command. With no pattern
+            the folder must be new or empty.
 
     Raises:
         DataError: If it is the current folder or one above it, lies in an annotation round, is a link or a file, or
@@ -141,8 +142,9 @@ def check_replaceable(path: Path, *written: str) -> None:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Return whether a relative path matches; a pattern without a folder matches no file in one."""
-    return fnmatchcase(name, pattern) and ("/" in pattern or "/" not in name)
+    """Return whether a relative path matches, folder by folder: no wildcard stands for a "/"."""
+    names, patterns = name.split("/"), pattern.split("/")
+    return len(names) == len(patterns) and all(map(fnmatchcase, names, patterns))
 
 
 def refuse_rounds(path: Path) -> None:

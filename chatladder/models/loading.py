@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: What a base folder says about its model: source, name, params, and where it lies.
 RUNG = "rung.json"
+#: What a base folder calls the folders of embedded models of further seeds: whole base folders themselves.
+SEED_FOLDER = "seed_{}"
 #: What is fetched of a hub model: no pickles, no code.
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 #: The same weights once more, as some hub models have them for other programs.
@@ -43,6 +45,40 @@ def read_rung(base: Path) -> dict[str, Any]:
     if not isinstance(described, dict) or not all(isinstance(described.get(key), str) for key in ("source", "name")):
         raise DataError(f"{path}: expected the description of a base with its source and its name, got another.")
     return described
+
+
+def replicates(base: Path) -> dict[int, Path]:
+    """The base folders of all models of one rung, by the seed that each was trained with, the rung's own first.
+
+    Only embedded rungs have several; any other has one, as seed 0.
+
+    Args:
+        base: A folder written by ``stages.base``.
+
+    Raises:
+        DataError: If a folder is damaged, or is not whole.
+    """
+    rung = read_rung(base)
+    if rung["source"] != "embedded":
+        return {0: base}
+    folders = {_seed(base, rung): base}
+    others = [folder for folder in base.glob(SEED_FOLDER.format("*")) if folder.is_dir()]
+    for seed, folder in sorted((_seed(folder, read_rung(folder)), folder) for folder in others):
+        if seed in folders or folder.name != SEED_FOLDER.format(seed):
+            raise DataError(
+                f"{folder / RUNG}: expected the seed that the folder is named after, and once in {base}, got {seed}. "
+                "Run the rung's base stage again."
+            )
+        weight_files(folder)
+        folders[seed] = folder
+    return folders
+
+
+def _seed(folder: Path, rung: dict[str, Any]) -> int:
+    seed = rung.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise DataError(f'{folder / RUNG}: expected "seed" to be a whole number, got {seed!a}.')
+    return seed
 
 
 def load(

@@ -358,16 +358,18 @@ def score_rung(
     return scores, shortened, room
 
 
-def prediction_rows(items: Sequence[Mapping[str, Any]], scores: np.ndarray) -> list[dict[str, Any]]:
+def prediction_rows(items: Sequence[Mapping[str, Any]], scores: np.ndarray, seed: int = 0) -> list[dict[str, Any]]:
     """Return rows of ``predictions``, in the order of the items.
 
     Args:
         items: Questions.
         scores: Log-probability of each answer, shape (n, 3), columns as ``ANSWERS``.
+        seed: Of the model's own training.
     """
     return [
         {
             "item_id": item["item_id"],
+            "seed": seed,
             **{f"p_{name}": float(share) for name, share in zip(ANSWERS, row, strict=True)},
             "answer": ANSWERS[row.argmax()],
             # Options are scored, not read from generated text: there is nothing to misread.

@@ -20,10 +20,10 @@ def ids(tokenizer, text):
 def test_pretraining_lowers_the_loss():
     items = list(dialogues(320, 1))
     tokenizer = embedded.train_tokenizer(d.text for d in items)
-    settings = embedded.Pretraining("zh", "text", 1, 320, 0.03, 0.02, 16, 2)
-    rows = encode_rows(tokenizer, embedded.dialogue_rows(items, settings), embedded.CONTEXT)
+    settings = embedded.Pretraining("zh", "text", 320, 0.03, 0.02, 16, 2, (1,))
+    rows = encode_rows(tokenizer, embedded.dialogue_rows(items, settings.prompt(1)), embedded.CONTEXT)
     model = embedded.random_model(embedded.EmbeddedShape(16, 1, 2, 32), len(tokenizer), 1)
-    losses = embedded.pretrain(model, rows.examples, settings, tokenizer.pad_token_id)
+    losses = embedded.pretrain(model, rows.examples, settings, 1, tokenizer.pad_token_id)
     assert len(losses) == 20
     assert losses[-1] < 0.5 * losses[0]
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -7,7 +8,8 @@ import pytest
 from folder_models import bytes_tokenizer, write_model
 from model_fixtures import TINY, options, run
 
-from chatladder.models.loading import load
+from chatladder.io.console import DataError
+from chatladder.models.loading import load, replicates
 from stages.base import main
 from tests.conftest import ROOT
 
@@ -38,6 +40,73 @@ def test_equal_seeds_give_equal_bytes_whatever_the_hash_seed(tmp_path):
     assert first == second
 
 
+@pytest.fixture(scope="session")
+def seeded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("seeded") / "tiny"
+    result = run(main, *EMBEDDED, "--seeds", 2, "--out", folder)
+    assert result.exit_code == 0, result.output
+    assert f"{folder}: embedded model of" in result.output
+    assert ", 2 seeds, last loss " in result.output
+    return folder
+
+
+def test_further_seeds_are_whole_base_folders_within_the_first(seeded, tiny_base):
+    assert replicates(seeded) == {0: seeded, 2: seeded / "seed_2"}
+    for seed, folder in replicates(seeded).items():
+        rung = json.loads((folder / "rung.json").read_text())
+        assert (rung["source"], rung["name"], rung["seed"]) == ("embedded", "tiny", seed)
+        assert load(folder)[0].num_parameters() == rung["params"]
+    same = [path.name for path in tiny_base.iterdir()]
+    assert sorted(path.name for path in seeded.iterdir()) == sorted([*same, "seed_2"])
+    assert all((seeded / name).read_bytes() == (tiny_base / name).read_bytes() for name in same)
+    weights = [(folder / "model.safetensors").read_bytes() for folder in replicates(seeded).values()]
+    assert weights[0] != weights[1]
+
+
+def test_a_base_of_several_seeds_is_replaced_as_a_whole(seeded, tmp_path):
+    out = shutil.copytree(seeded, tmp_path / "tiny")
+    result = run(main, *EMBEDDED, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert replicates(out) == {0: out}
+    assert not (out / "seed_2").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["seed_2/notes.txt", "seed_2/more/rung.json", "seed_9/model.safetensors", "seed_a/rung.json"]
+)
+def test_a_base_folder_with_anything_else_in_it_is_kept(seeded, tmp_path, name):
+    out = shutil.copytree(seeded, tmp_path / "tiny")
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("kept")
+    result = run(main, *EMBEDDED, "--out", out)
+    assert result.exit_code == 1
+    assert f"got one with {name}; it was left as it is" in result.output
+    assert (out / name).read_text() == "kept"
+    assert (out / "seed_2" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "rung.json").unlink(), "seed_2: expected a folder written by stages.base"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "seed_2: expected a model in safetensors"),
+        (
+            lambda folder: folder.rename(folder.with_name("seed_3")),
+            "seed_3/rung.json: expected the seed that the folder",
+        ),
+        (
+            lambda folder: (folder / "rung.json").write_text('{"source": "embedded", "name": "a", "seed": "2"}'),
+            "whole number",
+        ),
+    ],
+)
+def test_a_damaged_seed_is_named(seeded, tmp_path, change, message):
+    out = shutil.copytree(seeded, tmp_path / "tiny")
+    change(out / "seed_2")
+    with pytest.raises(DataError, match=message):
+        replicates(out)
+
+
 def test_a_folder_is_pointed_at(tiny_base, tmp_path):
     plain = ["--chat-template", "none"]
     result = run(main, "--source", "folder", "--path", tiny_base, *plain, "--out", tmp_path / "copy")
@@ -45,6 +114,7 @@ def test_a_folder_is_pointed_at(tiny_base, tmp_path):
     assert [path.name for path in (tmp_path / "copy").iterdir()] == ["rung.json"]
     sizes = [json.loads((base / "rung.json").read_text())["params"] for base in (tiny_base, tmp_path / "copy")]
     assert sizes[0] == sizes[1]
+    assert replicates(tmp_path / "copy") == {0: tmp_path / "copy"}
     model, tokenizer = load(tmp_path / "copy")
     assert model.num_parameters() == sizes[0]
     # The same tokens as in the embedded base itself, though the auto class would split text otherwise.
@@ -70,6 +140,8 @@ def test_pickled_weights_are_refused(tmp_path):
         ([*EMBEDDED, "--load-in-4bit"], "--source embedded takes no --load-in-4bit"),
         (["--source", "folder", "--path", ".", "--load-in-4bit", "--load-in-8bit"], "exclude each other"),
         ([*EMBEDDED, "--num-attention-heads", "3"], "even multiple of --num-attention-heads"),
+        ([*EMBEDDED, "--seeds", "0"], "--seeds: expected different numbers from 0, got 0, 0"),
+        ([*EMBEDDED, "--seeds", "-1"], "--seeds: expected different numbers from 0, got 0, -1"),
         ([*EMBEDDED, "--learning-rate", "2e-4x"], "'2e-4x' is not a valid float"),
     ],
 )

@@ -4,9 +4,11 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from model_fixtures import PROMPT, run, write_questions
+from model_fixtures import PROMPT, TINY, options, run, write_questions
 
+from chatladder.evaluation.predictions import read_predictions
 from chatladder.io.rows import PREDICTIONS, read_rows
+from stages.base import main as base_main
 from stages.predict import main
 
 
@@ -40,6 +42,26 @@ def test_questions_need_no_label_to_be_answered(predict, tiny_base, labelled):
     result, out = predict(tiny_base, splits=())
     assert result.exit_code == 0, result.output
     assert read_rows(out, PREDICTIONS).num_rows == 24
+
+
+def test_an_untouched_rung_answers_once_with_each_seed(predict, tiny_base, tiny_adapter, tmp_path):
+    base = shutil.copytree(tiny_base, tmp_path / "tiny")
+    result = run(base_main, "--source", "embedded", *options(TINY), "--seeds", 5, "--out", base)
+    assert result.exit_code == 0, result.output
+    _, single = predict(tiny_base, name="single")
+    result, several = predict(base, name="several")
+    assert result.output == f"{several}: 12 answers of 2 seeds, 0 prompts shortened to 512 tokens\n"
+    first, rows = (read_rows(path, PREDICTIONS).to_pylist() for path in (single, several))
+    assert [row["seed"] for row in rows] == [0] * 6 + [5] * 6
+    assert rows[:6] == first
+    assert [row["item_id"] for row in rows[6:]] == [row["item_id"] for row in first]
+    assert all(row["p_needed"] != other["p_needed"] for row, other in zip(first, rows[6:], strict=True))
+    # Whoever reads one model's answers reads the first seed's.
+    ids = [row["item_id"] for row in first]
+    assert read_predictions(several, ids).log_odds.tolist() == read_predictions(single, ids).log_odds.tolist()
+    # An adapter was trained on the first seed.
+    _, tuned = predict(base, "--adapter", tiny_adapter, name="tuned")
+    assert [row["seed"] for row in read_rows(tuned, PREDICTIONS).to_pylist()] == [0] * 6
 
 
 def test_an_adapter_changes_the_answers(predict, tiny_base, tiny_adapter):

@@ -297,7 +297,7 @@ class TestAnswersThatAreNone:
         assert result.exit_code == 0, result.output
         row = rows_of(project)[1]
         nothing = {"p_needed": None, "p_not_needed": None, "p_unknown": None}
-        assert row == {"item_id": "q1", **nothing, "answer": "unknown", "parsed": False}
+        assert row == {"item_id": "q1", "seed": 0, **nothing, "answer": "unknown", "parsed": False}
         assert "; 1 are none of the options" in result.output
         assert said_of(project)["unread"] == 1
         read = read_predictions(project / "vanilla" / "large.parquet", ["q1", "q3"])

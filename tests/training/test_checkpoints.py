@@ -9,7 +9,15 @@ from chatladder.training.checkpoints import KeptFolds
 LEARNED = [{"item_id": "q1", "instruction": "it?", "output": "yes", "options": {"needed": "yes", "not_needed": "no"}}]
 ASKED = [{"item_id": "q2", "instruction": "that?", "output": "no", "options": {"needed": "yes", "not_needed": "no"}}]
 ANSWERS = [
-    {"item_id": "q2", "p_needed": 0.5, "p_not_needed": 0.25, "p_unknown": 0.25, "answer": "needed", "parsed": True}
+    {
+        "item_id": "q2",
+        "seed": 0,
+        "p_needed": 0.5,
+        "p_not_needed": 0.25,
+        "p_unknown": 0.25,
+        "answer": "needed",
+        "parsed": True,
+    }
 ]
 
 

@@ -103,7 +103,8 @@ class ServedAnswers(NamedTuple):
             shares = answer.shares or (None,) * len(ANSWERS)
             named = ANSWERS[answer.shares.index(max(answer.shares))] if answer.shares else "unknown"
             chances = {f"p_{name}": share for name, share in zip(ANSWERS, shares, strict=True)}
-            rows.append({"item_id": item_id, **chances, "answer": named, "parsed": answer.shares is not None})
+            parsed = answer.shares is not None
+            rows.append({"item_id": item_id, "seed": 0, **chances, "answer": named, "parsed": parsed})
         return rows
 
 
