@@ -74,7 +74,7 @@ def main(
     by_title = {sets.title.replace(" ", "_"): {name: each.metrics() for name, each in said.items()} for sets, said in compared}
     write_json(metrics, {"label_sets": by_title, **scaling.metrics()})
     for sets, said in compared:
-        for line in sets_in_words(sets.kind, sets.names, said):
+        for line in sets_in_words(sets.names, said):
             click.echo(line)
     for line in in_words(scaling, settings):
         click.echo(line)

@@ -99,7 +99,7 @@ class Standing(RoundAnswers, Staleness):
         questions: How many there are; None where they were not picked yet.
         counted: How many rounds count, as params.yaml says; None if it does not.
         gate: Verdict of the last run: pass, fail or inconclusive; None if there is none.
-        more_items: Labels that an inconclusive verdict wants; None if unknown.
+        items_needed: Labels that an inconclusive verdict wants, with those at hand; None if unknown.
         tuned: The largest tuned rung of the last run.
         exported: Whether it was exported.
     """
@@ -111,7 +111,7 @@ class Standing(RoundAnswers, Staleness):
     questions: int | None = None
     counted: int | None = None
     gate: str | None = None
-    more_items: int | None = None
+    items_needed: int | None = None
     tuned: Tuned | None = None
     exported: bool = False
 
@@ -208,12 +208,12 @@ def _after(now: Standing) -> Todo:
     """Return the step that improves a result that is up to date, or uses it."""
     review = f"chatladder review --annotator {NAME}"
     if now.gate == "fail":
-        return Todo(review, "a larger model agrees less with the labels: look again at those that are probably wrong")
+        return Todo(review, "larger models agree less with the labels: look again at those that are probably wrong")
     if now.undecided:
         return _adjudicate(now, "each one settled is a label more")
     if now.gate == "inconclusive":
-        more = f" (about {now.more_items:,} more would)" if now.more_items else ""
-        return Todo(review, f"too few labels to tell whether they are good{more}: look again, or add exports")
+        more = f" (about {now.items_needed:,} would do)" if now.items_needed else ""
+        return Todo(review, f"too few labels or models to tell whether they are good{more}: look again, or add exports")
     rung = shlex.quote(now.tuned.rung if now.tuned else NAME)
     if now.exported:
         return Todo(f"chatladder resolve CHAT --rung {rung}", "all is done: answer new messages")
@@ -244,7 +244,7 @@ def gather(root: Path) -> Standing:
     ids = question_ids(root / "data" / "questions.parquet")
     files, absent = exports(root / "data" / "raw")
     answers = answers_of(root / "data" / "annotations", ids or [])
-    gate, more_items = verdict(root / "metrics" / "scaling.json")
+    gate, items_needed = verdict(root / "metrics" / "scaling.json")
     tuned = largest_tuned(root / "metrics" / "models.json")
     return Standing(
         exports=len(files),
@@ -255,7 +255,7 @@ def gather(root: Path) -> Standing:
         counted=counted_rounds(root / "params.yaml"),
         **vars(answers),
         gate=gate,
-        more_items=more_items,
+        items_needed=items_needed,
         tuned=tuned,
         **vars(staleness(root)),
         exported=tuned is not None and (root / "exported" / tuned.rung).is_dir(),
@@ -369,7 +369,7 @@ def _undecided(annotations: Path, answered: int, known: set[str], counting: list
 
 
 def verdict(path: Path) -> tuple[str | None, int | None]:
-    """Return the gate's verdict, and how many more labels would decide it.
+    """Return the gate's verdict, and how many labels would decide it.
 
     Raises:
         DataError: If the file is not JSON, or holds no verdict.
@@ -382,9 +382,8 @@ def verdict(path: Path) -> tuple[str | None, int | None]:
         raise DataError(
             f'{path}: expected "gate": {", ".join(VERDICTS)}, got something else. Run dvc repro check_scaling.'
         )
-    precision = row.get("precision")
-    more = precision.get("more_items") if isinstance(precision, dict) else None
-    return gate, more if type(more) is int else None
+    needed = row.get("items_needed")
+    return gate, needed if type(needed) is int else None
 
 
 def largest_tuned(path: Path) -> Tuned | None:

@@ -41,7 +41,7 @@ class GateSettings:
     """What the gate is held to; fixed before any model answers."""
 
     margin: float = setting(
-        "Fall of AUROC per doubling beyond which the labels fail.", default=0.005, least=0, most=0.1
+        "Fall of AUROC per doubling of the parameters beyond which the labels fail.", least=0, most=0.1
     )
 
 

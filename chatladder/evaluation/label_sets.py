@@ -266,14 +266,15 @@ def lead(power: Mapping[str, float]) -> str:
     return UNTOUCHED if power.get(UNTOUCHED, 0) >= _ENOUGH else max(power, key=lambda name: power[name])
 
 
-def in_words(kind: str, names: tuple[str, str], found: Mapping[str, Comparison]) -> Iterator[str]:
-    """Yield a line on two label sets: the difference, who says so, and the power.
+def in_words(names: tuple[str, str], found: Mapping[str, Comparison]) -> Iterator[str]:
+    """Yield a line on two label sets: which holds more errors, which models say so, and the power.
 
     Args:
-        kind: "rounds" or "annotators".
         names: Those of the two sets.
-        found: ``UNTOUCHED`` and ``OUT_OF_FOLD``, each if there are such models.
+        found: What ``UNTOUCHED`` and ``OUT_OF_FOLD`` models say, each if there are such models; nothing without any.
     """
+    if not found:
+        return
     name = lead({name: each.power for name, each in found.items()})
     each = found[name]
     whose = f"{each.models} untouched models" if name == UNTOUCHED else f"{each.models} models tuned on other talk"

@@ -128,8 +128,9 @@ def gate_text(scaling: dict[str, Any] | None) -> str:
     if scaling is None:
         return "The labels were not held against the scaling law."
     return (
-        f"The labels against the scaling law (does precision grow with the size of untouched models?): "
-        f"**{scaling.get('gate', 'not measured')}**, on {scaling.get('rungs', 0)} sizes."
+        f"The labels against the scaling law (does AUROC grow with the size of untouched models?): "
+        f"**{scaling.get('gate', 'not measured')}**, by {scaling.get('models', 0)} models of "
+        f"{scaling.get('sizes', 0)} sizes."
     )
 
 
