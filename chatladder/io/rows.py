@@ -67,15 +67,16 @@ QUESTIONS = pa.schema(
 LABELLED = pa.schema(
     [
         *QUESTIONS,
-        ("label", pa.string()),  # needed or not_needed
+        ("label", pa.string()),  # needed or not_needed; it is what models are trained on
         ("agreement", pa.float32()),  # share of annotators who gave that label
         ("split", pa.string()),  # one of SPLITS
+        ("check_label", pa.string()),  # the label by answers that no model asked for, or null; it is what is scored
     ]
 )
 LABEL_SETS = pa.schema(
     [
-        ("kind", pa.string()),  # rounds or annotators
-        ("first", pa.string()),  # such as "round 2", or an annotator
+        ("kind", pa.string()),  # annotators or rounds
+        ("first", pa.string()),  # an annotator's name, or such as "round 2"
         ("second", pa.string()),
         ("item_id", pa.string()),
         ("conversation", pa.string()),
