@@ -32,7 +32,7 @@ from chatladder.io.console import (
 from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
 from chatladder.models.loading import replicates
-from chatladder.models.prompts import PromptSettings, render_row
+from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
 from chatladder.models.scoring import prediction_rows, score_rung
 
 
@@ -42,6 +42,7 @@ from chatladder.models.scoring import prediction_rows, score_rung
 @click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
 @click.option("--splits", type=click.Choice(SPLITS), multiple=True, help="Answer this split alone; repeat it.")
 @options_of(PromptSettings, "prompt")
+@options_of(PredictSettings, "settings")
 @click.option("--max-length", type=click.IntRange(64), required=True, help="Most tokens of prompt and answer.")
 @click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
 @stoppable(NOTHING_KEPT)
@@ -51,6 +52,7 @@ def main(
     questions: Path,
     splits: tuple[str, ...],
     prompt: PromptSettings,
+    settings: PredictSettings,
     max_length: int,
     out: Path,
 ) -> None:
@@ -69,7 +71,7 @@ def main(
     shortened = 0
     with workers() as pool:
         for seed, folder in models:
-            scores, cut, room = score_rung(folder, adapter, prompts, max_length, pool)
+            scores, cut, room = score_rung(folder, adapter, prompts, max_length, pool, settings.orders)
             rows += prediction_rows(items, scores, seed)
             shortened += cut
     write_rows(out, rows, PREDICTIONS)
