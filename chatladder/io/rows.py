@@ -67,9 +67,21 @@ QUESTIONS = pa.schema(
 LABELLED = pa.schema(
     [
         *QUESTIONS,
-        ("label", pa.string()),  # needed or not_needed
+        ("label", pa.string()),  # needed or not_needed; it is what models are trained on
         ("agreement", pa.float32()),  # share of annotators who gave that label
         ("split", pa.string()),  # one of SPLITS
+        ("check_label", pa.string()),  # the label by answers that no model asked for, or null; it is what is scored
+    ]
+)
+LABEL_SETS = pa.schema(
+    [
+        ("kind", pa.string()),  # annotators or rounds
+        ("first", pa.string()),  # an annotator's name, or such as "round 2"
+        ("second", pa.string()),
+        ("item_id", pa.string()),
+        ("conversation", pa.string()),
+        ("first_label", pa.string()),  # needed or not_needed
+        ("second_label", pa.string()),
     ]
 )
 PREDICTIONS = pa.schema(
@@ -90,7 +102,7 @@ RANKING = pa.schema(
         ("p_label", pa.float64()),  # probability of that label on all evidence, none of it from the label itself
         ("suspicion", pa.float64()),  # what the ranking sorts by, highest first
         ("reason", pa.string()),  # what speaks against the label, in a few words
-        ("role", pa.string()),  # suspect, control, or empty where the item is not in the queue
+        ("role", pa.string()),  # suspect, or empty where the item is not in the queue
     ]
 )
 
