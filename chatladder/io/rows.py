@@ -103,7 +103,7 @@ RANKING = pa.schema(
         ("p_label", pa.float64()),  # probability of that label on all evidence, none of it from the label itself
         ("suspicion", pa.float64()),  # what the ranking sorts by, highest first
         ("reason", pa.string()),  # what speaks against the label, in a few words
-        ("role", pa.string()),  # suspect, control, or empty where the item is not in the queue
+        ("role", pa.string()),  # suspect, or empty where the item is not in the queue
     ]
 )
 

@@ -227,10 +227,18 @@ def test_who_shares_a_round_is_counted_on_their_share(tmp_path):
 def test_a_review_is_counted_on_its_own_list(tmp_path):
     answered(tmp_path, "li", dict.fromkeys(ITEMS, Label.NEEDED))
     (tmp_path / "round_2").mkdir()
-    begin(tmp_path / "round_2", Review(("q3", "q1", "gone"), frozenset({"q1"})))
+    begin(tmp_path / "round_2", Review(("q3", "q1", "gone"), ("q3", "gone"), frozenset({"q1"})))
     assert answers_of(tmp_path, ITEMS) == RoundAnswers(1, 2, True, ())
     answered(tmp_path, "li", {"q3": Label.NEEDED}, number=2)
     assert answers_of(tmp_path, ITEMS) == RoundAnswers(2, 2, True, (Worker("li", 1, 2),))
+
+
+def test_a_round_over_a_list_that_people_drew_is_counted_on_it_and_is_no_review(tmp_path):
+    answered(tmp_path, "li", dict.fromkeys(ITEMS, Label.NEEDED))
+    (tmp_path / "round_2").mkdir()
+    begin(tmp_path / "round_2", Review(("q3", "q1"), random=frozenset({"q1"})))
+    answered(tmp_path, "li", {"q3": Label.NEEDED}, number=2)
+    assert answers_of(tmp_path, ITEMS) == RoundAnswers(2, 2, False, (Worker("li", 1, 2),))
 
 
 def test_a_later_round_over_some_questions_is_done_once_all_have_those(tmp_path):
