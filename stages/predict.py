@@ -42,7 +42,7 @@ from chatladder.models.scoring import prediction_rows, score_rung
 @click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
 @click.option("--splits", type=click.Choice(SPLITS), multiple=True, help="Answer this split alone; repeat it.")
 @options_of(PromptSettings, "prompt")
-@options_of(PredictSettings, "settings")
+@options_of(PredictSettings, "predict")
 @click.option("--max-length", type=click.IntRange(64), required=True, help="Most tokens of prompt and answer.")
 @click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
 @stoppable(NOTHING_KEPT)
@@ -52,7 +52,7 @@ def main(
     questions: Path,
     splits: tuple[str, ...],
     prompt: PromptSettings,
-    settings: PredictSettings,
+    predict: PredictSettings,
     max_length: int,
     out: Path,
 ) -> None:
@@ -71,7 +71,7 @@ def main(
     shortened = 0
     with workers() as pool:
         for seed, folder in models:
-            scores, cut, room = score_rung(folder, adapter, prompts, max_length, pool, settings.orders)
+            scores, cut, room = score_rung(folder, adapter, prompts, max_length, pool, predict.orders)
             rows += prediction_rows(items, scores, seed)
             shortened += cut
     write_rows(out, rows, PREDICTIONS)
