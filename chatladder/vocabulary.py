@@ -1,6 +1,6 @@
 """The labels: names, order, how the screen shows them, how a prompt words them. All else reads them here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -26,6 +26,8 @@ class Kind:
 
 
 #: The first characters of one language's options differ, and no text begins another, so a model's first token decides.
+#: "Do not know" begins like nothing that a model says here of its own accord: 不知道 begins like 不需要 and 不完整,
+#: "unknown" like "unneeded", "cannot tell" like "complete".
 KINDS = {
     kind.name: kind
     for kind in (
@@ -33,7 +35,7 @@ KINDS = {
         Kind("not_needed", "not needed", "not needed 不需要", "k", "#2d7d46", {"zh": "完整", "en": "complete"}),
         Kind("not_a_question", "not a question", "not a question 非问题", "i", "#8a5a1c"),
         Kind("unsure", "unsure", "unsure 不确定", "u", "#6a4a8c"),
-        Kind("unknown", "unknown", option={"zh": "不知道", "en": "unknown"}),
+        Kind("unknown", "unknown", option={"zh": "难说", "en": "hard to tell"}),
     )
 }
 #: What an annotator may answer, in the order of every table.
@@ -47,3 +49,10 @@ POSITIVE, NEGATIVE = SCORED
 OPTION_TEXTS = {
     language: {name: KINDS[name].option[language] for name in ANSWERS} for language in KINDS[POSITIVE].option
 }
+
+
+def likeliest(shares: Sequence[float]) -> str:
+    """Return the answer that has the largest of the probabilities; "unknown" where two share it: a tie is no answer."""
+    largest = max(shares)
+    names = [name for name, share in zip(ANSWERS, shares, strict=True) if share == largest]
+    return names[0] if len(names) == 1 else "unknown"

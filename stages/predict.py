@@ -29,7 +29,7 @@ from chatladder.io.console import (
 )
 from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
-from chatladder.models.prompts import PromptSettings, render_row
+from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
 from chatladder.models.scoring import prediction_rows, score_rung
 
 
@@ -39,6 +39,7 @@ from chatladder.models.scoring import prediction_rows, score_rung
 @click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
 @click.option("--splits", type=click.Choice(SPLITS), multiple=True, help="Answer this split alone; repeat it.")
 @options_of(PromptSettings, "prompt")
+@options_of(PredictSettings, "predict")
 @click.option("--max-length", type=click.IntRange(64), required=True, help="Most tokens of prompt and answer.")
 @click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
 @stoppable(NOTHING_KEPT)
@@ -48,6 +49,7 @@ def main(
     questions: Path,
     splits: tuple[str, ...],
     prompt: PromptSettings,
+    predict: PredictSettings,
     max_length: int,
     out: Path,
 ) -> None:
@@ -60,7 +62,7 @@ def main(
         raise DataError(f"{questions}: expected questions{where}, got none. Choose other --splits or label more.")
     prompts = [render_row(item, prompt) for item in items]
     with workers() as pool:
-        scores, shortened, room = score_rung(base, adapter, prompts, max_length, pool)
+        scores, shortened, room = score_rung(base, adapter, prompts, max_length, pool, predict.orders)
     write_rows(out, prediction_rows(items, scores), PREDICTIONS)
     click.echo(f"{out}: {len(items):,} answers, {shortened:,} prompts shortened to {room} tokens")
 

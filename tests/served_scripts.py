@@ -20,7 +20,7 @@ CONNECTION = {
 }
 PROMPT = {"language": "zh", "answer": "text", "seed": 0, "max_length": 1400}
 #: Text of the options in Chinese.
-NEEDED, COMPLETE, UNKNOWN = "需要", "完整", "不知道"
+NEEDED, COMPLETE, UNKNOWN = "需要", "完整", "难说"
 
 
 def token(text, probability):

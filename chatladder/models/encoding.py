@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+#: Items that are split into tokens together: of each, what its prompts share is then kept once.
+SLICE = 1000
+
+
 class Example(NamedTuple):
     """One training row in tokens.
 
@@ -45,13 +49,39 @@ class Encoded(NamedTuple):
     shortened: int
 
 
+class Orders(NamedTuple):
+    """The prompts of one item in tokens, which differ in the order of their options.
+
+    Attributes:
+        shared: Token ids that all of them begin with.
+        ends: The other token ids of each; at least one.
+    """
+
+    shared: list[int]
+    ends: list[list[int]]
+
+
 def encode_prompts(
     tokenizer: "PreTrainedTokenizerBase", instructions: Sequence[str], max_length: int
 ) -> tuple[list[list[int]], int]:
-    """Token ids of each prompt as its model wants it, and how many had to be shortened.
+    """Token ids of each prompt, and how many had to be shortened; see ``encode_orders``."""
+    rows, shortened = encode_orders(tokenizer, [[instruction] for instruction in instructions], max_length)
+    return [row.shared + row.ends[0] for row in rows], shortened
 
-    A chat model's own template is applied where the tokenizer has one; else the answer follows on a new line. A prompt
-    of more than ``max_length`` tokens loses its oldest history lines, then, without any, the middle of what is left.
+
+def encode_orders(
+    tokenizer: "PreTrainedTokenizerBase", items: Sequence[Sequence[str]], max_length: int
+) -> tuple[list[Orders], int]:
+    """Token ids of each item's prompts as the model wants them, and how many items had to be shortened.
+
+    A chat model's own template is applied where the tokenizer has one; else the answer follows on a new line. Where a
+    prompt of an item has more than ``max_length`` tokens, all of the item lose the same: the oldest history lines,
+    then, without any, the middle of what is left.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        items: The instructions of each item, equal but for the order of the options.
+        max_length: Most tokens of a prompt.
 
     Raises:
         DataError: If there is no room for a prompt at all.
@@ -62,12 +92,19 @@ def encode_prompts(
             "Raise max_length, or choose a model that reads more at once."
         )
     dressed = _dresser(tokenizer)
-    texts = [dressed(instruction) for instruction in instructions]
-    rows = _tokens(tokenizer, texts)
-    long = [index for index, ids in enumerate(rows) if len(ids) > max_length]
-    for index in long:
-        rows[index] = _shortened(tokenizer, instructions[index], rows[index], max_length, dressed)
-    return rows, len(long)
+    orders, shortened = [], 0
+    for start in range(0, len(items), SLICE):
+        part = items[start : start + SLICE]
+        flat = iter(_tokens(tokenizer, [dressed(instruction) for item in part for instruction in item]))
+        for item in part:
+            rows = [next(flat) for _ in item]
+            if max(map(len, rows)) > max_length:
+                rows = _shortened(tokenizer, item, rows, max_length, dressed)
+                shortened += 1
+            # Something of each prompt is left to be read after what is shared.
+            shared = min(deciding_index(rows), *(len(row) - 1 for row in rows))
+            orders.append(Orders(rows[0][:shared], [row[shared:] for row in rows]))
+    return orders, shortened
 
 
 def _marks(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str]:
@@ -114,18 +151,19 @@ def _opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
 
 def _shortened(
     tokenizer: "PreTrainedTokenizerBase",
-    instruction: str,
-    ids: list[int],
+    instructions: Sequence[str],
+    rows: list[list[int]],
     max_length: int,
     dressed: Callable[[str], str],
-) -> list[int]:
-    shorter = without_oldest(instruction)
-    while len(ids) > max_length and shorter is not None:
-        ids = _tokens(tokenizer, [dressed(shorter)])[0]
-        shorter = without_oldest(shorter)
-    if len(ids) > max_length:
-        ids = ids[: max_length // 2] + ids[len(ids) - (max_length - max_length // 2) :]
-    return ids
+) -> list[list[int]]:
+    shorter = [without_oldest(instruction) for instruction in instructions]
+    while max(map(len, rows)) > max_length and None not in shorter:
+        fewer = [text for text in shorter if text is not None]
+        rows = _tokens(tokenizer, [dressed(text) for text in fewer])
+        shorter = [without_oldest(text) for text in fewer]
+    if (over := max(map(len, rows)) - max_length) > 0:
+        rows = [ids[: max_length // 2] + ids[max_length // 2 + over :] for ids in rows]
+    return rows
 
 
 def encode_options(

@@ -7,6 +7,8 @@ The fixed text lives in ``prompts/<language>.txt`` with the placeholders ``{hist
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import permutations
+from math import factorial
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -26,6 +28,8 @@ LETTERS = ("A: ", "B: ", "C: ")
 #: Stands for a line break inside a message: one message is always one line.
 LINE_BREAK = "⏎"
 SEPARATOR = "/"
+#: Orders that the options can stand in.
+ORDERS = factorial(len(ANSWERS))
 #: Fields that an alpaca row must have.
 ALPACA_FIELDS = ("item_id", "instruction", "output", "options")
 
@@ -37,6 +41,15 @@ class PromptSettings:
     language: str = setting("Language of the prompt.", choices=LANGUAGES)
     answer: str = setting("Form of the answer: needed, or B: needed.", choices=ANSWER_FORMS)
     seed: int = setting("Seed of the order of the options.")
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How a prompt is answered, as the section ``predict`` of params.yaml says."""
+
+    orders: int = setting(
+        "Orders of the options that an answer is averaged over.", default=ORDERS, least=1, most=ORDERS
+    )
 
 
 class Prompt(NamedTuple):
@@ -74,14 +87,61 @@ def render(window: Sequence[tuple[str, str]], sender: str, text: str, item_id: s
     lines = [speaker.format(numbers[name]) + one_line(said) for name, said in window]
     shuffled = list(ANSWERS)
     Random(f"{settings.seed}:{item_id}").shuffle(shuffled)
-    letters = LETTERS if settings.answer == "lettered" else ("", "", "")
-    options = {key: letter + OPTION_TEXTS[language][key] for letter, key in zip(letters, shuffled, strict=True)}
+    texts = {key: OPTION_TEXTS[language][key] for key in shuffled}
+    listed, options = _listed(texts, is_lettered=settings.answer == "lettered")
     before, between, after, end = _pieces(language)
     question = speaker.format(numbers[sender]) + one_line(text)
-    listed = SEPARATOR.join(options[key] for key in shuffled)
     # Joined, not formatted: a message that holds "{options}" must stay what it is.
     instruction = "".join([before, "\n".join(lines), between, question, after, listed, end])
-    return Prompt(instruction, {key: options[key] for key in ANSWERS})
+    return Prompt(instruction, options)
+
+
+def _listed(texts: Mapping[str, str], *, is_lettered: bool) -> tuple[str, dict[str, str]]:
+    """Return the options as a prompt lists them, in the order of ``texts``, and each one's full text by ``ANSWERS``."""
+    letters = LETTERS if is_lettered else ("",) * len(texts)
+    options = {key: letter + text for letter, (key, text) in zip(letters, texts.items(), strict=True)}
+    return SEPARATOR.join(options.values()), {key: options[key] for key in ANSWERS}
+
+
+def orders_of(prompt: Prompt, count: int) -> list[Prompt]:
+    """Return a prompt with its options in several orders: its own, then others, drawn for each prompt by its text.
+
+    Args:
+        prompt: A prompt of ours.
+        count: How many orders, 1 to ``ORDERS``.
+
+    Raises:
+        DataError: If more than one order is wanted of a prompt that does not end in its options.
+    """
+    if count == 1:
+        return [prompt]
+    start, shown, end = _split(prompt)
+    is_lettered = prompt.options[shown[0]].startswith(LETTERS[0])
+    texts = {
+        key: prompt.options[key].removeprefix(letter if is_lettered else "")
+        for letter, key in zip(LETTERS, shown, strict=True)
+    }
+    others = [order for order in permutations(ANSWERS) if order != shown]
+    Random(prompt.instruction).shuffle(others)
+    prompts = [prompt]
+    for order in others[: count - 1]:
+        listed, options = _listed({key: texts[key] for key in order}, is_lettered=is_lettered)
+        prompts.append(Prompt(start + listed + end, options))
+    return prompts
+
+
+def _split(prompt: Prompt) -> tuple[str, tuple[str, ...], str]:
+    """Return a prompt's text before its options, the order in which it lists them, and its text after them."""
+    for language in LANGUAGES:
+        end = _pieces(language)[-1]
+        for order in permutations(ANSWERS):
+            tail = SEPARATOR.join(prompt.options[key] for key in order) + end
+            if prompt.instruction.endswith(tail):
+                return prompt.instruction.removesuffix(tail), order, end
+    raise DataError(
+        f"expected a prompt that ends in its options, got one that ends in {prompt.instruction[-40:]!a}. "
+        "Set orders to 1, or run stages.to_alpaca again."
+    )
 
 
 def render_row(row: Mapping[str, Any], settings: PromptSettings) -> Prompt:

@@ -2,7 +2,8 @@
 
 An option's score is the sum of the log-probabilities of its tokens after the prompt. The end-of-text token is not
 counted: no option begins another, so the text alone decides, and a chat model that would go on to explain its answer
-is not marked down for it.
+is not marked down for it. A model also likes what stands first, or last: so an item is asked with its options in
+several orders, and an option's score is the mean over them.
 
 Workers each load the base for themselves from the project's folder. Prompts are batched by length over all of them
 before they are shared out, so no batch and no byte depends on how many workers there are. What comes back is the bytes
@@ -11,7 +12,8 @@ same; those are checked.
 """
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -27,23 +29,54 @@ from chatladder.models.batches import (
     collate,
     continued,
     on_device,
-    pad_left,
     shared_length,
     takes_blocks,
 )
 from chatladder.models.devices import LIBRARIES, prepare_torch
-from chatladder.models.encoding import Example, encode_options, encode_prompts
+from chatladder.models.encoding import Example, encode_options, encode_orders
 from chatladder.models.loading import load, read_rung, within_context
-from chatladder.models.prompts import Prompt
-from chatladder.vocabulary import ANSWERS
+from chatladder.models.prompts import Prompt, orders_of
+from chatladder.vocabulary import ANSWERS, likeliest
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-#: Prompt tokens in one forward pass; the padding of a batch is counted in.
+#: Tokens in one forward pass: prompts, their options, and the padding of a batch.
 TOKENS_A_BATCH = 4096
+#: Rows of the output layer that are turned into float32 at once.
+VOCABULARY_SLICE = 16384
+
+
+class Order(NamedTuple):
+    """The options in one order, in tokens.
+
+    Attributes:
+        end: Last tokens of the prompt; at least one.
+        options: Token ids of each option, as ``ANSWERS``.
+    """
+
+    end: list[int]
+    options: list[list[int]]
+
+
+class Row(NamedTuple):
+    """What is read of one item in one row: what its prompts share, then each of its orders, blind to the others.
+
+    Attributes:
+        shared: First tokens of all the prompts.
+        orders: At least one; as many in every row of a batch.
+    """
+
+    shared: list[int]
+    orders: list[Order]
+
+    @property
+    def length(self) -> int:
+        """The number of tokens that are read; the last one of an option is only predicted."""
+        ends = sum(len(order.end) + sum(len(ids) - 1 for ids in order.options) for order in self.orders)
+        return len(self.shared) + ends
 
 
 class PromptBatches:
@@ -63,40 +96,61 @@ class PromptBatches:
         tokenizer: "PreTrainedTokenizerBase",
         prompts: Sequence[Prompt],
         max_length: int,
+        orders: int = 1,
     ) -> None:
         """Encode the prompts; see ``score``."""
         self._model, self._filler = model, tokenizer.pad_token_id
         self._prefix: Prefix | None = None
         self.room = within_context(model, max_length)
-        asked = prompts[0].instruction if prompts else ""
-        self._options = encode_options(tokenizer, [prompt.options for prompt in prompts], asked)
-        longest = max((len(ids) for row in self._options for ids in row.values()), default=0)
-        texts = [prompt.instruction for prompt in prompts]
-        self._rows, self.shortened = encode_prompts(tokenizer, texts, self.room - longest)
-        self._shared = shared_length(model, self._rows)
-        self.batches = length_batches([len(ids) - self._shared for ids in self._rows])
+        asked = [orders_of(prompt, orders) for prompt in prompts]
+        options = encode_options(
+            tokenizer, [each.options for item in asked for each in item], prompts[0].instruction if prompts else ""
+        )
+        longest = max((len(ids) for row in options for ids in row.values()), default=0)
+        texts = [[each.instruction for each in item] for item in asked]
+        encoded, self.shortened = encode_orders(tokenizer, texts, self.room - longest)
+        ordered = iter([[row[name] for name in ANSWERS] for row in options])
+        self._rows = [Row(item.shared, [Order(end, next(ordered)) for end in item.ends]) for item in encoded]
+        if not takes_blocks(model.config):
+            self._rows = [Row(row.shared, [order]) for row in self._rows for order in row.orders]
+        self._shared = shared_length(model, [row.shared for row in self._rows])
+        self.batches = length_batches([row.length - self._shared for row in self._rows])
 
     def score(self, batches: Sequence[Sequence[int]]) -> tuple[list[int], np.ndarray]:
-        """Return the indices of the prompts of some batches, and their scores, shape (n, 3)."""
+        """Score some batches.
+
+        Returns:
+            Indices of the prompts in their orders (all orders of the first prompt come first), and their scores, shape
+            (n, 3).
+        """
         import torch
         from tqdm import tqdm
 
         self._model.eval()
-        indices = [index for batch in batches for index in batch]
+        each = len(self._rows[0].orders) if self._rows else 1
+        indices = [index * each + order for batch in batches for index in batch for order in range(each)]
         scores = [np.zeros((0, len(ANSWERS)))]
-        with torch.inference_mode(), tqdm(total=len(indices), desc="score", disable=None) as bar:
+        with (
+            torch.inference_mode(),
+            float32_logits(self._model),
+            tqdm(total=len(indices), desc="score", disable=None) as bar,
+        ):
             if batches and self._shared and self._prefix is None:
-                self._prefix = Prefix(self._model, self._rows[0][: self._shared])
+                self._prefix = Prefix(self._model, self._rows[0].shared[: self._shared])
             for batch in batches:
-                options = [[self._options[index][name] for name in ANSWERS] for index in batch]
-                prompts = [self._rows[index][self._shared :] for index in batch]
-                scores.append(score_batch(self._model, prompts, options, self._filler, self._prefix))
-                bar.update(len(batch))
+                rows = [self._rows[index] for index in batch]
+                rows = [row._replace(shared=row.shared[self._shared :]) for row in rows]
+                scores.append(score_rows(self._model, rows, self._filler, self._prefix).reshape(-1, len(ANSWERS)))
+                bar.update(len(batch) * each)
         return indices, np.concatenate(scores)
 
 
 def score(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt], max_length: int
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[Prompt],
+    max_length: int,
+    orders: int = 1,
 ) -> tuple[np.ndarray, int]:
     """Return the log-probability of each option of each prompt.
 
@@ -105,19 +159,62 @@ def score(
         tokenizer: The model's tokenizer.
         prompts: In any order; they are batched by length.
         max_length: Most tokens of a prompt with its answer, or the model's context where that is less; longer ones
-            lose their oldest history.
+            lose their oldest history, the same in all orders.
+        orders: How many orders of the options to average over, the prompt's own first.
 
     Returns:
-        Sums in nats, shape (n, 3) with columns as ``ANSWERS``, and the number of prompts that were shortened.
+        Sums over an option's tokens, in nats, as the mean over the orders; shape (n, 3) with columns as ``ANSWERS``.
+        And the number of prompts that were shortened.
 
     Raises:
-        DataError: If the tokenizer does not keep the options apart from the prompt and from each other.
+        DataError: If the tokenizer does not keep the options apart from the prompt and from each other, or a prompt
+            that does not end in its options is wanted in several orders.
     """
-    scoring = PromptBatches(model, tokenizer, prompts, max_length)
-    scores = np.zeros((len(prompts), len(ANSWERS)))
+    scoring = PromptBatches(model, tokenizer, prompts, max_length, orders)
+    scores = np.zeros((len(prompts) * orders, len(ANSWERS)))
     indices, values = scoring.score(scoring.batches)
     scores[indices] = values
-    return scores, scoring.shortened
+    return over_orders(scores, orders), scoring.shortened
+
+
+def over_orders(scores: np.ndarray, orders: int) -> np.ndarray:
+    """The mean over so many neighbouring rows, shape (n, 3)."""
+    means: np.ndarray = scores.reshape(-1, orders, scores.shape[1]).mean(axis=1)
+    return means
+
+
+@contextmanager
+def float32_logits(model: "PreTrainedModel") -> Iterator[None]:
+    """While it lasts, the output layer computes in float32 what it makes of the model's rounded hidden states.
+
+    Logits in bfloat16 have three digits: options of like probability would tie. Whatever the architecture does to its
+    logits afterwards, such as capping them, follows as ever. A layer that is quantized, adapted or not in memory stays
+    as it is.
+    """
+    import torch
+    from torch.nn.functional import linear
+
+    layer = model.get_output_embeddings()
+
+    def widened(layer: "torch.nn.Linear", inputs: "tuple[torch.Tensor, ...]", _: "torch.Tensor") -> "torch.Tensor":
+        hidden = inputs[0].to(layer.weight.device, torch.float32)
+        logits = hidden.new_empty((*hidden.shape[:-1], layer.out_features))
+        # All weights at once would take twice their memory again.
+        for start in range(0, layer.out_features, VOCABULARY_SLICE):
+            some = slice(start, start + VOCABULARY_SLICE)
+            bias = None if layer.bias is None else layer.bias[some].float()
+            logits[..., some] = linear(hidden, layer.weight[some].float(), bias)
+        return logits
+
+    rounded = (torch.bfloat16, torch.float16)
+    if type(layer) is not torch.nn.Linear or layer.weight.dtype not in rounded or layer.weight.is_meta:
+        yield
+        return
+    hook = layer.register_forward_hook(widened)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:
@@ -145,7 +242,7 @@ def score_batch(
     filler: int,
     prefix: Prefix | None = None,
 ) -> np.ndarray:
-    """Scores of one batch: the prompt is read once where the architecture allows, else once for each option.
+    """Scores of one batch in which each prompt has one order; see ``score_rows``.
 
     Args:
         model: On its device, in evaluation mode.
@@ -157,86 +254,142 @@ def score_batch(
     Returns:
         Sums of log-probabilities in nats, shape (n, 3).
     """
-    one_token = all(len(ids) == 1 for row in options for ids in row)
+    rows = [Row(ids[:-1], [Order(ids[-1:], list(row))]) for ids, row in zip(prompts, options, strict=True)]
+    return score_rows(model, rows, filler, prefix)[:, 0]
+
+
+def score_rows(model: "PreTrainedModel", rows: Sequence[Row], filler: int, prefix: Prefix | None = None) -> np.ndarray:
+    """Scores of one batch: a row is read once where the architecture allows, else once for each option.
+
+    Args:
+        model: On its device, in evaluation mode.
+        rows: With one order each, for architectures that do not take blocks.
+        filler: Token id for padding.
+        prefix: What all rows begin with, which is then not in ``rows``; for architectures that take it.
+
+    Returns:
+        Sums of log-probabilities in nats, shape (n, orders, 3).
+    """
+    one_token = all(len(ids) == 1 for row in rows for order in row.orders for ids in order.options)
     if one_token or takes_blocks(model.config):
-        return _one_pass(model, prompts, options, filler, prefix)
-    return _separate_passes(model, prompts, options, filler)
+        return _one_pass(model, rows, filler, prefix)
+    return _separate_passes(model, rows, filler)
 
 
-def _separate_passes(
-    model: "PreTrainedModel", prompts: Sequence[list[int]], options: Sequence[Sequence[list[int]]], filler: int
-) -> np.ndarray:
+def _separate_passes(model: "PreTrainedModel", rows: Sequence[Row], filler: int) -> np.ndarray:
     columns = []
-    for column in zip(*options, strict=True):
-        examples = [Example(prompt, ids, 0) for prompt, ids in zip(prompts, column, strict=True)]
+    for column in range(len(ANSWERS)):
+        examples = [Example(row.shared + row.orders[0].end, row.orders[0].options[column], 0) for row in rows]
         batch = collate(examples, filler)
         logits = model(**on_device(batch.inputs, model.device), logits_to_keep=batch.labels.shape[1]).logits
         labels = batch.labels.to(logits.device)
         chosen = logits.float().log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
         columns.append(chosen.masked_fill(labels == IGNORE_INDEX, 0).double().sum(1).cpu().numpy())
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1)[:, None]
 
 
-def _one_pass(
-    model: "PreTrainedModel",
-    prompts: Sequence[list[int]],
-    options: Sequence[Sequence[list[int]]],
-    filler: int,
-    prefix: Prefix | None,
-) -> np.ndarray:
-    """Each row is its prompt, then the three options side by side, each blind to the other two.
+def _one_pass(model: "PreTrainedModel", rows: Sequence[Row], filler: int, prefix: Prefix | None) -> np.ndarray:
+    """Each row is read as one, and the logits are computed where they predict an option's token, no further."""
+    import torch
 
-    The last token of an option is only predicted, so options of one token add nothing to the row.
+    inputs, columns = _as_tree(rows, filler, model.dtype)
+    following = continued(inputs, prefix) if prefix else inputs
+    kept = sorted({place for order in columns for option in order for place in option})
+    at = {place: number for number, place in enumerate(kept)}
+    is_end = kept[0] + len(kept) == inputs["input_ids"].shape[1]
+    logits_to_keep = len(kept) if is_end else torch.tensor(kept, device=model.device)
+    logits = model(**on_device(following, model.device), logits_to_keep=logits_to_keep).logits
+    scores = torch.zeros(len(rows), len(columns) * len(ANSWERS), dtype=torch.float64)
+    for number, row in enumerate(rows):
+        options = [ids for order in row.orders for ids in order.options]
+        places = [option for order in columns for option in order]
+        # The columns of a longer option in another row are left over.
+        chosen = [
+            (at[place], token)
+            for ids, own in zip(options, places, strict=True)
+            for place, token in zip(own, ids, strict=False)
+        ]
+        slots = [slot for slot, ids in enumerate(options) for _ in ids]
+        # Row by row: the logarithms of all at once would take the memory of the logits again.
+        values = logits[number].float().log_softmax(-1)[torch.tensor(chosen, device=logits.device).unbind(1)]
+        scores[number].index_add_(0, torch.tensor(slots), values.double().cpu())
+    return scores.reshape(len(rows), len(columns), len(ANSWERS)).numpy()
+
+
+def _as_tree(
+    rows: Sequence[Row], filler: int, dtype: "torch.dtype"
+) -> "tuple[dict[str, torch.Tensor], list[list[list[int]]]]":
+    """Lay rows out as trees: the shared part, then for each order its end and the three options side by side.
+
+    An end sees the shared part, an option sees that and the end before it; neither sees its neighbours. The last token
+    of an option is only predicted, so options of one token add nothing to the row.
+
+    Returns:
+        Inputs of shape (n, length) with a mask of shape (n, 1, length, length), or (n, length) where nothing branches;
+        and for each order and option the columns that predict the option's tokens.
     """
     import torch
 
-    widths = [max(len(ids) for ids in column) - 1 for column in zip(*options, strict=True)]
-    inputs = pad_left(prompts, filler)
-    if sum(widths):
-        inputs = _with_blocks(inputs, options, widths, filler, model.dtype)
-    following = continued(inputs, prefix) if prefix else inputs
-    logits = model(**on_device(following, model.device), logits_to_keep=1 + sum(widths)).logits
-    log_probabilities = logits.float().log_softmax(-1).cpu()
-    scores = torch.zeros(len(prompts), len(widths), dtype=torch.float64)
-    start = 1
-    for column, width in enumerate(widths):
-        for row, texts in enumerate(options):
-            ids = torch.tensor(texts[column])
-            # The prompt's last position predicts the first token, the block's positions the others.
-            places = torch.tensor([0, *range(start, start + len(ids) - 1)])
-            scores[row, column] = log_probabilities[row, places, ids].double().sum()
-        start += width
-    return scores.numpy()
-
-
-def _with_blocks(
-    inputs: "dict[str, torch.Tensor]",
-    options: Sequence[Sequence[list[int]]],
-    widths: Sequence[int],
-    filler: int,
-    dtype: "torch.dtype",
-) -> "dict[str, torch.Tensor]":
-    """Put the options' tokens after the prompts, with a mask of shape (n, 1, length, length) that keeps them apart."""
-    import torch
-
-    blocks = [
-        [token for ids, width in zip(row, widths, strict=True) for token in (ids[:-1] + [filler] * width)[:width]]
-        for row in options
-    ]
-    input_ids = torch.cat([inputs["input_ids"], torch.tensor(blocks)], dim=1)
-    offsets = torch.tensor([offset for width in widths for offset in range(1, width + 1)])
-    positions = torch.cat([inputs["position_ids"], inputs["position_ids"][:, -1:] + offsets], dim=1)
-    # Group 0 is the prompt, which everything sees; groups 1 to 3 are the options.
-    prompt_length = inputs["input_ids"].shape[1]
-    groups = torch.tensor([0] * prompt_length + [at for at, width in enumerate(widths, 1) for _ in range(width)])
-    allowed = (groups[None, :] == 0) | (groups[None, :] == groups[:, None])
-    allowed = allowed & torch.ones_like(allowed).tril()
-    real = torch.cat([inputs["attention_mask"].bool(), torch.ones(len(options), sum(widths), dtype=torch.bool)], dim=1)
-    mask = allowed[None] & real[:, None, :]
+    blocks = [_Block([row.shared for row in rows], [0] * len(rows), [], on_left=True)]
+    columns: list[list[list[int]]] = []
+    for order in range(len(rows[0].orders)):
+        asked = [row.orders[order] for row in rows]
+        end = _Block([each.end for each in asked], [len(row.shared) for row in rows], [0], on_left=True)
+        through = [before + len(each.end) for before, each in zip(end.before, asked, strict=True)]
+        sees = [0, len(blocks)]
+        blocks.append(end)
+        last = sum(block.width for block in blocks) - 1
+        columns.append([])
+        for option in range(len(ANSWERS)):
+            block = _Block([each.options[option][:-1] for each in asked], through, sees, on_left=False)
+            start = sum(other.width for other in blocks)
+            columns[-1].append([last, *range(start, start + block.width)])
+            blocks.append(block)
+    tokens, positions, real = zip(*(block.padded(filler) for block in blocks), strict=True)
+    input_ids, attention = torch.tensor(np.hstack(tokens)), torch.tensor(np.hstack(real))
+    inputs = {"input_ids": input_ids, "position_ids": torch.tensor(np.hstack(positions))}
+    if len(columns) == 1 and not any(block.width for block in blocks[2:]):
+        return inputs | {"attention_mask": attention.long()}, columns
+    of = torch.tensor(np.repeat(np.arange(len(blocks)), [block.width for block in blocks]))
+    sight = torch.eye(len(blocks), dtype=torch.bool)
+    for number, block in enumerate(blocks):
+        sight[number, block.sees] = True
+    allowed = sight[of][:, of].tril()
     # A row of padding that sees nothing at all would be divided by zero.
-    mask = mask | torch.eye(mask.shape[1], dtype=torch.bool)
+    mask = (allowed & attention[:, None]) | torch.eye(len(of), dtype=torch.bool)
     additive = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
-    return {"input_ids": input_ids, "attention_mask": additive[:, None], "position_ids": positions}
+    return inputs | {"attention_mask": additive[:, None]}, columns
+
+
+class _Block(NamedTuple):
+    """Neighbouring columns of a batch.
+
+    Attributes:
+        pieces: Token ids of each row.
+        before: How many tokens each row's piece follows.
+        sees: Numbers of the blocks that it sees beside itself.
+        on_left: Whether it is padded on the left, so that the last tokens share a column.
+    """
+
+    pieces: list[list[int]]
+    before: list[int]
+    sees: list[int]
+    on_left: bool
+
+    @property
+    def width(self) -> int:
+        return max(map(len, self.pieces))
+
+    def padded(self, filler: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Token ids, their positions in the prompt, and which are no padding; each of shape (n, width)."""
+        shape = (len(self.pieces), self.width)
+        ids, positions, real = np.full(shape, filler), np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
+        for row, (piece, before) in enumerate(zip(self.pieces, self.before, strict=True)):
+            start = self.width - len(piece) if self.on_left else 0
+            place = (row, slice(start, start + len(piece)))
+            ids[place], real[place] = piece, True
+            positions[place] = range(before, before + len(piece))
+        return ids, positions, real
 
 
 def need_of(base: Path) -> Need:
@@ -287,7 +440,7 @@ class ScoredPart(NamedTuple):
     """The scores of some prompts.
 
     Attributes:
-        indices: Indices of the prompts.
+        indices: Indices of the prompts in their orders, all orders of the first prompt first.
         scores: Shape (indices, 3).
         shortened: The number of all prompts that were too long.
         room: Most tokens of a prompt with its answer.
@@ -302,16 +455,18 @@ class ScoredPart(NamedTuple):
 class PromptScorer:
     """A rung and what it is to score. The model is loaded where the first part is scored, and stays for the others."""
 
-    def __init__(self, base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int) -> None:
+    def __init__(
+        self, base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int, orders: int = 1
+    ) -> None:
         """See ``score_rung``; paths are absolute."""
         self._base, self._adapter = base, adapter
-        self._prompts, self._max_length = prompts, max_length
+        self._prompts, self._max_length, self._orders = prompts, max_length, orders
         self._worker = WorkerCheck(base, *([adapter] if adapter else []))
 
     @cached_property
     def _scoring(self) -> PromptBatches:
         self._worker.check()
-        return PromptBatches(*load(self._base, self._adapter), self._prompts, self._max_length)
+        return PromptBatches(*load(self._base, self._adapter), self._prompts, self._max_length, self._orders)
 
     def part(self, number: int, parts: int) -> ScoredPart:
         """Return the scores of every so many-th batch, from 0: lengths fall, so parts are alike."""
@@ -325,7 +480,12 @@ def score_part(number: int, scorer: PromptScorer, parts: int) -> ScoredPart:
 
 
 def score_rung(
-    base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int, pool: Workers
+    base: Path,
+    adapter: Path | None,
+    prompts: Sequence[Prompt],
+    max_length: int,
+    pool: Workers,
+    orders: int = 1,
 ) -> tuple[np.ndarray, int, int]:
     """Return the log-probability of each option of each prompt; the weights are loaded by the workers.
 
@@ -335,9 +495,10 @@ def score_rung(
         prompts: At least one.
         max_length: See ``score``.
         pool: The workers.
+        orders: See ``score``.
 
     Returns:
-        Sums in nats, shape (n, 3) with columns as ``ANSWERS``; how many prompts were shortened, and to how many tokens.
+        Scores as of ``score``, shape (n, 3); how many prompts were shortened, and to how many tokens.
 
     Raises:
         DataError: As ``load`` and ``score``; or if a worker does not see the folders, or has other libraries.
@@ -345,17 +506,17 @@ def score_rung(
     from tqdm import tqdm
 
     need = need_of(base)
-    scorer = PromptScorer(base.resolve(), adapter.resolve() if adapter else None, prompts, max_length)
+    scorer = PromptScorer(base.resolve(), adapter.resolve() if adapter else None, prompts, max_length, orders)
     parts = min(pool.parts(need), len(prompts))
-    scores = np.zeros((len(prompts), len(ANSWERS)))
+    scores = np.zeros((len(prompts) * orders, len(ANSWERS)))
     shortened = room = 0
     # A single part has a bar of its own; other processes have no terminal.
-    with tqdm(total=len(prompts), desc="score", disable=None if parts > 1 else True) as bar:
+    with tqdm(total=len(scores), desc="score", disable=None if parts > 1 else True) as bar:
         for _, part in pool.as_done(score_part, range(parts), scorer, parts, need=need):
             scores[part.indices] = part.scores
             shortened, room = part.shortened, part.room
             bar.update(len(part.indices))
-    return scores, shortened, room
+    return over_orders(scores, orders), shortened, room
 
 
 def prediction_rows(items: Sequence[Mapping[str, Any]], scores: np.ndarray) -> list[dict[str, Any]]:
@@ -369,7 +530,7 @@ def prediction_rows(items: Sequence[Mapping[str, Any]], scores: np.ndarray) -> l
         {
             "item_id": item["item_id"],
             **{f"p_{name}": float(share) for name, share in zip(ANSWERS, row, strict=True)},
-            "answer": ANSWERS[row.argmax()],
+            "answer": likeliest(row.tolist()),
             # Options are scored, not read from generated text: there is nothing to misread.
             "parsed": True,
         }

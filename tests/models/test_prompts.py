@@ -2,7 +2,17 @@ from collections import Counter
 
 import pytest
 
-from chatladder.models.prompts import LANGUAGES, PromptSettings, fixed_texts, render, without_oldest
+from chatladder.io.console import DataError
+from chatladder.models.prompts import (
+    LANGUAGES,
+    ORDERS,
+    Prompt,
+    PromptSettings,
+    fixed_texts,
+    orders_of,
+    render,
+    without_oldest,
+)
 from chatladder.vocabulary import ANSWERS, OPTION_TEXTS
 
 WINDOW = [("ann", "我买了一把雨伞"), ("bob", "好看吗"), ("ann", "还行")]
@@ -39,6 +49,42 @@ def test_fault_7_option_order_is_seeded_per_item():
     assert other_seed != [listed(prompt(f"q{number}").instruction) for number in range(20)]
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("answer", ["text", "lettered"])
+def test_orders_of_a_prompt_begin_with_its_own_and_differ_in_the_options_alone(language, answer):
+    own = prompt(language=language, answer=answer)
+    orders = orders_of(own, ORDERS)
+    assert orders[0] == own
+    assert len({each.instruction for each in orders}) == ORDERS == 6
+    # Each is what another seed draws: the same lines, and options that are answered as they are listed.
+    drawn = {
+        prompt(language=language, answer=answer, seed=seed).instruction: prompt(
+            language=language, answer=answer, seed=seed
+        )
+        for seed in range(60)
+    }
+    assert all(drawn[each.instruction] == each for each in orders)
+    for count in range(1, ORDERS):
+        assert orders_of(own, count) == orders[:count]
+
+
+def test_the_second_order_is_drawn_for_each_prompt():
+    seconds = Counter()
+    for number in range(600):
+        first, second = orders_of(prompt(text=f"它防水吗{number}？"), 2)
+        assert listed(first.instruction) != listed(second.instruction)
+        seconds[tuple(listed(second.instruction))] += 1
+    assert min(seconds.values()) > 60
+    assert len(seconds) == 5
+
+
+def test_a_text_that_does_not_end_in_its_options_has_one_order():
+    foreign = Prompt("Is it?", {"needed": "a", "not_needed": "b", "unknown": "c"})
+    assert orders_of(foreign, 1) == [foreign]
+    with pytest.raises(DataError, match="expected a prompt that ends in its options, got one that ends in 'Is it\\?'"):
+        orders_of(foreign, 2)
+
+
 def test_people_are_numbered_in_order_of_appearance():
     lines = prompt().instruction.splitlines()
     assert lines[2:5] == ["用户1：我买了一把雨伞", "用户2：好看吗", "用户1：还行"]
@@ -73,6 +119,15 @@ def test_every_option_stands_in_the_prompt_as_it_is_answered(language, answer):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_first_character_tells_the_options_apart(language):
     assert len({text[0] for text in OPTION_TEXTS[language].values()}) == 3
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_do_not_know_begins_like_nothing_else_that_is_said_to_a_prompt(language):
+    natural = {
+        "zh": "需要 不需要 完整 不完整 无需 没有 是 否 可以 要 补上 已 根据 这 问题 答案 用户 对 好",
+        "en": "needed complete not incomplete yes no unneeded unnecessary the it is answer must something user options",
+    }[language]
+    assert OPTION_TEXTS[language]["unknown"][0] not in {word[0] for word in natural.split()}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
