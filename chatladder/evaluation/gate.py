@@ -43,9 +43,7 @@ MOST_TIMES = 20
 class GateSettings:
     """What the gate is held to; fixed before any model answers."""
 
-    margin: float = setting(
-        "Least change of AUROC per doubling of the parameters that counts.", least=0, most=0.1
-    )
+    margin: float = setting("Least change of AUROC per doubling of the parameters that counts.", least=0, most=0.1)
 
 
 class Scores(NamedTuple):
@@ -189,7 +187,7 @@ def advice(gate: Gate, settings: GateSettings) -> Iterator[str]:
         )
     elif gate.verdict == FAIL:
         yield f"gate: FAIL. Larger models agree less with the labels: AUROC {slope_text(gate)}."
-        yield f"That is a fall by more than the margin of {settings.margin:g}. Look at the definition of the labels first."
+        yield f"A fall by {settings.margin:g} counts, and this is more. Look at the definition of the labels first."
     else:
         yield f"gate: INCONCLUSIVE. {_undecided(gate, settings)}"
 

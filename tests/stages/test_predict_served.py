@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from model_fixtures import run, write_questions
-from score_rows import write_params
+from score_rows import write_label_sets, write_params
 
 from chatladder.endpoint.completion import guess_tokens, read_completion
 from chatladder.evaluation.predictions import read_predictions
@@ -220,8 +221,12 @@ class TestARun:
         assert [rung.params for rung in ladder.dense] == [1000, 4000]
         assert ladder.mixtures == {("mixture", 9000): 900}
         write_params(project / "params.yaml", [], ["small", "large", "mixture"])
-        files = ["--labelled", "questions.parquet", "--bases", "bases", "--vanilla", "vanilla"]
-        result = run(check_scaling.main, *files, "--draws", 100, "--seed", 0, "--metrics", "m.json")
+        (project / "predictions" / "out_of_fold").mkdir(parents=True)
+        shutil.copytree(project / "vanilla", project / "predictions" / "vanilla")
+        write_label_sets(project / "sets.parquet")
+        files = ["--labelled", "questions.parquet", "--bases", "bases", "--predictions", "predictions"]
+        files += ["--label-sets", "sets.parquet", "--margin", 0.01]
+        result = run(check_scaling.main, *files, "--metrics", "m.json")
         assert result.exit_code == 0, result.output
         assert json.loads((project / "m.json").read_text())["mixtures"]["mixture"]["precision"] == 1
         ids = [f"q{number}" for number in range(24)]
