@@ -2,8 +2,8 @@ r"""Rank the labels by how likely they are wrong, and make the queue of those to
 
 Evidence is what models say that never saw the label: untouched models of all sizes, adapters tuned on other
 conversations, classifiers of words. A regression over other conversations weighs it
-(chatladder/evaluation/label_errors.py). Both directions count, "needed" and "not needed". Items of the test split are
-never looked at again: they measure.
+(chatladder/evaluation/label_errors.py). Both directions count, "needed" and "not needed". Items of the test split
+measure: no model chooses them.
 
 Example:
     python -m stages.rank_labels --params params.yaml --labelled data/labelled.parquet --bases data/bases \

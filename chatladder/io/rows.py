@@ -98,7 +98,7 @@ PREDICTIONS = pa.schema(
 RANKING = pa.schema(
     [
         ("item_id", pa.string()),
-        ("split", pa.string()),  # train or validation: no test item is ever reviewed
+        ("split", pa.string()),  # train or validation: models choose no test item
         ("label", pa.string()),  # as it is now
         ("p_label", pa.float64()),  # probability of that label on all evidence, none of it from the label itself
         ("suspicion", pa.float64()),  # what the ranking sorts by, highest first

@@ -214,7 +214,7 @@ class TestRounds:
         where = ["--questions", str(place.questions), "--annotations", str(place.annotations)]
         result = CliRunner().invoke(annotate_command, ["--annotator", "li", *where])
         assert result.exit_code == 1
-        assert "this one is a review. Go on with chatladder review, or name another --round" in result.output
+        assert "this one is a review. Go on with chatladder review --round 2, or name another --round" in result.output
         assert not log_path(place.annotations, 2, "li").exists()
 
 

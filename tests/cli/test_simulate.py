@@ -21,9 +21,9 @@ from chatladder.labels.folds import stable_fraction
 from chatladder.labels.log import replay
 from chatladder.labels.review import Review, begin, random_part, read_review
 from chatladder.labels.rounds import log_path
-from chatladder.labels.verdicts import cases
+from chatladder.labels.verdicts import cases, read_answers
 from chatladder.privacy.pseudonyms import Pseudonyms
-from chatladder.vocabulary import LABELS
+from chatladder.vocabulary import LABELS, SCORED
 from tests.conftest import ROOT
 from tests.logs import append
 
@@ -395,6 +395,18 @@ def test_committed_demo_is_what_the_command_writes(tmp_path):
     assert truth.read_bytes() == (ROOT / "data" / "demo" / "truth.jsonl.bz2").read_bytes()
     assert committed.stat().st_size < 2_000_000
     assert bz2.decompress(committed.read_bytes()).count(b'"fromGroup"') > 50_000
+
+
+def test_committed_second_round_looks_at_the_random_part_and_leaves_nothing_open():
+    annotations = ROOT / "data" / "annotations"
+    answers, settled, _ = read_answers(annotations, 2)
+    first = cases(placed.answer for placed in answers if placed.answer.round == 1)
+    labelled = [item_id for item_id, case in first.items() if case.verdict.label in SCORED]
+    record = read_review(annotations / "round_2")
+    assert record.random == {*random_part(labelled, 2, 0.2)}
+    assert {placed.answer.item_id for placed in answers if placed.answer.round == 2} == {*record.items}
+    found = cases([placed.answer for placed in answers], [placed.answer for placed in settled])
+    assert not any(case.is_open and case.ruling is None for case in found.values())
 
 
 def test_nicknames_are_not_wxids():
