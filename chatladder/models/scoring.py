@@ -297,7 +297,7 @@ def _one_pass(model: "PreTrainedModel", rows: Sequence[Row], filler: int, prefix
     kept = sorted({place for order in columns for option in order for place in option})
     at = {place: number for number, place in enumerate(kept)}
     is_end = kept[0] + len(kept) == inputs["input_ids"].shape[1]
-    logits_to_keep = len(kept) if is_end else torch.tensor(kept, device=model.device)
+    logits_to_keep = len(kept) if is_end else torch.tensor(kept)
     logits = model(**on_device(following, model.device), logits_to_keep=logits_to_keep).logits
     scores = torch.zeros(len(rows), len(columns) * len(ANSWERS), dtype=torch.float64)
     for number, row in enumerate(rows):
