@@ -259,17 +259,16 @@ def test_training_memory_is_what_torch_takes(name, dtype, full, checkpointing):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_scoring_memory_is_what_torch_takes(name, dtype):
-    from chatladder.models.scoring import score_batch
+    from chatladder.models.scoring import Order, Row, float32_logits, score_rows
 
     shape = EMBEDDED[name]
     model = model_of(shape, dtype).eval()
-    prompts = [list(range(100)) for _ in range(20)]
-    options = [
-        [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]] for _ in prompts
-    ]  # ten places a row, the room that is kept
-    with torch.inference_mode(), Peak() as peak:
-        score_batch(model, prompts, options, 0)
-    counted = scoring_bytes(shape, 0, 100, 2000, dtype.itemsize)
+    # Six orders of options of two tokens: 24 tokens are predicted.
+    order = Order([*range(8)], [[1, 2], [3, 4], [5, 6]])
+    rows = [Row([*range(40)], [order] * 6) for _ in range(19)]
+    with torch.inference_mode(), float32_logits(model), Peak() as peak:
+        score_rows(model, rows, 0)
+    counted = scoring_bytes(shape, 0, rows[0].length, sum(row.length for row in rows), dtype.itemsize)
     assert 0.75 < counted / peak.most < 2
 
 
