@@ -26,9 +26,19 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.same_size import ANSWERS_FILE, Bools, Codes, Models, read_models, row, standardized, write_tables
+from benchmarks.same_size import (
+    ANSWERS_FILE,
+    Bools,
+    Codes,
+    Models,
+    influences,
+    read_models,
+    row,
+    standardized,
+    write_tables,
+)
 from chatladder.evaluation.label_sets import compare
-from chatladder.evaluation.scores import NEEDED, TAIL, Floats, auroc_of, clustered_variance
+from chatladder.evaluation.scores import NEEDED, TAIL, Floats, clustered_variance
 from chatladder.io.console import SETTINGS, InputFile, OutputFile, example
 
 ITEMS, RUNGS, SEEDS = 1000, 4, 3
@@ -88,7 +98,7 @@ def measure_shared(models: Models) -> Shared:
     for label in (True, False):
         of_label = models.needed == label
         evidence[:, of_label] -= evidence[:, of_label].mean(axis=1, keepdims=True)
-    between = np.corrcoef(evidence)[np.triu_indices(len(evidence), k=1)].mean()
+    between = np.asarray(np.corrcoef(evidence))[np.triu_indices(len(evidence), k=1)].mean()
     sizes = np.bincount(models.clusters)
     sums = np.add.reduceat(evidence, np.cumsum(sizes) - sizes, axis=1)
     pairs = (sums**2).sum(axis=1) - (evidence**2).sum(axis=1)
@@ -150,12 +160,10 @@ def by_auroc(labels: Codes, sample: Sample) -> int:
     """The same by the difference of the mean AUROC of all models."""
     from scipy.stats import t
 
-    mean, influence = 0.0, np.zeros(len(sample.truth))
-    for references, sign in zip(labels, (1, -1), strict=True):
-        for values in sample.evidence:
-            area, added = auroc_of(references, values)
-            mean += sign * area / len(sample.evidence)
-            influence += sign * added / len(sample.evidence)
+    order, once = np.argsort(sample.evidence, axis=1), np.ones(len(sample.truth))
+    first, second = (influences(order, references == NEEDED, once) for references in labels)
+    mean = float((first[0] - second[0]).mean())
+    influence = (first[1] - second[1]).mean(axis=0)
     differing = len(np.unique(sample.clusters[labels[0] != labels[1]]))
     half = t.ppf(1 - TAIL, differing - 1) * np.sqrt(clustered_variance(influence, sample.clusters))
     return int(mean > half) - int(mean < -half)

@@ -175,30 +175,39 @@ def read_models(answers: Path, labelled: Path) -> Models:
     )
 
 
-def areas(order: Codes, needed: Bools, clusters: Codes, weights: Floats) -> tuple[Floats, Floats]:
-    """Return the AUROC of models on weighted conversations, and its covariance over them.
+def influences(order: Codes, needed: Bools, counts: Floats) -> tuple[Floats, Floats]:
+    """Return the AUROC of models on items that count several times or not at all, and what each item adds to it.
 
     Args:
         order: Items by rising evidence, shape ``(models, n)``; ties do not matter here, there are none.
         needed: Labels, shape ``(n,)``.
-        clusters: Index of each item's conversation, ascending.
-        weights: How often each conversation counts, shape ``(conversations,)``.
+        counts: How often each item counts, shape ``(n,)``.
 
     Returns:
-        Shapes ``(models,)`` and ``(models, models)``.
-
-    Source:
-        The influence of an item is that of DeLong, DeLong and Clarke-Pearson (1988), summed by conversation (Obuchowski
-        1997).
+        Shapes ``(models,)`` and ``(models, n)``; see ``chatladder.evaluation.scores.auroc_of``.
     """
-    counts = weights[clusters]
     above, below = (np.cumsum((counts * labels)[order], axis=1) for labels in (needed, ~needed))
     total_needed, total_other = above[0, -1], below[0, -1]
     sorted_places = np.where(needed[order], below / total_other, 1 - above / total_needed)
     places = np.empty_like(sorted_places)
     np.put_along_axis(places, order, sorted_places, axis=1)
     area = places @ (counts * needed) / total_needed
-    influence = (places - area[:, None]) / np.where(needed, total_needed, total_other)
+    return area, (places - area[:, None]) / np.where(needed, total_needed, total_other)
+
+
+def areas(order: Codes, needed: Bools, clusters: Codes, weights: Floats) -> tuple[Floats, Floats]:
+    """Return the AUROC of models on weighted conversations, and its covariance over them.
+
+    Args:
+        order: As for ``influences``.
+        needed: Labels, shape ``(n,)``.
+        clusters: Index of each item's conversation, ascending.
+        weights: How often each conversation counts, shape ``(conversations,)``.
+
+    Returns:
+        Shapes ``(models,)`` and ``(models, models)``; see ``chatladder.evaluation.scores.clustered_variance``.
+    """
+    area, influence = influences(order, needed, weights[clusters])
     sums = np.add.reduceat(influence, np.flatnonzero(np.diff(clusters, prepend=-1)), axis=1)
     drawn = weights.sum()
     return area, (sums * weights) @ sums.T * drawn / (drawn - 1)
