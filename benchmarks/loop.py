@@ -1,131 +1,126 @@
-"""The whole loop on the demo, by commands alone: round 1, gate and queue, a blind review, and what it changed.
+"""What one review of the demo's labels changes: how many wrong ones it corrects, and how many right ones it loses.
 
-Run it in the repository's root, after ``dvc repro``; it works on a clone in a temporary folder and shares DVC's cache.
+Run it in the repository's root, after ``dvc repro``; it works on copies in a temporary folder.
 
 Example:
     python -m benchmarks.loop --seed 2405
 
-The clone forgets round 2 of the committed annotations, so that the review of round 1's queue becomes round 2. Two
-simulated annotators answer it: more carefully than in round 1, and misled by what misled them then. The commands that
-were run are printed with what they said, then ``dvc metrics diff``, then how many labels are wrong, which only the
-simulator knows.
+The two simulated annotators answer the queue and the random part as the round after the latest, by ``chatladder
+simulate-review``, and ``stages.label`` decides again, with that round and without it. Once the reviewers are as
+careless as they were in round 1, and once three times as careful; what an item makes everybody misread, they misread
+again. How many labels are wrong only the simulator knows. Labels, queue and annotations must be of one ``dvc repro``.
 """
 
 import os
-import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 
 from chatladder.cli.simulate import read_truth, true_items
 from chatladder.io.console import SETTINGS, example
+from chatladder.io.params import PARAMS, read_section
 from chatladder.io.rows import LABELLED, QUESTIONS, read_rows
+from chatladder.labels.review import read_review
+from chatladder.labels.rounds import latest_answered
 
-#: Metrics that a round of review is judged by.
-SHOWN = (
-    "metrics/annotation.json",
-    "metrics/scaling.json",
-    "metrics/models.json",
-    "metrics/review.json",
+CARES = (1, 3)
+TRUTH = Path("data/demo/truth.jsonl.bz2")
+#: What a review reads, all of the project that a copy needs.
+COPIED = (
+    "params.yaml",
+    "data/annotations",
+    "data/demo",
+    "data/review",
+    "data/questions.parquet",
+    "data/labelled.parquet",
 )
-#: And of them the lines that are shown.
-JUDGED_BY = re.compile(
-    r"Path |---|_rate |\.excess|disagreed|\bflipped|scaling.*(items|gate) "
-    r"|json\W+(precision|macro_f1)\.slope|tuned\.macro_f1 |contradicted"
-)
 
 
-class Clone:
-    """A clone of the repository, in which commands are run and said."""
+def run(folder: Path, module: str, *words: str) -> str:
+    """Run a module of this checkout in another folder, and return what it printed.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-
-    def run(self, command: str, *, shown: bool = True) -> str:
-        """Run one command line; its output is printed and given back.
-
-        Raises:
-            click.ClickException: If it fails.
-        """
-        if shown:
-            click.echo(f"$ {command}")
-        done = subprocess.run(
-            shlex.split(command), cwd=self.folder, env=self.environment, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise click.ClickException(f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-        if shown:
-            click.echo("".join(f"{line}\n" for line in _worth_reading(done.stdout)), nl=False)
-        return done.stdout
-
-    def commit(self, message: str) -> str:
-        """Commit everything, and give the commit's name."""
-        self.run("git add -A", shown=False)
-        self.run(f"git -c user.name=loop -c user.email=loop@localhost commit -qm {shlex.quote(message)}", shown=False)
-        return self.run("git rev-parse --short HEAD", shown=False).strip()
-
-    def rounds(self, number: int) -> None:
-        """Let so many rounds count."""
-        path = self.folder / "params.yaml"
-        text = path.read_text(encoding="utf-8")
-        line = next(line for line in text.splitlines() if line.startswith("  round: "))
-        path.write_text(text.replace(line, f"  round: {number}"), encoding="utf-8")
-        click.echo(f"# params.yaml: annotation.round: {number}")
-
-    def wrong(self) -> Counter[str]:
-        """Labels and wrong labels, of the test split and of the rest."""
-        questions = read_rows(self.folder / "data/questions.parquet", QUESTIONS)
-        truths = read_truth(self.folder / "data/demo/truth.jsonl.bz2")
-        truth = {item.item_id: item.label for item in true_items(questions, truths)}
-        counts: Counter[str] = Counter()
-        for row in read_rows(self.folder / "data/labelled.parquet", LABELLED).to_pylist():
-            part = "test" if row["split"] == "test" else "reviewable"
-            counts[part] += 1
-            counts[f"{part} wrong"] += truth[row["item_id"]] != row["label"]
-        return counts
+    Raises:
+        click.ClickException: If it fails.
+    """
+    command = [sys.executable, "-m", module, *words]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise click.ClickException(f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
-def _worth_reading(output: str) -> list[str]:
-    """What stages say of gate, queue and review, and of a difference the lines that a round is judged by."""
-    said = ("gate", "data/review:", "round ")
-    return [
-        line
-        for line in output.splitlines()
-        if line.startswith(said) or (line.startswith("|") and JUDGED_BY.search(line))
-    ]
+def label(folder: Path, number: int) -> tuple[dict[str, dict[str, Any]], str]:
+    """Decide the labels by the first rounds; return the rows by item, and what was said of the last round."""
+    split = [word for name, value in read_section(PARAMS, "split").items() for word in (f"--{name}", str(value))]
+    places = ["--questions", "data/questions.parquet", "--annotations", "data/annotations"]
+    outs = ["--out", f"{number}.parquet", "--metrics", f"{number}.json"]
+    said = run(folder, "stages.label", *places, *outs, "--round", str(number), *split)
+    rows = {row["item_id"]: row for row in read_rows(folder / f"{number}.parquet", LABELLED).to_pylist()}
+    return rows, next((line for line in said.splitlines() if line.startswith(f"round {number} ")), "")
+
+
+def changes(folder: Path, number: int, truth: dict[str, str]) -> tuple[dict[str, Counter[str]], str]:
+    """Return what the last round did to the labels, by why an item was looked at, and what the stage said of it."""
+    before, _ = label(folder, number - 1)
+    after, said = label(folder, number)
+    review = read_review(folder / f"data/annotations/round_{number}")
+    if review is None:
+        raise click.ClickException(f"{folder}: expected a review in round {number}.")
+    found = {"suspects": Counter[str](), "random part": Counter[str]()}
+    for name, items in (("suspects", review.suspects), ("random part", sorted(review.random))):
+        for item_id in items:
+            old, new = (each.get(item_id, {}).get("label") for each in (before, after))
+            if old is None:
+                continue
+            was, now = ("wrong" if each != truth[item_id] else "right" for each in (old, new))
+            found[name].update(["looked at", was, f"{was} to {'left out' if new is None else now}"])
+    return found, said
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--seed", type=int, required=True, help="Of the simulated reviewers.")
 def main(seed: int) -> None:
-    """Review round 1 of the demo's labels, and print what that changed."""
-    cache = Path(".dvc/cache").resolve()
-    with tempfile.TemporaryDirectory() as temporary:
-        clone = Clone(Path(temporary) / "chatladder")
-        subprocess.run(["git", "clone", "-q", ".", str(clone.folder)], check=True)
-        clone.run(f"dvc cache dir --local {shlex.quote(str(cache))}", shown=False)
-        shutil.rmtree(clone.folder / "data/annotations/round_2")
-        clone.rounds(1)
-        clone.run("dvc repro")
-        before, first = clone.wrong(), clone.commit("Round 1")
-        clone.run(
-            f"chatladder simulate-review --truth data/demo/truth.jsonl.bz2 --seed {seed} "
-            "--annotator annotator_a --annotator annotator_b"
-        )
-        clone.rounds(2)
-        clone.run("dvc repro")
-        after, second = clone.wrong(), clone.commit("Round 2")
-        clone.run(f"dvc metrics diff --md {first} {second} --targets {' '.join(SHOWN)}")
-        click.echo("\n| labels | before | after |\n| --- | ---: | ---: |")
-        for part in ("reviewable", "reviewable wrong", "test", "test wrong"):
-            click.echo(f"| {part} | {before[part]:,} | {after[part]:,} |")
+    """Review the demo's labels once, by reviewers of two kinds, and print what that changed, as Markdown."""
+    questions = read_rows(Path("data/questions.parquet"), QUESTIONS)
+    truth = {item.item_id: item.label for item in true_items(questions, read_truth(TRUTH))}
+    number = latest_answered(Path("data/annotations")) + 1
+    lines = []
+    for care in CARES:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            for name in COPIED:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                copy = shutil.copytree if Path(name).is_dir() else shutil.copy
+                copy(name, folder / name)
+            who = ("--annotator", "annotator_a", "--annotator", "annotator_b")
+            command = ("--truth", str(TRUTH), "--seed", str(seed), "--care", str(care), *who)
+            run(folder, "chatladder.cli.app", "simulate-review", *command)
+            found, said = changes(folder, number, truth)
+            click.echo(f"care {care}: {said}")
+            for name, counts in found.items():
+                lost = counts["right to wrong"], counts["right to left out"]
+                gained = counts["wrong to right"], counts["wrong to left out"]
+                figures = (counts["looked at"], counts["wrong"], *gained, *lost)
+                lines.append(f"| {care} | {name} | " + " | ".join(f"{figure:,}" for figure in figures) + " |")
+    head = (
+        "care",
+        "labels",
+        "looked at",
+        "of them wrong",
+        "corrected",
+        "wrong, left out",
+        "turned wrong",
+        "right, left out",
+    )
+    click.echo(f"\n| {' | '.join(head)} |\n| ---: | --- |{' ---: |' * (len(head) - 2)}")
+    click.echo("\n".join(lines))
 
 
 if __name__ == "__main__":

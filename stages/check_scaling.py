@@ -2,7 +2,7 @@ r"""Check the labels against models that never saw them: which label set do they
 
 Example:
     python -m stages.check_scaling --params params.yaml --labelled data/labelled.parquet \
-        --label-sets data/label_sets.parquet --bases data/bases --predictions data/predictions --margin 0.005 \
+        --label-sets data/label_sets.parquet --bases data/bases --predictions data/predictions --margin 0.01 \
         --metrics metrics/scaling.json --plots data/plots/scaling
 
 First, two label sets under the same models (chatladder/evaluation/label_sets.py): round against round on the items of
@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from chatladder.evaluation.gate import GateSettings
-from chatladder.evaluation.label_sets import compare_all, in_words as sets_in_words, read_label_sets
+from chatladder.evaluation.label_sets import compare_all, compared_in_words, label_sets_of
 from chatladder.evaluation.predictions import read_items
 from chatladder.evaluation.rungs import Gathered, read_named, read_rungs
 from chatladder.evaluation.scaling_check import (
@@ -39,6 +39,7 @@ from chatladder.io.console import (
 )
 from chatladder.io.files import whole_folder, write_csv, write_json
 from chatladder.io.options import options_of
+from chatladder.io.rows import LABEL_SETS, read_rows
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -65,16 +66,18 @@ def main(
     need_two_sizes(ladder)
     untouched = [vanilla / f"{rung.key}.parquet" for rung in ladder.rungs()]
     tuned = [out_of_fold / f"{rung}.parquet" for rung in named.judges]
-    compared = compare_all(read_label_sets(label_sets), untouched, tuned)
+    compared = compare_all(label_sets_of(read_rows(label_sets, LABEL_SETS)), untouched, tuned)
     items = read_items(inputs.labelled, None, "check_label")
     scaling = scaling_check(items, read_untouched(ladder, vanilla, items.ids), settings)
     if plots:
         with whole_folder(plots, "rungs.csv") as folder:
             write_csv(folder / "rungs.csv", RUNG_COLUMNS, rung_rows(scaling))
-    by_title = {sets.title.replace(" ", "_"): {name: each.metrics() for name, each in said.items()} for sets, said in compared}
+    by_title = {
+        sets.title.replace(" ", "_"): {name: each.metrics() for name, each in said.items()} for sets, said in compared
+    }
     write_json(metrics, {"label_sets": by_title, **scaling.metrics()})
     for sets, said in compared:
-        for line in sets_in_words(sets.names, said):
+        for line in compared_in_words(sets.names, said):
             click.echo(line)
     for line in in_words(scaling, settings):
         click.echo(line)

@@ -3,12 +3,15 @@ r"""Turn the annotation logs into one label and one split for each question.
 Example:
     python -m stages.label --questions data/questions.parquet --annotations data/annotations --round 2 \
         --validation 0.05 --test 0.25 --out data/labelled.parquet --metrics metrics/annotation.json \
-        --agreement metrics/plots/rounds.csv
+        --agreement metrics/plots/rounds.csv --label-sets data/label_sets.parquet
 
-The latest round in which any annotator answered an item decides it: by what was adjudicated of that round, else by
-majority of its annotators. A tie, or adjudicators who differ, leave the item out, counted as ``disagreed``. Only items
-that end as needed or not_needed are written. Of a round that is a review, the metrics also say how many of the labels
-that it looked at again turned over. Plot data is agreement by round.
+The votes are pooled: of each annotator the answer of the latest round counts, and the label with most votes wins. A
+tie, or adjudicators who differ, leave the item out, counted as ``disagreed``; what an adjudicator settled stands unless
+answers of later rounds make a majority by themselves. Only items that end as needed or not_needed are written. Beside
+the label, ``check_label`` is what the answers say that no model asked for: those about a review's suspects are left
+out. Label sets are pairs of labels of the same items, annotator against annotator, and round against the rounds before
+it. Of a round that is a review, the metrics also say how many of the labels that it looked at again turned over. Plot
+data is agreement by round.
 """
 
 from pathlib import Path
@@ -27,7 +30,7 @@ from chatladder.io.console import (
 )
 from chatladder.io.files import write_csv, write_json
 from chatladder.io.options import options_of
-from chatladder.io.rows import LABELLED, QUESTIONS, read_rows, write_rows
+from chatladder.io.rows import LABEL_SETS, LABELLED, QUESTIONS, read_rows, write_rows
 from chatladder.labels.labelling import ROUND_COLUMNS, LabelSettings, label, round_rows
 from chatladder.labels.review import flips_in_words
 
@@ -39,6 +42,7 @@ from chatladder.labels.review import flips_in_words
 @click.option("--out", type=OutputFile, required=True, help="Labelled questions to write (parquet).")
 @click.option("--metrics", type=OutputFile, required=True, help="Counts and agreement to write (JSON).")
 @click.option("--agreement", type=OutputFile, help="Agreement of each round to write, for a plot (CSV).")
+@click.option("--label-sets", "sets", type=OutputFile, help="Pairs of label sets to write (parquet).")
 @stoppable(NOTHING_KEPT)
 def main(
     questions: Path,
@@ -47,6 +51,7 @@ def main(
     out: Path,
     metrics: Path,
     agreement: Path | None,
+    sets: Path | None,
 ) -> None:
     """Write the labelled questions with their splits, and how far the annotators agree."""
     labelled = label(read_rows(questions, QUESTIONS), annotations, settings)
@@ -55,6 +60,8 @@ def main(
     counts, logs = labelled.labelling.counts, labelled.labelling.logs
     if agreement:
         write_csv(agreement, ROUND_COLUMNS, round_rows(logs.answers, counts["rounds"]))
+    if sets:
+        write_rows(sets, labelled.label_sets, LABEL_SETS)
     for place in labelled.torn:
         click.echo(f"{printable(place)}: the last line is cut short; left out. The next answer repairs it.", err=True)
     if logs.first_orphan:

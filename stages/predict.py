@@ -1,9 +1,11 @@
 r"""Answer questions with one rung of the ladder: untouched, or with its adapter.
 
 An untouched model answers every question, labelled or not, so that another round of annotation costs it nothing. A
-rung that was trained with several seeds answers once with each: the first seed's rows come first.
-A tuned one answers the questions of the splits that it was not trained on. ``CHATLADDER_ENGINE=ray`` spreads the
-questions over a cluster (see docs/how-to/cluster.md).
+rung that was trained with several seeds answers once with each: the first seed's rows come first. A tuned model answers
+the questions of the splits that it was not trained on.
+
+Each option is scored. With ``--by generate`` the model writes its answer instead, as in arXiv 2405.02817; then there
+are no probabilities. ``CHATLADDER_ENGINE=ray`` spreads the questions over a cluster (see docs/how-to/cluster.md).
 
 Example:
     python -m stages.predict --base data/bases/small --questions data/questions.parquet --language zh \
@@ -31,6 +33,7 @@ from chatladder.io.console import (
 )
 from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
+from chatladder.models.generating import generate_rung, named_rows
 from chatladder.models.loading import replicates
 from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
 from chatladder.models.scoring import prediction_rows, score_rung
@@ -42,7 +45,7 @@ from chatladder.models.scoring import prediction_rows, score_rung
 @click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
 @click.option("--splits", type=click.Choice(SPLITS), multiple=True, help="Answer this split alone; repeat it.")
 @options_of(PromptSettings, "prompt")
-@options_of(PredictSettings, "settings")
+@options_of(PredictSettings, "predict")
 @click.option("--max-length", type=click.IntRange(64), required=True, help="Most tokens of prompt and answer.")
 @click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
 @stoppable(NOTHING_KEPT)
@@ -52,11 +55,11 @@ def main(
     questions: Path,
     splits: tuple[str, ...],
     prompt: PromptSettings,
-    settings: PredictSettings,
+    predict: PredictSettings,
     max_length: int,
     out: Path,
 ) -> None:
-    """Write each option's probability for every question, or for those of some splits."""
+    """Write what a rung answers to every question, or to those of some splits."""
     items = read_rows(questions, LABELLED if splits else QUESTIONS).to_pylist()
     if splits:
         items = [row for row in items if row["split"] in splits]
@@ -71,12 +74,18 @@ def main(
     shortened = 0
     with workers() as pool:
         for seed, folder in models:
-            scores, cut, room = score_rung(folder, adapter, prompts, max_length, pool, settings.orders)
-            rows += prediction_rows(items, scores, seed)
+            if predict.by == "generate":
+                texts, cut, room = generate_rung(folder, adapter, prompts, max_length, pool)
+                rows += named_rows(items, prompts, texts, seed)
+            else:
+                scores, cut, room = score_rung(folder, adapter, prompts, max_length, pool, predict.orders)
+                rows += prediction_rows(items, scores, seed)
             shortened += cut
     write_rows(out, rows, PREDICTIONS)
     asked = f" of {len(models)} seeds" if len(models) > 1 else ""
-    click.echo(f"{out}: {len(rows):,} answers{asked}, {shortened:,} prompts shortened to {room} tokens")
+    unread = sum(not row["parsed"] for row in rows)
+    none = f" ({unread:,} none of the options)" if predict.by == "generate" else ""
+    click.echo(f"{out}: {len(rows):,} answers{asked}{none}, {shortened:,} prompts shortened to {room} tokens")
 
 
 if __name__ == "__main__":

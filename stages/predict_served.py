@@ -7,6 +7,7 @@ check_scaling and rank_labels take it like any other rung. Its key comes from th
 Where the server lists the probabilities of the first tokens (vLLM, llama.cpp), each option has its own. Where it does
 not, the answer is an option by name with probability 1: such a rung has no calibrated probabilities. An answer that is
 none of the options is counted, and unknown. The first answer decides (--ask auto), and one form holds for all answers.
+Each question is asked in so many --orders of its options, a request each, and the answer averaged over them.
 
 Example:
     python -m stages.predict_served --rung large --params 32763876352 --base-url http://localhost:8000/v1 \
@@ -25,7 +26,7 @@ from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, Ou
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.options import options_of
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
-from chatladder.models.prompts import PromptSettings, render_row
+from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
 from chatladder.models.served import CACHE_FOLDER, FAINT, PROBABILITIES, ServedSettings, answer_prompts
 
 #: As chatladder.models.loading calls it, which would take seconds to import torch.
@@ -37,6 +38,7 @@ RUNG = "rung.json"
 @options_of(ServedSettings, "settings")
 @click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
 @options_of(PromptSettings, "prompt")
+@options_of(PredictSettings, "predict")
 @click.option(
     "--max-length",
     type=click.IntRange(64),
@@ -51,6 +53,7 @@ def main(
     settings: ServedSettings,
     questions: Path,
     prompt: PromptSettings,
+    predict: PredictSettings,
     max_length: int,
     base: Path,
     out: Path,
@@ -66,7 +69,15 @@ def main(
     prompts = [render_row(item, prompt) for item in items]
     echo = partial(click.echo, err=True)
     try:
-        run = answer_prompts(ids, prompts, settings, max_length=max_length, cache_folder=CACHE_FOLDER, echo=echo)
+        run = answer_prompts(
+            ids,
+            prompts,
+            settings,
+            orders=predict.orders,
+            max_length=max_length,
+            cache_folder=CACHE_FOLDER,
+            echo=echo,
+        )
     except DataError as error:
         raise DataError(f"{rung}, {questions}: {error.message}") from error
     described = run.describe(settings)

@@ -2,16 +2,16 @@ r"""Rank the labels by how likely they are wrong, and make the queue of those to
 
 Evidence is what models say that never saw the label: untouched models of all sizes, adapters tuned on other
 conversations, classifiers of words. A regression over other conversations weighs it
-(chatladder/evaluation/label_errors.py). Both directions count, "needed" and "not needed". Items of the test split are
-never looked at again: they measure.
+(chatladder/evaluation/label_errors.py). Both directions count, "needed" and "not needed". Items of the test split
+measure: no model chooses them.
 
 Example:
     python -m stages.rank_labels --params params.yaml --labelled data/labelled.parquet --bases data/bases \
-        --predictions data/predictions --share 0.1 --controls 0.15 --seed 0 --out data/review \
+        --predictions data/predictions --share 0.1 --seed 0 --out data/review \
         --metrics metrics/review.json
 
-data/review/queue.jsonl is what chatladder review shows; ranking.parquet says why, and which items are controls: whoever
-reviews should not open it.
+data/review/queue.jsonl is what chatladder review shows, mixed with a random share of all labels; ranking.parquet says
+why: whoever reviews should open neither.
 """
 
 from pathlib import Path
@@ -61,9 +61,8 @@ def main(inputs: Gathered, predictions: Path, settings: QueueSettings, out: Path
         )
     click.echo(
         f"{out}: {counts['suspects']:,} of {counts['items']:,} labels to look at again "
-        f"({counts['suspects_needed']:,} needed, {counts['suspects_not_needed']:,} not needed), "
-        f"{counts['controls']:,} controls among them; the evidence contradicts {counts['contradicted']:,} labels. "
-        "Next: chatladder review"
+        f"({counts['suspects_needed']:,} needed, {counts['suspects_not_needed']:,} not needed); "
+        f"the evidence contradicts {counts['contradicted']:,} labels. Next: chatladder review"
     )
 
 

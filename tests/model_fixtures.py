@@ -70,6 +70,7 @@ def write_questions(path: Path, count: int = 24) -> list[dict]:
             "timestamp": 1_700_000_000 + number,
             "window": [{"sender": "u1", "text": f"我买了把雨伞{number}号", "timestamp": 1_700_000_000}] * (number % 4),
             "label": "needed" if number % 2 else "not_needed",
+            "check_label": "needed" if number % 2 else "not_needed",
             "agreement": 1.0,
             "split": ("train", "train", "validation", "test")[number // 2 % 4],
         }

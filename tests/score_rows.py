@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chatladder.io.rows import LABELLED, PREDICTIONS, write_rows
+from chatladder.io.rows import LABEL_SETS, LABELLED, PREDICTIONS, write_rows
 
 
 def write_labelled(path: Path, conversations: int = 60, per_conversation: int = 4) -> list[dict]:
@@ -25,6 +25,7 @@ def write_labelled(path: Path, conversations: int = 60, per_conversation: int = 
                 "window": [],
                 "label": "needed" if (number * 7) % 5 < 3 else "not_needed",
                 "agreement": 1.0,
+                "check_label": "needed" if (number * 7) % 5 < 3 else "not_needed",
                 "split": "test" if number // per_conversation % 3 == 0 else "train",
             }
         )
@@ -43,18 +44,28 @@ def write_params(path: Path, ladder: Iterable[str], served: Iterable[str] = (), 
     path.write_text(json.dumps({**sections, "review": {"rungs": list(judges)}}))
 
 
-def write_predictions(path: Path, rows: list[dict], skill: float, bias: float = 0.0, seed: int = 0) -> None:
-    """Answers that are right the more often the larger ``skill`` is, leaning to "needed" by ``bias``."""
+def write_label_sets(path: Path, rows: Iterable[dict] = ()) -> None:
+    """Rows of ``LABEL_SETS``; none unless some are given."""
+    write_rows(path, list(rows), LABEL_SETS)
+
+
+def write_predictions(
+    path: Path, rows: list[dict], skill: float, bias: float = 0.0, seed: int = 0, seeds: Iterable[int] = (0,)
+) -> None:
+    """Answers that are right the more often the larger ``skill`` is, leaning to "needed" by ``bias``.
+
+    ``seed`` draws the answers, ``seeds`` are those of the models' training.
+    """
     generator = np.random.default_rng(seed)
     predictions = []
-    for row in rows:
+    for row, training in ((row, training) for training in seeds for row in rows):
         side = 1 if row["label"] == "needed" else -1
         log_odds = skill * side + bias + generator.normal()
         needed = 0.95 / (1 + np.exp(-log_odds))
         predictions.append(
             {
                 "item_id": row["item_id"],
-                "seed": 0,
+                "seed": training,
                 "p_needed": needed,
                 "p_not_needed": 0.95 - needed,
                 "p_unknown": 0.05,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from score_rows import write_labelled
+from score_rows import write_label_sets, write_labelled
 
 from tests.conftest import ROOT
 
@@ -49,9 +49,11 @@ def project(tmp_path):
     (folder / "make.py").write_text(MAKE)
     (folder / "data").mkdir()
     write_labelled(folder / "data" / "labelled.parquet")
+    write_label_sets(folder / "data" / "label_sets.parquet")
+    (folder / "data" / "predictions" / "out_of_fold").mkdir(parents=True)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     ladder = {key: {"base": {"size": size}} for key, size in (("a", 1000), ("b", 2000), ("c", 4000))}
-    given = {"ladder": ladder, "served": {}, "evaluation": params["evaluation"] | {"draws": 100}}
+    given = {"ladder": ladder, "served": {}, "review": {"rungs": []}, "gate": params["gate"]}
     (folder / "params.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
     making = {
         "cmd": "python make.py ${key} ${item.base.size}",

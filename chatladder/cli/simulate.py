@@ -10,7 +10,7 @@ Example:
 
 import bz2
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from chatladder.cli.annotate.review import is_queue_of, next_round, own_items, read_queue
 from chatladder.cli.annotate.round_records import settle_assignment
-from chatladder.demo.annotators import TrueItem, look_again, round_one, round_two
+from chatladder.demo.annotators import TrueItem, adjudicate, look_again, round_one, second_look
 from chatladder.demo.chat import Truth, dump_record, simulate_chat
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
 from chatladder.io.files import whole_file
@@ -30,21 +30,26 @@ from chatladder.io.options import options_of, setting
 from chatladder.io.rows import QUESTIONS, read_rows
 from chatladder.labels.answer import Answer
 from chatladder.labels.log import create, refuse_existing
-from chatladder.labels.review import Review, begin, read_review
-from chatladder.labels.rounds import latest_answered, log_path
+from chatladder.labels.review import FILE, Review, begin, read_review
+from chatladder.labels.rounds import adjudication_path, latest_answered, log_path
 from chatladder.privacy.pseudonyms import Pseudonyms
 from chatladder.vocabulary import LABELS
 
-ANNOTATORS = ("annotator_a", "annotator_b")
+ANNOTATORS, ADJUDICATOR = ("annotator_a", "annotator_b"), "adjudicator"
 DATA = Path("data")
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The truth that simulated annotators know, and the seed of their errors."""
+    """The truth that simulated annotators know, the seed of their errors, and how many they make."""
 
     truth: Path = setting("True labels that simulate wrote.", type=InputFile)
     seed: int = setting("The same seed gives the same answers; it is one for simulate-answers and simulate-review.")
+    care: float = setting(
+        "Care of who looks again: 1 errs as often as the annotators of round 1, 3 a third as often.",
+        above=0,
+        default=1.0,
+    )
 
 
 @contextmanager
@@ -124,17 +129,27 @@ def true_items(questions: pa.Table, truths: list[Truth]) -> list[TrueItem]:
     ]
 
 
-def write_answers(answers: list[Answer], out: Path) -> None:
-    """Write answers as the logs that annotating by hand appends to, one an annotator and round, none if one is there.
+def by_log(answers: list[Answer], place: Callable[[Path, int, str], Path], out: Path) -> dict[Path, list[Answer]]:
+    """Return the answers by the log that they belong into.
+
+    Args:
+        answers: Those of annotators, or of adjudicators.
+        place: ``log_path`` or ``adjudication_path``.
+        out: Folder of the rounds.
 
     Raises:
-        DataError: If one is there.
+        DataError: If a log is there.
     """
     logs: dict[Path, list[Answer]] = {}
     for answer in answers:
-        logs.setdefault(log_path(out, answer.round, answer.annotator), []).append(answer)
+        logs.setdefault(place(out, answer.round, answer.annotator), []).append(answer)
     for path in logs:
         refuse_existing(path)
+    return logs
+
+
+def write_answers(logs: dict[Path, list[Answer]]) -> None:
+    """Write answers as the logs that annotating by hand appends to, one a person and round."""
     for path, log in logs.items():
         create(path, log)
 
@@ -144,23 +159,23 @@ def open_review(annotations: Path, made: Path, known: Collection[str]) -> tuple[
 
     Args:
         annotations: Folder of the rounds.
-        made: Folder of the queue and the ranking that the pipeline made.
+        made: Folder of the labels, and of the queue in ``review``, that the pipeline made.
         known: Ids of the questions.
 
     Raises:
         DataError: If it was answered already, or queue, rounds and questions do not fit together.
     """
-    queue, answered = made / "queue.jsonl", latest_answered(annotations)
+    queue, answered = made / "review" / "queue.jsonl", latest_answered(annotations)
     number = next_round(None, answered, annotations)
     folder = annotations / f"round_{answered}"
     latest = read_review(folder)
-    if latest is not None and queue.exists() and is_queue_of(queue, latest):
+    if latest is not None and latest.is_queue and queue.exists() and is_queue_of(queue, latest):
         raise DataError(
             f"{folder}: expected a review that nobody answered yet, but this one has answers and the queue is still "
             f"its own. Set annotation.round to {answered} in params.yaml and run dvc repro for the next queue."
         )
     begun = read_review(annotations / f"round_{number}")
-    return number, begun if begun is not None else read_queue(queue, made / "ranking.parquet", known)
+    return number, begun if begun is not None else read_queue(queue, made / "labelled.parquet", known, number)
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -181,12 +196,21 @@ def chat(lines: int, seed: int, out: Path, truth: Path) -> None:
 @options_of(Draw, "draw")
 @click.option("--out", type=OutputFolder, required=True, help="Folder for round_1 and round_2.")
 def answers(questions: Path, draw: Draw, out: Path) -> None:
-    """Write the answers of two simulated annotators, in two rounds."""
+    """Write the answers of two simulated annotators in two rounds, and of an adjudicator."""
     items = true_items(read_rows(questions, QUESTIONS), read_truth(draw.truth))
     first = round_one(items, ANNOTATORS, draw.seed)
-    second = round_two(items, first, ANNOTATORS, draw.seed)
-    write_answers(first + second, out)
-    click.echo(f"{out}: {len(first):,} simulated answers in round 1, {len(second):,} in round 2")
+    again = second_look(items, first)
+    looked_at = [item for item in items if item.item_id in set(again.items)]
+    second = look_again(looked_at, ANNOTATORS, 2, draw.seed, draw.care)
+    settled = adjudicate(items, first + second, ADJUDICATOR, 2, draw.seed)
+    logs = {**by_log(first + second, log_path, out), **by_log(settled, adjudication_path, out)}
+    if again.items:
+        refuse_existing(out / "round_2" / FILE)
+        begin(out / "round_2", again)
+    write_answers(logs)
+    click.echo(
+        f"{out}: {len(first):,} simulated answers in round 1, {len(second):,} in round 2, {len(settled):,} adjudicated"
+    )
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -197,7 +221,7 @@ def review(annotators: tuple[str, ...], draw: Draw) -> None:
     table = read_rows(DATA / "questions.parquet", QUESTIONS)
     items = {item.item_id: item for item in true_items(table, read_truth(draw.truth))}
     annotations = DATA / "annotations"
-    number, wanted = open_review(annotations, DATA / "review", items.keys())
+    number, wanted = open_review(annotations, DATA, items.keys())
     folder = annotations / f"round_{number}"
     names = list(dict.fromkeys(annotators))
     for name in names:
@@ -207,8 +231,8 @@ def review(annotators: tuple[str, ...], draw: Draw) -> None:
     given: list[Answer] = []
     for name in names:
         share = [items[item_id] for item_id in own_items(looked_at, frozenset(items), name, shared, folder)]
-        given += look_again(share, [name], number, draw.seed)
-    write_answers(given, annotations)
+        given += look_again(share, [name], number, draw.seed, draw.care)
+    write_answers(by_log(given, log_path, annotations))
     click.echo(
         f"{folder}: {len(given):,} simulated answers to {len(looked_at.items):,} items of the review. "
         f"Set annotation.round to {number} in params.yaml, then dvc repro."

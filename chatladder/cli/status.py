@@ -60,7 +60,7 @@ class RoundAnswers:
     Attributes:
         answered: The latest round in which anybody answered anything; 0 if none.
         round: The round that annotators are in.
-        is_review: Whether that round looks again at labels that are probably wrong.
+        is_review: Whether that round looks again at what models suspect, and a random part.
         workers: Who takes part in it.
         undecided: Questions that annotators leave open and nobody has settled.
     """
@@ -334,7 +334,11 @@ def answers_of(annotations: Path, ids: list[str]) -> RoundAnswers:
     workers = _workers(wanted, done, sharing)
     counting = log_files(annotations, answered) if answered else []
     return RoundAnswers(
-        answered, number, review is not None, workers, _undecided(annotations, answered, known, counting)
+        answered,
+        number,
+        review is not None and review.is_queue,
+        workers,
+        _undecided(annotations, answered, known, counting),
     )
 
 

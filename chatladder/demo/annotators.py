@@ -10,6 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from chatladder.labels.answer import Answer, Label
+from chatladder.labels.review import Review, random_part
+from chatladder.labels.verdicts import Case, cases
+from chatladder.vocabulary import SCORED
 
 #: When round 1 began, and how long after it every other one does.
 FIRST_ROUND, BETWEEN_ROUNDS = datetime(2024, 2, 5, 1, 30, tzinfo=UTC), timedelta(days=28)
@@ -17,10 +20,10 @@ ERROR_FLOOR, ERROR_SPAN = 0.03, 0.25
 UNSURE_SHARE = 0.02
 #: How often an answer hangs on what is misleading about the item, the same for everybody.
 SHARED_SHARE = 0.6
-#: Of the items on which round 1 agreed, the share that round 2 looks at again.
-SECOND_LOOK = 0.10
-#: Errors of a second look, as a share of those of the first.
-CARELESSNESS = 0.35
+#: Of the items that round 1 labelled, the share that round 2 looks at again whatever was said of them.
+RANDOM_SHARE = 0.2
+#: How much more careful the adjudicator is than the annotators, and how long after a round's begin the work begins.
+ADJUDICATOR_CARE, BEFORE_ADJUDICATION = 3.0, timedelta(days=14)
 
 
 class TrueItem(NamedTuple):
@@ -33,27 +36,32 @@ class TrueItem(NamedTuple):
 
 def round_one(items: Iterable[TrueItem], annotators: tuple[str, ...], seed: int) -> list[Answer]:
     """Every annotator answers every item, in the order given, on their own."""
-    items = list(items)
-    return [answer for annotator in annotators for answer in _answers(items, annotator, 1, seed, carelessness=1.0)]
+    return look_again(items, annotators, 1, seed)
 
 
-def round_two(items: Iterable[TrueItem], first: list[Answer], annotators: tuple[str, ...], seed: int) -> list[Answer]:
-    """Both annotators look again, more carefully, at what they disagreed on and at a share of the rest."""
-    given: dict[str, set[str]] = {}
-    for answer in first:
-        given.setdefault(answer.item_id, set()).add(answer.label)
-    again = [
-        item
-        for item in items
-        if len(given[item.item_id]) > 1
-        or "unsure" in given[item.item_id]
-        or random.Random(f"second:{seed}:{item.item_id}").random() < SECOND_LOOK
-    ]
-    return look_again(again, annotators, 2, seed)
+def second_look(items: Iterable[TrueItem], first: Iterable[Answer]) -> Review:
+    """Choose what round 2 looks at again: what people left open in round 1, and a random share of the labels.
+
+    Args:
+        items: All of them, in the order in which they are shown.
+        first: The answers of round 1.
+    """
+    found = cases(first)
+    labelled = [item_id for item_id, case in found.items() if case.verdict.label in SCORED]
+    random_items = frozenset(random_part(labelled, 2, RANDOM_SHARE))
+    again = (item.item_id for item in items if item.item_id in random_items or is_disputed(found[item.item_id]))
+    return Review(tuple(again), random=random_items)
 
 
-def look_again(items: Iterable[TrueItem], annotators: Sequence[str], number: int, seed: int) -> list[Answer]:
-    """Every annotator answers every item in the order given, more carefully than the first time.
+def is_disputed(case: Case) -> bool:
+    """Whether the annotators differ about an item, or one of them is unsure."""
+    return not case.is_unanimous or Label.UNSURE in case.annotators.values()
+
+
+def look_again(
+    items: Iterable[TrueItem], annotators: Sequence[str], number: int, seed: int, care: float = 1.0
+) -> list[Answer]:
+    """Every annotator answers every item in the order given.
 
     What an item makes everybody misread, it does in every round; all else is drawn anew for each round, annotator and
     item, so no item's answer depends on the others.
@@ -63,18 +71,40 @@ def look_again(items: Iterable[TrueItem], annotators: Sequence[str], number: int
         annotators: Their names.
         number: The number of the round.
         seed: The seed of all rounds.
+        care: How much more careful they are than in round 1: 3 errs a third as often.
     """
     items = list(items)
-    return [answer for annotator in annotators for answer in _answers(items, annotator, number, seed, CARELESSNESS)]
+    begin = FIRST_ROUND + (number - 1) * BETWEEN_ROUNDS
+    return [answer for name in annotators for answer in _answers(items, name, number, seed, care, begin)]
 
 
-def _answers(items: list[TrueItem], annotator: str, number: int, seed: int, carelessness: float) -> list[Answer]:
-    clock = FIRST_ROUND + (number - 1) * BETWEEN_ROUNDS
+def adjudicate(
+    items: Iterable[TrueItem], answers: Iterable[Answer], adjudicator: str, number: int, seed: int
+) -> list[Answer]:
+    """An adjudicator answers what the votes leave open, more carefully than the annotators.
+
+    Args:
+        items: All of them, in the order in which they are shown.
+        answers: Those of all rounds.
+        adjudicator: The name.
+        number: The number of the latest round, in which all that is open was answered.
+        seed: The seed of all rounds.
+    """
+    found = cases(answers)
+    asked = [item for item in items if item.item_id in found and found[item.item_id].is_open]
+    begin = FIRST_ROUND + (number - 1) * BETWEEN_ROUNDS + BEFORE_ADJUDICATION
+    return _answers(asked, adjudicator, number, seed, ADJUDICATOR_CARE, begin)
+
+
+def _answers(
+    items: list[TrueItem], annotator: str, number: int, seed: int, care: float, begin: datetime
+) -> list[Answer]:
+    clock = begin
     answers = []
     for item in items:
         rng = random.Random(f"answer:{seed}:{number}:{annotator}:{item.item_id}")
         clock += timedelta(seconds=rng.randint(3, 14) if rng.random() < 0.98 else rng.randint(120, 50_000))
-        label = _answer(rng, item, seed, carelessness)
+        label = _answer(rng, item, seed, 1 / care)
         answers.append(Answer(item.item_id, annotator, number, Label(label), clock.isoformat().replace("+00:00", "Z")))
     return answers
 

@@ -3,9 +3,12 @@
 The score is the AUROC of "needed": it asks whether a model puts needed questions above the others, and not where it
 draws the line, since small untouched models often give one answer to everything. The rule:
 
-- **pass**: the whole 95 % interval of the slope, AUROC per doubling of the parameters, is above 0.
-- **fail**: the whole interval is below minus the margin, which params.yaml fixes beforehand.
+- **pass**: the whole 95 % interval of the slope, AUROC per doubling of the parameters, is above the margin.
+- **fail**: the whole interval is below minus the margin.
 - **inconclusive**: neither. It then says how many models, or how many items, would decide if the figures stayed.
+
+The margin is the least change that counts; params.yaml fixes it before any model answers. Without one a pass would be
+nearly blind to noise: wrong labels shrink the slope, and with it the spread that it is held against.
 
 Models are a sample: another training seed gives another score at the same size. So the interval is that of a least
 squares line through all models (every seed of every rung), Student's t with two degrees of freedom fewer than models,
@@ -40,9 +43,7 @@ MOST_TIMES = 20
 class GateSettings:
     """What the gate is held to; fixed before any model answers."""
 
-    margin: float = setting(
-        "Fall of AUROC per doubling of the parameters beyond which the labels fail.", least=0, most=0.1
-    )
+    margin: float = setting("Least change of AUROC per doubling of the parameters that counts.", least=0, most=0.1)
 
 
 class Scores(NamedTuple):
@@ -90,7 +91,7 @@ def gate_of(scores: Scores, settings: GateSettings) -> Gate:
 
     Args:
         scores: The AUROC of every dense model, all seeds.
-        settings: The margin.
+        settings: The least change that counts.
     """
     models, sizes = len(scores.params), len({*scores.params})
     conversations = len(np.unique(scores.clusters))
@@ -102,12 +103,12 @@ def gate_of(scores: Scores, settings: GateSettings) -> Gate:
     slope = Interval(*map(float, slope_interval(doublings, scores.values, by_items)))
     if math.isnan(slope.lo) or conversations < FEWEST_CONVERSATIONS:
         return Gate(INCONCLUSIVE, slope, models, sizes, conversations)
-    if slope.lo > 0:
+    if slope.lo > settings.margin:
         return Gate(PASS, slope, models, sizes, conversations)
     if slope.hi < -settings.margin:
         return Gate(FAIL, slope, models, sizes, conversations)
-    spread = _residual_variance(doublings, scores.values) * float(weights @ weights)
-    aim = slope.value if slope.value > 0 else -slope.value - settings.margin
+    spread = float(_residual_variance(doublings, scores.values) * (weights @ weights))
+    aim = abs(slope.value) - settings.margin
     return Gate(
         INCONCLUSIVE,
         slope,
@@ -186,12 +187,12 @@ def advice(gate: Gate, settings: GateSettings) -> Iterator[str]:
         )
     elif gate.verdict == FAIL:
         yield f"gate: FAIL. Larger models agree less with the labels: AUROC {slope_text(gate)}."
-        yield f"That is a fall beyond the margin of {settings.margin:g}. Look at the definition of the labels first."
+        yield f"A fall by {settings.margin:g} counts, and this is more. Look at the definition of the labels first."
     else:
-        yield f"gate: INCONCLUSIVE. {_undecided(gate)}"
+        yield f"gate: INCONCLUSIVE. {_undecided(gate, settings)}"
 
 
-def _undecided(gate: Gate) -> str:
+def _undecided(gate: Gate, settings: GateSettings) -> str:
     if gate.slope is None:
         return "AUROC is measured for models of fewer than two sizes."
     if gate.models < 3:
@@ -204,7 +205,7 @@ def _undecided(gate: Gate) -> str:
     if gate.items_factor:
         ways.append(f"{gate.items_factor:.1f} times the items")
     would = f"{' or '.join(ways)} would decide" if ways else "no number of models or items near these would decide"
-    return f"AUROC {slope_text(gate)}. If the figures stayed, {would}."
+    return f"AUROC {slope_text(gate)}; a change of {settings.margin:g} counts. If the figures stayed, {would}."
 
 
 def slope_text(gate: Gate) -> str:

@@ -4,7 +4,6 @@ Evidence is what models say that never saw the label: untouched models of all si
 conversations, classifiers of words. A regression over other conversations weighs it.
 """
 
-import hashlib
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ _FOLDS, _REPEATS = 5, 4
 #: Sources that are named, the surest ones.
 _NAMED = 3
 _BY_SIZE = "larger untouched models contradict the label more"
-SUSPECT, CONTROL = "suspect", "control"
+SUSPECT = "suspect"
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ class QueueSettings:
     """The numbers of labels that are looked at again."""
 
     share: float = setting("Share of the items that become suspects.", above=0, most=1)
-    controls: float = setting("Share of the queue that are controls.", least=0, most=0.9)
-    seed: int = setting("Seed of the folds and of the controls.", least=0)
+    seed: int = setting("Seed of the folds.", least=0)
 
 
 class Evidence(NamedTuple):
@@ -175,75 +173,28 @@ def _worded(against: list[str], sources: int, other: str) -> str:
     return f"{len(against)} of {sources} sources say {other}: {named}"
 
 
-class Queue(NamedTuple):
-    """The items that are looked at again.
-
-    Attributes:
-        order: Rows of the items, in the order in which they are shown.
-        roles: For every item ``suspect``, ``control``, or nothing where it is not in the queue.
-    """
-
-    order: list[int]
-    roles: list[str]
-
-
-def _draw(purpose: str, seed: int, item_id: str) -> int:
-    digest = hashlib.blake2b(f"{purpose}:{seed}:{item_id}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
-
-
 def same_text(text: str) -> str:
     """Return a text without what two that read the same may differ in: width, case and spaces."""
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def make_queue(
-    item_ids: Sequence[str], texts: Sequence[str], suspicion: Floats, agreed: Sequence[bool], settings: QueueSettings
-) -> Queue:
-    """Choose suspects and controls, and their order.
+def make_queue(item_ids: Sequence[str], texts: Sequence[str], suspicion: Floats, share: float) -> list[int]:
+    """Choose the suspects, at least one.
 
     Args:
         item_ids: The id of each item.
         texts: The question's own text.
         suspicion: The probability that each label is wrong, shape ``(n,)``.
-        agreed: Whether all annotators gave the label.
-        settings: The number of suspects, at least one, and of controls, as many as there are.
+        share: Share of the items that become suspects.
 
     Returns:
-        Suspects from the most suspicious on, each followed by the suspects with its text. Controls are drawn from the
-        less suspicious half whose annotators agree, as a hash of their id decides, and spread over the queue, so that
-        whoever stops early has met their share of them.
+        Their rows, from the most suspicious on, each followed by the suspects with its text.
     """
     ranked = sorted(range(len(item_ids)), key=lambda row: (-suspicion[row], item_ids[row]))
-    suspects = ranked[: max(1, round(settings.share * len(ranked)))]
-    roles = [""] * len(item_ids)
-    for row in suspects:
-        roles[row] = SUSPECT
-    trusted = [row for row in ranked[len(ranked) // 2 :] if agreed[row] and not roles[row]]
-    wanted = round(len(suspects) * settings.controls / (1 - settings.controls))
-    drawn = sorted(trusted, key=lambda row: _draw("control", settings.seed, item_ids[row]))[:wanted]
-    for row in drawn:
-        roles[row] = CONTROL
-    return Queue(_mixed(_side_by_side(suspects, texts), drawn, item_ids, settings.seed), roles)
-
-
-def _side_by_side(ranked: Sequence[int], texts: Sequence[str]) -> list[list[int]]:
-    """The rows in their order, but that rows of one text stand together, where the first of them does."""
     by_text: dict[str, list[int]] = {}
-    for row in ranked:
+    for row in ranked[: max(1, round(share * len(ranked)))]:
         by_text.setdefault(same_text(texts[row]), []).append(row)
-    return list(by_text.values())
-
-
-def _mixed(suspects: Sequence[list[int]], controls: Sequence[int], item_ids: Sequence[str], seed: int) -> list[int]:
-    """Controls between the suspects: one in each of as many stretches of the queue, where in it a hash decides."""
-    total = len(suspects) + len(controls)
-    bounds = np.linspace(0, total, len(controls) + 1).astype(int)
-    places = {}
-    for row, start, end in zip(controls, bounds, bounds[1:], strict=False):
-        places[int(start) + _draw("place", seed, item_ids[row]) % int(end - start)] = [row]
-    waiting = iter(suspects)
-    return [row for place in range(total) for row in (places.get(place) or next(waiting))]
+    return [row for rows in by_text.values() for row in rows]
 
 
 def read_evidence(item_ids: Sequence[str], predictions: Path, ladder: Ladder, judges: Ladder) -> Evidence:
@@ -283,7 +234,7 @@ class Ranking(NamedTuple):
         queue: The ids of those to look at again, in the order in which they are shown.
         metrics: ``items`` that were ranked, ``contradicted`` (labels that the evidence holds for more likely wrong
             than right), ``suspects`` and of them those labelled ``suspects_needed`` and ``suspects_not_needed``,
-            ``controls``, and ``auroc``, how well the evidence tells the labels apart: at 0.5 the queue is no better
+            and ``auroc``, how well the evidence tells the labels apart: at 0.5 the queue is no better
             than chance.
     """
 
@@ -307,7 +258,8 @@ def rank(items: Sequence[dict[str, Any]], evidence: Evidence, ladder: Ladder, se
     suspicion: Floats = np.abs(is_needed - p_needed).round(_DIGITS)
     why = list(reasons(evidence, is_needed, contradicted_by_size(evidence.vanilla, dict(ladder.dense), is_needed)))
     ids, texts = ([item[name] for item in items] for name in ("item_id", "text"))
-    queue = make_queue(ids, texts, suspicion, [item["agreement"] == 1 for item in items], settings)
+    queue = make_queue(ids, texts, suspicion, settings.share)
+    suspects = frozenset(queue)
     p_label = np.round(1 - suspicion, _DIGITS)
     rows = [
         {
@@ -315,24 +267,23 @@ def rank(items: Sequence[dict[str, Any]], evidence: Evidence, ladder: Ladder, se
             "p_label": float(p_label[row]),
             "suspicion": float(suspicion[row]),
             "reason": why[row],
-            "role": queue.roles[row],
+            "role": SUSPECT if row in suspects else "",
         }
         for row in sorted(range(len(items)), key=lambda row: (-suspicion[row], ids[row]))
     ]
     table = pa.Table.from_pylist(rows, schema=RANKING)
-    return Ranking(table, [ids[row] for row in queue.order], _counts(is_needed, p_needed, queue))
+    return Ranking(table, [ids[row] for row in queue], _counts(is_needed, p_needed, queue))
 
 
-def _counts(is_needed: Labels, p_needed: Floats, queue: Queue) -> dict[str, Any]:
+def _counts(is_needed: Labels, p_needed: Floats, queue: Sequence[int]) -> dict[str, Any]:
     from sklearn.metrics import roc_auc_score
 
-    suspects = np.array([role == SUSPECT for role in queue.roles])
+    suspects = np.isin(np.arange(len(is_needed)), queue)
     return {
         "items": len(is_needed),
         "contradicted": int((np.where(is_needed == 1, p_needed, 1 - p_needed) < 0.5).sum()),
         "suspects": int(suspects.sum()),
         "suspects_needed": int((suspects & (is_needed == 1)).sum()),
         "suspects_not_needed": int((suspects & (is_needed == 0)).sum()),
-        "controls": queue.roles.count(CONTROL),
         "auroc": rounded(roc_auc_score(is_needed, p_needed)),
     }

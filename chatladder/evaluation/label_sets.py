@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from chatladder.evaluation.predictions import Predictions, read_seeds
 from chatladder.evaluation.scores import NEEDED, TAIL, Floats, Interval, clustered_variance, rounded
-from chatladder.io.rows import LABEL_SETS, PREDICTIONS, read_rows
+from chatladder.io.rows import PREDICTIONS, read_rows
 from chatladder.vocabulary import ANSWERS
 
 Codes = NDArray[np.int64]
@@ -91,17 +92,17 @@ class Comparison:
 
     def metrics(self) -> dict[str, Any]:
         """Return what a metrics file holds; every key is always there."""
-        figures = dict.fromkeys(("points", "points_lo", "points_hi"))
+        figures: dict[str, Any] = dict.fromkeys(("points", "points_lo", "points_hi"))
         if self.points:
             figures = self.points.named("points")
         counts = {"items": self.items, "differing": self.differing, "models": self.models}
         return {**figures, "power": rounded(self.power), "agreeing": self.agreeing, **counts}
 
 
-def read_label_sets(path: Path) -> list[LabelSets]:
-    """Return the label sets that ``stages.label`` wrote, in their order."""
+def label_sets_of(table: pa.Table) -> list[LabelSets]:
+    """Return the label sets of rows of ``LABEL_SETS``, in their order."""
     pairs: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in read_rows(path, LABEL_SETS).to_pylist():
+    for row in table.to_pylist():
         pairs.setdefault((row["kind"], row["first"], row["second"]), []).append(row)
     return [
         LabelSets(
@@ -266,7 +267,7 @@ def lead(power: Mapping[str, float]) -> str:
     return UNTOUCHED if power.get(UNTOUCHED, 0) >= _ENOUGH else max(power, key=lambda name: power[name])
 
 
-def in_words(names: tuple[str, str], found: Mapping[str, Comparison]) -> Iterator[str]:
+def compared_in_words(names: tuple[str, str], found: Mapping[str, Comparison]) -> Iterator[str]:
     """Yield a line on two label sets: which holds more errors, which models say so, and the power.
 
     Args:

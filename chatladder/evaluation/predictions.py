@@ -95,9 +95,7 @@ def read_predictions(path: Path, item_ids: Sequence[str], stage: str = "the stag
     return next(iter(read_seeds(path, item_ids, stage).values()))
 
 
-def read_seeds(
-    path: Path, item_ids: Sequence[str], stage: str = "the stage that writes it"
-) -> dict[int, Predictions]:
+def read_seeds(path: Path, item_ids: Sequence[str], stage: str = "the stage that writes it") -> dict[int, Predictions]:
     """Seed -> that model's predictions for ``item_ids``, in that order; predictions for other items are skipped.
 
     Args:

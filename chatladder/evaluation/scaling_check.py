@@ -74,8 +74,8 @@ class Scaling:
             "gate_code": CODES[gate.verdict],
             "items": self.items,
             "conversations": gate.conversations,
+            "rungs": len({model.rung for model, _ in self.scores["auroc"] if not model.is_mixture}),
             "models": gate.models,
-            "sizes": gate.sizes,
             "unmeasured": len(self.unmeasured),
         }
         for metric in METRICS:

@@ -261,4 +261,3 @@ def interval(values: Floats) -> Interval:
 def rounded(value: float) -> float:
     """Return a figure to ``DIGITS``, without -0.0, which would look like a change in a diff."""
     return round(float(value), DIGITS) + 0.0
-

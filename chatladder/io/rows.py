@@ -67,15 +67,16 @@ QUESTIONS = pa.schema(
 LABELLED = pa.schema(
     [
         *QUESTIONS,
-        ("label", pa.string()),  # needed or not_needed
+        ("label", pa.string()),  # needed or not_needed; it is what models are trained on
         ("agreement", pa.float32()),  # share of annotators who gave that label
         ("split", pa.string()),  # one of SPLITS
+        ("check_label", pa.string()),  # the label by answers that no model asked for, or null; it is what is scored
     ]
 )
 LABEL_SETS = pa.schema(
     [
-        ("kind", pa.string()),  # rounds or annotators
-        ("first", pa.string()),  # such as "round 2", or an annotator
+        ("kind", pa.string()),  # annotators or rounds
+        ("first", pa.string()),  # an annotator's name, or such as "round 2"
         ("second", pa.string()),
         ("item_id", pa.string()),
         ("conversation", pa.string()),
@@ -97,12 +98,12 @@ PREDICTIONS = pa.schema(
 RANKING = pa.schema(
     [
         ("item_id", pa.string()),
-        ("split", pa.string()),  # train or validation: no test item is ever reviewed
+        ("split", pa.string()),  # train or validation: models choose no test item
         ("label", pa.string()),  # as it is now
         ("p_label", pa.float64()),  # probability of that label on all evidence, none of it from the label itself
         ("suspicion", pa.float64()),  # what the ranking sorts by, highest first
         ("reason", pa.string()),  # what speaks against the label, in a few words
-        ("role", pa.string()),  # suspect, control, or empty where the item is not in the queue
+        ("role", pa.string()),  # suspect, or empty where the item is not in the queue
     ]
 )
 

@@ -48,7 +48,7 @@ def check_folds(labels: Sequence[str], places: NDArray[np.int64], where: Path) -
 
 
 def reviewable(labelled: Path) -> list[dict[str, Any]]:
-    """The labelled questions that may be looked at again: all but the test split, whose labels no model may touch.
+    """The labelled questions that models may suspect: all but the test split, whose labels no model may touch.
 
     Raises:
         DataError: If there are none, all have one label, or a row is not as ``stages.label`` writes it.

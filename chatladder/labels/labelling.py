@@ -15,7 +15,8 @@ from chatladder.io.options import setting
 from chatladder.io.rows import LABELLED, SPLITS
 from chatladder.labels.answer import Answer
 from chatladder.labels.folds import split_conversations
-from chatladder.labels.review import flips_as_metrics, flips_by_round
+from chatladder.labels.label_sets import check_verdicts, label_sets
+from chatladder.labels.review import flips_as_metrics, flips_by_round, read_reviews
 from chatladder.labels.verdicts import Labelling, Verdict, combine, read_answers
 from chatladder.vocabulary import SCORED
 
@@ -56,6 +57,7 @@ class Labelled:
         labelling: The verdicts, their counts and the answers behind them.
         reviews: The ``flips`` of each round that is a review, by number.
         torn: Places of lines that were cut short, and left out.
+        label_sets: Rows of ``LABEL_SETS``.
     """
 
     rows: pa.Table
@@ -63,6 +65,7 @@ class Labelled:
     labelling: Labelling
     reviews: dict[int, dict[str, Any]]
     torn: list[str]
+    label_sets: pa.Table
 
     def metrics(self) -> dict[str, Any]:
         """Counts and agreement, as ``metrics/annotation.json`` holds them."""
@@ -84,17 +87,30 @@ def label(questions: pa.Table, annotations: Path, settings: LabelSettings) -> La
     answers, adjudications, torn = read_answers(annotations, settings.round)
     known = questions["item_id"].to_pylist()
     labelling = combine(answers, known, settings.round, settings.orphans == "refuse", adjudications)
-    reviews = flips_by_round(annotations, settings.round, labelling.logs)
+    flips = flips_by_round(annotations, settings.round, labelling.logs)
+    reviews = read_reviews(annotations, settings.round)
     splits = split_conversations(
         conversation_starts(questions), validation=settings.validation, test=settings.test, test_from=settings.test_from
     )
-    rows = label_questions(questions, labelling.verdicts, splits)
-    return Labelled(rows, check_splits(rows), labelling, reviews, torn)
+    checked = check_verdicts(labelling.logs, reviews)
+    rows = label_questions(questions, labelling.verdicts, checked, splits)
+    sets = label_sets(questions, labelling.logs, reviews)
+    return Labelled(rows, check_splits(rows), labelling, flips, torn, sets)
 
 
-def label_questions(questions: pa.Table, verdicts: Mapping[str, Verdict], splits: Mapping[str, str]) -> pa.Table:
-    """Return the questions with a label that is scored, in their order, with label, agreement and split."""
-    decided = [verdicts.get(item_id) for item_id in questions["item_id"].to_pylist()]
+def label_questions(
+    questions: pa.Table, verdicts: Mapping[str, Verdict], checked: Mapping[str, Verdict], splits: Mapping[str, str]
+) -> pa.Table:
+    """Return the questions with a label to train on or to test on, in their order, and the columns of ``LABELLED``.
+
+    Args:
+        questions: Rows of ``QUESTIONS``.
+        verdicts: Item -> verdict of all answers.
+        checked: Item -> verdict of the answers that no model asked for; on the test split it decides the label, too.
+        splits: Conversation -> split.
+    """
+    pairs = zip(questions["item_id"].to_pylist(), questions["conversation"].to_pylist(), strict=True)
+    decided = [(checked if splits[where] == "test" else verdicts).get(item_id) for item_id, where in pairs]
     scored = [verdict is not None and verdict.label in SCORED for verdict in decided]
     table = questions.filter(pa.array(scored, pa.bool_()))
     counting = [verdict for verdict, is_scored in zip(decided, scored, strict=True) if verdict and is_scored]
@@ -102,10 +118,15 @@ def label_questions(questions: pa.Table, verdicts: Mapping[str, Verdict], splits
         "label": [str(verdict.label) for verdict in counting],
         "agreement": [verdict.agreement for verdict in counting],
         "split": [splits[conversation] for conversation in table["conversation"].to_pylist()],
+        "check_label": [_scored(checked.get(item_id)) for item_id in table["item_id"].to_pylist()],
     }
     for name, values in columns.items():
         table = table.append_column(LABELLED.field(name), pa.array(values, LABELLED.field(name).type))
     return table
+
+
+def _scored(verdict: Verdict | None) -> str | None:
+    return str(verdict.label) if verdict is not None and verdict.label in SCORED else None
 
 
 def conversation_starts(questions: pa.Table) -> dict[str, int | None]:

@@ -1,12 +1,17 @@
-"""A review: labels that are probably wrong and, unmarked among them, some that are not, looked at again; its worth.
+"""A review: labels that models suspect, and a random share of all, looked at again; what asking again turned over.
 
-The queue is frozen when the review begins: ``round_<n>/review.json`` is ``{"items": [ids in the order in which they
-are shown], "controls": [ids, sorted]}``. A pipeline that makes another queue meanwhile changes nothing for it.
+No model chooses the random part: whether an item is in that of round N depends on its id and on N alone. So it says
+what asking again does by itself, and what it changes may be scored.
+
+The list is frozen when the review begins, as ``round_<n>/review.json``: ``{"items": [ids in the order in which they
+are shown], "suspects": [ids, by suspicion], "random": [ids]}``. Items in neither were chosen by people. A pipeline that
+makes another queue meanwhile changes nothing for it. Of a record of the earlier form, ``{"items", "controls"}``, all
+items count as suspects, since models chose the controls, too.
 """
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
 from math import hypot
 from pathlib import Path
@@ -15,6 +20,7 @@ from typing import Any, NamedTuple
 from chatladder.io.console import DataError
 from chatladder.io.files import create_json, read_json
 from chatladder.labels.answer import Answer, Label
+from chatladder.labels.folds import stable_fraction
 from chatladder.labels.rounds import round_folders
 from chatladder.labels.verdicts import Logs, decide, rounded
 from chatladder.vocabulary import SCORED
@@ -23,7 +29,7 @@ from chatladder.vocabulary import SCORED
 FILE = "review.json"
 #: Flips by where they lead.
 _DIRECTIONS = (*("_to_".join(pair) for pair in permutations(SCORED, 2)), "left_out")
-_WHOSE = ("suspects", "controls")
+_WHOSE = {"suspects": "suspects", "random": "random items"}
 
 
 class Review(NamedTuple):
@@ -31,11 +37,45 @@ class Review(NamedTuple):
 
     Attributes:
         items: Ids in the order in which they are shown.
-        controls: Those of them that are not suspected of anything.
+        suspects: Those whose labels models suspect, by suspicion; none of the random part.
+        random: Those of the random part.
     """
 
     items: tuple[str, ...]
-    controls: frozenset[str]
+    suspects: tuple[str, ...] = ()
+    random: frozenset[str] = frozenset()
+
+    @property
+    def is_queue(self) -> bool:
+        """Whether the queue of a pipeline and the random part are all of it, and people chose nothing."""
+        return len(self.suspects) + len(self.random) == len(self.items)
+
+
+def random_part(labelled: Iterable[str], number: int, share: float) -> list[str]:
+    """Return the random part of a round: a share of the labelled items, in their order.
+
+    Args:
+        labelled: Ids of all labelled items, the test split included.
+        number: The number of the round.
+        share: From 0 to 1.
+    """
+    return [item_id for item_id in labelled if stable_fraction(item_id, f"random:{number}") < share]
+
+
+def mix(suspects: Sequence[str], random: Iterable[str], number: int) -> tuple[str, ...]:
+    """Return the items of a review in the order in which they are shown.
+
+    The suspects keep their order, evenly spread; a hash decides where among them an item of the random part stands. So
+    whoever stops early has met about the same share of both.
+
+    Args:
+        suspects: Ids, the most suspicious first.
+        random: Ids of the random part.
+        number: The number of the round.
+    """
+    places = {item_id: (stable_fraction(item_id, f"place:{number}"), item_id) for item_id in random}
+    places |= {item_id: ((rank + 0.5) / len(suspects), item_id) for rank, item_id in enumerate(suspects)}
+    return tuple(sorted(places, key=lambda item_id: places[item_id]))
 
 
 class Rate(NamedTuple):
@@ -59,10 +99,35 @@ def read_review(folder: Path) -> Review | None:
     if not os.path.lexists(path):
         return None
     row = read_json(path)
-    items, controls = (_ids(row.get(name)) if isinstance(row, dict) else None for name in ("items", "controls"))
-    if not items or controls is None or not set(controls) <= set(items):
-        raise DataError(f'{path}: expected {{"items": [ids], "controls": [some of them]}}, none twice. Restore it.')
-    return Review(tuple(items), frozenset(controls))
+    row = row if isinstance(row, dict) else {}
+    items = _ids(row.get("items"))
+    names = ("suspects", "random") if "suspects" in row else ("controls",)
+    parts = [part for part in (_ids(row.get(name)) for name in names) if part is not None]
+    if not items or len(parts) < len(names) or not _are_parts(parts, items):
+        raise DataError(
+            f'{path}: expected {{"items": [ids], "suspects": [some of them], "random": [others of them]}}, none twice. '
+            "Restore it."
+        )
+    if names == ("controls",):
+        return Review(tuple(items), tuple(items))
+    suspects, random = parts
+    return Review(tuple(items), tuple(suspects), frozenset(random))
+
+
+def _are_parts(parts: Sequence[list[str]], items: Sequence[str]) -> bool:
+    """Return whether some lists have no item in common and none that is not among the items."""
+    listed = [item_id for part in parts for item_id in part]
+    return set(listed) <= set(items) and len(set(listed)) == len(listed)
+
+
+def read_reviews(annotations: Path, last_round: int) -> dict[int, Review]:
+    """Return the reviews among rounds 1 to ``last_round``, by number.
+
+    Raises:
+        DataError: If a record is damaged.
+    """
+    found = {number: read_review(folder) for number, folder in round_folders(annotations).items()}
+    return {number: review for number, review in found.items() if review is not None and number <= last_round}
 
 
 def _ids(value: Any) -> list[str] | None:
@@ -81,7 +146,7 @@ def refuse_review(folder: Path) -> None:
     if os.path.lexists(folder / FILE):
         raise DataError(
             f"{folder / FILE}: expected a round of annotation, but this one is a review. "
-            "Go on with chatladder review, or name another --round."
+            f"Go on with chatladder review --round {folder.name.rpartition('_')[2]}, or name another --round."
         )
 
 
@@ -98,18 +163,24 @@ def begin(folder: Path, review: Review) -> Review:
     begun = read_review(folder)
     if begun is not None:
         return begun
-    create_json(path, {"items": list(review.items), "controls": sorted(review.controls)})
+    create_json(path, record_of(review))
     frozen = read_review(folder)
     if frozen is None:
         raise DataError(f"{path}: something removed it while the review began. Start again.")
     return frozen
 
 
-def flips(review: Review, before: Mapping[str, Label | None], after: Mapping[str, Label | None]) -> dict[str, Any]:
-    """How many labels a review turned over, of those that were suspected and of those that were not.
+def record_of(review: Review) -> dict[str, list[str]]:
+    """Return the content of ``review.json``."""
+    return {"items": [*review.items], "suspects": [*review.suspects], "random": sorted(review.random)}
 
-    Some people answer otherwise the second time whatever the label is worth. The controls' rate is what asking again
-    does by itself; ``excess`` is what the suspicion adds to it, and its interval says whether that is more than luck.
+
+def flips(review: Review, before: Mapping[str, Label | None], after: Mapping[str, Label | None]) -> dict[str, Any]:
+    """How many labels a review turned over, of those that were suspected and of the random part.
+
+    Some people answer otherwise the second time whatever the label is worth. The rate of the random part is what asking
+    again does by itself; ``excess`` is what the suspicion adds to it, and its interval says whether that is more than
+    luck. What counts here is what the review's own answers say: whether a label changes is up to the pooled votes.
 
     Args:
         review: The items that were looked at again.
@@ -118,7 +189,7 @@ def flips(review: Review, before: Mapping[str, Label | None], after: Mapping[str
             answered are not there.
 
     Returns:
-        Of ``suspects`` and ``controls`` each: ``items``, ``answered``, ``flipped``, ``rate`` with ``rate_lo`` and
+        Of ``suspects`` and ``random`` each: ``items``, ``answered``, ``flipped``, ``rate`` with ``rate_lo`` and
         ``rate_hi``, and the flips by direction, where ``left_out`` are items that end with neither label. Beside
         them ``excess`` with ``excess_lo`` and ``excess_hi``, and ``unlabelled``: answered items that had neither
         label before, which count nowhere else. Rates are fractions, None where nothing was answered. Intervals are of
@@ -127,14 +198,12 @@ def flips(review: Review, before: Mapping[str, Label | None], after: Mapping[str
     Source:
         Wilson (1927) for a rate. Newcombe (1998), Statistics in Medicine 17, 873-890, method 10, for the difference.
     """
-    suspects = [item_id for item_id in review.items if item_id not in review.controls]
-    controls = [item_id for item_id in review.items if item_id in review.controls]
-    (of_suspects, suspect_rate), (of_controls, control_rate) = (
-        _turned(items, before, after) for items in (suspects, controls)
+    (of_suspects, suspect_rate), (of_random, random_rate) = (
+        _turned(items, before, after) for items in (review.suspects, sorted(review.random))
     )
-    excess = newcombe(suspect_rate, control_rate) if suspect_rate and control_rate else None
+    excess = newcombe(suspect_rate, random_rate) if suspect_rate and random_rate else None
     unlabelled = sum(item_id in after and before.get(item_id) not in SCORED for item_id in review.items)
-    return {"suspects": of_suspects, "controls": of_controls, **_shown("excess", excess), "unlabelled": unlabelled}
+    return {"suspects": of_suspects, "random": of_random, **_shown("excess", excess), "unlabelled": unlabelled}
 
 
 def flips_by_round(annotations: Path, last_round: int, logs: Logs) -> dict[int, dict[str, Any]]:
@@ -151,15 +220,13 @@ def flips_by_round(annotations: Path, last_round: int, logs: Logs) -> dict[int, 
     Raises:
         DataError: If a review's record is damaged.
     """
-    reviews = {number: read_review(folder) for number, folder in round_folders(annotations).items()}
     return {
         number: flips(
             review,
             _labels(*([each for each in given if each.round < number] for given in (logs.answers, logs.adjudications))),
             _labels([answer for answer in logs.answers if answer.round == number]),
         )
-        for number, review in reviews.items()
-        if review is not None and number <= last_round
+        for number, review in read_reviews(annotations, last_round).items()
     }
 
 
@@ -182,8 +249,11 @@ def flips_as_metrics(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def flips_in_words(number: int, found: Mapping[str, Any]) -> str:
     """Say in a line what a round turned over."""
-    line = f"round {number} looked again at " + " and ".join(f"{found[name]['answered']:,} {name}" for name in _WHOSE)
-    rates = [f"{100 * found[name]['rate']:.0f} % of the {name}" for name in _WHOSE if found[name]["answered"]]
+    parts = [f"{found[name]['answered']:,} {words}" for name, words in _WHOSE.items()]
+    line = f"round {number} looked again at {' and '.join(parts)}"
+    rates = [
+        f"{100 * found[name]['rate']:.0f} % of the {words}" for name, words in _WHOSE.items() if found[name]["answered"]
+    ]
     if rates:
         line += f": {', '.join([f'{rates[0]} flipped', *rates[1:]])}"
     if found["excess"] is not None:

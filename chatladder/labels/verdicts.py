@@ -1,7 +1,9 @@
 """The annotators' answers of all rounds taken together: one verdict an item, and how far they agree.
 
-The latest round in which any annotator answered an item decides it: by what adjudicators settled of that round, else
-by majority of its annotators. A tie, or adjudicators who differ, leave the item undecided, counted as ``disagreed``.
+The votes are pooled: of each annotator the answer of the latest round in which they gave one counts, and the label with
+most votes is the verdict. A tie leaves the item undecided, counted as ``disagreed``, until an adjudicator settles it.
+That stands unless answers of later rounds are more than half of the votes, all for one label. Adjudicators who differ
+leave the item undecided, too.
 """
 
 from collections import Counter
@@ -36,17 +38,21 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """The answers to one item in the round that decides it.
+    """The votes on one item, and what adjudicators settled of it.
 
     Attributes:
-        round: Its number: the latest in which an annotator answered the item.
-        annotators: Annotator -> answer, at least one.
-        adjudicators: Adjudicator -> answer.
+        round: The latest round in which an annotator answered the item; whoever settles it does so in that round.
+        annotators: Annotator -> vote, at least one.
+        adjudicators: Adjudicator -> answer, of those whose answer stands.
+        annotated_now: The annotators whose vote is of that round.
+        settled_now: The adjudicators whose answer is about that round.
     """
 
     round: int
-    annotators: dict[str, Label] = field(default_factory=dict)
-    adjudicators: dict[str, Label] = field(default_factory=dict)
+    annotators: Mapping[str, Label]
+    adjudicators: Mapping[str, Label] = field(default_factory=dict)
+    annotated_now: frozenset[str] = frozenset()
+    settled_now: frozenset[str] = frozenset()
 
     @property
     def is_open(self) -> bool:
@@ -128,19 +134,37 @@ def _read(paths: Iterable[Path], torn: list[str]) -> list[Placed]:
 
 
 def cases(answers: Iterable[Answer], adjudications: Iterable[Answer] = ()) -> dict[str, Case]:
-    """Return the case of each item that an annotator answered, from the latest round in which one did."""
-    found: dict[str, Case] = {}
+    """Return the case of each item that an annotator answered."""
+    settled = _latest(adjudications)
+    return {item_id: _case(votes, settled.get(item_id, {})) for item_id, votes in _latest(answers).items()}
+
+
+def _latest(answers: Iterable[Answer]) -> dict[str, dict[str, Answer]]:
+    """Return item -> person -> their answer of the latest round in which they gave one."""
+    latest: dict[str, dict[str, Answer]] = {}
     for answer in answers:
-        case = found.get(answer.item_id)
-        if case is None or case.round < answer.round:
-            case = found[answer.item_id] = Case(answer.round)
-        if case.round == answer.round:
-            case.annotators[answer.annotator] = answer.label
-    for answer in adjudications:
-        case = found.get(answer.item_id)
-        if case is not None and case.round == answer.round:
-            case.adjudicators[answer.annotator] = answer.label
-    return found
+        given = latest.setdefault(answer.item_id, {})
+        if answer.annotator not in given or given[answer.annotator].round < answer.round:
+            given[answer.annotator] = answer
+    return latest
+
+
+def _case(votes: Mapping[str, Answer], settled: Mapping[str, Answer]) -> Case:
+    number = max(vote.round for vote in votes.values())
+    standing = {name: answer for name, answer in settled.items() if not _is_overruled(answer, votes)}
+    return Case(
+        round=number,
+        annotators={name: vote.label for name, vote in votes.items()},
+        adjudicators={name: answer.label for name, answer in standing.items()},
+        annotated_now=frozenset(name for name, vote in votes.items() if vote.round == number),
+        settled_now=frozenset(name for name, answer in standing.items() if answer.round == number),
+    )
+
+
+def _is_overruled(ruling: Answer, votes: Mapping[str, Answer]) -> bool:
+    """Return whether the votes of later rounds for one label are more than half of all votes."""
+    later = Counter(vote.label for vote in votes.values() if vote.round > ruling.round)
+    return any(2 * count > len(votes) for count in later.values())
 
 
 def decide(answers: Iterable[Answer], adjudications: Iterable[Answer] = ()) -> dict[str, Verdict]:

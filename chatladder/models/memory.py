@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 FLOAT = 4
-#: Tokens of an answer with its end, and what three options add to a prompt, both with room to spare.
+#: Tokens of an answer with its end, and those of all options in all their orders, both with room to spare.
 ANSWER_TOKENS = 10
-OPTION_TOKENS = 10
+OPTION_TOKENS = 30
 #: Rows of a scored batch are never shorter than the instructions around a message.
 SHORTEST_PROMPT = 100
 #: What torch, its kernels and the tokenizer take beside tensors: measured at 0.6 GiB without a GPU, 1 with one.
@@ -250,7 +250,7 @@ def training_bytes(shape: Shape, weights: int, training: Training, number: int) 
 def scoring_bytes(shape: Shape, weights: int, length: int, tokens: int, number: int) -> int:
     """Most memory that tensors take in scoring.
 
-    The weights, one layer's work for a batch, and the logits of the options with their logarithms in float32.
+    The weights, one layer's work for a batch, and the logits of the options, in float32 and as the model rounds them.
 
     Args:
         shape: The model's shape.
@@ -260,7 +260,7 @@ def scoring_bytes(shape: Shape, weights: int, length: int, tokens: int, number: 
         number: Bytes of a number in the model's type.
     """
     rows = max(1, tokens // min(length, SHORTEST_PROMPT))
-    logits = rows * OPTION_TOKENS * shape.vocab_size * (2 * FLOAT + (number if number != FLOAT else 0))
+    logits = rows * OPTION_TOKENS * shape.vocab_size * (FLOAT + (number if number != FLOAT else 0))
     return weights + max(tokens, length) * passing_bytes(shape, number) + logits
 
 

@@ -50,6 +50,11 @@ class PredictSettings:
     orders: int = setting(
         "Orders of the options that an answer is averaged over.", default=ORDERS, least=1, most=ORDERS
     )
+    by: str = setting(
+        "Score the options; or let the model write, in one order, and read which it names.",
+        choices=("score", "generate"),
+        default="score",
+    )
 
 
 class Prompt(NamedTuple):

@@ -198,10 +198,13 @@ def float32_logits(model: "PreTrainedModel") -> Iterator[None]:
 
     def widened(layer: "torch.nn.Linear", inputs: "tuple[torch.Tensor, ...]", _: "torch.Tensor") -> "torch.Tensor":
         hidden = inputs[0].to(layer.weight.device, torch.float32)
+        logits = hidden.new_empty((*hidden.shape[:-1], layer.out_features))
         # All weights at once would take twice their memory again.
-        logits = [linear(hidden, weight.float()) for weight in layer.weight.split(VOCABULARY_SLICE)]
-        joined = torch.cat(logits, dim=-1)
-        return joined if layer.bias is None else joined + layer.bias.float()
+        for start in range(0, layer.out_features, VOCABULARY_SLICE):
+            some = slice(start, start + VOCABULARY_SLICE)
+            bias = None if layer.bias is None else layer.bias[some].float()
+            logits[..., some] = linear(hidden, layer.weight[some].float(), bias)
+        return logits
 
     rounded = (torch.bfloat16, torch.float16)
     if type(layer) is not torch.nn.Linear or layer.weight.dtype not in rounded or layer.weight.is_meta:
@@ -294,24 +297,23 @@ def _one_pass(model: "PreTrainedModel", rows: Sequence[Row], filler: int, prefix
     kept = sorted({place for order in columns for option in order for place in option})
     at = {place: number for number, place in enumerate(kept)}
     is_end = kept[0] + len(kept) == inputs["input_ids"].shape[1]
-    logits_to_keep = len(kept) if is_end else torch.tensor(kept, device=model.device)
+    logits_to_keep = len(kept) if is_end else torch.tensor(kept)
     logits = model(**on_device(following, model.device), logits_to_keep=logits_to_keep).logits
-    log_probabilities = logits.float().log_softmax(-1)
-    chosen, slots = [], []
-    shape = (len(rows), len(columns), len(ANSWERS))
+    scores = torch.zeros(len(rows), len(columns) * len(ANSWERS), dtype=torch.float64)
     for number, row in enumerate(rows):
-        for order, asked in enumerate(row.orders):
-            for option, ids in enumerate(asked.options):
-                # The columns of a longer option in another row are left over.
-                chosen += [
-                    (number, at[place], token) for place, token in zip(columns[order][option], ids, strict=False)
-                ]
-                slots += [int(np.ravel_multi_index((number, order, option), shape))] * len(ids)
-    where = torch.tensor(chosen, device=log_probabilities.device).unbind(1)
-    values = log_probabilities[where].double().cpu()
-    scores = torch.zeros(shape, dtype=torch.float64)
-    scores.view(-1).index_add_(0, torch.tensor(slots), values)
-    return scores.numpy()
+        options = [ids for order in row.orders for ids in order.options]
+        places = [option for order in columns for option in order]
+        # The columns of a longer option in another row are left over.
+        chosen = [
+            (at[place], token)
+            for ids, own in zip(options, places, strict=True)
+            for place, token in zip(own, ids, strict=False)
+        ]
+        slots = [slot for slot, ids in enumerate(options) for _ in ids]
+        # Row by row: the logarithms of all at once would take the memory of the logits again.
+        values = logits[number].float().log_softmax(-1)[torch.tensor(chosen, device=logits.device).unbind(1)]
+        scores[number].index_add_(0, torch.tensor(slots), values.double().cpu())
+    return scores.reshape(len(rows), len(columns), len(ANSWERS)).numpy()
 
 
 def _as_tree(

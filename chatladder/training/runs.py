@@ -135,7 +135,7 @@ def cut_folds(rows: Sequence[dict[str, Any]], places: "NDArray[np.int64]") -> li
 
 
 def answer_folds(
-    base: Path, folds: Sequence[Fold], settings: TrainSettings, kept: KeptFolds, pool: Workers
+    base: Path, folds: Sequence[Fold], settings: TrainSettings, orders: int, kept: KeptFolds, pool: Workers
 ) -> Iterator[tuple[Fold, list[dict[str, Any]], str]]:
     """Yield folds, their answers, and how they came by them: first those that were kept, then as workers are done.
 
@@ -151,20 +151,26 @@ def answer_folds(
     if not missing:
         return
     absolute = base.resolve()
-    shared = (absolute, settings, WorkerCheck(absolute))
+    shared = (absolute, settings, orders, WorkerCheck(absolute))
     for number, answers in pool.as_done(answer_on_worker, missing, *shared, need=need_of(base)):
         kept.put(missing[number].learned, missing[number].asked, answers)
         yield missing[number], answers, "done"
 
 
-def answer_on_worker(fold: Fold, base: Path, settings: TrainSettings, worker: WorkerCheck) -> list[dict[str, Any]]:
+def answer_on_worker(
+    fold: Fold, base: Path, settings: TrainSettings, orders: int, worker: WorkerCheck
+) -> list[dict[str, Any]]:
     """On a worker: ``answer_fold``."""
     worker.check()
-    return answer_fold(base, fold.learned, fold.asked, settings)
+    return answer_fold(base, fold.learned, fold.asked, settings, orders)
 
 
 def answer_fold(
-    base: Path, rows: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any]], settings: TrainSettings
+    base: Path,
+    rows: Sequence[Mapping[str, Any]],
+    items: Sequence[Mapping[str, Any]],
+    settings: TrainSettings,
+    orders: int = 1,
 ) -> list[dict[str, Any]]:
     """Fit an adapter to some alpaca rows, and answer other questions with it.
 
@@ -173,6 +179,7 @@ def answer_fold(
         rows: Alpaca rows that are learned.
         items: Alpaca rows of the questions that are answered; their labels are not looked at.
         settings: The hyper-parameters.
+        orders: How many orders of the options each answer is averaged over.
 
     Returns:
         Rows of ``PREDICTIONS``, in the order of ``items``.
@@ -194,5 +201,5 @@ def answer_fold(
     encoded = encode_rows(tokenizer, rows, within_context(model, settings.max_length))
     fit(adapted, tokenizer.pad_token_id, encoded, Encoded([], [], [], 0), settings, lambda *_: None)
     prompts = [Prompt(item["instruction"], item["options"]) for item in items]
-    scores, _ = score(adapted.eval(), tokenizer, prompts, settings.max_length)
+    scores, _ = score(adapted.eval(), tokenizer, prompts, settings.max_length, orders)
     return prediction_rows(items, scores)

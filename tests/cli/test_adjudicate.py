@@ -39,7 +39,7 @@ def row(number):
 
 
 def case(number=1, adjudicators=None, /, **annotators):
-    return Case(number, annotators, adjudicators or {})
+    return Case(number, annotators, adjudicators or {}, frozenset(annotators), frozenset(adjudicators or ()))
 
 
 class Project:
@@ -112,7 +112,7 @@ class TestChoice:
         assert list(to_adjudicate(FOUND, "chen", (), everything=False).cases) == ["tie", "unsure"]
         assert list(to_adjudicate(FOUND, "chen", (), everything=True).cases) == ["tie", "unsure", "majority"]
 
-    def test_what_others_settled_is_left_out_and_said(self):
+    def test_what_is_settled_is_left_out_and_said(self):
         found = {
             "theirs": case(1, {"zhao": N}, li=N, wu=S),
             "both": case(1, {"zhao": N, "chen": N}, li=N, wu=S),
@@ -123,7 +123,7 @@ class TestChoice:
         assert asked["both"].adjudicators == {"zhao": N}  # one's own is the answer on the screen
         assert notices == [
             "Adjudicators differ on 1, which stay undecided until they agree.",
-            "1 that others settled are left out; --all shows them.",
+            "1 that are settled are left out; --all shows them.",
         ]
         assert list(to_adjudicate(found, "chen", (), everything=True).cases) == list(found)
 
@@ -142,6 +142,20 @@ class TestChoice:
         asked, notices = to_adjudicate(found, "li", waiting, everything=False)
         assert list(asked) == ["i1", "i3"]
         assert notices[-1] == "1 are left out that you have yet to annotate, blind."
+
+    def test_a_vote_of_an_earlier_round_is_no_answer_to_the_latest(self, tmp_path):
+        append(log_path(tmp_path, 2, "li"), Answer("i2", "li", 2, N, AT))
+        found = {"i1": Case(2, {"li": N, "wu": S}, {}, frozenset({"wu"}))}
+        assert still_to_annotate(found, "li", tmp_path) == {"i1"}
+        assert still_to_annotate(found, "wu", tmp_path) == set()
+
+    def test_what_one_settled_oneself_of_an_earlier_round_is_settled(self):
+        found = {"i1": Case(2, {"li": N, "wu": S}, {"chen": N})}
+        assert to_adjudicate(found, "chen", (), everything=False) == (
+            {}, ["1 that are settled are left out; --all shows them."]
+        )  # fmt: skip
+        (asked,) = to_adjudicate(found, "chen", (), everything=True).cases.values()
+        assert asked.adjudicators == {}
 
     def test_a_shared_round_says_who_has_yet_to_annotate_what(self, tmp_path):
         found = {f"i{number}": case(wu=U) for number in range(40)}
@@ -189,7 +203,7 @@ class TestScreen:
         project.run(keys="j")
         _, seen = project.run(who="zhao")
         assert seen["session"].order == ("i1", "i3")
-        assert seen["told"] == ("1 that others settled are left out; --all shows them.",)
+        assert seen["told"] == ("1 that are settled are left out; --all shows them.",)
         project.run("--all", who="zhao", check=lambda text: text.index("adjudicator chen:  needed"))
 
     def test_annotators_see_none_of_it(self, project):
@@ -220,19 +234,23 @@ class TestRounds:
         project.run(keys="zz")
         assert (project.settled(number=1), project.settled(number=2)) == ({}, {"i1": N})
 
-    def test_a_round_that_a_later_one_overrides_is_neither_asked_nor_taken_back(self, project):
+    def test_what_was_settled_before_is_neither_asked_nor_taken_back_while_it_stands(self, project):
         project.run("--round", "1", keys="jjj")
         project.say(2, "li", i0=S, i1=N)
         project.say(2, "wu", i0=N, i1=N)
         _, seen = project.run()
-        assert seen["session"].order == ("i0", "i3")
-        assert (seen["session"].label("i0"), seen["session"].label("i3")) == (None, N)
+        assert seen["session"].order == ("i3",)
+        assert seen["session"].label("i3") == N
         assert "2 answers in the log are about items not shown here." in seen["told"]
         project.run(keys="zzz")
         assert project.settled(number=1) == {"i0": N, "i1": N}
+        # Asked for, it is settled anew, of the round that was answered since.
+        project.run("--all", keys="k")
+        assert (project.settled(number=1), project.settled(number=2)) == ({"i0": N, "i1": N}, {"i0": S})
 
     def test_fewer_rounds_can_count(self, project):
-        project.say(2, "li", i0=S, i1=S, i3=S)
+        for who in ("li", "wu"):
+            project.say(2, who, i0=S, i1=S, i3=S)
         assert "nothing to adjudicate among 6 items of rounds 1 to 2." in project.run()[0].output
         assert project.run("--round", "1")[1]["session"].order == ("i0", "i1", "i3")
 

@@ -18,7 +18,7 @@ from chatladder.cli.annotate.adjudicate import adjudicate_command
 from chatladder.cli.annotate.command import annotate_command
 from chatladder.cli.annotate.review import review_command
 from chatladder.io.console import DataError
-from chatladder.io.rows import QUESTIONS, RANKING, write_rows
+from chatladder.io.rows import LABELLED, QUESTIONS, write_rows
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import create, replay
 from chatladder.labels.rounds import adjudication_path, log_path
@@ -38,21 +38,18 @@ def question(item_id):
     }  # fmt: skip
 
 
-def ranked(item_id):
-    return {
-        "item_id": item_id, "split": "train", "label": "needed", "p_label": 0.1, "suspicion": 0.9, "reason": "words",
-        "role": "suspect",
-    }  # fmt: skip
+def labelled(item_id):
+    return {**question(item_id), "label": "needed", "agreement": 1.0, "split": "train", "check_label": "needed"}
 
 
 class Place:
     """Questions that two annotators disagree on, each of them: there is work for all three commands."""
 
     def __init__(self, folder, annotations):
-        self.paths = {name: folder / name for name in ("questions.parquet", "queue.jsonl", "ranking.parquet")}
+        self.paths = {name: folder / name for name in ("questions.parquet", "queue.jsonl", "labelled.parquet")}
         self.annotations = annotations
         write_rows(self.paths["questions.parquet"], [question(item_id) for item_id in ITEMS], QUESTIONS)
-        write_rows(self.paths["ranking.parquet"], [ranked(item_id) for item_id in ITEMS], RANKING)
+        write_rows(self.paths["labelled.parquet"], [labelled(item_id) for item_id in ITEMS], LABELLED)
         self.paths["queue.jsonl"].write_text("".join(f'{{"item_id": "{item_id}"}}\n' for item_id in ITEMS))
         for who, label in (("li", N), ("wu", S)):
             create(log_path(annotations, 1, who), [Answer(item_id, who, 1, label, AT) for item_id in ITEMS])
@@ -61,7 +58,7 @@ class Place:
         """For a second round, or, of an adjudicator, for the first."""
         given = {"questions": self.paths["questions.parquet"], "annotations": self.annotations}
         if what == "review":
-            given |= {"queue": self.paths["queue.jsonl"], "ranking": self.paths["ranking.parquet"]}
+            given |= {"queue": self.paths["queue.jsonl"], "labelled": self.paths["labelled.parquet"]}
         given |= {"adjudicator": who} if what == "adjudicate" else {"annotator": who, "round": 2}
         return [f"--{name}={value}" for name, value in given.items()]
 
@@ -77,6 +74,8 @@ class Place:
 @pytest.fixture
 def run(monkeypatch):
     """Run a command with a function in place of the screen: what came of it, and how often questions were shown."""
+
+    monkeypatch.chdir(ROOT)  # where params.yaml is
 
     def run(place, what, keys=lambda session: None):
         shown = []

@@ -66,7 +66,9 @@ def project(tmp_path):
     create(log_path(data / "annotations", 1, "li"), [*given, Answer("c" * 16, "li", 1, Label.UNSURE, AT)])
     append(data / "annotations/round_1/adjudication/chen.jsonl", Answer(ids[0], "chen", 1, Label.NOT_NEEDED, AT))
     (data / "annotations/round_2").mkdir()
-    (data / "annotations/round_2/review.json").write_text(json.dumps({"items": ids[:2], "controls": ids[1:2]}))
+    (data / "annotations/round_2/review.json").write_text(
+        json.dumps({"items": ids[:2], "suspects": ids[:1], "random": ids[1:2]})
+    )
     (data / "marks").mkdir()
     (data / "marks/me.jsonl").write_text(f'{{"turn_id": "t{"a" * 15}3", "question": true}}\n')
     return tmp_path
@@ -93,7 +95,7 @@ def test_answers_reviews_and_marks_are_carried_over(project):
     assert [answer.label for answer in after.values()] == [answer.label for answer in before.values()]
     assert list(replay(project / "data/annotations/round_1/adjudication/chen.jsonl").answers) == new[:1]
     review = json.loads((project / "data/annotations/round_2/review.json").read_text())
-    assert review == {"items": new[:2], "controls": new[1:2]}
+    assert review == {"items": new[:2], "suspects": new[:1], "random": new[1:2]}
     assert json.loads((project / "data/marks/me.jsonl").read_text())["turn_id"] == f"t{new[3]}"
     kept = everything(project)
     assert run(project).exit_code == 0  # again: nothing more to do

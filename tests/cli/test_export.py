@@ -154,7 +154,7 @@ def test_the_card_says_what_it_is_how_to_ask_how_good_and_whence(project):
         "Agreement on 26 questions of round 1: kappa 0.846, alpha 0.848.",
         "6 test items, of conversations that no model was trained on, 3 of them needed",
         "| macro-F1 | 0.500 [0.450, 0.550] | 0.900 [0.850, 0.950] | 0.330 |",
-        "**inconclusive**, on 3 sizes",
+        "**inconclusive**, by 9 models of 3 rungs",
         f"| adapter (MD5 in dvc.lock) | `{md5_of(project / 'data' / 'adapters' / RUNG)}` |",
         f"| labelled (MD5 in dvc.lock) | `{md5_of(project / 'data' / 'labelled.parquet')}` |",
         "| git commit | outside of git |",

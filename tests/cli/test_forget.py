@@ -251,7 +251,7 @@ def test_nothing_of_a_member_is_left_in_the_project(project):
     answer(adjudication_path(Path("data/annotations"), 1, "chen"), hers[0]["item_id"], "chen")
     begin(
         Path("data/annotations/round_2"),
-        Review((hers[0]["item_id"], his[0]["item_id"]), frozenset([hers[0]["item_id"]])),
+        Review((hers[0]["item_id"], his[0]["item_id"]), (his[0]["item_id"],), frozenset([hers[0]["item_id"]])),
     )
     Path("data/marks").mkdir()
     marks = [{"turn_id": row["turn_id"], "question": True} for row in items()]
@@ -271,7 +271,7 @@ def test_nothing_of_a_member_is_left_in_the_project(project):
     for name in ("li", "wu"):
         assert list(replay(log_path(Path("data/annotations"), 1, name)).answers) == [row["item_id"] for row in his]
     assert not adjudication_path(Path("data/annotations"), 1, "chen").exists()
-    assert read_review(Path("data/annotations/round_2")) == Review((his[0]["item_id"],), frozenset())
+    assert read_review(Path("data/annotations/round_2")) == Review((his[0]["item_id"],), (his[0]["item_id"],))
     kept = [json.loads(line)["turn_id"] for line in Path("data/marks/me.jsonl").read_text().splitlines()]
     assert kept == [row["turn_id"] for row in his]
     assert "7 answers and marks removed" in done.output

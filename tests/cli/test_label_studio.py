@@ -379,7 +379,9 @@ class TestRefusals:
 
     def test_a_review_takes_no_answers_from_elsewhere(self, bring, logs, tmp_path):
         write_json(
-            tmp_path / "annotations" / "round_2" / "review.json", {"items": ["item00"], "controls": []}, answers=True
+            tmp_path / "annotations" / "round_2" / "review.json",
+            {"items": ["item00"], "suspects": ["item00"], "random": []},
+            answers=True,
         )
         assert "this one is a review" in bring([task(0, annotation(1, 7, "needed"))], code=1)
         assert not logs()

@@ -193,7 +193,18 @@ def test_the_published_ladder_has_the_published_settings():
         "lora_alpha": 16,
         "lora_dropout": 0.05,
         "target_modules": "all-linear",
+        "optim": "paged_adamw_8bit",
+        "gradient_checkpointing": True,
     }
+
+
+def test_a_ladder_leaves_no_setting_of_the_one_before_it(project):
+    before = params_of(project)["train"]
+    swap("qwen1_5")
+    assert params_of(project)["train"]["optim"] == "paged_adamw_8bit"
+    swap("embedded")
+    assert params_of(project)["train"] == before
+    assert len({tuple(read(name).params["train"]) for name in names()}) == 1
 
 
 @pytest.mark.parametrize("name", HUB)

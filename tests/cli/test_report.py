@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from score_rows import write_base, write_labelled, write_params, write_predictions
+from score_rows import write_base, write_label_sets, write_labelled, write_params, write_predictions
 from sklearn.metrics import f1_score
 
 from chatladder.cli.audit import audit_command
@@ -23,9 +23,9 @@ from chatladder.cli.report.plots import Tick as PlotTick
 from chatladder.cli.report.plots import decimals, round_values, scaling_plot, spread_labels
 from chatladder.cli.report.rounds import Change, matrix
 from chatladder.evaluation.rungs import Rung
-from chatladder.evaluation.scaling_check import Point
+from chatladder.evaluation.scaling_check import Model, Score
 from chatladder.evaluation.scores import Interval
-from chatladder.io.rows import QUESTIONS, write_rows
+from chatladder.io.rows import LABELLED, QUESTIONS, write_rows
 from chatladder.labels.answer import Label
 from stages.check_scaling import main as check_scaling
 from stages.label import main as label
@@ -76,13 +76,13 @@ def project(tmp_path, monkeypatch):
         write_log(Path("data/annotations"), 2, name, second)
     for seed, (key, params, skill) in enumerate(RUNGS):
         write_base(Path("data/bases"), key, params)
-        write_predictions(Path(f"data/predictions/vanilla/{key}.parquet"), rows, skill, seed=seed)
+        write_predictions(Path(f"data/predictions/vanilla/{key}.parquet"), rows, skill, seed=seed, seeds=(0, 1, 2))
     return rows
 
 
 def report(*options, code=0):
     """Run the command and return the page, or what it said where it is refused."""
-    result = CliRunner().invoke(report_command, ["--out=page.html", "--draws=200", *options])
+    result = CliRunner().invoke(report_command, ["--out=page.html", *options])
     assert result.exit_code == code, result.output
     return Path("page.html").read_text(encoding="utf-8") if code == 0 else result.output
 
@@ -121,36 +121,35 @@ def test_a_page_holds_every_part(project):
         "verdict", "agreement", "changes", "growth", "scaling", "movers", "source",
     ]  # fmt: skip
     assert "PASS" in page.text
-    assert "Precision grows with size" in page.text
+    assert "Larger models agree better with the labels" in page.text
+    assert "li and wu differ in too little to compare" in page.text
     assert "Round 2 asked about 20 items: 17 kept their label, 2 were turned over, 1 had been disagreed on" in page.text
-    assert "Against round 1: precision per doubling was +0." in page.text
     assert "3 items changed the label that models are scored on, came in, or left." in page.text
     assert SECRET in page.text
     assert "This page quotes the chat." in page.text
     assert sum(tag == "svg" for tag, _ in page.tags) == 4 + 2  # two of slopes, two of scores, two in the legend
-    assert "small, round 2: 0." in page.text
+    assert "small (seed 0), round 2: 0." in page.text
     assert "2 earlier turns" in page.text
 
 
 def test_the_slopes_are_those_that_check_scaling_writes(project):
-    page = Page(report("--draws=300", "--seed=3"))
+    page = Page(report())
     # What the round says, written as the label stage would.
     gone = project.pop(2)
     assert gone["item_id"] == "i2"
-    from chatladder.io.rows import LABELLED
-
     write_rows(Path("now.parquet"), project, LABELLED)
+    write_label_sets(Path("sets.parquet"))
+    Path("data/predictions/out_of_fold").mkdir()
     write_params(Path("params.yaml"), [key for key, *_ in RUNGS])
-    paths = ["--labelled=now.parquet", "--bases=data/bases", "--vanilla=data/predictions/vanilla"]
-    result = CliRunner().invoke(check_scaling, [*paths, "--draws=300", "--seed=3", "--metrics=found.json"])
+    paths = ["--labelled=now.parquet", "--bases=data/bases", "--predictions=data/predictions"]
+    paths += ["--label-sets=sets.parquet", "--margin=0.01", "--metrics=found.json"]
+    result = CliRunner().invoke(check_scaling, paths)
     assert result.exit_code == 0, result.output
     found = json.loads(Path("found.json").read_text())
-    for reading, name in ((found, "as answered"), (found["centred"], "centred")):
-        shown = []
-        for metric in ("precision", "macro_f1"):
-            value, low, high = (signed(reading[metric][f"slope{end}"], 4) for end in ("", "_lo", "_hi"))
-            shown.append(f"{value} [{low}, {high}]")
-        assert f"round 2{name}239{found['conversations']}{shown[0]}{shown[1]}" in page.text
+    row = re.search(rf"round 2239{found['conversations']}([+−].*?\])([+−].*?\])", page.text)
+    for metric, text in zip(("auroc", "precision"), row.groups(), strict=True):
+        shown = [float(figure) for figure in re.findall(r"[+-][\d.]+", text.replace("−", "-"))]
+        assert shown == pytest.approx([found[metric][f"slope{end}"] for end in ("", "_lo", "_hi")], abs=6e-5)
 
 
 def test_without_texts_no_message_is_in_the_page(project):
@@ -223,7 +222,7 @@ def test_every_table_has_headers_and_its_own_box(project):
     text = report()
     page = Page(text)
     tables = sum(tag == "table" for tag, _ in page.tags)
-    assert tables >= 9
+    assert tables >= 7
     assert len(re.findall(r'<div class="scroll" [^>]*tabindex="0"><table', text)) == tables
     assert all("scope" in attrs for tag, attrs in page.tags if tag == "th")
 
@@ -232,7 +231,7 @@ def test_every_table_has_headers_and_its_own_box(project):
 def test_equal_inputs_give_equal_bytes(project, hash_seed):
     here = report()
     done = subprocess.run(
-        [sys.executable, "-m", "chatladder.cli.report.command", "--out=again.html", "--draws=200"],
+        [sys.executable, "-m", "chatladder.cli.report.command", "--out=again.html"],
         env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -258,7 +257,6 @@ def test_the_first_round_has_nothing_before_it(project):
     page = Page(report("--round=1"))
     assert "This is the first round; there is no earlier label that it could have changed." in page.text
     assert "This is the first round; every label is new." in page.text
-    assert "Against round" not in page.text
     assert "PASS" in page.text
     assert "data/labelled.parquet holds other labels than the answers of rounds 1 to 1 give, at 2 items" in page.text
 
@@ -275,7 +273,7 @@ def test_one_rung_has_no_slope_and_says_what_to_do(project):
     page = Page(report("--rung=small"))
     assert "NO VERDICT" in page.text
     assert page.text.count('Add a rung to the ladder, run "dvc repro check_scaling", then this command again.') == 3
-    assert "Figures are means over 1 untouched models" in page.text
+    assert "Figures are means over 3 untouched models" in page.text
 
 
 def test_without_predictions_the_page_says_what_to_run(project):
@@ -293,8 +291,8 @@ def test_a_rung_that_has_not_answered_is_named_and_left_out(project):
     Path("data/predictions/vanilla/large.parquet").unlink()
     page = Page(report())
     assert "Left out, since they have not answered yet: large." in page.text
-    assert "medium, round 2: 0." in page.text
-    assert "large, round 2" not in page.text
+    assert "medium (seed 0), round 2: 0." in page.text
+    assert "large (seed 0), round 2" not in page.text
 
 
 def test_labels_of_one_kind_have_no_verdict(project):
@@ -305,12 +303,18 @@ def test_labels_of_one_kind_have_no_verdict(project):
     assert page.text.count("It needs items of both labels, in two conversations or more.") == 2
 
 
-def test_a_rung_without_a_precision_leaves_the_verdict_open(project):
-    write_predictions(Path("data/predictions/vanilla/large.parquet"), project, 0.0, bias=-50.0)
+def test_a_rung_without_a_precision_is_judged_all_the_same(project):
+    write_predictions(Path("data/predictions/vanilla/large.parquet"), project, 1.6, bias=-9.0, seeds=(0, 1, 2))
     page = Page(report())
-    assert "INCONCLUSIVE" in page.text
-    assert "Precision is not defined for large" in page.text
-    assert "large, round 2: 0." in page.text  # its macro-F1 is
+    assert "PASS" in page.text
+    assert "large (seed 0), round 2: 0." in page.text
+
+
+def test_every_seed_of_a_rung_is_a_model(project):
+    write_predictions(Path("data/predictions/vanilla/large.parquet"), project, 1.6, seeds=(0, 4))
+    page = Page(report())
+    assert "large seed 4" in page.text
+    assert "Figures are means over 8 untouched models" in page.text
 
 
 def test_a_mixture_of_experts_stands_apart(project):
@@ -319,8 +323,7 @@ def test_a_mixture_of_experts_stands_apart(project):
     write_predictions(Path("data/predictions/vanilla/mixture.parquet"), project, 0.5, seed=9)
     page = Page(report())
     assert "Mixtures of experts (diamonds) stand apart" in page.text
-    assert "64.0 k (8.00 k a token)" in page.text
-    assert "mixture, round 2: 0." in page.text
+    assert "mixture (seed 0), round 2: 0." in page.text
 
 
 def test_tuned_models_are_shown_for_test_items(project):
@@ -335,17 +338,19 @@ def test_tuned_models_are_shown_for_test_items(project):
 
 def test_a_review_shows_suspects_against_controls(project):
     items = [row["item_id"] for row in project[:20]]
-    Path("data/annotations/round_2/review.json").write_text(json.dumps({"items": items, "controls": items[10:]}))
+    record = {"items": items, "suspects": items[:10], "random": items[10:]}
+    Path("data/annotations/round_2/review.json").write_text(json.dumps(record))
     page = Page(report())
     assert "This round is a review" in page.text
     assert "suspects10922" in re.sub(r"[ \n]", "", page.text)
-    assert "controls10100" in re.sub(r"[ \n]", "", page.text)
+    assert "random10100" in re.sub(r"[ \n]", "", page.text)
     assert "Suspicion adds +22.2 points" in page.text
 
 
 def test_a_review_is_counted_as_the_metrics_count_it_whatever_was_adjudicated_of_it(project):
     items = [row["item_id"] for row in project[:20]]
-    Path("data/annotations/round_2/review.json").write_text(json.dumps({"items": items, "controls": items[10:]}))
+    record = {"items": items, "suspects": items[:10], "random": items[10:]}
+    Path("data/annotations/round_2/review.json").write_text(json.dumps(record))
     before = report("--no-texts")
     # Two suspects and a control that kept their label when they were asked blind leave the labels afterwards.
     settled = [(item_id, "unsure") for item_id in (items[5], items[6], items[12])]
@@ -364,7 +369,7 @@ def test_a_review_is_counted_as_the_metrics_count_it_whatever_was_adjudicated_of
 
     assert review(after) == review(before)
     text = re.sub(r"[ \n]", "", Page(review(after)).text)
-    for name in ("suspects", "controls"):
+    for name in ("suspects", "random"):
         counts = "".join(str(found[f"{name}{end}"]) for end in ("", "_answered", "_flipped"))
         assert f"{name}{counts}" in text
     assert f"Suspicionadds{signed(100 * found['excess'], 1)}points" in text
@@ -472,7 +477,7 @@ def test_ticks_are_round_and_labels_do_not_run_into_each_other():
 
 def test_larger_models_stand_further_right_and_better_ones_higher():
     found = [
-        Point(Rung(f"m{params}", params), False, Interval(value, value - 0.02, value + 0.02))
+        Score(Model(Rung(f"m{params}", params), 0, False, None), Interval(value, value - 0.02, value + 0.02))
         for params, value in ((1_000, 0.5), (2_000, 0.6), (16_000, 0.9))
     ]
     plot = scaling_plot("p", "precision", [("round 1", "now", found)])

@@ -194,7 +194,7 @@ def test_no_text_changes_the_form_of_prompt_or_answer(project, text):
         lines = template("zh").count("\n") + max(1, number)
         assert len(prompt.instruction.splitlines()) == len(prompt.instruction.split("\n")) == lines
         assert prompt.instruction.endswith("答案：")
-        assert sorted(prompt.options.values()) == sorted(["需要", "完整", "不知道"])
+        assert sorted(prompt.options.values()) == sorted(["需要", "完整", "难说"])
 
 
 def test_answers_to_a_file_are_whole_or_not_there(project):

@@ -16,9 +16,10 @@ from chatladder.cli.annotate.command import annotate_command
 from chatladder.cli.annotate.review import read_queue, review_command
 from chatladder.cli.annotate.screens import Refusal
 from chatladder.io.console import DataError
-from chatladder.io.rows import QUESTIONS, RANKING, write_rows
+from chatladder.io.rows import LABELLED, QUESTIONS, write_rows
 from chatladder.labels import review as review_module
 from chatladder.labels.answer import Answer, Label
+from chatladder.labels.folds import stable_fraction
 from chatladder.labels.log import replay
 from chatladder.labels.review import Review, begin, flips, newcombe, read_review, wilson
 from chatladder.labels.rounds import log_files, log_path
@@ -48,37 +49,39 @@ def question(number):
     }
 
 
-def ranked(number, role, split="train"):
-    return {
-        "item_id": item(number), "split": split, "label": "needed", "p_label": 0.031, "suspicion": 0.969,
-        "reason": REASON, "role": role,
-    }  # fmt: skip
+def labelled(number, split="train"):
+    return {**question(number), "label": "needed", "agreement": 1.0, "split": split, "check_label": "needed"}
+
+
+QUEUE = [7, 3, 9, 1, 5]
 
 
 class Place:
-    """A chat whose first round is annotated, and whose labels have a queue: 7, 3 (a control), 9, 1, 5 (a control)."""
+    """A chat with a round of annotation, labels for all but the last question, a queue, and no random part."""
 
     def __init__(self, folder):
         self.folder = folder
         self.annotations = folder / "annotations"
         self.queue = folder / "review" / "queue.jsonl"
-        self.ranking = folder / "review" / "ranking.parquet"
+        self.labelled = folder / "labelled.parquet"
         self.questions = folder / "questions.parquet"
         write_rows(self.questions, [question(number) for number in range(12)], QUESTIONS)
         for number in range(12):
             append(log_path(self.annotations, 1, "li"), Answer(item(number), "li", 1, Label.NEEDED, AT))
-        self.line_up([7, 3, 9, 1, 5], controls=[3, 5])
+        self.line_up(QUEUE)
+        self.share(0)
 
-    def line_up(self, queue, controls=(), rows=None):
+    def line_up(self, queue, rows=None):
         """What a dvc repro makes of it."""
         self.queue.parent.mkdir(exist_ok=True)
         self.queue.write_text("".join(f'{{"item_id": "{item(number)}"}}\n' for number in queue))
-        roles = {number: "control" if number in controls else "suspect" for number in queue}
-        usual = [ranked(number, roles.get(number, "")) for number in range(11)]
-        write_rows(self.ranking, usual if rows is None else rows, RANKING)
+        write_rows(self.labelled, [labelled(number) for number in range(11)] if rows is None else rows, LABELLED)
+
+    def share(self, value):
+        (self.folder / "params.yaml").write_text(f"review: {{queue: {{random: {value}}}}}\n")
 
     def arguments(self, *more):
-        places = ("questions", "annotations", "queue", "ranking")
+        places = ("questions", "annotations", "queue", "labelled")
         return ["--annotator", "li", *(word for name in places for word in (f"--{name}", str(getattr(self, name)))),
                 *more]  # fmt: skip
 
@@ -87,7 +90,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     return Place(tmp_path)
 
 
@@ -125,7 +129,7 @@ class TestRounds:
         assert f"{path}: 1 answers added, 1 of 5 items done." in seen["result"].output
         assert replay(path).answers.keys() == {item(7)}
         frozen = json.loads((place.folder_of(2) / "review.json").read_text())
-        assert frozen == {"items": [item(number) for number in (7, 3, 9, 1, 5)], "controls": [item(3), item(5)]}
+        assert frozen == {"items": [*map(item, QUEUE)], "suspects": [*map(item, QUEUE)], "random": []}
         assert (place.folder_of(2) / "guidelines.json").exists()
         assert log_files(place.annotations, 2)[-1] == path
 
@@ -137,14 +141,15 @@ class TestRounds:
     def test_another_queue_changes_nothing_for_a_review_under_way(self, run, place):
         run(keys=lambda session: session.answer(N))
         frozen = (place.folder_of(2) / "review.json").read_bytes()
-        place.line_up([0, 2, 4], controls=[0])
+        place.line_up([0, 2, 4])
+        place.share(1)
         assert run()["order"] == [7, 3, 9, 1, 5]
         assert run("--annotator", "wu")["order"] == [7, 3, 9, 1, 5]
         place.queue.unlink()
-        place.ranking.unlink()
+        place.labelled.unlink()
+        (place.folder / "params.yaml").unlink()
         assert run("--annotator", "wu")["order"] == [7, 3, 9, 1, 5]
         assert (place.folder_of(2) / "review.json").read_bytes() == frozen
-        assert read_review(place.folder_of(2)).controls == {item(3), item(5)}
 
     def test_starting_again_goes_on_where_one_left_off(self, run):
         run(keys=lambda session: [session.answer(label) for label in (N, NOT)])
@@ -178,10 +183,10 @@ class TestRounds:
 
     def test_after_a_finished_review_the_next_queue_begins_the_next(self, run, place):
         run(keys=finish)
-        place.line_up([2, 7], controls=[7])
+        place.line_up([2, 7])
         seen = run()
         assert seen["order"] == [2, 7]
-        assert read_review(place.folder_of(3)) == Review((item(2), item(7)), frozenset({item(7)}))
+        assert read_review(place.folder_of(3)) == Review((item(2), item(7)), (item(2), item(7)))
         assert run("--round", "2")["order"] == [7, 3, 9, 1, 5]
 
     def test_a_review_is_shared_as_its_first_reviewer_said(self, run):
@@ -209,8 +214,41 @@ class TestRounds:
         where = ["--questions", str(place.questions), "--annotations", str(place.annotations)]
         result = CliRunner().invoke(annotate_command, ["--annotator", "li", *where])
         assert result.exit_code == 1
-        assert "this one is a review. Go on with chatladder review, or name another --round" in result.output
+        assert "this one is a review. Go on with chatladder review --round 2, or name another --round" in result.output
         assert not log_path(place.annotations, 2, "li").exists()
+
+
+class TestRandomPart:
+    def test_a_review_also_asks_a_random_share_of_all_labels_the_test_split_too(self, run, place):
+        rows = [labelled(number, "test" if number % 2 else "train") for number in range(11)]
+        place.line_up([4, 2, 0], rows)
+        place.share(0.3)
+        seen = run(keys=finish)
+        random = [number for number in range(11) if stable_fraction(item(number), "random:2") < 0.3]
+        assert {number % 2 for number in random} == {0, 1}
+        assert sorted(seen["order"]) == sorted({4, 2, 0, *random})
+        frozen = json.loads((place.folder_of(2) / "review.json").read_text())
+        # What is both is of the random part: its label was to be looked at anyway.
+        assert {2, 0} < {*random}
+        assert (frozen["suspects"], frozen["random"]) == ([item(4)], [*map(item, random)])
+        assert [item(number) for number in seen["order"]] == frozen["items"]
+        # The queue is still its own, though some of it is of the random part.
+        assert "session" not in run()
+        place.line_up([4, 2, 1])
+        again = [number for number in range(11) if stable_fraction(item(number), "random:3") < 0.3]
+        assert sorted(run()["order"]) == sorted({4, 2, 1, *again})
+
+    def test_only_questions_of_today_are_drawn(self, run, place):
+        place.line_up(QUEUE, [labelled(number) for number in (*range(11), 500)])
+        place.share(1)
+        assert sorted(run()["order"]) == list(range(11))
+
+    def test_a_list_that_people_drew_is_no_review_to_go_on_with_unless_it_is_named(self, run, place):
+        begin(place.folder_of(2), Review((item(2), item(4)), random=frozenset({item(2)})))
+        append(log_path(place.annotations, 2, "wu"), Answer(item(2), "wu", 2, N, AT))
+        assert run("--round", "2")["order"] == [2, 4]
+        assert run()["order"] == QUEUE
+        assert read_review(place.folder_of(3)).suspects == tuple(map(item, QUEUE))
 
 
 class TestBegin:
@@ -221,7 +259,7 @@ class TestBegin:
 
         def start(number):
             gate.wait()
-            got.append(begin(folder, Review((item(number), item(99)), frozenset({item(number)}))))
+            got.append(begin(folder, Review((item(number), item(99)), (item(99),), frozenset({item(number)}))))
 
         threads = [Thread(target=start, args=(number,)) for number in range(12)]
         for thread in threads:
@@ -233,7 +271,7 @@ class TestBegin:
         assert [path.name for path in folder.iterdir()] == ["review.json"]
 
     def test_who_comes_second_gets_the_first_ones_though_it_came_between(self, tmp_path, monkeypatch):
-        first, second = Review((item(1),), frozenset()), Review((item(2),), frozenset())
+        first, second = Review((item(1),)), Review((item(2),))
         create = review_module.create_json
 
         def create_late(path, value):
@@ -251,14 +289,16 @@ class TestBegin:
 
         monkeypatch.setattr(type(tmp_path), "hardlink_to", refuse)
         with pytest.raises(DataError, match=r"review\.json: cannot be written: Operation not permitted"):
-            begin(tmp_path, Review((item(1),), frozenset()))
+            begin(tmp_path, Review((item(1),)))
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize(
         "content",
         ["[]", "{", "{}", '{"items": [], "controls": []}', '{"items": ["a"]}', '{"items": ["a", "a"], "controls": []}',
          '{"items": ["a"], "controls": ["b"]}', '{"items": [1], "controls": []}', '{"items": "a", "controls": []}',
-         '{"items": [["a"]], "controls": []}'],
+         '{"items": [["a"]], "controls": []}', '{"items": ["a"], "suspects": ["a"]}',
+         '{"items": ["a"], "suspects": ["a"], "random": ["a"]}', '{"items": ["a"], "suspects": [], "random": ["b"]}',
+         '{"items": ["a"], "suspects": null, "random": []}', '{"items": ["a"], "random": ["a"]}'],
     )  # fmt: skip
     def test_a_damaged_record_is_an_error(self, tmp_path, content):
         (tmp_path / "review.json").write_text(content)
@@ -277,17 +317,11 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"queue": [7, 3, 11]}, r"queue\.jsonl:3: expected an item of the ranking"),
+            ({"queue": [7, 3, 11]}, r"queue\.jsonl:3: expected a labelled item"),
             ({"queue": [7, 300]}, r"queue\.jsonl:2: expected an item of the questions"),
             ({"queue": [7, 7]}, r"queue\.jsonl:2: expected every item once, got that of line 1"),
-            ({"queue": [7], "rows": [ranked(7, "")]}, r"queue\.jsonl:1: expected an item whose role is"),
-            ({"queue": [7], "rows": [ranked(7, None)]}, r"queue\.jsonl:1: expected an item whose role is"),
-            ({"queue": [7], "rows": [ranked(7, "suspect", "test")]}, r"queue\.jsonl:1: expected no item of the test"),
-            (
-                {"queue": [7], "rows": [ranked(7, "suspect"), ranked(3, "control")]},
-                r"queue\.jsonl: expected all 2 items queued by \S+ranking\.parquet, got 1",
-            ),
-            ({"queue": [7], "rows": [ranked(7, "suspect")] * 2}, r"ranking\.parquet: expected every item once"),
+            ({"queue": [7], "rows": [labelled(7, "test")]}, r"queue\.jsonl:1: expected no item of the test"),
+            ({"queue": [7], "rows": [labelled(7)] * 2}, r"labelled\.parquet: expected every item once"),
         ],
     )
     def test_a_queue_that_does_not_fit_names_the_place_and_writes_nothing(self, run, place, change, message):
@@ -306,25 +340,36 @@ class TestRefusals:
     def test_an_empty_or_missing_queue_is_an_error(self, run, place):
         place.line_up([])
         assert "expected items to look at again, got none" in self.refused(run, place)
-        place.ranking.unlink()
-        assert "ranking.parquet: expected what a review looks at; there is none yet. Run dvc repro." in self.refused(
+        place.labelled.unlink()
+        assert "labelled.parquet: expected what a review looks at; there is none yet. Run dvc repro." in self.refused(
             run, place
         )
         place.queue.unlink()
         assert "queue.jsonl: expected what a review looks at" in self.refused(run, place)
 
-    def test_a_damaged_ranking_is_an_error_at_whatever_byte(self, place):
-        whole = place.ranking.read_bytes()
+    @pytest.mark.parametrize("share", ["-0.1", "1.1", "true", "much", "[]", ""])
+    def test_a_share_that_is_none_names_the_parameter(self, run, place, share):
+        place.share(share)
+        assert "params.yaml: expected review.queue.random, the share of all labels" in self.refused(run, place)
+
+    def test_without_the_parameter_it_says_which_to_write(self, run, place):
+        (place.folder / "params.yaml").write_text("review: {queue: {share: 0.1}}\n")
+        output = self.refused(run, place)
+        assert "expected review.queue.random" in output
+        assert "Write 0.2, for instance." in output
+
+    def test_damaged_labels_are_an_error_at_whatever_byte(self, place):
+        whole = place.labelled.read_bytes()
         known = {item(number) for number in range(12)}
         refused = []
         for at in range(4, len(whole), 53):
-            place.ranking.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+            place.labelled.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
             try:
-                read_queue(place.queue, place.ranking, known)
+                read_queue(place.queue, place.labelled, known, 2)
             except DataError as error:
                 refused.append(error.message)
         assert refused
-        assert all(str(place.ranking) in message for message in refused)
+        assert all(str(place.labelled) in message for message in refused)
 
     def test_only_the_next_round_can_begin_a_review(self, run, place):
         for number in ("1", "3"):
@@ -356,7 +401,9 @@ def segments(app):
     return [[(re.sub(r"\d", "#", part.text), str(part.style)) for part in line] for line in lines]
 
 
-def test_the_screen_tells_nothing_of_a_label_and_is_the_same_for_suspects_and_controls(place, monkeypatch):
+def test_the_screen_tells_nothing_of_a_label_and_is_the_same_for_suspects_and_others(place, monkeypatch):
+    place.line_up([7, 3, 9])
+    place.share(0.3)
     screens = []
 
     async def drive(app):
@@ -372,22 +419,24 @@ def test_the_screen_tells_nothing_of_a_label_and_is_the_same_for_suspects_and_co
     monkeypatch.setattr(running, "in_terminal", lambda: True)
     result = CliRunner().invoke(review_command, place.arguments(), catch_exceptions=False)
     assert result.exit_code == 0
-    assert [current for current, *_ in screens] == [item(number) for number in (7, 3, 9, 1, 5)]
+    looked_at = read_review(place.folder_of(2))
+    assert [current for current, *_ in screens] == [*looked_at.items[:5]]
+    assert {item_id in looked_at.random for item_id in looked_at.items[:5]} == {True, False}
     key_help = {"needed", "需要", "not", "不需要", "a", "question", "非问题", "unsure", "不确定"}
     for number, (current, texts, _) in enumerate(screens, start=1):
         head, text = texts[0], "\n".join(texts)
-        assert f"li · round 2 · {number} of 5" in head
+        assert f"li · round 2 · {number} of {len(looked_at.items)}" in head
         assert f"what about {current[4:]}?" in text
         found = [line for line in texts if any(word in line for word in ("needed", "需要", "not a question", "unsure"))]
         assert len(found) == 1
         assert set(re.sub(r" [jkiu] ", " ", found[0]).split()) <= key_help
-        for secret in (REASON, "0.0", "0.9", "suspect", "control", "your answer", "not_needed", "train", "review"):
+        for secret in (REASON, "0.0", "0.9", "suspect", "random", "your answer", "not_needed", "train", "review"):
             assert secret not in text
     # Only what item it is differs: not a colour, not a word. (The last screen says that there is no other item.)
     assert all(parts == screens[0][2] for _, _, parts in screens)
     assert {
         item_id: answer.label for item_id, answer in replay(log_path(place.annotations, 2, "li")).answers.items()
-    } == {item(5): N}
+    } == {looked_at.items[5]: N}
 
 
 class TestWeb:
@@ -400,7 +449,7 @@ class TestWeb:
         words = started[0][0].split()
         assert words[:3] == [sys.executable, "-m", "chatladder.cli.annotate.review"]
         given = dict(zip(words[3::2], words[4::2], strict=True))
-        places = {f"--{name}": str(getattr(place, name)) for name in ("questions", "annotations", "queue", "ranking")}
+        places = {f"--{name}": str(getattr(place, name)) for name in ("questions", "annotations", "queue", "labelled")}
         assert given == {"--annotator": "li", "--round": "2", **places}
 
     def test_a_browser_is_told_that_a_review_is_finished_or_why_it_does_not_begin(self, run, place, monkeypatch):
@@ -420,9 +469,9 @@ class TestWeb:
 
 
 class TestFlips:
-    REVIEW = Review(tuple("abcdefgh"), frozenset("gh"))
+    REVIEW = Review(tuple("abcdefghi"), tuple("abcdef"), frozenset("gh"))
 
-    def test_suspects_and_controls_are_counted_apart_and_by_direction(self):
+    def test_suspects_and_the_random_part_are_counted_apart_and_by_direction(self):
         before = {"a": N, "b": N, "c": NOT, "d": NOT, "e": N, "f": N, "g": N, "h": NOT}
         after = {"a": NOT, "b": N, "c": N, "d": None, "e": UNSURE, "g": N, "h": NOT, "elsewhere": N}
         found = flips(self.REVIEW, before, after)
@@ -432,13 +481,13 @@ class TestFlips:
         }  # fmt: skip
         assert suspects["needed_to_not_needed"] == suspects["not_needed_to_needed"] == 1
         assert suspects["left_out"] == 2
-        assert (found["controls"]["answered"], found["controls"]["flipped"], found["controls"]["rate"]) == (2, 0, 0.0)
+        assert (found["random"]["answered"], found["random"]["flipped"], found["random"]["rate"]) == (2, 0, 0.0)
         assert found["excess"] == 0.8
         assert found["excess_lo"] < found["excess"] < found["excess_hi"]
         assert found["unlabelled"] == 0
 
     def test_what_ends_as_no_question_leaves_the_labels(self):
-        found = flips(Review(("a",), frozenset()), {"a": N}, {"a": NONE})
+        found = flips(Review(("a",), ("a",)), {"a": N}, {"a": NONE})
         assert (found["suspects"]["flipped"], found["suspects"]["left_out"]) == (1, 1)
 
     def test_items_without_a_label_before_are_counted_and_otherwise_left_out(self):
@@ -448,7 +497,7 @@ class TestFlips:
 
     def test_without_answers_there_are_no_rates(self):
         found = flips(self.REVIEW, dict.fromkeys("abcdefgh", N), {})
-        assert [found[name]["rate"] for name in ("suspects", "controls")] == [None, None]
+        assert [found[name]["rate"] for name in ("suspects", "random")] == [None, None]
         assert (found["excess"], found["excess_lo"], found["excess_hi"]) == (None, None, None)
         one_sided = flips(self.REVIEW, dict.fromkeys("abcdefgh", N), {"a": NOT})
         assert (one_sided["suspects"]["rate"], one_sided["excess"]) == (1.0, None)

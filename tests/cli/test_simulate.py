@@ -13,15 +13,17 @@ from click.testing import CliRunner
 from chatladder.cli.app import main
 from chatladder.cli.simulate import review
 from chatladder.demo import dialogues
-from chatladder.demo.annotators import TrueItem, look_again, round_one, round_two
+from chatladder.demo.annotators import TrueItem, adjudicate, look_again, round_one, second_look
 from chatladder.demo.chat import CLEARLY_INSIDE, ERAS, LATE_FROM, START, YEAR, load_bank, nickname, simulate_chat
-from chatladder.io.rows import QUESTIONS, RANKING, write_rows
+from chatladder.io.rows import LABELLED, QUESTIONS, read_rows, write_rows
 from chatladder.labels.answer import Answer, Label
+from chatladder.labels.folds import stable_fraction
 from chatladder.labels.log import replay
-from chatladder.labels.review import Review, begin, read_review
+from chatladder.labels.review import Review, begin, random_part, read_review
 from chatladder.labels.rounds import log_path
+from chatladder.labels.verdicts import cases, read_answers
 from chatladder.privacy.pseudonyms import Pseudonyms
-from chatladder.vocabulary import LABELS
+from chatladder.vocabulary import LABELS, SCORED
 from tests.conftest import ROOT
 from tests.logs import append
 
@@ -99,25 +101,57 @@ def test_no_question_of_the_pretraining_dialogues_stands_in_the_chat():
     assert said.isdisjoint(part.text for part, truth in simulate_chat(20_000, 1) if truth)
 
 
-def test_annotators_err_more_on_hard_items_and_less_in_the_second_round():
+def test_annotators_err_more_on_hard_items_and_less_the_more_careful_they_are():
     items = [
         TrueItem(f"{n:04d}", "needed", hardness)
         for hardness in (0.0, 1.0)
         for n in range(2_000 * int(hardness), 2_000 * int(hardness) + 2_000)
     ]
     first = round_one(items, ("a", "b"), seed=1)
-    second = round_two(items, first, ("a", "b"), seed=1)
     easy = sum(answer.label != "needed" for answer in first if answer.item_id < "2000")
     hard = sum(answer.label != "needed" for answer in first if answer.item_id >= "2000")
     assert hard > 3 * easy
-    assert sum(a.label != "needed" for a in second) / len(second) < (easy + hard) / len(first)
     assert {answer.label for answer in first} <= set(LABELS)
+    wrong = {
+        care: sum(answer.label != "needed" for answer in look_again(items, ("a", "b"), 2, 1, care)) for care in (1, 3)
+    }
+    assert abs(wrong[1] / (easy + hard) - 1) < 0.1
+    assert abs(wrong[3] / (easy + hard) - 1 / 3) < 0.1
+
+
+def test_the_second_round_looks_at_what_is_disputed_and_at_a_random_share_of_the_labels():
+    items = [TrueItem(f"{n:04d}", LABELS[n % 3], 0.8) for n in range(1_000)]
+    first = round_one(items, ("a", "b"), seed=1)
+    said = {}
+    for answer in first:
+        said.setdefault(answer.item_id, []).append(answer.label)
+    again = second_look(items, first)
+    labelled = [item_id for item_id, pair in said.items() if set(pair) in ({LABELS[0]}, {LABELS[1]})]
+    assert again.random == {*random_part(labelled, 2, 0.2)}
+    disputed = {item_id for item_id, (a, b) in said.items() if a != b or "unsure" in (a, b)}
+    assert again.items == tuple(item_id for item_id in said if item_id in disputed | again.random)
+    assert again.suspects == ()
+    assert not again.is_queue
+
+
+def test_an_adjudicator_settles_with_care_what_the_votes_leave_open():
+    items = [TrueItem(f"{n:04d}", "needed", 1.0) for n in range(2_000)]
+    first = round_one(items, ("a", "b"), seed=1)
+    second = look_again([item for item in items if item.item_id in second_look(items, first).items], ("a", "b"), 2, 1)
+    settled = adjudicate(items, first + second, "chen", 2, seed=1)
+    open_items = {item_id for item_id, case in cases(first + second).items() if case.is_open}
+    assert [answer.item_id for answer in settled] == [item.item_id for item in items if item.item_id in open_items]
+    assert open_items <= {answer.item_id for answer in second}
+    assert {(answer.annotator, answer.round) for answer in settled} == {("chen", 2)}
+    assert max(answer.at for answer in second) < min(answer.at for answer in settled)
+    assert sum(answer.label == "needed" for answer in settled) > 0.8 * len(settled)
+    assert not any(case.is_open and case.ruling is None for case in cases(first + second, settled).values())
 
 
 def test_a_later_look_is_drawn_anew_for_everybody_but_what_misleads_all_still_does():
     items = [TrueItem(f"{n:04d}", "needed", 1.0) for n in range(3_000)]
     looks = {
-        (who, number): {answer.item_id: answer.label for answer in look_again(items, (who,), number, seed=1)}
+        (who, number): {answer.item_id: answer.label for answer in look_again(items, (who,), number, 1, care=3)}
         for who in ("a", "b")
         for number in (2, 3)
     }
@@ -140,7 +174,7 @@ def test_no_answer_to_an_item_depends_on_the_others_and_each_round_begins_four_w
 
 
 class Demo:
-    """Eight questions, their truth, a round of answers, and a queue: 7, 3 (a control), 5."""
+    """Eight questions, their truth, a round of answers, labels, a queue of 7, 3 and 5, and no random part."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -154,7 +188,8 @@ class Demo:
         self.ask(range(8))
         for n in range(8):
             append(log_path(self.annotations, 1, "li"), Answer(f"i{n}", "li", 1, Label.NEEDED, "2024-01-01T00:00:00Z"))
-        self.line_up([7, 3, 5], controls=[3])
+        self.line_up([7, 3, 5])
+        self.share(0)
 
     def ask(self, numbers):
         rows = [
@@ -164,19 +199,18 @@ class Demo:
         ]  # fmt: skip
         write_rows(self.folder / "questions.parquet", rows, QUESTIONS)
 
-    def line_up(self, queue, controls):
+    def line_up(self, queue):
         (self.folder / "review" / "queue.jsonl").write_text("".join(f'{{"item_id": "i{n}"}}\n' for n in queue))
-        roles = {n: "control" if n in controls else "suspect" for n in queue}
-        rows = [
-            {"item_id": f"i{n}", "split": "train", "label": "needed", "p_label": 0.1, "suspicion": 0.9, "reason": "",
-             "role": roles.get(n, "")}
-            for n in range(8)
-        ]  # fmt: skip
-        write_rows(self.folder / "review" / "ranking.parquet", rows, RANKING)
+        labels = {"label": "needed", "agreement": 1.0, "split": "train", "check_label": "needed"}
+        questions = read_rows(self.folder / "questions.parquet", QUESTIONS).to_pylist()
+        write_rows(self.folder / "labelled.parquet", [{**row, **labels} for row in questions], LABELLED)
 
-    def run(self, *who, seed=DEMO_SEED):
+    def share(self, value):
+        Path("params.yaml").write_text(f"review: {{queue: {{random: {value}}}}}\n")
+
+    def run(self, *who, seed=DEMO_SEED, more=()):
         names = [word for name in who or ("a", "b") for word in ("--annotator", name)]
-        words = ["--truth", str(self.folder / "truth.jsonl"), *names, "--seed", seed]
+        words = ["--truth", str(self.folder / "truth.jsonl"), *names, "--seed", seed, *more]
         return CliRunner().invoke(review, words, catch_exceptions=False)
 
     def logs(self, number):
@@ -197,11 +231,23 @@ class TestReview:
         assert result.exit_code == 0, result.output
         assert f"{demo.annotations / 'round_2'}: 6 simulated answers to 3 items of the review. Set" in result.output
         assert list(demo.logs(2)) == ["a.jsonl", "b.jsonl", "review.json"]
-        assert read_review(demo.annotations / "round_2") == Review(("i7", "i3", "i5"), frozenset({"i3"}))
+        assert read_review(demo.annotations / "round_2") == Review(("i7", "i3", "i5"), ("i7", "i3", "i5"))
         log = replay(log_path(demo.annotations, 2, "a"))
         assert list(log.answers) == ["i7", "i3", "i5"]
         assert [answer.label for answer in log.history] == [LABELS[1]] * 3
         assert all(answer.at > "2024-03-04" for answer in log.history)
+
+    def test_the_random_part_is_answered_too(self, demo):
+        demo.share(1)
+        assert demo.run("a").exit_code == 0
+        assert read_review(demo.annotations / "round_2").random == {f"i{n}" for n in range(8)}
+        assert len(replay(log_path(demo.annotations, 2, "a")).answers) == 8
+
+    def test_care_is_a_number_above_zero(self, demo):
+        for care in ("0", "-1", "much"):
+            assert demo.run("a", more=("--care", care)).exit_code == 2
+        assert demo.logs(2) == {}
+        assert demo.run("a", more=("--care", "3")).exit_code == 0
 
     def test_equal_seeds_give_equal_bytes_and_each_annotator_has_their_own(self, demo, tmp_path, monkeypatch):
         demo.run()
@@ -224,13 +270,13 @@ class TestReview:
 
     def test_the_next_queue_is_the_next_round(self, demo):
         demo.run()
-        demo.line_up([1, 2], controls=[2])
+        demo.line_up([1, 2])
         assert demo.run().exit_code == 0
         assert list(replay(log_path(demo.annotations, 3, "b")).answers) == ["i1", "i2"]
 
     def test_a_review_that_was_begun_is_answered_as_it_was_frozen(self, demo):
         folder = demo.annotations / "round_2"
-        begin(folder, Review(("i1", "i0", "gone"), frozenset({"i0"})))
+        begin(folder, Review(("i1", "i0", "gone"), ("i1", "gone"), frozenset({"i0"})))
         (folder / "assignment.json").write_text('{"annotators": ["a", "b"], "overlap": 2}')
         (demo.folder / "review" / "queue.jsonl").unlink()
         assert "expected one of a, b, who share this round; got 'zhao'" in demo.run("zhao").output
@@ -241,7 +287,7 @@ class TestReview:
         ("change", "message"),
         [
             (lambda demo: demo.ask(range(6)), r"queue\.jsonl:1: expected an item of the questions"),
-            (lambda demo: demo.line_up([], []), "expected items to look at again, got none"),
+            (lambda demo: demo.line_up([]), "expected items to look at again, got none"),
             (
                 lambda demo: (demo.folder / "review" / "queue.jsonl").unlink(),
                 r"queue\.jsonl: .* none yet\. Run dvc repro",
@@ -279,6 +325,12 @@ class TestAnswers:
         ] == [{f"i{n}" for n in range(8)}] * 2
         after = self.logs_of(demo.annotations)
         assert after.items() >= before.items()
+        # What round 1 labelled is drawn as for a review, and frozen as one is.
+        drawn = {f"i{n}" for n in range(8) if stable_fraction(f"i{n}", "random:2") < 0.2}
+        record = read_review(demo.annotations / "round_2")
+        assert (record.random, record.suspects) == (drawn, ())
+        assert drawn <= {*record.items}
+        assert replay(log_path(demo.annotations, 2, "annotator_a")).answers.keys() == {*record.items}
         assert "annotator_a.jsonl: expected no log here yet" in self.run(demo, demo.annotations).output
         assert self.logs_of(demo.annotations) == after
 
@@ -343,6 +395,18 @@ def test_committed_demo_is_what_the_command_writes(tmp_path):
     assert truth.read_bytes() == (ROOT / "data" / "demo" / "truth.jsonl.bz2").read_bytes()
     assert committed.stat().st_size < 2_000_000
     assert bz2.decompress(committed.read_bytes()).count(b'"fromGroup"') > 50_000
+
+
+def test_committed_second_round_looks_at_the_random_part_and_leaves_nothing_open():
+    annotations = ROOT / "data" / "annotations"
+    answers, settled, _ = read_answers(annotations, 2)
+    first = cases(placed.answer for placed in answers if placed.answer.round == 1)
+    labelled = [item_id for item_id, case in first.items() if case.verdict.label in SCORED]
+    record = read_review(annotations / "round_2")
+    assert record.random == {*random_part(labelled, 2, 0.2)}
+    assert {placed.answer.item_id for placed in answers if placed.answer.round == 2} == {*record.items}
+    found = cases([placed.answer for placed in answers], [placed.answer for placed in settled])
+    assert not any(case.is_open and case.ruling is None for case in found.values())
 
 
 def test_nicknames_are_not_wxids():

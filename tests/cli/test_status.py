@@ -89,14 +89,14 @@ EXPORT = "chatladder export large --out exported/large"
         (replace(REVIEW, workers=(Worker("li", 3, 40),)), "chatladder review --annotator li", "37 of 40"),
         (REVIEW, "set annotation.round to 2 in params.yaml, then dvc repro", "round 2 is answered and does not count"),
         (replace(REVIEW, counted=2), "dvc repro", "stale: label, train"),
-        (replace(RUN, gate="fail"), REVIEW_NAME, "a larger model agrees less"),
-        (replace(RUN, gate="fail", undecided=9), REVIEW_NAME, "a larger model agrees less"),
-        (replace(RUN, gate="inconclusive", more_items=1200), REVIEW_NAME, "(about 1,200 more would)"),
-        (replace(HALF, gate="fail"), REVIEW_NAME, "a larger model agrees less"),
+        (replace(RUN, gate="fail"), REVIEW_NAME, "larger models agree less"),
+        (replace(RUN, gate="fail", undecided=9), REVIEW_NAME, "larger models agree less"),
+        (replace(RUN, gate="inconclusive", items_needed=1200), REVIEW_NAME, "(about 1,200 would do)"),
+        (replace(HALF, gate="fail"), REVIEW_NAME, "larger models agree less"),
         (replace(HALF, gate="inconclusive"), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
         (HALF, EXPORT, "the gate passes and nothing is stale"),
         (replace(HALF, stale=("label",)), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
-        (replace(RUN, gate="inconclusive"), REVIEW_NAME, "too few labels to tell whether they are good:"),
+        (replace(RUN, gate="inconclusive"), REVIEW_NAME, "too few labels or models to tell"),
         (replace(RUN, gate="inconclusive", undecided=9), ADJUDICATE, "each one settled is a label more"),
         (replace(RUN, undecided=9), ADJUDICATE, "each one settled is a label more"),
         (RUN, EXPORT, "the gate passes and nothing is stale"),
@@ -227,10 +227,18 @@ def test_who_shares_a_round_is_counted_on_their_share(tmp_path):
 def test_a_review_is_counted_on_its_own_list(tmp_path):
     answered(tmp_path, "li", dict.fromkeys(ITEMS, Label.NEEDED))
     (tmp_path / "round_2").mkdir()
-    begin(tmp_path / "round_2", Review(("q3", "q1", "gone"), frozenset({"q1"})))
+    begin(tmp_path / "round_2", Review(("q3", "q1", "gone"), ("q3", "gone"), frozenset({"q1"})))
     assert answers_of(tmp_path, ITEMS) == RoundAnswers(1, 2, True, ())
     answered(tmp_path, "li", {"q3": Label.NEEDED}, number=2)
     assert answers_of(tmp_path, ITEMS) == RoundAnswers(2, 2, True, (Worker("li", 1, 2),))
+
+
+def test_a_round_over_a_list_that_people_drew_is_counted_on_it_and_is_no_review(tmp_path):
+    answered(tmp_path, "li", dict.fromkeys(ITEMS, Label.NEEDED))
+    (tmp_path / "round_2").mkdir()
+    begin(tmp_path / "round_2", Review(("q3", "q1"), random=frozenset({"q1"})))
+    answered(tmp_path, "li", {"q3": Label.NEEDED}, number=2)
+    assert answers_of(tmp_path, ITEMS) == RoundAnswers(2, 2, False, (Worker("li", 1, 2),))
 
 
 def test_a_later_round_over_some_questions_is_done_once_all_have_those(tmp_path):

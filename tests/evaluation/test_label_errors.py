@@ -9,10 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatladder.evaluation.label_errors import (
-    CONTROL,
-    SUSPECT,
     Evidence,
-    QueueSettings,
     contradicted_by_size,
     growth,
     log_odds,
@@ -305,24 +302,13 @@ class Labels:
         self.ids = [f"item{number:04}" for number in range(count)]
         self.texts = [f"what about {number}?" for number in range(count)]
         self.suspicion = generator.permutation(count) / count
-        self.agreed = list(generator.random(count) < 0.8)
 
-    def queue(self, *, share=0.1, controls=0.15, seed=0, order=None):
-        """Ids of the queue in its order, and the ids of its controls."""
+    def queue(self, *, share=0.1, order=None):
+        """Ids of the queue in its order."""
         rows = range(len(self.ids)) if order is None else order
-        found = make_queue(
-            [self.ids[row] for row in rows],
-            [self.texts[row] for row in rows],
-            self.suspicion[list(rows)],
-            [self.agreed[row] for row in rows],
-            QueueSettings(share, controls, seed),
-        )
-        assert [bool(role) for role in found.roles].count(True) == len(found.order) == len(set(found.order))
         ids = [self.ids[row] for row in rows]
-        roles = dict(zip(ids, found.roles, strict=True))
-        queued = [ids[row] for row in found.order]
-        assert set(map(roles.get, queued)) <= {SUSPECT, CONTROL}
-        return queued, {item_id for item_id in queued if roles[item_id] == CONTROL}
+        found = make_queue(ids, [self.texts[row] for row in rows], self.suspicion[list(rows)], share)
+        return [ids[row] for row in found]
 
     def rank(self, item_id):
         """How many items are more suspicious."""
@@ -333,45 +319,7 @@ class TestQueue:
     @pytest.mark.parametrize(("share", "suspects"), [(0.1, 20), (0.5, 100), (1.0, 200), (1e-9, 1)])
     def test_the_most_suspicious_share_is_looked_at_in_its_order(self, share, suspects):
         labels = Labels(200)
-        queued, controls = labels.queue(share=share)
-        ranks = [labels.rank(item_id) for item_id in queued if item_id not in controls]
-        assert ranks == list(range(suspects))
-
-    @pytest.mark.parametrize("count", [2, 7, 40, 153, 400, 1001])
-    @pytest.mark.parametrize("wanted", [0.0, 0.05, 0.15, 0.4])
-    def test_controls_are_the_requested_share_of_the_queue(self, count, wanted):
-        queued, controls = Labels(count).queue(controls=wanted)
-        assert abs(len(controls) - wanted * len(queued)) <= 0.5
-
-    def test_controls_are_agreed_on_and_of_the_less_suspicious_half(self):
-        labels = Labels(400)
-        for seed in range(5):
-            _, controls = labels.queue(seed=seed)
-            assert len(controls) == 7
-            assert all(labels.agreed[labels.ids.index(item_id)] for item_id in controls)
-            assert all(labels.rank(item_id) >= 200 for item_id in controls)
-        assert labels.queue(seed=0)[1] != labels.queue(seed=1)[1]
-
-    def test_suspects_are_never_controls_and_missing_controls_are_done_without(self):
-        labels = Labels(40)
-        _, controls = labels.queue(share=0.9, controls=0.9)
-        assert {labels.rank(item_id) for item_id in controls} <= {36, 37, 38, 39}
-        labels.agreed = [False] * 40
-        queued, controls = labels.queue()
-        assert (len(queued), controls) == (4, set())
-
-    @pytest.mark.parametrize("wanted", [0.15, 0.5, 0.8])
-    def test_controls_are_spread_so_that_any_beginning_has_its_share(self, wanted):
-        queued, controls = Labels(600).queue(controls=wanted)
-        met = np.cumsum([item_id in controls for item_id in queued])
-        due = np.arange(1, len(queued) + 1) * len(controls) / len(queued)
-        assert np.abs(met - due).max() <= 1.5
-
-    def test_where_controls_stand_cannot_be_foreseen(self):
-        labels = Labels(600)
-        queues = [labels.queue(seed=seed) for seed in range(4)]
-        places = {tuple(item_id in controls for item_id in queued) for queued, controls in queues}
-        assert len(places) == 4
+        assert [labels.rank(item_id) for item_id in labels.queue(share=share)] == list(range(suspects))
 
     def test_the_order_of_the_input_changes_nothing_even_among_ties(self):
         labels = Labels(120)
@@ -384,24 +332,15 @@ class TestQueue:
     def test_ties_go_by_id(self):
         labels = Labels(30)
         labels.suspicion = np.zeros(30)
-        assert labels.queue(share=0.2, controls=0)[0] == labels.ids[:6]
+        assert labels.queue(share=0.2) == labels.ids[:6]
 
     def test_copies_of_a_text_stand_side_by_side_where_the_first_would(self):
         labels = Labels(12)
         labels.suspicion = np.arange(12, 0, -1) / 12
         for row, text in ((1, "Does it  work?"), (3, "ｄｏｅｓ it work？"), (5, "DOES IT WORK?\n")):
             labels.texts[row] = text
-        queued, _ = labels.queue(share=0.5, controls=0)
+        queued = labels.queue(share=0.5)
         assert [int(item_id[4:]) for item_id in queued] == [0, 1, 3, 5, 2, 4]
-
-    def test_no_control_parts_the_copies(self):
-        labels = Labels(400)
-        labels.texts = [f"what about {number % 5}?" for number in range(400)]
-        queued, controls = labels.queue(controls=0.5)
-        texts = [labels.texts[labels.ids.index(item_id)] for item_id in queued if item_id not in controls]
-        assert len([text for at, text in enumerate(texts) if at == 0 or texts[at - 1] != text]) == len(set(texts))
-        kinds = "".join("c" if item_id in controls else "s" for item_id in queued)
-        assert len(kinds.replace("c", " ").split()) <= 5
 
     @pytest.mark.parametrize(
         ("one", "other", "same"),
@@ -419,28 +358,24 @@ class TestQueue:
 
     def test_one_more_item_moves_few_others(self):
         more = Labels(401)
-        before, controls_before = more.queue(order=list(range(400)))
-        after, controls_after = more.queue()
-        assert len({*before} ^ {*after}) <= 4
-        assert len(controls_before ^ controls_after) <= 2
-        stayed = {*before} & {*after} - controls_before - controls_after
+        before, after = more.queue(order=list(range(400))), more.queue()
+        assert len({*before} ^ {*after}) <= 2
+        stayed = {*before} & {*after}
         assert [item_id for item_id in before if item_id in stayed] == [
             item_id for item_id in after if item_id in stayed
         ]
 
     @settings(max_examples=60, deadline=None)
     @given(
-        st.lists(st.tuples(st.floats(0, 1), st.sampled_from("abc"), st.booleans()), min_size=1, max_size=30),
+        st.lists(st.tuples(st.floats(0, 1), st.sampled_from("abc")), min_size=1, max_size=30),
         st.floats(0.01, 1),
-        st.floats(0, 0.9),
     )
-    def test_any_labels_make_a_queue_of_each_item_once(self, items, share, controls):
+    def test_any_labels_make_a_queue_of_each_item_once(self, items, share):
         labels = Labels(len(items))
-        labels.suspicion = np.array([suspicion for suspicion, _, _ in items])
-        labels.texts = [text for _, text, _ in items]
-        labels.agreed = [agreed for _, _, agreed in items]
-        queued, found = labels.queue(share=share, controls=controls)
-        assert len(queued) - len(found) == max(1, round(share * len(items)))
+        labels.suspicion = np.array([suspicion for suspicion, _ in items])
+        labels.texts = [text for _, text in items]
+        queued = labels.queue(share=share)
+        assert len(queued) == len({*queued}) == max(1, round(share * len(items)))
 
 
 class TestReasons:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from chatladder.evaluation.label_sets import OUT_OF_FOLD, UNTOUCHED, Comparison, compare, in_words, lead, lean
+from chatladder.evaluation.label_sets import OUT_OF_FOLD, UNTOUCHED, Comparison, compare, compared_in_words, lead, lean
 from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, Interval
 
 
@@ -74,11 +74,13 @@ def test_the_scale_and_the_leaning_of_a_model_count_for_nothing():
     generator, truth, evidence, conversations = draw(4)
     labels = np.stack([truth, spoil(generator, truth, 0.2, 0.2)])
     moved = evidence * np.array([[1], [5], [0.1], [2]]) + np.array([[0], [9], [-3], [1]])
-    assert compare(labels, moved, conversations).points == pytest.approx(compare(labels, evidence, conversations).points)
+    assert compare(labels, moved, conversations).points == pytest.approx(
+        compare(labels, evidence, conversations).points
+    )
 
 
 def test_the_interval_is_that_of_a_bootstrap_over_conversations():
-    generator, truth, evidence, conversations = draw(5, items=800)
+    generator, truth, evidence, _conversations = draw(5, items=800)
     labels, together = np.stack([truth, spoil(generator, truth, 0.2, 0.1)]), evidence.mean(axis=0)
     rows = np.arange(800).reshape(200, 4)
     drawn = []
@@ -103,10 +105,12 @@ def test_untouched_models_lead_where_their_power_is_enough():
 
 def test_words_name_the_worse_set_and_the_power():
     said = {UNTOUCHED: Comparison(12, 400, 60, Interval(-8.0, -12.0, -4.0), 12, 0.91)}
-    assert list(in_words(("li", "wu"), said)) == [
+    assert list(compared_in_words(("li", "wu"), said)) == [
         "li's labels hold about 8.0 more errors in 100 [4.0, 12.0] than wu's (60 of 400 labels differ; 12 untouched "
         "models, power 0.91)."
     ]
     said = {UNTOUCHED: Comparison(12, 400, 60, Interval(1.0, -3.0, 5.0), 7, 0.91)}
-    assert "round 2 and round 1 are not told apart: +1.0 points" in next(in_words(("round 2", "round 1"), said))
-    assert "too little" in next(in_words(("li", "wu"), {UNTOUCHED: Comparison(12, 400, 2)}))
+    assert "round 2 and round 1 are not told apart: +1.0 points" in next(
+        compared_in_words(("round 2", "round 1"), said)
+    )
+    assert "too little" in next(compared_in_words(("li", "wu"), {UNTOUCHED: Comparison(12, 400, 2)}))

@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner
 from dvc.repo import Repo
 from dvc_render.vega import VegaRenderer
-from score_rows import write_base, write_labelled, write_params, write_predictions
+from score_rows import write_base, write_label_sets, write_labelled, write_params, write_predictions
 
 from chatladder.evaluation import comparison
 from chatladder.evaluation.summary import FUNNEL_COLUMNS, Metrics, funnel_rows
@@ -78,10 +78,13 @@ def project(tmp_path_factory):
             path = data / "predictions" / kind / f"{rung}.parquet"
             write_predictions(path, rows, 0.3 + 0.4 * seed + number, seed=seed + 10 * number)
         write_curves(data / "curves" / rung)
-    common = ["--labelled", data / "labelled.parquet", "--bases", data / "bases", "--draws", 100, "--seed", 0]
+    common = ["--labelled", data / "labelled.parquet", "--bases", data / "bases", "--params", folder / "params.yaml"]
     write_params(folder / "params.yaml", rungs)
-    common += ["--vanilla", data / "predictions/vanilla", "--params", folder / "params.yaml"]
-    run(check_scaling.main, *common, "--metrics", folder / "scaling.json", "--plots", data / "plots/scaling")
+    write_label_sets(data / "label_sets.parquet")
+    (data / "predictions" / "out_of_fold").mkdir()
+    checked = ["--label-sets", data / "label_sets.parquet", "--predictions", data / "predictions", "--margin", 0.01]
+    run(check_scaling.main, *common, *checked, "--metrics", folder / "scaling.json", "--plots", data / "plots/scaling")
+    common += ["--draws", 100, "--seed", 0, "--vanilla", data / "predictions/vanilla"]
     tuned = ["--tuned", data / "predictions/tuned", "--curves", data / "curves", "--plots", data / "plots/models"]
     run(evaluate.main, *common, *tuned, "--metrics", folder / "models.json")
     plots = folder / "metrics" / "plots"

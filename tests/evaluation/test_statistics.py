@@ -12,10 +12,14 @@ from chatladder.evaluation.scores import (
     NOT_NEEDED,
     UNKNOWN,
     Draws,
+    answer_scores,
+    auroc,
+    auroc_of,
     bootstrap,
+    clustered_variance,
     interval,
+    precision_of,
     scores,
-    slope_per_doubling,
 )
 from chatladder.io.console import DataError
 
@@ -128,14 +132,26 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     assert 0.89 <= covered / 150 <= 0.99
 
 
-def test_the_slope_is_the_change_per_doubling():
-    values = np.array([[0.5, 0.6, 0.8], [0.5, 0.4, 0.2]])
-    assert slope_per_doubling([1_000, 2_000, 8_000], values) == pytest.approx([0.1, -0.1])
-    noisy = np.array([0.5, 0.64, 0.58, 0.7])
-    fitted = np.polyfit(np.log2([10, 30, 50, 400]), noisy, 1)[0]
-    assert slope_per_doubling([10, 30, 50, 400], noisy[None]) == pytest.approx([fitted])
+def test_influences_give_the_spread_that_a_bootstrap_of_conversations_has():
+    generator = np.random.default_rng(3)
+    names = [f"c{item // 5}" for item in range(600)]
+    common = np.repeat(generator.normal(size=120), 5)
+    references = generator.integers(0, 2, 600)
+    evidence = (references == NEEDED) * 0.7 + 0.6 * common + generator.normal(size=600)
+    answers = np.where(evidence > 0.3, NEEDED, NOT_NEEDED)
+    sample = bootstrap(names, Draws(0, 2000))
+    area, added = auroc_of(references, evidence)
+    assert area == pytest.approx(sk.roc_auc_score(references == NEEDED, evidence))
+    assert added.sum() == pytest.approx(0, abs=1e-9)
+    drawn = auroc(references, evidence, sample.clusters, sample.weights)
+    assert clustered_variance(added, sample.clusters) ** 0.5 == pytest.approx(drawn[1:].std(), rel=0.06)
+    precision, added = precision_of(references, answers)
+    drawn = answer_scores(references, answers, sample.clusters, sample.weights)["precision"]
+    assert precision == pytest.approx(drawn[0])
+    assert clustered_variance(added, sample.clusters) ** 0.5 == pytest.approx(drawn[1:].std(), rel=0.06)
 
 
-def test_one_size_has_no_slope():
-    with pytest.raises(DataError, match=r"rungs of at least two sizes, got \[10\]"):
-        slope_per_doubling([10, 10], np.ones((1, 2)))
+def test_without_an_answer_needed_there_is_no_precision():
+    precision, added = precision_of(np.array([NEEDED, NOT_NEEDED]), np.array([NOT_NEEDED, NOT_NEEDED]))
+    assert np.isnan(precision)
+    assert np.isnan(added).all()

@@ -273,7 +273,7 @@ def test_long_prompts_lose_their_oldest_history_and_are_counted():
     assert texts[2].splitlines()[0] == filled[2].instruction.splitlines()[0]
 
 
-@pytest.mark.parametrize("room", range(80, 140, 6))
+@pytest.mark.parametrize("room", range(80, 130, 6))
 def test_all_orders_of_an_item_lose_the_same_history(room):
     tokenizer = train_tokenizer([])
     # A tokenizer that spells one of the options out: then orders could differ in length.
@@ -281,7 +281,7 @@ def test_all_orders_of_an_item_lose_the_same_history(room):
         [("a", f"旧{word * 20}") for word in "一二三四五"], "b", "它呢？", "q", PromptSettings("zh", "lettered", 0)
     )
     asked = [each.instruction for each in orders_of(prompt, ORDERS)]
-    asked[3] = asked[3].replace("完整", "完完完完整整整整")
+    asked[3] = "完完完完整整整整".join(asked[3].rsplit("完整", 1))
     (item,), shortened = encode_orders(tokenizer, [asked], room)
     texts = [tokenizer.decode(item.shared + end) for end in item.ends]
     assert shortened == 1

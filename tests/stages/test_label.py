@@ -6,13 +6,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from hypothesis import given as given_
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from chatladder.io.console import DataError
-from chatladder.io.rows import LABELLED, QUESTIONS, write_rows
+from chatladder.io.rows import LABEL_SETS, LABELLED, QUESTIONS, write_rows
 from chatladder.labels import review as review_module
 from chatladder.labels.agreement import majority
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.folds import split_conversations, stable_fraction
+from chatladder.labels.label_sets import check_verdicts, label_sets
 from chatladder.labels.labelling import check_splits, conversation_starts, label_questions
 from chatladder.labels.log import create
 from chatladder.labels.review import (
@@ -21,12 +25,14 @@ from chatladder.labels.review import (
     flips,
     flips_as_metrics,
     flips_in_words,
+    mix,
+    random_part,
     read_review,
     refuse_review,
     wilson,
 )
 from chatladder.labels.rounds import adjudication_path, log_path
-from chatladder.labels.verdicts import Placed, Verdict, cases, combine, decide, rounded
+from chatladder.labels.verdicts import Logs, Placed, Verdict, cases, combine, decide, rounded
 from stages.label import main
 from tests.logs import append
 
@@ -55,10 +61,21 @@ def test_the_majority_decides_and_a_tie_is_left_out():
     assert verdicts["i2"] == (None, 0.0)
 
 
-def test_a_later_round_supersedes_every_earlier_answer_to_its_items():
-    verdicts = decide(given(("i1", "li", 1, N), ("i1", "wu", 1, N), ("i2", "wu", 1, N), ("i1", "xu", 2, S)))
-    assert verdicts["i1"] == (S, 1.0)
-    assert verdicts["i2"] == (N, 1.0)
+def test_one_later_reviewer_does_not_override_a_majority():
+    answers = [("i", "li", 1, N), ("i", "wu", 1, N), ("i", "xu", 2, S)]
+    assert decide(given(*answers))["i"] == (N, pytest.approx(2 / 3))
+    assert decide(given(*answers, ("i", "yu", 2, S)))["i"] == (None, 0.0)
+    assert decide(given(*answers, ("i", "yu", 2, S), ("i", "qi", 3, S)))["i"] == (S, pytest.approx(3 / 5))
+
+
+def test_two_later_reviewers_who_differ_do_not_erase_an_agreed_label():
+    answers = given(("i", "li", 1, N), ("i", "wu", 1, N), ("i", "xu", 2, S), ("i", "yu", 2, N))
+    assert decide(answers)["i"] == (N, 0.75)
+
+
+def test_of_one_person_the_later_answer_counts_alone():
+    answers = given(("i", "li", 1, N), ("i", "wu", 1, S), ("i", "li", 2, S), ("j", "li", 2, U), ("j", "li", 1, N))
+    assert decide(answers) == {"i": (S, 1.0), "j": (U, 1.0)}
 
 
 def test_every_annotated_item_is_counted_once():
@@ -73,30 +90,57 @@ def test_every_annotated_item_is_counted_once():
     assert labelling.logs.first_orphan == "log:8"
     assert labelling.counts == {
         "round": 2, "items": 5, "orphaned": 1,
-        "needed": 2, "not_needed": 1, "not_a_question": 1, "unsure": 1, "disagreed": 0, "adjudicated": 0,
+        "needed": 1, "not_needed": 1, "not_a_question": 1, "unsure": 1, "disagreed": 1, "adjudicated": 0,
         "rounds": {"1": {"items": 2, "kappa": 0.0, "alpha": 0.0}},
         "kappa": 0.0, "alpha": 0.0, "kappa_round": 1, "kappa_items": 2, "flipped": 1, "settled": 1,
         "annotators": {"li": {"answers": 5, "kappa": 0.0}, "wu": {"answers": 2, "kappa": 0.0}},
     }  # fmt: skip
 
 
-def test_an_adjudication_decides_its_round_and_nothing_else():
+def test_what_an_adjudicator_settled_decides():
     answers = given(
         ("tie", "li", 1, N), ("tie", "wu", 1, S),
         ("overruled", "li", 1, N), ("overruled", "wu", 1, N), ("overruled", "xu", 1, U),
         ("new", "li", 1, N), ("new", "wu", 1, S),
-        ("asked again", "li", 1, N), ("asked again", "li", 2, S),
     )  # fmt: skip
-    adjudications = given(
-        ("tie", "chen", 1, S), ("overruled", "chen", 1, S), ("new", "chen", 1, Q), ("asked again", "chen", 1, Q)
-    )
+    adjudications = given(("tie", "chen", 1, S), ("overruled", "chen", 1, S), ("new", "chen", 1, Q))
     assert decide(answers, adjudications) == {
         "tie": (S, 0.5),
         "overruled": (S, 0.0),
         "new": (Q, 0.0),  # no annotator said so
-        "asked again": (S, 1.0),
     }
     assert decide(answers)["tie"] == (None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("later", "verdict"),
+    [
+        ([("li", S)], (Q, 0.0)),  # one of two votes
+        ([("li", S), ("wu", N)], (Q, 0.0)),
+        ([("li", S), ("wu", S)], (S, 1.0)),
+        ([("xu", S)], (Q, 0.0)),
+        ([("xu", S), ("yu", S)], (Q, 0.0)),  # two of four, though three say so
+        ([("wu", S), ("xu", S)], (S, pytest.approx(2 / 3))),
+        ([("li", U), ("wu", U)], (U, 1.0)),
+    ],
+)
+def test_what_was_settled_stands_until_later_answers_are_a_majority_by_themselves(later, verdict):
+    first = given(("i", "li", 1, N), ("i", "wu", 1, S))
+    again = given(*(("i", who, 3, label) for who, label in later))
+    for adjudications in (given(("i", "chen", 1, Q)), given(("i", "chen", 1, S), ("i", "chen", 2, Q))):
+        assert decide([*first, *again], adjudications)["i"] == verdict
+
+
+def test_answers_of_the_round_that_is_settled_are_not_later_ones():
+    answers = given(("i", "li", 2, N), ("i", "wu", 2, N))
+    assert decide(answers, given(("i", "chen", 2, S)))["i"] == (S, 0.0)
+    assert decide(answers, given(("i", "chen", 1, S)))["i"] == (N, 1.0)
+
+
+def test_adjudicators_of_several_rounds_who_differ_leave_an_item_open():
+    answers = given(("i", "li", 1, N), ("i", "wu", 1, S), ("i", "li", 2, N))
+    assert decide(answers, given(("i", "chen", 1, N), ("i", "zhao", 2, S)))["i"] == (None, 0.0)
+    assert decide(answers, given(("i", "chen", 1, N), ("i", "chen", 2, S)))["i"] == (S, 0.5)
 
 
 def test_adjudicators_decide_only_together():
@@ -116,7 +160,7 @@ def test_what_annotators_leave_open_is_what_no_majority_scores_or_excludes():
     assert {item for item, case in found.items() if case.is_unanimous} == {"all", "alone"}
 
 
-def test_without_adjudication_the_majority_of_the_latest_round_decides_as_ever():
+def test_without_adjudication_the_majority_of_everybodys_latest_answers_decides():
     draw = random.Random(5)
     answers = [
         Answer(f"i{item}", who, number, draw.choice(list(Label)), AT)
@@ -126,8 +170,7 @@ def test_without_adjudication_the_majority_of_the_latest_round_decides_as_ever()
         if draw.random() < 0.4
     ]
     for item_id, verdict in decide(answers).items():
-        own = [answer for answer in answers if answer.item_id == item_id]
-        labels = [answer.label for answer in own if answer.round == max(each.round for each in own)]
+        labels = [*{answer.annotator: answer.label for answer in answers if answer.item_id == item_id}.values()]
         label = majority(labels)
         assert verdict == (label, 0.0 if label is None else labels.count(label) / len(labels))
 
@@ -145,11 +188,10 @@ def test_adjudications_are_counted_and_change_no_agreement():
     known = [f"i{number}" for number in range(4)]
     before = combine(answers, known, 2, refuse_orphans=False).counts
     labelling = combine(answers, known, 2, False, adjudications)
-    # i3 was settled in round 1 and asked again in round 2, which overrides that: its label flipped.
-    changed = {"adjudicated": 2, "needed": 3, "disagreed": 1, "flipped": 1, "orphaned": 1}
-    assert before["flipped"] == 1
+    # i3 was settled in round 1 and asked again in round 2, by one of two: what was settled stands.
+    changed = {"adjudicated": 3, "needed": 2, "not_a_question": 1, "disagreed": 1, "flipped": 0, "orphaned": 1}
+    assert (before["flipped"], before["disagreed"]) == (1, 3)
     assert labelling.counts == {**before, **changed}
-    assert before["disagreed"] == 2
     assert labelling.logs.first_orphan == "log:6"
 
 
@@ -250,10 +292,11 @@ def test_what_is_adjudicated_is_labelled_and_the_annotators_share_is_kept(projec
     assert [after[name] for name in ("kappa", "alpha", "annotators", "rounds")] == [
         before[name] for name in ("kappa", "alpha", "annotators", "rounds")
     ]
-    # A later round overrides it.
-    create(log_path(tmp_path / "annotations", 2, "xu"), [Answer("i9", "xu", 2, N, AT)])
-    assert project("--round", 2).exit_code == 0
-    assert json.loads((tmp_path / "annotation.json").read_text())["adjudicated"] == 3
+    # It stands until later answers are a majority by themselves.
+    for adjudicated, who in ((4, "li"), (3, "wu")):
+        create(log_path(tmp_path / "annotations", 2, who), [Answer("i9", who, 2, N, AT)])
+        assert project("--round", 2).exit_code == 0
+        assert json.loads((tmp_path / "annotation.json").read_text())["adjudicated"] == adjudicated
 
 
 def test_an_adjudication_without_annotators_names_file_and_line(project, tmp_path):
@@ -268,8 +311,11 @@ def test_an_adjudication_without_annotators_names_file_and_line(project, tmp_pat
 def test_an_item_never_changes_split_when_a_round_is_added(project, tmp_path):
     assert project().exit_code == 0
     before = splits_of(tmp_path)
-    again = [Answer(f"i{number}", "xu", 2, N, AT) for number in range(0, 120, 9)]
-    create(log_path(tmp_path / "annotations", 2, "xu"), again)
+    for who in ("wu", "xu"):
+        create(
+            log_path(tmp_path / "annotations", 2, who),
+            [Answer(f"i{number}", who, 2, N, AT) for number in range(0, 120, 9)],
+        )
     assert project("--round", 2).exit_code == 0
     after = splits_of(tmp_path)
     assert len(after) == 120
@@ -399,7 +445,10 @@ class TestReviews:
         before = (json.loads((tmp_path / "annotation.json").read_text()), (tmp_path / "labelled.parquet").read_bytes())
         # Odd items are needed, even ones not; i0 had no label until it was adjudicated, i9 has none.
         create(adjudication_path(annotations, 1, "chen"), [Answer("i0", "chen", 1, N, AT)])
-        begin(annotations / "round_2", Review(("i1", "i3", "i2", "i0", "i9", "i5", "i7"), frozenset({"i5", "i7"})))
+        begin(
+            annotations / "round_2",
+            Review(("i1", "i3", "i2", "i0", "i9", "i5", "i7"), ("i1", "i3", "i2", "i0", "i9"), frozenset({"i5", "i7"})),
+        )
         said = {"i1": S, "i3": Q, "i2": S, "i0": N, "i9": N, "i5": N, "i7": N}
         create(log_path(annotations, 2, "li"), [Answer(item, "li", 2, label, AT) for item, label in said.items()])
         create(log_path(annotations, 2, "wu"), [Answer("i7", "wu", 2, S, AT)])
@@ -410,15 +459,15 @@ class TestReviews:
         found = metrics["reviews"]["2"]
         assert {name: found[name] for name in found if not name.endswith(("_lo", "_hi"))} == {
             "suspects": 5, "suspects_answered": 4, "suspects_flipped": 2, "suspects_rate": 0.5,
-            "controls": 2, "controls_answered": 2, "controls_flipped": 1, "controls_rate": 0.5,
+            "random": 2, "random_answered": 2, "random_flipped": 1, "random_rate": 0.5,
             "excess": 0.0, "unlabelled": 1,
         }  # fmt: skip
         assert found["excess_lo"] < 0 < found["excess_hi"]
         assert found["suspects_rate_lo"] < 0.5 < found["suspects_rate_hi"]
         (line,) = [line for line in result.output.splitlines() if "looked again" in line]
         assert line.startswith(
-            "round 2 looked again at 4 suspects and 2 controls: 50 % of the suspects flipped, 50 % of the controls; "
-            "excess +0 points [-"
+            "round 2 looked again at 4 suspects and 2 random items: 50 % of the suspects flipped, 50 % of the random "
+            "items; excess +0 points [-"
         )
         # A review that is not counted changes nothing.
         adjudication_path(annotations, 1, "chen").unlink()
@@ -428,7 +477,7 @@ class TestReviews:
 
     def test_what_adjudicators_settle_of_a_review_is_no_answer_of_it(self, project, tmp_path):
         annotations = tmp_path / "annotations"
-        begin(annotations / "round_2", Review(("i1", "i2"), frozenset({"i2"})))
+        begin(annotations / "round_2", Review(("i1", "i2"), ("i1",), frozenset({"i2"})))
         create(log_path(annotations, 2, "li"), [Answer("i1", "li", 2, N, AT), Answer("i2", "li", 2, S, AT)])
         create(adjudication_path(annotations, 2, "chen"), [Answer("i1", "chen", 2, S, AT)])
         assert project("--round", 2).exit_code == 0
@@ -438,22 +487,23 @@ class TestReviews:
     def test_every_review_that_counts_is_held_against_the_rounds_before_it(self, project, tmp_path):
         annotations = tmp_path / "annotations"
         for number, label in ((2, S), (3, N), (10, N)):
-            begin(annotations / f"round_{number}", Review(("i1",), frozenset()))
-            create(log_path(annotations, number, "li"), [Answer("i1", "li", number, label, AT)])
+            begin(annotations / f"round_{number}", Review(("i1",), ("i1",)))
+            for who in ("li", "wu"):
+                create(log_path(annotations, number, who), [Answer("i1", who, number, label, AT)])
         result = project("--round", 10)
         reviews = json.loads((tmp_path / "annotation.json").read_text())["reviews"]
         assert {number: found["suspects_flipped"] for number, found in reviews.items()} == {"2": 1, "3": 1, "10": 0}
         assert list(reviews) == ["2", "3", "10"]
-        assert "round 3 looked again at 1 suspects and 0 controls: 100 % of the suspects flipped\n" in result.output
+        assert "round 3 looked again at 1 suspects and 0 random items: 100 % of the suspects flipped\n" in result.output
 
     def test_one_that_nobody_answered_says_so(self, project, tmp_path):
         annotations = tmp_path / "annotations"
-        begin(annotations / "round_2", Review(("i1", "i2"), frozenset({"i2"})))
+        begin(annotations / "round_2", Review(("i1", "i2"), ("i1",), frozenset({"i2"})))
         create(log_path(annotations, 3, "li"), [Answer("i1", "li", 3, N, AT)])
         result = project("--round", 3)
         found = json.loads((tmp_path / "annotation.json").read_text())["reviews"]["2"]
         assert (found["suspects"], found["suspects_answered"], found["suspects_rate"]) == (1, 0, None)
-        assert "round 2 looked again at 0 suspects and 0 controls\n" in result.output
+        assert "round 2 looked again at 0 suspects and 0 random items\n" in result.output
 
     def test_a_damaged_record_stops_before_anything_is_written(self, project, tmp_path):
         folder = tmp_path / "annotations" / "round_1"
@@ -470,8 +520,9 @@ class TestEdges:
     def test_answers_may_come_in_any_order_of_rounds(self):
         answers = given(("i", "li", 2, S), ("i", "wu", 1, N), ("i", "xu", 3, N), ("i", "li", 1, N), ("i", "wu", 3, N))
         for order in (answers, answers[::-1]):
-            (case,) = cases(order, given(("i", "chen", 2, S), ("i", "zhao", 3, Q))).values()
-            assert (case.round, case.annotators, case.adjudicators) == (3, {"xu": N, "wu": N}, {"zhao": Q})
+            (case,) = cases(order, given(("i", "chen", 2, S), ("i", "zhao", 3, Q), ("i", "zhao", 2, S))).values()
+            assert (case.round, case.annotators, case.adjudicators) == (3, {"li": S, "xu": N, "wu": N}, {"zhao": Q})
+            assert (case.annotated_now, case.settled_now) == ({"xu", "wu"}, {"zhao"})
         assert cases([], given(("i", "chen", 1, S))) == {}
 
     def test_more_than_half_of_the_items_unknown_is_an_error_and_half_is_not(self):
@@ -519,15 +570,17 @@ class TestEdges:
         table = pa.Table.from_pylist(questions(2), schema=QUESTIONS)
         verdicts = {"i5": Verdict(N, 1.0), "i0": Verdict(S, 0.75), "i1": Verdict(Q, 1.0), "i2": Verdict(None, 0.0),
                     "i3": Verdict(U, 1.0), "elsewhere": Verdict(N, 1.0)}  # fmt: skip
-        found = label_questions(table, verdicts, {"c0": "test", "c1": "train"})
+        checked = {"i0": Verdict(N, 1.0), "i1": Verdict(S, 0.5), "i4": Verdict(N, 1.0)}
+        found = label_questions(table, verdicts, checked, {"c0": "test", "c1": "train"})
         assert found.schema.names == LABELLED.names
-        rows = found.select(["item_id", "label", "agreement", "split"]).to_pylist()
+        rows = found.select(["item_id", "label", "agreement", "split", "check_label"]).to_pylist()
         assert [tuple(row.values()) for row in rows] == [
-            ("i0", "not_needed", 0.75, "test"),
-            ("i5", "needed", 1.0, "train"),
+            ("i0", "needed", 1.0, "test", "needed"),
+            ("i1", "not_needed", 0.5, "test", "not_needed"),
+            ("i5", "needed", 1.0, "train", None),
         ]
-        assert found.cast(LABELLED).num_rows == 2
-        assert label_questions(table.slice(0, 0), verdicts, {}).cast(LABELLED).num_rows == 0
+        assert found.cast(LABELLED).num_rows == 3
+        assert label_questions(table.slice(0, 0), verdicts, checked, {}).cast(LABELLED).num_rows == 0
 
     def test_a_conversation_that_lacks_one_time_has_no_start(self):
         rows = questions(4)
@@ -615,23 +668,30 @@ class TestReviewEdges:
         assert read_review(tmp_path) is None
         refuse_review(tmp_path)
 
-    def test_a_record_may_hold_controls_alone_and_keeps_the_order(self, tmp_path):
-        review = Review(("b", "a", "c"), frozenset("abc"))
+    def test_a_record_may_hold_what_people_chose_and_keeps_the_order(self, tmp_path):
+        review = Review(("b", "a", "c"), (), frozenset("ab"))
         assert begin(tmp_path, review) == review == read_review(tmp_path)
         assert json.loads((tmp_path / "review.json").read_text()) == {
-            "items": ["b", "a", "c"], "controls": ["a", "b", "c"],
+            "items": ["b", "a", "c"], "suspects": [], "random": ["a", "b"],
         }  # fmt: skip
+        assert not review.is_queue
         with pytest.raises(DataError, match=r"review\.json: expected a round of annotation, but this one is a review"):
             refuse_review(tmp_path)
-        assert begin(tmp_path, Review(("z",), frozenset())) == review
+        assert begin(tmp_path, Review(("z",), ("z",))) == review
+
+    def test_of_an_earlier_record_all_items_are_suspects_for_models_chose_them_all(self, tmp_path):
+        (tmp_path / "review.json").write_text('{"items": ["b", "a"], "controls": ["a"]}')
+        assert read_review(tmp_path) == Review(("b", "a"), ("b", "a"), frozenset())
 
     def test_metrics_are_of_one_level_and_tell_no_directions(self):
         before = {"a": N, "b": N, "c": S}
-        found = flips_as_metrics(flips(Review(tuple("abc"), frozenset("c")), before, {"a": S, "b": N, "c": S}))
+        found = flips_as_metrics(
+            flips(Review(tuple("abc"), tuple("ab"), frozenset("c")), before, {"a": S, "b": N, "c": S})
+        )
         assert list(found) == [
             "suspects", "suspects_answered", "suspects_flipped", "suspects_rate", "suspects_rate_lo",
-            "suspects_rate_hi", "controls", "controls_answered", "controls_flipped", "controls_rate",
-            "controls_rate_lo", "controls_rate_hi", "excess", "excess_lo", "excess_hi", "unlabelled",
+            "suspects_rate_hi", "random", "random_answered", "random_flipped", "random_rate",
+            "random_rate_lo", "random_rate_hi", "excess", "excess_lo", "excess_hi", "unlabelled",
         ]  # fmt: skip
         assert (found["suspects_rate"], found["suspects_rate_lo"], found["suspects_rate_hi"]) == (0.5, 0.09453, 0.90547)
         assert (found["excess"], found["unlabelled"]) == (0.5, 0)
@@ -639,27 +699,29 @@ class TestReviewEdges:
     @pytest.mark.parametrize(
         ("after", "line"),
         [
-            ({}, "round 3 looked again at 0 suspects and 0 controls"),
-            ({"c": S}, "round 3 looked again at 0 suspects and 1 controls: 0 % of the controls flipped"),
+            ({}, "round 3 looked again at 0 suspects and 0 random items"),
+            ({"c": S}, "round 3 looked again at 0 suspects and 1 random items: 0 % of the random items flipped"),
             (
                 {"a": S, "b": N, "c": S},
-                "round 3 looked again at 2 suspects and 1 controls: 50 % of the suspects flipped, 0 % of the controls; "
-                "excess +50 points [-39, +91]",
+                "round 3 looked again at 2 suspects and 1 random items: 50 % of the suspects flipped, 0 % of the "
+                "random items; excess +50 points [-39, +91]",
             ),
         ],
     )
     def test_a_line_tells_shares_of_what_was_answered(self, after, line):
-        found = flips(Review(tuple("abc"), frozenset("c")), {"a": N, "b": N, "c": S}, after)
+        found = flips(Review(tuple("abc"), tuple("ab"), frozenset("c")), {"a": N, "b": N, "c": S}, after)
         assert flips_in_words(3, found) == line
 
-    def test_all_suspects_and_no_control_turned_are_a_hundred_points(self):
-        found = flips(Review(tuple("ab"), frozenset("b")), {"a": N, "b": N}, {"a": S, "b": N})
-        assert "100 % of the suspects flipped, 0 % of the controls; excess +100 points [" in flips_in_words(2, found)
+    def test_all_suspects_and_no_random_item_turned_are_a_hundred_points(self):
+        found = flips(Review(tuple("ab"), ("a",), frozenset("b")), {"a": N, "b": N}, {"a": S, "b": N})
+        assert "100 % of the suspects flipped, 0 % of the random items; excess +100 points [" in flips_in_words(
+            2, found
+        )
 
     def test_a_record_that_vanishes_while_it_is_made_asks_to_start_again(self, tmp_path, monkeypatch):
         monkeypatch.setattr(review_module, "create_json", lambda _path, _value: None)
         with pytest.raises(DataError, match=r"review\.json: something removed it .* Start again\."):
-            begin(tmp_path, Review(("a",), frozenset()))
+            begin(tmp_path, Review(("a",), ("a",)))
 
     def test_a_share_of_nothing_is_none_and_of_none_is_zero(self):
         assert wilson(0, 0) is None
@@ -667,9 +729,146 @@ class TestReviewEdges:
         assert wilson(3, 4)[0] == 0.75
 
 
+class TestRandomPart:
+    def test_it_is_a_share_that_depends_on_item_and_round_alone(self):
+        ids = [f"i{number}" for number in range(2_000)]
+        part = random_part(ids, 2, 0.2)
+        assert abs(len(part) - 400) < 60
+        assert part == [item_id for item_id in ids if stable_fraction(item_id, "random:2") < 0.2]
+        assert random_part(ids[::-3], 2, 0.2) == [item_id for item_id in ids[::-3] if item_id in {*part}]
+        assert set(random_part(ids, 3, 0.2)) != {*part}
+        assert (random_part(ids, 2, 0.0), random_part(ids, 2, 1.0)) == ([], ids)
+
+    @pytest.mark.parametrize(("suspects", "others"), [(150, 400), (400, 40), (0, 30), (30, 0)])
+    def test_whoever_stops_early_has_met_the_same_share_of_both(self, suspects, others):
+        first, second = (
+            [f"{name}{number}" for number in range(count)] for name, count in (("s", suspects), ("r", others))
+        )
+        items = mix(first, second, 2)
+        assert sorted(items) == sorted([*first, *second])
+        assert [item_id for item_id in items if item_id in {*first}] == first
+        assert mix(first, second[::-1], 2) == items
+        if suspects and others:
+            assert mix(first, second, 3) != items
+            met = [item_id[0] == "r" for item_id in items]
+            for part in (0.25, 0.5, 0.75):
+                assert abs(sum(met[: round(part * len(met))]) / others - part) < 0.12
+
+
+#: Of the answers to suspects in a review, any may be given.
+_ANY = st.dictionaries(st.sampled_from([f"i{number}" for number in range(12)]), st.sampled_from(list(Label)))
+
+
+class TestLabelSets:
+    def rows(self, answers, reviews=None, adjudications=()):
+        logs = Logs(given(*answers), given(*adjudications), 0, None)
+        return label_sets(pa.Table.from_pylist(questions(4), schema=QUESTIONS), logs, reviews or {}).to_pylist()
+
+    def test_annotators_are_compared_by_their_own_first_answers(self):
+        answers = [
+            ("i1", "wu", 2, S), ("i1", "wu", 1, N), ("i1", "li", 1, S), ("i0", "li", 2, N), ("i0", "wu", 1, N),
+            ("i2", "li", 1, U), ("i2", "wu", 1, N), ("i3", "li", 1, N), ("gone", "li", 1, N), ("gone", "wu", 1, N),
+        ]  # fmt: skip
+        assert [tuple(row.values()) for row in self.rows(answers)] == [
+            ("annotators", "li", "wu", "i0", "c0", "needed", "needed"),
+            ("annotators", "li", "wu", "i1", "c0", "not_needed", "needed"),
+        ]
+
+    def test_answers_to_suspects_do_not_count(self):
+        answers = [("i0", "li", 1, N), ("i0", "wu", 2, S), ("i1", "li", 1, N), ("i1", "wu", 2, S)]
+        rows = self.rows(answers, {2: Review(("i0", "i1"), ("i0",), frozenset({"i1"}))})
+        assert [(row["kind"], row["item_id"]) for row in rows] == [("annotators", "i1")]
+
+    def test_a_round_is_compared_with_the_rounds_before_it_on_its_random_part(self):
+        answers = [
+            *((f"i{number}", who, 1, N) for number in range(6) for who in ("li", "wu")),
+            *((f"i{number}", who, 2, S) for number in (0, 1, 2, 3) for who in ("li", "wu")),
+            ("i0", "li", 10, N), ("i0", "wu", 10, N), ("i4", "li", 10, U),
+        ]  # fmt: skip
+        reviews = {
+            2: Review(("i0", "i1", "i2", "i3"), ("i1",), frozenset({"i0", "i2", "i5"})),  # i3: people chose it
+            10: Review(("i4", "i0"), (), frozenset({"i0", "i4"})),
+        }
+        rows = [row for row in self.rows(answers, reviews, [("i2", "chen", 1, Q)]) if row["kind"] == "rounds"]
+        assert [tuple(row.values())[1:] for row in rows] == [
+            ("round 2", "round 1", "i0", "c0", "not_needed", "needed"),  # i2 had been settled as no question
+            ("round 10", "round 9", "i0", "c0", "needed", "not_needed"),
+        ]
+
+    def test_rows_stand_in_a_fixed_order(self):
+        answers = [(f"i{number}", who, 1, N) for number in range(12) for who in ("xu", "li", "wu")]
+        answers += [(f"i{number}", "li", each, N) for number in range(12) for each in (2, 10)]
+        reviews = {each: Review(("i0", "i7"), (), frozenset({"i7", "i0"})) for each in (10, 2)}
+        rows = self.rows(answers, reviews)
+        assert rows == self.rows(answers[::-1], dict(sorted(reviews.items())))
+        assert list(dict.fromkeys((row["kind"], row["first"], row["second"]) for row in rows)) == [
+            ("annotators", "li", "wu"), ("annotators", "li", "xu"), ("annotators", "wu", "xu"),
+            ("rounds", "round 2", "round 1"), ("rounds", "round 10", "round 9"),
+        ]  # fmt: skip
+        assert [row["item_id"] for row in rows[:12]] == [f"i{number}" for number in range(12)]
+
+    @settings(max_examples=60, deadline=None)
+    @given_(_ANY, _ANY, _ANY)
+    def test_whatever_is_answered_about_suspects_changes_nothing_that_is_scored(self, one, other, settled):
+        table = pa.Table.from_pylist(questions(4), schema=QUESTIONS)
+        said = [(f"i{number}", who, 1, label) for who in ("li", "wu") for number, label in enumerate([N, S, N] * 4)]
+        said += [(item_id, "li", 2, S) for item_id in ("i8", "i9")] + [("i0", "li", 3, S)]
+        suspects = tuple(f"i{number}" for number in range(8))
+        reviews = {2: Review((*suspects, "i8", "i9"), suspects, frozenset({"i8", "i9"})), 3: Review(("i0",))}
+        asked = [
+            (i, who, 2, label) for who, own in (("xu", one), ("li", other)) for i, label in own.items() if i in suspects
+        ]
+        rulings = [
+            (item_id, "chen", 2, label)
+            for item_id, label in settled.items()
+            if item_id in suspects and item_id in other
+        ]
+        logs = [Logs(given(*said, *more), given(*rules), 0, None) for more, rules in (((), ()), (asked, rulings))]
+        assert check_verdicts(logs[0], reviews) == check_verdicts(logs[1], reviews)
+        assert label_sets(table, logs[0], reviews).equals(label_sets(table, logs[1], reviews))
+
+
+class TestChecked:
+    """What the stage writes for scores: the labels by answers that no model asked for."""
+
+    def review(self, project, tmp_path, label):
+        """Everybody gives every suspect of a review this label; returns the labelled rows and the label sets."""
+        annotations = tmp_path / "annotations"
+        train = [item_id for item_id, split in splits_of(tmp_path).items() if split == "train"]
+        begin(annotations / "round_2", Review(tuple(train[:20]), tuple(train[:15]), frozenset(train[15:20])))
+        for who in ("li", "wu"):
+            path = log_path(annotations, 2, who)
+            path.unlink(missing_ok=True)
+            create(path, [Answer(item_id, who, 2, label if item_id in train[:15] else S, AT) for item_id in train[:20]])
+        result = project("--round", 2, "--label-sets", tmp_path / "sets.parquet")
+        assert result.exit_code == 0, result.output
+        return pq.read_table(tmp_path / "labelled.parquet").to_pylist(), (tmp_path / "sets.parquet").read_bytes()
+
+    def test_no_answer_about_suspects_reaches_what_is_scored(self, project, tmp_path):
+        assert project().exit_code == 0
+        found = [self.review(project, tmp_path, label) for label in (S, N)]
+        (rows, sets), (others, same_sets) = found
+        assert sets == same_sets
+        checks = [[(row["item_id"], row["check_label"]) for row in each] for each in (rows, others)]
+        assert checks[0] == checks[1]
+        assert [row["label"] for row in rows] != [row["label"] for row in others]
+        assert pq.read_schema(tmp_path / "sets.parquet").equals(LABEL_SETS)
+        assert {row["kind"] for row in pq.read_table(tmp_path / "sets.parquet").to_pylist()} == {"annotators", "rounds"}
+
+    def test_on_the_test_split_both_labels_are_always_equal(self, project, tmp_path):
+        assert project().exit_code == 0
+        # With other shares, conversations of the review's suspects come into the test split.
+        self.review(project, tmp_path, S)
+        for test in (0.3, 0.6, 0.9):
+            assert project("--round", 2, "--test", test).exit_code == 0
+            rows = pq.read_table(tmp_path / "labelled.parquet").to_pylist()
+            assert all(row["label"] == row["check_label"] for row in rows if row["split"] == "test")
+        assert any(row["label"] != row["check_label"] for row in self.review(project, tmp_path, S)[0])
+
+
 def test_no_option_of_the_stage_writes_over_an_answer(project, tmp_path):
     logs = {path: path.read_bytes() for path in (tmp_path / "annotations").rglob("*.jsonl")}
-    for option in ("--out", "--metrics", "--agreement"):
+    for option in ("--out", "--metrics", "--agreement", "--label-sets"):
         result = project(option, next(iter(logs)))
         assert result.exit_code == 1
         assert "expected a place outside of the annotations" in result.output

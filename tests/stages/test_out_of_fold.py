@@ -47,11 +47,11 @@ def interrupt_at(call, monkeypatch):
     """Ctrl-C at the beginning of the fold of that number; gives the items of the folds that were trained."""
     trained = []
 
-    def fold(base, rows, items, settings):
+    def fold(base, rows, items, *how):
         if len(trained) + 1 == call:
             raise KeyboardInterrupt
         trained.append([item["item_id"] for item in items])
-        return answer_fold(base, rows, items, settings)
+        return answer_fold(base, rows, items, *how)
 
     answer_fold = runs.answer_fold
     monkeypatch.setattr(runs, "answer_fold", fold)
@@ -88,7 +88,7 @@ class TestAnswers:
     ):
         folds = []
 
-        def spy(_base, rows, items, _settings):
+        def spy(_base, rows, items, *_):
             folds.append(([row["item_id"] for row in rows], [item["item_id"] for item in items]))
             return [dict.fromkeys(PREDICTIONS.names) | {"item_id": item["item_id"]} for item in items]
 
@@ -219,7 +219,7 @@ class TestSettings:
 
     def test_the_rungs_own_section_trains_its_adapters(self, answer, monkeypatch):
         seen = []
-        monkeypatch.setattr(runs, "answer_fold", lambda *given: seen.append(given[-1]) or [])
+        monkeypatch.setattr(runs, "answer_fold", lambda *given: seen.append(given[3]) or [])
         answer(train={"lora_r": 7, "use_rslora": True})
         assert {(each.lora_r, each.use_rslora, each.max_length, each.learning_rate) for each in seen} == {
             (7, True, 512, 0.02)
@@ -246,7 +246,9 @@ class TestGoingOn:
         assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
         assert kept() == []
 
-    @pytest.mark.parametrize("changes", [{"train": {"learning_rate": 0.03}}, {"seed": 1}, {"language": "en"}])
+    @pytest.mark.parametrize(
+        "changes", [{"train": {"learning_rate": 0.03}}, {"seed": 1}, {"language": "en"}, {"orders": 1}]
+    )
     def test_other_settings_begin_anew(self, answer, monkeypatch, changes):
         with monkeypatch.context() as patch:
             interrupt_at(2, patch)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from model_fixtures import run, write_questions
-from score_rows import write_params
+from score_rows import write_label_sets, write_params
 
 from chatladder.endpoint.completion import guess_tokens, read_completion
 from chatladder.evaluation.predictions import read_predictions
@@ -24,7 +25,7 @@ from chatladder.io.rows import PREDICTIONS, read_rows
 from chatladder.models.loading import RUNG
 from chatladder.models.prompts import PromptSettings, render
 from chatladder.models.served import FIRST_UNREAD, message
-from chatladder.models.served.reading import begun, read_name, read_probabilities
+from chatladder.models.served.reading import option_of, read_name, read_probabilities
 from stages import check_scaling, predict_served
 from tests.conftest import ROOT
 from tests.endpoint_chat import ODD_NUMBERS
@@ -60,7 +61,15 @@ def project(tmp_path, monkeypatch, soon):
 
 
 def arguments(base_url, name="large", **changes):
-    given = {"rung": name, "params": 32_763_876_352, "base_url": base_url, **CONNECTION, **PROMPT, **changes}
+    given = {
+        "rung": name,
+        "params": 32_763_876_352,
+        "base_url": base_url,
+        **CONNECTION,
+        **PROMPT,
+        "orders": 1,
+        **changes,
+    }
     given |= {"questions": "questions.parquet", "base": f"bases/{name}", "out": f"vanilla/{name}.parquet"}
     # As DVC unpacks a section of params: underscores, and nothing for what is left out.
     return [word for option, value in given.items() if value is not None for word in (f"--{option}", value)]
@@ -188,6 +197,7 @@ class TestARun:
             {"seed": 1},
             {"answer": "lettered"},
             {"ask": "choice"},
+            {"orders": 2},
         ],
         ids=lambda change: next(iter(change)),
     )
@@ -211,13 +221,115 @@ class TestARun:
         assert [rung.params for rung in ladder.dense] == [1000, 4000]
         assert ladder.mixtures == {("mixture", 9000): 900}
         write_params(project / "params.yaml", [], ["small", "large", "mixture"])
-        files = ["--labelled", "questions.parquet", "--bases", "bases", "--vanilla", "vanilla"]
-        result = run(check_scaling.main, *files, "--draws", 100, "--seed", 0, "--metrics", "m.json")
+        (project / "predictions" / "out_of_fold").mkdir(parents=True)
+        shutil.copytree(project / "vanilla", project / "predictions" / "vanilla")
+        write_label_sets(project / "sets.parquet")
+        files = ["--labelled", "questions.parquet", "--bases", "bases", "--predictions", "predictions"]
+        files += ["--label-sets", "sets.parquet", "--margin", 0.01]
+        result = run(check_scaling.main, *files, "--metrics", "m.json")
         assert result.exit_code == 0, result.output
         assert json.loads((project / "m.json").read_text())["mixtures"]["mixture"]["precision"] == 1
         ids = [f"q{number}" for number in range(24)]
         ranked = read_predictions(project / "vanilla" / "small.parquet", ids)
         np.testing.assert_allclose(np.abs(ranked.log_odds), np.log(0.7 / 0.2))
+
+
+class TestOrders:
+    """One question, asked in all orders of its options."""
+
+    def test_an_answer_is_averaged_over_all_orders(self, project):
+        """A model that likes what stands first: over all orders no option is first more often than another."""
+        write_questions(project / "questions.parquet", count=2)
+
+        def script(request):
+            first, *_ = request.system.rpartition("选项：")[2].split("\n")[0].split("/")
+            right = NEEDED if is_needed(request) else COMPLETE
+            shares = {NEEDED: 0.1, COMPLETE: 0.1, UNKNOWN: 0.1}
+            shares[first] += 0.3
+            shares[right] += 0.2
+            return lists(step(shares))
+
+        with serving(script) as server:
+            once = predict(server.base_url)
+            assert once.exit_code == 0, once.output
+            server.requests.clear()
+            result = predict(server.base_url, orders=None)  # as params.yaml's own default
+            assert len(server.requests) == 10  # the first orders were kept
+            assert len({request.system for request in server.requests}) == 10
+        assert result.exit_code == 0, result.output
+        said = "2 questions in 6 orders of the options each: 6 requests a question, 12 in all unless answered before"
+        assert said in result.output
+        assert result.output.index(said) < result.output.index("different questions to ask")
+        # Right and first in a third of the orders, first alone in a third, neither in a third.
+        right, wrong = (0.6 * 0.3 * 0.3) ** (1 / 3), (0.4 * 0.1 * 0.1) ** (1 / 3)
+        for row, name in zip(rows_of(project), ("not_needed", "needed"), strict=True):
+            assert row["answer"] == name
+            assert row[f"p_{name}"] == pytest.approx(right / (right + 2 * wrong))
+            assert row["p_unknown"] == pytest.approx(wrong / (right + 2 * wrong))
+        assert said_of(project)["answers"] == 2
+        assert "2 answers with 0.800 of the probability seen" in result.output
+
+    def test_the_section_of_a_rung_may_say_how_many(self, project):
+        """DVC writes the section ``predict`` before that of the rung."""
+        with serving(knows) as server:
+            result = run(predict_served.main, "--orders", 6, *arguments(server.base_url, orders=2))
+            assert result.exit_code == 0, result.output
+            assert len(server.requests) == 48
+
+    def test_the_first_order_is_that_of_local_training(self, project):
+        with serving(knows) as server:
+            predict(server.base_url)
+            first = {request.system for request in server.requests}
+            server.requests.clear()
+            (project / ".chatladder" / "served" / "answers.sqlite").unlink()
+            predict(server.base_url, orders=6)
+            assert first < {request.system for request in server.requests}
+            assert len(server.requests) == 6 * len(first)
+
+    def test_names_are_averaged_as_shares_of_the_orders_and_a_tie_is_no_answer(self, project):
+        write_questions(project / "questions.parquet", count=3)
+        counts = Counter()
+
+        def script(request):
+            counts[asked_about(request)] += 1
+            number = counts[asked_about(request)]
+            if "第1版" in asked_about(request):
+                return completion(NEEDED if number <= 3 else COMPLETE)
+            if "2号" in asked_about(request):
+                return completion(NEEDED if number <= 3 else "什么？")
+            return completion(COMPLETE if number <= 4 else NEEDED)
+
+        with serving(script) as server:
+            result = predict(server.base_url, ask="choice", orders=6, concurrency=1)
+        assert result.exit_code == 0, result.output
+        rows = rows_of(project)
+        shares = [[row[f"p_{name}"] for name in OPTIONS] for row in rows]
+        np.testing.assert_allclose(shares[:2], [[1 / 3, 2 / 3, 0], [0.5, 0.5, 0]])
+        assert [row["answer"] for row in rows[:2]] == ["not_needed", "unknown"]
+        assert all(row["parsed"] for row in rows)
+
+    def test_a_question_is_unread_if_it_is_in_no_order(self, project):
+        def script(request):
+            if "第1版" in asked_about(request):
+                return lists(step({"我": 0.9}))
+            first = request.system.rpartition("选项：")[2]
+            return lists(step({"我": 0.9})) if first.startswith(UNKNOWN) else knows(request)
+
+        with serving(script) as server:
+            result = predict(server.base_url, orders=6)
+        assert result.exit_code == 0, result.output
+        assert [row["item_id"] for row in rows_of(project) if not row["parsed"]] == ["q1"]
+        assert said_of(project)["unread"] == 1
+        # Two of six orders begin with that option, and nothing was seen there.
+        assert said_of(project)["seen"] == pytest.approx(0.94 * 4 / 6, abs=1e-5)
+
+    def test_an_error_names_an_item_once(self, project):
+        def script(request):
+            return failure(400, "context_length_exceeded") if "第1版" in asked_about(request) else knows(request)
+
+        with serving(script) as server:
+            result = predict(server.base_url, orders=6)
+        assert "6 questions got no answer (refused: HTTP 400 (context_length_exceeded)): items q1." in result.output
 
 
 class TestHowItIsAsked:
@@ -503,7 +615,7 @@ def shares_of(*steps, options=OPTIONS):
 
 
 class TestProbabilities:
-    def test_every_token_that_begins_an_option_counts(self):
+    def test_a_token_that_spells_an_option_counts_and_one_that_only_begins_it_does_not(self):
         listed = {
             "needed": 0.3,
             " needed": 0.1,
@@ -515,12 +627,40 @@ class TestProbabilities:
         }
         options = {"needed": "needed", "not_needed": "complete", "unknown": "unknown"}
         shares, seen = shares_of(step({**listed, "unknown": 0.05}), options=options)
-        assert seen == 0.85
-        assert shares == [round(0.6 / 0.85, 3), round(0.2 / 0.85, 3), round(0.05 / 0.85, 3)]
+        assert seen == 0.7
+        assert shares == [round(0.45 / 0.7, 3), round(0.2 / 0.7, 3), round(0.05 / 0.7, 3)]
+
+    def test_what_the_model_would_rather_say_counts_for_no_option(self):
+        """A token that begins one option may go on to something else: 不需要, unneeded."""
+        options = {"needed": "需要", "not_needed": "完整", "unknown": "不知道"}
+        shares, seen = shares_of(step({"不": 0.6, "需要": 0.2, "完整": 0.1}), step({"需要": 0.9}), options=options)
+        assert seen == 0.3
+        assert shares == [round(0.2 / 0.35, 3), round(0.1 / 0.35, 3), round(0.05 / 0.35, 3)]
+        english = {"needed": "needed", "not_needed": "complete", "unknown": "unknown"}
+        assert shares_of(step({"un": 0.9, "complete": 0.05}), step({"needed": 1.0}), options=english)[1] == 0.05
+
+    def test_an_option_of_several_tokens_is_followed_to_its_end(self):
+        options = {"needed": "needed", "not_needed": "complete", "unknown": "hard to tell"}
+        first = step({"hard": 0.6, "needed": 0.2, "complete": 0.1, "need": 0.05})
+        then = [step({" to": 0.9, " work": 0.1}), step({" tell": 0.8, " say": 0.2}), step({"needed": 1.0})]
+        seen = 0.6 * 0.9 * 0.8
+        expected = [round(share / (seen + 0.3), 3) for share in (0.2, 0.1, seen)]
+        assert shares_of(first, *then, options=options) == (expected, round(seen + 0.3, 3))
+        # The server lists no more: it only begins the option, which has half of the least at most.
+        expected = [round(share / 0.35, 3) for share in (0.2, 0.1, 0.05)]
+        assert shares_of(first, options=options) == (expected, 0.3)
+        pieces = step({"需".encode(): 0.7, COMPLETE: 0.2, UNKNOWN: 0.1}), step({"要".encode(): 1.0})
+        assert shares_of(*pieces) == ([0.7, 0.2, 0.1], 1.0)
+
+    def test_an_option_that_a_listed_token_begins_may_have_more_than_the_last_one(self):
+        answer = read_probabilities(choice(step({NEEDED: 0.6, COMPLETE: 0.2, "难": 0.01, "我": 0.001})), OPTIONS)
+        assert answer.seen == pytest.approx(0.8)
+        assert answer.shares[2] == pytest.approx(0.0055 / 0.8055)
 
     def test_a_token_is_known_by_its_bytes(self):
-        first, second = NEEDED.encode()[:2], COMPLETE.encode()[:3]
-        assert shares_of(step({first: 0.6, second: 0.3, UNKNOWN: 0.1})) == ([0.6, 0.3, 0.1], 1.0)
+        start, rest = NEEDED.encode()[:2], NEEDED.encode()[2:]
+        listed = step({start: 0.6, COMPLETE: 0.3, UNKNOWN: 0.1}), step({rest: 1.0})
+        assert shares_of(*listed) == ([0.6, 0.3, 0.1], 1.0)
         text_alone = [{**token(text, 0.5), "bytes": None} for text in (NEEDED, COMPLETE)]
         said = choice({**token(NEEDED, 0.5), "top_logprobs": text_alone})
         assert read_probabilities(said, OPTIONS).seen == pytest.approx(1)
@@ -597,22 +737,24 @@ class TestProbabilities:
 @pytest.mark.parametrize(
     ("piece", "option"),
     [
-        ("n", "needed"), ("needed", "needed"), (" needed", "needed"), ("needed\n", "needed"), ("needed,", "needed"),
+        ("n", None), ("need", None), ("needed", "needed"), (" needed", "needed"), ("needed\n", "needed"),
+        ("needed,", "needed"),
         ("needed2", None), ("neededness", None), ("completely", None), ("Needed", None), ("", None), ("\n", None),
         ("eeded", None), ("unknown", "unknown"), ("x", None), ("not", None),
     ],
 )  # fmt: skip
-def test_what_begins_an_option(piece, option):
+def test_what_spells_an_option(piece, option):
     options = ["needed", "complete", "unknown"]
-    found = begun(piece.encode(), [text.encode() for text in options])
+    found = option_of(piece.encode(), [text.encode() for text in options])
     assert (None if found is None else options[found]) == option
 
 
-def test_what_begins_two_options_begins_none():
-    assert begun(b"A", [b"A: needed", b"B: complete", b"C: unknown"]) == 0
-    assert begun(b"needed", [b"A: needed", b"B: complete", b"C: unknown"]) is None
-    assert begun(b"un", [b"under", b"unknown", b"needed"]) is None
-    assert begun("需要".encode() + b"\xe8", [text.encode() for text in OPTIONS.values()]) is None
+def test_a_letter_stands_for_its_option():
+    for piece in (b"A", b" A", b"A:", b"A: need", b"A: needed"):
+        assert option_of(piece, [b"A: needed", b"B: complete", b"C: unknown"]) == 0
+    assert option_of(b"Answer", [b"A: needed", b"B: complete", b"C: unknown"]) is None
+    assert option_of(b"needed", [b"A: needed", b"B: complete", b"C: unknown"]) is None
+    assert option_of("需要".encode() + b"\xe8", [text.encode() for text in OPTIONS.values()]) is None
 
 
 @pytest.mark.parametrize(
@@ -622,11 +764,11 @@ def test_what_begins_two_options_begins_none():
         ('```json\n{"answer": "完整"}\n```', "not_needed"),
         ("需要", "needed"),
         (" 完整。\n", "not_needed"),
-        ("<think>需要吗？</think>\n\n不知道", "unknown"),
-        ("需要吗？也许。</think>不知道", "unknown"),
+        ("<think>需要吗？</think>\n\n难说", "unknown"),
+        ("需要吗？也许。</think>难说", "unknown"),
         ("<think>需要", None),
         ("不需要", None),
-        ("需要/完整/不知道", None),
+        ("需要/完整/难说", None),
         ("需要补上", None),
         ("答案：需要", None),
         ('{"answer": "不需要"}', None),

@@ -15,10 +15,11 @@ from score_rows import write_base, write_labelled, write_params, write_predictio
 
 from chatladder.cli.annotate.review import read_queue
 from chatladder.io.rows import LABELLED, PREDICTIONS, RANKING, read_rows, write_rows
+from chatladder.labels.review import random_part
 from stages.rank_labels import main
 from tests.conftest import ROOT
 
-KEYS = ("items", "contradicted", "suspects", "suspects_needed", "suspects_not_needed", "controls", "auroc")
+KEYS = ("items", "contradicted", "suspects", "suspects_needed", "suspects_not_needed", "auroc")
 
 
 class Chat:
@@ -53,7 +54,6 @@ class Chat:
         return [
             *(f"--{name}={path}" for name, path in named.items()),
             "--share=0.1",
-            "--controls=0.15",
             "--seed=0",
             *self.more,
         ]
@@ -97,15 +97,13 @@ class TestWritten:
         order = [(-row["suspicion"], row["item_id"]) for row in ranking]
         assert order == sorted(order)
 
-    def test_the_queue_holds_suspects_from_the_top_and_controls_from_below(self, chat):
+    def test_the_queue_holds_suspects_from_the_top(self, chat):
         chat.run()
         ranking, queue = chat.ranking, chat.queue
         roles = {row["item_id"]: row["role"] for row in ranking}
         assert [row["role"] for row in ranking[:16]] == ["suspect"] * 16
-        assert {row["role"] for row in ranking[16:80]} == {""}
-        assert sorted(row["role"] for row in ranking[80:])[-4:] == ["", "control", "control", "control"]
-        assert [item_id for item_id in queue if roles[item_id] == "suspect"] == [row["item_id"] for row in ranking[:16]]
-        assert sorted(queue) == sorted(item_id for item_id, role in roles.items() if role)
+        assert {row["role"] for row in ranking[16:]} == {""}
+        assert queue == [item_id for item_id, role in roles.items() if role]
         lines = (chat.out / "queue.jsonl").read_text().splitlines()
         assert {tuple(json.loads(line)) for line in lines} == {("item_id",)}, "the queue tells nobody why"
 
@@ -120,21 +118,23 @@ class TestWritten:
         assert metrics["suspects"] == len(suspects) == 16
         assert metrics["suspects_needed"] == suspects.count("needed") > 0
         assert metrics["suspects_not_needed"] == suspects.count("not_needed") > 0
-        assert metrics["controls"] == 3
         assert 0.9 < metrics["auroc"] < 1
         assert result.stdout == (
             f"{chat.out}: 16 of 160 labels to look at again ({suspects.count('needed')} needed, "
-            f"{suspects.count('not_needed')} not needed), 3 controls among them; the evidence contradicts "
-            f"{contradicted} labels. Next: chatladder review\n"
+            f"{suspects.count('not_needed')} not needed); the evidence contradicts {contradicted} labels. "
+            f"Next: chatladder review\n"
         )
         assert result.stderr == ""
 
-    def test_a_review_takes_the_queue(self, chat):
+    def test_a_review_takes_the_queue(self, chat, monkeypatch):
         chat.run()
+        monkeypatch.chdir(chat.folder)
         known = {row["item_id"] for row in chat.rows}
-        review = read_queue(chat.out / "queue.jsonl", chat.out / "ranking.parquet", known)
-        assert list(review.items) == chat.queue
-        assert review.controls == {row["item_id"] for row in chat.ranking if row["role"] == "control"}
+        chat.params.write_text("review: {queue: {random: 0.2}}")
+        review = read_queue(chat.out / "queue.jsonl", chat.labelled, known, 2)
+        assert review.random == {*random_part(known, 2, 0.2)}
+        assert {row["split"] for row in chat.rows if row["item_id"] in review.random} >= {"train", "test"}
+        assert list(review.suspects) == [item_id for item_id in chat.queue if item_id not in review.random]
 
     def test_labels_turned_over_come_first_in_both_directions(self, chat):
         drawn = np.random.default_rng(3).choice(len(chat.reviewed), 10, replace=False)
@@ -149,22 +149,14 @@ class TestWritten:
         assert len(first) >= 8  # by chance, one
         assert {row["label"] for row in first} == {"needed", "not_needed"}
 
-    def test_only_labels_that_all_agree_on_are_controls(self, chat):
-        for row in chat.rows:
-            row["agreement"] = 1.0 if row["conversation"] in ("c1", "c2") else 0.667
-        write_rows(chat.labelled, chat.rows, LABELLED)
-        chat.run()
-        agreed = {row["item_id"] for row in chat.rows if row["agreement"] == 1}
-        assert {row["item_id"] for row in chat.ranking if row["role"] == "control"} <= agreed
-
-    def test_equal_runs_give_equal_bytes_and_another_seed_other_controls(self, chat):
+    def test_equal_runs_give_equal_bytes_and_another_seed_other_folds(self, chat):
         written = []
         for seed in (0, 0, 1):
             chat.more = [f"--seed={seed}"]
             chat.run()
             written.append(chat.contents())
         assert written[0] == written[1]
-        assert written[0]["queue.jsonl"] != written[2]["queue.jsonl"]
+        assert written[0]["ranking.parquet"] != written[2]["ranking.parquet"]
 
     @pytest.mark.slow
     def test_neither_threads_nor_the_hash_seed_change_a_byte(self, chat):
@@ -351,7 +343,7 @@ class TestRefusals:
         setattr(chat, kind, rungs)
         self.refused(chat, "expected")
 
-    @pytest.mark.parametrize("option", ["--share=0", "--share=1.1", "--controls=1", "--controls=-0.1", "--seed=-1"])
+    @pytest.mark.parametrize("option", ["--share=0", "--share=1.1", "--seed=-1"])
     def test_a_wrong_number_is_a_usage_error(self, chat, option):
         chat.more = [option]
         assert chat.run().exit_code == 2

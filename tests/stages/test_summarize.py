@@ -34,15 +34,19 @@ def rung(params, value):
 @pytest.fixture
 def files(tmp_path):
     slope = with_interval("slope", 0.05)
-    pair = {"larger": "large", "smaller": "tiny"} | with_interval("difference", -0.1)
+    said = with_interval("points", 12.0) | {"power": 0.9}
+    unsure = {"points": None, "points_lo": None, "points_hi": None, "power": 0.2}
     contents = {
         "questions": {"raw_lines": 58_000, "questions": 2_302},
         "annotation": {
             "round": 2, "needed": 1_100, "not_needed": 900, "disagreed": 9, "orphaned": 0, "kappa": 0.71,
         },
         "scaling": {
-            "gate": "fail", "precision": slope | {"worst_pair": pair}, "macro_f1": slope,
-            "centred": {"precision": slope, "macro_f1": slope},
+            "gate": "fail", "auroc": slope, "precision": slope, "models": 6,
+            "label_sets": {
+                "li_against_wu": {"untouched": unsure, "out_of_fold": said},
+                "round_2_against_round_1": {"untouched": unsure},
+            },
         },
         "models": {
             "large": rung(1_118_208, 0.6), "tiny": rung(17_024, 0.4),
@@ -71,8 +75,9 @@ def test_summarize_prints_and_writes_the_table_sizes_ascending(files, tmp_path):
     assert f"| tiny | 17.0 k | {cells} | +0.200 [+0.160, +0.240] |" in written
     assert "58,000 raw lines, 2,302 questions, 2,000 labelled in 2 round(s) (kappa 0.71, 9 disagreed" in written
     assert '500 test items, which no model was trained on; 55.0% "needed"' in written
-    assert "untouched models): fail; large minus tiny is -0.100 [-0.140, -0.060]." in written
-    assert "per doubling, centred: precision +0.050 [+0.010, +0.090], macro-F1 +0.050" in written
+    assert "Errors in 100 labels, wu less li: +12.0 [+12.0, +12.0], by the same out-of-fold models" in written
+    assert "round 2" not in written  # too little to say anything
+    assert "scaling law: fail. AUROC of 6 untouched models +0.050 [+0.010, +0.090] per doubling; precision" in written
 
 
 def test_the_funnel_is_written_beside_other_plot_data(files, tmp_path):
@@ -98,14 +103,16 @@ def test_metrics_that_are_missing_are_named(files, tmp_path, name):
 
 def test_a_slope_that_is_not_defined_is_said_to_be_so(files, tmp_path):
     path = tmp_path / "scaling.json"
-    nothing = {"slope": None, "slope_lo": None, "slope_hi": None}
+    nothing, two = (
+        {"slope": None, "slope_lo": None, "slope_hi": None},
+        {"slope": 0.1, "slope_lo": None, "slope_hi": None},
+    )
     path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"gate": "inconclusive", "precision": nothing | {"worst_pair": None}})
+        json.dumps(json.loads(path.read_text()) | {"gate": "inconclusive", "precision": nothing, "auroc": two})
     )
     result = CliRunner().invoke(main, files)
     assert result.exit_code == 0, result.output
-    assert "as answered: precision not defined, macro-F1 +0.050" in result.output
-    assert "untouched models): inconclusive." in result.output
+    assert "inconclusive. AUROC of 6 untouched models +0.100 per doubling; precision as answered not" in result.output
 
 
 def test_a_value_that_is_missing_is_named(files, tmp_path):

@@ -4,10 +4,10 @@ Example:
     chatladder adjudicate --adjudicator chen
     chatladder adjudicate --adjudicator chen --round 2 --all --timezone Asia/Shanghai
 
-It asks what the annotators of a question's latest round leave undecided, because they tie or most of them are unsure,
-and shows who said what: adjudicating is not blind. What is settled goes to
-data/annotations/round_N/adjudication/NAME.jsonl, N being the round that it settles; the annotators' answers stay as
-they are. A later round's answers override an adjudication as they override earlier answers.
+It asks what the votes of all rounds leave undecided, because they tie or most of them are unsure, and shows who said
+what: adjudicating is not blind. What is settled goes to data/annotations/round_N/adjudication/NAME.jsonl, N being the
+latest round in which the question was answered; the annotators' answers stay as they are. What was settled stands
+unless answers of later rounds make a majority of the votes by themselves.
 """
 
 from collections.abc import Collection, Mapping
@@ -41,7 +41,7 @@ class Adjudication(NamedTuple):
 
 
 def still_to_annotate(found: Mapping[str, Case], adjudicator: str, annotations: Path) -> set[str]:
-    """Return the items that the adjudicator has yet to answer as an annotator of the round that decides them.
+    """Return the items that the adjudicator has yet to answer as an annotator of the latest round that asked them.
 
     Annotating is blind: they must not see what others said of these. Where a round is shared, its assignment says
     whose an item is; else every item is everybody's who has a log in that round.
@@ -60,14 +60,14 @@ def still_to_annotate(found: Mapping[str, Case], adjudicator: str, annotations: 
     return {
         item_id
         for item_id, case in found.items()
-        if adjudicator not in case.annotators and is_theirs(item_id, case.round)
+        if adjudicator not in case.annotated_now and is_theirs(item_id, case.round)
     }
 
 
 def to_adjudicate(
     found: Mapping[str, Case], adjudicator: str, waiting: Collection[str], *, everything: bool
 ) -> Adjudication:
-    """Choose the items that one adjudicator is asked: what annotators leave open, less what others settled.
+    """Choose the items that one adjudicator is asked: what annotators leave open, less what is settled.
 
     Args:
         found: Item -> what was said of it, in the order in which items are shown.
@@ -80,15 +80,15 @@ def to_adjudicate(
     asked = {}
     for id_, case in left.items():
         others = {name: label for name, label in case.adjudicators.items() if name != adjudicator}
-        seen = replace(case, adjudicators=others)
-        if everything or seen.ruling is None or adjudicator in case.adjudicators:
-            asked[id_] = seen
+        # Their own answer about the latest round can be taken back; what was settled before it is settled.
+        if everything or case.ruling is None or adjudicator in case.settled_now:
+            asked[id_] = replace(case, adjudicators=others)
     own = sum(adjudicator in case.annotators for case in asked.values())
     differ = sum(bool(left[id_].adjudicators) and left[id_].ruling is None for id_ in asked)
     counts = [
         (own, "You annotated {:,} of these yourself: settling them is not independent of that."),
         (differ, "Adjudicators differ on {:,}, which stay undecided until they agree."),
-        (len(left) - len(asked), "{:,} that others settled are left out; --all shows them."),
+        (len(left) - len(asked), "{:,} that are settled are left out; --all shows them."),
         (len(disputed) - len(left), "{:,} are left out that you have yet to annotate, blind."),
     ]
     return Adjudication(asked, told(counts))

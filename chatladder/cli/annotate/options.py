@@ -184,11 +184,11 @@ class AnnotateOptions(SharedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewOptions(SharedOptions):
-    """The options of review. A review that was begun needs neither queue nor ranking."""
+    """The options of review. A review that was begun needs neither queue nor labels."""
 
     round: int | None = setting("A review; the one under way, or else the next, unless given.", least=1, default=None)
     queue: Path = setting("Items to review (JSON lines).", type=OutputFile, default=Path("data/review/queue.jsonl"))
-    ranking: Path = setting("Rows behind it.", type=OutputFile, default=Path("data/review/ranking.parquet"))
+    labelled: Path = setting("All labels (parquet).", type=OutputFile, default=Path("data/labelled.parquet"))
 
 
 @dataclass(frozen=True, kw_only=True)

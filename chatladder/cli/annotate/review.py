@@ -1,12 +1,13 @@
-r"""Look again, blind, at the labels that are probably wrong, in the terminal or in a browser.
+r"""Look again, blind, at the labels that are probably wrong and at a random share of all.
 
 Example:
     chatladder review --annotator li
     chatladder review --annotator li --annotators li,wu,chen --overlap 2
 
-The queue that dvc repro made, suspects with some controls among them, is asked as if for the first time: neither
-labels, nor answers, nor what speaks against them are shown. The review is a round of its own, after the latest that
-has answers; data/annotations/round_N/review.json keeps its items, whatever dvc repro makes of the queue meanwhile.
+The suspects that dvc repro queued are asked as if for the first time and, mixed among them, a random share of all
+labelled questions (review.queue.random in params.yaml), which no model chose: neither labels, nor answers, nor what
+speaks against them are shown. The review is a round of its own, after the latest that has answers;
+data/annotations/round_N/review.json keeps its items, whatever dvc repro makes of the queue meanwhile.
 Starting again goes on where one left off; once it is done and counted, the next queue begins the next round.
 """
 
@@ -22,13 +23,13 @@ from chatladder.cli.annotate.session import SessionItems
 from chatladder.io.console import SETTINGS, DataError, example
 from chatladder.io.files import read_jsonl
 from chatladder.io.options import options_of
-from chatladder.io.rows import RANKING, Rows
+from chatladder.io.params import PARAMS, read_section
+from chatladder.io.rows import LABELLED, Rows
 from chatladder.labels.log import replay
-from chatladder.labels.review import FILE, Review, begin, read_review
+from chatladder.labels.review import FILE, Review, begin, mix, random_part, read_review
 from chatladder.labels.rounds import latest_answered, latest_round, log_path
 
-SUSPECT, CONTROL = "suspect", "control"
-_AGAIN = "Queue, ranking and questions must be of one run: run dvc repro."
+_AGAIN = "Queue, labels and questions must be of one run: run dvc repro."
 
 
 def queued_items(queue: Path) -> dict[str, int]:
@@ -54,61 +55,74 @@ def is_queue_of(queue: Path, review: Review) -> bool:
     Raises:
         DataError: As ``queued_items`` does.
     """
-    return tuple(queued_items(queue)) == review.items
+    return [item_id for item_id in queued_items(queue) if item_id not in review.random] == [*review.suspects]
 
 
-def read_queue(queue: Path, ranking: Path, known: Collection[str]) -> Review:
-    """Read the queue as the pipeline made it, and compare it with the ranking that it was made from.
+def read_queue(queue: Path, labelled: Path, known: Collection[str], number: int) -> Review:
+    """Return the review that a round begins with: the queue that the pipeline made, and the round's random part.
 
     Args:
-        queue: JSON lines with an ``item_id``, in the order in which they are looked at.
-        ranking: Rows of ``RANKING``; their ``role`` says which items of the queue are controls.
+        queue: JSON lines with an ``item_id``, the most suspicious first.
+        labelled: Rows of ``LABELLED``, which the queue and the random part are taken from.
         known: Ids of the questions.
+        number: The number of the round.
 
     Raises:
-        DataError: If one is missing, malformed or empty, or they do not fit together.
+        DataError: If one is missing, malformed or empty, they do not fit together, or params.yaml names no share.
     """
-    for path in (queue, ranking):
+    for path in (queue, labelled):
         if not path.is_file():
             raise DataError(f"{path}: expected what a review looks at; there is none yet. Run dvc repro.")
-    ranked = _read_ranking(ranking)
+    splits = _read_splits(labelled)
     lines = queued_items(queue)
-    for item_id, number in lines.items():
-        if problem := _problem(*ranked.get(item_id, ("", "unranked")), item_id in known):
-            raise DataError(f"{queue}:{number}: {problem} ({ranking}). {_AGAIN}")
-    queued = sum(role in (SUSPECT, CONTROL) for _, role in ranked.values())
-    if len(lines) < queued:
-        raise DataError(f"{queue}: expected all {queued:,} items queued by {ranking}, got {len(lines):,}. {_AGAIN}")
+    for item_id, line in lines.items():
+        if problem := _problem(splits.get(item_id), item_id in known):
+            raise DataError(f"{queue}:{line}: {problem} ({labelled}). {_AGAIN}")
     if not lines:
         raise DataError(f"{queue}: expected items to look at again, got none: no label is suspected of anything.")
-    return Review(tuple(lines), frozenset(item_id for item_id in lines if ranked[item_id][1] == CONTROL))
+    random = frozenset(random_part((item_id for item_id in splits if item_id in known), number, random_share()))
+    suspects = tuple(item_id for item_id in lines if item_id not in random)
+    return Review(mix(suspects, random, number), suspects, random)
 
 
-def _read_ranking(ranking: Path) -> dict[str, tuple[str, str]]:
-    """Read the split and the role of each item."""
-    ranked: dict[str, tuple[str, str]] = {}
+def random_share() -> float:
+    """Return the share of all labels that a review looks at whatever models say, as params.yaml of this folder has it.
+
+    Raises:
+        DataError: If it has none, or another value than one from 0 to 1.
+    """
+    share = read_section(PARAMS, "review.queue").get("random")
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise DataError(
+            f"{PARAMS}: expected review.queue.random, the share of all labels that a review looks at whatever models "
+            f"say, from 0 to 1, got {share!a}. Write 0.2, for instance."
+        )
+    return float(share)
+
+
+def _read_splits(labelled: Path) -> dict[str, str]:
+    """Read the split of each labelled item."""
+    splits: dict[str, str] = {}
     rows = 0
     try:
-        for part in Rows(ranking, RANKING).parts(["item_id", "split", "role"]):
+        for part in Rows(labelled, LABELLED).parts(["item_id", "split"]):
             rows += part.num_rows
-            ranked |= {row["item_id"]: (row["split"], row["role"]) for row in part.to_pylist()}
+            splits |= {row["item_id"]: row["split"] for row in part.to_pylist()}
     except UnicodeDecodeError as error:
-        raise DataError(f"{ranking}: expected rows of a ranking, got text that is no UTF-8. {_AGAIN}") from error
-    if len(ranked) < rows:
-        raise DataError(f"{ranking}: expected every item once, got {rows:,} rows of {len(ranked):,} items. {_AGAIN}")
-    return ranked
+        raise DataError(f"{labelled}: expected labelled items, got text that is no UTF-8. {_AGAIN}") from error
+    if len(splits) < rows:
+        raise DataError(f"{labelled}: expected every item once, got {rows:,} rows of {len(splits):,} items. {_AGAIN}")
+    return splits
 
 
-def _problem(split: str, role: str, is_question: bool) -> str | None:
+def _problem(split: str | None, is_question: bool) -> str | None:
     """Say what is wrong with an item of the queue, if anything."""
     if not is_question:
         return "expected an item of the questions, got one that is no longer there"
-    if role == "unranked":
-        return "expected an item of the ranking, got one that is not there"
+    if split is None:
+        return "expected a labelled item, got one without a label"
     if split == "test":
         return "expected no item of the test split, which no model may help to label, got one"
-    if role not in (SUSPECT, CONTROL):
-        return f"expected an item whose role is {SUSPECT} or {CONTROL}, got one that is neither"
     return None
 
 
@@ -166,7 +180,8 @@ def choose(options: ReviewOptions, known: Collection[str]) -> tuple[int, Review]
     number = asked or latest_round(annotations)
     log = log_path(annotations, number, options.person)
     begun = read_review(log.parent)
-    if begun is not None:
+    # A list that people drew is no review to go on with, unless it is asked for.
+    if begun is not None and (asked or begun.is_queue):
         if asked:
             return number, begun
         own = own_items(begun, known, options.person, settle_assignment(log.parent), log.parent)
@@ -174,7 +189,8 @@ def choose(options: ReviewOptions, known: Collection[str]) -> tuple[int, Review]
             return number, begun
         if not options.queue.exists() or is_queue_of(options.queue, begun):
             return None
-    return next_round(asked, answered, annotations), read_queue(options.queue, options.ranking, known)
+    following = next_round(asked, answered, annotations)
+    return following, read_queue(options.queue, options.labelled, known, following)
 
 
 def review(options: ReviewOptions) -> None:
@@ -214,7 +230,7 @@ def _what_next(number: int) -> str:
 @options_of(ReviewOptions, "options")
 @click.pass_context
 def review_command(context: click.Context, options: ReviewOptions) -> None:
-    """Look again, blind, at the labels that are probably wrong."""
+    """Look again, blind, at the labels that are probably wrong and at a random share of all."""
     launch(context, "chatladder.cli.annotate.review", review, options)
 
 

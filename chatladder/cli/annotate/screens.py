@@ -108,7 +108,10 @@ def label_keys(keys: Mapping[str, Sequence[str]]) -> Content:
 
 
 def said(case: Case) -> Content:
-    """Return what each annotator, and each adjudicator, said of an item: ``round 2  li: needed  wu: unsure``."""
+    """Return the votes on an item, and what adjudicators said, after the round that is settled.
+
+    As in ``round 2  li: needed  wu: unsure  adjudicator chen: needed``; a vote may be of an earlier round.
+    """
     parts: list[str | tuple[str, str]] = [(f"round {case.round}  ", "$text-muted")]
     for who, given in (("", case.annotators), ("adjudicator ", case.adjudicators)):
         for name, label in sorted(given.items()):

@@ -317,6 +317,8 @@ def _refusals(small: str | None, facts: MemoryNeed, training: Training, machine:
         yield f"{small} needs a GPU"
     if small and find_spec("bitsandbytes") is None:
         yield f"{small} needs bitsandbytes, which is not installed"
+    if training.small_states and (not machine.gpus or find_spec("bitsandbytes") is None):
+        yield "optim: paged_adamw_8bit needs a GPU and bitsandbytes; adamw_torch needs neither"
     if small and training.full:
         yield f"method: full trains weights as they are, not in {small}"
     if small and is_mixture:

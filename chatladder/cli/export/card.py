@@ -130,7 +130,7 @@ def gate_text(scaling: dict[str, Any] | None) -> str:
     return (
         f"The labels against the scaling law (does AUROC grow with the size of untouched models?): "
         f"**{scaling.get('gate', 'not measured')}**, by {scaling.get('models', 0)} models of "
-        f"{scaling.get('sizes', 0)} sizes."
+        f"{scaling.get('rungs', 0)} rungs."
     )
 
 

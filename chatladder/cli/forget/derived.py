@@ -20,7 +20,7 @@ from chatladder.io.console import DataError
 from chatladder.io.files import whole_file, write_json
 from chatladder.io.rows import QUESTIONS, TURNS, Rows, read_rows, write_rows
 from chatladder.labels.log import LogWriter, replay
-from chatladder.labels.review import FILE, read_review
+from chatladder.labels.review import FILE, Review, read_review, record_of
 from chatladder.labels.rounds import every_log, round_folders
 from chatladder.privacy.pseudonyms import PLACEHOLDER
 from chatladder.privacy.secret import KEY_FILE
@@ -108,10 +108,13 @@ def remove_answers(data: Path, items: MemberItems) -> int:
         for folder in round_folders(data / "annotations").values():
             review = read_review(folder)
             if review is not None and not items.questions.isdisjoint(review.items):
-                kept = [item for item in review.items if item not in items.questions]
-                controls = sorted(review.controls - items.questions)
-                if kept:
-                    write_json(folder / FILE, {"items": kept, "controls": controls}, answers=True)
+                left = Review(
+                    tuple(item for item in review.items if item not in items.questions),
+                    tuple(item for item in review.suspects if item not in items.questions),
+                    review.random - items.questions,
+                )
+                if left.items:
+                    write_json(folder / FILE, record_of(left), answers=True)
                 else:
                     (folder / FILE).unlink()
     for path in sorted((data / "marks").glob("*.jsonl")):

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,12 +29,23 @@ from chatladder.cli.report.models import (
 from chatladder.cli.report.moves import Moves, moves_of
 from chatladder.cli.report.page import hashes, shown_path, versions
 from chatladder.cli.report.plots import Plot, forest_plot, scaling_plot
-from chatladder.cli.report.rounds import Change, Round, Rounds, answers_of, changes, matrix, read_rounds
+from chatladder.cli.report.rounds import (
+    Change,
+    Round,
+    Rounds,
+    answers_of,
+    changes,
+    matrix,
+    read_rounds,
+    scored_labels,
+)
 from chatladder.evaluation.gate import GateSettings
+from chatladder.evaluation.label_sets import UNTOUCHED, LabelSets, compare, compared_in_words, label_sets_of
 from chatladder.evaluation.scaling_check import METRICS, in_words
 from chatladder.evaluation.scores import Interval
 from chatladder.io.rows import LABELLED, QUESTIONS, Rows
-from chatladder.labels.review import FILE, flips_by_round
+from chatladder.labels.label_sets import check_verdicts, label_sets
+from chatladder.labels.review import FILE, flips_by_round, read_reviews
 from chatladder.labels.rounds import adjudication_files, log_files
 
 #: Kinds of change, in the words that a count stands before.
@@ -240,6 +252,10 @@ def build(options: Options, number: int) -> dict[str, Any]:
     keys = options.keys or default_rungs(options.bases)
     # With predictions for all that any round labels, so that every round is scored on all that it labels.
     labelled = {item_id for each in labels for item_id in each}
+    reviews = read_reviews(options.annotations, number)
+    questions = pa.table({"item_id": asked.ids, "conversation": asked.conversations})
+    sets = label_sets_of(label_sets(questions, rounds.logs, reviews))
+    labelled |= {item_id for each in sets for item_id in each.item_ids}
     models = read_models(options.bases, options.vanilla, keys, [each for each in asked.ids if each in labelled])
     settings = GateSettings(options.margin)
     splits, stale = read_splits(options.labelled, labels[-1])
@@ -251,8 +267,11 @@ def build(options: Options, number: int) -> dict[str, Any]:
         asked=asked,
         models=models,
         tuned=tuned,
-        scored=[score(asked, each, models, settings) for each in labels],
-        compared=compare_labels(options, asked, rounds, models),
+        scored=[
+            score(asked, scored_labels(check_verdicts(rounds.logs, reviews, each.number)), models, settings)
+            for each in rounds.rounds
+        ],
+        compared=compare_sets(sets, models),
         moves=moves_of(labels[-1], changed, models, tuned),
         stale=stale,
     )
@@ -266,6 +285,18 @@ def build(options: Options, number: int) -> dict[str, Any]:
         "versions": versions(),
         "hashes": hashes(report.inputs()),
     }
+
+
+def compare_sets(sets: Sequence[LabelSets], models: Models) -> list[str]:
+    """Return what the untouched models say of label sets, a line on each two; nothing without models."""
+    lines: list[str] = []
+    for each in sets:
+        answers = [model.answers for model in models.all_answers(each.item_ids)]
+        evidence = np.array([answer.log_odds for answer in answers if answer.has_probabilities])
+        if len(evidence):
+            found = {UNTOUCHED: compare(each.labels, evidence, each.conversations)}
+            lines += compared_in_words(each.names, found)
+    return lines
 
 
 def read_splits(labelled: Path, labels: Mapping[str, str]) -> tuple[dict[str, str], int | None]:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 from chatladder.evaluation.gate import GateSettings
-from chatladder.evaluation.label_sets import Comparison, compare
 from chatladder.evaluation.predictions import Items, Predictions, read_predictions
 from chatladder.evaluation.rungs import Ladder, read_rungs
 from chatladder.evaluation.scaling_check import Model, Scaling, read_untouched, scaling_check

@@ -43,7 +43,7 @@ class Round:
 
     def labels(self) -> dict[str, str]:
         """Item -> label, of the items that models are scored on."""
-        return {item_id: verdict.label.value for item_id, verdict in self.verdicts.items() if verdict.label in SCORED}
+        return scored_labels(self.verdicts)
 
     def answered(self) -> set[str]:
         """Items that any annotator answered in this round."""
@@ -52,6 +52,11 @@ class Round:
     def adjudicated(self) -> int:
         """Return how many items an adjudicator answered."""
         return len({item_id for labels in self.adjudications.values() for item_id in labels})
+
+
+def scored_labels(verdicts: Mapping[str, Verdict]) -> dict[str, str]:
+    """Item -> label, of the items whose label models are scored on."""
+    return {item_id: verdict.label.value for item_id, verdict in verdicts.items() if verdict.label in SCORED}
 
 
 class Rounds(NamedTuple):

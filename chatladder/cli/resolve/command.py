@@ -39,8 +39,8 @@ from chatladder.io.console import (
 )
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of
-from chatladder.models.prompts import SPEAKERS, PromptSettings, one_line, render_row
-from chatladder.vocabulary import ANSWERS
+from chatladder.models.prompts import ORDERS, SPEAKERS, PromptSettings, one_line, render_row
+from chatladder.vocabulary import ANSWERS, likeliest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -85,9 +85,9 @@ def _answer(chunk: list["Asked"], model: Model, counts: Counter[str]) -> Iterato
     settings = model.settings
     prompt = PromptSettings(settings.language, settings.answer, settings.seed)
     prompts = [render_row(each.row, prompt) for each in chunk]
-    scores, shortened = score(model.model, model.tokenizer, prompts, settings.max_length)
+    scores, shortened = score(model.model, model.tokenizer, prompts, settings.max_length, ORDERS)
     shares = probabilities(scores)
-    needed = [ANSWERS[index] == "needed" for index in shares.argmax(axis=1)]
+    needed = [likeliest(row) == "needed" for row in shares.tolist()]
     counts.update(answered=len(chunk), needed=sum(needed), shortened=shortened)
     rows = [each.row for each, yes in zip(chunk, needed, strict=True) if yes and model.rewrite]
     written = rewrite(model.model, model.tokenizer, rows, settings.language, settings.max_length)

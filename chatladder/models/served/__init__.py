@@ -10,6 +10,9 @@ its own.
 Where a server lists the probabilities of the first tokens, each option has its own, as from a local model; where it
 does not, an option is named and has probability 1: such a rung has answers, but no calibrated probabilities. An answer
 that is none of the options is kept too: asked again, a model that answers without chance would say the same.
+
+Each question is asked in several orders of the options, a request each. What is averaged is what local rungs average,
+log-probabilities; of options by name, it is the share of the orders in which each is named.
 """
 
 import json
@@ -28,9 +31,9 @@ from chatladder.endpoint.completion import BYTES_A_TOKEN, entry, guess_tokens, r
 from chatladder.endpoint.connection import Connection
 from chatladder.io.console import DataError, printable
 from chatladder.io.options import setting
-from chatladder.models.prompts import Prompt, without_oldest
+from chatladder.models.prompts import Prompt, orders_of, without_oldest
 from chatladder.models.served.reading import NAME, UNREAD, ServedAnswer, is_blank, read_name, read_probabilities
-from chatladder.vocabulary import ANSWERS
+from chatladder.vocabulary import ANSWERS, likeliest
 
 #: Where answers are kept unless told otherwise; git and DVC ignore it.
 CACHE_FOLDER = Path(".chatladder/served")
@@ -42,6 +45,8 @@ ASKS = {"auto": (PROBABILITIES, SCHEMA, PLAIN), "logprobs": (PROBABILITIES,), "c
 FIRST_UNREAD = 20
 #: Below this much of the probability seen, an answer is read from what the model hardly ever says.
 FAINT = 0.5
+#: Probability of an option that the server says to be impossible; its logarithm must be a number.
+IMPOSSIBLE = 1e-12
 DIGITS = 5
 #: What opens a token of a chat template: an angle bracket (full width too: some tokenizers fold it) before a word or a
 #: bar, a square one before a word in capitals.
@@ -70,7 +75,7 @@ class ServedAnswers(NamedTuple):
     """What a served model answers.
 
     Attributes:
-        answers: The answer to each prompt.
+        answers: The answer to each prompt, over all its orders.
         form: The form in which it was asked.
         shortened: The number of prompts that were shortened.
         report: What the run did.
@@ -101,7 +106,7 @@ class ServedAnswers(NamedTuple):
         rows = []
         for item_id, answer in zip(ids, self.answers, strict=True):
             shares = answer.shares or (None,) * len(ANSWERS)
-            named = ANSWERS[answer.shares.index(max(answer.shares))] if answer.shares else "unknown"
+            named = likeliest(answer.shares) if answer.shares else "unknown"
             chances = {f"p_{name}": share for name, share in zip(ANSWERS, shares, strict=True)}
             parsed = answer.shares is not None
             rows.append({"item_id": item_id, "seed": 0, **chances, "answer": named, "parsed": parsed})
@@ -113,6 +118,7 @@ def answer_prompts(
     prompts: Sequence[Prompt],
     settings: ServedSettings,
     *,
+    orders: int,
     max_length: int,
     cache_folder: Path,
     echo: Callable[[str], None],
@@ -123,6 +129,7 @@ def answer_prompts(
         ids: Ids of the prompts' items, for errors to name.
         prompts: Prompts in any order; equal ones are asked about once.
         settings: The section of the rung.
+        orders: How many orders of the options to ask each prompt in.
         max_length: Most tokens of a prompt with its answer, as guessed.
         cache_folder: The folder where answers are kept.
         echo: Takes what is said before and after requests are sent.
@@ -130,7 +137,13 @@ def answer_prompts(
     Raises:
         DataError: As of `chatladder.endpoint.asking.ask`, and if no answer is an option.
     """
-    job = _Answering(ids, prompts, settings, max_length)
+    if orders > 1:
+        echo(
+            f"{len(prompts):,} questions in {orders} orders of the options each: {orders} requests a question, "
+            f"{orders * len(prompts):,} in all unless answered before (orders: 1 in the rung's section asks once)"
+        )
+    asked = [each for prompt in prompts for each in orders_of(prompt, orders)]
+    job = _Answering([item_id for item_id in ids for _ in range(orders)], asked, settings, max_length)
     plan = ask(job, settings, cache_folder, echo)
     if not job.readable:
         by_name = "--ask choice holds the model to the options, where the server can"
@@ -148,7 +161,27 @@ def answer_prompts(
         )
     values = (tuple(plan.values[place].tolist()) for place in plan.places.tolist())
     answers = [ServedAnswer(None if np.isnan(shares[0]) else tuple(shares), seen) for *shares, seen in values]
-    return ServedAnswers(answers, job.forms[0], job.shortened, plan.report)
+    means = [mean_answer(answers[at : at + orders], job.forms[0]) for at in range(0, len(answers), orders)]
+    return ServedAnswers(means, job.forms[0], job.shortened // orders, plan.report)
+
+
+def mean_answer(answers: Sequence[ServedAnswer], form: str) -> ServedAnswer:
+    """Return one answer for those to a prompt in several orders of its options; those that are no option are left out.
+
+    Args:
+        answers: The answers, at least one.
+        form: The form in which they were asked.
+    """
+    read = np.array([answer.shares for answer in answers if answer.shares])
+    if not len(read):
+        return UNREAD
+    if form == PROBABILITIES:
+        read = np.log(np.maximum(read, IMPOSSIBLE))
+        means = np.exp(read.mean(axis=0))
+    else:
+        means = read.mean(axis=0)
+    seen = sum(answer.seen for answer in answers) / len(answers)
+    return ServedAnswer(tuple((means / means.sum()).tolist()), seen)
 
 
 class _Answering(Job):
@@ -172,7 +205,7 @@ class _Answering(Job):
     advice: ClassVar = (
         "most likely these are too long for the server: lower max_length, or give the server a longer context"
     )
-    fewer: ClassVar = "ask fewer questions"
+    fewer: ClassVar = "ask fewer questions, or in fewer orders (orders: 1)"
 
     def __init__(
         self, ids: Sequence[str], prompts: Sequence[Prompt], settings: ServedSettings, max_length: int
@@ -225,7 +258,7 @@ class _Answering(Job):
         return (*(answer.shares or (None,) * len(ANSWERS)), answer.seen)
 
     def names(self, rows: np.ndarray) -> list[str]:
-        return [printable(self._ids[row]) for row in rows.tolist()]
+        return [*dict.fromkeys(printable(self._ids[row]) for row in rows.tolist())]
 
     def took(self, values: Values) -> None:
         self._answers += 1

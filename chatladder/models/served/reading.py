@@ -1,11 +1,13 @@
 """What counts as an answer of a model behind an endpoint: the probabilities of its first tokens, or an option by name.
 
-By probabilities: the options' first characters differ, so the token with which the answer begins decides. Every token
-that the server lists there adds its probability to the one option that it begins (or that begins it, where no letter
-or digit follows); what the list shows of no option, or leaves out, is unseen. White space before the answer is walked
-through, its probability multiplied in, and a thought in ``<think>`` is passed over: then the probabilities hold given
-that thought. An option that no listed token begins has at most the probability of the last one listed, and at most
-what the list leaves out; it is given half of that, so that a single answer cannot outweigh all others.
+By probabilities: every token that the server lists where the answer begins adds its probability to the option that it
+spells out (no letter or digit may follow), or whose letter it is. A token that only begins an option, such as "need" or
+不, may go on otherwise and counts for none; where the model itself chose it, the list behind it shows how it goes on.
+What the list shows of no option, or leaves out, is unseen. White space before the answer is walked through, its
+probability multiplied in, and a thought in ``<think>`` is passed over: then the probabilities hold given that thought.
+An option that is not seen has at most the probability of the last token listed, at most what the list leaves out, and
+what listed tokens have that only begin it; it is given half of that, and half of any other option's at most, so that a
+single answer cannot outweigh all others.
 
 By name: all of the answer is an option's text, or ``{"answer": "<option>"}``. Whatever else it says is no answer.
 
@@ -19,10 +21,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from chatladder.endpoint.completion import THOUGHT, THOUGHT_ENDS, bare, content_of, entry, only_entry
+from chatladder.models.prompts import LETTERS
 from chatladder.vocabulary import ANSWERS
 
 #: The only entry of the object that a model is held to.
 NAME = "answer"
+_LETTERS = tuple(letter.encode("utf-8") for letter in LETTERS)
 
 
 class ServedAnswer(NamedTuple):
@@ -69,19 +73,26 @@ def read_probabilities(choice: Any, options: Mapping[str, str]) -> ServedAnswer 
     if not any(step.listed for step in steps):
         return None
     texts = [options[name].encode("utf-8") for name in ANSWERS]
-    shares, hidden, reached = [0.0] * len(texts), 0.0, 1.0
+    shares, hidden = [0.0] * len(texts), [0.0] * len(texts)
+    answer, reached = b"", 1.0
     for step in steps[_after_thought(steps) :]:
         for token, probability in step.listed:
-            if (option := begun(token, texts)) is not None:
-                shares[option] += reached * probability
-        hidden += reached * _most_hidden(step)
-        if not step.token.isspace():
-            break
+            if (named := option_of(answer + token, texts)) is not None:
+                shares[named] += reached * probability
+            elif token != step.token or step is steps[-1]:
+                for option in _begun(answer + token, texts):
+                    hidden[option] += reached * probability
+        unlisted = reached * _most_hidden(step)
+        hidden = [most + unlisted for most in hidden]
+        answer = (answer + step.token).lstrip()
         reached *= step.probability
+        is_whole = answer and (option_of(answer, texts) is not None or not _begun(answer, texts))
+        if is_whole or not step.token:
+            break
     if not (seen := math.fsum(shares)):
         return UNREAD
-    least = min(hidden, *filter(None, shares)) / 2
-    shares = [share or least for share in shares]
+    least = min(filter(None, shares))
+    shares = [share or min(most, least) / 2 for share, most in zip(shares, hidden, strict=True)]
     total = math.fsum(shares)
     return ServedAnswer(tuple(share / total for share in shares), min(1.0, seen))
 
@@ -105,15 +116,22 @@ def read_name(choice: Any, options: Mapping[str, str]) -> ServedAnswer:
     return UNREAD
 
 
-def begun(token: bytes, options: Sequence[bytes]) -> int | None:
-    """Return the only option that a token begins, or that begins the token and ends there; None for none or several."""
-    token = token.lstrip()
+def option_of(answer: bytes, options: Sequence[bytes]) -> int | None:
+    """Return the only option that an answer spells out, or whose letter it begins with; None for none or several."""
+    answer = answer.lstrip()
     fits = [
         number
         for number, option in enumerate(options)
-        if token and (option.startswith(token) or (token.startswith(option) and _ends(token[len(option) :])))
+        if (answer.startswith(option) and _ends(answer[len(option) :]))
+        or (answer and option.startswith(answer) and option.startswith(_LETTERS))
     ]
     return fits[0] if len(fits) == 1 else None
+
+
+def _begun(answer: bytes, options: Sequence[bytes]) -> list[int]:
+    """The options that an answer begins, if it is not white space alone."""
+    answer = answer.lstrip()
+    return [number for number, option in enumerate(options) if answer and option.startswith(answer)]
 
 
 def _ends(rest: bytes) -> bool:

@@ -1,0 +1,181 @@
+"""Let a model write its answer, and read the option that it names: how arXiv 2405.02817 asks.
+
+Decoding is greedy, from one order of the options, and stops at the end of the text or after a few more tokens than the
+longest option has. What counts as an answer is what counts of a model behind an endpoint (``read_name``): an option's
+text and nothing else. A model that explains itself, or repeats the list, has given none.
+
+Prompts are batched as for scoring, by length over all of them, whatever the number of workers.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from chatladder.distributed import Workers
+from chatladder.models.batches import pad_left
+from chatladder.models.encoding import encode_options, encode_prompts
+from chatladder.models.loading import load, within_context
+from chatladder.models.prompts import Prompt
+from chatladder.models.scoring import WorkerCheck, float32_logits, length_batches, need_of
+from chatladder.models.served.reading import read_name
+from chatladder.vocabulary import ANSWERS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+#: Tokens beyond those of the longest option: enough for a full stop, or for a JSON object around the option.
+MORE_TOKENS = 12
+
+
+class GeneratedPart(NamedTuple):
+    """What a model wrote to some prompts.
+
+    Attributes:
+        indices: Indices of the prompts.
+        texts: The answer to each.
+        shortened: The number of all prompts that were too long.
+        room: Most tokens of a prompt with its answer.
+    """
+
+    indices: list[int]
+    texts: list[str]
+    shortened: int
+    room: int
+
+
+class PromptGenerator:
+    """A rung and its prompts. The model is loaded where the first part is answered, and stays for the others."""
+
+    def __init__(self, base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int) -> None:
+        """See ``generate_rung``; paths are absolute."""
+        self._base, self._adapter = base, adapter
+        self._prompts, self._max_length = prompts, max_length
+        self._worker = WorkerCheck(base, *([adapter] if adapter else []))
+
+    @cached_property
+    def _loaded(self) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+        self._worker.check()
+        return load(self._base, self._adapter)
+
+    def part(self, number: int, parts: int) -> GeneratedPart:
+        """Return the answers to every so many-th batch, from 0."""
+        model, tokenizer = self._loaded
+        return generate(model, tokenizer, self._prompts, self._max_length, number, parts)
+
+
+def generate(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[Prompt],
+    max_length: int,
+    number: int = 0,
+    parts: int = 1,
+) -> GeneratedPart:
+    """Return what a model writes to prompts, or to one part of them.
+
+    Args:
+        model: Any causal language model of transformers, with or without an adapter; it decodes greedily from then on.
+        tokenizer: The model's tokenizer.
+        prompts: At least one, in any order.
+        max_length: Most tokens of a prompt with its answer, or the model's context where that is less; longer prompts
+            lose their oldest history.
+        number: Which part, from 0.
+        parts: The number of parts; every so many-th batch is one.
+
+    Raises:
+        DataError: If the tokenizer does not keep the options apart from the prompt and from each other.
+    """
+    import torch
+    from tqdm import tqdm
+    from transformers import GenerationConfig
+
+    room = within_context(model, max_length)
+    options = encode_options(tokenizer, [prompt.options for prompt in prompts], prompts[0].instruction)
+    most = max(len(ids) for row in options for ids in row.values()) + MORE_TOKENS
+    rows, shortened = encode_prompts(tokenizer, [prompt.instruction for prompt in prompts], room - most)
+    batches = length_batches([len(ids) + most for ids in rows])[number::parts]
+    filler: Any = tokenizer.pad_token_id
+    asked: Any = model.eval()
+    # In place of the model's own settings, from which a call takes whatever it leaves open: those of chat models draw
+    # at random, and hold repeated tokens down.
+    asked.generation_config = GenerationConfig(
+        do_sample=False, max_new_tokens=most, pad_token_id=filler, eos_token_id=_ends(model, tokenizer)
+    )
+    indices = [index for batch in batches for index in batch]
+    texts: list[str] = []
+    with (
+        torch.inference_mode(),
+        float32_logits(model),
+        tqdm(total=len(indices), desc="generate", disable=None) as bar,
+    ):
+        for batch in batches:
+            padded = pad_left([rows[index] for index in batch], filler)
+            # Positions are counted from the mask, for the tokens that are added, too.
+            inputs = {name: padded[name].to(model.device) for name in ("input_ids", "attention_mask")}
+            written = asked.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
+            texts += tokenizer.batch_decode(written, skip_special_tokens=True)
+            bar.update(len(batch))
+    return GeneratedPart(indices, texts, shortened, room)
+
+
+def _ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Return the tokens that end a text: the tokenizer's, and those that the model's configuration names."""
+    config: Any = model.generation_config
+    own = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    return [number for number in dict.fromkeys([tokenizer.eos_token_id, *own]) if number is not None]
+
+
+def generate_part(number: int, generator: PromptGenerator, parts: int) -> GeneratedPart:
+    """On a worker: return the answers of one part."""
+    return generator.part(number, parts)
+
+
+def generate_rung(
+    base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int, pool: Workers
+) -> tuple[list[str], int, int]:
+    """Return what a rung writes to each prompt; the weights are loaded by the workers.
+
+    Args:
+        base: A folder written by ``stages.base``.
+        adapter: A folder written by ``stages.train``; None for the untouched model.
+        prompts: At least one.
+        max_length: See ``generate``.
+        pool: The workers.
+
+    Returns:
+        The answers, in the order of the prompts; how many prompts were shortened, and to how many tokens.
+
+    Raises:
+        DataError: As ``load`` and ``generate``; or if a worker does not see the folders, or has other libraries.
+    """
+    need = need_of(base)
+    generator = PromptGenerator(base.resolve(), adapter.resolve() if adapter else None, prompts, max_length)
+    parts = min(pool.parts(need), len(prompts))
+    texts = [""] * len(prompts)
+    shortened = room = 0
+    for _, part in pool.as_done(generate_part, range(parts), generator, parts, need=need):
+        for index, text in zip(part.indices, part.texts, strict=True):
+            texts[index] = text
+        shortened, room = part.shortened, part.room
+    return texts, shortened, room
+
+
+def named_rows(
+    items: Sequence[Mapping[str, Any]], prompts: Sequence[Prompt], texts: Sequence[str], seed: int = 0
+) -> list[dict[str, Any]]:
+    """Return rows of ``predictions``, in the order of the items: no probabilities, and unknown where none is named.
+
+    Args:
+        items: Questions.
+        prompts: The prompt of each.
+        texts: The answer to each.
+        seed: Of the model's own training.
+    """
+    rows = []
+    for item, prompt, text in zip(items, prompts, texts, strict=True):
+        shares = read_name({"message": {"content": text}}, prompt.options).shares
+        answer = ANSWERS[shares.index(max(shares))] if shares else "unknown"
+        chances = dict.fromkeys(f"p_{name}" for name in ANSWERS)
+        rows.append({"item_id": item["item_id"], "seed": seed, **chances, "answer": answer, "parsed": bool(shares)})
+    return rows
