@@ -39,15 +39,15 @@ from tqdm import tqdm
 from chatladder.cli.simulate import read_truth, true_items
 from chatladder.demo.embedded import EmbeddedShape, Pretraining, build
 from chatladder.distributed import workers
-from chatladder.evaluation.gate import slope_interval, slope_weights
+from chatladder.evaluation.gate import GateSettings, slope_interval, slope_weights
 from chatladder.evaluation.predictions import read_items
 from chatladder.evaluation.scores import NEEDED, TAIL, Draws, Floats, answer_scores, bootstrap
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
 from chatladder.io.files import whole_file, whole_folder, write_json
-from chatladder.io.params import read_section, read_yaml
+from chatladder.io.params import read_section, read_settings, read_yaml
 from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, read_rows, write_rows
 from chatladder.models.loading import RUNG, read_rung
-from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
+from chatladder.models.prompts import PromptSettings, render_row
 from chatladder.models.scoring import prediction_rows, score_rung
 from chatladder.vocabulary import ANSWERS
 from stages.base import BASE_FILES
@@ -60,8 +60,8 @@ ANSWERS_FILE = Path("benchmarks/same_size.parquet")
 #: Probabilities are held above this, as where the ladder is judged.
 SMALLEST = 1e-9
 NOISE = (0.0, 0.1, 0.2, 0.3)
-#: Growth of AUROC per doubling that the interval's lower end is asked to exceed.
-LEAST_GROWTH = (0.0, 0.002, 0.005, 0.01, 0.015, 0.02)
+#: Margins that are tried: growth of AUROC per doubling that the interval's lower end is asked to exceed.
+MARGINS = (0.0, 0.002, 0.005, 0.01, 0.015, 0.02)
 #: Draws of conversations and of flipped labels; ladders of one draw share its items.
 ITEM_DRAWS = 2000
 #: Draws of the seeds of a size, for the interval of what rests on their spread.
@@ -89,7 +89,7 @@ def answer(params: Path, base: Path, questions: Path, out: Path) -> None:
     content = read_yaml(params)
     prompts = [render_row(item, PromptSettings(**content["prompt"])) for item in items]
     with workers() as pool:
-        scores, _, _ = score_rung(base, None, prompts, content["max_length"], pool, PredictSettings().orders)
+        scores, _, _ = score_rung(base, None, prompts, content["max_length"], pool, content["predict"]["orders"])
     write_rows(out, prediction_rows(items, scores), PREDICTIONS)
 
 
@@ -120,8 +120,8 @@ class Models(NamedTuple):
         seeds: The number of models a size; model ``size * seeds + seed``.
         evidence: Log-odds of "needed", shape ``(models, n)``.
         answers: Codes of answers, shape ``(models, n)``.
-        item_ids: The items.
-        needed: Whether each is labelled so, shape ``(n,)``.
+        item_ids: The items, those that have a label that no model asked for.
+        needed: Whether they are labelled so, shape ``(n,)``.
         clusters: Index of each item's conversation, ascending, shape ``(n,)``.
     """
 
@@ -152,7 +152,7 @@ def read_models(answers: Path, labelled: Path) -> Models:
     """
     table = pq.read_table(answers)
     params: dict[str, int] = json.loads(table.schema.metadata[b"params"])
-    items = read_items(labelled, None)
+    items = read_items(labelled, None, "check_label")
     _, clusters = np.unique(items.conversations, return_inverse=True)
     order = np.argsort(clusters, kind="stable")
     place = {item_id: row for row, item_id in enumerate(table["item_id"].to_pylist())}
@@ -281,13 +281,10 @@ def row(*cells: object) -> str:
 
 def size_table(models: Models) -> Iterator[str]:
     """Markdown: mean and spread of the models of each size."""
-    once = np.ones((1, models.clusters[-1] + 1))
-    references = np.where(models.needed, NEEDED, 1 - NEEDED)
+    once = np.ones(models.clusters[-1] + 1)
     order = np.argsort(models.evidence, axis=1, kind="stable")
-    area, covariance = areas(order, models.needed, models.clusters, once[0])
-    precision = np.array(
-        [answer_scores(references, each, models.clusters, once)["precision"][0] for each in models.answers]
-    )
+    area, covariance = areas(order, models.needed, models.clusters, once)
+    precision = precision_of(models, models.needed)
     yield row("rung", "parameters", "AUROC, mean", "SD over seeds", "of it items", "precision, mean", "SD over seeds")
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for place, size in enumerate(models.sizes):
@@ -361,11 +358,11 @@ def same_size_table(models: Models, drawn: Drawn, margin: float, ladders: int, s
                 seeds = area[pool] if not resampled else generator.choice(area[pool], models.seeds)
                 spread = np.full(count, seeds.std(ddof=1))
                 found = fitted(normals, shape.doublings, np.zeros(count), spread, by_items)
-                verdicts.append([(found.low > 0).mean(), (found.high < -margin).mean()])
+                verdicts.append([(found.low > margin).mean(), (found.high < -margin).mean()])
             cells = [f"{100 * verdicts[0][at]:.1f} [{_ends([each[at] for each in verdicts[1:]])}]" for at in (0, 1)]
             chosen = choose(generator, pool, count, ladders)
             real = judge_models(drawn, chosen, shape.doublings)
-            cells += [real.share(real.low > 0, draws), real.share(real.high < -margin, draws)]
+            cells += [real.share(real.low > margin, draws), real.share(real.high < -margin, draws)]
             old = [old_rule(shape.doublings, precision[:, each]) for each in chosen[: ladders // OLD_SHARE]]
             cells += [f"{100 * np.mean([verdict == wanted for verdict in old]):.1f}" for wanted in (1, -1)]
             yield row(size, shape.name, *cells)
@@ -424,9 +421,9 @@ def committed_table(
     models: Models, by_noise: Mapping[float, Drawn], margin: float, ladders: int, seed: int
 ) -> Iterator[str]:
     """Markdown: verdicts on ladders of the committed sizes, by noise in the labels and by what the rule asks for."""
-    asked = [f"> {growth:g}" for growth in LEAST_GROWTH]
-    yield row("ladder", "flipped", "slope", "half-width", *(f"lower end {each}, %" for each in asked), "fail, %")
-    yield f"| --- | ---: | ---: | ---: |{' --- |' * (len(asked) + 1)}"
+    tried = [f"margin {each:g}: pass, %" for each in MARGINS]
+    yield row("ladder", "flipped", "slope", "half-width", *tried, f"margin {margin:g}: fail, %")
+    yield f"| --- | ---: | ---: | ---: |{' --- |' * (len(tried) + 1)}"
     for shape in shapes(models):
         for noise, drawn in by_noise.items():
             draws = len(drawn.area)
@@ -440,7 +437,7 @@ def committed_table(
                 parts = [choose(generator, range(at, at + models.seeds), each, ladders) for at in starts]
                 found = judge_models(drawn, np.concatenate(parts, axis=1), shape.doublings)
             half = (found.high - found.low) / 2
-            passes = [found.share(found.low > growth, draws) for growth in LEAST_GROWTH]
+            passes = [found.share(found.low > each, draws) for each in MARGINS]
             slope = f"{(found.low + half).mean():+.4f}"
             fails = found.share(found.high < -margin, draws)
             yield row(shape.name, f"{noise:.0%}", slope, f"{half.mean():.4f}", *passes, fails)
@@ -482,7 +479,7 @@ def old_noise_table(models: Models, ladders: int, seed: int) -> Iterator[str]:
 
 
 def circle_table(models: Models, right: Bools, seed: int) -> Iterator[str]:
-    """Markdown: the slope after right labels were made wrong: those that the models contradict most, or any.
+    """Markdown: the slopes after right labels were made wrong: those that the models contradict most, or any.
 
     Args:
         models: All of them make the slope.
@@ -491,24 +488,36 @@ def circle_table(models: Models, right: Bools, seed: int) -> Iterator[str]:
     """
     order = np.argsort(models.evidence, axis=1, kind="stable")
     weights = slope_weights(np.repeat(models.doublings, models.seeds))
-    once = np.ones(models.clusters[-1] + 1)
+    once = np.ones(len(models.needed))
 
-    def slope(changed: Sequence[int] | Codes) -> float:
+    def slopes(changed: Sequence[int] | Codes) -> tuple[float, float]:
         needed = models.needed.copy()
         needed[changed] ^= True
-        return float(areas(order, needed, models.clusters, once)[0] @ weights)
+        area, _ = influences(order, needed, once)
+        return float(area @ weights), float(precision_of(models, needed) @ weights)
 
     places = np.flatnonzero(right)
     mean = standardized(models.evidence).mean(axis=0)
     against = np.where(models.needed, -mean, mean)[places]
     suspects = places[np.argsort(-against, kind="stable")[:SUSPECTS]]
     generator = np.random.default_rng(seed)
-    others = [slope(generator.choice(places, SUSPECTS, replace=False)) for _ in range(SEED_DRAWS)]
-    yield row("labels", "slope of AUROC")
-    yield "| --- | ---: |"
-    yield row("as they are", f"{slope([]):+.4f}")
-    yield row(f"the {SUSPECTS} right ones that the models contradict most, made wrong", f"{slope(suspects):+.4f}")
-    yield row(f"{SUSPECTS} right ones at random, made wrong (mean of {SEED_DRAWS})", f"{np.mean(others):+.4f}")
+    others = [slopes(generator.choice(places, SUSPECTS, replace=False)) for _ in range(SEED_DRAWS)]
+    rows = {
+        "as they are": slopes([]),
+        f"the {SUSPECTS} right ones that the models contradict most, made wrong": slopes(suspects),
+        f"{SUSPECTS} right ones at random, made wrong (mean of {SEED_DRAWS})": np.mean(others, axis=0),
+    }
+    yield row("labels", "slope of AUROC", "slope of precision")
+    yield "| --- | ---: | ---: |"
+    for name, figures in rows.items():
+        yield row(name, *(f"{figure:+.4f}" for figure in figures))
+
+
+def precision_of(models: Models, needed: Bools) -> Floats:
+    """Precision of every model's answers, shape ``(models,)``."""
+    given = models.answers == NEEDED
+    precision: Floats = (given & needed).sum(axis=1) / given.sum(axis=1)
+    return precision
 
 
 def standardized(evidence: Floats) -> Floats:
@@ -573,13 +582,14 @@ def answers(seeds: int, params: Path, questions: Path, work: Path, out: Path) ->
 @main.command(context_settings=SETTINGS)
 @click.option("--ladders", type=click.IntRange(ITEM_DRAWS), required=True, help="Of every row.")
 @click.option("--seed", type=click.IntRange(0), required=True, help="Of all draws.")
-@click.option("--margin", type=click.FloatRange(0), default=0.005, show_default=True, help="Fall that fails labels.")
+@click.option("--params", type=InputFile, default="params.yaml", show_default=True)
 @click.option("--answers", type=InputFile, default=ANSWERS_FILE, show_default=True)
 @click.option("--labelled", type=InputFile, default="data/labelled.parquet", show_default=True)
 @click.option("--truth", type=InputFile, default="data/demo/truth.jsonl.bz2", show_default=True)
 @click.option("--page", type=OutputFile, default="benchmarks/README.md", show_default=True, help="Page to write into.")
-def tables(ladders: int, seed: int, margin: float, answers: Path, labelled: Path, truth: Path, page: Path) -> None:
+def tables(ladders: int, seed: int, params: Path, answers: Path, labelled: Path, truth: Path, page: Path) -> None:
     """Write how often ladders of one size, and of the committed sizes, pass and fail."""
+    margin = read_settings(GateSettings, params, "gate").margin
     models = read_models(answers, labelled)
     ladders -= ladders % ITEM_DRAWS
     by_noise = {noise: draw_items(models, noise, ITEM_DRAWS, seed) for noise in NOISE}
