@@ -1,0 +1,226 @@
+r"""How often two label sets of one task are told apart by models: power, and false alarms.
+
+It needs the answers of ``benchmarks.same_size`` and reads no model.
+
+Example:
+    python -m benchmarks.annotators --draws 1000 --seed 0
+
+Each draw makes 1,000 items in conversations as long as the demo's, their true labels, and the evidence of twelve
+models: four rungs of three seeds, all right on the given share of the items, or rising from rung to rung. A model's
+evidence is the label, plus noise that the models share (an item's and its conversation's, as large as measured on the
+answers of ``benchmarks.same_size``), plus its own. Two annotators err with the rates of a row: on any item, or on
+needed ones alone (missed), or on others alone (invented). Then ``compare`` judges, as ``stages.check_scaling`` does.
+
+"Measured evidence" takes the items of drawn conversations with the evidence that models gave to them, in place of the
+simulated, and their labels for the truth.
+
+"Found" is an interval that lies on the right side of 0; where both err equally often, on either side. The last columns
+do so with the difference of AUROC. Brackets hold exact 95 % binomial intervals.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.same_size import (
+    ANSWERS_FILE,
+    Bools,
+    Codes,
+    Models,
+    influences,
+    read_models,
+    row,
+    standardized,
+    write_tables,
+)
+from chatladder.evaluation.label_sets import compare
+from chatladder.evaluation.scores import NEEDED, TAIL, Floats, clustered_variance
+from chatladder.io.console import SETTINGS, InputFile, OutputFile, example
+
+ITEMS, RUNGS, SEEDS = 1000, 4, 3
+ACCURACIES = (0.55, 0.60, 0.66, 0.70)
+BEGIN, END = "<!-- benchmarks.annotators -->", "<!-- end: benchmarks.annotators -->"
+
+
+class Errors(NamedTuple):
+    """How an annotator errs: the share of all labels that are wrong, and on which items."""
+
+    rate: float
+    kind: str
+
+    def answer(self, generator: np.random.Generator, truth: Bools) -> Codes:
+        """Label items."""
+        among = {"any": np.ones_like(truth), "missed": truth, "invented": ~truth}[self.kind]
+        wrong = among & (generator.random(len(truth)) < self.rate / among.mean())
+        return np.where(truth ^ wrong, NEEDED, 1 - NEEDED)
+
+    def __str__(self) -> str:
+        return f"{self.rate:.0%}" + (f" {self.kind}" if self.kind != "any" else "")
+
+
+#: Two annotators; the first never errs more often.
+PAIRS = (
+    (Errors(0.10, "any"), Errors(0.25, "any")),
+    (Errors(0.10, "invented"), Errors(0.25, "missed")),
+    (Errors(0.10, "missed"), Errors(0.25, "invented")),
+    (Errors(0.15, "any"), Errors(0.15, "any")),
+    (Errors(0.15, "any"), Errors(0.15, "missed")),
+    (Errors(0.15, "missed"), Errors(0.15, "invented")),
+)
+
+
+class Sample(NamedTuple):
+    """Items: whether each is truly needed, shape ``(n,)``, its conversation, and evidence, shape ``(models, n)``."""
+
+    truth: Bools
+    clusters: Codes
+    evidence: Floats
+
+
+Draw = Callable[[np.random.Generator], Sample]
+
+
+class Shared(NamedTuple):
+    """Shares of the variance of a model's evidence, within a label: an item's, alike for all models, and of that the
+    part that is alike for all items of a conversation."""
+
+    item: float
+    conversation: float
+
+
+def measure_shared(models: Models) -> Shared:
+    """How much of their evidence models share, and how much items of a conversation do."""
+    evidence = standardized(models.evidence)
+    for label in (True, False):
+        of_label = models.needed == label
+        evidence[:, of_label] -= evidence[:, of_label].mean(axis=1, keepdims=True)
+    between = np.asarray(np.corrcoef(evidence))[np.triu_indices(len(evidence), k=1)].mean()
+    sizes = np.bincount(models.clusters)
+    sums = np.add.reduceat(evidence, np.cumsum(sizes) - sizes, axis=1)
+    pairs = (sums**2).sum(axis=1) - (evidence**2).sum(axis=1)
+    within = (pairs / (sizes * (sizes - 1)).sum() / evidence.var(axis=1)).mean()
+    return Shared(float(between), float(within))
+
+
+def simulated(sizes: Codes, needed: float, shared: Shared, accuracies: Sequence[float]) -> Draw:
+    """Items with normal evidence.
+
+    Args:
+        sizes: Numbers of items that conversations have.
+        needed: Share of the items that are.
+        shared: What models and items share.
+        accuracies: How often the models of each rung are right, if they say "needed" to evidence above 0.
+    """
+    from scipy.stats import norm
+
+    signal = np.repeat(norm.ppf(accuracies), SEEDS)[:, None]
+
+    def draw(generator: np.random.Generator) -> Sample:
+        drawn = generator.choice(sizes, ITEMS)
+        clusters = np.repeat(np.arange(ITEMS), drawn)[:ITEMS]
+        truth = generator.random(ITEMS) < needed
+        alike = np.sqrt(shared.item - shared.conversation) * generator.standard_normal(ITEMS)
+        alike += np.sqrt(shared.conversation) * generator.standard_normal(ITEMS)[clusters]
+        own = np.sqrt(1 - shared.item) * generator.standard_normal((RUNGS * SEEDS, ITEMS))
+        return Sample(truth, clusters, signal * np.where(truth, 1, -1) + alike + own)
+
+    return draw
+
+
+def measured(models: Models) -> Draw:
+    """Drawn conversations of the demo, with the evidence of three drawn seeds of every size."""
+    sizes = np.bincount(models.clusters)
+    starts = np.cumsum(sizes) - sizes
+
+    def draw(generator: np.random.Generator) -> Sample:
+        drawn = generator.integers(0, len(sizes), ITEMS)
+        rows = np.concatenate([np.arange(starts[each], starts[each] + sizes[each]) for each in drawn[:ITEMS]])[:ITEMS]
+        clusters = np.repeat(np.arange(ITEMS), sizes[drawn])[:ITEMS]
+        seeds = [
+            size * models.seeds + seed
+            for size in range(len(models.sizes))
+            for seed in generator.permutation(models.seeds)[:SEEDS]
+        ]
+        return Sample(models.needed[rows], clusters, models.evidence[np.ix_(seeds, rows)])
+
+    return draw
+
+
+def by_compare(labels: Codes, sample: Sample) -> int:
+    """Which of two label sets holds fewer errors: 1 the first, -1 the second, 0 not known."""
+    points = compare(labels, sample.evidence, list(map(str, sample.clusters))).points
+    return 0 if points is None else int(points.lo > 0) - int(points.hi < 0)
+
+
+def by_auroc(labels: Codes, sample: Sample) -> int:
+    """The same by the difference of the mean AUROC of all models."""
+    from scipy.stats import t
+
+    order, once = np.argsort(sample.evidence, axis=1), np.ones(len(sample.truth))
+    first, second = (influences(order, references == NEEDED, once) for references in labels)
+    mean = float((first[0] - second[0]).mean())
+    influence = (first[1] - second[1]).mean(axis=0)
+    differing = len(np.unique(sample.clusters[labels[0] != labels[1]]))
+    half = t.ppf(1 - TAIL, differing - 1) * np.sqrt(clustered_variance(influence, sample.clusters))
+    return int(mean > half) - int(mean < -half)
+
+
+def share(count: int, of: int) -> str:
+    """A share in percent with its exact binomial interval."""
+    from scipy.stats import binomtest
+
+    ends = binomtest(count, of).proportion_ci()
+    return f"{100 * count / of:.1f} [{100 * ends.low:.1f}, {100 * ends.high:.1f}]"
+
+
+def table(worlds: dict[str, Draw], draws: int, seed: int) -> str:
+    """Markdown: how often each pair of annotators is told apart."""
+    head = ("models right on", "errors of one", "of the other", "found, %", "false alarms, %")
+    lines = [row(*head, "by AUROC: found, %", "false alarms, %"), "| --- | --- | --- | --- | --- | --- | --- |"]
+    for name, draw in worlds.items():
+        for pair in PAIRS:
+            is_null = pair[0].rate == pair[1].rate
+            said = np.zeros((draws, 2), dtype=np.int64)
+            for number in tqdm(range(draws), desc=name, leave=False, disable=None):
+                generator = np.random.default_rng([seed, number])
+                sample = draw(generator)
+                labels = np.stack([each.answer(generator, sample.truth) for each in pair])
+                said[number] = by_compare(labels, sample), by_auroc(labels, sample)
+            cells = []
+            for column in said.T:
+                found = share(int((column > 0).sum()), draws)
+                alarms = share(int((column != 0 if is_null else column < 0).sum()), draws)
+                cells += ["" if is_null else found, alarms]
+            lines.append(row(name, *pair, *cells))
+    return "\n".join(lines)
+
+
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.option("--draws", type=click.IntRange(100), required=True, help="Of every row.")
+@click.option("--seed", type=click.IntRange(0), required=True, help="Of all draws.")
+@click.option("--answers", type=InputFile, default=ANSWERS_FILE, show_default=True)
+@click.option("--labelled", type=InputFile, default="data/labelled.parquet", show_default=True)
+@click.option("--page", type=OutputFile, default="benchmarks/README.md", show_default=True, help="Page to write into.")
+def main(draws: int, seed: int, answers: Path, labelled: Path, page: Path) -> None:
+    """Write how often two label sets are told apart that differ in their errors, and that do not."""
+    models = read_models(answers, labelled)
+    shared = measure_shared(models)
+    sizes, needed = np.bincount(models.clusters), float(models.needed.mean())
+    worlds = {f"{accuracy:.0%}": simulated(sizes, needed, shared, [accuracy] * RUNGS) for accuracy in ACCURACIES}
+    ladder = ", ".join(f"{accuracy:.0%}" for accuracy in ACCURACIES)
+    worlds[ladder] = simulated(sizes, needed, shared, ACCURACIES)
+    worlds["measured evidence"] = measured(models)
+    text = (
+        f"Models share {shared.item:.2f} of the variance of their evidence within a label, items of a conversation "
+        f"{shared.conversation:.2f}.\n\n{table(worlds, draws, seed)}"
+    )
+    write_tables(page, BEGIN, END, text)
+    click.echo(text)
+
+
+if __name__ == "__main__":
+    main()

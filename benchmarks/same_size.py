@@ -1,0 +1,609 @@
+r"""How right the check of the labels by model size is, on ladders whose truth is known.
+
+Run it in the repository's root, after ``dvc repro``. ``tables`` needs no model and less than ten minutes.
+
+Example:
+    OMP_NUM_THREADS=1 python -m benchmarks.same_size answers --seeds 12
+    python -m benchmarks.same_size tables --ladders 10000 --seed 0
+
+``answers`` trains the embedded shapes of params.yaml with so many seeds each, lets every model answer the questions,
+and writes all answers into one small file. What is already in ``--work`` is not made again.
+
+``tables`` judges ladders that are drawn from these models, as ``stages.check_scaling`` does, and writes its tables into
+the page of benchmarks:
+
+- same size: all models of a ladder are of one size and only placed at the sizes of another ladder, so the truth is
+  that nothing grows; "fitted" draws their scores from a normal distribution with the spread of that size's seeds, and
+  the slope's error over conversations on top; "drawn" draws models without replacement;
+- committed sizes: models of the sizes that they are placed at, with a share of the labels flipped at random;
+- seven sizes of one model each, as ladders of downloaded models have: scores are drawn from mean and spread
+  interpolated between the committed sizes.
+
+Each draw takes conversations of the labelled items with replacement, flips labels, and then draws a few ladders, which
+share the items. A share is given with a 95 % interval over those draws.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import NamedTuple
+
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from chatladder.cli.simulate import read_truth, true_items
+from chatladder.demo.embedded import EmbeddedShape, Pretraining, build
+from chatladder.distributed import workers
+from chatladder.evaluation.gate import GateSettings, slope_interval, slope_weights
+from chatladder.evaluation.predictions import read_items
+from chatladder.evaluation.scores import NEEDED, TAIL, Draws, Floats, answer_scores, bootstrap
+from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
+from chatladder.io.files import whole_file, whole_folder, write_json
+from chatladder.io.params import read_section, read_settings, read_yaml
+from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, read_rows, write_rows
+from chatladder.models.loading import RUNG, read_rung
+from chatladder.models.prompts import PromptSettings, render_row
+from chatladder.models.scoring import prediction_rows, score_rung
+from chatladder.vocabulary import ANSWERS
+from stages.base import BASE_FILES
+
+Codes = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+#: What ``answers`` writes and the others read.
+ANSWERS_FILE = Path("benchmarks/same_size.parquet")
+#: Probabilities are held above this, as where the ladder is judged.
+SMALLEST = 1e-9
+NOISE = (0.0, 0.1, 0.2, 0.3)
+#: Margins that are tried: growth of AUROC per doubling that the interval's lower end is asked to exceed.
+MARGINS = (0.0, 0.002, 0.005, 0.01, 0.015, 0.02)
+#: Draws of conversations and of flipped labels; ladders of one draw share its items.
+ITEM_DRAWS = 2000
+#: Draws of the seeds of a size, for the interval of what rests on their spread.
+SEED_DRAWS = 200
+#: Right labels that the models contradict, made wrong: as many as a review of the demo shows.
+SUSPECTS = 34
+BEGIN, END = "<!-- benchmarks.same_size -->", "<!-- end: benchmarks.same_size -->"
+
+
+def train(params: Path, rung: str, seed: int, folder: Path) -> None:
+    """Train one shape of params.yaml with its own seed of weights, dialogues and their order."""
+    base = {name: value for name, value in read_section(params, f"ladder.{rung}.base").items() if name != "source"}
+    rate = base.pop("learning_rate")
+    content = read_yaml(params)
+    asked = {name: content["prompt"][name] for name in ("language", "answer")}
+    settings = Pretraining(**asked, **{**content["pretraining"], "learning_rate": rate, "seeds": (seed,)})
+    with whole_folder(folder, *BASE_FILES) as temporary:
+        described = build(EmbeddedShape(**base), settings, seed, temporary)
+        write_json(temporary / RUNG, {"source": "embedded", "name": folder.name, **described})
+
+
+def answer(params: Path, base: Path, questions: Path, out: Path) -> None:
+    """Let one untouched model answer all questions, as ``stages.predict`` does."""
+    items = read_rows(questions, QUESTIONS).to_pylist()
+    content = read_yaml(params)
+    prompts = [render_row(item, PromptSettings(**content["prompt"])) for item in items]
+    with workers() as pool:
+        scores, _, _ = score_rung(base, None, prompts, content["max_length"], pool, content["predict"]["orders"])
+    write_rows(out, prediction_rows(items, scores), PREDICTIONS)
+
+
+def gather(answers: Mapping[tuple[str, int], Path], bases: Path, out: Path) -> None:
+    """Write all models' log-odds and answers as one table, a column each; the sizes go into its metadata."""
+    columns: dict[str, pa.Array] = {}
+    sizes = {}
+    for (rung, seed), path in answers.items():
+        table = read_rows(path, PREDICTIONS)
+        columns.setdefault("item_id", table["item_id"])
+        needed, other = (np.maximum(table[f"p_{name}"].to_numpy(), SMALLEST) for name in ANSWERS[:2])
+        name = f"{rung}_{seed}"
+        columns[name] = pa.array(np.log(needed / other), pa.float32())
+        codes = np.array([ANSWERS.index(each) for each in table["answer"].to_pylist()])
+        columns[f"{name}_answer"] = pa.array(codes, pa.int8())
+        sizes[name] = read_rung(bases / name)["params"]
+    table = pa.table(columns).replace_schema_metadata({"params": json.dumps(sizes)})
+    with whole_file(out) as temporary:
+        pq.write_table(table, temporary, compression="zstd", compression_level=19)
+
+
+class Models(NamedTuple):
+    """What models answered to the labelled items, in the order of the items' conversations.
+
+    Attributes:
+        sizes: Keys of the rungs, ascending.
+        params: Parameters of each size, shape ``(sizes,)``.
+        seeds: The number of models a size; model ``size * seeds + seed``.
+        evidence: Log-odds of "needed", shape ``(models, n)``.
+        answers: Codes of answers, shape ``(models, n)``.
+        item_ids: The items, those that have a label that no model asked for.
+        needed: Whether they are labelled so, shape ``(n,)``.
+        clusters: Index of each item's conversation, ascending, shape ``(n,)``.
+    """
+
+    sizes: list[str]
+    params: list[int]
+    seeds: int
+    evidence: Floats
+    answers: Codes
+    item_ids: list[str]
+    needed: Bools
+    clusters: Codes
+
+    @property
+    def doublings(self) -> Floats:
+        """log2 of the parameters of each size."""
+        return np.log2(np.array(self.params, dtype=np.float64))
+
+    def by_size(self, values: Floats) -> Floats:
+        """Shape ``(..., models)`` as ``(..., sizes, seeds)``."""
+        return values.reshape(*values.shape[:-1], len(self.sizes), self.seeds)
+
+
+def read_models(answers: Path, labelled: Path) -> Models:
+    """Read what ``answers`` wrote, and line it up with the labelled items.
+
+    Raises:
+        DataError: If an item has no answers.
+    """
+    table = pq.read_table(answers)
+    params: dict[str, int] = json.loads(table.schema.metadata[b"params"])
+    items = read_items(labelled, None, "check_label")
+    _, clusters = np.unique(items.conversations, return_inverse=True)
+    order = np.argsort(clusters, kind="stable")
+    place = {item_id: row for row, item_id in enumerate(table["item_id"].to_pylist())}
+    missing = [item_id for item_id in items.ids if item_id not in place]
+    if missing:
+        raise DataError(f"{answers}: expected all labelled items, {len(missing)} are missing. Run answers again.")
+    rows = np.array([place[items.ids[at]] for at in order])
+    sizes = sorted({name.rpartition("_")[0] for name in params}, key=lambda size: params[f"{size}_0"])
+    seeds = len(params) // len(sizes)
+    names = [f"{size}_{seed}" for size in sizes for seed in range(seeds)]
+    return Models(
+        sizes,
+        [params[f"{size}_0"] for size in sizes],
+        seeds,
+        np.stack([table[name].to_numpy()[rows].astype(np.float64) for name in names]),
+        np.stack([table[f"{name}_answer"].to_numpy()[rows].astype(np.int64) for name in names]),
+        [items.ids[at] for at in order],
+        items.references[order] == NEEDED,
+        clusters[order],
+    )
+
+
+def influences(order: Codes, needed: Bools, counts: Floats) -> tuple[Floats, Floats]:
+    """Return the AUROC of models on items that count several times or not at all, and what each item adds to it.
+
+    Args:
+        order: Items by rising evidence, shape ``(models, n)``; ties do not matter here, there are none.
+        needed: Labels, shape ``(n,)``.
+        counts: How often each item counts, shape ``(n,)``.
+
+    Returns:
+        Shapes ``(models,)`` and ``(models, n)``; see ``chatladder.evaluation.scores.auroc_of``.
+    """
+    above, below = (np.cumsum((counts * labels)[order], axis=1) for labels in (needed, ~needed))
+    total_needed, total_other = above[0, -1], below[0, -1]
+    sorted_places = np.where(needed[order], below / total_other, 1 - above / total_needed)
+    places = np.empty_like(sorted_places)
+    np.put_along_axis(places, order, sorted_places, axis=1)
+    area = places @ (counts * needed) / total_needed
+    return area, (places - area[:, None]) / np.where(needed, total_needed, total_other)
+
+
+def areas(order: Codes, needed: Bools, clusters: Codes, weights: Floats) -> tuple[Floats, Floats]:
+    """Return the AUROC of models on weighted conversations, and its covariance over them.
+
+    Args:
+        order: As for ``influences``.
+        needed: Labels, shape ``(n,)``.
+        clusters: Index of each item's conversation, ascending.
+        weights: How often each conversation counts, shape ``(conversations,)``.
+
+    Returns:
+        Shapes ``(models,)`` and ``(models, models)``; see ``chatladder.evaluation.scores.clustered_variance``.
+    """
+    area, influence = influences(order, needed, weights[clusters])
+    sums = np.add.reduceat(influence, np.flatnonzero(np.diff(clusters, prepend=-1)), axis=1)
+    drawn = weights.sum()
+    return area, (sums * weights) @ sums.T * drawn / (drawn - 1)
+
+
+class Drawn(NamedTuple):
+    """AUROCs of all models under draws of items: shapes ``(draws, models)`` and ``(draws, models, models)``."""
+
+    area: Floats
+    covariance: Floats
+
+
+def draw_items(models: Models, noise: float, draws: int, seed: int) -> Drawn:
+    """Score all models on drawn conversations, with that share of the labels flipped at random.
+
+    Equal seeds draw equal conversations, and flip the more labels the more noise there is.
+    """
+    order = np.argsort(models.evidence, axis=1, kind="stable")
+    count = int(models.clusters[-1]) + 1
+    scored = []
+    for draw in tqdm(range(draws), desc=f"noise {noise}", leave=False, disable=None):
+        generator = np.random.default_rng([seed, draw])
+        weights = generator.multinomial(count, np.full(count, 1 / count)).astype(np.float64)
+        flips = generator.random(len(models.needed)) < noise
+        scored.append(areas(order, models.needed ^ flips, models.clusters, weights))
+    return Drawn(*(np.stack(parts) for parts in zip(*scored, strict=True)))
+
+
+class Ladders(NamedTuple):
+    """Many ladders: slopes with their intervals, one a row, in the order of the draws of items.
+
+    Attributes:
+        low: Lower ends, shape ``(ladders,)``.
+        high: Upper ends.
+    """
+
+    low: Floats
+    high: Floats
+
+    def share(self, holds: Bools, draws: int) -> str:
+        """Percent of the ladders, with the half-width of its 95 % interval over draws of items."""
+        by_draw = holds.reshape(draws, -1).mean(axis=1)
+        half = 1.96 * by_draw.std(ddof=1) / np.sqrt(draws)
+        return f"{100 * holds.mean():.1f} ± {100 * half:.1f}"
+
+
+def judge_models(drawn: Drawn, chosen: Codes, doublings: Floats) -> Ladders:
+    """The rule on ladders of these models.
+
+    Args:
+        drawn: Scores.
+        chosen: Models of each ladder, shape ``(ladders, m)``, as many ladders of each draw, one draw after another.
+        doublings: Where each model is placed, shape ``(m,)``.
+    """
+    draw = np.repeat(np.arange(len(drawn.area)), len(chosen) // len(drawn.area))
+    weights = slope_weights(doublings)
+    covariance = drawn.covariance[draw[:, None, None], chosen[:, :, None], chosen[:, None, :]]
+    by_items = np.einsum("i,kij,j->k", weights, covariance, weights)
+    _, low, high = slope_interval(doublings, drawn.area[draw[:, None], chosen], by_items)
+    return Ladders(low, high)
+
+
+def choose(generator: np.random.Generator, pool: Sequence[int], count: int, ladders: int) -> Codes:
+    """So many of a pool without replacement, in random order, for each ladder."""
+    return np.asarray(pool)[np.argsort(generator.random((ladders, len(pool))), axis=1)[:, :count]]
+
+
+def row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def size_table(models: Models) -> Iterator[str]:
+    """Markdown: mean and spread of the models of each size."""
+    once = np.ones(models.clusters[-1] + 1)
+    order = np.argsort(models.evidence, axis=1, kind="stable")
+    area, covariance = areas(order, models.needed, models.clusters, once)
+    precision = precision_of(models, models.needed)
+    yield row("rung", "parameters", "AUROC, mean", "SD over seeds", "of it items", "precision, mean", "SD over seeds")
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for place, size in enumerate(models.sizes):
+        block = slice(place * models.seeds, (place + 1) * models.seeds)
+        own = covariance[block, block]
+        # What two models of a size do not share: the variance of their difference over conversations, halved.
+        apart = np.trace(own) / models.seeds - (own.sum() - np.trace(own)) / models.seeds / (models.seeds - 1)
+        figures = (area[block].mean(), area[block].std(ddof=1), np.sqrt(apart))
+        more = (precision[block].mean(), precision[block].std(ddof=1))
+        yield row(size, f"{models.params[place]:,}", *(f"{figure:.4f}" for figure in (*figures, *more)))
+
+
+class Shape(NamedTuple):
+    """The shape of a ladder: where its models are placed (log2 of parameters), and its name in tables."""
+
+    name: str
+    doublings: Floats
+
+
+def shapes(models: Models) -> list[Shape]:
+    """Those of the committed ladder, of one seed a rung, and of a ladder of seven downloaded models."""
+    first, last = models.doublings[[0, -1]].tolist()
+    return [
+        Shape("4 sizes x 3 seeds", np.repeat(models.doublings, 3)),
+        Shape("4 sizes x 1 seed", models.doublings),
+        Shape("7 sizes x 1 seed", np.linspace(first, last, 7)),
+    ]
+
+
+def fitted(normals: Floats, doublings: Floats, mean: Floats, spread: Floats, by_items: float) -> Ladders:
+    """The rule on ladders whose scores are drawn from normal distributions.
+
+    Args:
+        normals: Draws of the standard normal distribution, shape ``(ladders, m + 1)``: the luck of each model, and the
+            error of the slope over conversations.
+        doublings: Where each model is placed, shape ``(m,)``.
+        mean: Mean score of each model, shape ``(m,)``.
+        spread: Standard deviation over seeds, shape ``(m,)``.
+        by_items: Variance of the slope over conversations, which the rule is told.
+    """
+    # An error of the slope itself leaves the residuals alone.
+    tilt = np.sqrt(by_items) * normals[:, -1:] * (doublings - doublings.mean())
+    scores = mean + spread * normals[:, :-1] + tilt
+    _, low, high = slope_interval(doublings, scores, np.full(len(normals), by_items))
+    return Ladders(low, high)
+
+
+def item_variance(drawn: Drawn, models: Sequence[int], doublings: Floats) -> float:
+    """Mean variance over conversations of the slope of ladders of one size, from what its models do not share."""
+    own = drawn.covariance.mean(axis=0)[np.ix_(models, models)]
+    count = len(own)
+    shared = (own.sum() - np.trace(own)) / count / (count - 1)
+    weights = slope_weights(doublings)
+    return float((np.trace(own) / count - shared) * (weights @ weights))
+
+
+def same_size_table(models: Models, drawn: Drawn, margin: float, ladders: int, seed: int) -> Iterator[str]:
+    """Markdown: verdicts on ladders of one size, which have nothing to find, by the rule and by the one before."""
+    draws = len(drawn.area)
+    yield row("models of", "ladder", "fitted: pass, % [95 %]", "fail, %", "drawn: pass, %", "fail, %", *OLD_HEADS)
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    area, precision = drawn.area.mean(axis=0), precision_draws(models, models.needed)
+    for place, size in enumerate(models.sizes):
+        pool = range(place * models.seeds, (place + 1) * models.seeds)
+        for shape in shapes(models):
+            generator = np.random.default_rng([seed, place, len(shape.doublings)])
+            by_items, count = item_variance(drawn, pool, shape.doublings), len(shape.doublings)
+            normals = generator.standard_normal((ladders, count + 1))
+            verdicts = []
+            for resampled in range(SEED_DRAWS + 1):
+                seeds = area[pool] if not resampled else generator.choice(area[pool], models.seeds)
+                spread = np.full(count, seeds.std(ddof=1))
+                found = fitted(normals, shape.doublings, np.zeros(count), spread, by_items)
+                verdicts.append([(found.low > margin).mean(), (found.high < -margin).mean()])
+            cells = [f"{100 * verdicts[0][at]:.1f} [{_ends([each[at] for each in verdicts[1:]])}]" for at in (0, 1)]
+            chosen = choose(generator, pool, count, ladders)
+            real = judge_models(drawn, chosen, shape.doublings)
+            cells += [real.share(real.low > margin, draws), real.share(real.high < -margin, draws)]
+            old = [old_rule(shape.doublings, precision[:, each]) for each in chosen[: ladders // OLD_SHARE]]
+            cells += [f"{100 * np.mean([verdict == wanted for verdict in old]):.1f}" for wanted in (1, -1)]
+            yield row(size, shape.name, *cells)
+
+
+def _ends(shares: Sequence[float]) -> str:
+    low, high = np.quantile(shares, [TAIL, 1 - TAIL])
+    return f"{100 * low:.1f}, {100 * high:.1f}"
+
+
+OLD_HEADS = ("old rule: pass, %", "fail, %")
+#: The old rule resamples every ladder, so it judges one of so many.
+OLD_SHARE = 10
+
+
+def precision_draws(models: Models, needed: Bools) -> Floats:
+    """Precision of every model under 2,000 draws of conversations after the items as they are.
+
+    Returns:
+        Shape ``(1 + draws, models)``.
+    """
+    sample = bootstrap([str(cluster) for cluster in models.clusters], Draws(0))
+    references = np.where(needed, NEEDED, 1 - NEEDED)
+    return np.stack(
+        [
+            answer_scores(references, answers, sample.clusters, sample.weights)["precision"]
+            for answers in models.answers
+        ],
+        axis=1,
+    )
+
+
+def old_rule(doublings: Floats, values: Floats) -> int:
+    """The rule before: conversations alone are resampled. 1 is pass, -1 is fail, 0 neither.
+
+    It passed where the slope's percentile interval lay above 0, and failed where a larger size was below a smaller one
+    under simultaneous intervals (max-t).
+
+    Args:
+        doublings: Where each model is placed, shape ``(m,)``.
+        values: Precision of each model (first) and its draws, shape ``(1 + draws, m)``.
+    """
+    slope = values @ slope_weights(doublings)
+    sizes = np.unique(doublings)
+    means = np.stack([values[:, doublings == size].mean(axis=1) for size in sizes], axis=1)
+    smaller, larger = np.triu_indices(len(sizes), k=1)
+    differences = means[:, larger] - means[:, smaller]
+    errors = np.maximum(differences[1:].std(axis=0, ddof=1), 1e-12)
+    critical = np.quantile((np.abs(differences[1:] - differences[0]) / errors).max(axis=1), 1 - 2 * TAIL)
+    if (differences[0] + critical * errors < 0).any():
+        return -1
+    return int(np.quantile(slope[1:], TAIL) > 0)
+
+
+def committed_table(
+    models: Models, by_noise: Mapping[float, Drawn], margin: float, ladders: int, seed: int
+) -> Iterator[str]:
+    """Markdown: verdicts on ladders of the committed sizes, by noise in the labels and by what the rule asks for."""
+    tried = [f"margin {each:g}: pass, %" for each in MARGINS]
+    yield row("ladder", "flipped", "slope", "half-width", *tried, f"margin {margin:g}: fail, %")
+    yield f"| --- | ---: | ---: | ---: |{' --- |' * (len(tried) + 1)}"
+    for shape in shapes(models):
+        for noise, drawn in by_noise.items():
+            draws = len(drawn.area)
+            generator = np.random.default_rng([seed, len(shape.doublings)])
+            if len(shape.doublings) % len(models.sizes):
+                found = between_sizes(generator, models, drawn, shape, ladders)
+                draws = ladders  # each has its own
+            else:
+                each = len(shape.doublings) // len(models.sizes)
+                starts = range(0, len(models.evidence), models.seeds)
+                parts = [choose(generator, range(at, at + models.seeds), each, ladders) for at in starts]
+                found = judge_models(drawn, np.concatenate(parts, axis=1), shape.doublings)
+            half = (found.high - found.low) / 2
+            passes = [found.share(found.low > each, draws) for each in MARGINS]
+            slope = f"{(found.low + half).mean():+.4f}"
+            fails = found.share(found.high < -margin, draws)
+            yield row(shape.name, f"{noise:.0%}", slope, f"{half.mean():.4f}", *passes, fails)
+
+
+def between_sizes(generator: np.random.Generator, models: Models, drawn: Drawn, shape: Shape, ladders: int) -> Ladders:
+    """The rule on ladders of sizes between the committed ones, with mean and spread interpolated."""
+    by_size = models.by_size(drawn.area.mean(axis=0))
+    mean, spread = (
+        np.interp(shape.doublings, models.doublings, each)
+        for each in (by_size.mean(axis=1), by_size.std(axis=1, ddof=1))
+    )
+    pools = [range(at, at + models.seeds) for at in range(0, len(models.evidence), models.seeds)]
+    by_items = float(np.mean([item_variance(drawn, pool, shape.doublings) for pool in pools]))
+    normals = generator.standard_normal((ladders, len(mean) + 1))
+    return fitted(normals, shape.doublings, mean, spread, by_items)
+
+
+def old_noise_table(models: Models, ladders: int, seed: int) -> Iterator[str]:
+    """Markdown: the rule before on ladders of the committed sizes, by noise in the labels."""
+    yield row("flipped", *OLD_HEADS)
+    yield "| ---: | --- | --- |"
+    doublings = np.repeat(models.doublings, 3)
+    flips = ladders // OLD_SHARE // OLD_SHARE
+    for noise in NOISE:
+        verdicts = []
+        for flip in tqdm(range(flips), desc=f"old rule, noise {noise}", leave=False, disable=None):
+            generator = np.random.default_rng([seed, flip])
+            precision = precision_draws(models, models.needed ^ (generator.random(len(models.needed)) < noise))
+            starts = range(0, len(models.evidence), models.seeds)
+            parts = [choose(generator, range(at, at + models.seeds), 3, OLD_SHARE) for at in starts]
+            verdicts.append([old_rule(doublings, precision[:, each]) for each in np.concatenate(parts, axis=1)])
+        shares = []
+        for wanted in (1, -1):
+            by_flip = (np.array(verdicts) == wanted).mean(axis=1)
+            half = 1.96 * by_flip.std(ddof=1) / np.sqrt(flips)
+            shares.append(f"{100 * by_flip.mean():.1f} ± {100 * half:.1f}")
+        yield row(f"{noise:.0%}", *shares)
+
+
+def circle_table(models: Models, right: Bools, seed: int) -> Iterator[str]:
+    """Markdown: the slopes after right labels were made wrong: those that the models contradict most, or any.
+
+    Args:
+        models: All of them make the slope.
+        right: Whether each label is the true one, shape ``(n,)``.
+        seed: Of the labels at random.
+    """
+    order = np.argsort(models.evidence, axis=1, kind="stable")
+    weights = slope_weights(np.repeat(models.doublings, models.seeds))
+    once = np.ones(len(models.needed))
+
+    def slopes(changed: Sequence[int] | Codes) -> tuple[float, float]:
+        needed = models.needed.copy()
+        needed[changed] ^= True
+        area, _ = influences(order, needed, once)
+        return float(area @ weights), float(precision_of(models, needed) @ weights)
+
+    places = np.flatnonzero(right)
+    mean = standardized(models.evidence).mean(axis=0)
+    against = np.where(models.needed, -mean, mean)[places]
+    suspects = places[np.argsort(-against, kind="stable")[:SUSPECTS]]
+    generator = np.random.default_rng(seed)
+    others = [slopes(generator.choice(places, SUSPECTS, replace=False)) for _ in range(SEED_DRAWS)]
+    rows = {
+        "as they are": slopes([]),
+        f"the {SUSPECTS} right ones that the models contradict most, made wrong": slopes(suspects),
+        f"{SUSPECTS} right ones at random, made wrong (mean of {SEED_DRAWS})": np.mean(others, axis=0),
+    }
+    yield row("labels", "slope of AUROC", "slope of precision")
+    yield "| --- | ---: | ---: |"
+    for name, figures in rows.items():
+        yield row(name, *(f"{figure:+.4f}" for figure in figures))
+
+
+def precision_of(models: Models, needed: Bools) -> Floats:
+    """Precision of every model's answers, shape ``(models,)``."""
+    given = models.answers == NEEDED
+    precision: Floats = (given & needed).sum(axis=1) / given.sum(axis=1)
+    return precision
+
+
+def standardized(evidence: Floats) -> Floats:
+    """Each model's log-odds less their mean, in standard deviations, shape ``(models, n)``."""
+    centred = evidence - evidence.mean(axis=1, keepdims=True)
+    scaled: Floats = centred / centred.std(axis=1, keepdims=True)
+    return scaled
+
+
+def right_labels(models: Models, labelled: Path, truth: Path) -> Bools:
+    """Whether each label is that of the simulator."""
+    known = {item.item_id: item.label for item in true_items(read_rows(labelled, LABELLED), read_truth(truth))}
+    wanted = np.array([known[item_id] == ANSWERS[NEEDED] for item_id in models.item_ids])
+    is_right: Bools = wanted == models.needed
+    return is_right
+
+
+def write_tables(page: Path, begin: str, end: str, text: str) -> None:
+    """Replace what is between two comments of a page.
+
+    Raises:
+        DataError: If they are not there.
+    """
+    before, opened, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not opened or not closed:
+        raise DataError(f"{page}: expected tables between {begin} and {end}, got no such comments. Put them in.")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+@click.group(context_settings=SETTINGS, epilog=example(__doc__))
+def main() -> None:
+    """Measure the check of the labels by model size on ladders whose truth is known."""
+
+
+@main.command(context_settings=SETTINGS)
+@click.option("--seeds", type=click.IntRange(2), required=True, help="Of every shape, from 0.")
+@click.option("--params", type=InputFile, default="params.yaml", show_default=True)
+@click.option("--questions", type=InputFile, default="data/questions.parquet", show_default=True)
+@click.option("--work", type=OutputFolder, default="data/same_size", show_default=True, help="Models and answers.")
+@click.option("--out", type=OutputFile, default=ANSWERS_FILE, show_default=True)
+def answers(seeds: int, params: Path, questions: Path, work: Path, out: Path) -> None:
+    """Train the shapes of params.yaml with several seeds, and write what each answers."""
+    rungs = list(read_section(params, "ladder"))
+    written = {}
+    for seed in range(seeds):
+        for rung in rungs:
+            name = f"{rung}_{seed}"
+            base, predictions = work / "bases" / name, work / "answers" / f"{name}.parquet"
+            written[rung, seed] = predictions
+            start = monotonic()
+            if not (base / RUNG).is_file():
+                train(params, rung, seed, base)
+            trained = monotonic()
+            if not predictions.is_file():
+                answer(params, base, questions, predictions)
+                click.echo(f"{name}: trained in {trained - start:.0f} s, answered in {monotonic() - trained:.0f} s")
+    gather(written, work / "bases", out)
+    click.echo(f"{out}: {len(written)} models")
+
+
+@main.command(context_settings=SETTINGS)
+@click.option("--ladders", type=click.IntRange(ITEM_DRAWS), required=True, help="Of every row.")
+@click.option("--seed", type=click.IntRange(0), required=True, help="Of all draws.")
+@click.option("--params", type=InputFile, default="params.yaml", show_default=True)
+@click.option("--answers", type=InputFile, default=ANSWERS_FILE, show_default=True)
+@click.option("--labelled", type=InputFile, default="data/labelled.parquet", show_default=True)
+@click.option("--truth", type=InputFile, default="data/demo/truth.jsonl.bz2", show_default=True)
+@click.option("--page", type=OutputFile, default="benchmarks/README.md", show_default=True, help="Page to write into.")
+def tables(ladders: int, seed: int, params: Path, answers: Path, labelled: Path, truth: Path, page: Path) -> None:
+    """Write how often ladders of one size, and of the committed sizes, pass and fail."""
+    margin = read_settings(GateSettings, params, "gate").margin
+    models = read_models(answers, labelled)
+    ladders -= ladders % ITEM_DRAWS
+    by_noise = {noise: draw_items(models, noise, ITEM_DRAWS, seed) for noise in NOISE}
+    made: list[Callable[[], Iterator[str]]] = [
+        lambda: size_table(models),
+        lambda: same_size_table(models, by_noise[0.0], margin, ladders, seed),
+        lambda: committed_table(models, by_noise, margin, ladders, seed),
+        lambda: old_noise_table(models, ladders, seed),
+        lambda: circle_table(models, right_labels(models, labelled, truth), seed),
+    ]
+    text = "\n\n".join("\n".join(table()) for table in made)
+    write_tables(page, BEGIN, END, text)
+    click.echo(text)
+
+
+if __name__ == "__main__":
+    main()
