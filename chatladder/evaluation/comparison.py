@@ -40,11 +40,16 @@ class Scored(NamedTuple):
     predictions: Predictions
     draws: dict[str, Floats]
 
-    def metrics(self) -> dict[str, float]:
-        """Return every metric with its interval, and the share of answers that could not be read."""
-        values: dict[str, float] = {}
+    def metrics(self) -> dict[str, float | None]:
+        """Return every metric with its interval, and the share of answers that could not be read.
+
+        AUROC is None where the model gave too few probabilities to rank items by.
+        """
+        values: dict[str, float | None] = {}
         for metric, draws in self.draws.items():
             values |= interval(draws).named(metric)
+        if not self.predictions.has_probabilities:
+            values |= dict.fromkeys(("auroc", "auroc_lo", "auroc_hi"))
         return {**values, "unparsed": rounded(1 - self.predictions.parsed.mean())}
 
 

@@ -101,6 +101,18 @@ def test_fault_3_an_answer_that_could_not_be_read_is_unknown_and_counted(project
     assert vanilla["unparsed"] == vanilla["unknown"] == 0.025
 
 
+def test_answers_without_probabilities_have_no_auroc(project, tmp_path):
+    path = tmp_path / "vanilla" / "small.parquet"
+    rows = pq.read_table(path).to_pylist()
+    write_rows(path, [row | dict.fromkeys(("p_needed", "p_not_needed", "p_unknown")) for row in rows], PREDICTIONS)
+    result = project()
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "models.json").read_text())
+    assert [metrics["small"]["vanilla"][f"auroc{end}"] for end in ("", "_lo", "_hi")] == [None] * 3
+    assert metrics["small"]["vanilla"]["precision"] > 0
+    assert metrics["small"]["tuned"]["auroc"] > 0.5
+
+
 def test_what_settings_are_chosen_by_is_on_validation_items(project, tmp_path):
     rows = pq.read_table(tmp_path / "labelled.parquet").to_pylist()
     train = [row for row in rows if row["split"] == "train"]
