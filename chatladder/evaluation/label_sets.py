@@ -143,18 +143,26 @@ def compare_all(
         for sets, found in said if len(evidence) else ():
             known = sets.of(place)
             rows = [place[item_id] for item_id in known.item_ids]
-            found[name] = compare(known.labels, evidence[:, rows], known.conversations)
+            found[name] = compare(known.labels, evidence[:, rows], known.conversations, count_of(sets.kind, pairs))
     return said
 
 
-def compare(labels: Codes, evidence: Floats, conversations: Sequence[str]) -> Comparison:
+def count_of(kind: str, pairs: Sequence[LabelSets]) -> int:
+    """Return how many pairs are of one kind."""
+    return sum(sets.kind == kind for sets in pairs)
+
+
+def compare(labels: Codes, evidence: Floats, conversations: Sequence[str], pairs: int = 1) -> Comparison:
     """Compare two label sets of the same items under the same models.
 
     Args:
         labels: NEEDED or NOT_NEEDED by either set, shape ``(2, n)``.
         evidence: The answers of m models, the larger, the more "needed", shape ``(m, n)``.
         conversations: The conversation of each item.
+        pairs: How many pairs of sets are compared side by side. Their intervals hold together with 95 % (Bonferroni):
+            among ten annotators somebody would stand out by chance.
     """
+    tail = TAIL / pairs
     models, items = evidence.shape
     first, second = labels
     differs = first != second
@@ -165,8 +173,8 @@ def compare(labels: Codes, evidence: Floats, conversations: Sequence[str]) -> Co
     standard = (evidence - evidence.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
     together = standard.mean(axis=0)
     differing = len(np.unique(clusters[differs]))
-    power = _power(labels, together, clusters)
-    points = _points(lean(labels, together), clusters, differing)
+    power = _power(labels, together, clusters, tail)
+    points = _points(lean(labels, together), clusters, differing, tail)
     each_leans = [lean(labels, values).difference for values in standard] if points else []
     return Comparison(
         models,
@@ -227,17 +235,17 @@ def lean(labels: Codes, evidence: Floats) -> Lean:
     return Lean(difference, (influence - difference * known_influence) / (known or math.nan), known, known_influence)
 
 
-def _points(leans: Lean, clusters: Codes, differing: int) -> Interval | None:
+def _points(leans: Lean, clusters: Codes, differing: int, tail: float) -> Interval | None:
     from scipy.stats import norm, t
 
     known = leans.known - norm.ppf(1 - TAIL) * math.sqrt(clustered_variance(leans.known_influence, clusters))
     if differing < FEWEST_DIFFERING or not known > 0:
         return None
-    half = t.ppf(1 - TAIL, differing - 1) * math.sqrt(clustered_variance(leans.influence, clusters))
+    half = t.ppf(1 - tail, differing - 1) * math.sqrt(clustered_variance(leans.influence, clusters))
     return Interval(*(100 * float(end) for end in (leans.difference, leans.difference - half, leans.difference + half)))
 
 
-def _power(labels: Codes, evidence: Floats, clusters: Codes) -> float:
+def _power(labels: Codes, evidence: Floats, clusters: Codes, tail: float) -> float:
     """The chance of finding a set with ``WORSE`` more errors than the second one.
 
     Errors are drawn into the second set. Their variance adds to that of the difference at hand, for the two sets differ
@@ -256,7 +264,7 @@ def _power(labels: Codes, evidence: Floats, clusters: Codes) -> float:
         variances.append(clustered_variance(drawn.influence, clusters))
     at_hand = clustered_variance(lean(labels, evidence).influence, clusters)
     error = math.sqrt(at_hand + float(np.mean(variances)))
-    return float(norm.cdf(float(np.mean(losses)) / error - norm.ppf(1 - TAIL))) if error > 0 else 0.0
+    return float(norm.cdf(float(np.mean(losses)) / error - norm.ppf(1 - tail))) if error > 0 else 0.0
 
 
 def lead(power: Mapping[str, float]) -> str:
@@ -278,9 +286,9 @@ def compared_in_words(names: tuple[str, str], found: Mapping[str, Comparison]) -
         return
     name = lead({name: each.power for name, each in found.items()})
     each = found[name]
-    whose = f"{each.models} untouched models" if name == UNTOUCHED else f"{each.models} models tuned on other talk"
+    whose = f"{each.models} untouched models" if name == UNTOUCHED else f"{each.models} models tuned on other conversations"
     first, second = names
-    basis = f"{each.differing:,} of {each.items:,} labels differ; {whose}, power {each.power:.2f}"
+    basis = f"{each.differing:,} of {each.items:,} labels differ; {whose}; power to find 15 points {each.power:.2f}"
     if each.points is None:
         yield f"{first} and {second} differ in too little to compare, or the models know too little ({basis})."
         return

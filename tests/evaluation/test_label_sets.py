@@ -79,6 +79,15 @@ def test_the_scale_and_the_leaning_of_a_model_count_for_nothing():
     )
 
 
+def test_among_many_pairs_each_interval_is_wider_and_the_power_less():
+    generator, truth, evidence, conversations = draw(6)
+    labels = np.stack([truth, spoil(generator, truth, 0.2, 0.2)])
+    one, ten = (compare(labels, evidence, conversations, pairs) for pairs in (1, 10))
+    assert ten.points.value == one.points.value
+    assert ten.points.lo < one.points.lo < one.points.hi < ten.points.hi
+    assert ten.power < one.power
+
+
 def test_the_interval_is_that_of_a_bootstrap_over_conversations():
     generator, truth, evidence, _conversations = draw(5, items=800)
     labels, together = np.stack([truth, spoil(generator, truth, 0.2, 0.1)]), evidence.mean(axis=0)
@@ -107,7 +116,7 @@ def test_words_name_the_worse_set_and_the_power():
     said = {UNTOUCHED: Comparison(12, 400, 60, Interval(-8.0, -12.0, -4.0), 12, 0.91)}
     assert list(compared_in_words(("li", "wu"), said)) == [
         "li's labels hold about 8.0 more errors in 100 [4.0, 12.0] than wu's (60 of 400 labels differ; 12 untouched "
-        "models, power 0.91)."
+        "models; power to find 15 points 0.91)."
     ]
     said = {UNTOUCHED: Comparison(12, 400, 60, Interval(1.0, -3.0, 5.0), 7, 0.91)}
     assert "round 2 and round 1 are not told apart: +1.0 points" in next(

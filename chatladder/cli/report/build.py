@@ -40,7 +40,14 @@ from chatladder.cli.report.rounds import (
     scored_labels,
 )
 from chatladder.evaluation.gate import GateSettings
-from chatladder.evaluation.label_sets import UNTOUCHED, LabelSets, compare, compared_in_words, label_sets_of
+from chatladder.evaluation.label_sets import (
+    UNTOUCHED,
+    LabelSets,
+    compare,
+    compared_in_words,
+    count_of,
+    label_sets_of,
+)
 from chatladder.evaluation.scaling_check import METRICS, in_words
 from chatladder.evaluation.scores import Interval
 from chatladder.io.rows import LABELLED, QUESTIONS, Rows
@@ -294,7 +301,7 @@ def compare_sets(sets: Sequence[LabelSets], models: Models) -> list[str]:
         answers = [model.answers for model in models.all_answers(each.item_ids)]
         evidence = np.array([answer.log_odds for answer in answers if answer.has_probabilities])
         if len(evidence):
-            found = {UNTOUCHED: compare(each.labels, evidence, each.conversations)}
+            found = {UNTOUCHED: compare(each.labels, evidence, each.conversations, count_of(each.kind, sets))}
             lines += compared_in_words(each.names, found)
     return lines
 
