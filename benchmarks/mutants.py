@@ -31,7 +31,7 @@ import click
 from chatladder.io.console import SETTINGS, example
 
 GATE_TESTS = (
-    *(f"evaluation/test_{name}.py" for name in ("gate", "gate_rules", "statistics")),
+    *(f"evaluation/test_{name}.py" for name in ("gate", "label_sets", "statistics")),
     "stages/test_check_scaling.py",
 )
 #: What is changed, and which tests should notice.
@@ -47,7 +47,7 @@ GROUPS = {
     "labels": (
         (
             "stages/label",
-            *(f"chatladder/labels/{name}" for name in ("split", "agreement", "review", "rounds", "verdicts")),
+            *(f"chatladder/labels/{name}" for name in ("folds", "agreement", "label_sets", "review", "rounds", "verdicts")),
         ),
         (
             "stages/test_label.py",
@@ -57,7 +57,7 @@ GROUPS = {
         ),
     ),
     "gate": (
-        tuple(f"chatladder/evaluation/{name}" for name in ("gate", "rungs", "scaling_check", "scores")),
+        tuple(f"chatladder/evaluation/{name}" for name in ("gate", "label_sets", "rungs", "scaling_check", "scores")),
         GATE_TESTS,
     ),
 }
