@@ -2,7 +2,7 @@ r"""Check the labels against models that never saw them: which label set do they
 
 Example:
     python -m stages.check_scaling --params params.yaml --labelled data/labelled.parquet \
-        --label-sets data/label_sets.parquet --bases data/bases --predictions data/predictions --margin 0.01 \
+        --label-sets data/label_sets.parquet --bases data/bases --predictions data/predictions --margin 0.005 \
         --metrics metrics/scaling.json --plots data/plots/scaling
 
 First, two label sets under the same models (chatladder/evaluation/label_sets.py): round against round on the items of

@@ -35,7 +35,7 @@ class Options:
     keys: tuple[str, ...] = setting(
         "Key of a rung; repeat it for each.  [default: all under --bases]", default=(), names=("--rung",)
     )
-    margin: float = setting("Least change of AUROC per doubling that counts.", default=0.01, least=0, most=0.1)
+    margin: float = setting("Least change of AUROC per doubling that counts.", default=0.005, least=0, most=0.1)
     texts: bool = setting("Quote the chat, masked, or not.", default=True)
 
 
