@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from chatladder.evaluation.comparison import compare, floor_of, models_metrics
-from chatladder.evaluation.predictions import read_items
+from chatladder.evaluation.predictions import Items, read_items
 from chatladder.evaluation.rungs import read_rungs
 from chatladder.evaluation.scores import Draws, bootstrap
 from chatladder.io.console import InputFile, InputFolder, OutputFolder, example
@@ -153,8 +153,9 @@ class Experiment:
         (rung,) = read_rungs(self.base.parent, [self.base.name]).rungs()
         items = read_items(self.labelled, "test")
         sample = bootstrap(items.conversations, Draws(seed=0))
-        compared = compare(items, sample, rung, vanilla, tuned)
-        return models_metrics(items, [compared], floor_of(items, sample))
+        none = Items([], [], items.references[:0])  # nothing is chosen here
+        compared = compare(items, none, sample, rung, vanilla, tuned)
+        return models_metrics(items, none, [compared], floor_of(items, sample))
 
     def losses(self) -> tuple[float, float]:
         """Mean loss of the last five steps, over the answer and of the token that decides (nats)."""

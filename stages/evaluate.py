@@ -44,11 +44,13 @@ def main(
         named.check(curves, "", named.trained("train"))
     rungs = read_rungs(inputs.bases, named.ladder).ascending()
     items = read_items(inputs.labelled, "test")
+    chosen_on = read_items(inputs.labelled, "validation", is_small=True)
     sample = bootstrap(items.conversations, draws)
-    compared = [compare(items, sample, rung, vanilla, tuned) for rung in tqdm(rungs, unit="rung", disable=None)]
+    bar = tqdm(rungs, unit="rung", disable=None)
+    compared = [compare(items, chosen_on, sample, rung, vanilla, tuned) for rung in bar]
     floor = floor_of(items, sample)
-    write_plots(plots, items, compared, floor, curves)
-    write_json(metrics, models_metrics(items, compared, floor))
+    write_plots(plots, items, chosen_on, compared, floor, curves)
+    write_json(metrics, models_metrics(items, chosen_on, compared, floor))
     click.echo(f"{metrics}: {len(rungs)} rungs on {len(items.ids):,} test items; plots in {plots}")
 
 

@@ -19,6 +19,8 @@ from chatladder.vocabulary import ANSWERS, POSITIVE
 GAINS = ("precision", "recall", "f1", "macro_f1", "balanced_accuracy")
 #: Scores that curves over experiments show.
 TUNING_METRICS = ("f1", "macro_f1")
+#: Scores of the validation items, by which settings are chosen.
+VALIDATION_METRICS = ("macro_f1", "auroc")
 #: Keys of ``metrics/models.json`` that are not rungs.
 RESERVED = ("floor", "test_items", "test_needed")
 
@@ -38,19 +40,25 @@ class Scored(NamedTuple):
     predictions: Predictions
     draws: dict[str, Floats]
 
-    def metrics(self) -> dict[str, float]:
-        """Return every metric with its interval, and the share of answers that could not be read."""
-        values: dict[str, float] = {}
+    def metrics(self) -> dict[str, float | None]:
+        """Return every metric with its interval, and the share of answers that could not be read.
+
+        AUROC is None where the model gave too few probabilities to rank items by.
+        """
+        values: dict[str, float | None] = {}
         for metric, draws in self.draws.items():
             values |= interval(draws).named(metric)
+        if not self.predictions.has_probabilities:
+            values |= dict.fromkeys(("auroc", "auroc_lo", "auroc_hi"))
         return {**values, "unparsed": rounded(1 - self.predictions.parsed.mean())}
 
 
 class Compared(NamedTuple):
-    """A rung before LoRA ("vanilla"), before it but "centred", and after it ("tuned")."""
+    """A rung before LoRA ("vanilla"), before it but "centred", and after it ("tuned"); the last on validation, too."""
 
     rung: Rung
     kinds: dict[str, Scored]
+    validation: dict[str, float]
 
 
 def check_names(keys: Sequence[str], metrics: Path) -> None:
@@ -69,16 +77,37 @@ def score(items: Items, sample: Bootstrap, predictions: Predictions) -> Scored:
     return Scored(predictions, draws)
 
 
-def compare(items: Items, sample: Bootstrap, rung: Rung, vanilla: Path, tuned: Path) -> Compared:
+def compare(items: Items, chosen_on: Items, sample: Bootstrap, rung: Rung, vanilla: Path, tuned: Path) -> Compared:
     """Score one rung's predictions on the same items and draws.
 
+    Args:
+        items: The test items.
+        chosen_on: The validation items.
+        sample: The draws of test items.
+        rung: The rung.
+        vanilla: Folder of predictions before LoRA.
+        tuned: Folder of predictions after it.
+
     Raises:
-        DataError: If a prediction of a test item is missing.
+        DataError: If a prediction of a test or validation item is missing.
     """
     before = read_predictions(vanilla / f"{rung.key}.parquet", items.ids)
     after = read_predictions(tuned / f"{rung.key}.parquet", items.ids)
     kinds = {"vanilla": before, "centred": centre(before), "tuned": after}
-    return Compared(rung, {kind: score(items, sample, answers) for kind, answers in kinds.items()})
+    validation = validation_scores(chosen_on, tuned / f"{rung.key}.parquet") if chosen_on.ids else {}
+    return Compared(rung, {kind: score(items, sample, answers) for kind, answers in kinds.items()}, validation)
+
+
+def validation_scores(items: Items, path: Path) -> dict[str, float]:
+    """Return a tuned rung's scores on the validation items, by which settings are chosen, without intervals.
+
+    Those that are undefined, as AUROC where all items have one label, are left out.
+    """
+    answers = read_predictions(path, items.ids)
+    whole = np.zeros(len(items.ids), dtype=np.int64), np.ones((1, 1))
+    values = scores(items.references, answers.answers, answers.log_odds, *whole)
+    chosen = {metric: float(values[metric][0]) for metric in VALIDATION_METRICS}
+    return {metric: rounded(value) for metric, value in chosen.items() if np.isfinite(value)}
 
 
 def floor_of(items: Items, sample: Bootstrap) -> Scored:
@@ -86,20 +115,26 @@ def floor_of(items: Items, sample: Bootstrap) -> Scored:
     return score(items, sample, always_needed(len(items.ids)))
 
 
-def models_metrics(items: Items, compared: Sequence[Compared], floor: Scored) -> dict[str, Any]:
-    """Return what ``metrics/models.json`` holds: a rung's three kinds and its gain, then the floor."""
+def models_metrics(items: Items, chosen_on: Items, compared: Sequence[Compared], floor: Scored) -> dict[str, Any]:
+    """Return what ``metrics/models.json`` holds: a rung's three kinds and its gain, then the floor.
+
+    ``validation`` under ``tuned`` is what settings are chosen by; all else is on the test items.
+    """
     metrics: dict[str, Any] = {}
-    for rung, kinds in compared:
+    for rung, kinds, validation in compared:
         gain: dict[str, float] = {}
         for metric in GAINS:
             gain |= interval(kinds["tuned"].draws[metric] - kinds["vanilla"].draws[metric]).named(metric)
-        by_kind = {kind: scored.metrics() for kind, scored in kinds.items()}
+        by_kind: dict[str, Any] = {kind: scored.metrics() for kind, scored in kinds.items()}
+        by_kind["tuned"]["validation"] = {**validation, "items": len(chosen_on.ids)}
         metrics[rung.key] = {"params": rung.params, **by_kind, "gain": gain}
     needed = int((items.references == ANSWERS.index(POSITIVE)).sum())
     return {**metrics, "floor": floor.metrics(), "test_items": len(items.ids), "test_needed": needed}
 
 
-def write_plots(folder: Path, items: Items, compared: Sequence[Compared], floor: Scored, curves: Path | None) -> None:
+def write_plots(
+    folder: Path, items: Items, chosen_on: Items, compared: Sequence[Compared], floor: Scored, curves: Path | None
+) -> None:
     """Write ``scaling.csv`` and ``confusion.csv``, and with curves ``tuning.csv`` and ``loss.csv``.
 
     Raises:
@@ -109,12 +144,12 @@ def write_plots(folder: Path, items: Items, compared: Sequence[Compared], floor:
         write_csv(temporary / "scaling.csv", SCALING_COLUMNS, _scaling_rows(compared, floor))
         write_csv(temporary / "confusion.csv", CONFUSION_COLUMNS, _confusion_rows(items, compared))
         if curves:
-            settings = {rung.key: read_settings(curves / rung.key) for rung, _ in compared}
+            settings = {each.rung.key: read_settings(curves / each.rung.key) for each in compared}
             names = tuple(dict.fromkeys(name for of_rung in settings.values() for name in of_rung))
             tuning = (
                 row
                 for each in compared
-                for row in _tuning_rows(each, curves / each.rung.key, settings[each.rung.key], names)
+                for row in _tuning_rows(each, curves / each.rung.key, settings[each.rung.key], names, chosen_on)
             )
             write_csv(temporary / "tuning.csv", (*TUNING_COLUMNS, *names), tuning)
             write_csv(temporary / "loss.csv", LOSS_COLUMNS, _loss_rows(compared, curves))
@@ -122,7 +157,7 @@ def write_plots(folder: Path, items: Items, compared: Sequence[Compared], floor:
 
 def _scaling_rows(compared: Sequence[Compared], floor: Scored) -> Iterator[tuple[Any, ...]]:
     """One row per rung, kind and metric; the floor is repeated at every size, so that it draws as a line."""
-    for rung, kinds in compared:
+    for rung, kinds, _ in compared:
         for kind, scored in {**kinds, "always needed": floor}.items():
             values = scored.metrics()
             for metric in METRICS:
@@ -132,7 +167,7 @@ def _scaling_rows(compared: Sequence[Compared], floor: Scored) -> Iterator[tuple
 def _confusion_rows(items: Items, compared: Sequence[Compared]) -> Iterator[tuple[Any, ...]]:
     """One row per kind, rung, label and answer: how many test items, and which share of that label's."""
     for kind in ("vanilla", "tuned"):
-        for rung, kinds in compared:
+        for rung, kinds, _ in compared:
             cells = np.zeros((2, 3), dtype=np.int64)
             np.add.at(cells, (items.references, kinds[kind].predictions.answers), 1)
             for (reference, answer), count in np.ndenumerate(cells):
@@ -141,22 +176,24 @@ def _confusion_rows(items: Items, compared: Sequence[Compared]) -> Iterator[tupl
 
 
 def _tuning_rows(
-    compared: Compared, curves: Path, settings: Mapping[str, str], names: Sequence[str]
+    compared: Compared, curves: Path, settings: Mapping[str, str], names: Sequence[str], chosen_on: Items
 ) -> Iterator[tuple[Any, ...]]:
-    """The rung's validation loss, to choose by, and scores on the test, to report, with what it was trained with."""
+    """The rung's loss and scores on validation, to choose by, and scores on the test, with what it was trained with."""
     rung, scored = compared.rung, compared.kinds["tuned"]
     words = "; ".join(f"{name}={value}" for name, value in settings.items())
     values = tuple(settings.get(name, "") for name in names)
     loss = validation_loss(curves, settings)
     if loss is not None:
         yield (*rung, "validation", "", "deciding_loss", rounded(loss), "", "", words, *values)
+    for metric, value in compared.validation.items():
+        yield (*rung, "validation", len(chosen_on.ids), metric, value, "", "", words, *values)
     for metric in TUNING_METRICS:
         yield (*rung, "test", len(scored.predictions.answers), metric, *interval(scored.draws[metric]), words, *values)
 
 
 def _loss_rows(compared: Sequence[Compared], curves: Path) -> Iterator[tuple[Any, ...]]:
     """Each rung's training loss by step, over all tokens of the answer and of the token that decides."""
-    for rung, _ in compared:
+    for rung, _, _ in compared:
         folder = curves / rung.key / TRAIN
         deciding = dict(_read_curve(folder / "deciding_loss.tsv"))
         for step, loss in _read_curve(folder / "loss.tsv"):

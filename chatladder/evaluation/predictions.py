@@ -49,13 +49,14 @@ class Predictions:
     has_probabilities: bool = True
 
 
-def read_items(path: Path, split: str | None, column: str = "label") -> Items:
+def read_items(path: Path, split: str | None, column: str = "label", *, is_small: bool = False) -> Items:
     """The labelled items of one split, or of all.
 
     Args:
         path: Rows of ``LABELLED``.
         split: The split; None for all of them.
         column: ``label``, or ``check_label`` for the labels that no model asked for.
+        is_small: Whether items of one label, or none at all, will do.
 
     Raises:
         DataError: If they do not hold both labels.
@@ -69,7 +70,7 @@ def read_items(path: Path, split: str | None, column: str = "label") -> Items:
     if unknown is not None:
         raise DataError(f"{path}: expected needed or not_needed, got {unknown!a}. Run stages.label again.")
     references = np.array([ANSWERS.index(label) for label in labels], dtype=np.int64)
-    if len(np.unique(references)) < 2:
+    if len(np.unique(references)) < 2 and not is_small:
         raise DataError(
             f"{path}: expected needed and not_needed among {split or 'all'} items, got {len(references)} items "
             "of one label or none. Annotate more conversations."

@@ -192,7 +192,8 @@ def scores(value):
 def experiment(name, state, timestamp, train, tuned=None):
     params = deepcopy(PARAMS)
     params["ladder"][RUNG]["train"] |= train
-    metrics = {RUNG: {"vanilla": scores(0.3), "tuned": scores(tuned)} if tuned else {}, "floor": {}, "test_items": 9}
+    after = scores(tuned or 0) | {"validation": {"macro_f1": 1 - (tuned or 0), "items": 9}}
+    metrics = {RUNG: {"vanilla": scores(0.3), "tuned": after} if tuned else {}, "floor": {}, "test_items": 9}
     data = {
         "timestamp": timestamp,
         "params": {"params.yaml": {"data": params}},
@@ -217,13 +218,14 @@ def test_the_table_has_a_row_an_experiment_and_what_differs():
         experiment("another-start", "success", "2026-01-01", {}, 0.9),
     )
     assert table(found, RUNG, [f"{RUNG}-start"]).splitlines() == [
-        "| experiment | learning_rate | lora_r | loraplus_lr_ratio | macro-F1 [95 %] | F1 [95 %] |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-        "| qwen1_5_4b-start | 2.0e-4 | 64 | 0 | 0.400 [0.350, 0.450] | 0.500 [0.450, 0.550] |",
-        "| qwen1_5_4b-lr-2e-5 | 2.0e-5 | 64 | 0 | 0.500 [0.450, 0.550] | 0.600 [0.550, 0.650] |",
-        "| qwen1_5_4b-loraplus-epochs-1 | 2.0e-4 | 64 | 16 | failed |  |",
-        "| qwen1_5_4b-r-16 | 2.0e-4 | 16 | 0 | queued |  |",
-        "| untouched |  |  |  | 0.300 [0.250, 0.350] | 0.400 [0.350, 0.450] |",
+        "| experiment | learning_rate | lora_r | loraplus_lr_ratio | validation macro-F1 | test macro-F1 [95 %] | "
+        "test F1 [95 %] |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| qwen1_5_4b-start | 2.0e-4 | 64 | 0 | **0.600** | 0.400 [0.350, 0.450] | 0.500 [0.450, 0.550] |",
+        "| qwen1_5_4b-lr-2e-5 | 2.0e-5 | 64 | 0 | 0.500 | 0.500 [0.450, 0.550] | 0.600 [0.550, 0.650] |",
+        "| qwen1_5_4b-loraplus-epochs-1 | 2.0e-4 | 64 | 16 | failed |  |  |",
+        "| qwen1_5_4b-r-16 | 2.0e-4 | 16 | 0 | queued |  |  |",
+        "| untouched |  |  |  |  | 0.300 [0.250, 0.350] | 0.400 [0.350, 0.450] |",
     ]
 
 
@@ -269,9 +271,9 @@ def test_queued_once_run_and_shown(project, monkeypatch):
     assert "# own-start is there already: queued" in again.output
     subprocess.run([sys.executable, "-m", "dvc", "exp", "run", "--run-all", "-q"], check=True)
     assert said(*start, "--show").output.splitlines() == [
-        "| experiment | learning_rate | macro-F1 [95 %] | F1 [95 %] |",
-        "| --- | ---: | ---: | ---: |",
-        "| own-start | 1.0e-3 | 0.001 [0.000, 1.000] | 1.000 [1.000, 1.000] |",
-        "| own-lr-1e-4 | 1.0e-4 | 0.000 [0.000, 1.000] | 1.000 [1.000, 1.000] |",
-        "| untouched |  | 0.001 [0.000, 1.000] | 1.000 [1.000, 1.000] |",
+        "| experiment | learning_rate | validation macro-F1 | test macro-F1 [95 %] | test F1 [95 %] |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| own-start | 1.0e-3 |  | 0.001 [0.000, 1.000] | 1.000 [1.000, 1.000] |",
+        "| own-lr-1e-4 | 1.0e-4 |  | 0.000 [0.000, 1.000] | 1.000 [1.000, 1.000] |",
+        "| untouched |  |  | 0.001 [0.000, 1.000] | 1.000 [1.000, 1.000] |",
     ]

@@ -5,10 +5,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from score_rows import write_base, write_labelled, write_params, write_predictions
+from sklearn.metrics import f1_score
 
 from chatladder.evaluation.predictions import centre, read_items, read_predictions
 from chatladder.evaluation.scores import METRICS, UNKNOWN
-from chatladder.io.rows import PREDICTIONS, write_rows
+from chatladder.io.rows import LABELLED, PREDICTIONS, write_rows
 from stages.evaluate import main
 
 #: Not in the order of their sizes, which the stage must find.
@@ -53,7 +54,8 @@ def test_evaluate_writes_scores_with_intervals_gain_and_floor(project, tmp_path)
     for key in RUNGS:
         for kind in ("vanilla", "centred", "tuned"):
             scores = metrics[key][kind]
-            assert set(scores) == {m + end for m in METRICS for end in ("", "_lo", "_hi")} | {"unparsed"}
+            others = {"unparsed", "validation"} if kind == "tuned" else {"unparsed"}
+            assert set(scores) == {m + end for m in METRICS for end in ("", "_lo", "_hi")} | others
             assert all(scores[f"{m}_lo"] <= scores[m] <= scores[f"{m}_hi"] for m in METRICS)
         gain = metrics[key]["tuned"]["macro_f1"] - metrics[key]["vanilla"]["macro_f1"]
         assert metrics[key]["gain"]["macro_f1"] == pytest.approx(gain, abs=2e-5)
@@ -97,6 +99,36 @@ def test_fault_3_an_answer_that_could_not_be_read_is_unknown_and_counted(project
     project()
     vanilla = json.loads((tmp_path / "models.json").read_text())["small"]["vanilla"]
     assert vanilla["unparsed"] == vanilla["unknown"] == 0.025
+
+
+def test_answers_without_probabilities_have_no_auroc(project, tmp_path):
+    path = tmp_path / "vanilla" / "small.parquet"
+    rows = pq.read_table(path).to_pylist()
+    write_rows(path, [row | dict.fromkeys(("p_needed", "p_not_needed", "p_unknown")) for row in rows], PREDICTIONS)
+    result = project()
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "models.json").read_text())
+    assert [metrics["small"]["vanilla"][f"auroc{end}"] for end in ("", "_lo", "_hi")] == [None] * 3
+    assert metrics["small"]["vanilla"]["precision"] > 0
+    assert metrics["small"]["tuned"]["auroc"] > 0.5
+
+
+def test_what_settings_are_chosen_by_is_on_validation_items(project, tmp_path):
+    rows = pq.read_table(tmp_path / "labelled.parquet").to_pylist()
+    train = [row for row in rows if row["split"] == "train"]
+    for row in train[: len(train) // 2]:
+        row["split"] = "validation"
+    write_rows(tmp_path / "labelled.parquet", rows, LABELLED)
+    result = project()
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "models.json").read_text())
+    chosen_by = metrics["large"]["tuned"]["validation"]
+    assert set(chosen_by) == {"macro_f1", "auroc", "items"}
+    assert chosen_by["items"] == len(train) // 2
+    items = read_items(tmp_path / "labelled.parquet", "validation")
+    answers = read_predictions(tmp_path / "tuned" / "large.parquet", items.ids).answers
+    expected = f1_score(items.references, answers, average="macro", labels=[0, 1])
+    assert chosen_by["macro_f1"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_missing_prediction_is_an_error_and_nothing_is_written(project, tmp_path):

@@ -21,7 +21,7 @@ from chatladder.demo.dialogues import dialogues
 from chatladder.io.files import read_json, write_json
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
 from chatladder.models.loading import load
-from chatladder.models.prompts import PromptSettings, render_row
+from chatladder.models.prompts import ORDERS, PromptSettings, render_row
 from chatladder.models.scoring import probabilities, score
 from chatladder.vocabulary import ANSWERS
 from stages.base import main as base_main
@@ -76,9 +76,8 @@ def offline(project):
     model, tokenizer = load(project / "taught")
     how = {name: value for name, value in PROMPT.items() if name != "max_length"}
     rows = read_rows(project / "questions.parquet", QUESTIONS).to_pylist()
-    return probabilities(
-        score(model, tokenizer, [render_row(row, PromptSettings(**how)) for row in rows], PROMPT["max_length"])[0]
-    )
+    prompts = [render_row(row, PromptSettings(**how)) for row in rows]
+    return probabilities(score(model, tokenizer, prompts, PROMPT["max_length"], ORDERS)[0])
 
 
 def clear_cases(offline):
