@@ -361,11 +361,14 @@ def same_size_table(models: Models, drawn: Drawn, margin: float, ladders: int, s
                 found = fitted(normals, shape.doublings, np.zeros(count), spread, by_items)
                 verdicts.append([held.mean() for held in decided(found, margins)])
             cells = [f"{100 * share:.1f} [{_ends(more)}]" for share, *more in zip(*verdicts, strict=True)]
-            chosen = choose(generator, pool, count, ladders)
-            real = judge_models(drawn, chosen, shape.doublings)
-            cells += [real.share(held, draws) for held in decided(real, margins)]
-            old = [old_rule(shape.doublings, precision[:, each]) for each in chosen[: ladders // OLD_SHARE]]
-            cells += [f"{100 * np.mean([verdict == wanted for verdict in old]):.1f}" for wanted in (1, -1)]
+            if count <= models.seeds:
+                chosen = choose(generator, pool, count, ladders)
+                real = judge_models(drawn, chosen, shape.doublings)
+                cells += [real.share(held, draws) for held in decided(real, margins)]
+                old = [old_rule(shape.doublings, precision[:, each]) for each in chosen[: ladders // OLD_SHARE]]
+                cells += [f"{100 * np.mean([verdict == wanted for verdict in old]):.1f}" for wanted in (1, -1)]
+            else:
+                cells += ["too few seeds", *[""] * (2 * len(margins) + 1)]
             yield row(size, shape.name, *cells)
 
 
