@@ -343,9 +343,10 @@ def item_variance(drawn: Drawn, models: Sequence[int], doublings: Floats) -> flo
 
 def same_size_table(models: Models, drawn: Drawn, margin: float, ladders: int, seed: int) -> Iterator[str]:
     """Markdown: verdicts on ladders of one size, which have nothing to find, by the rule and by the one before."""
-    draws = len(drawn.area)
-    yield row("models of", "ladder", "fitted: pass, % [95 %]", "fail, %", "drawn: pass, %", "fail, %", *OLD_HEADS)
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    draws, margins = len(drawn.area), (margin, 0.0)
+    heads = [f"{how}, margin {each:g}: {{}}, %" for how in ("fitted", "drawn") for each in margins]
+    yield row("models of", "ladder", *(head.format(what) for head in heads for what in ("pass", "fail")), *OLD_HEADS)
+    yield f"| --- | --- |{' --- |' * (2 * len(heads) + 2)}"
     area, precision = drawn.area.mean(axis=0), precision_draws(models, models.needed)
     for place, size in enumerate(models.sizes):
         pool = range(place * models.seeds, (place + 1) * models.seeds)
@@ -358,14 +359,24 @@ def same_size_table(models: Models, drawn: Drawn, margin: float, ladders: int, s
                 seeds = area[pool] if not resampled else generator.choice(area[pool], models.seeds)
                 spread = np.full(count, seeds.std(ddof=1))
                 found = fitted(normals, shape.doublings, np.zeros(count), spread, by_items)
-                verdicts.append([(found.low > margin).mean(), (found.high < -margin).mean()])
-            cells = [f"{100 * verdicts[0][at]:.1f} [{_ends([each[at] for each in verdicts[1:]])}]" for at in (0, 1)]
-            chosen = choose(generator, pool, count, ladders)
-            real = judge_models(drawn, chosen, shape.doublings)
-            cells += [real.share(real.low > margin, draws), real.share(real.high < -margin, draws)]
-            old = [old_rule(shape.doublings, precision[:, each]) for each in chosen[: ladders // OLD_SHARE]]
-            cells += [f"{100 * np.mean([verdict == wanted for verdict in old]):.1f}" for wanted in (1, -1)]
+                verdicts.append([held.mean() for held in decided(found, margins)])
+            cells = [f"{100 * share:.1f} [{_ends(more)}]" for share, *more in zip(*verdicts, strict=True)]
+            if count <= models.seeds:
+                chosen = choose(generator, pool, count, ladders)
+                real = judge_models(drawn, chosen, shape.doublings)
+                cells += [real.share(held, draws) for held in decided(real, margins)]
+                old = [old_rule(shape.doublings, precision[:, each]) for each in chosen[: ladders // OLD_SHARE]]
+                cells += [f"{100 * np.mean([verdict == wanted for verdict in old]):.1f}" for wanted in (1, -1)]
+            else:
+                cells += ["too few seeds", *[""] * (2 * len(margins) + 1)]
             yield row(size, shape.name, *cells)
+
+
+def decided(found: Ladders, margins: Sequence[float]) -> Iterator[Bools]:
+    """Which ladders pass, and which fail, by each margin."""
+    for margin in margins:
+        yield found.low > margin
+        yield found.high < -margin
 
 
 def _ends(shares: Sequence[float]) -> str:

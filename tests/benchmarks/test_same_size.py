@@ -1,0 +1,60 @@
+"""The benchmarks of the checks of labels compute what the checks compute, and draw what they say."""
+
+import numpy as np
+import pytest
+
+from benchmarks.annotators import Errors
+from benchmarks.same_size import areas, fitted, old_rule, write_tables
+from chatladder.evaluation.scores import NEEDED, auroc_of, clustered_variance
+from chatladder.io.console import DataError
+
+
+def test_weighted_conversations_score_as_copies_of_them_do():
+    generator = np.random.default_rng(0)
+    evidence, needed = generator.standard_normal((3, 300)), generator.random(300) < 0.4
+    clusters = np.sort(np.r_[np.arange(40), generator.integers(0, 40, 260)])
+    weights = generator.multinomial(40, np.full(40, 1 / 40))
+    area, covariance = areas(np.argsort(evidence, axis=1), needed, clusters, weights.astype(float))
+    copies = [np.flatnonzero(clusters == cluster) for cluster in np.repeat(np.arange(40), weights)]
+    rows, numbers = np.concatenate(copies), np.repeat(np.arange(len(copies)), list(map(len, copies)))
+    references = np.where(needed[rows], NEEDED, 1 - NEEDED)
+    scored = [auroc_of(references, values[rows]) for values in evidence]
+    assert area == pytest.approx([each for each, _ in scored])
+    variances = [clustered_variance(influence, numbers) for _, influence in scored]
+    assert np.diag(covariance) == pytest.approx(variances)
+    both = clustered_variance(scored[0][1] - scored[1][1], numbers)
+    assert covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1] == pytest.approx(both)
+
+
+def test_ladders_on_which_nothing_grows_pass_and_fail_in_one_of_forty():
+    normals = np.random.default_rng(0).standard_normal((20_000, 13))
+    doublings = np.repeat(np.arange(4.0), 3)
+    found = fitted(normals, doublings, np.zeros(12), np.full(12, 0.02), by_items=0.0)
+    assert (found.low > 0).mean() == pytest.approx(0.025, abs=0.004)
+    assert (found.high < 0).mean() == pytest.approx(0.025, abs=0.004)
+
+
+def test_the_old_rule_passes_growth_and_fails_a_fall():
+    draws = np.random.default_rng(0).normal(0, 0.001, (501, 4))
+    grows = np.array([0.5, 0.6, 0.7, 0.8])
+    assert old_rule(np.arange(4.0), draws + grows) == 1
+    assert old_rule(np.arange(4.0), draws + grows[::-1]) == -1
+
+
+@pytest.mark.parametrize("kind", ["any", "missed", "invented"])
+def test_an_annotator_errs_as_often_as_said_and_where(kind):
+    generator = np.random.default_rng(0)
+    truth = generator.random(20_000) < 0.4
+    needed = Errors(0.15, kind).answer(generator, truth) == NEEDED
+    assert (needed != truth).mean() == pytest.approx(0.15, abs=0.01)
+    assert kind != "missed" or not (needed & ~truth).any()
+    assert kind != "invented" or not (~needed & truth).any()
+
+
+def test_a_page_without_a_place_for_tables_is_refused(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("above\n<!-- a -->\nold\n<!-- b -->\nbelow\n")
+    write_tables(page, "<!-- a -->", "<!-- b -->", "new")
+    assert page.read_text() == "above\n<!-- a -->\nnew\n<!-- b -->\nbelow\n"
+    with pytest.raises(DataError, match="expected tables between"):
+        write_tables(page, "<!-- c -->", "<!-- b -->", "new")
