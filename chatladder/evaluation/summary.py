@@ -98,7 +98,7 @@ def summary_lines(questions: Metrics, annotation: Metrics, scaling: Metrics, mod
         name = lead({name: each["power"] for name, each in found.items()}) if found else ""
         if name and scaling("label_sets", title, name, "points") is not None:
             value, low, high = (found[name][f"points{end}"] for end in ("", "_lo", "_hi"))
-            first, second = title.replace("_", " ").split(" against ")
+            first, second = title.split(" against ")
             yield (
                 f"Errors in 100 labels, {second} less {first}: {value:+.1f} [{low:+.1f}, {high:+.1f}], by the same "
                 f"{name.replace('_', '-')} models (power to find 15: {found[name]['power']:.2f})."

@@ -124,8 +124,8 @@ def test_the_careless_annotator_is_named_before_the_gate(run, tmp_path):
     assert second.startswith("round 1's labels hold about ")
     assert third.startswith("gate: ")
     found_sets = found(tmp_path)["label_sets"]
-    assert list(found_sets) == ["li_against_wu", "round_2_against_round_1"]
-    untouched, tuned = (found_sets["li_against_wu"][name] for name in ("untouched", "out_of_fold"))
+    assert list(found_sets) == ["li against wu", "round 2 against round 1"]
+    untouched, tuned = (found_sets["li against wu"][name] for name in ("untouched", "out_of_fold"))
     assert untouched["points_lo"] < 20 < untouched["points_hi"]
     assert (untouched["items"], untouched["models"], untouched["agreeing"]) == (800, 3, 3)
     assert tuned["items"] == sum(row["split"] != "test" for row in run.rows)

@@ -44,8 +44,8 @@ def files(tmp_path):
         "scaling": {
             "gate": "fail", "auroc": slope, "precision": slope, "models": 6,
             "label_sets": {
-                "li_against_wu": {"untouched": unsure, "out_of_fold": said},
-                "round_2_against_round_1": {"untouched": unsure},
+                "li against wu": {"untouched": unsure, "out_of_fold": said},
+                "round 2 against round 1": {"untouched": unsure},
             },
         },
         "models": {
