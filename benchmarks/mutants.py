@@ -47,7 +47,10 @@ GROUPS = {
     "labels": (
         (
             "stages/label",
-            *(f"chatladder/labels/{name}" for name in ("folds", "agreement", "label_sets", "review", "rounds", "verdicts")),
+            *(
+                f"chatladder/labels/{name}"
+                for name in ("folds", "agreement", "label_sets", "review", "rounds", "verdicts")
+            ),
         ),
         (
             "stages/test_label.py",

@@ -72,9 +72,7 @@ def main(
     if plots:
         with whole_folder(plots, "rungs.csv") as folder:
             write_csv(folder / "rungs.csv", RUNG_COLUMNS, rung_rows(scaling))
-    by_title = {
-        sets.title.replace(" ", "_"): {name: each.metrics() for name, each in said.items()} for sets, said in compared
-    }
+    by_title = {sets.title: {name: each.metrics() for name, each in said.items()} for sets, said in compared}
     write_json(metrics, {"label_sets": by_title, **scaling.metrics()})
     for sets, said in compared:
         for line in compared_in_words(sets.names, said):

@@ -286,9 +286,10 @@ def compared_in_words(names: tuple[str, str], found: Mapping[str, Comparison]) -
         return
     name = lead({name: each.power for name, each in found.items()})
     each = found[name]
-    whose = f"{each.models} untouched models" if name == UNTOUCHED else f"{each.models} models tuned on other conversations"
+    kind = "untouched models" if name == UNTOUCHED else "models tuned on other conversations"
     first, second = names
-    basis = f"{each.differing:,} of {each.items:,} labels differ; {whose}; power to find 15 points {each.power:.2f}"
+    counts = f"{each.differing:,} of {each.items:,} labels differ; {each.models} {kind}"
+    basis = f"{counts}; power to find 15 points {each.power:.2f}"
     if each.points is None:
         yield f"{first} and {second} differ in too little to compare, or the models know too little ({basis})."
         return
