@@ -135,19 +135,16 @@ def gains_table(results: Sequence[Result]) -> str:
 
 
 def slopes_table(results: Sequence[Result]) -> str:
-    """Markdown: how much untouched models' scores grow per doubling of the parameters, over all labelled items."""
+    """Markdown: how much untouched models' scores grow per doubling of the parameters, and the gate's verdict."""
     lines = [
-        "| seed | questions | labelled | test items | answers | precision per doubling [95 %] | above zero "
-        "| macro-F1 per doubling [95 %] | above zero |",
-        "| --- | ---: | ---: | ---: | --- | --- | --- | --- | --- |",
+        "| seed | questions | labelled | test items | AUROC per doubling [95 %] | precision per doubling [95 %] "
+        "| gate |",
+        "| --- | ---: | ---: | ---: | --- | --- | --- |",
     ]
     for seed, questions, models, scaling in results:
         counts = (questions["questions"], scaling["items"], models["test_items"])
-        first = " | ".join([str(seed), *(f"{count:,}" for count in counts)])
-        for answers, slopes in (("raw", scaling), ("centred", scaling["centred"])):
-            both = (slopes["precision"], slopes["macro_f1"])
-            cells = " | ".join(f"{interval_text(one, 'slope')} | {above_zero(one, 'slope')}" for one in both)
-            lines.append(f"| {first} | {answers} | {cells} |")
+        slopes = (interval_text(scaling[metric], "slope") for metric in ("auroc", "precision"))
+        lines.append(f"| {' | '.join([str(seed), *(f'{count:,}' for count in counts), *slopes, scaling['gate']])} |")
     return "\n".join(lines)
 
 
