@@ -69,7 +69,7 @@ NOISE = re.compile(
     r"|The evidence hardly tells the labels apart"  # they are few here
 )
 #: What ``check_scaling`` concludes of two label sets, and of growth with size.
-VERDICT = r"^(?:round \d+|annotator_\w)\b.*?power to find 15 points [^)]*\)\.$|(?<=^gate: ).*?(?=^Precision as answered)"
+VERDICT = r"^(?:round \d+|annotator_\w)\b.*?power to find 15 points [^)]*\)\.$|(?<=^gate: ).*?(?=^metrics/)"
 SETTINGS = {"dialogues": 512, "num_train_epochs": 1, "draws": 100}
 
 
