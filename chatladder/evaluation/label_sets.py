@@ -294,12 +294,11 @@ def compared_in_words(names: tuple[str, str], found: Mapping[str, Comparison]) -
         yield f"{first} and {second} differ in too little to compare, or the models know too little ({basis})."
         return
     value, low, high = each.points
-    if low <= 0 <= high:
-        yield f"{first} and {second} are not told apart: {value:+.1f} points [{low:+.1f}, {high:+.1f}] ({basis})."
-        return
-    better, worse = (first, second) if value > 0 else (second, first)
-    low, high = sorted((abs(low), abs(high)))
+    if value < 0:
+        first, second = second, first
+        value, low, high = -value, -high, -low
+    luck = "" if low > 0 else ", no more than luck could"
     yield (
-        f"{worse}'s labels hold about {abs(value):.1f} more errors in 100 [{low:.1f}, {high:.1f}] than {better}'s "
+        f"{second}'s labels hold about {value:.1f} more errors in 100 [{low:.1f}, {high:.1f}] than {first}'s{luck} "
         f"({basis})."
     )
