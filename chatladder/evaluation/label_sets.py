@@ -166,7 +166,7 @@ def compare(labels: Codes, evidence: Floats, conversations: Sequence[str], pairs
     models, items = evidence.shape
     first, second = labels
     differs = first != second
-    if not models or not items or any(len(np.unique(each)) < 2 for each in labels):
+    if not models or len(set(conversations)) < 2 or any(len(np.unique(each)) < 2 for each in labels):
         return Comparison(models, items, int(differs.sum()))
     clusters = np.unique(np.array(conversations, dtype=object), return_inverse=True)[1]
     spread = evidence.std(axis=1, keepdims=True)

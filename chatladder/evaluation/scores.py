@@ -195,11 +195,16 @@ def clustered_variance(influence: Floats, clusters: NDArray[np.int64]) -> float:
         influence: Shape ``(n,)``, of sum 0.
         clusters: Index of each item's conversation, shape ``(n,)``.
 
+    Raises:
+        DataError: If there are fewer than two conversations.
+
     Source:
         Obuchowski (1997), Biometrics 53, 567-578.
     """
-    sums = np.bincount(clusters, weights=influence)
     count = len(np.unique(clusters))
+    if count < 2:
+        raise DataError(_too_few(count))
+    sums = np.bincount(clusters, weights=influence)
     return float(sums @ sums) * count / (count - 1)
 
 
@@ -237,15 +242,17 @@ def bootstrap(conversations: Sequence[str], settings: Draws) -> Bootstrap:
     """
     index = {conversation: place for place, conversation in enumerate(dict.fromkeys(conversations))}
     if len(index) < 2:
-        raise DataError(
-            f"intervals: expected items of two conversations or more, got {len(index)}. Annotate more conversations."
-        )
+        raise DataError(_too_few(len(index)))
     generator = np.random.Generator(np.random.PCG64(settings.seed))
     drawn = generator.multinomial(len(index), np.full(len(index), 1 / len(index)), size=settings.draws)
     return Bootstrap(
         clusters=np.array([index[conversation] for conversation in conversations], dtype=np.int64),
         weights=np.concatenate([np.ones((1, len(index))), drawn]),
     )
+
+
+def _too_few(conversations: int) -> str:
+    return f"intervals: expected items of two conversations or more, got {conversations}. Annotate more conversations."
 
 
 def interval(values: Floats) -> Interval:

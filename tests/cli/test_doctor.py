@@ -113,10 +113,10 @@ def test_training_by_hand():
 def test_scoring_by_hand():
     # Widest: gate, activation and up; beside them two copies of the stream, and one float32 of what is normed or read.
     token = 2 * (3 * 16 + 2 * 8) + 4 * 16
-    assert scoring_bytes(SMALL, 1000, 400, 800, 2) == 1000 + 800 * token + 8 * 10 * 100 * (2 + 8)
-    assert scoring_bytes(SMALL, 1000, 50, 800, 2) == 1000 + 800 * token + 16 * 10 * 100 * (2 + 8)
+    assert scoring_bytes(SMALL, 1000, 400, 800, 2) == 1000 + 800 * token + 8 * 30 * 100 * (2 + 4)
+    assert scoring_bytes(SMALL, 1000, 50, 800, 2) == 1000 + 800 * token + 16 * 30 * 100 * (2 + 4)
     token = 4 * (3 * 16 + 2 * 8) + 4 * 16  # a float32 model needs no copy of its logits in float32
-    assert scoring_bytes(SMALL, 1000, 50, 800, 4) == 1000 + 800 * token + 16 * 10 * 100 * 8
+    assert scoring_bytes(SMALL, 1000, 50, 800, 4) == 1000 + 800 * token + 16 * 30 * 100 * 4
     assert weight_bytes(1000, 2) == 2000
     assert weight_bytes(1000, 0.5) == 562
 

@@ -106,6 +106,12 @@ def test_one_label_alone_cannot_be_compared():
     assert compare(labels, evidence, [str(row) for row in range(50)]).points is None
 
 
+def test_one_conversation_alone_cannot_be_compared():
+    generator, truth, evidence, _ = draw(7, items=40)
+    comparison = compare(np.stack([truth, spoil(generator, truth, 0.3, 0.3)]), evidence, ["c"] * 40)
+    assert (comparison.points, comparison.power, comparison.items) == (None, 0.0, 40)
+
+
 def test_untouched_models_lead_where_their_power_is_enough():
     assert lead({UNTOUCHED: 0.85, OUT_OF_FOLD: 0.99}) == UNTOUCHED
     assert lead({UNTOUCHED: 0.3, OUT_OF_FOLD: 0.6}) == OUT_OF_FOLD

@@ -85,6 +85,13 @@ def test_two_models_decide_nothing_and_say_so(run, tmp_path):
     assert (metrics["gate"], metrics["auroc"]["slope_lo"], metrics["models_needed"]) == ("inconclusive", None, None)
 
 
+def test_one_conversation_is_an_error(run, tmp_path):
+    damaged(tmp_path / "labelled.parquet", "conversation", lambda rows: pa.array(["c"] * rows))
+    result = run(*GROWING)
+    assert result.exit_code == 1
+    assert "expected items of two conversations or more, got 1" in result.output
+
+
 def test_suspects_new_labels_are_not_scored(run, tmp_path):
     run(*GROWING)
     before = found(tmp_path)
