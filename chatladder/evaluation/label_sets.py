@@ -286,7 +286,7 @@ def compared_in_words(names: tuple[str, str], found: Mapping[str, Comparison]) -
         return
     name = lead({name: each.power for name, each in found.items()})
     each = found[name]
-    kind = "untouched models" if name == UNTOUCHED else "models tuned on other conversations"
+    kind = "untouched model(s)" if name == UNTOUCHED else "model(s) tuned on other conversations"
     first, second = names
     counts = f"{each.differing:,} of {each.items:,} labels differ; {each.models} {kind}"
     basis = f"{counts}; power to find 15 points {each.power:.2f}"

@@ -138,7 +138,8 @@ FORMS = [
     (rf"(?<![\w]){NUMBER}|(?<=[≈(\[]){NUMBER}", rf"(?:{NUMBER}|-)"),
     (r"\b(?:inconclusive|pass|fail)\b", r"(?:inconclusive|pass|fail)"),
     (r"\b(?:true|false)\b", r"(?:true|false)"),  # what a model answers
-    (r"(?<=\.auroc)(?=\s)", r"(?:_lo|_hi)?"),  # of few test items the score may stay, and its interval move
+    # Few items may leave none for validation, and of few in the test the score may stay and its interval move.
+    (r"\.validation\.auroc(?=\s)", r"(?:\.validation)?\.auroc(?:_lo|_hi)?"),
     (r"\b[a-z]+-[a-z]+\b(?=\s|')", r"[\w-]+"),
     (r"\s+", r"\s+"),
 ]

@@ -122,7 +122,7 @@ def test_words_name_the_worse_set_and_the_power():
     said = {UNTOUCHED: Comparison(12, 400, 60, Interval(-8.0, -12.0, -4.0), 12, 0.91)}
     assert list(compared_in_words(("li", "wu"), said)) == [
         "li's labels hold about 8.0 more errors in 100 [4.0, 12.0] than wu's (60 of 400 labels differ; 12 untouched "
-        "models; power to find 15 points 0.91)."
+        "model(s); power to find 15 points 0.91)."
     ]
     said = {UNTOUCHED: Comparison(12, 400, 60, Interval(1.0, -3.0, 5.0), 7, 0.91)}
     line = next(compared_in_words(("round 2", "round 1"), said))
