@@ -59,7 +59,9 @@ class Share(NamedTuple):
 
 
 def rung_of(catalogue: Catalogue, rung: str) -> tuple[Shape, Training]:
-    """The shape of a rung, and the settings that decide its memory, with checkpointing; ``rows`` is its batch.
+    """The shape of a rung, and the settings that decide its memory; ``rows`` is its batch.
+
+    With checkpointing, and with AdamW's states in float32, which is the larger case and the one that a launcher spreads.
 
     Raises:
         DataError: If the catalogue does not have the rung, or not its shape.
@@ -74,7 +76,7 @@ def rung_of(catalogue: Catalogue, rung: str) -> tuple[Shape, Training]:
         )
     train = {**catalogue.params["train"], **catalogue.rungs[rung]["train"]}
     training = training_of(train, catalogue.params["max_length"])
-    return shape, replace(training, checkpointing=True)
+    return shape, replace(training, checkpointing=True, small_states=False)
 
 
 def share(shape: Shape, training: Training, processes: int, tokens: int) -> Share:

@@ -50,7 +50,9 @@ def project(tmp_path):
     (folder / "data").mkdir()
     write_labelled(folder / "data" / "labelled.parquet")
     write_label_sets(folder / "data" / "label_sets.parquet")
-    (folder / "data" / "predictions" / "out_of_fold").mkdir(parents=True)
+    out_of_fold = folder / "data" / "predictions" / "out_of_fold"
+    out_of_fold.mkdir(parents=True)
+    (out_of_fold / ".gitignore").write_text("/none.parquet\n")  # as DVC leaves it, so that git keeps the folder
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     ladder = {key: {"base": {"size": size}} for key, size in (("a", 1000), ("b", 2000), ("c", 4000))}
     given = {"ladder": ladder, "served": {}, "review": {"rungs": []}, "gate": params["gate"]}

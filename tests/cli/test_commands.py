@@ -285,6 +285,9 @@ class Shell:
             (self.folder / name).write_text(step.shown + "\n", encoding="utf-8")
         if "label-studio import" in step.command:
             self._annotate_in_label_studio()
+        if step.command.startswith("chatladder adjudicate"):  # the simulated adjudicator left nothing to settle
+            for folder in (self.folder / "data" / "annotations").glob("round_*/adjudication"):
+                shutil.rmtree(folder)
 
     def _annotate_in_label_studio(self):
         """The exported project of somebody who answered the first tasks there."""
