@@ -61,7 +61,7 @@ class Share(NamedTuple):
 def rung_of(catalogue: Catalogue, rung: str) -> tuple[Shape, Training]:
     """The shape of a rung, and the settings that decide its memory; ``rows`` is its batch.
 
-    With checkpointing, and with AdamW's states in float32, which is the larger case and the one that a launcher spreads.
+    With checkpointing, and with AdamW's states in float32: the larger case, and the one that a launcher spreads.
 
     Raises:
         DataError: If the catalogue does not have the rung, or not its shape.
