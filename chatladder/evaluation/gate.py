@@ -61,6 +61,11 @@ class Scores(NamedTuple):
     influence: Floats
     clusters: NDArray[np.int64]
 
+    @property
+    def doublings(self) -> Floats:
+        """log2 of the parameters, shape ``(m,)``."""
+        return np.log2(np.asarray(self.params, dtype=np.float64))
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -68,7 +73,7 @@ class Gate:
 
     Attributes:
         verdict: PASS, INCONCLUSIVE or FAIL.
-        slope: Per doubling of the parameters; None with fewer than two sizes. Its ends are None with two models.
+        slope: Per doubling of the parameters; None with fewer than two sizes. Its ends are NaN with two models.
         models: The number of models, seeds counted apart.
         sizes: The number of their sizes.
         conversations: The number of conversations.
@@ -95,19 +100,17 @@ def gate_of(scores: Scores, settings: GateSettings) -> Gate:
     """
     models, sizes = len(scores.params), len({*scores.params})
     conversations = len(np.unique(scores.clusters))
-    if sizes < 2:
+    slope = slope_of(scores)
+    if slope is None:
         return Gate(INCONCLUSIVE, None, models, sizes, conversations)
-    doublings = np.log2(np.asarray(scores.params, dtype=np.float64))
-    weights = slope_weights(doublings)
-    by_items = clustered_variance(weights @ scores.influence, scores.clusters)
-    slope = Interval(*map(float, slope_interval(doublings, scores.values, by_items)))
     if math.isnan(slope.lo) or conversations < FEWEST_CONVERSATIONS:
         return Gate(INCONCLUSIVE, slope, models, sizes, conversations)
     if slope.lo > settings.margin:
         return Gate(PASS, slope, models, sizes, conversations)
     if slope.hi < -settings.margin:
         return Gate(FAIL, slope, models, sizes, conversations)
-    spread = float(_residual_variance(doublings, scores.values) * (weights @ weights))
+    weights, by_items = slope_weights(scores.doublings), _by_items(scores)
+    spread = float(_residual_variance(scores.doublings, scores.values) * (weights @ weights))
     aim = abs(slope.value) - settings.margin
     return Gate(
         INCONCLUSIVE,
@@ -118,6 +121,18 @@ def gate_of(scores: Scores, settings: GateSettings) -> Gate:
         models_needed=_models_needed(aim, spread, by_items, models),
         items_factor=_items_factor(aim, spread, by_items, models),
     )
+
+
+def slope_of(scores: Scores) -> Interval | None:
+    """Return the slope of scores per doubling, None with fewer than two sizes; its ends are NaN with two models."""
+    if len({*scores.params}) < 2:
+        return None
+    return Interval(*map(float, slope_interval(scores.doublings, scores.values, _by_items(scores))))
+
+
+def _by_items(scores: Scores) -> float:
+    """Variance of the slope over conversations."""
+    return clustered_variance(slope_weights(scores.doublings) @ scores.influence, scores.clusters)
 
 
 def slope_weights(doublings: Floats) -> Floats:

@@ -2,9 +2,9 @@
 
 Round against round, annotator against annotator, one wording of the guidelines against another: both label the same
 items, and no model chose those. Where the two differ, one of them is wrong, and the models, which saw neither label,
-lean to the right one more often than not. How far they lean there, against how far they lean on all items, says how
-many more errors the one set holds than the other. The luck of the models is the same on both sides and cancels, so a
-few models and a few hundred items say more here than any slope.
+lean to the right one more often than not. How far they lean there, against how far they lean on items that both label
+alike, says how many more errors the one set holds than the other. The luck of the models is the same on both sides and
+cancels, so a few models and a few hundred items say more here than any slope.
 
 The figure is in points: errors in 100 labels. It is rather too small than too large, since errors gather on hard items,
 where models lean less. Its power is given with it: how likely it is that 15 points more errors would have been found.
@@ -23,7 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from chatladder.evaluation.predictions import Predictions, read_seeds
-from chatladder.evaluation.scores import NEEDED, TAIL, Floats, Interval, clustered_variance, rounded
+from chatladder.evaluation.scores import NEEDED, TAIL, Floats, Interval, clustered_variance, clusters_of, rounded
 from chatladder.io.rows import PREDICTIONS, read_rows
 from chatladder.vocabulary import ANSWERS
 
@@ -168,7 +168,7 @@ def compare(labels: Codes, evidence: Floats, conversations: Sequence[str], pairs
     differs = first != second
     if not models or len(set(conversations)) < 2 or any(len(np.unique(each)) < 2 for each in labels):
         return Comparison(models, items, int(differs.sum()))
-    clusters = np.unique(np.array(conversations, dtype=object), return_inverse=True)[1]
+    clusters = clusters_of(conversations)
     spread = evidence.std(axis=1, keepdims=True)
     standard = (evidence - evidence.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
     together = standard.mean(axis=0)
@@ -192,7 +192,7 @@ class Lean(NamedTuple):
     Attributes:
         difference: Errors of the second set less those of the first, as a share of the items.
         influence: What each item adds to it, shape ``(n,)``.
-        known: How far the evidence leans to the labels of both sets, on all items, in its own unit.
+        known: How far the evidence leans to the labels, on items that both sets label alike, in its own unit.
         known_influence: What each item adds to that.
     """
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import norm
 
-from chatladder.evaluation.gate import CODES, Gate, GateSettings, Scores, advice, gate_of, slope_interval, slope_weights
+from chatladder.evaluation.gate import CODES, Gate, GateSettings, Scores, advice, gate_of, slope_of
 from chatladder.evaluation.predictions import Items, Predictions, read_seeds
 from chatladder.evaluation.rungs import Ladder, Rung
 from chatladder.evaluation.scores import (
@@ -18,6 +18,7 @@ from chatladder.evaluation.scores import (
     Interval,
     auroc_of,
     clustered_variance,
+    clusters_of,
     precision_of,
     rounded,
 )
@@ -135,7 +136,7 @@ def scaling_check(items: Items, models: Sequence[Model], settings: GateSettings)
         models: The models, with their answers to ``items``.
         settings: What the gate is held to.
     """
-    clusters = np.unique(np.array(items.conversations, dtype=object), return_inverse=True)[1]
+    clusters = clusters_of(items.conversations)
     scores: dict[str, list[Score]] = {metric: [] for metric in METRICS}
     added: dict[str, list[Floats]] = {metric: [] for metric in METRICS}
     for model in models:
@@ -161,18 +162,10 @@ def scaling_check(items: Items, models: Sequence[Model], settings: GateSettings)
     return Scaling(
         items=len(items.ids),
         gate=gate_of(dense["auroc"], settings),
-        precision=_slope(dense["precision"]),
+        precision=slope_of(dense["precision"]),
         scores=scores,
         unmeasured=[key for key in dict.fromkeys(model.rung.key for model in models) if key not in measured],
     )
-
-
-def _slope(scores: Scores) -> Interval | None:
-    if len({*scores.params}) < 2:
-        return None
-    doublings = np.log2(np.asarray(scores.params, dtype=np.float64))
-    by_items = clustered_variance(slope_weights(doublings) @ scores.influence, scores.clusters)
-    return Interval(*map(float, slope_interval(doublings, scores.values, by_items)))
 
 
 def rung_rows(scaling: Scaling) -> Iterator[tuple[Any, ...]]:

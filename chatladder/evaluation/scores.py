@@ -240,15 +240,18 @@ def bootstrap(conversations: Sequence[str], settings: Draws) -> Bootstrap:
     Raises:
         DataError: If there are fewer than two conversations.
     """
-    index = {conversation: place for place, conversation in enumerate(dict.fromkeys(conversations))}
-    if len(index) < 2:
-        raise DataError(_too_few(len(index)))
+    clusters, count = clusters_of(conversations), len(set(conversations))
+    if count < 2:
+        raise DataError(_too_few(count))
     generator = np.random.Generator(np.random.PCG64(settings.seed))
-    drawn = generator.multinomial(len(index), np.full(len(index), 1 / len(index)), size=settings.draws)
-    return Bootstrap(
-        clusters=np.array([index[conversation] for conversation in conversations], dtype=np.int64),
-        weights=np.concatenate([np.ones((1, len(index))), drawn]),
-    )
+    drawn = generator.multinomial(count, np.full(count, 1 / count), size=settings.draws)
+    return Bootstrap(clusters=clusters, weights=np.concatenate([np.ones((1, count)), drawn]))
+
+
+def clusters_of(conversations: Sequence[str]) -> NDArray[np.int64]:
+    """Return the index of each item's conversation, shape ``(n,)``, in the order in which they first occur."""
+    index = {conversation: place for place, conversation in enumerate(dict.fromkeys(conversations))}
+    return np.array([index[conversation] for conversation in conversations], dtype=np.int64)
 
 
 def _too_few(conversations: int) -> str:
