@@ -13,6 +13,7 @@ do better; but those have learned from the labels of all rounds and annotators, 
 """
 
 import math
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,21 +136,31 @@ def compare_all(
     asked = list(dict.fromkeys(item_id for sets in pairs for item_id in sets.item_ids))
     answered = [set(read_rows(path, PREDICTIONS)["item_id"].to_pylist()) for path in out_of_fold]
     common = [item_id for item_id in asked if all(item_id in each for each in answered)]
-    said: list[tuple[LabelSets, dict[str, Comparison]]] = [(sets, {}) for sets in pairs]
+    found: list[dict[str, Comparison]] = [{} for _ in pairs]
     for name, paths, ids in ((UNTOUCHED, untouched, asked), (OUT_OF_FOLD, out_of_fold, common)):
-        models: list[Predictions] = [each for path in paths for each in read_seeds(path, ids).values()]
-        evidence = np.array([each.log_odds for each in models if each.has_probabilities])
-        place = {item_id: row for row, item_id in enumerate(ids)}
-        for sets, found in said if len(evidence) else ():
-            known = sets.of(place)
-            rows = [place[item_id] for item_id in known.item_ids]
-            found[name] = compare(known.labels, evidence[:, rows], known.conversations, count_of(sets.kind, pairs))
-    return said
+        models = [each for path in paths for each in read_seeds(path, ids).values()]
+        rows = {item_id: row for row, item_id in enumerate(ids)}
+        for comparisons, comparison in zip(found, compare_under(pairs, models, rows), strict=False):
+            comparisons[name] = comparison
+    return list(zip(pairs, found, strict=True))
 
 
-def count_of(kind: str, pairs: Sequence[LabelSets]) -> int:
-    """Return how many pairs are of one kind."""
-    return sum(sets.kind == kind for sets in pairs)
+def compare_under(
+    pairs: Sequence[LabelSets], models: Sequence[Predictions], rows: Mapping[str, int]
+) -> Iterator[Comparison]:
+    """Yield what models say of each pair of label sets, on the items that they answered; nothing without models.
+
+    Args:
+        pairs: The label sets.
+        models: The models; those that gave too few probabilities are passed over.
+        rows: Item -> its place in each model's answers.
+    """
+    evidence = np.array([each.log_odds for each in models if each.has_probabilities])
+    kinds = Counter(sets.kind for sets in pairs)
+    for sets in pairs if len(evidence) else ():
+        known = sets.of(rows)
+        answers = evidence[:, [rows[item_id] for item_id in known.item_ids]]
+        yield compare(known.labels, answers, known.conversations, kinds[sets.kind])
 
 
 def compare(labels: Codes, evidence: Floats, conversations: Sequence[str], pairs: int = 1) -> Comparison:

@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -43,9 +42,8 @@ from chatladder.evaluation.gate import GateSettings
 from chatladder.evaluation.label_sets import (
     UNTOUCHED,
     LabelSets,
-    compare,
+    compare_under,
     compared_in_words,
-    count_of,
     label_sets_of,
 )
 from chatladder.evaluation.scaling_check import METRICS, in_words
@@ -296,14 +294,9 @@ def build(options: Options, number: int) -> dict[str, Any]:
 
 def compare_sets(sets: Sequence[LabelSets], models: Models) -> list[str]:
     """Return what the untouched models say of label sets, a line on each two; nothing without models."""
-    lines: list[str] = []
-    for each in sets:
-        answers = [model.answers for model in models.all_answers(each.item_ids)]
-        evidence = np.array([answer.log_odds for answer in answers if answer.has_probabilities])
-        if len(evidence):
-            found = {UNTOUCHED: compare(each.labels, evidence, each.conversations, count_of(each.kind, sets))}
-            lines += compared_in_words(each.names, found)
-    return lines
+    answers = [model.answers for model in models.untouched]
+    comparisons = zip(sets, compare_under(sets, answers, models.rows), strict=False)
+    return [line for pair, each in comparisons for line in compared_in_words(pair.names, {UNTOUCHED: each})]
 
 
 def read_splits(labelled: Path, labels: Mapping[str, str]) -> tuple[dict[str, str], int | None]:
