@@ -1,11 +1,13 @@
-r"""Score every rung on the test items, before and after LoRA, with paired 95 % intervals.
+r"""Score every rung on the test items, before and after LoRA, with paired 95 % intervals, beside cheap baselines.
 
 Example:
     python -m stages.evaluate --params params.yaml --labelled data/labelled.parquet --bases data/bases \
-        --vanilla data/predictions/vanilla --tuned data/predictions/tuned --curves data/curves --seed 0 \
+        --vanilla data/predictions/vanilla --tuned data/predictions/tuned \
+        --baselines data/predictions/baselines --curves data/curves --seed 0 \
         --metrics metrics/models.json --plots data/plots/models
 
-Reads predictions only, so a new metric costs seconds and no model.
+Reads predictions only, so a new metric costs seconds and no model. Of a rung with several seeds scores are means, and
+intervals hold both conversations and seeds.
 """
 
 from pathlib import Path
@@ -13,10 +15,18 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from chatladder.evaluation.comparison import check_names, compare, floor_of, models_metrics, write_plots
+from chatladder.evaluation.comparison import (
+    check_names,
+    compare,
+    exam_of,
+    floor_of,
+    models_metrics,
+    read_baselines,
+    write_plots,
+)
 from chatladder.evaluation.predictions import read_items
 from chatladder.evaluation.rungs import Gathered, read_named, read_rungs
-from chatladder.evaluation.scores import Draws, bootstrap
+from chatladder.evaluation.scores import FEWEST_DRAWN, Draws
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFolder, OutputFile, OutputFolder, example, stoppable
 from chatladder.io.files import write_json
 from chatladder.io.options import options_of
@@ -26,13 +36,21 @@ from chatladder.io.options import options_of
 @options_of(Gathered, "inputs")
 @click.option("--vanilla", type=InputFolder, required=True, help="Folder of predictions before LoRA.")
 @click.option("--tuned", type=InputFolder, required=True, help="Folder of predictions after LoRA.")
+@click.option("--baselines", type=InputFolder, help="Folder of what baselines answer to the test items.")
 @click.option("--curves", type=InputFolder, help="Folder of curve folders, one a rung: plots of losses and settings.")
 @options_of(Draws, "draws")
 @click.option("--metrics", type=OutputFile, required=True, help="Metrics to write (JSON).")
 @click.option("--plots", type=OutputFolder, required=True, help="Folder of plot data to write.")
 @stoppable(NOTHING_KEPT)
 def main(
-    inputs: Gathered, vanilla: Path, tuned: Path, curves: Path | None, draws: Draws, metrics: Path, plots: Path
+    inputs: Gathered,
+    vanilla: Path,
+    tuned: Path,
+    baselines: Path | None,
+    curves: Path | None,
+    draws: Draws,
+    metrics: Path,
+    plots: Path,
 ) -> None:
     """Write precision, recall, F1 and more of every rung on the test items, before and after LoRA."""
     named = read_named(inputs.params)
@@ -43,15 +61,21 @@ def main(
     if curves:
         named.check(curves, "", named.trained("train"))
     rungs = read_rungs(inputs.bases, named.ladder).ascending()
-    items = read_items(inputs.labelled, "test")
+    exam = exam_of(inputs.labelled, draws)
     chosen_on = read_items(inputs.labelled, "validation", is_small=True)
-    sample = bootstrap(items.conversations, draws)
     bar = tqdm(rungs, unit="rung", disable=None)
-    compared = [compare(items, chosen_on, sample, rung, vanilla, tuned) for rung in bar]
-    floor = floor_of(items, sample)
-    write_plots(plots, items, chosen_on, compared, floor, curves)
-    write_json(metrics, models_metrics(items, chosen_on, compared, floor))
-    click.echo(f"{metrics}: {len(rungs)} rungs on {len(items.ids):,} test items; plots in {plots}")
+    compared = [compare(exam, chosen_on, rung, vanilla, tuned) for rung in bar]
+    floor = floor_of(exam)
+    beside = read_baselines(exam, baselines) if baselines else {}
+    write_plots(plots, exam, chosen_on, compared, floor, curves)
+    write_json(metrics, models_metrics(exam, chosen_on, compared, floor, beside))
+    if not exam.has_intervals:
+        click.echo(
+            f"{inputs.labelled}: too few conversations for an interval ({exam.conversations} of at least "
+            f"{FEWEST_DRAWN}). Annotate more conversations.",
+            err=True,
+        )
+    click.echo(f"{metrics}: {len(rungs)} rungs on {len(exam.items.ids):,} test items; plots in {plots}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 r"""Print what the whole graph found, and write the same as Markdown.
 
 Example:
-    python -m stages.summarize --metrics metrics --out metrics/summary.md --plots metrics/plots
+    python -m stages.summarize --metrics metrics --out metrics/summary.md --plots metrics/plots \
+        --text data/summary.txt
+
+The text is what it prints. It is not in git, so a clone that has no results of its own yet makes it, and prints it.
 """
 
 from pathlib import Path
@@ -10,6 +13,8 @@ import click
 
 from chatladder.evaluation.summary import (
     FUNNEL_COLUMNS,
+    escaped,
+    footnotes,
     funnel_rows,
     markdown_table,
     model_rows,
@@ -25,19 +30,24 @@ from chatladder.io.files import whole_file, write_csv
 @click.option("--metrics", type=InputFolder, required=True, help="Folder of the metrics of the other stages (JSON).")
 @click.option("--out", type=OutputFile, required=True, help="Markdown to write.")
 @click.option("--plots", type=OutputFolder, help="Folder of plot data; its funnel.csv is written.")
+@click.option("--text", type=OutputFile, help="What it prints, to write (text).")
 @stoppable(NOTHING_KEPT)
-def main(metrics: Path, out: Path, plots: Path | None) -> None:
+def main(metrics: Path, out: Path, plots: Path | None, text: Path | None) -> None:
     """Print the table of scores per rung, and write it as Markdown."""
     names = ("questions", "annotation", "scaling", "models")
     questions, annotation, scaling, models = (read_metrics(metrics / f"{name}.json") for name in names)
     rows = model_rows(models)
-    lines = list(summary_lines(questions, annotation, scaling, models))
+    lines = [*footnotes(models), *summary_lines(questions, annotation, scaling, models)]
     if plots:
         write_csv(plots / "funnel.csv", FUNNEL_COLUMNS, list(funnel_rows(questions, annotation)))
-    with whole_file(out) as temporary:
-        temporary.write_text("\n\n".join(["# Summary", markdown_table(rows), *lines]) + "\n", encoding="utf-8")
-    click.echo("\n".join(["", text_table(rows), "", *lines, ""]))
-    click.echo(f"{out}: {len(rows) - 1} rungs")
+    markdown = ["# Summary", markdown_table(rows), *map(escaped, lines)]
+    printed = "\n".join([text_table(rows), "", *lines])
+    for path, content in ((out, "\n\n".join(markdown)), (text, printed)):
+        if path:
+            with whole_file(path) as temporary:
+                temporary.write_text(content + "\n", encoding="utf-8")
+    click.echo(f"\n{printed}\n")
+    click.echo(f"{out}: {sum('params' in each for each in models.values.values() if isinstance(each, dict))} rungs")
 
 
 if __name__ == "__main__":

@@ -5,20 +5,27 @@ model. Like out-of-fold adapters, they are evidence about a label that owes noth
 
 Example:
     python -m stages.word_baselines --labelled data/labelled.parquet --folds 5 --repeats 2 --seed 0 \
-        --out data/predictions/words
+        --out data/predictions/words --baselines data/predictions/baselines
+
+The baselines of the result table learn from all of these items, and answer those of the test split: the same two
+classifiers, trees on fifteen counts that know no word, and a rule about names.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
-from chatladder.evaluation.word_baselines import Deals, prediction_rows, word_baselines
+from chatladder.evaluation.cheap_baselines import cheap_baselines
+from chatladder.evaluation.scores import Floats
+from chatladder.evaluation.word_baselines import Deals, prediction_rows, trained_baselines, word_baselines
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFile, OutputFolder, example, stoppable
 from chatladder.io.files import whole_folder
 from chatladder.io.options import options_of
 from chatladder.io.rows import PREDICTIONS, write_rows
-from chatladder.labels.folds import check_folds, folds_of, reviewable
+from chatladder.labels.folds import check_folds, folds_of, labelled_rows, reviewable
 from chatladder.vocabulary import POSITIVE
 
 
@@ -26,19 +33,35 @@ from chatladder.vocabulary import POSITIVE
 @click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
 @options_of(Deals, "deals")
 @click.option("--out", type=OutputFolder, required=True, help="Folder for line.parquet and trees.parquet.")
+@click.option("--baselines", type=OutputFolder, help="Folder for what baselines answer to the test split.")
 @stoppable(NOTHING_KEPT)
-def main(labelled: Path, deals: Deals, out: Path) -> None:
+def main(labelled: Path, deals: Deals, out: Path, baselines: Path | None) -> None:
     """Write, for every labelled question outside the test split, what classifiers say that never saw its label."""
     items = reviewable(labelled)
     labels = [item["label"] for item in items]
     check_folds(labels, folds_of([item["conversation"] for item in items], deals.folds, deals.seed), labelled)
     is_needed = np.array([label == POSITIVE for label in labels], dtype=np.int64)
     answers = word_baselines(items, is_needed, deals)
+    write_answers(out, items, answers)
+    if baselines:
+        tested = [item for item in labelled_rows(labelled) if item["split"] == "test"]
+        cheap = cheap_baselines(items, is_needed, tested)
+        write_answers(baselines, tested, cheap | trained_baselines(items, is_needed, tested, deals.seed))
+    agreeing = ", ".join(f"{name} {np.mean((shares > 0.5) == is_needed):.3f}" for name, shares in answers.items())
+    click.echo(f"{out}: {len(items):,} answers each; share that agrees with the labels: {agreeing}")
+
+
+def write_answers(out: Path, items: Sequence[Mapping[str, Any]], answers: Mapping[str, Floats]) -> None:
+    """Write a file of ``PREDICTIONS`` for each classifier, all of them or none.
+
+    Args:
+        out: The folder.
+        items: Labelled questions.
+        answers: Classifier -> the probability of "needed" of each, shape ``(n,)``.
+    """
     with whole_folder(out, *(f"{name}.parquet" for name in answers)) as folder:
         for name, shares in answers.items():
             write_rows(folder / f"{name}.parquet", prediction_rows(items, shares), PREDICTIONS)
-    agreeing = ", ".join(f"{name} {np.mean((shares > 0.5) == is_needed):.3f}" for name, shares in answers.items())
-    click.echo(f"{out}: {len(items):,} answers each; share that agrees with the labels: {agreeing}")
 
 
 if __name__ == "__main__":

@@ -40,10 +40,11 @@ class Worker(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """The largest rung that was tuned, and its macro-F1 on the test items."""
+    """The largest rung that was tuned, its macro-F1 on the test items, and what that is not credibly above."""
 
     rung: str
     macro_f1: float
+    not_above: tuple[str, ...] = ()
 
 
 class Todo(NamedTuple):
@@ -398,11 +399,13 @@ def largest_tuned(path: Path) -> Tuned | None:
     """
     if not path.exists():
         return None
+    from chatladder.evaluation.summary import not_above
+
     try:
         rungs = [(key, rung) for key, rung in read_json(path).items() if isinstance(rung, dict) and "tuned" in rung]
         scores = [(rung["params"], key, rung["tuned"]["macro_f1"]) for key, rung in rungs]
         _, key, macro_f1 = max(each for each in scores if None not in each)
-        return Tuned(key, float(macro_f1))
+        return Tuned(key, float(macro_f1), tuple(not_above(dict(rungs)[key]).values()))
     except ValueError:
         return None
     except (AttributeError, KeyError, TypeError) as error:
@@ -506,7 +509,8 @@ def _age(now: Standing) -> str:
 def _tuned(now: Standing) -> str:
     if now.tuned is None:
         return "not run yet"
-    return f"macro-F1 {now.tuned.macro_f1:.3f} of {shortened(now.tuned.rung, NAME_COLUMNS)}{_age(now)}"
+    not_above = f", not above {' or '.join(now.tuned.not_above)}" if now.tuned.not_above else ""
+    return f"macro-F1 {now.tuned.macro_f1:.3f} of {shortened(now.tuned.rung, NAME_COLUMNS)}{not_above}{_age(now)}"
 
 
 def _stale(now: Standing) -> str:

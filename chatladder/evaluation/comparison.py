@@ -1,16 +1,43 @@
-"""Every rung before and after LoRA on the test items: scores, gains, and the tables that plots are drawn from."""
+"""Every rung before and after LoRA on the test items: scores, gains, and the tables that plots are drawn from.
+
+A score is the mean over the seeds that a rung was trained with. Beside the rungs stand baselines that cost next to
+nothing, on the same items and draws: a tuned rung that is not above them has learned nothing that was worth training.
+"""
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from chatladder.evaluation.predictions import Items, Predictions, always_needed, centre, read_predictions
+from chatladder.evaluation.pairs import FEWEST_PAIRS, Pairs, contrast_pairs, pairs_right
+from chatladder.evaluation.predictions import (
+    CHEAP_BASELINES,
+    WORD_BASELINES,
+    Items,
+    Predictions,
+    always_needed,
+    centre,
+    read_items,
+    read_predictions,
+    read_seeds,
+    read_texts,
+)
 from chatladder.evaluation.rungs import Rung
-from chatladder.evaluation.scores import METRICS, Bootstrap, Floats, interval, rounded, scores
+from chatladder.evaluation.scores import (
+    METRICS,
+    Bootstrap,
+    Draws,
+    Floats,
+    OverSeeds,
+    bootstrap,
+    over_seeds,
+    rounded,
+    scores,
+)
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json, whole_folder, write_csv
 from chatladder.vocabulary import ANSWERS, POSITIVE
@@ -22,7 +49,7 @@ TUNING_METRICS = ("f1", "macro_f1")
 #: Scores of the validation items, by which settings are chosen.
 VALIDATION_METRICS = ("macro_f1", "auroc")
 #: Keys of ``metrics/models.json`` that are not rungs.
-RESERVED = ("floor", "test_items", "test_needed")
+RESERVED = ("floor", "baselines", "test_items", "test_needed", "test_conversations", "test_pairs")
 
 SCALING_COLUMNS = ("rung", "params", "kind", "metric", "value", "lo", "hi")
 CONFUSION_COLUMNS = ("rung", "params", "kind", "reference", "answer", "items", "share")
@@ -34,23 +61,49 @@ SETTINGS = "settings.json"
 TRAIN, VALIDATION = Path("plots/metrics/train"), Path("plots/metrics/validation")
 
 
-class Scored(NamedTuple):
-    """One model's answers to the test items and their metrics, each of shape ``(1 + draws,)``."""
+class Exam(NamedTuple):
+    """What all are scored on: the test items, draws of their conversations, and the contrast pairs among them."""
 
-    predictions: Predictions
+    items: Items
+    sample: Bootstrap
+    pairs: Pairs
+
+    @property
+    def conversations(self) -> int:
+        """How many conversations the items are of."""
+        return int(self.sample.weights.shape[1])
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether there are conversations enough to draw from."""
+        return len(self.sample.weights) > 1
+
+
+class Scored(NamedTuple):
+    """The answers of one model, of every seed of it, and their metrics, each of shape ``(seeds, 1 + draws)``."""
+
+    seeds: dict[int, Predictions]
     draws: dict[str, Floats]
+    conversations: int
+
+    def of(self, metric: str) -> OverSeeds:
+        """Return a metric's mean over seeds."""
+        return over_seeds(self.draws[metric], self.conversations)
 
     def metrics(self) -> dict[str, float | None]:
-        """Return every metric with its interval, and the share of answers that could not be read.
+        """Return every metric with its interval and spread, and the share of answers that could not be read.
 
-        AUROC is None where the model gave too few probabilities to rank items by.
+        AUROC is None where a seed gave too few probabilities to rank items by, and pairs where there are too few.
         """
         values: dict[str, float | None] = {}
-        for metric, draws in self.draws.items():
-            values |= interval(draws).named(metric)
-        if not self.predictions.has_probabilities:
-            values |= dict.fromkeys(("auroc", "auroc_lo", "auroc_hi"))
-        return {**values, "unparsed": rounded(1 - self.predictions.parsed.mean())}
+        for metric in self.draws:
+            values |= self.of(metric).named(metric)
+        if not all(each.has_probabilities for each in self.seeds.values()):
+            values |= {name: None for name in values if name.startswith("auroc")}
+        if "pairs_right" not in self.draws:
+            values |= dict.fromkeys(("pairs_right", "pairs_right_lo", "pairs_right_hi"))
+        unread = 1 - np.mean([each.parsed for each in self.seeds.values()])
+        return {**values, "unparsed": rounded(float(unread)), "seeds": len(self.seeds)}
 
 
 class Compared(NamedTuple):
@@ -59,6 +112,19 @@ class Compared(NamedTuple):
     rung: Rung
     kinds: dict[str, Scored]
     validation: dict[str, float]
+
+    def gain(self, metric: str) -> OverSeeds:
+        """Return tuned minus vanilla, each seed less the untouched model of the same seed, or else less their mean."""
+        tuned, vanilla = self.kinds["tuned"], self.kinds["vanilla"]
+        before = dict(zip(vanilla.seeds, vanilla.draws[metric], strict=True))
+        mean = vanilla.draws[metric].mean(axis=0)
+        after = zip(tuned.seeds, tuned.draws[metric], strict=True)
+        return over_seeds(np.array([drawn - before.get(seed, mean) for seed, drawn in after]), tuned.conversations)
+
+    def above(self, baseline: Scored) -> OverSeeds:
+        """Return by how much the tuned rung's macro-F1 is above a baseline's, paired."""
+        tuned = self.kinds["tuned"]
+        return over_seeds(tuned.draws["macro_f1"] - baseline.draws["macro_f1"], tuned.conversations)
 
 
 def check_names(keys: Sequence[str], metrics: Path) -> None:
@@ -71,19 +137,40 @@ def check_names(keys: Sequence[str], metrics: Path) -> None:
         raise DataError(f"rung {min(taken)}: this name is taken by another part of {metrics}; rename the rung.")
 
 
-def score(items: Items, sample: Bootstrap, predictions: Predictions) -> Scored:
-    """Return all metrics of one model under every draw."""
-    draws = scores(items.references, predictions.answers, predictions.log_odds, sample.clusters, sample.weights)
-    return Scored(predictions, draws)
+def exam_of(labelled: Path, draws: Draws) -> Exam:
+    """Return what all are scored on.
+
+    Args:
+        labelled: Rows of ``LABELLED``.
+        draws: The settings of the bootstrap.
+
+    Raises:
+        DataError: If the test items do not hold both labels.
+    """
+    items = read_items(labelled, "test")
+    pairs = contrast_pairs(items, read_texts(labelled, items.ids))
+    return Exam(items, bootstrap(items.conversations, draws), pairs)
 
 
-def compare(items: Items, chosen_on: Items, sample: Bootstrap, rung: Rung, vanilla: Path, tuned: Path) -> Compared:
+def score(exam: Exam, seeds: Mapping[int, Predictions]) -> Scored:
+    """Return all metrics of one model under every draw, of each of its seeds."""
+    items, sample = exam.items, exam.sample
+    by_seed = []
+    for each in seeds.values():
+        drawn = scores(items.references, each.answers, each.evidence, sample.clusters, sample.weights)
+        if len(exam.pairs) >= FEWEST_PAIRS:
+            drawn["pairs_right"] = pairs_right(exam.pairs, items.references, each.answers, sample)
+        by_seed.append(drawn)
+    draws = {metric: np.array([drawn[metric] for drawn in by_seed]) for metric in by_seed[0]}
+    return Scored(dict(seeds), draws, exam.conversations)
+
+
+def compare(exam: Exam, chosen_on: Items, rung: Rung, vanilla: Path, tuned: Path) -> Compared:
     """Score one rung's predictions on the same items and draws.
 
     Args:
-        items: The test items.
+        exam: The test items and their draws.
         chosen_on: The validation items.
-        sample: The draws of test items.
         rung: The rung.
         vanilla: Folder of predictions before LoRA.
         tuned: Folder of predictions after it.
@@ -91,49 +178,79 @@ def compare(items: Items, chosen_on: Items, sample: Bootstrap, rung: Rung, vanil
     Raises:
         DataError: If a prediction of a test or validation item is missing.
     """
-    before = read_predictions(vanilla / f"{rung.key}.parquet", items.ids)
-    after = read_predictions(tuned / f"{rung.key}.parquet", items.ids)
-    kinds = {"vanilla": before, "centred": centre(before), "tuned": after}
+    before = read_seeds(vanilla / f"{rung.key}.parquet", exam.items.ids)
+    after = read_seeds(tuned / f"{rung.key}.parquet", exam.items.ids)
+    centred = {seed: centre(each) for seed, each in before.items()}
+    kinds = {"vanilla": before, "centred": centred, "tuned": after}
     validation = validation_scores(chosen_on, tuned / f"{rung.key}.parquet") if chosen_on.ids else {}
-    return Compared(rung, {kind: score(items, sample, answers) for kind, answers in kinds.items()}, validation)
+    return Compared(rung, {kind: score(exam, seeds) for kind, seeds in kinds.items()}, validation)
 
 
 def validation_scores(items: Items, path: Path) -> dict[str, float]:
-    """Return a tuned rung's scores on the validation items, by which settings are chosen, without intervals.
+    """Return a tuned rung's scores on the validation items, by which settings are chosen, means over seeds.
 
     Those that are undefined, as AUROC where all items have one label, are left out.
     """
-    answers = read_predictions(path, items.ids)
     whole = np.zeros(len(items.ids), dtype=np.int64), np.ones((1, 1))
-    values = scores(items.references, answers.answers, answers.log_odds, *whole)
-    chosen = {metric: float(values[metric][0]) for metric in VALIDATION_METRICS}
+    by_seed = [
+        scores(items.references, each.answers, each.evidence, *whole) for each in read_seeds(path, items.ids).values()
+    ]
+    chosen = {metric: float(np.mean([values[metric][0] for values in by_seed])) for metric in VALIDATION_METRICS}
     return {metric: rounded(value) for metric, value in chosen.items() if np.isfinite(value)}
 
 
-def floor_of(items: Items, sample: Bootstrap) -> Scored:
+def floor_of(exam: Exam) -> Scored:
     """Return the scores of answering "needed" to everything."""
-    return score(items, sample, always_needed(len(items.ids)))
+    return score(exam, {0: always_needed(len(exam.items.ids))})
 
 
-def models_metrics(items: Items, chosen_on: Items, compared: Sequence[Compared], floor: Scored) -> dict[str, Any]:
-    """Return what ``metrics/models.json`` holds: a rung's three kinds and its gain, then the floor.
+def read_baselines(exam: Exam, folder: Path) -> dict[str, Scored]:
+    """Return the scores of each baseline whose answers to the test items lie in a folder.
 
-    ``validation`` under ``tuned`` is what settings are chosen by; all else is on the test items.
+    Raises:
+        DataError: If a prediction is missing.
     """
+    answers = {
+        name: read_predictions(folder / f"{name}.parquet", exam.items.ids, "dvc repro word_baselines")
+        for name in (*CHEAP_BASELINES, *WORD_BASELINES)
+    }
+    return {name: score(exam, {0: each}) for name, each in answers.items()}
+
+
+def models_metrics(
+    exam: Exam, chosen_on: Items, compared: Sequence[Compared], floor: Scored, baselines: Mapping[str, Scored]
+) -> dict[str, Any]:
+    """Return what ``metrics/models.json`` holds: a rung's three kinds and its gain, then the floor and the baselines.
+
+    ``validation`` under ``tuned`` is what settings are chosen by; all else is on the test items. A tuned rung is held
+    against the floor, and against the better of the classifiers of words, if there are any.
+    """
+    held_against = {"above_floor": floor}
+    words = [baselines[name] for name in WORD_BASELINES if name in baselines]
+    if words:
+        held_against["above_words"] = max(words, key=lambda each: float(each.draws["macro_f1"][0, 0]))
     metrics: dict[str, Any] = {}
-    for rung, kinds, validation in compared:
-        gain: dict[str, float] = {}
+    for each in compared:
+        gain: dict[str, float | None] = {}
         for metric in GAINS:
-            gain |= interval(kinds["tuned"].draws[metric] - kinds["vanilla"].draws[metric]).named(metric)
-        by_kind: dict[str, Any] = {kind: scored.metrics() for kind, scored in kinds.items()}
-        by_kind["tuned"]["validation"] = {**validation, "items": len(chosen_on.ids)}
-        metrics[rung.key] = {"params": rung.params, **by_kind, "gain": gain}
-    needed = int((items.references == ANSWERS.index(POSITIVE)).sum())
-    return {**metrics, "floor": floor.metrics(), "test_items": len(items.ids), "test_needed": needed}
+            gain |= each.gain(metric).named(metric)
+        by_kind: dict[str, Any] = {kind: scored.metrics() for kind, scored in each.kinds.items()}
+        by_kind["tuned"]["validation"] = {**each.validation, "items": len(chosen_on.ids)}
+        above = {key: each.above(other).named("macro_f1") for key, other in held_against.items()}
+        metrics[each.rung.key] = {"params": each.rung.params, **by_kind, "gain": gain, **above}
+    return {
+        **metrics,
+        "floor": floor.metrics(),
+        "baselines": {name: scored.metrics() for name, scored in baselines.items()},
+        "test_items": len(exam.items.ids),
+        "test_needed": int((exam.items.references == ANSWERS.index(POSITIVE)).sum()),
+        "test_conversations": exam.conversations,
+        "test_pairs": len(exam.pairs),
+    }
 
 
 def write_plots(
-    folder: Path, items: Items, chosen_on: Items, compared: Sequence[Compared], floor: Scored, curves: Path | None
+    folder: Path, exam: Exam, chosen_on: Items, compared: Sequence[Compared], floor: Scored, curves: Path | None
 ) -> None:
     """Write ``scaling.csv`` and ``confusion.csv``, and with curves ``tuning.csv`` and ``loss.csv``.
 
@@ -142,7 +259,7 @@ def write_plots(
     """
     with whole_folder(folder, "scaling.csv", "confusion.csv", "tuning.csv", "loss.csv") as temporary:
         write_csv(temporary / "scaling.csv", SCALING_COLUMNS, _scaling_rows(compared, floor))
-        write_csv(temporary / "confusion.csv", CONFUSION_COLUMNS, _confusion_rows(items, compared))
+        write_csv(temporary / "confusion.csv", CONFUSION_COLUMNS, _confusion_rows(exam.items, compared))
         if curves:
             settings = {each.rung.key: read_settings(curves / each.rung.key) for each in compared}
             names = tuple(dict.fromkeys(name for of_rung in settings.values() for name in of_rung))
@@ -165,11 +282,14 @@ def _scaling_rows(compared: Sequence[Compared], floor: Scored) -> Iterator[tuple
 
 
 def _confusion_rows(items: Items, compared: Sequence[Compared]) -> Iterator[tuple[Any, ...]]:
-    """One row per kind, rung, label and answer: how many test items, and which share of that label's."""
+    """One row per kind, rung, label and answer: how many test items, and which share of that label's.
+
+    Of a rung's first seed alone: items are then whole ones.
+    """
     for kind in ("vanilla", "tuned"):
         for rung, kinds, _ in compared:
             cells = np.zeros((2, 3), dtype=np.int64)
-            np.add.at(cells, (items.references, kinds[kind].predictions.answers), 1)
+            np.add.at(cells, (items.references, next(iter(kinds[kind].seeds.values())).answers), 1)
             for (reference, answer), count in np.ndenumerate(cells):
                 share = rounded(count / cells[reference].sum())
                 yield (*rung, kind, ANSWERS[reference], ANSWERS[answer], int(count), share)
@@ -182,13 +302,15 @@ def _tuning_rows(
     rung, scored = compared.rung, compared.kinds["tuned"]
     words = "; ".join(f"{name}={value}" for name, value in settings.items())
     values = tuple(settings.get(name, "") for name in names)
+    items = len(next(iter(scored.seeds.values())).answers)
     loss = validation_loss(curves, settings)
     if loss is not None:
         yield (*rung, "validation", "", "deciding_loss", rounded(loss), "", "", words, *values)
     for metric, value in compared.validation.items():
         yield (*rung, "validation", len(chosen_on.ids), metric, value, "", "", words, *values)
     for metric in TUNING_METRICS:
-        yield (*rung, "test", len(scored.predictions.answers), metric, *interval(scored.draws[metric]), words, *values)
+        ends = ("" if math.isnan(end) else rounded(end) for end in scored.of(metric).mean)
+        yield (*rung, "test", items, metric, *ends, words, *values)
 
 
 def _loss_rows(compared: Sequence[Compared], curves: Path) -> Iterator[tuple[Any, ...]]:

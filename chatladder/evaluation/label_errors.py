@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from chatladder.evaluation.predictions import centre, read_predictions
+from chatladder.evaluation.predictions import WORD_BASELINES, centre, read_predictions
 from chatladder.evaluation.rungs import Ladder
 from chatladder.evaluation.scores import Floats, rounded
-from chatladder.evaluation.word_baselines import BASELINES, Deals, Labels, cross_fitted, overlap
+from chatladder.evaluation.word_baselines import Deals, Labels, cross_fitted, overlap
 from chatladder.io.console import DataError
 from chatladder.io.options import setting
 from chatladder.io.rows import RANKING
@@ -222,7 +222,7 @@ def read_evidence(item_ids: Sequence[str], predictions: Path, ladder: Ladder, ju
     return Evidence(
         vanilla={rung.key: read("vanilla", rung.key, "predict") for rung in ladder.ascending()},
         tuned={rung.key: read("out_of_fold", rung.key, "out_of_fold") for rung in judges.ascending()},
-        baselines={name: read("words", name, "word_baselines") for name in BASELINES},
+        baselines={name: read("words", name, "word_baselines") for name in WORD_BASELINES},
     )
 
 

@@ -14,6 +14,8 @@ from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows
 from chatladder.vocabulary import ANSWERS, SCORED
 
+#: Baselines by the names of the files that hold their answers: those that know no word, and classifiers of words.
+CHEAP_BASELINES, WORD_BASELINES = ("naming", "counts"), ("line", "trees")
 #: Probabilities are held above this, so that one certain answer cannot move the mean log-odds at will.
 _SMALLEST = 1e-9
 
@@ -38,7 +40,7 @@ class Predictions:
         p_unknown: Probability of "do not know".
         parsed: False where the answer could not be read.
         mean_log_odds: Mean over every question the model answered with probabilities, scored here or not.
-        has_probabilities: Whether at least half of these items have some: else there is nothing to rank them by.
+        known: False where the probabilities are missing.
     """
 
     answers: NDArray[np.int64]
@@ -46,7 +48,17 @@ class Predictions:
     p_unknown: Floats
     parsed: NDArray[np.bool_]
     mean_log_odds: float
-    has_probabilities: bool = True
+    known: NDArray[np.bool_]
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether at least half of these items have some: else there is nothing to rank them by."""
+        return bool(2 * self.known.sum() >= max(1, len(self.known)))
+
+    @property
+    def evidence(self) -> Floats:
+        """What items are ranked by, shape ``(n,)``: the log-odds, NaN where the probabilities are missing."""
+        return np.where(self.known, self.log_odds, np.nan)
 
 
 def read_items(path: Path, split: str | None, column: str = "label", *, is_small: bool = False) -> Items:
@@ -76,6 +88,23 @@ def read_items(path: Path, split: str | None, column: str = "label", *, is_small
             "of one label or none. Annotate more conversations."
         )
     return Items(_texts(table, "item_id", path), _texts(table, "conversation", path), references)
+
+
+def read_texts(path: Path, item_ids: Sequence[str]) -> list[str]:
+    """Return the question of each of some labelled items.
+
+    Args:
+        path: Rows of ``LABELLED``.
+        item_ids: The items.
+
+    Raises:
+        DataError: If a text is no UTF-8, or missing.
+    """
+    table = read_rows(path, LABELLED).select(["item_id", "text"])
+    texts = dict(zip(_texts(table, "item_id", path), _texts(table, "text", path), strict=True))
+    if any(texts[item_id] is None for item_id in item_ids):
+        raise DataError(f"{path}: expected a text of every item, got none of some. Run stages.label again.")
+    return [texts[item_id] for item_id in item_ids]
 
 
 def _texts(table: pa.Table, name: str, path: Path) -> list[str]:
@@ -137,7 +166,7 @@ def _read(path: Path, table: pa.Table, item_ids: Sequence[str]) -> Predictions:
         p_unknown=np.nan_to_num(_column(table, "p_unknown"))[rows],
         parsed=parsed[rows],
         mean_log_odds=mean,
-        has_probabilities=bool(2 * known[rows].sum() >= max(1, len(rows))),
+        known=known[rows],
     )
 
 
@@ -175,6 +204,6 @@ def centre(predictions: Predictions) -> Predictions:
 
 def always_needed(count: int) -> Predictions:
     """The floor: "needed" to everything, with no evidence for anything."""
-    zeros = np.zeros(count)
+    zeros, ones = np.zeros(count), np.ones(count, dtype=np.bool_)
     answers = np.full(count, NEEDED, dtype=np.int64)
-    return Predictions(answers, zeros, zeros, np.ones(count, dtype=np.bool_), mean_log_odds=0.0)
+    return Predictions(answers, zeros, zeros, ones, mean_log_odds=0.0, known=ones)

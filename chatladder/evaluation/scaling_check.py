@@ -21,6 +21,7 @@ from chatladder.evaluation.scores import (
     clusters_of,
     precision_of,
     rounded,
+    rounded_or_none,
 )
 from chatladder.io.console import DataError
 
@@ -94,7 +95,7 @@ class Scaling:
 def _named(name: str, value: Interval | None) -> dict[str, float | None]:
     figures = value or (math.nan,) * 3
     ends = ("", "_lo", "_hi")
-    return {name + end: None if math.isnan(each) else rounded(each) for end, each in zip(ends, figures, strict=True)}
+    return {name + end: rounded_or_none(each) for end, each in zip(ends, figures, strict=True)}
 
 
 def read_untouched(ladder: Ladder, vanilla: Path, item_ids: Sequence[str]) -> list[Model]:
@@ -142,7 +143,7 @@ def scaling_check(items: Items, models: Sequence[Model], settings: GateSettings)
     for model in models:
         scored = {"precision": precision_of(items.references, model.answers.answers)}
         if model.answers.has_probabilities:
-            scored["auroc"] = auroc_of(items.references, model.answers.log_odds)
+            scored["auroc"] = auroc_of(items.references, model.answers.evidence)
         for metric, (value, influence) in scored.items():
             if not math.isnan(value):
                 half = float(norm.ppf(1 - TAIL)) * math.sqrt(clustered_variance(influence, clusters))

@@ -1,23 +1,33 @@
 """The result of the whole graph: a table of scores, the data that they rest on, the way from raw lines to labels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from chatladder.evaluation.label_sets import lead
-from chatladder.evaluation.scores import rounded
+from chatladder.evaluation.pairs import FEWEST_PAIRS
+from chatladder.evaluation.predictions import WORD_BASELINES
+from chatladder.evaluation.scores import FEWEST_DRAWN, rounded
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.rows import SPLITS
 from chatladder.vocabulary import KINDS, LABELS, NEGATIVE, POSITIVE, SCORED
 
-_SHOWN = ("precision", "recall", "f1", "macro_f1")
+_SHOWN = ("precision", "recall", "f1")
 _HEADER = (
     "rung",
     "parameters",
-    *(f"{kind} {name}" for kind in ("vanilla", "tuned") for name in ("P", "R", "F1", "macro-F1")),
-    "macro-F1 gain [95 %]",
+    "vanilla macro-F1",
+    *(f"tuned {name}" for name in ("P", "R", "F1", "macro-F1")),
+    "gain [95 %]",
+    "pairs right",
 )
+#: How the table calls the baselines of metrics/models.json.
+_BASELINES = {"naming": "naming rule", "counts": "fifteen counts", "line": "words: line", "trees": "words: trees"}
+#: What a tuned rung is held against, by the key of the difference in metrics/models.json.
+_HELD_AGAINST = {"above_words": "a classifier of words", "above_floor": 'always answering "needed"'}
+#: Behind a rung that is not above what it is held against.
+_MARK = " *"
 _UNITS = (("T", 10**12), ("B", 10**9), ("M", 10**6), ("k", 10**3))
 
 FUNNEL_COLUMNS = ("place", "step", "unit", "count", "share", "left_out")
@@ -71,16 +81,71 @@ def read_metrics(path: Path) -> Metrics:
     return Metrics(path, values)
 
 
+def not_above(rung: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a tuned rung's macro-F1 is not credibly above.
+
+    That is a difference whose interval, which holds conversations and seeds, is not wholly above 0.
+
+    Args:
+        rung: One rung of ``metrics/models.json``.
+
+    Returns:
+        Key of the difference -> what it is with, in words; nothing where all is well, or nothing was compared.
+    """
+    return {
+        key: words
+        for key, words in _HELD_AGAINST.items()
+        if key in rung and (rung[key]["macro_f1_lo"] is None or rung[key]["macro_f1_lo"] <= 0)
+    }
+
+
+def _rungs(models: Metrics) -> list[str]:
+    rungs = [key for key, value in models.values.items() if isinstance(value, dict) and "params" in value]
+    return sorted(rungs, key=lambda key: (models(key, "params"), key))
+
+
 def model_rows(models: Metrics) -> list[tuple[str, ...]]:
-    """Return one row of the table per rung, sizes ascending, then the always-needed floor."""
-    rungs = [key for key, value in models.values.items() if isinstance(value, dict) and key != "floor"]
-    rungs.sort(key=lambda key: (models(key, "params"), key))
-    rows = []
-    for key in rungs:
-        scores = [f"{models(key, kind, name):.3f}" for kind in ("vanilla", "tuned") for name in _SHOWN]
-        rows.append((key, short_count(models(key, "params")), *scores, models.interval(key, "gain", "macro_f1")))
-    floor = [f"{models('floor', name):.3f}" for name in _SHOWN]
-    return [*rows, ("always needed", "", *floor, *floor, "")]
+    """Return the header, one row per rung, sizes ascending, then the always-needed floor and the other baselines.
+
+    A rung that is not above what it is held against is marked. Pairs are a column where there are enough.
+    """
+    rows = [_HEADER]
+    for key in _rungs(models):
+        vanilla, gain = f"{models(key, 'vanilla', 'macro_f1'):.3f}", models.interval(key, "gain", "macro_f1")
+        scores, pairs = _figures(models, key, "tuned")
+        name = key + (_MARK if not_above(models(key)) else "")
+        rows.append((name, short_count(models(key, "params")), vanilla, *scores, gain, pairs))
+    baselines = {"always needed": ("floor",)}
+    baselines |= {_BASELINES.get(name, name): ("baselines", name) for name in models.values.get("baselines", {})}
+    for name, keys in baselines.items():
+        scores, pairs = _figures(models, *keys)
+        rows.append((name, "", "", *scores, "", pairs))
+    has_pairs = models.values.get("test_pairs", 0) >= FEWEST_PAIRS
+    return rows if has_pairs else [row[:-1] for row in rows]
+
+
+def _figures(models: Metrics, *keys: str) -> tuple[list[str], str]:
+    """Precision, recall, F1 and macro-F1 with its spread over seeds, and the share of pairs got right."""
+    values = models(*keys)
+    spread = f" ± {values['macro_f1_sd']:.3f}" if "macro_f1_sd" in values else ""
+    pairs = values.get("pairs_right")
+    scores = [*(f"{models(*keys, name):.3f}" for name in _SHOWN), f"{models(*keys, 'macro_f1'):.3f}{spread}"]
+    return scores, "" if pairs is None else f"{pairs:.3f}"
+
+
+def footnotes(models: Metrics) -> Iterator[str]:
+    """Yield which rungs the table marks and why, and what its last column is."""
+    marked = {key: not_above(models(key)) for key in _rungs(models)}
+    for key, words in _HELD_AGAINST.items():
+        if rungs := [rung for rung, found in marked.items() if key in found]:
+            if key == "above_words":
+                words += f" ({max(WORD_BASELINES, key=lambda name: models('baselines', name, 'macro_f1'))})"
+            yield f"{_MARK.strip()} not above {words}: {', '.join(rungs)}."
+    if (pairs := models.values.get("test_pairs", 0)) >= FEWEST_PAIRS:
+        yield (
+            f"Pairs right: of {pairs:,} pairs of test questions in the same words, of which one needs the history. "
+            "Guessing gets a quarter right, whoever ignores the history none."
+        )
 
 
 def summary_lines(questions: Metrics, annotation: Metrics, scaling: Metrics, models: Metrics) -> Iterator[str]:
@@ -94,6 +159,13 @@ def summary_lines(questions: Metrics, annotation: Metrics, scaling: Metrics, mod
     )
     items, needed = models("test_items"), models("test_needed")
     yield f'Scores are on {items:,} test items, which no model was trained on; {needed / items:.1%} "needed".'
+    seeds = {models(key, "tuned").get("seeds", 1) for key in _rungs(models)}
+    if max(seeds, default=1) > 1:
+        count = "-".join(map(str, sorted(seeds)))
+        yield f"They are means over {count} seeds (± their standard deviation); intervals hold seeds and conversations."
+    conversations = models.values.get("test_conversations", FEWEST_DRAWN)
+    if conversations < FEWEST_DRAWN:
+        yield f"Too few conversations for an interval ({conversations} of at least {FEWEST_DRAWN})."
     for title, found in scaling("label_sets").items():
         name = lead({name: each["power"] for name, each in found.items()}) if found else ""
         if name and scaling("label_sets", title, name, "points") is not None:
@@ -111,10 +183,15 @@ def summary_lines(questions: Metrics, annotation: Metrics, scaling: Metrics, mod
 
 
 def text_table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Return the table for a terminal: two header lines, figures right-aligned."""
-    kinds = ("", "", "vanilla", "", "", "", "tuned", "", "", "", "")
-    names = tuple(name.removeprefix("vanilla ").removeprefix("tuned ") for name in _HEADER)
-    table = [kinds, names, *rows]
+    """Return the table for a terminal: two header lines, figures right-aligned.
+
+    Args:
+        rows: The header first.
+    """
+    kinds = [name.split()[0] if name.startswith(("vanilla ", "tuned ")) else "" for name in rows[0]]
+    above = [kind if kind not in kinds[:place] else "" for place, kind in enumerate(kinds)]
+    names = [name.removeprefix(f"{kind} ") for name, kind in zip(rows[0], kinds, strict=True)]
+    table = [above, names, *rows[1:]]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
     for row in table:
@@ -126,8 +203,13 @@ def text_table(rows: Sequence[tuple[str, ...]]) -> str:
 
 def markdown_table(rows: Sequence[tuple[str, ...]]) -> str:
     """Return the same table in Markdown."""
-    marks = ("---", *("---:" for _ in _HEADER[1:]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in (_HEADER, marks, *rows))
+    marks = ("---", *("---:" for _ in rows[0][1:]))
+    return "\n".join(f"| {escaped(' | '.join(row))} |" for row in (rows[0], marks, *rows[1:]))
+
+
+def escaped(text: str) -> str:
+    """Return a text in which Markdown shows the mark as it is."""
+    return text.replace("*", "\\*")
 
 
 def short_count(value: int) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chatladder.evaluation.predictions import WORD_BASELINES
 from chatladder.evaluation.scores import Floats
 from chatladder.io.options import setting
 from chatladder.labels.folds import folds_of
@@ -30,10 +31,8 @@ _DIMENSIONS = 40
 
 
 Labels = NDArray[np.int64]
-#: The baselines, by the names of the files that hold their answers.
-BASELINES = ("line", "trees")
 #: Digits that are kept: the last ones depend on the number of threads.
-_DIGITS = 6
+DIGITS = 6
 #: Fits a classifier to features and labels, and gives the probability of label 1 of other features.
 Classifier = Callable[[Any, Labels, Any], Floats]
 
@@ -53,12 +52,16 @@ def texts_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     return questions, ["\n".join(turn["text"] for turn in row["window"][-LAST_TURNS:]) for row in rows]
 
 
-def tf_idf(rows: Sequence[Mapping[str, Any]]) -> "list[csr_matrix]":
+def tf_idf(rows: Sequence[Mapping[str, Any]], learned: int | None = None) -> "list[csr_matrix]":
     """TF-IDF of the questions' characters (1 to 5), of their words (1 to 2), and of the history's characters.
+
+    Args:
+        rows: Rows of ``QUESTIONS``.
+        learned: How many of them, from the first, the terms and their weights are taken from; None for all.
 
     Returns:
         Up to three matrices of shape ``(n, terms)``, none where no row holds a term of a kind. The terms are those of
-        two rows or more, if there are any; no label is looked at.
+        two learned rows or more, if there are any; no label is looked at.
 
     Source:
         scikit-learn ``TfidfVectorizer`` with ``sublinear_tf``.
@@ -74,17 +77,20 @@ def tf_idf(rows: Sequence[Mapping[str, Any]]) -> "list[csr_matrix]":
         # Of a handful of rows no term may occur twice; one that occurs once then has to do.
         for least in (2, 1):
             try:
-                matrices.append(
-                    weight * TfidfVectorizer(min_df=least, sublinear_tf=True, **settings).fit_transform(texts)
-                )
+                terms = TfidfVectorizer(min_df=least, sublinear_tf=True, **settings).fit(texts[:learned])
+                matrices.append(weight * terms.transform(texts))
                 break
             except ValueError:
                 continue
     return matrices
 
 
-def overlap(rows: Sequence[Mapping[str, Any]]) -> Floats:
-    """Return how long each question is and how much of it the turns before hold; columns have mean 0 and deviation 1.
+def overlap(rows: Sequence[Mapping[str, Any]], learned: int | None = None) -> Floats:
+    """Return how long each question is and how much of it the turns before hold.
+
+    Args:
+        rows: Rows of ``QUESTIONS``.
+        learned: Over how many of them, from the first, columns have mean 0 and deviation 1; None for all.
 
     Returns:
         Shape ``(n, 8)``: log characters, log words, share of words and number of words that the history has and lacks,
@@ -107,24 +113,25 @@ def overlap(rows: Sequence[Mapping[str, Any]]) -> Floats:
             ]
         )
     values = np.array(figures, dtype=np.float64)
-    deviations = values.std(axis=0)
-    standardized: Floats = (values - values.mean(axis=0)) / np.where(deviations > 0, deviations, 1)
+    deviations = values[:learned].std(axis=0)
+    standardized: Floats = (values - values[:learned].mean(axis=0)) / np.where(deviations > 0, deviations, 1)
     return standardized
 
 
-def linear_features(rows: Sequence[Mapping[str, Any]]) -> "csr_matrix":
+def linear_features(rows: Sequence[Mapping[str, Any]], learned: int | None = None) -> "csr_matrix":
     """Return what a linear classifier learns from: every term and the overlap, shape ``(n, terms + 8)``."""
     from scipy.sparse import csr_matrix, hstack
 
-    return csr_matrix(hstack([*tf_idf(rows), csr_matrix(_OVERLAP * overlap(rows))]))
+    return csr_matrix(hstack([*tf_idf(rows, learned), csr_matrix(_OVERLAP * overlap(rows, learned))]))
 
 
-def tree_features(rows: Sequence[Mapping[str, Any]], seed: int) -> Floats:
+def tree_features(rows: Sequence[Mapping[str, Any]], seed: int, learned: int | None = None) -> Floats:
     """Return what decision trees learn from: each kind of term in 40 dimensions, and the overlap.
 
     Args:
         rows: Rows of ``QUESTIONS``.
         seed: Seed of the decomposition.
+        learned: How many rows, from the first, terms and dimensions are taken from; None for all.
 
     Returns:
         Shape ``(n, at most 128)``.
@@ -132,13 +139,15 @@ def tree_features(rows: Sequence[Mapping[str, Any]], seed: int) -> Floats:
     from sklearn.decomposition import TruncatedSVD
 
     dense = []
-    for terms in tf_idf(rows):
-        dimensions = min(_DIMENSIONS, terms.shape[1] - 1, terms.shape[0] - 1)
+    for terms in tf_idf(rows, learned):
+        known = terms[:learned]
+        dimensions = min(_DIMENSIONS, known.shape[1] - 1, known.shape[0] - 1)
         if dimensions > 0:
             # The share of variance that it explains, which nobody asks for here, is 0 / 0 where all rows are equal.
             with np.errstate(divide="ignore", invalid="ignore"):
-                dense.append(TruncatedSVD(dimensions, random_state=seed).fit_transform(terms))
-    return np.hstack([*dense, overlap(rows)])
+                found = TruncatedSVD(dimensions, random_state=seed)
+                dense.append(found.fit_transform(terms) if learned is None else found.fit(known).transform(terms))
+    return np.hstack([*dense, overlap(rows, learned)])
 
 
 def logistic(learned: Any, labels: Labels, asked: Any) -> Floats:
@@ -208,7 +217,24 @@ def word_baselines(rows: Sequence[Mapping[str, Any]], labels: Labels, deals: Dea
         cross_fitted(linear_features(rows), labels, conversations, logistic, deals),
         cross_fitted(tree_features(rows, deals.seed), labels, conversations, boosted, deals),
     )
-    return {name: np.round(share, _DIGITS) for name, share in zip(BASELINES, shares, strict=True)}
+    return {name: np.round(share, DIGITS) for name, share in zip(WORD_BASELINES, shares, strict=True)}
+
+
+def trained_baselines(
+    learned: Sequence[Mapping[str, Any]], labels: Labels, asked: Sequence[Mapping[str, Any]], seed: int
+) -> dict[str, Floats]:
+    """Return the same of items that are asked about, by either baseline trained on all others.
+
+    Args:
+        learned: Rows of ``QUESTIONS`` to learn from, terms too.
+        labels: Their labels, 0 or 1, shape ``(n,)``, both there.
+        asked: Rows to answer.
+        seed: Seed of the decomposition.
+    """
+    rows, count = [*learned, *asked], len(learned)
+    line, trees = linear_features(rows, count), tree_features(rows, seed, count)
+    shares = (logistic(line[:count], labels, line[count:]), boosted(trees[:count], labels, trees[count:]))
+    return {name: np.round(share, DIGITS) for name, share in zip(WORD_BASELINES, shares, strict=True)}
 
 
 def prediction_rows(items: Sequence[Mapping[str, Any]], shares: Floats) -> list[dict[str, Any]]:

@@ -47,14 +47,14 @@ def check_folds(labels: Sequence[str], places: NDArray[np.int64], where: Path) -
             )
 
 
-def reviewable(labelled: Path) -> list[dict[str, Any]]:
-    """The labelled questions that models may suspect: all but the test split, whose labels no model may touch.
+def labelled_rows(labelled: Path) -> list[dict[str, Any]]:
+    """The labelled questions.
 
     Raises:
-        DataError: If there are none, all have one label, or a row is not as ``stages.label`` writes it.
+        DataError: If a row is not as ``stages.label`` writes it.
     """
     try:
-        rows = read_rows(labelled, LABELLED).to_pylist()
+        rows: list[dict[str, Any]] = read_rows(labelled, LABELLED).to_pylist()
     except UnicodeDecodeError as error:
         raise DataError(f"{labelled}: expected labelled items, got text that is no UTF-8. {_AGAIN}") from error
     seen: dict[str, int] = {}
@@ -63,7 +63,16 @@ def reviewable(labelled: Path) -> list[dict[str, Any]]:
             raise DataError(f"{labelled}: row {number}: expected {fault}. {_AGAIN}")
         if (first := seen.setdefault(item["item_id"], number)) < number:
             raise DataError(f"{labelled}: row {number}: expected every item once, got that of row {first}. {_AGAIN}")
-    items = [item for item in rows if item["split"] != "test"]
+    return rows
+
+
+def reviewable(labelled: Path) -> list[dict[str, Any]]:
+    """The labelled questions that models may suspect: all but the test split, whose labels no model may touch.
+
+    Raises:
+        DataError: If there are none, all have one label, or a row is not as ``stages.label`` writes it.
+    """
+    items = [item for item in labelled_rows(labelled) if item["split"] != "test"]
     if not items:
         raise DataError(f"{labelled}: expected labelled items outside the test split, got none. Annotate more.")
     if len({item["label"] for item in items}) < 2:

@@ -28,7 +28,9 @@ def _instant(text: str) -> datetime:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
-        raise click.BadParameter(f"expected a date or time in ISO 8601, as 2023-10-01, got {text!a}.") from error
+        raise click.BadParameter(
+            f"expected a date or time in ISO 8601, as 2023-10-01 or 2023-10-01T00:00+08:00, got {text!a}."
+        ) from error
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
@@ -40,7 +42,9 @@ class LabelSettings:
     validation: float = setting("Share of the rest that validates.", least=0, most=1)
     test: float = setting("Share of all conversations kept for test.", least=0, most=1)
     test_from: datetime | None = setting(
-        "Test conversations from this date on (UTC), in place of the share --test.", parse=_instant, default=None
+        "Test conversations from this date or time on (UTC without an offset), in place of the share --test.",
+        parse=_instant,
+        default=None,
     )
     orphans: str = setting(
         "Answers whose question is gone: count them and go on, or stop.", choices=("report", "refuse"), default="report"

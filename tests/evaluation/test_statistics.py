@@ -18,6 +18,7 @@ from chatladder.evaluation.scores import (
     bootstrap,
     clustered_variance,
     interval,
+    over_seeds,
     precision_of,
     scores,
 )
@@ -90,17 +91,75 @@ def test_scores_of_nothing_or_of_unequal_lengths_are_an_error():
 
 
 def test_conversations_are_drawn_whole_and_from_a_seed():
-    sample = bootstrap(["a", "a", "b", "c"], Draws(3, 200))
-    assert sample.clusters.tolist() == [0, 0, 1, 2]
-    assert sample.weights[0].tolist() == [1, 1, 1]
-    assert (sample.weights[1:].sum(axis=1) == 3).all()
-    assert (bootstrap(["a", "a", "b", "c"], Draws(3, 200)).weights == sample.weights).all()
-    assert (bootstrap(["a", "a", "b", "c"], Draws(4, 200)).weights != sample.weights).any()
+    names = ["a", *"abcdefghij"]
+    sample = bootstrap(names, Draws(3, 200))
+    assert sample.clusters.tolist() == [0, *range(10)]
+    assert sample.weights[0].tolist() == [1] * 10
+    assert (sample.weights[1:].sum(axis=1) == 10).all()
+    assert (bootstrap(names, Draws(3, 200)).weights == sample.weights).all()
+    assert (bootstrap(names, Draws(4, 200)).weights != sample.weights).any()
 
 
-def test_one_conversation_gives_no_interval():
-    with pytest.raises(DataError, match="two conversations or more, got 1"):
-        bootstrap(["a", "a"], Draws(0, 100))
+def test_fewer_than_ten_conversations_give_no_interval():
+    sample = bootstrap(["a", *"abcdefghi"], Draws(0, 100))
+    assert sample.weights.tolist() == [[1] * 9]
+    found = interval(np.array([0.7]))
+    assert found.named("f1") == {"f1": 0.7, "f1_lo": None, "f1_hi": None}
+    assert over_seeds(np.array([[0.6], [0.8]]), 9).named("f1") == {
+        "f1": 0.7, "f1_lo": None, "f1_hi": None, "f1_sd": pytest.approx(0.14142)
+    }  # fmt: skip
+
+
+def test_one_seed_has_the_interval_of_the_bootstrap_and_no_spread():
+    values = np.random.default_rng(0).normal(0.7, 0.02, (1, 500))
+    assert over_seeds(values, 50).named("f1") == interval(values[0]).named("f1")
+
+
+def test_an_interval_over_seeds_covers_the_mean_over_seeds_and_conversations_that_are_not_there():
+    """Scores of a few seeds, each with luck of its own, on conversations with theirs; the truth is 0."""
+    generator = np.random.default_rng(4)
+    covered = {"seeds": 0, "both": 0}
+    for _ in range(800):
+        of_items = generator.normal(0, 0.03)
+        draws = of_items + generator.normal(0, 0.03, 400)
+        for name, spread in (("seeds", 0.04), ("both", 0.0)):
+            luck = generator.normal(0, spread, (3, 1))
+            found = over_seeds(np.hstack([of_items + luck, draws + luck]), 100).mean
+            covered[name] += found.lo <= 0 <= found.hi
+    assert 0.93 <= covered["both"] / 800 <= 0.975
+    assert 0.93 <= covered["seeds"] / 800 <= 0.985
+
+
+def test_seeds_that_agree_to_the_last_digit_have_no_width_of_their_own():
+    values = np.full((3, 200), 0.5)
+    assert over_seeds(values, 20).named("f1") == {"f1": 0.5, "f1_lo": 0.5, "f1_hi": 0.5, "f1_sd": 0.0}
+
+
+def test_items_without_evidence_say_nothing_for_either_label():
+    """Placed anywhere among the others they would rank, and a model be paid or punished for saying nothing."""
+    references = np.array([NEEDED] * 10 + [NOT_NEEDED] * 10)
+    evidence = np.array([2.0] * 5 + [1.0] * 5 + [np.nan] * 10)  # of the items that are not needed nothing is known
+    clusters, weights = np.arange(20) % 4, np.ones((1, 4))
+    assert auroc(references, evidence, clusters, weights).tolist() == [0.5]
+    assert auroc_of(references, evidence)[0] == 0.5
+    evidence[10:15] = 0.0  # half of them are known now, and ranked rightly
+    assert auroc(references, evidence, clusters, weights).tolist() == [0.75]
+    area, added = auroc_of(references, evidence)
+    assert area == 0.75
+    assert added.sum() == pytest.approx(0, abs=1e-12)
+    assert auroc(references, np.full(20, np.nan), clusters, weights).tolist() == [0.5]
+
+
+def test_both_ways_to_an_auroc_agree_where_evidence_is_missing():
+    generator = np.random.default_rng(5)
+    references = generator.integers(0, 2, 300)
+    evidence = np.where(generator.random(300) < 0.3, np.nan, generator.integers(0, 4, 300) - references)
+    clusters = generator.integers(0, 12, 300)
+    area, added = auroc_of(references, evidence)
+    assert auroc(references, evidence, clusters, np.ones((1, 12)))[0] == pytest.approx(area)
+    known = ~np.isnan(evidence)
+    assert 0.5 < area < sk.roc_auc_score(references[known] == NEEDED, evidence[known])
+    assert added.sum() == pytest.approx(0, abs=1e-9)
 
 
 def test_items_that_stand_and_fall_together_widen_the_interval():

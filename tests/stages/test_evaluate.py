@@ -1,14 +1,16 @@
 import csv
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from score_rows import write_base, write_labelled, write_params, write_predictions
 from sklearn.metrics import f1_score
 
-from chatladder.evaluation.predictions import centre, read_items, read_predictions
+from chatladder.evaluation.predictions import centre, read_items, read_predictions, read_seeds
 from chatladder.evaluation.scores import METRICS, UNKNOWN
+from chatladder.evaluation.summary import not_above
 from chatladder.io.rows import LABELLED, PREDICTIONS, write_rows
 from stages.evaluate import main
 
@@ -49,13 +51,14 @@ def test_evaluate_writes_scores_with_intervals_gain_and_floor(project, tmp_path)
     assert result.exit_code == 0, result.output
     assert "models.json: 3 rungs on 80 test items" in result.output
     metrics = json.loads((tmp_path / "models.json").read_text())
-    assert list(metrics) == ["small", "medium", "large", "floor", "test_items", "test_needed"]
+    counts = ["test_items", "test_needed", "test_conversations", "test_pairs"]
+    assert list(metrics) == ["small", "medium", "large", "floor", "baselines", *counts]
     assert (metrics["test_items"], metrics["test_needed"]) == (80, 48)
     for key in RUNGS:
         for kind in ("vanilla", "centred", "tuned"):
             scores = metrics[key][kind]
-            others = {"unparsed", "validation"} if kind == "tuned" else {"unparsed"}
-            assert set(scores) == {m + end for m in METRICS for end in ("", "_lo", "_hi")} | others
+            others = {"unparsed", "seeds"} | ({"validation"} if kind == "tuned" else set())
+            assert set(scores) == {m + end for m in (*METRICS, "pairs_right") for end in ("", "_lo", "_hi")} | others
             assert all(scores[f"{m}_lo"] <= scores[m] <= scores[f"{m}_hi"] for m in METRICS)
         gain = metrics[key]["tuned"]["macro_f1"] - metrics[key]["vanilla"]["macro_f1"]
         assert metrics[key]["gain"]["macro_f1"] == pytest.approx(gain, abs=2e-5)
@@ -72,6 +75,114 @@ def test_the_gains_interval_is_paired(project, tmp_path):
     project()
     gain = json.loads((tmp_path / "models.json").read_text())["large"]["gain"]
     assert set(gain.values()) == {0.0}
+
+
+def models(tmp_path):
+    return json.loads((tmp_path / "models.json").read_text())
+
+
+def test_scores_of_several_seeds_are_means_with_their_spread(project, tmp_path):
+    rows = pq.read_table(tmp_path / "labelled.parquet").to_pylist()
+    for kind, skill, number in (("vanilla", 0.5, 1), ("tuned", 1.8, 2)):
+        write_predictions(tmp_path / kind / "medium.parquet", rows, skill, seed=number, seeds=(0, 1, 2))
+    assert project().exit_code == 0
+    found = models(tmp_path)["medium"]
+    items = read_items(tmp_path / "labelled.parquet", "test")
+    of = {
+        kind: [
+            f1_score(items.references, each.answers, average="macro", labels=[0, 1])
+            for each in read_seeds(tmp_path / kind / "medium.parquet", items.ids).values()
+        ]
+        for kind in ("vanilla", "tuned")
+    }
+    for kind, values in of.items():
+        assert found[kind]["seeds"] == 3
+        assert found[kind]["macro_f1"] == pytest.approx(np.mean(values), abs=1e-4)
+        assert found[kind]["macro_f1_sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-4)
+    # Each seed less the untouched model of that seed, whose luck it shares.
+    gains = np.subtract(of["tuned"], of["vanilla"])
+    assert found["gain"]["macro_f1"] == pytest.approx(gains.mean(), abs=1e-4)
+    assert found["gain"]["macro_f1_sd"] == pytest.approx(gains.std(ddof=1), abs=1e-4)
+    assert found["gain"]["macro_f1_lo"] < found["gain"]["macro_f1"] < found["gain"]["macro_f1_hi"]
+    assert "macro_f1_sd" not in models(tmp_path)["small"]["tuned"]
+    with (tmp_path / "plots" / "scaling.csv").open() as lines:
+        drawn = [row for row in csv.DictReader(lines) if (row["rung"], row["kind"]) == ("medium", "tuned")]
+    assert [float(row["value"]) for row in drawn] == [found["tuned"][row["metric"]] for row in drawn]
+
+
+def test_a_seed_without_an_untouched_twin_is_held_against_the_mean_of_them(project, tmp_path):
+    rows = pq.read_table(tmp_path / "labelled.parquet").to_pylist()
+    write_predictions(tmp_path / "vanilla" / "medium.parquet", rows, 0.5, seed=1, seeds=(0, 1, 2))
+    write_predictions(tmp_path / "tuned" / "medium.parquet", rows, 1.8, seed=2, seeds=(7,))
+    assert project().exit_code == 0
+    found = models(tmp_path)["medium"]
+    assert found["gain"]["macro_f1"] == pytest.approx(
+        found["tuned"]["macro_f1"] - found["vanilla"]["macro_f1"], abs=2e-5
+    )
+
+
+def test_a_rung_is_held_against_the_floor_and_the_better_classifier_of_words(project, tmp_path):
+    rows = pq.read_table(tmp_path / "labelled.parquet").to_pylist()
+    for number, (name, skill) in enumerate((("naming", 0.1), ("counts", 0.1), ("line", 1.0), ("trees", 9.0))):
+        write_predictions(tmp_path / "baselines" / f"{name}.parquet", rows, skill, seed=20 + number)
+    assert project(f"--baselines={tmp_path / 'baselines'}").exit_code == 0
+    found = models(tmp_path)
+    assert list(found["baselines"]) == ["naming", "counts", "line", "trees"]
+    assert found["baselines"]["trees"]["macro_f1"] == 1
+    large = found["large"]
+    assert large["above_floor"]["macro_f1_lo"] > 0
+    assert large["above_words"]["macro_f1"] == pytest.approx(large["tuned"]["macro_f1"] - 1, abs=2e-5)
+    assert list(not_above(large)) == ["above_words"]
+    (tmp_path / "baselines" / "line.parquet").unlink()
+    refused = project(f"--baselines={tmp_path / 'baselines'}")
+    assert refused.exit_code == 1
+    assert "line.parquet: expected predictions, got no file. Run dvc repro word_baselines." in refused.output
+
+
+def test_pairs_of_the_same_words_are_a_score_where_there_are_twenty(project, tmp_path):
+    # Each conversation asks one thing of four items; of its pairs of opposite labels all are in the same words.
+    project()
+    found = models(tmp_path)
+    assert found["test_pairs"] > 20
+    assert found["floor"]["pairs_right"] == 0
+    assert 0 < found["small"]["tuned"]["pairs_right"] < found["large"]["tuned"]["pairs_right_hi"] <= 1
+    rows = pq.read_table(tmp_path / "labelled.parquet").to_pylist()
+    for number, row in enumerate(rows):
+        row["text"] = f"{number}?"
+    write_rows(tmp_path / "labelled.parquet", rows, LABELLED)
+    assert project().exit_code == 0
+    assert models(tmp_path)["test_pairs"] == 0
+    assert models(tmp_path)["large"]["tuned"]["pairs_right"] is None
+
+
+def test_too_few_conversations_have_scores_and_no_interval(project, tmp_path):
+    rows = pq.read_table(tmp_path / "labelled.parquet").to_pylist()
+    kept = [row for row in rows if row["split"] == "train" or int(row["conversation"][1:]) < 21]
+    write_rows(tmp_path / "labelled.parquet", kept, LABELLED)
+    result = project()
+    assert result.exit_code == 0, result.output
+    assert "too few conversations for an interval (7 of at least 10)" in result.output
+    found = models(tmp_path)
+    assert found["test_conversations"] == 7
+    assert found["large"]["tuned"]["macro_f1"] > 0
+    assert found["large"]["tuned"]["macro_f1_lo"] is None
+    assert found["large"]["gain"]["macro_f1_hi"] is None
+    assert "nan" not in (tmp_path / "plots" / "scaling.csv").read_text()
+    assert "NaN" not in (tmp_path / "models.json").read_text()
+
+
+def test_missing_probabilities_are_no_evidence(project, tmp_path):
+    """Of a model that ranks nothing, and gives no probabilities for most items of one label."""
+    path = tmp_path / "tuned" / "large.parquet"
+    rows = pq.read_table(path).to_pylist()
+    labels = {row["item_id"]: row["label"] for row in pq.read_table(tmp_path / "labelled.parquet").to_pylist()}
+    for number, row in enumerate(rows):
+        row |= {"p_needed": 0.9, "p_not_needed": 0.1} if number % 8 else {"p_needed": 0.1, "p_not_needed": 0.9}
+        if labels[row["item_id"]] == "not_needed":
+            row |= dict.fromkeys(("p_needed", "p_not_needed", "p_unknown"))
+    write_rows(path, rows, PREDICTIONS)
+    assert project().exit_code == 0
+    assert models(tmp_path)["large"]["tuned"]["auroc"] == 0.5
 
 
 def test_only_test_items_are_scored(project, tmp_path):

@@ -347,6 +347,17 @@ def test_test_from_keeps_whole_conversations_on_one_side(project, tmp_path):
         assert (row["split"] == "test") == (starts[row["conversation"]] >= 1_696_579_200)
 
 
+def test_a_test_that_begins_at_midnight_of_another_time_zone(project, tmp_path):
+    rows = questions()
+    for row in rows:
+        row["timestamp"] += 14_000  # c3 then begins at 2023-09-30 20:00 UTC, in Shanghai the first of October
+    write_rows(tmp_path / "questions.parquet", rows, QUESTIONS)
+    for date, split in (("2023-10-01T00:00+08:00", "test"), ("2023-10-01", "train")):
+        assert project("--test-from", date, "--validation", 0).exit_code == 0
+        found = pq.read_table(tmp_path / "labelled.parquet").to_pylist()
+        assert {row["split"] for row in found if row["conversation"] == "c3"} == {split}
+
+
 def test_a_conversation_without_times_cannot_be_split_by_date(project, tmp_path):
     rows = questions()
     rows[4]["timestamp"] = None
@@ -649,7 +660,9 @@ class TestEdges:
     def test_a_date_that_is_none_says_which_form_is_expected(self, project):
         result = project("--test-from", "soon")
         assert result.exit_code == 2
-        assert "expected a date or time in ISO 8601, as 2023-10-01, got 'soon'" in " ".join(result.output.split())
+        assert "expected a date or time in ISO 8601, as 2023-10-01 or 2023-10-01T00:00+08:00, got 'soon'" in " ".join(
+            result.output.split()
+        )
 
 
 def labelled_rows(cells):

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -13,20 +14,22 @@ def with_interval(name, value):
     return {name: value, f"{name}_lo": value - 0.04, f"{name}_hi": value + 0.04}
 
 
-def kind(value):
-    scores = {}
-    for metric in METRICS:
+def kind(value, seeds=1):
+    scores = {"seeds": seeds} | ({"macro_f1_sd": 0.012} if seeds > 1 else {})
+    for metric in (*METRICS, "pairs_right"):
         scores |= with_interval(metric, value)
     return scores
 
 
-def rung(params, value):
+def rung(params, value, above=0.3):
     gain = with_interval("macro_f1", 0.2) | with_interval("f1", 0.1)
     return {
+        "above_floor": with_interval("macro_f1", 0.2),
+        "above_words": with_interval("macro_f1", above),
         "params": params,
         "vanilla": kind(value),
         "centred": kind(value),
-        "tuned": kind(value + 0.2),
+        "tuned": kind(value + 0.2, seeds=3),
         "gain": gain,
     }
 
@@ -49,8 +52,9 @@ def files(tmp_path):
             },
         },
         "models": {
-            "large": rung(1_118_208, 0.6), "tiny": rung(17_024, 0.4),
-            "floor": kind(0.7), "test_items": 500, "test_needed": 275,
+            "large": rung(1_118_208, 0.6), "tiny": rung(17_024, 0.4, above=0.03),
+            "floor": kind(0.3), "baselines": {name: kind(0.5) for name in ("naming", "counts", "line", "trees")},
+            "test_items": 500, "test_needed": 275, "test_conversations": 90, "test_pairs": 31,
         },
     }  # fmt: skip
     for name, content in contents.items():
@@ -62,22 +66,62 @@ def test_summarize_prints_and_writes_the_table_sizes_ascending(files, tmp_path):
     result = CliRunner().invoke(main, files)
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    table = lines[1:7]
-    assert table[3] == (
-        "tiny               17.0 k    0.400  0.400  0.400     0.400  0.600  0.600  0.600     0.600"
-        "  +0.200 [+0.160, +0.240]"
-    )
-    assert table[4].startswith("large              1.12 M")
-    assert table[5].startswith("always needed")
+    table = lines[1:11]
+    assert table[0].split() == ["vanilla", "tuned"]
+    cells = ["17.0 k", "0.400", "0.600", "0.600", "0.600", "0.600 ± 0.012", "+0.200 [+0.160, +0.240]", "0.600"]
+    assert re.split(r" {2,}", table[3]) == ["tiny *", *cells]
+    assert table[4].startswith("large               1.12 M")
+    names = ("always needed", "naming rule", "fifteen counts", "words: line", "words: trees")
+    for line, name in zip(table[5:], names, strict=True):
+        assert line.startswith(name)
     assert max(len(line) for line in table) <= 120
     written = (tmp_path / "summary.md").read_text()
-    cells = "0.400 | 0.400 | 0.400 | 0.400 | 0.600 | 0.600 | 0.600 | 0.600"
-    assert f"| tiny | 17.0 k | {cells} | +0.200 [+0.160, +0.240] |" in written
+    assert f"| tiny \\* | {' | '.join(cells)} |" in written
+    assert "| fifteen counts |  |  | 0.500 | 0.500 | 0.500 | 0.500 |  | 0.500 |" in written
     assert "58,000 raw lines, 2,302 questions, 2,000 labelled in 2 round(s) (kappa 0.71, 9 disagreed" in written
     assert '500 test items, which no model was trained on; 55.0% "needed"' in written
+    assert "means over 3 seeds (± their standard deviation)" in written
     assert "Errors in 100 labels, wu less li: +12.0 [+12.0, +12.0], by the same out-of-fold models" in written
     assert "round 2" not in written  # too little to say anything
     assert "scaling law: fail. AUROC of 6 untouched models +0.050 [+0.010, +0.090] per doubling; precision" in written
+
+
+def change(tmp_path, **values):
+    path = tmp_path / "models.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_rung_that_is_not_above_words_or_the_floor_is_named_under_the_table(files, tmp_path):
+    result = CliRunner().invoke(main, files)
+    assert "\n* not above a classifier of words (line): tiny.\n" in result.output
+    assert "always answering" not in result.output
+    assert "\n\\* not above a classifier of words (line): tiny.\n" in (tmp_path / "summary.md").read_text()
+    low = rung(1_118_208, 0.2) | {"above_floor": {"macro_f1": 0.1, "macro_f1_lo": -0.01, "macro_f1_hi": 0.2}}
+    change(tmp_path, large=low)
+    assert '\n* not above always answering "needed": large.\n' in CliRunner().invoke(main, files).output
+
+
+def test_pairs_are_a_column_where_there_are_enough(files, tmp_path):
+    assert "of 31 pairs of test questions in the same words" in CliRunner().invoke(main, files).output
+    change(tmp_path, test_pairs=19)
+    output = CliRunner().invoke(main, files).output
+    assert "pairs right" not in output.lower()
+    assert "0.600 ± 0.012  +0.200 [+0.160, +0.240]\n" in output
+
+
+def test_scores_without_an_interval_say_why(files, tmp_path):
+    alone = rung(1_118_208, 0.6)
+    alone["gain"] |= {"macro_f1_lo": None, "macro_f1_hi": None}
+    alone["above_words"] |= {"macro_f1_lo": None, "macro_f1_hi": None}
+    change(tmp_path, large=alone, test_conversations=7)
+    output = CliRunner().invoke(main, files).output
+    assert "Too few conversations for an interval (7 of at least 10)." in output
+    assert "not above a classifier of words (line): tiny, large." in output
+
+
+def test_what_it_prints_is_written_too(files, tmp_path):
+    result = CliRunner().invoke(main, [*files, f"--text={tmp_path / 'summary.txt'}"])
+    assert f"\n{(tmp_path / 'summary.txt').read_text()}\n" in result.output
 
 
 def test_the_funnel_is_written_beside_other_plot_data(files, tmp_path):

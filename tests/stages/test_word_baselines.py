@@ -25,8 +25,9 @@ def labelled(tmp_path):
 
 @pytest.fixture
 def answer(labelled, tmp_path):
-    def call(name="words", seed=0, folds=3, repeats=1):
+    def call(name="words", seed=0, folds=3, repeats=1, baselines=None):
         files = ["--labelled", labelled, "--out", tmp_path / name]
+        files += ["--baselines", tmp_path / baselines] if baselines else []
         return run(main, *files, "--folds", folds, "--repeats", repeats, "--seed", seed)
 
     return call
@@ -103,6 +104,29 @@ def test_labels_of_the_test_split_change_nothing(answer, labelled, tmp_path):
     write_rows(labelled, rows, LABELLED)
     answer("after")
     assert contents(tmp_path / "before") == contents(tmp_path / "after")
+
+
+def test_baselines_answer_the_test_split_and_saw_none_of_it(answer, labelled, tmp_path):
+    assert answer(baselines="before").exit_code == 0
+    rows = read_rows(labelled, LABELLED).to_pylist()
+    tested = {row["item_id"]: row["label"] for row in rows if row["split"] == "test"}
+    before = {path.stem: read_rows(path, PREDICTIONS).to_pylist() for path in (tmp_path / "before").iterdir()}
+    assert sorted(before) == ["counts", "line", "naming", "trees"]
+    for found in before.values():
+        assert [row["item_id"] for row in found] == list(tested)
+    for name in NAMES:
+        right = sum(row["answer"] == tested[row["item_id"]] for row in before[name])
+        assert right / len(tested) > 0.9
+    # An item's answer depends neither on the labels of the test split nor on the texts of its other items.
+    kept = next(iter(tested))
+    for row in rows:
+        if row["split"] == "test":
+            row["label"] = "needed" if row["label"] == "not_needed" else "not_needed"
+            row |= {} if row["item_id"] == kept else {"text": "something else", "window": []}
+    write_rows(labelled, rows, LABELLED)
+    answer(baselines="after")
+    for name, found in before.items():
+        assert read_rows(tmp_path / "after" / f"{name}.parquet", PREDICTIONS).to_pylist()[0] == found[0], name
 
 
 def test_equal_seeds_give_equal_bytes_and_others_other_deals(answer, tmp_path):

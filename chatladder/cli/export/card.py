@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from chatladder.cli.export.record import Settings
+from chatladder.evaluation.summary import not_above
 from chatladder.io.console import DataError
 from chatladder.models.prompts import LETTERS, LINE_BREAK, SEPARATOR, SPEAKERS, template
 from chatladder.vocabulary import OPTION_TEXTS
@@ -164,13 +165,21 @@ def _results(models: dict[str, Any] | None, rung: str) -> dict[str, Any] | None:
             )
             for metric, name in SHOWN.items()
         ]
-        return {"count": models["test_items"], "needed": models["test_needed"], "rows": rows}
+        return {
+            "count": models["test_items"],
+            "needed": models["test_needed"],
+            "seeds": models[rung]["tuned"].get("seeds", 1),
+            "not_above": list(not_above(models[rung]).values()),
+            "rows": rows,
+        }
     except (KeyError, TypeError) as error:
         raise DataError(f"metrics of evaluate: expected {error} of {rung}. Run dvc repro evaluate.") from error
 
 
 def _interval(values: dict[str, float | None], metric: str) -> str:
     low, high = values[f"{metric}_lo"], values[f"{metric}_hi"]
+    if low is None:
+        return _figure(values[metric])
     return f"{_figure(values[metric])} [{_figure(low)}, {_figure(high)}]"
 
 

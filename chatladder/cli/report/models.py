@@ -84,7 +84,7 @@ class Models:
 
     def _only(self, whole: Predictions, item_ids: Sequence[str]) -> Predictions:
         rows = np.array([self.rows[item_id] for item_id in item_ids], dtype=np.int64)
-        parts = {name: getattr(whole, name)[rows] for name in ("answers", "log_odds", "p_unknown", "parsed")}
+        parts = {name: getattr(whole, name)[rows] for name in ("answers", "log_odds", "p_unknown", "parsed", "known")}
         return replace(whole, **parts)
 
 
