@@ -203,6 +203,22 @@ def test_a_rung_that_was_not_measured_has_a_card_that_says_so(project):
     assert "license: mit" in card
 
 
+def test_a_rung_that_words_do_as_well_has_a_card_that_says_so(project):
+    _, out = export("--adapter-only")
+    assert "is not above" not in (out / "README.md").read_text()
+    path = project / "metrics" / "models.json"
+    models = json.loads(path.read_text())
+    models[RUNG]["tuned"]["seeds"] = 3
+    models[RUNG]["above_words"] = {"macro_f1": 0.01, "macro_f1_lo": -0.02, "macro_f1_hi": 0.04}
+    path.write_text(json.dumps(models))
+    lock(project)
+    result, out = export("--adapter-only", out="again")
+    assert result.exit_code == 0, result.output
+    card = (out / "README.md").read_text()
+    assert "\n\n**Its macro-F1 is not above a classifier of words**" in card
+    assert "Figures are means over adapters of 3 seeds, and these files are one of them." in card
+
+
 def test_equal_inputs_give_equal_bytes_and_nothing_of_this_machine(project):
     _, first = export("--with-data")
     _, second = export("--with-data", out="again/second")

@@ -1,13 +1,20 @@
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from chatladder.evaluation.scores import METRICS
 from chatladder.evaluation.summary import short_count
 from chatladder.io.files import write_csv
 from stages.summarize import main
+from tests.conftest import ROOT
 
 
 def with_interval(name, value):
@@ -124,17 +131,58 @@ def test_what_it_prints_is_written_too(files, tmp_path):
     assert f"\n{(tmp_path / 'summary.txt').read_text()}\n" in result.output
 
 
-def test_the_funnel_is_written_beside_other_plot_data(files, tmp_path):
-    write_csv(tmp_path / "plots" / "rounds.csv", ("round",), [])
+def add_counts(tmp_path):
+    """What the funnel needs beside."""
     picked = {"turns": 9_000, "questions": 2_302, "left_out": {"not_text": 6_698}}
     counts = {"items": 2_009, "not_a_question": 0, "unsure": 0, "train": 1_500, "validation": 0, "test": 500}
     for name, values in (("questions", picked), ("annotation", counts)):
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_the_funnel_is_written_beside_other_plot_data(files, tmp_path):
+    write_csv(tmp_path / "plots" / "rounds.csv", ("round",), [])
+    add_counts(tmp_path)
     result = CliRunner().invoke(main, [*files, f"--plots={tmp_path / 'plots'}"])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "plots" / "funnel.csv").read_text().splitlines()[-1] == "7,to test,splits,500,0.25,"
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["funnel.csv", "rounds.csv"]
+
+
+@pytest.mark.slow
+def test_a_fresh_clone_prints_the_table_and_an_idle_run_does_not(files, tmp_path):
+    """By real dvc: the metrics are in git and stay as they are, so what is not in git has to make the stage run."""
+    folder = tmp_path / "project"
+    for code in ("chatladder", "stages"):
+        shutil.copytree(ROOT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / ".dvc").mkdir()
+    for name in (".dvc/config", ".dvcignore"):
+        shutil.copyfile(ROOT / name, folder / name)
+    (folder / "metrics" / "plots").mkdir(parents=True)
+    (folder / "data").mkdir()
+    add_counts(tmp_path)
+    for name in ("questions", "annotation", "scaling", "models"):
+        shutil.copyfile(tmp_path / f"{name}.json", folder / "metrics" / f"{name}.json")
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"summarize": stages["summarize"]}}))
+
+    def run(place, *command):
+        paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(place)}
+        done = subprocess.run(command, cwd=place, env=os.environ | paths, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(folder, "git", "init", "-q")
+    run(folder, "dvc", "repro")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "The table")
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "-q", str(folder), str(clone))
+    said = run(clone, "dvc", "repro")
+    assert "fifteen counts" in said
+    assert "scaling law: fail" in said
+    assert run(clone, "git", "status", "--porcelain") == ""
+    assert "fifteen counts" not in run(clone, "dvc", "repro")
 
 
 @pytest.mark.parametrize("name", ["questions", "annotation", "scaling", "models"])
