@@ -32,6 +32,7 @@ from chatladder.evaluation.scores import (
     Bootstrap,
     Draws,
     Floats,
+    Interval,
     OverSeeds,
     bootstrap,
     over_seeds,
@@ -87,8 +88,10 @@ class Scored(NamedTuple):
     conversations: int
 
     def of(self, metric: str) -> OverSeeds:
-        """Return a metric's mean over seeds."""
-        return over_seeds(self.draws[metric], self.conversations)
+        """Return a metric's mean over seeds, its interval within what the metric can be."""
+        (value, low, high), sd = over_seeds(self.draws[metric], self.conversations)
+        least = -1.0 if metric == "mcc" else 0.0
+        return OverSeeds(Interval(value, max(low, least), min(high, 1.0)), sd)
 
     def metrics(self) -> dict[str, float | None]:
         """Return every metric with its interval and spread, and the share of answers that could not be read.
