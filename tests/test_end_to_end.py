@@ -44,6 +44,7 @@ EQUAL = (
     "data/labelled.parquet",
     "data/alpaca",
     "data/predictions/words",
+    "data/predictions/baselines",
     "data/review/queue.jsonl",
     "metrics",
 )

@@ -149,6 +149,7 @@ def test_an_older_answer_is_replaced_whole(answer, tmp_path):
 def test_neither_threads_nor_the_hash_seed_change_a_byte(labelled, tmp_path):
     for number in ("1", "2"):
         files = ["--labelled", str(labelled), "--out", str(tmp_path / number)]
+        files += ["--baselines", str(tmp_path / f"tested_{number}")]
         command = [sys.executable, "-m", "stages.word_baselines", "--folds=3", "--repeats=1", "--seed=0", *files]
         environment = {
             **os.environ,
@@ -158,6 +159,7 @@ def test_neither_threads_nor_the_hash_seed_change_a_byte(labelled, tmp_path):
         }
         subprocess.run(command, check=True, env=environment, cwd=ROOT)
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    assert contents(tmp_path / "tested_1") == contents(tmp_path / "tested_2")
 
 
 @pytest.mark.parametrize(
