@@ -242,6 +242,6 @@ def test_another_hash_seed_gives_the_same_data_metrics_and_predictions(built):
     assert built.digests(*EQUAL) == before
     again = built.predictions()
     assert again.keys() == predicted.keys()
-    assert len(again) == 2 * len(LADDER) + 4
+    assert len(again) == 2 * len(LADDER) + 8
     for path, rows in predicted.items():
         pd.testing.assert_frame_equal(again[path], rows, rtol=0, atol=CLOSE, obj=path)
