@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.annotators import Errors
-from benchmarks.same_size import areas, fitted, old_rule, write_tables
+from benchmarks.same_size import areas, fitted, old_rule
 from chatladder.evaluation.scores import NEEDED, auroc_of, clustered_variance
-from chatladder.io.console import DataError
 
 
 def test_weighted_conversations_score_as_copies_of_them_do():
@@ -49,12 +48,3 @@ def test_an_annotator_errs_as_often_as_said_and_where(kind):
     assert (needed != truth).mean() == pytest.approx(0.15, abs=0.01)
     assert kind != "missed" or not (needed & ~truth).any()
     assert kind != "invented" or not (~needed & truth).any()
-
-
-def test_a_page_without_a_place_for_tables_is_refused(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("above\n<!-- a -->\nold\n<!-- b -->\nbelow\n")
-    write_tables(page, "<!-- a -->", "<!-- b -->", "new")
-    assert page.read_text() == "above\n<!-- a -->\nnew\n<!-- b -->\nbelow\n"
-    with pytest.raises(DataError, match="expected tables between"):
-        write_tables(page, "<!-- c -->", "<!-- b -->", "new")
