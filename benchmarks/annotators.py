@@ -207,7 +207,7 @@ def table(worlds: dict[str, Draw], draws: int, seed: int) -> str:
 @save_option
 def main(draws: int, seed: int, answers: Path, labelled: Path, save: Path | None) -> None:
     """Print how often two label sets are told apart that differ in their errors, and that do not."""
-    models = read_models(answers, labelled)
+    models, rests_on = read_models(answers, labelled), measured_on(answers, labelled)
     shared = measure_shared(models)
     sizes, needed = np.bincount(models.clusters), float(models.needed.mean())
     worlds = {f"{accuracy:.0%}": simulated(sizes, needed, shared, [accuracy] * RUNGS) for accuracy in ACCURACIES}
@@ -218,7 +218,7 @@ def main(draws: int, seed: int, answers: Path, labelled: Path, save: Path | None
         f"Models share {shared.item:.2f} of the variance of their evidence within a label, items of a conversation "
         f"{shared.conversation:.2f}.\n\n{table(worlds, draws, seed)}"
     )
-    publish(save, __spec__.name, text, measured_on(answers, labelled))
+    publish(save, __spec__.name, text, rests_on)
 
 
 if __name__ == "__main__":

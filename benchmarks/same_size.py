@@ -7,7 +7,7 @@ Example:
     python -m benchmarks.same_size tables --ladders 10000 --seed 0
 
 ``answers`` trains the embedded shapes of params.yaml with so many seeds each, lets every model answer the questions,
-and writes all answers into one small file. What is already in ``--work`` is not made again: delete it for another demo.
+and writes all answers into one small file. What is already in ``--work`` is not made again.
 
 ``tables`` judges ladders that are drawn from these models, as ``stages.check_scaling`` does:
 
@@ -43,7 +43,7 @@ from chatladder.evaluation.gate import GateSettings, slope_interval, slope_weigh
 from chatladder.evaluation.predictions import read_items
 from chatladder.evaluation.scores import NEEDED, TAIL, Draws, Floats, answer_scores, bootstrap
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
-from chatladder.io.files import whole_file, whole_folder, write_json
+from chatladder.io.files import read_json, whole_file, whole_folder, write_json
 from chatladder.io.params import read_section, read_settings, read_yaml
 from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, read_rows, write_rows
 from chatladder.models.loading import RUNG, read_rung
@@ -94,7 +94,7 @@ def answer(params: Path, base: Path, questions: Path, out: Path) -> None:
     write_rows(out, prediction_rows(items, scores), PREDICTIONS)
 
 
-def gather(answers: Mapping[tuple[str, int], Path], bases: Path, questions: Path, out: Path) -> None:
+def gather(answers: Mapping[tuple[str, int], Path], bases: Path, hashes: Mapping[str, str], out: Path) -> None:
     """Write all models' log-odds and answers as one table, a column each; sizes and hashes go into its metadata."""
     columns: dict[str, pa.Array] = {}
     sizes = {}
@@ -107,7 +107,6 @@ def gather(answers: Mapping[tuple[str, int], Path], bases: Path, questions: Path
         codes = np.array([ANSWERS.index(each) for each in table["answer"].to_pylist()])
         columns[f"{name}_answer"] = pa.array(codes, pa.int8())
         sizes[name] = read_rung(bases / name)["params"]
-    hashes = {path: fingerprint(path) for path in known(questions, Path(RESTS_ON))}
     described = {"params": json.dumps(sizes), "measured_on": json.dumps(hashes)}
     table = pa.table(columns).replace_schema_metadata(described)
     with whole_file(out) as temporary:
@@ -550,8 +549,14 @@ def right_labels(models: Models, labelled: Path, truth: Path) -> Bools:
 
 
 def measured_on(answers: Path, labelled: Path) -> dict[str, str]:
-    """Hashes of what answers and labels rest on: those of the time when the models answered, and today's labels."""
-    recorded = (pq.read_schema(answers).metadata or {}).get(b"measured_on", b"{}")
+    """Hashes of what answers and labels rest on: those of the time when the models answered, and today's labels.
+
+    Raises:
+        DataError: If the answers say nothing of it.
+    """
+    recorded = (pq.read_schema(answers).metadata or {}).get(b"measured_on")
+    if recorded is None:
+        raise DataError(f"{answers}: expected the hashes of what was answered, got none. Run answers again.")
     return {**json.loads(recorded), **{path: fingerprint(path) for path in known(labelled)}}
 
 
@@ -569,6 +574,12 @@ def main() -> None:
 def answers(seeds: int, params: Path, questions: Path, work: Path, out: Path) -> None:
     """Train the shapes of params.yaml with several seeds, and write what each answers."""
     rungs = list(read_section(params, "ladder"))
+    hashes = {path: fingerprint(path) for path in known(questions, Path(RESTS_ON))}
+    made_for = work / "measured_on.json"
+    if made_for.exists() and read_json(made_for) != hashes:
+        raise DataError(f"{work}: expected models of this demo, got those of another. Delete the folder.")
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(made_for, hashes)
     written = {}
     for seed in range(seeds):
         for rung in rungs:
@@ -582,7 +593,7 @@ def answers(seeds: int, params: Path, questions: Path, work: Path, out: Path) ->
             if not predictions.is_file():
                 answer(params, base, questions, predictions)
                 click.echo(f"{name}: trained in {trained - start:.0f} s, answered in {monotonic() - trained:.0f} s")
-    gather(written, work / "bases", questions, out)
+    gather(written, work / "bases", hashes, out)
     click.echo(f"{out}: {len(written)} models")
 
 
@@ -599,7 +610,7 @@ def tables(
 ) -> None:
     """Print how often ladders of one size, and of the committed sizes, pass and fail."""
     margin = read_settings(GateSettings, params, "gate").margin
-    models = read_models(answers, labelled)
+    models, rests_on = read_models(answers, labelled), measured_on(answers, labelled)
     ladders -= ladders % ITEM_DRAWS
     by_noise = {noise: draw_items(models, noise, ITEM_DRAWS, seed) for noise in NOISE}
     made: list[Callable[[], Iterator[str]]] = [
@@ -610,7 +621,7 @@ def tables(
         lambda: circle_table(models, right_labels(models, labelled, truth), seed),
     ]
     text = "\n\n".join("\n".join(table()) for table in made)
-    publish(save, __spec__.name, text, measured_on(answers, labelled))
+    publish(save, __spec__.name, text, rests_on)
 
 
 if __name__ == "__main__":

@@ -204,7 +204,8 @@ def measure(chat: Callable[[], Path], what: str, engine: str, folder: Path) -> M
         found.costs[stage] = run(command, engine)
         write_json(kept, asdict(found))
     if not found.digests:
-        found.digests = {path.name: digest(path) for path in sorted(out.iterdir())}
+        files = [path for path in sorted(out.rglob("*")) if path.is_file()]
+        found.digests = {path.relative_to(out).as_posix(): digest(path) for path in files}
         numbers = json.loads((out / "questions.json").read_text())
         found.lines, found.turns, found.questions = numbers["raw_lines"], numbers["turns"], numbers["questions"]
         write_json(kept, asdict(found))
@@ -293,7 +294,7 @@ def cluster(nodes: int) -> Iterator[None]:
     show_default=True,
     help="Where stages work; repeat it.",
 )
-@click.option("--nodes", type=click.IntRange(1), default=0, help="Of a cluster here, of a processor each, for ray.")
+@click.option("--nodes", type=click.IntRange(0), default=0, help="Of a cluster here, of a processor each, for ray.")
 @click.option("--folder", type=click.Path(path_type=Path), required=True, help="Where all lies; needs the space.")
 @save_option
 def main(

@@ -1,11 +1,16 @@
 """The benchmarks of the checks of labels compute what the checks compute, and draw what they say."""
 
+import json
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.annotators import Errors
-from benchmarks.same_size import areas, fitted, old_rule
+from benchmarks.same_size import areas, fitted, measured_on, old_rule
 from chatladder.evaluation.scores import NEEDED, auroc_of, clustered_variance
+from chatladder.io.console import DataError
 
 
 def test_weighted_conversations_score_as_copies_of_them_do():
@@ -48,3 +53,12 @@ def test_an_annotator_errs_as_often_as_said_and_where(kind):
     assert (needed != truth).mean() == pytest.approx(0.15, abs=0.01)
     assert kind != "missed" or not (needed & ~truth).any()
     assert kind != "invented" or not (~needed & truth).any()
+
+
+def test_answers_say_what_they_were_given_to(tmp_path):
+    path, table = tmp_path / "answers.parquet", pa.table({"item_id": ["a"]})
+    pq.write_table(table, path)
+    with pytest.raises(DataError, match="expected the hashes"):
+        measured_on(path, tmp_path / "labelled.parquet")
+    pq.write_table(table.replace_schema_metadata({"measured_on": json.dumps({"data/bases": "1"})}), path)
+    assert measured_on(path, tmp_path / "labelled.parquet") == {"data/bases": "1"}
