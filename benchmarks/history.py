@@ -9,15 +9,15 @@ The adapters of all seeds of the rung answer the test items three times:
 
 - as they are;
 - "shuffled": each question under the whole history of a question of another conversation, by several permutations;
-- "antecedent swapped": each question that is labelled and answered "needed", under the history of its contrast partner:
-  the item of the same conversation with the same text and the other label, whose history differs in what the question
-  refers to. Counted is how many answers turn. What turns at another history of the same conversation, though nothing
-  that matters differs, shows in the same share of questions labelled and answered "not_needed", which turn back.
+- "antecedent swapped": each question that is labelled and answered "needed", under the history of its contrast partner,
+  the item of the same conversation in the same words and with the other label: that history differs in what the question
+  refers to, and the right answer with it. Counted is how many answers turn; and the other way, how many turn back.
 
 Macro-F1 is a mean over seeds with their standard deviation. The loss is paired, with a 95 % bootstrap interval over
 whole conversations. Prompts are those of params.yaml, answers averaged over as many orders of the options.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -31,6 +31,7 @@ from benchmarks.results import known, publish, save_option
 from chatladder.distributed import workers
 from chatladder.evaluation.scores import NEEDED, Bootstrap, Draws, Floats, answer_scores, bootstrap, interval
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, example
+from chatladder.io.files import read_json
 from chatladder.io.params import read_yaml
 from chatladder.io.rows import LABELLED, read_rows
 from chatladder.models.loading import replicates
@@ -40,7 +41,8 @@ from chatladder.vocabulary import ANSWERS
 Row = dict[str, Any]
 Codes = NDArray[np.int64]
 
-SEED_FOLDER = "seed_{}"
+#: What two questions in the same words may differ in: whom they address first, and how they end.
+APART = re.compile(r"^\s*(?:@\S+\s+)*|\s+|[\W_]+$")
 
 
 def codes(rows: Sequence[Row]) -> Codes:
@@ -49,20 +51,18 @@ def codes(rows: Sequence[Row]) -> Codes:
 
 
 def adapters_of(bases: Path, adapters: Path, rung: str) -> dict[int, tuple[Path, Path]]:
-    """The base and the adapter of every seed of a rung that has an adapter.
+    """The base and the adapter of every seed of a rung; a seed that has no base of its own stands on the rung's first.
 
-    Raises:
-        DataError: If an adapter's base is missing.
+    An adapter that does not say its seed has that of the rung's first base.
     """
     of_seed = replicates(bases / rung)
-    own = next(iter(of_seed))
-    found = {own: adapters / rung}
-    for folder in sorted((adapters / rung).glob(SEED_FOLDER.format("*"))):
-        found[int(folder.name.removeprefix(SEED_FOLDER.format("")))] = folder
-    missing = sorted(set(found) - set(of_seed))
-    if missing:
-        raise DataError(f"{bases / rung}: expected bases of the adapters' seeds, none of {missing}. Run dvc repro.")
-    return {seed: (of_seed[seed], adapter) for seed, adapter in sorted(found.items())}
+    found = {}
+    for folder in (adapters / rung, *sorted((adapters / rung).glob("seed_*"))):
+        described = folder / "training.json"
+        named = int(folder.name.removeprefix("seed_")) if folder.name != rung else next(iter(of_seed))
+        seed = read_json(described).get("seed", named) if described.exists() else named
+        found[seed] = (of_seed.get(seed, bases / rung), folder)
+    return dict(sorted(found.items()))
 
 
 def with_other_histories(rows: Sequence[Row], seed: int) -> list[Row]:
@@ -93,15 +93,16 @@ def with_other_histories(rows: Sequence[Row], seed: int) -> list[Row]:
 def with_partners_history(rows: Sequence[Row]) -> dict[int, Row]:
     """The rows that have a contrast partner, by their place, each under the partner's window.
 
-    A partner asks the same in the same conversation and has the other label; of several the first is taken.
+    A partner asks in the same words in the same conversation and has the other label; of several the first is taken.
     """
+    words = [APART.sub("", row["text"]) for row in rows]
     partners: dict[tuple[str, str, str], Row] = {}
-    for row in rows:
-        partners.setdefault((row["conversation"], row["text"], row["label"]), row)
+    for row, asked in zip(rows, words, strict=True):
+        partners.setdefault((row["conversation"], asked, row["label"]), row)
     other = dict(zip(ANSWERS[:2], ANSWERS[1::-1], strict=True))
     found = {}
     for place, row in enumerate(rows):
-        partner = partners.get((row["conversation"], row["text"], other.get(row["label"], "")))
+        partner = partners.get((row["conversation"], words[place], other.get(row["label"], "")))
         if partner is not None:
             found[place] = {**row, "window": partner["window"]}
     return found

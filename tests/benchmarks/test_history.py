@@ -9,7 +9,6 @@ import yaml
 from click.testing import CliRunner
 
 from benchmarks.history import adapters_of, main, turned, with_other_histories, with_partners_history
-from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, write_rows
 from tests.model_fixtures import write_questions
 
@@ -34,6 +33,7 @@ def test_nobody_keeps_a_history_of_the_own_conversation(rows):
 
 def test_a_partner_asks_the_same_and_has_the_other_label(rows):
     rows[1]["text"] = "别的问题？"
+    rows[2]["text"] = f"@u3 {rows[3]['text']}！"
     found = with_partners_history(rows)
     assert sorted(found) == list(range(2, 24))
     assert found[2]["window"] == rows[3]["window"]
@@ -58,11 +58,11 @@ def two_seeds(tiny_base, tiny_adapter, tmp_path):
     return tmp_path
 
 
-def test_an_adapter_without_its_base_is_refused(two_seeds):
-    assert list(adapters_of(two_seeds / "bases", two_seeds / "adapters", "tiny")) == [0, 1]
-    shutil.rmtree(two_seeds / "bases" / "tiny" / "seed_1")
-    with pytest.raises(DataError, match="expected bases of the adapters' seeds"):
-        adapters_of(two_seeds / "bases", two_seeds / "adapters", "tiny")
+def test_an_adapter_stands_on_the_base_of_its_seed_or_on_the_first(two_seeds):
+    base, adapter = two_seeds / "bases" / "tiny", two_seeds / "adapters" / "tiny"
+    (adapter / "training.json").write_text('{"seed": 7}')
+    found = adapters_of(two_seeds / "bases", two_seeds / "adapters", "tiny")
+    assert found == {1: (base / "seed_1", adapter / "seed_1"), 7: (base, adapter)}
 
 
 def test_all_seeds_answer_under_other_histories(two_seeds, rows):
