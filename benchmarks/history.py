@@ -9,9 +9,10 @@ The adapters of all seeds of the rung answer the test items three times:
 
 - as they are;
 - "shuffled": each question under the whole history of a question of another conversation, by several permutations;
-- "antecedent swapped": each question that is labelled and answered "needed", under the history of its contrast partner,
-  the item of the same conversation in the same words and with the other label: that history differs in what the question
-  refers to, and the right answer with it. Counted is how many answers turn; and the other way, how many turn back.
+- "antecedent swapped": each question that is labelled and answered "needed", under the history of its contrast
+  partner, the item of the same conversation in the same words and with the other label: that history differs in what
+  the question refers to, and the right answer with it. Counted is how many answers turn. Those labelled and answered
+  "not_needed" are asked the other way round.
 
 Macro-F1 is a mean over seeds with their standard deviation. The loss is paired, with a 95 % bootstrap interval over
 whole conversations. Prompts are those of params.yaml, answers averaged over as many orders of the options.

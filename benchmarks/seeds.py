@@ -149,14 +149,14 @@ def mean_text(values: Mapping[str, float]) -> str:
 def gains_table(results: Sequence[Result]) -> str:
     """Markdown: macro-F1 of every rung of every chat before and after LoRA, on the test items."""
     lines = [
-        "| chat | rung | vanilla macro-F1 | tuned macro-F1, mean ± SD | gain [95 %] | contrast pairs right |",
+        "| chat | rung | vanilla macro-F1, ± SD | tuned macro-F1, ± SD | gain [95 %] | contrast pairs right |",
         "| --- | --- | ---: | ---: | --- | ---: |",
     ]
     for result in results:
         for rung, kinds in result.rungs.items():
             pairs = kinds["tuned"].get(PAIRS)
             cells = (
-                f"{kinds['vanilla']['macro_f1']:.3f}",
+                mean_text(kinds["vanilla"]),
                 mean_text(kinds["tuned"]),
                 interval_text(kinds["gain"], "macro_f1"),
                 "" if pairs is None else f"{pairs:.3f}",
