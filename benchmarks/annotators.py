@@ -26,24 +26,24 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.results import publish, save_option
 from benchmarks.same_size import (
     ANSWERS_FILE,
     Bools,
     Codes,
     Models,
     influences,
+    measured_on,
     read_models,
     row,
     standardized,
-    write_tables,
 )
 from chatladder.evaluation.label_sets import compare
 from chatladder.evaluation.scores import NEEDED, TAIL, Floats, clustered_variance
-from chatladder.io.console import SETTINGS, InputFile, OutputFile, example
+from chatladder.io.console import SETTINGS, InputFile, example
 
 ITEMS, RUNGS, SEEDS = 1000, 4, 3
 ACCURACIES = (0.55, 0.60, 0.66, 0.70)
-BEGIN, END = "<!-- benchmarks.annotators -->", "<!-- end: benchmarks.annotators -->"
 
 
 class Errors(NamedTuple):
@@ -204,10 +204,10 @@ def table(worlds: dict[str, Draw], draws: int, seed: int) -> str:
 @click.option("--seed", type=click.IntRange(0), required=True, help="Of all draws.")
 @click.option("--answers", type=InputFile, default=ANSWERS_FILE, show_default=True)
 @click.option("--labelled", type=InputFile, default="data/labelled.parquet", show_default=True)
-@click.option("--page", type=OutputFile, default="benchmarks/README.md", show_default=True, help="Page to write into.")
-def main(draws: int, seed: int, answers: Path, labelled: Path, page: Path) -> None:
-    """Write how often two label sets are told apart that differ in their errors, and that do not."""
-    models = read_models(answers, labelled)
+@save_option
+def main(draws: int, seed: int, answers: Path, labelled: Path, save: Path | None) -> None:
+    """Print how often two label sets are told apart that differ in their errors, and that do not."""
+    models, rests_on = read_models(answers, labelled), measured_on(answers, labelled)
     shared = measure_shared(models)
     sizes, needed = np.bincount(models.clusters), float(models.needed.mean())
     worlds = {f"{accuracy:.0%}": simulated(sizes, needed, shared, [accuracy] * RUNGS) for accuracy in ACCURACIES}
@@ -218,8 +218,7 @@ def main(draws: int, seed: int, answers: Path, labelled: Path, page: Path) -> No
         f"Models share {shared.item:.2f} of the variance of their evidence within a label, items of a conversation "
         f"{shared.conversation:.2f}.\n\n{table(worlds, draws, seed)}"
     )
-    write_tables(page, BEGIN, END, text)
-    click.echo(text)
+    publish(save, __spec__.name, text, rests_on)
 
 
 if __name__ == "__main__":

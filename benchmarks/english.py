@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from benchmarks.results import publish, save_option
 from chatladder.evaluation.comparison import compare, floor_of, models_metrics
 from chatladder.evaluation.predictions import Items, read_items
 from chatladder.evaluation.rungs import read_rungs
@@ -180,8 +181,16 @@ def cell(scores: dict[str, float]) -> str:
 @click.option("--test-rows", default=10**6, help="Rows to test on, at most.")
 @click.option("--vary", multiple=True, help="setting=value,value: one more run for each value; repeat it.")
 @click.option("--set", "fixed", multiple=True, help="setting=value for all runs; repeat it.")
+@save_option
 def main(
-    base: Path, labelled: Path, folder: Path, rows: int, test_rows: int, vary: tuple[str, ...], fixed: tuple[str, ...]
+    base: Path,
+    labelled: Path,
+    folder: Path,
+    rows: int,
+    test_rows: int,
+    vary: tuple[str, ...],
+    fixed: tuple[str, ...],
+    save: Path | None,
 ) -> None:
     """Print macro-F1 of every run, before and after LoRA, and of the classifier of words."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -212,15 +221,19 @@ def main(
     gain = beside.evaluate(baseline.folder / "tuned", experiment.folder / "tuned")[base.name]["gain"]
     items = read_rows(split, LABELLED).to_pylist()
     counts = {name: sum(item["split"] == name for item in items) for name in ("train", "validation", "test")}
-    click.echo(f"{counts['train']:,} rows to train on, {counts['test']:,} to test, other conversations.")
-    click.echo("| run | macro-F1 untouched | macro-F1 tuned | last loss, answer | last loss, deciding token |")
-    click.echo("| --- | --- | --- | ---: | ---: |")
-    click.echo("\n".join(lines))
-    click.echo(f"| TF-IDF and logistic regression | | {cell(by_words)} | | |")
-    click.echo(f"| always needed | | {found['floor']['macro_f1']:.3f} | | |")
     low, high = gain["macro_f1_lo"], gain["macro_f1_hi"]
     paired = f"{gain['macro_f1']:+.3f} [{low:+.3f}, {high:+.3f}], paired"
-    click.echo(f"{next(iter(changes))} minus the classifier: {paired}.")
+    text = [
+        "| run | macro-F1 untouched | macro-F1 tuned | last loss, answer | last loss, deciding token |",
+        "| --- | --- | --- | ---: | ---: |",
+        *lines,
+        f"| TF-IDF and logistic regression | | {cell(by_words)} | | |",
+        f"| always needed | | {found['floor']['macro_f1']:.3f} | | |",
+        "",
+        f"{counts['train']:,} rows to train on, {counts['test']:,} to test, other conversations. "
+        f"{next(iter(changes))} minus the classifier: {paired}.",
+    ]
+    publish(save, __spec__.name, "\n".join(text), figures={"above_words": gain["macro_f1"]})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@ r"""Precision and recall of the default judges on turns of real chats that were 
 
 Example:
     CHATLADDER_PRIVACY_KEY=any-key-will-do-here \
-        python -m benchmarks.filter --raw IRC/ubuntu-zh --marks benchmarks/marks/ubuntu-zh.jsonl
+        python -m benchmarks.filter --raw IRC/ubuntu-zh --marks benchmarks/marks/ubuntu-zh.jsonl \
+        --raw IRC/ubuntu-en --marks benchmarks/marks/ubuntu-en.jsonl
 
 The marks hold where a turn begins (file and line), whether it is a question, and for how many turns it stands: they
 were drawn in three strata, picked turns, turns that one judge of the two passed, and the rest. One reader, a language
@@ -17,7 +18,9 @@ import click
 import numpy as np
 import pyarrow.compute as pc
 
+from benchmarks.results import publish, save_option
 from benchmarks.to_questions import to_questions
+from chatladder.io.console import InputFile, InputFolder
 from chatladder.io.files import read_jsonl
 from chatladder.io.rows import MESSAGES, QUESTIONS, TURNS, read_rows
 from chatladder.privacy.pseudonyms import Pseudonyms
@@ -41,29 +44,39 @@ def picked_sources(raw: Path, out: Path) -> tuple[set[str], set[str]]:
 
 
 @click.command()
-@click.option("--raw", type=click.Path(exists=True, path_type=Path), required=True, help="Folder of the chat's logs.")
-@click.option("--marks", type=click.Path(exists=True, path_type=Path), required=True, help="Marks of its turns.")
-def main(raw: Path, marks: Path) -> None:
+@click.option(
+    "--raw", "raws", type=InputFolder, required=True, multiple=True, help="Folder of a chat's logs; repeat it."
+)
+@click.option(
+    "--marks", "marked", type=InputFile, required=True, multiple=True, help="Marks of its turns, in that order."
+)
+@save_option
+def main(raws: tuple[Path, ...], marked: tuple[Path, ...], save: Path | None) -> None:
     """Print precision and recall, with and without the turns that the reader was unsure of."""
-    with tempfile.TemporaryDirectory() as name:
-        to_questions(raw, Path(name))
-        every, picked = picked_sources(raw, Path(name))
-    rows = [row for _, row in read_jsonl(marks)]
-    known = [row for row in rows if row["source"] in every]
-    click.echo(
-        f"{marks.stem}: {len(known)} of {len(rows)} marked turns found, {len(picked):,} of {len(every):,} turns picked"
-    )
-    for label, some in (("all", known), ("sure", [row for row in known if not row.get("unsure")])):
-        scores = precision_and_recall(
-            np.array([row["source"] in picked for row in some]),
-            np.array([row["question"] for row in some]),
-            np.array([float(row["weight"]) for row in some]),
-        )
-        cells = ", ".join(
-            f"{each} {scores[each]:.2f} [{scores[f'{each}_lo']:.2f}, {scores[f'{each}_hi']:.2f}]"
-            for each in ("precision", "recall")
-        )
-        click.echo(f"{label} ({len(some)}): {cells}")
+    if len(raws) != len(marked):
+        raise click.UsageError(f"expected --marks for each --raw, got {len(raws)} and {len(marked)}.")
+    lines = ["| chat | marks | precision [95 %] | recall [95 %] |", "| --- | --- | --- | --- |"]
+    notes = []
+    for raw, marks in zip(raws, marked, strict=True):
+        with tempfile.TemporaryDirectory() as name:
+            to_questions(raw, Path(name))
+            every, picked = picked_sources(raw, Path(name))
+        rows = [row for _, row in read_jsonl(marks)]
+        kept = [row for row in rows if row["source"] in every]
+        notes.append(f"{marks.stem}: {len(kept)} of {len(rows)} marks found, {len(picked):,} of {len(every):,} picked")
+        sure = [row for row in kept if not row.get("unsure")]
+        for label, some in ((f"all {len(kept)}", kept), (f"the {len(sure)} the reader was sure of", sure)):
+            scores = precision_and_recall(
+                np.array([row["source"] in picked for row in some]),
+                np.array([row["question"] for row in some]),
+                np.array([float(row["weight"]) for row in some]),
+            )
+            cells = " | ".join(
+                f"{scores[each]:.2f} [{scores[f'{each}_lo']:.2f}, {scores[f'{each}_hi']:.2f}]"
+                for each in ("precision", "recall")
+            )
+            lines.append(f"| {marks.stem} | {label} | {cells} |")
+    publish(save, __spec__.name, "\n".join([*lines, "", f"Turns: {'; '.join(notes)}."]))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.results import known, publish, save_option
 from chatladder.evaluation.rungs import read_rungs
 from chatladder.evaluation.scores import NEEDED, Bootstrap, Draws, auroc, bootstrap, interval
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, example
@@ -79,17 +80,21 @@ def column(rows: Sequence[Any], name: str) -> np.ndarray:
 @click.option("--items", "most", type=click.IntRange(2), default=10**6, help="Ask so many at most, drawn by --seed.")
 @click.option("--max-length", type=click.IntRange(64), default=1400, show_default=True, help="Tokens of a prompt.")
 @options_of(PromptSettings, "prompt")
-def main(labelled: Path, bases: Path, most: int, max_length: int, prompt: PromptSettings) -> None:
+@save_option
+def main(labelled: Path, bases: Path, most: int, max_length: int, prompt: PromptSettings, save: Path | None) -> None:
     """Print the table of the ways of asking, three rows a rung."""
     items = read_rows(labelled, LABELLED).to_pylist()
     items = random.Random(prompt.seed).sample(items, most) if most < len(items) else items
     references = np.array([ANSWERS.index(item["label"]) for item in items])
     sample = bootstrap([item["conversation"] for item in items], Draws(seed=0))
-    click.echo(f"{len(items):,} items, {100 * (references == NEEDED).mean():.1f} % of them needed:\n")
-    click.echo(f"| {' | '.join(HEADS)} |\n|---|---|{'---:|' * (len(HEADS) - 2)}")
+    share = f"{100 * (references == NEEDED).mean():.1f} %"
+    lines = [f"| {' | '.join(HEADS)} |", f"|---|---|{'---:|' * (len(HEADS) - 2)}"]
     for rung in read_rungs(bases, sorted(path.parent.name for path in bases.glob("*/rung.json"))).dense:
         for cells in cells_of(ask(bases / rung.key, items, prompt, max_length), references, sample):
-            click.echo(f"| {' | '.join([rung.key, *cells])} |")
+            lines.append(f"| {' | '.join([rung.key, *cells])} |")
+            click.echo(lines[-1], err=True)
+    text = "\n".join([f"{len(items):,} items, {share} of them needed.", "", *lines])
+    publish(save, __spec__.name, text, known(labelled, bases))
 
 
 if __name__ == "__main__":

@@ -1,59 +1,69 @@
-"""How much the answers of a tuned rung depend on the history, and what a bag of characters makes of the same items.
+"""How much the answers of a tuned rung depend on the history, and on the very turn that the question refers to.
 
-Run it in the repository's root, after ``dvc repro``.
+Run it in the repository's root, after ``dvc repro``; no model is trained.
 
 Example:
-    python -m benchmarks.history --rung embedded_1576k --language zh --answer text --seed 0 --max-length 1400
+    python -m benchmarks.history --rung embedded_1576k
 
-Prints a Markdown table of macro-F1 on the test items:
+The adapters of all seeds of the rung answer the test items three times:
 
-- the tuned rung as it is;
-- the same rung, each question asked under the history of a question of another conversation;
-- TF-IDF of characters with logistic regression, on the question alone and on question and history.
+- as they are;
+- "shuffled": each question under the whole history of a question of another conversation, by several permutations;
+- "antecedent swapped": each question that is labelled and answered "needed", under the history of its contrast
+  partner, the item of the same conversation in the same words and with the other label: that history differs in what
+  the question refers to, and the right answer with it. Counted is how many answers turn. Those labelled and answered
+  "not_needed" are asked the other way round.
 
-Intervals are 95 % bootstrap intervals over whole conversations, paired wherever two rows are compared.
-``--language``, ``--answer``, ``--seed`` and ``--max-length`` are those of ``prompt`` and ``max_length`` in params.yaml.
+Macro-F1 is a mean over seeds with their standard deviation. The loss is paired, with a 95 % bootstrap interval over
+whole conversations. Prompts are those of params.yaml, answers averaged over as many orders of the options.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.results import known, publish, save_option
+from chatladder.distributed import workers
 from chatladder.evaluation.scores import NEEDED, Bootstrap, Draws, Floats, answer_scores, bootstrap, interval
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, example
+from chatladder.io.files import read_json
+from chatladder.io.params import read_yaml
 from chatladder.io.rows import LABELLED, read_rows
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, render_row
+from chatladder.models.loading import replicates
+from chatladder.models.prompts import PromptSettings, render_row
 from chatladder.vocabulary import ANSWERS
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 Row = dict[str, Any]
 Codes = NDArray[np.int64]
 
-#: Lengths of the character sequences that are counted.
-NGRAMS = (1, 4)
-#: Inverse strengths of regularisation that the baseline may choose from, by cross-validation on its training items.
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)
-FOLDS = 5
-BOOTSTRAP_SEED = 0
-
-
-class Measured(NamedTuple):
-    """One row of the table: its name, and its macro-F1 under every draw, shape ``(1 + draws,)``."""
-
-    name: str
-    draws: Floats
+#: What two questions in the same words may differ in: whom they address first, and how they end.
+APART = re.compile(r"^\s*(?:@\S+\s+)*|\s+|[\W_]+$")
 
 
 def codes(rows: Sequence[Row]) -> Codes:
     """Labels of rows as codes, shape ``(n,)``."""
     return np.array([ANSWERS.index(row["label"]) for row in rows], dtype=np.int64)
+
+
+def adapters_of(bases: Path, adapters: Path, rung: str) -> dict[int, tuple[Path, Path]]:
+    """The base and the adapter of every seed of a rung; a seed that has no base of its own stands on the rung's first.
+
+    An adapter that does not say its seed has that of the rung's first base.
+    """
+    of_seed = replicates(bases / rung)
+    found = {}
+    for folder in (adapters / rung, *sorted((adapters / rung).glob("seed_*"))):
+        described = folder / "training.json"
+        named = int(folder.name.removeprefix("seed_")) if folder.name != rung else next(iter(of_seed))
+        seed = read_json(described).get("seed", named) if described.exists() else named
+        found[seed] = (of_seed.get(seed, bases / rung), folder)
+    return dict(sorted(found.items()))
 
 
 def with_other_histories(rows: Sequence[Row], seed: int) -> list[Row]:
@@ -81,127 +91,149 @@ def with_other_histories(rows: Sequence[Row], seed: int) -> list[Row]:
     return [{**row, "window": rows[givers[index]]["window"]} for index, row in enumerate(rows)]
 
 
-def bags(trained: Sequence[Row], tested: Sequence[Row], with_history: bool) -> "tuple[csr_matrix, csr_matrix]":
-    """TF-IDF of the questions' characters, and of the histories' beside them, learned from ``trained``.
+def with_partners_history(rows: Sequence[Row]) -> dict[int, Row]:
+    """The rows that have a contrast partner, by their place, each under the partner's window.
 
-    Question and history have columns of their own, so the model can tell where a character stood.
+    A partner asks in the same words in the same conversation and has the other label; of several the first is taken.
     """
-    from scipy.sparse import hstack
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    texts: list[Callable[[Row], str]] = [lambda row: row["text"]]
-    if with_history:
-        texts.append(lambda row: "\n".join(turn["text"] for turn in row["window"]))
-    blocks = []
-    for text in texts:
-        vectorizer = TfidfVectorizer(analyzer="char", ngram_range=NGRAMS, sublinear_tf=True)
-        learned = vectorizer.fit_transform([text(row) for row in trained])
-        blocks.append((learned, vectorizer.transform([text(row) for row in tested])))
-    learned_blocks, seen_blocks = zip(*blocks, strict=True)
-    return hstack(learned_blocks).tocsr(), hstack(seen_blocks).tocsr()
+    words = [APART.sub("", row["text"]) for row in rows]
+    partners: dict[tuple[str, str, str], Row] = {}
+    for row, asked in zip(rows, words, strict=True):
+        partners.setdefault((row["conversation"], asked, row["label"]), row)
+    other = dict(zip(ANSWERS[:2], ANSWERS[1::-1], strict=True))
+    found = {}
+    for place, row in enumerate(rows):
+        partner = partners.get((row["conversation"], words[place], other.get(row["label"], "")))
+        if partner is not None:
+            found[place] = {**row, "window": partner["window"]}
+    return found
 
 
-def bag_answers(trained: Sequence[Row], tested: Sequence[Row], with_history: bool) -> Codes:
-    """Answers of logistic regression on ``bags``, its settings chosen by cross-validation over conversations."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, GroupKFold
-
-    learned, seen = bags(trained, tested, with_history)
-    search = GridSearchCV(
-        LogisticRegression(max_iter=2000),
-        {"C": STRENGTHS, "class_weight": [None, "balanced"]},
-        scoring="f1_macro",
-        cv=GroupKFold(FOLDS),
-    )
-    search.fit(learned, codes(trained), groups=[row["conversation"] for row in trained])
-    return search.predict(seen)
+def macro_f1(rows: Sequence[Row], answers: Codes, sample: Bootstrap) -> Floats:
+    """Macro-F1 as it is and under every draw, shape ``(1 + draws,)``."""
+    return answer_scores(codes(rows), answers, sample.clusters, sample.weights)["macro_f1"]
 
 
-def measure(name: str, tested: Sequence[Row], answers: Codes, sample: Bootstrap) -> Measured:
-    """Macro-F1 of answers to the test items, under every draw."""
-    scored = answer_scores(codes(tested), answers, sample.clusters, sample.weights)
-    return Measured(name, scored["macro_f1"])
+def turned(rows: Sequence[Row], swapped: Sequence[int], before: Codes, after: Codes, label: str) -> tuple[int, int]:
+    """How many items labelled and answered so were asked under the partner's history, and how many answers turned.
+
+    Args:
+        rows: All items.
+        swapped: Places of those that were asked again.
+        before: Answers to all items, shape ``(n,)``.
+        after: Answers to those that were asked again, shape ``(len(swapped),)``.
+        label: The label.
+    """
+    code = ANSWERS.index(label)
+    counts = [
+        new != code
+        for place, new in zip(swapped, after, strict=True)
+        if rows[place]["label"] == label and before[place] == code
+    ]
+    return len(counts), int(sum(counts))
 
 
-def interval_text(draws: Floats, sign: str = "") -> str:
-    """A value and its 95 % interval, for instance ``0.827 [0.790, 0.862]``."""
-    value, low, high = interval(draws)
-    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+def mean_text(values: Sequence[float]) -> str:
+    """A mean over seeds, with their standard deviation if there are several."""
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
 
 
-def table(first: Measured, others: Sequence[Measured]) -> str:
-    """Markdown: each row's macro-F1, and by how much the first row is above it."""
-    lines = ["| answers | macro-F1 [95 %] | below the first row by [95 %] |", "| --- | --- | --- |"]
-    lines.append(f"| {first.name} | {interval_text(first.draws)} | |")
-    for name, draws in others:
-        lines.append(f"| {name} | {interval_text(draws)} | {interval_text(first.draws - draws, sign='+')} |")
+def table(rung: str, plain: Floats, shuffled: Floats, counts: Mapping[str, Sequence[tuple[int, int]]]) -> str:
+    """Markdown: macro-F1 under both kinds of histories, and how many answers turn at the partner's.
+
+    Args:
+        rung: Its key.
+        plain: Macro-F1, shape ``(seeds, 1 + draws)``.
+        shuffled: The same under shuffled histories, means over permutations.
+        counts: Label -> of each seed, how many answers there were, and how many turned.
+    """
+    loss = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval((plain - shuffled).mean(axis=0)))
+    lines = [
+        f"| {rung}, tuned, {len(plain)} seed(s) | macro-F1, mean ± SD | lost [95 %] |",
+        "| --- | --- | --- |",
+        f"| histories as they are | {mean_text(plain[:, 0])} | |",
+        f"| histories shuffled | {mean_text(shuffled[:, 0])} | {loss} |",
+        "",
+        "| labelled and answered | asked with the antecedent swapped, by seed | turned | share |",
+        "| --- | --- | --- | ---: |",
+    ]
+    for label, each in counts.items():
+        asked, turns = (sum(column) for column in zip(*each, strict=True))
+        by_seed = [", ".join(map(str, column)) for column in zip(*each, strict=True)]
+        share = f"{100 * turns / asked:.1f} %" if asked else ""
+        lines.append(f"| {label} | {by_seed[0]} | {by_seed[1]} | {share} |")
     return "\n".join(lines)
-
-
-def say(text: str) -> None:
-    """One line of progress, apart from the table."""
-    click.echo(text, err=True)
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--rung", required=True, help="Key of the rung, for instance embedded_1576k.")
-@click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Of the prompt.")
-@click.option("--answer", type=click.Choice(ANSWER_FORMS), required=True, help="Form of the answer.")
-@click.option("--seed", type=int, required=True, help="Of the order of the options.")
-@click.option("--max-length", type=click.IntRange(64), required=True, help="Most tokens of prompt and answer.")
+@click.option("--params", type=InputFile, default="params.yaml", show_default=True)
 @click.option("--labelled", type=InputFile, default="data/labelled.parquet", show_default=True, help="Labelled items.")
 @click.option("--bases", type=InputFolder, default="data/bases", show_default=True, help="Folder of base models.")
 @click.option("--adapters", type=InputFolder, default="data/adapters", show_default=True, help="Folder of adapters.")
 @click.option("--permutations", type=click.IntRange(1), default=5, show_default=True, help="Of the histories.")
 @click.option("--shuffle-seed", type=int, default=0, show_default=True, help="Of the first permutation; then +1 each.")
 @click.option("--draws", type=click.IntRange(100), default=2000, show_default=True, help="Bootstrap draws.")
+@save_option
 def main(
     rung: str,
-    language: str,
-    answer: str,
-    seed: int,
-    max_length: int,
+    params: Path,
     labelled: Path,
     bases: Path,
     adapters: Path,
     permutations: int,
     shuffle_seed: int,
     draws: int,
+    save: Path | None,
 ) -> None:
-    """Print what a tuned rung loses under shuffled histories, and how far TF-IDF stays below it."""
+    """Print what a tuned rung loses without the right history, and how often it notices a changed antecedent."""
     rows: list[Row] = read_rows(labelled, LABELLED).to_pylist()
-    trained = [row for row in rows if row["split"] == "train"]
     tested = [row for row in rows if row["split"] == "test"]
-    if not trained or not tested:
-        raise DataError(f"{labelled}: expected train and test items, got {len(trained)} and {len(tested)}.")
-    sample = bootstrap([row["conversation"] for row in tested], Draws(BOOTSTRAP_SEED, draws))
+    if not tested:
+        raise DataError(f"{labelled}: expected test items, got none.")
+    sample = bootstrap([row["conversation"] for row in tested], Draws(0, draws))
+    swapped = with_partners_history(tested)
+    content = read_yaml(params)
+    settings, length, orders = (
+        PromptSettings(**content["prompt"]),
+        content["max_length"],
+        content["predict"]["orders"],
+    )
 
-    from chatladder.models.loading import load
-    from chatladder.models.scoring import score
+    from chatladder.models.scoring import score_rung
 
-    model, tokenizer = load(bases / rung, adapters / rung)
+    plain, shuffled = [], []
+    counts: dict[str, list[tuple[int, int]]] = {label: [] for label in ANSWERS[:2]}
+    with workers() as pool:
+        for seed, (base, adapter) in adapters_of(bases, adapters, rung).items():
 
-    def tuned(name: str, items: Sequence[Row]) -> Measured:
-        say(f"{name}: {len(items)} items")
-        prompts = [render_row(row, PromptSettings(language, answer, seed)) for row in items]
-        scores, _ = score(model, tokenizer, prompts, max_length)
-        return measure(name, items, scores.argmax(axis=1), sample)
+            def answers(items: Sequence[Row], base: Path = base, adapter: Path = adapter) -> Codes:
+                prompts = [render_row(row, settings) for row in items]
+                return score_rung(base, adapter, prompts, length, pool, orders)[0].argmax(axis=1)
 
-    as_is = tuned(f"{rung}, tuned", tested)
-    shuffled = [
-        tuned(f"shuffled histories, permutation {number}", with_other_histories(tested, number))
-        for number in range(shuffle_seed, shuffle_seed + permutations)
-    ]
-    alone = sorted(one.draws[0] for one in shuffled)
-    name = f"the same, histories shuffled (mean of {permutations}: {alone[0]:.3f} to {alone[-1]:.3f})"
-    others = [Measured(name, np.mean([one.draws for one in shuffled], axis=0))]
-    for name, with_history in (("question alone", False), ("question and history", True)):
-        say(f"TF-IDF, {name}: {len(trained)} training items")
-        answers = bag_answers(trained, tested, with_history)
-        others.append(measure(f"TF-IDF + logistic regression, {name}", tested, answers, sample))
+            click.echo(f"{rung}, seed {seed}: {len(tested)} items, {len(swapped)} with a contrast partner", err=True)
+            as_is = answers(tested)
+            plain.append(macro_f1(tested, as_is, sample))
+            under_others = [
+                macro_f1(tested, answers(with_other_histories(tested, number)), sample)
+                for number in range(shuffle_seed, shuffle_seed + permutations)
+            ]
+            shuffled.append(np.mean(under_others, axis=0))
+            again = answers(list(swapped.values())) if swapped else np.array([], dtype=np.int64)
+            for label, each in counts.items():
+                each.append(turned(tested, list(swapped), as_is, again, label))
     needed = int((codes(tested) == NEEDED).sum())
-    click.echo(table(as_is, others))
-    click.echo(f"\n{len(tested)} test items, {needed} needed; {len(trained)} training items.")
+    text = (
+        f"{table(rung, np.stack(plain), np.stack(shuffled), counts)}\n\n{len(tested)} test items, {needed} needed; "
+        f"{len(swapped)} have a contrast partner. Shuffled: means of {permutations} permutations."
+    )
+    loss = (np.stack(plain) - np.stack(shuffled)).mean(axis=0)
+    asked, turns = (sum(column) for column in zip(*counts[ANSWERS[NEEDED]], strict=True))
+    figures = {"shuffled_loss": round(float(loss[0]), 5)}
+    if asked:
+        figures["swapped_turned"] = round(turns / asked, 5)
+    publish(save, __spec__.name, text, known(labelled, bases, adapters), figures)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import click
 import pyarrow as pa
 
+from benchmarks.results import publish, save_option
 from chatladder.io.console import SETTINGS, DataError, InputFile, example
 from chatladder.judges import llm
 
@@ -154,7 +155,8 @@ def table(runs: list[Measured], delay: float) -> str:
 @click.option("--delay", type=click.FloatRange(0, min_open=True), default=0.05, show_default=True, help="Seconds.")
 @click.option("--seconds", type=click.FloatRange(1), default=6.0, show_default=True, help="Least length of a run.")
 @click.option("--prompt", type=InputFile, default=PROMPT, help=f"Task to send along.  [default: {PROMPT}]")
-def main(concurrencies: tuple[int, ...], delay: float, seconds: float, prompt: Path) -> None:
+@save_option
+def main(concurrencies: tuple[int, ...], delay: float, seconds: float, prompt: Path, save: Path | None) -> None:
     """Print how many requests a second the judge sends to a server of fixed delay."""
     with server(delay) as base_url:
         # The first run of a process imports the client.
@@ -163,7 +165,7 @@ def main(concurrencies: tuple[int, ...], delay: float, seconds: float, prompt: P
         for concurrency in concurrencies:
             runs.append(measure(base_url, prompt, concurrency, round(concurrency * seconds / delay)))
             click.echo(f"{concurrency}: {runs[-1].seconds:.1f} s", err=True)
-    click.echo(table(runs, delay))
+    publish(save, __spec__.name, table(runs, delay))
 
 
 if __name__ == "__main__":

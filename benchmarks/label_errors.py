@@ -38,6 +38,7 @@ import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.results import known, publish, save_option
 from chatladder.cli.import_labelled import hide, read_labelled
 from chatladder.cli.simulate import read_truth, true_items
 from chatladder.evaluation.label_errors import Evidence, log_odds, probability_needed
@@ -63,6 +64,8 @@ from chatladder.training.runs import answer_fold
 from chatladder.training.settings import TrainSettings
 
 Labels = NDArray[np.int64]
+#: Outs of the graph that the demo's part rests on.
+DEMO = ("data/labelled.parquet", "data/bases", "data/predictions/vanilla")
 CONDITIONS = ((0.05, "uniform"), (0.10, "uniform"), (0.05, "hard"), (0.10, "hard"))
 RIVALS = ("cleanlab, same sources", "cleanlab, TF-IDF")
 #: Random orders that rankings with ties are averaged over.
@@ -271,15 +274,14 @@ def ratio(found: Mapping[str, Sequence[Found]]) -> str:
     return f"{value:.2f} [{value * math.exp(-half):.2f}, {value * math.exp(half):.2f}] ({best})"
 
 
-def report(data: Set, seeds: int, rungs: Sequence[str], params: Mapping[str, Any]) -> None:
+HEADS = ("labels", "errors", "ranking", "recall, top 10 %", "recall, top 20 %", "precision at E", "average precision")
+
+
+def report(data: Set, seeds: int, rungs: Sequence[str], params: Mapping[str, Any]) -> Iterator[str]:
+    """Rows of the table for one set."""
     prepared = Prepared(
         linear_features(data.rows), tree_features(data.rows, 0), as_plain(data.rows), overlap(data.rows)
     )
-    click.echo(f"\n{data.name}: {len(data.rows):,} items, {data.labels.mean():.1%} needed\n")
-    click.echo(
-        "| errors | ranking | recall, top 10 % | recall, top 20 % | precision at E | average precision | ratio |"
-    )
-    click.echo("| --- | --- | ---: | ---: | ---: | ---: | --- |")
     for name, drawn in conditions(data, seeds):
         found: dict[str, list[Found]] = {}
         for given in tqdm(drawn, desc=f"{data.name} {name}", disable=None):
@@ -287,7 +289,7 @@ def report(data: Set, seeds: int, rungs: Sequence[str], params: Mapping[str, Any
                 found.setdefault(ranking, []).append(measure(suspicion, given != data.labels))
         for ranking, each in found.items():
             figures = " | ".join(f"{value:.2f}" for value in np.mean(each, axis=0))
-            click.echo(f"| {name} | {ranking} | {figures} | {ratio(found) if ranking == 'ours' else ''} |")
+            yield f"| {data.name} | {name} | {ranking} | {figures} | {ratio(found) if ranking == 'ours' else ''} |"
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -295,14 +297,26 @@ def report(data: Set, seeds: int, rungs: Sequence[str], params: Mapping[str, Any
 @click.option("--demo", is_flag=True, help="The demo's questions, whose true labels are known.")
 @click.option("--tune", "rungs", multiple=True, help="On the demo, a rung to tune out of fold; repeat it.")
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Draws of errors, from seed 0 on.")
-def main(sets: tuple[str, ...], demo: bool, rungs: tuple[str, ...], seeds: int) -> None:
+@save_option
+def main(sets: tuple[str, ...], demo: bool, rungs: tuple[str, ...], seeds: int, save: Path | None) -> None:
     """Print how well wrong labels are found, as Markdown."""
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    for pair in sets:
-        name, _, path = pair.partition("=")
-        report(labelled_set(name, InputFile.convert(path, None, None)), seeds, (), params)
+    lines = [
+        f"| {' | '.join(HEADS)} | ours to the better cleanlab |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    sizes = []
+    asked = [
+        (labelled_set(name, InputFile.convert(path, None, None)), ())
+        for name, _, path in (pair.partition("=") for pair in sets)
+    ]
     if demo:
-        report(demo_set(list(params["ladder"])), seeds, rungs, params)
+        asked.append((demo_set(list(params["ladder"])), rungs))
+    for data, tuned_rungs in asked:
+        lines += report(data, seeds, tuned_rungs, params)
+        sizes.append(f"{data.name}: {len(data.rows):,} items, {100 * data.labels.mean():.0f} % needed")
+    rests_on = known(*map(Path, DEMO)) if demo else ()
+    publish(save, __spec__.name, "\n".join([*lines, "", f"{'; '.join(sizes)}; {seeds} draws."]), rests_on)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import Any
 
 import click
 
+from benchmarks.results import publish, save_option
 from chatladder.cli.simulate import read_truth, true_items
 from chatladder.io.console import SETTINGS, example
 from chatladder.io.params import PARAMS, read_section
@@ -84,14 +85,27 @@ def changes(folder: Path, number: int, truth: dict[str, str]) -> tuple[dict[str,
     return found, said
 
 
+HEAD = (
+    "care",
+    "labels",
+    "looked at",
+    "of them wrong",
+    "corrected",
+    "wrong, left out",
+    "turned wrong",
+    "right, left out",
+)
+
+
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--seed", type=int, required=True, help="Of the simulated reviewers.")
-def main(seed: int) -> None:
+@save_option
+def main(seed: int, save: Path | None) -> None:
     """Review the demo's labels once, by reviewers of two kinds, and print what that changed, as Markdown."""
     questions = read_rows(Path("data/questions.parquet"), QUESTIONS)
     truth = {item.item_id: item.label for item in true_items(questions, read_truth(TRUTH))}
     number = latest_answered(Path("data/annotations")) + 1
-    lines = []
+    lines, sayings, figures = [], [], {}
     for care in CARES:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
@@ -103,24 +117,21 @@ def main(seed: int) -> None:
             command = ("--truth", str(TRUTH), "--seed", str(seed), "--care", str(care), *who)
             run(folder, "chatladder.cli.app", "simulate-review", *command)
             found, said = changes(folder, number, truth)
-            click.echo(f"care {care}: {said}")
+            sayings.append(f"- care {care}: {said}")
             for name, counts in found.items():
-                lost = counts["right to wrong"], counts["right to left out"]
-                gained = counts["wrong to right"], counts["wrong to left out"]
-                figures = (counts["looked at"], counts["wrong"], *gained, *lost)
-                lines.append(f"| {care} | {name} | " + " | ".join(f"{figure:,}" for figure in figures) + " |")
-    head = (
-        "care",
-        "labels",
-        "looked at",
-        "of them wrong",
-        "corrected",
-        "wrong, left out",
-        "turned wrong",
-        "right, left out",
-    )
-    click.echo(f"\n| {' | '.join(head)} |\n| ---: | --- |{' ---: |' * (len(head) - 2)}")
-    click.echo("\n".join(lines))
+                counted = {
+                    "looked_at": counts["looked at"],
+                    "wrong": counts["wrong"],
+                    "corrected": counts["wrong to right"],
+                    "left_open": counts["wrong to left out"],
+                    "turned_wrong": counts["right to wrong"],
+                    "right_left_open": counts["right to left out"],
+                }
+                lines.append(f"| {care} | {name} | " + " | ".join(f"{count:,}" for count in counted.values()) + " |")
+                figures |= {f"care_{care}_{name.split()[0]}_{what}": count for what, count in counted.items()}
+    table = [f"| {' | '.join(HEAD)} |", f"| ---: | --- |{' ---: |' * (len(HEAD) - 2)}", *lines]
+    text = "\n".join([*table, "", *sayings])
+    publish(save, __spec__.name, text, ("data/labelled.parquet", "data/review"), figures)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ Example:
 ``answers`` trains the embedded shapes of params.yaml with so many seeds each, lets every model answer the questions,
 and writes all answers into one small file. What is already in ``--work`` is not made again.
 
-``tables`` judges ladders that are drawn from these models, as ``stages.check_scaling`` does, and writes its tables into
-the page of benchmarks:
+``tables`` judges ladders that are drawn from these models, as ``stages.check_scaling`` does:
 
 - same size: all models of a ladder are of one size and only placed at the sizes of another ladder, so the truth is
   that nothing grows; "fitted" draws their scores from a normal distribution with the spread of that size's seeds, and
@@ -36,6 +35,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.results import fingerprint, known, publish, save_option
 from chatladder.cli.simulate import read_truth, true_items
 from chatladder.demo.embedded import EmbeddedShape, Pretraining, build
 from chatladder.distributed import workers
@@ -43,7 +43,7 @@ from chatladder.evaluation.gate import GateSettings, slope_interval, slope_weigh
 from chatladder.evaluation.predictions import read_items
 from chatladder.evaluation.scores import NEEDED, TAIL, Draws, Floats, answer_scores, bootstrap
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
-from chatladder.io.files import whole_file, whole_folder, write_json
+from chatladder.io.files import read_json, whole_file, whole_folder, write_json
 from chatladder.io.params import read_section, read_settings, read_yaml
 from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, read_rows, write_rows
 from chatladder.models.loading import RUNG, read_rung
@@ -68,7 +68,8 @@ ITEM_DRAWS = 2000
 SEED_DRAWS = 200
 #: Right labels that the models contradict, made wrong: as many as a review of the demo shows.
 SUSPECTS = 34
-BEGIN, END = "<!-- benchmarks.same_size -->", "<!-- end: benchmarks.same_size -->"
+#: Outs of the graph that ``answers`` rests on, beside the questions that it reads.
+RESTS_ON = "data/bases"
 
 
 def train(params: Path, rung: str, seed: int, folder: Path) -> None:
@@ -93,8 +94,8 @@ def answer(params: Path, base: Path, questions: Path, out: Path) -> None:
     write_rows(out, prediction_rows(items, scores), PREDICTIONS)
 
 
-def gather(answers: Mapping[tuple[str, int], Path], bases: Path, out: Path) -> None:
-    """Write all models' log-odds and answers as one table, a column each; the sizes go into its metadata."""
+def gather(answers: Mapping[tuple[str, int], Path], bases: Path, hashes: Mapping[str, str], out: Path) -> None:
+    """Write all models' log-odds and answers as one table, a column each; sizes and hashes go into its metadata."""
     columns: dict[str, pa.Array] = {}
     sizes = {}
     for (rung, seed), path in answers.items():
@@ -106,7 +107,8 @@ def gather(answers: Mapping[tuple[str, int], Path], bases: Path, out: Path) -> N
         codes = np.array([ANSWERS.index(each) for each in table["answer"].to_pylist()])
         columns[f"{name}_answer"] = pa.array(codes, pa.int8())
         sizes[name] = read_rung(bases / name)["params"]
-    table = pa.table(columns).replace_schema_metadata({"params": json.dumps(sizes)})
+    described = {"params": json.dumps(sizes), "measured_on": json.dumps(hashes)}
+    table = pa.table(columns).replace_schema_metadata(described)
     with whole_file(out) as temporary:
         pq.write_table(table, temporary, compression="zstd", compression_level=19)
 
@@ -546,17 +548,16 @@ def right_labels(models: Models, labelled: Path, truth: Path) -> Bools:
     return is_right
 
 
-def write_tables(page: Path, begin: str, end: str, text: str) -> None:
-    """Replace what is between two comments of a page.
+def measured_on(answers: Path, labelled: Path) -> dict[str, str]:
+    """Hashes of what answers and labels rest on: those of the time when the models answered, and today's labels.
 
     Raises:
-        DataError: If they are not there.
+        DataError: If the answers say nothing of it.
     """
-    before, opened, rest = page.read_text(encoding="utf-8").partition(begin)
-    _, closed, after = rest.partition(end)
-    if not opened or not closed:
-        raise DataError(f"{page}: expected tables between {begin} and {end}, got no such comments. Put them in.")
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    recorded = (pq.read_schema(answers).metadata or {}).get(b"measured_on")
+    if recorded is None:
+        raise DataError(f"{answers}: expected the hashes of what was answered, got none. Run answers again.")
+    return {**json.loads(recorded), **{path: fingerprint(path) for path in known(labelled)}}
 
 
 @click.group(context_settings=SETTINGS, epilog=example(__doc__))
@@ -573,6 +574,12 @@ def main() -> None:
 def answers(seeds: int, params: Path, questions: Path, work: Path, out: Path) -> None:
     """Train the shapes of params.yaml with several seeds, and write what each answers."""
     rungs = list(read_section(params, "ladder"))
+    hashes = {path: fingerprint(path) for path in known(questions, Path(RESTS_ON))}
+    made_for = work / "measured_on.json"
+    if made_for.exists() and read_json(made_for) != hashes:
+        raise DataError(f"{work}: expected models of this demo, got those of another. Delete the folder.")
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(made_for, hashes)
     written = {}
     for seed in range(seeds):
         for rung in rungs:
@@ -586,7 +593,7 @@ def answers(seeds: int, params: Path, questions: Path, work: Path, out: Path) ->
             if not predictions.is_file():
                 answer(params, base, questions, predictions)
                 click.echo(f"{name}: trained in {trained - start:.0f} s, answered in {monotonic() - trained:.0f} s")
-    gather(written, work / "bases", out)
+    gather(written, work / "bases", hashes, out)
     click.echo(f"{out}: {len(written)} models")
 
 
@@ -597,11 +604,13 @@ def answers(seeds: int, params: Path, questions: Path, work: Path, out: Path) ->
 @click.option("--answers", type=InputFile, default=ANSWERS_FILE, show_default=True)
 @click.option("--labelled", type=InputFile, default="data/labelled.parquet", show_default=True)
 @click.option("--truth", type=InputFile, default="data/demo/truth.jsonl.bz2", show_default=True)
-@click.option("--page", type=OutputFile, default="benchmarks/README.md", show_default=True, help="Page to write into.")
-def tables(ladders: int, seed: int, params: Path, answers: Path, labelled: Path, truth: Path, page: Path) -> None:
-    """Write how often ladders of one size, and of the committed sizes, pass and fail."""
+@save_option
+def tables(
+    ladders: int, seed: int, params: Path, answers: Path, labelled: Path, truth: Path, save: Path | None
+) -> None:
+    """Print how often ladders of one size, and of the committed sizes, pass and fail."""
     margin = read_settings(GateSettings, params, "gate").margin
-    models = read_models(answers, labelled)
+    models, rests_on = read_models(answers, labelled), measured_on(answers, labelled)
     ladders -= ladders % ITEM_DRAWS
     by_noise = {noise: draw_items(models, noise, ITEM_DRAWS, seed) for noise in NOISE}
     made: list[Callable[[], Iterator[str]]] = [
@@ -612,8 +621,7 @@ def tables(ladders: int, seed: int, params: Path, answers: Path, labelled: Path,
         lambda: circle_table(models, right_labels(models, labelled, truth), seed),
     ]
     text = "\n\n".join("\n".join(table()) for table in made)
-    write_tables(page, BEGIN, END, text)
-    click.echo(text)
+    publish(save, __spec__.name, text, rests_on)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from typing import NamedTuple
 import click
 import psutil
 
+from benchmarks.results import publish, save_option
 from chatladder.distributed import VARIABLE
 from chatladder.io.console import InputFolder
 from chatladder.io.files import write_json
@@ -203,7 +204,8 @@ def measure(chat: Callable[[], Path], what: str, engine: str, folder: Path) -> M
         found.costs[stage] = run(command, engine)
         write_json(kept, asdict(found))
     if not found.digests:
-        found.digests = {path.name: digest(path) for path in sorted(out.iterdir())}
+        files = [path for path in sorted(out.rglob("*")) if path.is_file()]
+        found.digests = {path.relative_to(out).as_posix(): digest(path) for path in files}
         numbers = json.loads((out / "questions.json").read_text())
         found.lines, found.turns, found.questions = numbers["raw_lines"], numbers["turns"], numbers["questions"]
         write_json(kept, asdict(found))
@@ -292,10 +294,17 @@ def cluster(nodes: int) -> Iterator[None]:
     show_default=True,
     help="Where stages work; repeat it.",
 )
-@click.option("--nodes", type=click.IntRange(1), default=0, help="Of a cluster here, of a processor each, for ray.")
+@click.option("--nodes", type=click.IntRange(0), default=0, help="Of a cluster here, of a processor each, for ray.")
 @click.option("--folder", type=click.Path(path_type=Path), required=True, help="Where all lies; needs the space.")
+@save_option
 def main(
-    sizes: tuple[int, ...], groups: int, raw: Path | None, engines: tuple[str, ...], nodes: int, folder: Path
+    sizes: tuple[int, ...],
+    groups: int,
+    raw: Path | None,
+    engines: tuple[str, ...],
+    nodes: int,
+    folder: Path,
+    save: Path | None,
 ) -> None:
     """Print time and memory of every stage at each size, and stop if engines differ in a byte."""
     if bool(sizes) == bool(raw):
@@ -313,14 +322,23 @@ def main(
             what = f"{lines:,} lines, {groups} group(s)"
             found.append({engine: measure(chat, what, engine, own) for engine in engines})
             shutil.rmtree(own / "raw", ignore_errors=True)
-    click.echo("\n".join(table({next(iter(each.values())).lines: each for each in found}, engines)))
+    lines = [*table({next(iter(each.values())).lines: each for each in found}, engines), ""]
+    figures = {}
     for by_engine in found:
         first = next(iter(by_engine.values()))
-        click.echo(f"\n{first.lines:,} lines: {first.turns:,} turns, {first.questions:,} questions.")
+        said = f"- {first.lines:,} lines: {first.turns:,} turns, {first.questions:,} questions"
         if other := differing(by_engine):
             raise click.ClickException(f"the engines made different files: {', '.join(other)}")
-        if len(by_engine) > 1:
-            click.echo(f"{len(first.digests)} files, the same bytes from {' and '.join(by_engine)}.")
+        same = (
+            f"; {len(first.digests)} files, the same bytes from {' and '.join(by_engine)}" if len(by_engine) > 1 else ""
+        )
+        lines.append(f"{said}{same}.")
+        # Of the largest size in the end.
+        figures = {
+            f"{engine}_seconds": round(sum(cost.wall for cost in each.costs.values()), 1)
+            for engine, each in by_engine.items()
+        }
+    publish(save, __spec__.name, "\n".join(lines), figures=figures)
 
 
 if __name__ == "__main__":

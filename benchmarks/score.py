@@ -28,6 +28,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.results import publish, save_option
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, example
 from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, PromptSettings, render_row
 from chatladder.vocabulary import ANSWERS
@@ -236,6 +237,7 @@ def setting(model: Any, tokenizer: Any, prompts: Sequence[Prompt], max_length: i
 @click.option("--max-length", type=click.IntRange(64), default=1400, show_default=True, help="As for predict.")
 @click.option("--free-tokens", type=click.IntRange(1), default=8, show_default=True, help="Of the first generation.")
 @click.option("--answer-tokens", type=click.IntRange(1), default=8, show_default=True, help="Of the second one.")
+@save_option
 def main(
     base: Path,
     adapter: Path | None,
@@ -249,6 +251,7 @@ def main(
     max_length: int,
     free_tokens: int,
     answer_tokens: int,
+    save: Path | None,
 ) -> None:
     """Print items a second of four ways to answer, and whether they agree."""
     if (questions is None) == (alpaca is None):
@@ -260,8 +263,8 @@ def main(
     model, tokenizer = load(base, adapter)
     ways = Ways(model, tokenizer, language, max_length, (free_tokens, answer_tokens))
     speeds, found = measure(ways.all, prompts, rounds)
-    click.echo(setting(model, tokenizer, prompts, max_length) + "\n")
-    click.echo(table(speeds, found))
+    text = f"{table(speeds, found)}\n\n{setting(model, tokenizer, prompts, max_length)}"
+    publish(save, __spec__.name, text)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""Whether the demo shows the same for other chats of the simulator: the whole graph, once for each further seed.
+"""Whether the demo shows the same for other chats of the simulator: the whole graph, once for each further chat.
 
-Run it in the repository's root, after ``dvc repro``; a seed takes up to ten minutes on two cores.
+Run it in the repository's root, after ``dvc repro``; a chat takes as long as that did.
 
 Example:
     python -m benchmarks.seeds --seed 2406 --seed 2407 --seed 2408
 
 For each seed the tracked files are copied into a temporary folder, without the demo's chat, answers and results;
 there a chat is simulated, its questions picked, its answers simulated, and everything else built by ``dvc repro``.
-Only the chat changes: the seeds of pretraining and LoRA stay those of params.yaml. Prints two Markdown tables, whose
-first rows are the committed demo's, read from ``metrics/``.
+Its bases and adapters are its own, too: with n seeds in params.yaml the k-th further chat takes those from kn on for
+pretraining and for LoRA, so nothing of the committed result's luck is shared. Prints Markdown tables, whose first rows
+are the committed demo's, read from ``metrics/``.
 """
 
 import os
@@ -16,15 +17,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
 import click
 
+from benchmarks.results import publish, save_option
 from chatladder.io.console import SETTINGS, DataError, InputFolder, OutputFolder, example
 from chatladder.io.files import read_json
+from chatladder.io.params import read_yaml, round_trip
 
 #: Seed of the chat under data/raw.
 COMMITTED = 2405
@@ -32,19 +35,26 @@ COMMITTED = 2405
 FURTHER = (2406, 2407, 2408)
 #: What belongs to the committed chat and is made anew for another.
 LEFT_OUT = ("data/raw/demo", "data/demo/", "data/annotations/", "metrics/", "dvc.lock")
-#: Names in metrics/models.json that are no rungs.
-NO_RUNGS = ("floor", "test_items", "test_needed")
+#: Where metrics/models.json has what is no model: name -> its scores.
+BASELINES = "baselines"
+#: Share of contrast pairs of which both questions were answered right.
+PAIRS = "pairs_right"
 #: Lines of a failed command's output that are shown.
 TAIL = 30
 
 
 class Result(NamedTuple):
-    """What one seed's graph wrote under ``metrics/``."""
+    """What one chat's graph wrote under ``metrics/``."""
 
     seed: int
     questions: dict[str, Any]
     models: dict[str, Any]
     scaling: dict[str, Any]
+
+    @property
+    def rungs(self) -> dict[str, Any]:
+        """Scores of each rung that was tuned, smallest first."""
+        return {name: kinds for name, kinds in self.models.items() if isinstance(kinds, dict) and "tuned" in kinds}
 
 
 def read_result(project: Path, seed: int) -> Result:
@@ -94,8 +104,26 @@ def run(folder: Path, what: str, *command: str) -> None:
     click.echo(f"{what}: {monotonic() - start:.0f} s", err=True)
 
 
-def build(folder: Path, seed: int, lines: int) -> None:
-    """Simulate a chat in a copy of the repository, and build everything from it."""
+def shifted(seeds: Any, chat: int) -> Any:
+    """Seeds of the models of the k-th further chat, in the form that params.yaml has: a list, or a text with commas."""
+    count = len(seeds.split(",") if isinstance(seeds, str) else seeds)
+    own = range(count * chat, count * (chat + 1))
+    return ",".join(map(str, own)) if isinstance(seeds, str) else list(own)
+
+
+def give_own_seeds(params: Path, chat: int) -> None:
+    """Let a copy's bases and adapters be trained with seeds that no other chat has."""
+    content = read_yaml(params)
+    for section in ("pretraining", "train"):
+        if "seeds" in content[section]:
+            content[section]["seeds"] = shifted(content[section]["seeds"], chat)
+    with params.open("w", encoding="utf-8") as file:
+        round_trip().dump(content, file)
+
+
+def build(folder: Path, seed: int, lines: int, chat: int) -> None:
+    """Simulate a chat in a copy of the repository, and build everything from it; it is the k-th further one."""
+    give_own_seeds(folder / "params.yaml", chat)
     # DVC wants a repository around it.
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     chatladder, truth = ("chatladder.cli.app",), ("--truth", "data/demo/truth.jsonl.bz2")
@@ -107,37 +135,52 @@ def build(folder: Path, seed: int, lines: int) -> None:
     run(folder, f"{seed}: models", "dvc", "repro")
 
 
-def interval_text(values: dict[str, float], name: str) -> str:
+def interval_text(values: Mapping[str, float], name: str) -> str:
     """A change and its 95 % interval, for instance ``+0.098 [+0.060, +0.136]``."""
     return f"{values[name]:+.3f} [{values[f'{name}_lo']:+.3f}, {values[f'{name}_hi']:+.3f}]"
 
 
-def above_zero(values: dict[str, float], name: str) -> str:
-    """Whether the whole interval is above zero."""
-    return "yes" if values[f"{name}_lo"] > 0 else "no"
+def mean_text(values: Mapping[str, float]) -> str:
+    """Macro-F1, with its standard deviation over seeds where there are several."""
+    spread = values.get("macro_f1_sd")
+    return f"{values['macro_f1']:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
 
 
 def gains_table(results: Sequence[Result]) -> str:
-    """Markdown: macro-F1 of every rung of every seed before and after LoRA, on the test items."""
+    """Markdown: macro-F1 of every rung of every chat before and after LoRA, on the test items."""
     lines = [
-        "| seed | rung | vanilla macro-F1 | tuned macro-F1 | gain [95 %] | above zero |",
-        "| --- | --- | ---: | ---: | --- | --- |",
+        "| chat | rung | vanilla macro-F1, ± SD | tuned macro-F1, ± SD | gain [95 %] | contrast pairs right |",
+        "| --- | --- | ---: | ---: | --- | ---: |",
     ]
     for result in results:
-        for rung, kinds in result.models.items():
-            if rung not in NO_RUNGS:
-                vanilla, tuned, gain = kinds["vanilla"], kinds["tuned"], kinds["gain"]
-                lines.append(
-                    f"| {result.seed} | {rung} | {vanilla['macro_f1']:.3f} | {tuned['macro_f1']:.3f} "
-                    f"| {interval_text(gain, 'macro_f1')} | {above_zero(gain, 'macro_f1')} |"
-                )
+        for rung, kinds in result.rungs.items():
+            pairs = kinds["tuned"].get(PAIRS)
+            cells = (
+                mean_text(kinds["vanilla"]),
+                mean_text(kinds["tuned"]),
+                interval_text(kinds["gain"], "macro_f1"),
+                "" if pairs is None else f"{pairs:.3f}",
+            )
+            lines.append(f"| {result.seed} | {rung} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def baselines_table(results: Sequence[Result]) -> str:
+    """Markdown: macro-F1 of what is no language model beside the best tuned rung of every chat."""
+    names = list(dict.fromkeys(name for result in results for name in result.models.get(BASELINES, ())))
+    lines = [f"| chat | best tuned rung | {' | '.join(names)} |", f"| --- |{' ---: |' * (len(names) + 1)}"]
+    for result in results:
+        best = max(kinds["tuned"]["macro_f1"] for kinds in result.rungs.values())
+        found = result.models.get(BASELINES, {})
+        cells = (f"{found[name]['macro_f1']:.3f}" if name in found else "" for name in names)
+        lines.append(f"| {' | '.join([str(result.seed), f'{best:.3f}', *cells])} |")
     return "\n".join(lines)
 
 
 def slopes_table(results: Sequence[Result]) -> str:
     """Markdown: how much untouched models' scores grow per doubling of the parameters, and the gate's verdict."""
     lines = [
-        "| seed | questions | labelled | test items | AUROC per doubling [95 %] | precision per doubling [95 %] "
+        "| chat | questions | labelled | test items | AUROC per doubling [95 %] | precision per doubling [95 %] "
         "| gate |",
         "| --- | ---: | ---: | ---: | --- | --- | --- |",
     ]
@@ -148,27 +191,41 @@ def slopes_table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def figures_of(further: Sequence[Result]) -> dict[str, float]:
+    """What sentences say of the further chats: cells, gains above zero, and chats that pass the gate."""
+    gains = [kinds["gain"]["macro_f1_lo"] > 0 for result in further for kinds in result.rungs.values()]
+    passes = [result.scaling["gate"] == "pass" for result in further]
+    return {"chats": len(further), "cells": len(gains), "gains_above_zero": sum(gains), "gates_passed": sum(passes)}
+
+
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--seed", "seeds", type=int, multiple=True, default=FURTHER, show_default=True, help="Once for each.")
 @click.option("--lines", type=click.IntRange(1), default=58_000, show_default=True, help="Raw lines of each chat.")
 @click.option("--repository", type=InputFolder, default=".", help="Root of the repository.  [default: this folder]")
 @click.option("--committed", type=int, default=COMMITTED, show_default=True, help="Seed of the repository's own chat.")
 @click.option("--keep", type=OutputFolder, help="Keep each seed's project in this folder.")
-def main(seeds: tuple[int, ...], lines: int, repository: Path, committed: int, keep: Path | None) -> None:
+@save_option
+def main(
+    seeds: tuple[int, ...], lines: int, repository: Path, committed: int, keep: Path | None, save: Path | None
+) -> None:
     """Print the demo's result for other seeds of the simulated chat, beside the committed one's."""
     results = [read_result(repository, committed)]
     with tempfile.TemporaryDirectory() as temporary:
         # Once, so that editing the repository meanwhile does not make the seeds differ in more than their chat.
         copied = Path(temporary) / "repository"
         copy_tracked(repository, copied)
-        for seed in seeds:
+        for chat, seed in enumerate(seeds, 1):
             folder = (keep or Path(temporary)).resolve() / f"seed_{seed}"
             if folder.exists():
                 raise DataError(f"{folder}: expected no such folder yet; delete it, or name another with --keep.")
             shutil.copytree(copied, folder)
-            build(folder, seed, lines)
+            build(folder, seed, lines, chat)
             results.append(read_result(folder, seed))
-    click.echo(f"{gains_table(results)}\n\n{slopes_table(results)}")
+    tables = [gains_table(results), slopes_table(results)]
+    if any(BASELINES in result.models for result in results):
+        tables.insert(1, baselines_table(results))
+    demo = ("data/labelled.parquet", "data/predictions/vanilla", "data/predictions/tuned")
+    publish(save, __spec__.name, "\n\n".join(tables), demo, figures_of(results[1:]))
 
 
 if __name__ == "__main__":

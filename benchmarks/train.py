@@ -22,6 +22,7 @@ from typing import Any
 
 import click
 
+from benchmarks.results import publish, save_option
 from chatladder.io.console import InputFile, InputFolder, example
 
 GIB = 2**30
@@ -106,8 +107,17 @@ def row_of(name: str, runs: list[dict[str, Any]], peer: list[dict[str, Any]]) ->
 @click.option("--rounds", default=3, show_default=True, help="Runs of each side.")
 @click.option("--dtype", type=click.Choice(("float32", "bfloat16")), default="float32", show_default=True)
 @click.option("--tokens-per-forward", default=1024, show_default=True, help="Of ours.")
+@save_option
 def main(
-    base: Path, alpaca: Path, peer: Path, steps: int, batch: int, rounds: int, dtype: str, tokens_per_forward: int
+    base: Path,
+    alpaca: Path,
+    peer: Path,
+    steps: int,
+    batch: int,
+    rounds: int,
+    dtype: str,
+    tokens_per_forward: int,
+    save: Path | None,
 ) -> None:
     """Print tokens a second and memory of both, and where our time goes."""
     from chatladder.models.loading import place, read_rung
@@ -142,14 +152,17 @@ def main(
                 speed = runs[-1]["tokens"] / runs[-1]["seconds"]
                 click.echo(f"round {number + 1}, {name}: {speed:,.0f} tokens/s", err=True)
         profiled = run(own, folder, ours, "--profile")
-    click.echo("| training | tokens/s (range) | speed | GiB at most | memory | first loss |")
-    click.echo("| --- | ---: | ---: | ---: | ---: | ---: |")
+    lines = ["| training | tokens/s (range) | speed | GiB at most | memory | first loss |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
     peers = found["TRL, as it comes"]
-    for name, runs in found.items():
-        click.echo(row_of(name, runs, peers))
+    lines += [row_of(name, runs, peers) for name, runs in found.items()]
     shares = ", ".join(f"{kind} {share:.0%}" for kind, share in profiled["shares"].items())
-    click.echo(f"\nOur time: {shares}.")
-    click.echo(f"A matrix product of 1,024 x 576 x 1,536 in float32 here: {product_throughput():,.0f} GFLOP/s.")
+    product = f"A matrix product of 1,024 x 576 x 1,536 in float32 here: {product_throughput():,.0f} GFLOP/s."
+    speed, of_peer = (
+        median(each["tokens"] / each["seconds"] for each in runs) for runs in (found["chatladder"], peers)
+    )
+    text = "\n".join([*lines, "", f"Our time: {shares}. {product}"])
+    publish(save, __spec__.name, text, figures={"speed": round(speed / of_peer, 2)})
 
 
 if __name__ == "__main__":

@@ -1,19 +1,91 @@
-"""What the README shows is what the repository holds."""
+"""What the README and the page of benchmarks show is what the repository holds."""
 
 import re
 
+import pytest
+import yaml
+
+from benchmarks.results import changed, read_all
+from benchmarks.write import BENCHMARKS, BLOCK, FIGURE, pages, written
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+#: What no benchmark measures and may stand in prose.
+ALLOWED = (
+    rf"within {PARAMS['merge']['gap_seconds']} s",  # a default
+    r"arXiv \d+\.\d+",
+    r"95 %",  # intervals
+    r"(?:Python |Apache-|release |version\s+)\d+(?:\.\d+)+",
+)
+#: What a figure looks like: decimals, thousands, shares, counts of a whole, points, and how long something took.
+HAND_WRITTEN = re.compile(
+    r"(?<![\w.])(?:\d*\.\d+|\d{1,3}(?:,\d{3})+|\d+ ?%|\d+(?= of (?:the )?\d)|\d+(?= points\b)"
+    r"|\d+(?= (?:to \d+ )?(?:s|min|minutes|seconds)\b))(?!\w|\.\d)"
+)
 
 
-def block(name):
-    return re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README, flags=re.S)[1].strip()
+def prose(text):
+    """A page without what is written by a command, code, tags, and targets of links; its lines stay where they are."""
+
+    def blank(found):
+        return "\n" * found[0].count("\n")
+
+    for pattern in (
+        BLOCK,
+        FIGURE,
+        re.compile(r"<!--.*?-->", re.S),
+        re.compile(r"^```.*?^```$", re.S | re.M),
+        re.compile(r"^    .*$", re.M),
+        re.compile(r"`[^`\n]*`"),
+        re.compile(r"(?<=\])\([^)]*\)"),
+        re.compile("|".join(ALLOWED)),
+    ):
+        text = pattern.sub(blank, text)
+    return text
 
 
-def test_the_result_is_the_committed_summary():
-    summary = (ROOT / "metrics" / "summary.md").read_text(encoding="utf-8")
-    assert block("result") == summary.removeprefix("# Summary").strip()
+@pytest.mark.parametrize("page", pages())
+def test_no_number_of_a_page_is_old(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert written(page, text, read_all()) == text, "run python -m benchmarks.write"
+
+
+def test_results_of_the_demo_are_of_this_demo():
+    results = read_all().items()
+    stale = {name: (changed(result), result.commands) for name, result in results if changed(result)}
+    said = [f"{name}: {', '.join(outs)} changed; run {' && '.join(run)}" for name, (outs, run) in stale.items()]
+    assert not stale, "\n".join(said)
+
+
+def test_every_result_is_on_a_page():
+    shown = {
+        found["name"] for page in pages() for found in BLOCK.finditer((ROOT / page).read_text(encoding="utf-8"))
+    } | {found["key"].partition(".")[0] for found in FIGURE.finditer(README)}
+    assert set(read_all()) <= shown
+
+
+@pytest.mark.parametrize("page", ["README.md", BENCHMARKS])
+def test_no_figure_in_prose_is_written_by_hand(page):
+    lines = prose((ROOT / page).read_text(encoding="utf-8")).splitlines()
+    found = [
+        f"{page}:{at}: {hit[0]}: {line}" for at, line in enumerate(lines, 1) for hit in HAND_WRITTEN.finditer(line)
+    ]
+    assert not found, "\n".join(["put them between <!-- n: ... --> and <!-- /n --> (benchmarks/write.py):", *found])
+
+
+def test_the_check_of_prose_sees_figures_and_lets_others_pass():
+    figures = "above .806 of 1,018, 84 % and 6 of 54; 9 points, +0.03 in 12 minutes"
+    assert HAND_WRITTEN.findall(prose(figures)) == [".806", "1,018", "84 %", "6", "9", "0.03", "12"]
+    others = "Python 3.11, release 1.23.2, 95 %, `train 0.5`, [it](a-1.5), <!-- n: models.a | .3f -->0.785<!-- /n -->"
+    assert HAND_WRITTEN.findall(prose(others)) == []
+
+
+@pytest.mark.parametrize("page", pages())
+def test_no_marker_begins_a_line(page):
+    # To a renderer such a line is HTML, and ends the paragraph.
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.lstrip().startswith("<!-- n:")] == []
 
 
 def test_ci_runs_the_test_command_of_the_readme():

@@ -1,10 +1,14 @@
 """The benchmarks of the checks of labels compute what the checks compute, and draw what they say."""
 
+import json
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.annotators import Errors
-from benchmarks.same_size import areas, fitted, old_rule, write_tables
+from benchmarks.same_size import areas, fitted, measured_on, old_rule
 from chatladder.evaluation.scores import NEEDED, auroc_of, clustered_variance
 from chatladder.io.console import DataError
 
@@ -51,10 +55,10 @@ def test_an_annotator_errs_as_often_as_said_and_where(kind):
     assert kind != "invented" or not (~needed & truth).any()
 
 
-def test_a_page_without_a_place_for_tables_is_refused(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("above\n<!-- a -->\nold\n<!-- b -->\nbelow\n")
-    write_tables(page, "<!-- a -->", "<!-- b -->", "new")
-    assert page.read_text() == "above\n<!-- a -->\nnew\n<!-- b -->\nbelow\n"
-    with pytest.raises(DataError, match="expected tables between"):
-        write_tables(page, "<!-- c -->", "<!-- b -->", "new")
+def test_answers_say_what_they_were_given_to(tmp_path):
+    path, table = tmp_path / "answers.parquet", pa.table({"item_id": ["a"]})
+    pq.write_table(table, path)
+    with pytest.raises(DataError, match="expected the hashes"):
+        measured_on(path, tmp_path / "labelled.parquet")
+    pq.write_table(table.replace_schema_metadata({"measured_on": json.dumps({"data/bases": "1"})}), path)
+    assert measured_on(path, tmp_path / "labelled.parquet") == {"data/bases": "1"}

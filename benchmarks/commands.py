@@ -1,0 +1,73 @@
+"""How long the two commands of README.md take, from a fresh clone.
+
+Run it in the repository's root, on idle cores, with nothing to commit.
+
+Example:
+    python -m benchmarks.commands --save benchmarks/results/commands.md
+
+Each command runs in a clone of its own, so it makes its environment and builds or tests everything. What pip has in
+its cache is not loaded again.
+"""
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from time import monotonic
+
+import click
+
+from benchmarks.results import known, publish, save_option
+from chatladder.io.console import SETTINGS, InputFolder, example
+
+#: What each command is for, by how its line ends.
+COMMANDS = {"demo": r"^python3 -m venv .*&& dvc repro$", "tests": r"^python3 -m venv .*&& pytest -n 2$"}
+#: Lines of a failed command's output that are shown.
+TAIL = 30
+
+
+def command_of(readme: str, pattern: str) -> str:
+    """The one line of the page that is this command."""
+    (found,) = re.findall(pattern, readme, flags=re.M)
+    return found
+
+
+def took(seconds: float) -> str:
+    """A duration, for instance ``14 min 15 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def run(command: str, repository: Path) -> float:
+    """Run a command in a fresh clone and return the seconds it took.
+
+    Raises:
+        click.ClickException: If it fails, with the end of what it printed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "chatladder"
+        subprocess.run(["git", "clone", "--quiet", str(repository.resolve()), str(clone)], check=True)
+        start = monotonic()
+        done = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True, errors="replace")
+        if done.returncode:
+            tail = "\n".join((done.stdout + done.stderr).splitlines()[-TAIL:])
+            raise click.ClickException(f"{command}: exited with {done.returncode}:\n{tail}")
+        return monotonic() - start
+
+
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+@click.option("--repository", type=InputFolder, default=".", help="Root of the repository.  [default: this folder]")
+@save_option
+def main(repository: Path, save: Path | None) -> None:
+    """Time the commands of README.md."""
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    lines, figures = ["| command | took |", "| --- | --- |"], {}
+    for name, pattern in COMMANDS.items():
+        command = command_of(readme, pattern)
+        figures[name] = took(run(command, repository))
+        lines.append(f"| `{command}` | {figures[name]} |")
+    publish(save, __spec__.name, "\n".join(lines), known(Path("data/labelled.parquet")), figures)
+
+
+if __name__ == "__main__":
+    main()

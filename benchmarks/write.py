@@ -1,0 +1,119 @@
+"""Write the numbers of the pages: README.md and all of benchmarks/README.md and docs/ that is marked.
+
+Example:
+    python -m benchmarks.write
+
+- ``<!-- NAME -->`` and ``<!-- /NAME -->``, on lines of their own, hold ``benchmarks/results/NAME.md``; on the page of
+  benchmarks with its command, machine and date. ``result`` is ``metrics/summary.md``.
+- ``<!-- n: FILE.KEY | FORMAT -->`` and ``<!-- /n -->``, inside a sentence, hold one number of ``metrics/FILE.json`` or
+  of the figures of ``benchmarks/results/FILE.md``, in Python's format. A ``*100`` before the format makes points of a
+  share. What is still to be measured is written as a question mark.
+
+Run it after ``dvc repro`` and after a benchmark; the commands of benchmarks that are due are printed.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.results import RESULTS, ROOT, Result, changed, read_all
+from chatladder.io.console import SETTINGS, DataError, example
+from chatladder.io.files import read_json, whole_file
+
+BENCHMARKS = "benchmarks/README.md"
+BLOCK = re.compile(r"^<!-- (?P<name>\w+) -->\n(?P<text>.*?)^<!-- /(?P=name) -->$", flags=re.M | re.S)
+FIGURE = re.compile(
+    r"<!-- n: (?P<key>[^|>]+?)(?: \|(?P<points> \*100)? (?P<form>[^\s>]+))? -->(.*?)<!-- /n -->", flags=re.S
+)
+#: Blocks of the pages that other tests watch.
+NO_RESULTS = ("tree", "layers")
+
+
+def pages() -> list[str]:
+    """Pages that may hold numbers, from the root."""
+    docs = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+    return ["README.md", BENCHMARKS, *docs]
+
+
+def described(result: Result) -> str:
+    """A result as the page of benchmarks shows it: its commands, what it found, and where."""
+    commands = "\n".join(f"    {line}" for command in result.commands for line in command.splitlines())
+    if not result.text:
+        return f"\n{commands}\n\nNot measured on this demo yet.\n"
+    made = "; ".join(filter(None, (result.date, result.machine, result.note)))
+    return f"\n{commands}\n\n{result.text}\n\n<sub>{made}.</sub>\n"
+
+
+def figure(key: str, form: str, points: bool, sources: Mapping[str, Any], place: str) -> str:
+    """One number, as a sentence has it.
+
+    Raises:
+        DataError: If there is none of that name.
+    """
+    name, _, rest = key.partition(".")
+    found = sources.get(name)
+    if isinstance(found, Result):
+        if not found.text:
+            return "?"
+        found = found.figures
+    path = rest.split(".")
+    while path and isinstance(found, Mapping):
+        found = found.get(path.pop(0))
+    if path or not isinstance(found, str | int | float):
+        raise DataError(
+            f"{place}: expected a number {rest} of metrics/{name}.json or of the figures of benchmarks/results/"
+            f"{name}.md, got none. Name another in the marker, or measure it again."
+        )
+    try:
+        return format(100 * found if points else found, form)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{place}: {key}: {error} ({found!r}). Give another format in the marker.") from error
+
+
+def written(page: str, text: str, results: Mapping[str, Result]) -> str:
+    """The text of a page with the numbers of today."""
+    metrics = {path.stem: read_json(path) for path in (ROOT / "metrics").glob("*.json")}
+
+    def block(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name == "result":
+            summary = (ROOT / "metrics" / "summary.md").read_text(encoding="utf-8")
+            content = summary.removeprefix("# Summary").strip()
+        elif name in results:
+            content = described(results[name]) if page == BENCHMARKS else results[name].text
+        elif name in NO_RESULTS:
+            return found[0]
+        else:
+            raise DataError(f"{page}: expected {RESULTS.name}/{name}.md for <!-- {name} -->, got no such file.")
+        return f"<!-- {name} -->\n{content}\n<!-- /{name} -->"
+
+    def number(found: re.Match[str]) -> str:
+        place = f"{page}, {found['key']}"
+        value = figure(found["key"], found["form"] or "", bool(found["points"]), metrics | results, place)
+        return f"{found[0].partition('-->')[0]}-->{value}<!-- /n -->"
+
+    return FIGURE.sub(number, BLOCK.sub(block, text))
+
+
+@click.command(context_settings=SETTINGS, epilog=example(__doc__))
+def main() -> None:
+    """Write all numbers of the pages, and name the benchmarks that are due."""
+    results = read_all()
+    for page in pages():
+        path: Path = ROOT / page
+        old = path.read_text(encoding="utf-8")
+        new = written(page, old, results)
+        if new != old:
+            with whole_file(path) as temporary:
+                temporary.write_text(new, encoding="utf-8")
+            click.echo(f"{page}: written")
+    for name, result in results.items():
+        if not result.text or changed(result):
+            click.echo("\n".join([f"due: {name}", *(f"    {command}" for command in result.commands)]))
+
+
+if __name__ == "__main__":
+    main()
