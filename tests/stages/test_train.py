@@ -66,12 +66,13 @@ def test_the_adapter_loads_in_plain_peft(tiny_base, tiny_adapter):
 
 
 def test_the_adapter_names_no_folder_of_this_machine(tiny_base, tiny_adapter):
-    assert sorted(path.name for path in tiny_adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    names = ["adapter_config.json", "adapter_model.safetensors", "training.json"]
+    assert sorted(path.name for path in tiny_adapter.iterdir()) == names
     config = json.loads((tiny_adapter / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "tiny"
     assert config["target_modules"] == sorted(config["target_modules"])
     assert len(config["target_modules"]) == 7
-    assert str(tiny_base.parent) not in (tiny_adapter / "adapter_config.json").read_text()
+    assert all(str(tiny_base.parent) not in (tiny_adapter / name).read_text("latin-1") for name in names)
 
 
 def test_equal_runs_give_equal_bytes(train, tmp_path):
@@ -79,7 +80,7 @@ def test_equal_runs_give_equal_bytes(train, tmp_path):
         assert train(name).exit_code == 0
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert contents(tmp_path / "a-curves") == contents(tmp_path / "b-curves")
-    train("c", seed=1)
+    train("c", seeds=1)
     assert contents(tmp_path / "a") != contents(tmp_path / "c")
 
 
@@ -114,6 +115,10 @@ def test_a_learning_rate_may_be_written_as_yaml_text(train, rate):
         ({"learning_rate": "None"}, "'None' is not a valid float"),
         ({"learning_rate": 0}, "0.0 is not in the range"),
         ({"lora_r": 0}, "0 is not in the range"),
+        ({"seeds": "0,0"}, "expected different whole numbers from 0 with commas between them, got '0,0'"),
+        ({"seeds": "1,01"}, "expected different whole numbers from 0"),
+        ({"seeds": "-1"}, "expected different whole numbers from 0"),
+        ({"seeds": "0,"}, "expected different whole numbers from 0"),
     ],
 )
 def test_a_wrong_hyper_parameter_is_a_usage_error(train, tmp_path, change, message):
@@ -220,6 +225,7 @@ def test_all_weights_may_be_trained_and_then_answer(train, tiny_base, tmp_path, 
         "config.json",
         "generation_config.json",
         "model.safetensors",
+        "training.json",
     ]
     asked = ["--questions", labelled, *PROMPT, "--max-length", "512"]
     for name, adapter in {"vanilla": (), "tuned": ("--adapter", tmp_path / "a")}.items():
@@ -240,7 +246,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(train, tmp_pat
             raise KeyboardInterrupt
 
     monkeypatch.setattr(trainer.Watch, "see", killed)
-    assert train("part", checkpoint_seconds=0, seed=7).exit_code == 130
+    assert train("part", checkpoint_seconds=0, seeds=7).exit_code == 130
     assert train("part", checkpoint_seconds=0).exit_code == 130
     assert not (tmp_path / "part").exists()
     kept = tmp_path / ".chatladder" / "checkpoints"
