@@ -39,7 +39,7 @@ def _with_seeds(*files: str) -> tuple[str, ...]:
 TRAINED = _with_seeds(
     "*config.json", "adapter_model.safetensors", "model*.safetensors", "model.safetensors.index.json", TRAINING
 )
-CURVES = _with_seeds(SETTINGS, "metrics.json", "plots/metrics/*.tsv")
+CURVES = _with_seeds(SETTINGS, "metrics.json", "plots/metrics/*/*.tsv")
 #: Loss of a coin between two options, in nats.
 COIN = math.log(2)
 
@@ -142,8 +142,6 @@ def train_seed(run: SeedRun) -> dict[str, Any] | None:
         log = lambda *value: logged.append(value)  # noqa: E731
         model = fit(model, filler, train, validation, settings, log, checkpoints, processes)
     weights = processes.weights_of(model)
-    if not processes.main:
-        return None
     ended = {
         "seed": settings.seed,
         "rows": len(train.examples),
@@ -151,15 +149,18 @@ def train_seed(run: SeedRun) -> dict[str, Any] | None:
         "shortened": train.shortened,
         "room": room,
     }
-    with whole_folder(checkpoints.made) as made:
-        adapter, curves = made / ADAPTER_FOLDER, made / CURVES_FOLDER
-        adapter.mkdir()
-        curves.mkdir()
-        write(processes.accelerator.unwrap_model(model), adapter, weights)
-        write_json(adapter / TRAINING, ended)
-        write_curves(curves, settings.described(), logged)
-    checkpoints.path.unlink(missing_ok=True)
-    return ended
+    if processes.main:
+        with whole_folder(checkpoints.made) as made:
+            adapter, curves = made / ADAPTER_FOLDER, made / CURVES_FOLDER
+            adapter.mkdir()
+            curves.mkdir()
+            write(processes.accelerator.unwrap_model(model), adapter, weights)
+            write_json(adapter / TRAINING, ended)
+            write_curves(curves, settings.described(), logged)
+        checkpoints.path.unlink(missing_ok=True)
+    del model, weights
+    processes.accelerator.free_memory()  # a GPU has no room for the next seed's model beside it
+    return ended if processes.main else None
 
 
 def ending(logged: Sequence[tuple[str, int, float]], settings: TrainSettings) -> dict[str, Any]:
@@ -204,11 +205,13 @@ def _summary(ended: Sequence[Mapping[str, Any]]) -> str:
     lost = [seed for seed in ended if seed[name] >= COIN]
     if not lost:
         return line
-    which = f"seed {', '.join(str(seed['seed']) for seed in lost)} ended" if len(ended) > 1 else "it ended"
+    which = "It"
+    if len(ended) > 1:
+        which = f"Seed{'s' if len(lost) > 1 else ''} {', '.join(str(seed['seed']) for seed in lost)}"
     losses = ", ".join(f"{seed[name]:.3f}" for seed in lost)
     where = "on validation rows" if by_validation else f"over the last {LAST_STEPS} steps"
     return (
-        f"{line}. {which[0].upper()}{which[1:]} no better than a coin ({losses} nats for the deciding token {where}, a "
+        f"{line}. {which} ended no better than a coin ({losses} nats for the deciding token {where}, a "
         f"coin {COIN:.3f}): try another train.learning_rate, or more train.num_train_epochs"
     )
 
