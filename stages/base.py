@@ -26,7 +26,7 @@ import click
 
 from chatladder.demo.embedded import EmbeddedShape, Pretraining, build
 from chatladder.distributed import LocalWorkers
-from chatladder.io.console import NOTHING_KEPT, SETTINGS, OutputFolder, bars_of, example, stoppable
+from chatladder.io.console import NOTHING_KEPT, SETTINGS, OutputFolder, example, stoppable, working_on
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.options import complete, options_of
 from chatladder.models.bases import FolderSource, HubSource, Loading, PackageSource, describe
@@ -57,7 +57,7 @@ def train_seed(seed: int, shape: EmbeddedShape, settings: Pretraining, folder: P
     """Train the model of one seed into its place in a folder that exists, and return its description."""
     place = folder if seed == settings.seeds[0] else folder / SEED_FOLDER.format(seed)
     place.mkdir(exist_ok=True)
-    with bars_of(f"{name} seed {seed}"):
+    with working_on(f"{name} seed {seed}"):
         rung = {"source": "embedded", "name": name, **build(shape, settings, seed, place)}
     write_json(place / RUNG, rung)
     return rung

@@ -1,4 +1,4 @@
-r"""Where a stage does its work: in this process, or over Ray. The outs are the same, byte for byte.
+r"""Where a stage does its work: on this machine, or over Ray. The outs are the same, byte for byte.
 
 ``CHATLADDER_ENGINE`` says which: ``local`` (also where it is not set) or ``ray``. A variable and no param, since it
 changes how an out is made and not what it is, so DVC runs nothing again for it. A stage stays one process that ends

@@ -17,7 +17,7 @@ from typing import Any
 
 from chatladder.io.console import DataError, share_terminal
 
-THREADS = "OMP_NUM_THREADS"
+THREADS, GPUS = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"
 #: Loaded once for all processes. None is ours, since each takes our code from where the command has it.
 LIBRARIES = ("peft", "tokenizers", "torch", "transformers.models.qwen2.modeling_qwen2")
 
@@ -82,12 +82,21 @@ def side_by_side(
 
 
 def _start_server() -> None:
-    """Start the process that others are forked from; like them it leaves Ctrl+C to this one, which then ends them."""
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as it is now, they inherit it
+    """Start the process that others are forked from, if there is none yet.
+
+    Like them it leaves Ctrl+C to this one, which then ends them, and sees no GPU: small models need none, and one that
+    a library has looked at cannot be used after a fork.
+    """
+    handler, gpus = signal.signal(signal.SIGINT, signal.SIG_IGN), os.environ.get(GPUS)
+    os.environ[GPUS] = ""  # both are inherited as they are now
     try:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, handler)
+        if gpus is None:
+            del os.environ[GPUS]
+        else:
+            os.environ[GPUS] = gpus
 
 
 def _begin(leash: Connection, begun: Any, lock: Any) -> None:

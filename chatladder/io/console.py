@@ -138,11 +138,17 @@ def share_terminal(line: int, lock: Any) -> None:
 
 
 @contextmanager
-def bars_of(name: str) -> Iterator[None]:
-    """Say of the bars in a block what they are of, such as a rung and a seed."""
+def working_on(name: str) -> Iterator[None]:
+    """Say of the bars and of the errors in a block what they are of, such as a rung and a seed.
+
+    Raises:
+        DataError: As the block, with the name in front.
+    """
     _Bars.name, before = name, _Bars.name
     try:
         yield
+    except DataError as error:
+        raise DataError(f"{name}: {error.message}") from error
     finally:
         _Bars.name = before
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chatladder.distributed import LocalWorkers, Workers
-from chatladder.io.console import DataError, bars_of
+from chatladder.io.console import DataError, working_on
 from chatladder.io.files import check_replaceable, read_json, whole_folder, write_json
 from chatladder.models.devices import LAUNCHED, prepare_torch
 from chatladder.models.loading import SEED_FOLDER, TRAINING, base_of
@@ -128,7 +128,9 @@ def train_seed(run: SeedRun) -> dict[str, Any] | None:
     from chatladder.training.trainer import fit
 
     processes, checkpoints, settings = Processes(), run.checkpoints(), run.settings
-    if checkpoints.made.is_dir():
+    is_done = checkpoints.made.is_dir()
+    processes.accelerator.wait_for_everyone()  # the one that writes takes away what others would still look for
+    if is_done:
         ended: dict[str, Any] = read_json(checkpoints.made / ADAPTER_FOLDER / TRAINING)
         return ended if processes.main else None
     model, tokenizer = load(run.base)
@@ -138,7 +140,7 @@ def train_seed(run: SeedRun) -> dict[str, Any] | None:
     model = trainable(model, settings, read_rung(run.base)["name"])
     logged: list[tuple[str, int, float]] = []
     filler = tokenizer.pad_token_id
-    with bars_of(f"{run.out.name} seed {settings.seed}"):
+    with working_on(f"{run.out.name} seed {settings.seed}"):
         log = lambda *value: logged.append(value)  # noqa: E731
         model = fit(model, filler, train, validation, settings, log, checkpoints, processes)
     weights = processes.weights_of(model)
@@ -299,7 +301,7 @@ def answer_on_worker(
 ) -> list[dict[str, Any]]:
     """On a worker: ``answer_fold``."""
     worker.check()
-    with bars_of(f"{base.name} fold {fold.number}"):
+    with working_on(f"{base.name} fold {fold.number}"):
         return answer_fold(base, fold.learned, fold.asked, settings, orders)
 
 

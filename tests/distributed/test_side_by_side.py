@@ -29,6 +29,10 @@ def who(item, *more):
     return os.getpid(), torch.get_num_threads(), (item, *more)
 
 
+def variable(name):
+    return os.environ.get(name)
+
+
 def fail(item, error):
     if item:
         raise error
@@ -57,6 +61,11 @@ class TestCalls:
         assert len(processes) == 2
         assert os.getpid() not in processes
         assert {threads for _, threads, _ in found.values()} == {1}
+
+    def test_they_see_no_gpu_and_this_process_still_does(self, two, monkeypatch):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+        assert dict(LocalWorkers().as_done(variable, ["CUDA_VISIBLE_DEVICES"] * 2, need=BESIDE)) == {0: "", 1: ""}
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
 
     @pytest.mark.parametrize(("need", "processors"), [(BESIDE, "1"), (Need(1, gpu=False), "2")])
     def test_others_are_made_here_in_order(self, monkeypatch, need, processors):
@@ -162,7 +171,7 @@ def processes_of(group):
     return [int(pid) for pid, own, state in rows if int(own) == group and not state.startswith("Z")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_command_that_is_stopped_leaves_no_process_and_its_checkpoints(tmp_path, tiny_base, tiny_alpaca, number):
     settings = options({**TRAINING, "seeds": "0,1", "num-train-epochs": 5000, "checkpoint-seconds": 0})
     folders = ["--out", "part", "--curves", "part-curves"]

@@ -153,7 +153,7 @@ def test_a_diverged_loss_writes_nothing(train, tmp_path, monkeypatch):
     monkeypatch.setattr("chatladder.training.trainer.answer_losses", lambda *_: Losses(lost, lost))
     result = train()
     assert result.exit_code == 1
-    assert "step 1: expected a finite loss, got nan" in result.output
+    assert "Error: a seed 0: step 1: expected a finite loss, got nan" in result.output
     assert "try learning_rate 2.0e-03" in result.output
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "a-curves").exists()
