@@ -381,7 +381,7 @@ def main(
         "lora_dropout": lora_dropout,
         "target_modules": ("all-linear",),
         "max_length": 1 << 20,
-        "seed": seed,
+        "seeds": (seed,),
     }
     more = {"dtype": dtype, "examples": examples, "warm_up": warm_up}
     found = run_all(variants or tuple(VARIANTS), budgets, rounds, given, shape=shape, **more)

@@ -40,7 +40,7 @@ MAIN: dict[str, Any] = {
     "lora_alpha": 32,
     "lora_dropout": 0.05,
     "target_modules": "all-linear",
-    "seed": 0,
+    "seeds": "0",
     "tokens_per_forward": 1024,
 }
 

@@ -66,7 +66,8 @@ def measure(rows: Path, given: dict[str, Any], *, profile: bool) -> dict[str, An
     settings = dict(given)
     folder, dtype, steps = (settings.pop(name) for name in ("model", "dtype", "max_steps"))
     settings["target_modules"] = tuple(settings["target_modules"].split(","))
-    chosen = TrainSettings(**settings, num_train_epochs=1, max_length=1 << 20)
+    seed = settings.pop("seed")
+    chosen = TrainSettings(**settings, seeds=(seed,), num_train_epochs=1, max_length=1 << 20)
     examples = read(rows)[: steps * chosen.per_device_train_batch_size * chosen.gradient_accumulation_steps]
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), use_safetensors=True)
     model = trainable(model.to("cuda" if torch.cuda.is_available() else "cpu"), chosen, "base")

@@ -80,8 +80,6 @@ def run(folder: Path, what: str, *command: str) -> None:
     """
     binaries = Path(sys.executable).parent
     environment = {
-        # Equal seeds give equal weights only with an equal number of threads.
-        "OMP_NUM_THREADS": "2",
         **os.environ,
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
         # The copy's stages, not those that are installed.

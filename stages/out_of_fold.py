@@ -2,7 +2,7 @@ r"""Answer each labelled question with an adapter that was not trained on its co
 
 Such answers owe nothing to the item's own label, so they are evidence for or against it. Conversations of the test
 split take no part, neither as training rows nor as questions. The adapters are trained as ``stages.train`` trains the
-rung's own: by the sections ``train`` and ``ladder.<rung>.train`` of params.yaml.
+rung's own: by the sections ``train`` and ``ladder.<rung>.train`` of params.yaml, with the first seed alone.
 
 Example:
     python -m stages.out_of_fold --params params.yaml --rung small --base data/bases/small \
@@ -10,6 +10,7 @@ Example:
         --out data/predictions/out_of_fold/small.parquet
 
 A fold that is done is kept under .chatladder/folds until the last one is, so a run that was stopped goes on there.
+Small models are trained by one thread each on a CPU, several folds at once where there are processors for them.
 ``CHATLADDER_ENGINE=ray`` trains and answers several folds at once, on a cluster (see docs/how-to/cluster.md).
 """
 

@@ -1,8 +1,10 @@
 r"""Answer questions with one rung of the ladder: untouched, or with its adapter.
 
 An untouched model answers every question, labelled or not, so that another round of annotation costs it nothing. A
-rung that was trained with several seeds answers once with each: the first seed's rows come first. A tuned model answers
-the questions of the splits that it was not trained on.
+tuned one answers the questions of the splits that it was not trained on. A rung that was trained with several seeds
+answers once with each, untouched or tuned: the first seed's rows come first. Small models (at most 10 million
+parameters) answer with one thread on a CPU, in as many processes as there are processors, or ``OMP_NUM_THREADS`` says;
+the answers are the same.
 
 Each option is scored. With ``--by generate`` the model writes its answer instead, as in arXiv 2405.02817; then there
 are no probabilities. ``CHATLADDER_ENGINE=ray`` spreads the questions over a cluster (see docs/how-to/cluster.md).
@@ -34,7 +36,7 @@ from chatladder.io.console import (
 from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
 from chatladder.models.generating import generate_rung, named_rows
-from chatladder.models.loading import replicates
+from chatladder.models.loading import adapters_of, base_of, replicates
 from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
 from chatladder.models.scoring import prediction_rows, score_rung
 
@@ -67,18 +69,20 @@ def main(
         where = f" in {', '.join(splits)}" if splits else ""
         raise DataError(f"{questions}: expected questions{where}, got none. Choose other --splits or label more.")
     prompts = [render_row(item, prompt) for item in items]
-    models = list(replicates(base).items())
-    if adapter is not None:
-        del models[1:]  # it was trained on the first
+    models: list[tuple[int, Path, Path | None]]
+    if adapter is None:
+        models = [(seed, folder, None) for seed, folder in replicates(base).items()]
+    else:
+        models = [(seed, base_of(base, seed), folder) for seed, folder in adapters_of(adapter).items()]
     rows: list[dict[str, Any]] = []
     shortened = 0
     with workers() as pool:
-        for seed, folder in models:
+        for seed, folder, tuned in models:
             if predict.by == "generate":
-                texts, cut, room = generate_rung(folder, adapter, prompts, max_length, pool)
+                texts, cut, room = generate_rung(folder, tuned, prompts, max_length, pool)
                 rows += named_rows(items, prompts, texts, seed)
             else:
-                scores, cut, room = score_rung(folder, adapter, prompts, max_length, pool, predict.orders)
+                scores, cut, room = score_rung(folder, tuned, prompts, max_length, pool, predict.orders)
                 rows += prediction_rows(items, scores, seed)
             shortened += cut
     write_rows(out, rows, PREDICTIONS)

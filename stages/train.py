@@ -1,13 +1,19 @@
-r"""Fit a LoRA adapter, or all weights, to one base model of the ladder.
+r"""Fit a LoRA adapter a seed, or all weights, to one base model of the ladder.
+
+The first of ``--seeds`` gives the adapter in the folder ``--out``, each other one in a folder of its own within it,
+``seed_<n>``; their curves lie likewise. An adapter stands on the base model of its own seed where the base has one,
+else on the first. Small models (at most 10 million parameters) are trained by one thread each on a CPU, several at once
+where there are processors for them; ``OMP_NUM_THREADS`` bounds their number, and changes nothing that is learned.
 
 Example:
     python -m stages.train --base data/bases/small --alpaca data/alpaca --learning-rate 4.0e-3 --num-train-epochs 3 \
         --per-device-train-batch-size 32 --gradient-accumulation-steps 1 --warmup-steps 10 --weight-decay 0 \
-        --lora-r 16 --lora-alpha 32 --lora-dropout 0.05 --target-modules all-linear --max-length 1400 --seed 0 \
+        --lora-r 16 --lora-alpha 32 --lora-dropout 0.05 --target-modules all-linear --max-length 1400 --seeds 0,1,2 \
         --out data/adapters/small --curves data/curves/small
 
-A run that was killed goes on from its last checkpoint, under .chatladder/checkpoints, if it is started again with the
-same settings; on a CPU it then ends in the same weights. One that ends removes what other settings left for its out.
+A run that was killed goes on from the last checkpoint of each seed, under .chatladder/checkpoints, if it is started
+again with the same settings, and trains no seed again that was done; on a CPU it then ends in the same weights. One
+that ends removes what other settings left for its out.
 """
 
 from pathlib import Path
@@ -25,7 +31,9 @@ from chatladder.training.settings import TrainSettings
 @click.option("--base", type=InputFolder, required=True, help="Base folder that stages.base wrote.")
 @click.option("--alpaca", type=InputFolder, required=True, help="Folder that stages.to_alpaca wrote.")
 @options_of(TrainSettings, "settings")
-@click.option("--out", type=OutputFolder, required=True, help="Adapter folder to write.")
+@click.option(
+    "--out", type=OutputFolder, required=True, help="Adapter folder to write, with those of further seeds in it."
+)
 @click.option("--curves", type=OutputFolder, required=True, help="Folder of loss curves to write.")
 @click.option(
     "--checkpoint-seconds",
@@ -34,11 +42,12 @@ from chatladder.training.settings import TrainSettings
     show_default=True,
     help="Time between checkpoints, from which a run that was stopped goes on; 0 for one after each step.",
 )
-@stoppable(f"The same command goes on from the last checkpoint in {FOLDER}, or starts over if there is none yet.")
+@stoppable(f"The same command goes on from the last checkpoints in {FOLDER}, or starts over if there are none yet.")
 def main(base: Path, alpaca: Path, settings: TrainSettings, out: Path, curves: Path, checkpoint_seconds: float) -> None:
-    """Fit a LoRA adapter, or all weights, and write the loss curves.
+    """Fit a LoRA adapter a seed, or all weights, and write the loss curves.
 
-    With LAUNCHER="accelerate launch --num_processes 2" in the environment, several processes share the work.
+    With LAUNCHER="accelerate launch --num_processes 2" in the environment, several processes share the work of each
+    seed.
     """
     from chatladder.training.runs import train_rung
 

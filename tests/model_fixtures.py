@@ -37,7 +37,7 @@ TRAINING = {
     "lora-dropout": 0.05,
     "target-modules": "all-linear",
     "max-length": 512,
-    "seed": 0,
+    "seeds": 0,
 }
 PROMPT = ["--language", "zh", "--answer", "text", "--seed", "0"]
 

@@ -3,8 +3,7 @@
 They stand in for downloaded chat models of growing size, so that the whole graph runs with no GPU and no hub. All
 they read is generic synthetic dialogues (``chatladder.demo.dialogues``), never the chat that is being labelled.
 
-Results are equal for equal seeds on one machine with one number of threads; another number of threads adds floats in
-another order, so the weights then differ slightly.
+Each is trained by one thread, so results are equal for equal seeds on one machine, however many processors it has.
 """
 
 import json
@@ -18,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chatladder.demo.dialogues import HANZI, Dialogue, dialogues
+from chatladder.io.console import bar
 from chatladder.io.options import setting
 from chatladder.models.batches import answer_losses, batches_by_length, check_finite, collate, cosine, reproducible
 from chatladder.models.devices import prepare_torch
 from chatladder.models.encoding import Example, encode_rows
 from chatladder.models.loading import quiet
+from chatladder.models.memory import Shape, parameters
 from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, fixed_texts, option_texts, render
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ END, PAD = "<|end|>", "<|pad|>"
 CONTEXT = 2048
 #: Merges learned for Latin script; beyond about 1,500 they are whole words of the dialogues.
 LATIN_VOCABULARY = 1500
+#: Tokens of the tokenizer; those of other seeds are a few more or less.
+VOCABULARY = 5634
 #: As published with Muon; the other weights have none.
 MUON_WEIGHT_DECAY = 0.1
 #: Full-width punctuation and signs that a chat in Chinese is full of; one token each, like a hanzi.
@@ -47,6 +50,19 @@ class EmbeddedShape:
     num_hidden_layers: int = setting("Embedded: layers.", least=1)
     num_attention_heads: int = setting("Embedded: heads a layer.", least=1)
     intermediate_size: int = setting("Embedded: width of the feed-forward part.", least=1)
+
+    @property
+    def params(self) -> int:
+        """Its number of weights, but for some words of the tokenizer, in which seeds differ."""
+        return parameters(
+            Shape(
+                **asdict(self),
+                num_key_value_heads=self.num_attention_heads,
+                head_dim=self.hidden_size // self.num_attention_heads,
+                vocab_size=VOCABULARY,
+                attention_bias=True,
+            )
+        )
 
     def __post_init__(self) -> None:
         """Refuse heads that rotary positions cannot be given to."""
@@ -179,7 +195,6 @@ def pretrain(
         DataError: If the loss stops being finite.
     """
     import torch
-    from tqdm import tqdm
 
     hidden = [weight for name, weight in model.named_parameters() if weight.ndim == 2 and "layers." in name]
     others = [weight for name, weight in model.named_parameters() if weight.ndim != 2 or "layers." not in name]
@@ -191,7 +206,7 @@ def pretrain(
     factor = cosine(len(batches), settings.warmup_steps)
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
     losses = []
-    for step, batch in enumerate(tqdm(batches, desc="pretrain", disable=None), start=1):
+    for step, batch in enumerate(bar("pretrain", batches), start=1):
         loss = answer_losses(model, collate(batch, filler)).answer / sum(len(row.answer) for row in batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,4 +1,4 @@
-r"""Where a stage does its work: in this process, or over Ray. The outs are the same, byte for byte.
+r"""Where a stage does its work: on this machine, or over Ray. The outs are the same, byte for byte.
 
 ``CHATLADDER_ENGINE`` says which: ``local`` (also where it is not set) or ``ray``. A variable and no param, since it
 changes how an out is made and not what it is, so DVC runs nothing again for it. A stage stays one process that ends
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from chatladder.distributed.side_by_side import computing_threads, cores, side_by_side
 from chatladder.io.console import DataError
 from chatladder.io.rows import Rows
 
@@ -34,10 +35,12 @@ class Need(NamedTuple):
         threads: The threads that it computes with. Sums of another number of them may differ in their last digits, so
             a worker has as many as this process would have.
         gpu: Whether it uses a GPU where there is one; it then has that one to itself.
+        small: Whether several fit beside each other into the memory of this machine, one for each of its processors.
     """
 
     threads: int
     gpu: bool
+    small: bool = False
 
 
 class Workers(Protocol):
@@ -76,7 +79,10 @@ class Workers(Protocol):
 
 
 class LocalWorkers:
-    """This process as the only worker: calls are made one after another, as their results are taken."""
+    """This machine alone: calls are made here one after another, as their results are taken.
+
+    Those of small models are made in processes beside each other, where there are processors for more than one.
+    """
 
     most_bytes = 0
 
@@ -91,12 +97,18 @@ class LocalWorkers:
     def as_done(
         self, function: Callable[..., Any], items: Iterable[Any], *shared: Any, need: Need
     ) -> Iterator[tuple[int, Any]]:
-        """Numbers and results of the items, in order; see ``Workers``."""
-        return enumerate(self.map(function, items, *shared))
+        """Numbers and results of the items, as they are done; see ``Workers``."""
+        calls = list(items)
+        processes = min(len(calls), cores()) if need.small else 1
+        if processes > 1:
+            yield from side_by_side(function, calls, shared, processes, need.threads)
+            return
+        with computing_threads(need.threads):
+            yield from enumerate(self.map(function, calls, *shared))
 
     def parts(self, need: Need) -> int:
-        """Return 1: the model is loaded once."""
-        return 1
+        """Return 1, so that the model is loaded once; one a processor where it is small."""
+        return cores() if need.small else 1
 
 
 @contextmanager

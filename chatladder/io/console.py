@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -110,3 +110,61 @@ def stoppable(kept: str) -> Iterator[None]:
 
 #: What a command says that writes at its end, whole.
 NOTHING_KEPT = "Nothing was written; the same command starts over."
+
+
+class _Bars:
+    """How this process shows its bars.
+
+    Attributes:
+        line: Its line of a terminal that processes share; None where it has the terminal to itself.
+        name: What a bar is of, beside what is done.
+    """
+
+    line: int | None = None
+    name = ""
+
+
+def share_terminal(line: int, lock: Any) -> None:
+    """Let this process show named bars alone, and in one line of the terminal that it shares with others.
+
+    Args:
+        line: The line, from 0.
+        lock: Held while a process writes.
+    """
+    from tqdm import tqdm
+
+    tqdm.set_lock(lock)
+    _Bars.line = line
+
+
+@contextmanager
+def working_on(name: str) -> Iterator[None]:
+    """Say of the bars and of the errors in a block what they are of, such as a rung and a seed.
+
+    Raises:
+        DataError: As the block, with the name in front.
+    """
+    _Bars.name, before = name, _Bars.name
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{name}: {error.message}") from error
+    finally:
+        _Bars.name = before
+
+
+def bar(what: str, items: Iterable[Any] | None = None, *, hidden: bool = False, **options: Any) -> Any:
+    """A progress bar of tqdm, in a terminal alone.
+
+    Args:
+        what: What is done, in a word.
+        items: As of tqdm.
+        hidden: Whether to show none.
+        options: Of tqdm.
+    """
+    from tqdm import tqdm
+
+    shared = _Bars.line is not None
+    name = f"{_Bars.name} {what}".strip()
+    is_off = hidden or (shared and not _Bars.name)
+    return tqdm(items, desc=name, disable=True if is_off else None, position=_Bars.line, leave=not shared, **options)

@@ -87,7 +87,7 @@ LABEL_SETS = pa.schema(
 PREDICTIONS = pa.schema(
     [
         ("item_id", pa.string()),
-        ("seed", pa.int64()),  # of the model's own training; 0 where it has one
+        ("seed", pa.int64()),  # of the model's own training, or of its adapter's; 0 where there is one
         ("p_needed", pa.float64()),
         ("p_not_needed", pa.float64()),
         ("p_unknown", pa.float64()),

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from chatladder.distributed import Need
 from chatladder.io.console import DataError
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 #: Bytes of a quantized weight, by the setting that asks for it.
 QUANTIZED = {"load_in_4bit": 0.5, "load_in_8bit": 1.0}
+#: A model of at most so many parameters computes with one thread on a CPU: more gain it little, and its bytes are then
+#: the same whatever the number of processors; several of them are trained and asked side by side.
+SMALL = 10_000_000
 #: A quantized model's norms, embeddings and scales come on top of its weights.
 BESIDE = 1.125
 #: Of a GPU's free memory, what weights may take; the rest is for what is computed.
@@ -48,6 +52,23 @@ def prepare_torch() -> None:
     """Make what torch computes reproducible, and quick on shared cores; to be called before torch is imported."""
     for name, value in MATH.items():
         os.environ.setdefault(name, value)
+
+
+def need_of_model(params: int | None, *, embedded: bool) -> Need:
+    """What a call takes that computes with a model.
+
+    Args:
+        params: Its number of weights; None where it is not known.
+        embedded: Whether it is an embedded one, which runs on processors everywhere.
+    """
+    prepare_torch()
+    small = params is not None and params <= SMALL
+    if embedded and small:
+        return Need(threads=1, gpu=False, small=True)  # without torch, which other processes load
+    import torch
+
+    threads = 1 if small else torch.get_num_threads()
+    return Need(threads, gpu=not embedded, small=small and not torch.cuda.is_available())
 
 
 def placement(params: int, rung: Mapping[str, Any]) -> dict[str, Any]:

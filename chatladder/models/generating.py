@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chatladder.distributed import Workers
+from chatladder.io.console import bar
 from chatladder.models.batches import pad_left
 from chatladder.models.encoding import encode_options, encode_prompts
 from chatladder.models.loading import load, within_context
@@ -87,7 +88,6 @@ def generate(
         DataError: If the tokenizer does not keep the options apart from the prompt and from each other.
     """
     import torch
-    from tqdm import tqdm
     from transformers import GenerationConfig
 
     room = within_context(model, max_length)
@@ -107,7 +107,7 @@ def generate(
     with (
         torch.inference_mode(),
         float32_logits(model),
-        tqdm(total=len(indices), desc="generate", disable=None) as bar,
+        bar("generate", total=len(indices)) as shown,
     ):
         for batch in batches:
             padded = pad_left([rows[index] for index in batch], filler)
@@ -115,7 +115,7 @@ def generate(
             inputs = {name: padded[name].to(model.device) for name in ("input_ids", "attention_mask")}
             written = asked.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
             texts += tokenizer.batch_decode(written, skip_special_tokens=True)
-            bar.update(len(batch))
+            shown.update(len(batch))
     return GeneratedPart(indices, texts, shortened, room)
 
 
@@ -154,10 +154,12 @@ def generate_rung(
     parts = min(pool.parts(need), len(prompts))
     texts = [""] * len(prompts)
     shortened = room = 0
-    for _, part in pool.as_done(generate_part, range(parts), generator, parts, need=need):
-        for index, text in zip(part.indices, part.texts, strict=True):
-            texts[index] = text
-        shortened, room = part.shortened, part.room
+    with bar("generate", total=len(texts), hidden=parts == 1) as shown:
+        for _, part in pool.as_done(generate_part, range(parts), generator, parts, need=need):
+            for index, text in zip(part.indices, part.texts, strict=True):
+                texts[index] = text
+            shortened, room = part.shortened, part.room
+            shown.update(len(part.indices))
     return texts, shortened, room
 
 

@@ -20,11 +20,15 @@ from chatladder.models.folders import (
 from chatladder.models.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 #: What a base folder says about its model: source, name, params, and where it lies.
 RUNG = "rung.json"
-#: What a base folder calls the folders of embedded models of further seeds: whole base folders themselves.
+#: What an adapter folder says of its training: the seed, and how it ended.
+TRAINING = "training.json"
+#: What a base folder, and one of an adapter, calls those of further seeds within it, which are whole themselves.
 SEED_FOLDER = "seed_{}"
 #: What is fetched of a hub model: no pickles, no code.
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
@@ -58,27 +62,62 @@ def replicates(base: Path) -> dict[int, Path]:
     Raises:
         DataError: If a folder is damaged, or is not whole.
     """
-    rung = read_rung(base)
-    if rung["source"] != "embedded":
+    if read_rung(base)["source"] != "embedded":
         return {0: base}
-    folders = {_seed(base, rung): base}
-    others = [folder for folder in base.glob(SEED_FOLDER.format("*")) if folder.is_dir()]
-    for seed, folder in sorted((_seed(folder, read_rung(folder)), folder) for folder in others):
-        if seed in folders or folder.name != SEED_FOLDER.format(seed):
-            raise DataError(
-                f"{folder / RUNG}: expected the seed that the folder is named after, and once in {base}, got {seed}. "
-                "Run the rung's base stage again."
-            )
+    folders = _by_seed(base, RUNG, read_rung)
+    for folder in [*folders.values()][1:]:
         weight_files(folder)
-        folders[seed] = folder
     return folders
 
 
-def _seed(folder: Path, rung: dict[str, Any]) -> int:
-    seed = rung.get("seed", 0)
+def adapters_of(adapter: Path) -> dict[int, Path]:
+    """The adapter folders of one rung, by the seed that each was trained with, the rung's own first.
+
+    Args:
+        adapter: A folder written by ``stages.train``; one that does not say its seed has seed 0.
+
+    Raises:
+        DataError: If a folder is damaged, or is not whole.
+    """
+    return _by_seed(adapter, TRAINING, _read_training)
+
+
+def base_of(base: Path, seed: int) -> Path:
+    """The folder of the model that an adapter of this seed stands on: the same seed's, else the rung's first.
+
+    Raises:
+        DataError: As ``replicates``.
+    """
+    return replicates(base).get(seed, base)
+
+
+def _by_seed(folder: Path, file: str, read: "Callable[[Path], dict[str, Any]]") -> dict[int, Path]:
+    """The folder and those in it, by the seed that each one's file names."""
+    folders = {_seed(folder, file, read): folder}
+    others = [other for other in folder.glob(SEED_FOLDER.format("*")) if other.is_dir()]
+    for seed, other in sorted((_seed(other, file, read), other) for other in others):
+        if seed in folders or other.name != SEED_FOLDER.format(seed):
+            raise DataError(
+                f"{other / file}: expected the seed that the folder is named after, and once in {folder}, got {seed}. "
+                "Run the stage that wrote it again."
+            )
+        folders[seed] = other
+    return folders
+
+
+def _seed(folder: Path, file: str, read: "Callable[[Path], dict[str, Any]]") -> int:
+    seed = read(folder).get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool):
-        raise DataError(f'{folder / RUNG}: expected "seed" to be a whole number, got {seed!a}.')
+        raise DataError(f'{folder / file}: expected "seed" to be a whole number, got {seed!a}.')
     return seed
+
+
+def _read_training(adapter: Path) -> dict[str, Any]:
+    path = adapter / TRAINING
+    said = read_json(path) if path.is_file() else {}
+    if not isinstance(said, dict):
+        raise DataError(f"{path}: expected a JSON object of what was trained, got another. Run the train stage again.")
+    return said
 
 
 def load(
@@ -87,7 +126,7 @@ def load(
     """The model, ready to score, and its tokenizer.
 
     Args:
-        base: A folder written by ``stages.base``.
+        base: A folder written by ``stages.base``; with an adapter, the model in it that the adapter stands on.
         adapter: A folder written by ``stages.train``, of an adapter or of all weights; None for the untouched model.
         quantized: Whether ``load_in_4bit`` and ``load_in_8bit`` of the rung count; a merge needs the whole weights.
 
@@ -96,6 +135,8 @@ def load(
     """
     prepare_torch()
     quiet()
+    if adapter is not None:
+        base = base_of(base, _seed(adapter, TRAINING, _read_training))
     rung = read_rung(base)
     if rung["source"] == "endpoint":
         raise DataError(f"{base}: expected a model with weights, got one that is served elsewhere; it only answers.")

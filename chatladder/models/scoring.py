@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chatladder.distributed import Need, Workers, check_seen
-from chatladder.io.console import DataError
+from chatladder.io.console import DataError, bar
 from chatladder.models.batches import (
     IGNORE_INDEX,
     Prefix,
@@ -32,7 +32,7 @@ from chatladder.models.batches import (
     shared_length,
     takes_blocks,
 )
-from chatladder.models.devices import LIBRARIES, prepare_torch
+from chatladder.models.devices import LIBRARIES, need_of_model
 from chatladder.models.encoding import Example, encode_options, encode_orders
 from chatladder.models.loading import load, read_rung, within_context
 from chatladder.models.prompts import Prompt, orders_of
@@ -124,7 +124,6 @@ class PromptBatches:
             (n, 3).
         """
         import torch
-        from tqdm import tqdm
 
         self._model.eval()
         each = len(self._rows[0].orders) if self._rows else 1
@@ -133,7 +132,7 @@ class PromptBatches:
         with (
             torch.inference_mode(),
             float32_logits(self._model),
-            tqdm(total=len(indices), desc="score", disable=None) as bar,
+            bar("score", total=len(indices)) as shown,
         ):
             if batches and self._shared and self._prefix is None:
                 self._prefix = Prefix(self._model, self._rows[0].shared[: self._shared])
@@ -141,7 +140,7 @@ class PromptBatches:
                 rows = [self._rows[index] for index in batch]
                 rows = [row._replace(shared=row.shared[self._shared :]) for row in rows]
                 scores.append(score_rows(self._model, rows, self._filler, self._prefix).reshape(-1, len(ANSWERS)))
-                bar.update(len(batch) * each)
+                shown.update(len(batch) * each)
         return indices, np.concatenate(scores)
 
 
@@ -393,15 +392,13 @@ class _Block(NamedTuple):
 
 
 def need_of(base: Path) -> Need:
-    """Return what a call takes that loads a rung; embedded models run on processors everywhere.
+    """Return what a call takes that loads a rung.
 
     Raises:
         DataError: If the folder is not a base folder.
     """
-    prepare_torch()
-    import torch
-
-    return Need(threads=torch.get_num_threads(), gpu=read_rung(base)["source"] != "embedded")
+    rung = read_rung(base)
+    return need_of_model(rung.get("params"), embedded=rung["source"] == "embedded")
 
 
 class WorkerCheck:
@@ -503,19 +500,17 @@ def score_rung(
     Raises:
         DataError: As ``load`` and ``score``; or if a worker does not see the folders, or has other libraries.
     """
-    from tqdm import tqdm
-
     need = need_of(base)
     scorer = PromptScorer(base.resolve(), adapter.resolve() if adapter else None, prompts, max_length, orders)
     parts = min(pool.parts(need), len(prompts))
     scores = np.zeros((len(prompts) * orders, len(ANSWERS)))
     shortened = room = 0
-    # A single part has a bar of its own; other processes have no terminal.
-    with tqdm(total=len(scores), desc="score", disable=None if parts > 1 else True) as bar:
+    # A single part has a bar of its own.
+    with bar("score", total=len(scores), hidden=parts == 1) as shown:
         for _, part in pool.as_done(score_part, range(parts), scorer, parts, need=need):
             scores[part.indices] = part.scores
             shortened, room = part.shortened, part.room
-            bar.update(len(part.indices))
+            shown.update(len(part.indices))
     return over_orders(scores, orders), shortened, room
 
 

@@ -1,12 +1,14 @@
 """Work that is kept outside the outs while a run is not done, so that one that was killed goes on.
 
-A training loses a minute at most: one safetensors file holds the trainable weights, the optimizer's states, the state
-of the random numbers, and the curves so far; it is replaced whole. On a CPU a resumed run ends in the very weights of
-one that was never stopped. A run of several folds loses the fold that it was at.
+The training of a seed loses a minute at most: one safetensors file holds the trainable weights, the optimizer's states,
+the state of the random numbers, and the curves so far; it is replaced whole. On a CPU a resumed run ends in the very
+weights of one that was never stopped. What one seed has ended in is kept until all have. A run of several folds loses
+those that it was at.
 """
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,15 +54,19 @@ class TrainingProgress:
 
 
 class Checkpoints:
-    """The checkpoint of one run.
+    """The checkpoint of one run, and what it made until the runs of other seeds are done, too.
 
     Args:
         path: Its file.
         seconds: Between two of them; 0 keeps one after each step.
+
+    Attributes:
+        made: The folder of what a run that has ended made.
     """
 
     def __init__(self, path: Path, seconds: float = SECONDS) -> None:
         self.path = path
+        self.made = path.with_suffix("")
         self._seconds = seconds
         self._took = 0.0
         self._written = time.monotonic()
@@ -128,10 +134,13 @@ class Checkpoints:
         return TrainingProgress(**counters, kept=groups["kept"])
 
     def clear(self) -> None:
-        """Forget it, and what runs with other settings left: files whose names differ after the last dash alone."""
+        """Forget it, and what other settings and seeds left: names that differ after the last dash alone."""
         alike, dash, _ = self.path.name.rpartition("-")
-        for path in self.path.parent.glob(f"{escape(alike)}-*.safetensors") if dash else [self.path]:
-            path.unlink(missing_ok=True)
+        for path in self.path.parent.glob(f"{escape(alike)}-*") if dash else [self.path]:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _by_group(tensors: "dict[str, torch.Tensor]") -> "dict[str, dict[str, torch.Tensor]]":

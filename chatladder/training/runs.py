@@ -1,5 +1,8 @@
 """The runs of stages: training of one rung, and k-fold answers by adapters that never saw an item's conversation."""
 
+import math
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -7,14 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from chatladder.distributed import Workers
-from chatladder.io.console import DataError
-from chatladder.io.files import check_replaceable, whole_folder, write_json
-from chatladder.models.devices import prepare_torch
+from chatladder.distributed import LocalWorkers, Workers
+from chatladder.io.console import DataError, working_on
+from chatladder.io.files import check_replaceable, read_json, whole_folder, write_json
+from chatladder.models.devices import LAUNCHED, prepare_torch
+from chatladder.models.loading import SEED_FOLDER, TRAINING, base_of
 from chatladder.models.prompts import read_alpaca
 from chatladder.models.scoring import WorkerCheck, need_of, prediction_rows, score
-from chatladder.training.checkpoints import SECONDS, KeptFolds, checkpoints_of
+from chatladder.training.checkpoints import SECONDS, Checkpoints, KeptFolds, checkpoints_of
 from chatladder.training.settings import TrainSettings
+from chatladder.training.trainer import STEPS as LAST_STEPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,26 +27,98 @@ if TYPE_CHECKING:
 
 #: What a run was trained with, in its folder of curves: plots over experiments read it.
 SETTINGS = "settings.json"
+ADAPTER_FOLDER, CURVES_FOLDER = "adapter", "curves"
+
+
+def _with_seeds(*files: str) -> tuple[str, ...]:
+    """Patterns of the files of a folder, and of those of further seeds in it."""
+    return (*files, *(f"{SEED_FOLDER.format('[0-9]*')}/{file}" for file in files))
+
+
 #: The files of an adapter, or of a model whose weights were all trained; the first pattern is of a file that both have.
-TRAINED = ("*config.json", "adapter_model.safetensors", "model*.safetensors", "model.safetensors.index.json")
-CURVES = (SETTINGS, "metrics.json", "plots/metrics/*.tsv")
+TRAINED = _with_seeds(
+    "*config.json", "adapter_model.safetensors", "model*.safetensors", "model.safetensors.index.json", TRAINING
+)
+CURVES = _with_seeds(SETTINGS, "metrics.json", "plots/metrics/*/*.tsv")
+#: Loss of a coin between two options, in nats.
+COIN = math.log(2)
+
+
+class SeedRun(NamedTuple):
+    """The training of one seed.
+
+    Attributes:
+        base: The base folder of the model that it starts from.
+        alpaca: A folder written by ``stages.to_alpaca``.
+        settings: The hyper-parameters, of this seed alone.
+        out: The folder of the rung's adapters.
+        seconds: The time between checkpoints.
+    """
+
+    base: Path
+    alpaca: Path
+    settings: TrainSettings
+    out: Path
+    seconds: float
+
+    def checkpoints(self) -> Checkpoints:
+        """Return what is kept of it."""
+        return checkpoints_of(self.out, asdict(self.settings), [self.base, self.alpaca], self.seconds)
 
 
 def train_rung(
     base: Path, alpaca: Path, settings: TrainSettings, out: Path, curves: Path, seconds: float = SECONDS
 ) -> str:
-    """Fit, then write the adapter and its curves; return one line about what was done.
+    """Fit an adapter a seed, then write all of them and their curves; return one line about what was done.
+
+    The first seed's adapter lies in the folder, each other in a folder of its own within it, as those of bases do. Each
+    stands on the base model of its own seed where there is one, else on the first.
 
     Args:
         base: A folder written by ``stages.base``.
         alpaca: A folder written by ``stages.to_alpaca``.
         settings: The hyper-parameters.
-        out: The folder of the adapter.
+        out: The folder of the adapters.
         curves: The folder of the curves.
         seconds: The time between checkpoints.
 
+    Returns:
+        The line; nothing in a process that another one writes for.
+
     Raises:
-        DataError: If there is nothing to learn, or the training diverges; neither folder is then written.
+        DataError: If there is nothing to learn, or a training diverges; neither folder is then written.
+    """
+    check_replaceable(out, *TRAINED)  # before hours of training, not after
+    check_replaceable(curves, *CURVES)
+    if not read_alpaca(alpaca / "train.json"):
+        raise DataError(f"{alpaca / 'train.json'}: expected rows to learn, got none.")
+    need = need_of(base)
+    if LAUNCHED in os.environ:
+        need = need._replace(small=False)  # this process is one of several already, which train each seed together
+    runs = [SeedRun(base_of(base, seed), alpaca, settings.of_seed(seed), out, seconds) for seed in settings.seeds]
+    told = dict(LocalWorkers().as_done(train_seed, runs, need=need))
+    ended = [told[number] for number in range(len(runs))]
+    if None in ended:
+        return ""
+    # Opened this late, so that a run that is killed leaves no half-filled folders beside the outs.
+    with whole_folder(out, *TRAINED) as adapters, whole_folder(curves, *CURVES) as all_curves:
+        for run in runs:
+            further = "" if run is runs[0] else SEED_FOLDER.format(run.settings.seed)
+            for name, folder in ((ADAPTER_FOLDER, adapters), (CURVES_FOLDER, all_curves)):
+                shutil.copytree(run.checkpoints().made / name, folder / further, dirs_exist_ok=True)
+    runs[0].checkpoints().clear()
+    return _summary(ended)
+
+
+def train_seed(run: SeedRun) -> dict[str, Any] | None:
+    """Fit the adapter of one seed, and keep it and its curves until those of all seeds are done.
+
+    Returns:
+        What its ``training.json`` says, and the tokens that prompts were shortened to; None in a process that another
+        one writes for.
+
+    Raises:
+        DataError: If the training diverges.
     """
     prepare_torch()
     from chatladder.models.encoding import encode_rows
@@ -50,32 +127,94 @@ def train_rung(
     from chatladder.training.processes import Processes
     from chatladder.training.trainer import fit
 
-    check_replaceable(out, *TRAINED)  # before hours of training, not after
-    check_replaceable(curves, *CURVES)
-    rows = {split: read_alpaca(alpaca / f"{split}.json") for split in ("train", "validation")}
-    if not rows["train"]:
-        raise DataError(f"{alpaca / 'train.json'}: expected rows to learn, got none.")
-    processes = Processes()
-    model, tokenizer = load(base)
+    processes, checkpoints, settings = Processes(), run.checkpoints(), run.settings
+    is_done = checkpoints.made.is_dir()
+    processes.accelerator.wait_for_everyone()  # the one that writes takes away what others would still look for
+    if is_done:
+        ended: dict[str, Any] = read_json(checkpoints.made / ADAPTER_FOLDER / TRAINING)
+        return ended if processes.main else None
+    model, tokenizer = load(run.base)
     room = within_context(model, settings.max_length)
-    train, validation = (encode_rows(tokenizer, part, room) for part in rows.values())
-    model = trainable(model, settings, read_rung(base)["name"])
-    checkpoints = checkpoints_of(out, asdict(settings), [base, alpaca], seconds)
+    splits = (read_alpaca(run.alpaca / f"{split}.json") for split in ("train", "validation"))
+    train, validation = (encode_rows(tokenizer, rows, room) for rows in splits)
+    model = trainable(model, settings, read_rung(run.base)["name"])
     logged: list[tuple[str, int, float]] = []
     filler = tokenizer.pad_token_id
-    model = fit(model, filler, train, validation, settings, lambda *value: logged.append(value), checkpoints, processes)
+    with working_on(f"{run.out.name} seed {settings.seed}"):
+        log = lambda *value: logged.append(value)  # noqa: E731
+        model = fit(model, filler, train, validation, settings, log, checkpoints, processes)
     weights = processes.weights_of(model)
-    if not processes.main:
-        return ""
-    # Opened this late, so that a run that is killed leaves no half-filled folders beside the outs.
-    with whole_folder(out, *TRAINED) as adapter, whole_folder(curves, *CURVES) as folder:
-        write(processes.accelerator.unwrap_model(model), adapter, weights)
-        write_curves(folder, asdict(settings), logged)
-    checkpoints.clear()
-    last = {name: value for name, _, value in logged}
+    ended = {
+        "seed": settings.seed,
+        "rows": len(train.examples),
+        **ending(logged, settings),
+        "shortened": train.shortened,
+        "room": room,
+    }
+    if processes.main:
+        with whole_folder(checkpoints.made) as made:
+            adapter, curves = made / ADAPTER_FOLDER, made / CURVES_FOLDER
+            adapter.mkdir()
+            curves.mkdir()
+            write(processes.accelerator.unwrap_model(model), adapter, weights)
+            write_json(adapter / TRAINING, ended)
+            write_curves(curves, settings.described(), logged)
+        checkpoints.path.unlink(missing_ok=True)
+    del model, weights
+    processes.accelerator.free_memory()  # a GPU has no room for the next seed's model beside it
+    return ended if processes.main else None
+
+
+def ending(logged: Sequence[tuple[str, int, float]], settings: TrainSettings) -> dict[str, Any]:
+    """Return the steps of a training and what it ended in.
+
+    Args:
+        logged: Name of each curve, step from 1, and value.
+        settings: The hyper-parameters.
+
+    Returns:
+        ``steps``; the last ``loss`` and ``deciding_loss``; and ``validation_deciding_loss``, that of the weights that
+        were kept, where there are validation rows, else ``mean_deciding_loss`` of the last steps; all in nats.
+    """
+    curves: dict[str, list[float]] = {}
+    for name, _, value in logged:
+        curves.setdefault(name, []).append(value)
+    deciding = curves["train/deciding_loss"]
+    ended = {"steps": logged[-1][1], "loss": curves["train/loss"][-1], "deciding_loss": deciding[-1]}
+    if validation := curves.get("validation/deciding_loss"):
+        kept = min(validation) if settings.early_stopping_patience else validation[-1]
+        return {**ended, "validation_deciding_loss": kept}
+    latest = deciding[-LAST_STEPS:]
+    return {**ended, "mean_deciding_loss": sum(latest) / len(latest)}
+
+
+def _summary(ended: Sequence[Mapping[str, Any]]) -> str:
+    """Return one line about the trainings of all seeds."""
+
+    def each(name: str, form: str) -> str:
+        return ", ".join(format(seed[name], form) for seed in ended)
+
+    steps = ", ".join(dict.fromkeys(f"{seed['steps']:,}" for seed in ended))
+    seeds = f", {len(ended)} seeds" if len(ended) > 1 else ""
+    first = ended[0]
+    line = (
+        f"{first['rows']:,} rows, {steps} steps{seeds}, last loss {each('loss', '.3f')} "
+        f"(deciding token {each('deciding_loss', '.3f')}), {first['shortened']:,} prompts shortened to "
+        f"{first['room']} tokens"
+    )
+    by_validation = "validation_deciding_loss" in first
+    name = "validation_deciding_loss" if by_validation else "mean_deciding_loss"
+    lost = [seed for seed in ended if seed[name] >= COIN]
+    if not lost:
+        return line
+    which = "It"
+    if len(ended) > 1:
+        which = f"Seed{'s' if len(lost) > 1 else ''} {', '.join(str(seed['seed']) for seed in lost)}"
+    losses = ", ".join(f"{seed[name]:.3f}" for seed in lost)
+    where = "on validation rows" if by_validation else f"over the last {LAST_STEPS} steps"
     return (
-        f"{len(rows['train']):,} rows, {logged[-1][1]:,} steps, last loss {last['train/loss']:.3f} "
-        f"(deciding token {last['train/deciding_loss']:.3f}), {train.shortened:,} prompts shortened to {room} tokens"
+        f"{line}. {which} ended no better than a coin ({losses} nats for the deciding token {where}, a "
+        f"coin {COIN:.3f}): try another train.learning_rate, or more train.num_train_epochs"
     )
 
 
@@ -162,7 +301,8 @@ def answer_on_worker(
 ) -> list[dict[str, Any]]:
     """On a worker: ``answer_fold``."""
     worker.check()
-    return answer_fold(base, fold.learned, fold.asked, settings, orders)
+    with working_on(f"{base.name} fold {fold.number}"):
+        return answer_fold(base, fold.learned, fold.asked, settings, orders)
 
 
 def answer_fold(
@@ -172,7 +312,7 @@ def answer_fold(
     settings: TrainSettings,
     orders: int = 1,
 ) -> list[dict[str, Any]]:
-    """Fit an adapter to some alpaca rows, and answer other questions with it.
+    """Fit an adapter, with the first seed, to some alpaca rows, and answer other questions with it.
 
     Args:
         base: The base folder of the rung.
@@ -196,10 +336,11 @@ def answer_fold(
 
     # A fold has no validation rows to stop by: it trains all epochs.
     settings = replace(settings, early_stopping_patience=0)
+    base = base_of(base, settings.seed)
     model, tokenizer = load(base)
     adapted = trainable(model, settings, read_rung(base)["name"])
     encoded = encode_rows(tokenizer, rows, within_context(model, settings.max_length))
     fit(adapted, tokenizer.pad_token_id, encoded, Encoded([], [], [], 0), settings, lambda *_: None)
     prompts = [Prompt(item["instruction"], item["options"]) for item in items]
     scores, _ = score(adapted.eval(), tokenizer, prompts, settings.max_length, orders)
-    return prediction_rows(items, scores)
+    return prediction_rows(items, scores, settings.seed)

@@ -1,7 +1,9 @@
 """The hyper-parameters of training, named as transformers and peft name them."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import click
 
 from chatladder.io.options import setting
 
@@ -9,9 +11,18 @@ METHODS = ("lora", "full")
 OPTIMIZERS = ("adamw_torch", "paged_adamw_8bit")
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    # One option and not a repeated one: a rung's own value must replace the default, not add to it.
+# One option with commas and not a repeated one: a rung's own value must replace the default, not add to it.
+
+
+def _names(value: str) -> tuple[str, ...]:
     return tuple(value.split(","))
+
+
+def _seeds(value: str) -> tuple[int, ...]:
+    numbers = [each.strip() for each in value.split(",")]
+    if not all(each.isascii() and each.isdecimal() for each in numbers) or len({*map(int, numbers)}) < len(numbers):
+        raise click.BadParameter(f"expected different whole numbers from 0 with commas between them, got {value!a}.")
+    return tuple(map(int, numbers))
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,9 @@ class TrainSettings:
         "all-linear, or layer names with commas between them: q_proj,v_proj.", parse=_names
     )
     max_length: int = setting("Most tokens of prompt and answer; the oldest history goes first.", least=64)
-    seed: int = setting("Seed of adapter weights, dropout and order.")
+    seeds: tuple[int, ...] = setting(
+        "Seeds of adapter weights, dropout and order: one adapter each, with commas between them: 0,1,2.", parse=_seeds
+    )
     method: str = setting("Train an adapter, or all weights.", choices=METHODS, default="lora")
     use_rslora: bool = setting("Scale the adapter by alpha / sqrt(r) (arXiv 2312.03732).", default=False)
     use_dora: bool = setting("Learn lengths apart from directions (DoRA, arXiv 2402.09353).", default=False)
@@ -52,3 +65,18 @@ class TrainSettings:
     tokens_per_forward: int = setting(
         "Most tokens in one forward pass; larger batches are split, with the same gradient.", least=64, default=4096
     )
+
+    @property
+    def seed(self) -> int:
+        """The first seed: of the rung's own adapter, and of its folds."""
+        return self.seeds[0]
+
+    def of_seed(self, seed: int) -> "TrainSettings":
+        """Return the same settings for one seed alone."""
+        return replace(self, seeds=(seed,))
+
+    def described(self) -> dict[str, Any]:
+        """Return what one adapter is trained with, the first seed's, by the names of the settings."""
+        return {"seed" if name == "seeds" else name: value for name, value in asdict(self).items()} | {
+            "seed": self.seed
+        }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chatladder.io.console import DataError
+from chatladder.io.console import DataError, bar
 from chatladder.models.batches import (
     IGNORE_INDEX,
     Losses,
@@ -119,13 +119,11 @@ def _epochs(examples: Sequence[Example], settings: TrainSettings) -> list[list[l
 
 def _remaining(epochs: list[list[list[Example]]], done: int, processes: Processes, total: int) -> Any:
     """Number of each step that is still to be done, from 1, its rows, and whether it ends an epoch; with a bar."""
-    from tqdm import tqdm
-
     steps = [(rows, at == len(epoch)) for epoch in epochs for at, rows in enumerate(epoch, start=1)]
-    with tqdm(total=total, initial=done, desc="train", disable=None if processes.main else True) as bar:
+    with bar("train", total=total, initial=done, hidden=not processes.main) as shown:
         for step, (rows, ends_epoch) in enumerate(steps[done:], start=done + 1):
             yield step, rows, ends_epoch
-            bar.update()
+            shown.update()
 
 
 def _stops(progress: TrainingProgress, losses: dict[str, float], run: "_Run", settings: TrainSettings) -> bool:

@@ -30,7 +30,7 @@ SETTINGS = TrainSettings(
     lora_dropout=0.0,
     target_modules=("all-linear",),
     max_length=2000,
-    seed=0,
+    seeds=(0,),
 )
 MIXTURES = [name for name, sizes in ARCHITECTURES.items() if "num_experts" in sizes]
 PROMPTS = [

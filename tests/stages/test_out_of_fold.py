@@ -117,7 +117,7 @@ class TestAnswers:
 
     def test_equal_runs_give_equal_bytes(self, answer, tmp_path):
         for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-            assert answer(name, train={"seed": seed}).exit_code == 0
+            assert answer(name, train={"seeds": seed}).exit_code == 0
         first, again, other = ((tmp_path / f"{name}.parquet").read_bytes() for name in "abc")
         assert first == again
         assert first != other

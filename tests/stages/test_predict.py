@@ -4,12 +4,13 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from model_fixtures import PROMPT, TINY, options, run, write_questions
+from model_fixtures import PROMPT, TINY, TRAINING, options, run, write_questions
 
 from chatladder.evaluation.predictions import read_predictions
 from chatladder.io.rows import PREDICTIONS, read_rows
 from stages.base import main as base_main
 from stages.predict import main
+from stages.train import main as train_main
 
 
 @pytest.fixture
@@ -59,9 +60,29 @@ def test_an_untouched_rung_answers_once_with_each_seed(predict, tiny_base, tiny_
     # Whoever reads one model's answers reads the first seed's.
     ids = [row["item_id"] for row in first]
     assert read_predictions(several, ids).log_odds.tolist() == read_predictions(single, ids).log_odds.tolist()
-    # An adapter was trained on the first seed.
+    # An adapter stands on the model of its own seed.
     _, tuned = predict(base, "--adapter", tiny_adapter, name="tuned")
     assert [row["seed"] for row in read_rows(tuned, PREDICTIONS).to_pylist()] == [0] * 6
+
+
+def test_a_tuned_rung_answers_once_with_each_seed_on_that_seeds_model(predict, tiny_base, tiny_alpaca, tmp_path):
+    base = shutil.copytree(tiny_base, tmp_path / "tiny")
+    assert run(base_main, "--source", "embedded", *options(TINY), "--seeds", 5, "--out", base).exit_code == 0
+    settings = options({**TRAINING, "seeds": "5,0", "num-train-epochs": 1})
+    folders = ["--out", tmp_path / "adapter", "--curves", tmp_path / "curves"]
+    assert run(train_main, "--base", base, "--alpaca", tiny_alpaca, *settings, *folders).exit_code == 0
+    result, several = predict(base, "--adapter", tmp_path / "adapter", name="several")
+    assert result.output == f"{several}: 12 answers of 2 seeds, 0 prompts shortened to 512 tokens\n"
+    rows = read_rows(several, PREDICTIONS).to_pylist()
+    assert [row["seed"] for row in rows] == [5] * 6 + [0] * 6
+    # As each adapter on its own base alone.
+    for own, adapter, expected in (
+        (base / "seed_5", tmp_path / "adapter", rows[:6]),
+        (tiny_base, tmp_path / "adapter" / "seed_0", rows[6:]),
+    ):
+        alone = shutil.copytree(adapter, tmp_path / f"alone_{own.name}", ignore=shutil.ignore_patterns("seed_*"))
+        _, single = predict(own, "--adapter", alone, name=f"single_{own.name}")
+        assert read_rows(single, PREDICTIONS).to_pylist() == expected
 
 
 def test_an_adapter_changes_the_answers(predict, tiny_base, tiny_adapter):

@@ -1,11 +1,12 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from model_fixtures import PROMPT, TRAINING, options, run
+from model_fixtures import PROMPT, TINY, TRAINING, options, run
 from safetensors.numpy import load_file
 from sklearn.metrics import f1_score
 
@@ -13,9 +14,13 @@ from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, read_rows
 from chatladder.models.batches import Losses, batches_by_length, check_finite, cosine
 from chatladder.models.encoding import Example
+from chatladder.models.loading import adapters_of
 from chatladder.models.prompts import read_alpaca
 from chatladder.training import adapters, trainer
+from chatladder.training.runs import ending
+from chatladder.training.settings import TrainSettings
 from chatladder.training.trainer import macro_f1
+from stages.base import main as make_base
 from stages.predict import main as predict
 from stages.to_alpaca import main as to_alpaca
 from stages.train import main
@@ -66,12 +71,13 @@ def test_the_adapter_loads_in_plain_peft(tiny_base, tiny_adapter):
 
 
 def test_the_adapter_names_no_folder_of_this_machine(tiny_base, tiny_adapter):
-    assert sorted(path.name for path in tiny_adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    names = ["adapter_config.json", "adapter_model.safetensors", "training.json"]
+    assert sorted(path.name for path in tiny_adapter.iterdir()) == names
     config = json.loads((tiny_adapter / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "tiny"
     assert config["target_modules"] == sorted(config["target_modules"])
     assert len(config["target_modules"]) == 7
-    assert str(tiny_base.parent) not in (tiny_adapter / "adapter_config.json").read_text()
+    assert all(str(tiny_base.parent) not in (tiny_adapter / name).read_text("latin-1") for name in names)
 
 
 def test_equal_runs_give_equal_bytes(train, tmp_path):
@@ -79,7 +85,7 @@ def test_equal_runs_give_equal_bytes(train, tmp_path):
         assert train(name).exit_code == 0
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert contents(tmp_path / "a-curves") == contents(tmp_path / "b-curves")
-    train("c", seed=1)
+    train("c", seeds=1)
     assert contents(tmp_path / "a") != contents(tmp_path / "c")
 
 
@@ -114,6 +120,10 @@ def test_a_learning_rate_may_be_written_as_yaml_text(train, rate):
         ({"learning_rate": "None"}, "'None' is not a valid float"),
         ({"learning_rate": 0}, "0.0 is not in the range"),
         ({"lora_r": 0}, "0 is not in the range"),
+        ({"seeds": "0,0"}, "expected different whole numbers from 0 with commas between them, got '0,0'"),
+        ({"seeds": "1,01"}, "expected different whole numbers from 0"),
+        ({"seeds": "-1"}, "expected different whole numbers from 0"),
+        ({"seeds": "0,"}, "expected different whole numbers from 0"),
     ],
 )
 def test_a_wrong_hyper_parameter_is_a_usage_error(train, tmp_path, change, message):
@@ -143,7 +153,7 @@ def test_a_diverged_loss_writes_nothing(train, tmp_path, monkeypatch):
     monkeypatch.setattr("chatladder.training.trainer.answer_losses", lambda *_: Losses(lost, lost))
     result = train()
     assert result.exit_code == 1
-    assert "step 1: expected a finite loss, got nan" in result.output
+    assert "Error: a seed 0: step 1: expected a finite loss, got nan" in result.output
     assert "try learning_rate 2.0e-03" in result.output
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "a-curves").exists()
@@ -220,6 +230,7 @@ def test_all_weights_may_be_trained_and_then_answer(train, tiny_base, tmp_path, 
         "config.json",
         "generation_config.json",
         "model.safetensors",
+        "training.json",
     ]
     asked = ["--questions", labelled, *PROMPT, "--max-length", "512"]
     for name, adapter in {"vanilla": (), "tuned": ("--adapter", tmp_path / "a")}.items():
@@ -240,7 +251,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(train, tmp_pat
             raise KeyboardInterrupt
 
     monkeypatch.setattr(trainer.Watch, "see", killed)
-    assert train("part", checkpoint_seconds=0, seed=7).exit_code == 130
+    assert train("part", checkpoint_seconds=0, seeds=7).exit_code == 130
     assert train("part", checkpoint_seconds=0).exit_code == 130
     assert not (tmp_path / "part").exists()
     kept = tmp_path / ".chatladder" / "checkpoints"
@@ -277,6 +288,109 @@ def test_a_run_that_was_killed_while_it_wrote_has_nothing_to_learn_again(train, 
     assert contents(tmp_path / "part-curves") == contents(tmp_path / "whole-curves")
 
 
+def test_each_seed_has_an_adapter_that_stands_on_the_base_of_its_seed(tiny_base, tiny_alpaca, tmp_path):
+    base = shutil.copytree(tiny_base, tmp_path / "tiny")
+    assert run(make_base, "--source", "embedded", *options(TINY), "--seeds", 5, "--out", base).exit_code == 0
+    settings = options({**TRAINING, "seeds": "5,0,7", "num-train-epochs": 1})
+    folders = ["--out", tmp_path / "a", "--curves", tmp_path / "c"]
+    result = run(main, "--base", base, "--alpaca", tiny_alpaca, *settings, *folders)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(f"{tmp_path / 'a'}: 12 rows, 3 steps, 3 seeds, last loss ")
+    assert adapters_of(tmp_path / "a") == {
+        5: tmp_path / "a",
+        0: tmp_path / "a" / "seed_0",
+        7: tmp_path / "a" / "seed_7",
+    }
+    for seed, folder in {5: "", 0: "seed_0", 7: "seed_7"}.items():
+        assert json.loads((tmp_path / "a" / folder / "training.json").read_text())["seed"] == seed
+        assert json.loads((tmp_path / "c" / folder / "settings.json").read_text())["seed"] == seed
+        assert len(curve(tmp_path / "c" / folder, "train/loss")) == 3
+    # The same as one that was trained on the seed's base alone; a seed that the base lacks stands on its first.
+    for seed, own, folder in ((5, base / "seed_5", ""), (7, tiny_base, "seed_7")):
+        alone = [*options({**TRAINING, "seeds": seed, "num-train-epochs": 1}), "--curves", tmp_path / f"c{seed}"]
+        assert run(main, "--base", own, "--alpaca", tiny_alpaca, *alone, "--out", tmp_path / f"{seed}").exit_code == 0
+        name = "adapter_model.safetensors"
+        assert (tmp_path / f"{seed}" / name).read_bytes() == (tmp_path / "a" / folder / name).read_bytes()
+    # One seed in their place leaves nothing of the others.
+    alone = [*options({**TRAINING, "num-train-epochs": 1}), *folders]
+    result = run(main, "--base", base, "--alpaca", tiny_alpaca, *alone)
+    assert result.exit_code == 0, result.output
+    assert adapters_of(tmp_path / "a") == {0: tmp_path / "a"}
+    assert not (tmp_path / "c" / "seed_7").exists()
+
+
+def test_a_folder_of_seeds_with_anything_else_in_it_is_kept(train, tmp_path):
+    (tmp_path / "a" / "seed_1").mkdir(parents=True)
+    (tmp_path / "a" / "seed_1" / "notes.txt").write_text("kept")
+    result = train()
+    assert result.exit_code == 1
+    assert "got one with seed_1/notes.txt; it was left as it is" in result.output
+
+
+def test_a_seed_that_was_done_is_not_trained_again(train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train("whole", seeds="3,4").exit_code == 0
+    learn = trainer.Watch.see
+    begun = []
+
+    def killed(watch, step, loss):
+        learn(watch, step, loss)
+        begun.append(step)
+        if begun.count(11) == 2:  # in the second seed
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.Watch, "see", killed)
+    result = train("part", seeds="3,4", checkpoint_seconds=0)
+    assert result.exit_code == 130
+    assert not (tmp_path / "part").exists()
+    monkeypatch.setattr(trainer.Watch, "see", learn)
+    steps = []
+    step = trainer._Run.step
+    monkeypatch.setattr(trainer._Run, "step", lambda *given: steps.append(given) or step(*given))
+    assert train("part", seeds="3,4", checkpoint_seconds=0).exit_code == 0
+    assert len(steps) == 24 - 10
+    assert contents(tmp_path / "part") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "part-curves") == contents(tmp_path / "whole-curves")
+    assert list((tmp_path / ".chatladder" / "checkpoints").iterdir()) == []
+
+
+def test_a_training_that_ends_as_a_coin_says_so_and_what_to_try(train, tiny_alpaca, tmp_path):
+    known = shutil.copytree(tiny_alpaca, tmp_path / "alpaca")
+    shutil.copyfile(known / "train.json", known / "validation.json")
+    assert "coin" not in train(alpaca=known, method="full", num_train_epochs=30).output
+    result = train("lost", alpaca=known, learning_rate=1e-6, num_train_epochs=1, seeds="0,1")
+    assert result.exit_code == 0
+    assert ". Seeds 0, 1 ended no better than a coin (" in result.output
+    (known / "validation.json").write_text("[]")
+    result = train("lost", alpaca=known, learning_rate=1e-6, num_train_epochs=1)
+    assert "shortened to 512 tokens. It ended no better than a coin (" in result.output
+    assert result.output.endswith(
+        "nats for the deciding token over the last 10 steps, a coin 0.693): try another train.learning_rate, or more "
+        "train.num_train_epochs\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("validation", "patience", "expected"),
+    [
+        ([0.9, 0.6, 0.8], 0, {"validation_deciding_loss": 0.8}),
+        ([0.9, 0.6, 0.8], 1, {"validation_deciding_loss": 0.6}),
+        ([], 0, {"mean_deciding_loss": pytest.approx(0.75)}),
+    ],
+)
+def test_the_end_of_a_training_is_that_of_the_weights_that_were_kept(validation, patience, expected):
+    settings = read_settings(early_stopping_patience=patience)
+    logged = [("train/deciding_loss", step, 5.0 if step < 3 else 0.75) for step in range(1, 13)]
+    logged += [("train/loss", 12, 0.25)]
+    logged += [("validation/deciding_loss", 12, loss) for loss in validation]
+    assert ending(logged, settings) == {"steps": 12, "loss": 0.25, "deciding_loss": 0.75, **expected}
+
+
+def read_settings(**changes):
+    values = {name.replace("-", "_"): value for name, value in TRAINING.items()}
+    return TrainSettings(**{**values, "seeds": (0,), **changes})
+
+
 def launched(command, tmp_path, name, launcher):
     environment = {**os.environ, "LAUNCHER": launcher, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     folders = ["--out", str(tmp_path / name), "--curves", str(tmp_path / f"{name}-curves")]
@@ -286,17 +400,18 @@ def launched(command, tmp_path, name, launcher):
 
 @pytest.mark.slow
 def test_two_processes_train_the_adapter_of_one(tiny_base, tiny_alpaca, tmp_path):
-    settings = options({**TRAINING, "lora-dropout": 0, "num-train-epochs": 3})
+    settings = options({**TRAINING, "lora-dropout": 0, "num-train-epochs": 3, "seeds": "0,1"})
     command = ["--base", str(tiny_base), "--alpaca", str(tiny_alpaca), *settings]
     torchrun = f"{sys.executable} -m torch.distributed.run --standalone --nproc-per-node 2"
     for name, launcher in {"one": "", "two": torchrun}.items():
         ended = launched(command, tmp_path, name, launcher)
         assert ended.returncode == 0, ended.stderr
-        assert ended.stdout.count("12 rows, 9 steps, last loss") == 1
-    one, two = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("one", "two"))
-    assert one.keys() == two.keys()
-    for name, weight in one.items():
-        np.testing.assert_allclose(weight, two[name], atol=1e-4)
+        assert ended.stdout.count("12 rows, 9 steps, 2 seeds, last loss") == 1
+    for seed in ("", "seed_1"):
+        one, two = (load_file(tmp_path / name / seed / "adapter_model.safetensors") for name in ("one", "two"))
+        assert one.keys() == two.keys()
+        for name, weight in one.items():
+            np.testing.assert_allclose(weight, two[name], atol=1e-4)
     for name in ("train/loss", "train/deciding_loss", "validation/deciding_loss"):
         single, double = (curve(tmp_path / f"{run}-curves", name) for run in ("one", "two"))
         assert single == pytest.approx(double, abs=1e-4)

@@ -231,7 +231,7 @@ def trained(tmp_path, tiny_base, tiny_alpaca):
     from stages.train import main
     from tests.model_fixtures import run
 
-    settings = {**TRAINING, "num-train-epochs": 2, "lora-dropout": 0}
+    settings = {**TRAINING, "num-train-epochs": 2, "lora-dropout": 0, "seeds": "0,1"}
 
     def arguments(name):
         given = ["--base", tiny_base, "--alpaca", tiny_alpaca, *options(settings), "--gradient-checkpointing"]
@@ -275,6 +275,8 @@ def test_two_processes_train_the_adapter_that_one_trains(name, trained, tmp_path
     assert list(got) == list(expected)
     for key, weight in expected.items():
         assert (got[key] - weight).abs().max() < 1e-5, key
+    further = adapter(tmp_path / "two" / "seed_1")
+    assert all((further[key] - weight).abs().max() < 1e-5 for key, weight in adapter(one / "seed_1").items())
     assert curve(tmp_path / "two_curves") == pytest.approx(curve(tmp_path / "one_curves"), abs=1e-4)
     assert (tmp_path / "two" / "adapter_config.json").read_bytes() == (one / "adapter_config.json").read_bytes()
 

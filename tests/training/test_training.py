@@ -33,7 +33,7 @@ def settings(**changes):
         "lora_dropout": 0.0,
         "target_modules": ("all-linear",),
         "max_length": 256,
-        "seed": 0,
+        "seeds": (0,),
     }
     return TrainSettings(**{**given, **changes})
 

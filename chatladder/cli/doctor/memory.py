@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chatladder.demo.embedded import VOCABULARY
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.models.devices import QUANTIZED
@@ -29,8 +30,6 @@ from chatladder.models.memory import (
 from chatladder.presets import COMMIT, known_models
 from chatladder.training.settings import TrainSettings
 
-#: Tokens of the embedded family's tokenizer; a base that has been trained says its own.
-EMBEDDED_VOCABULARY = 5634
 #: Memory of the GPUs that are counted where the machine has none.
 USUAL_GPU = 80 * 10**9
 #: Tokens of a chat template around an instruction, with room to spare.
@@ -156,7 +155,7 @@ def facts_of(key: str, base: Mapping[str, Any], bases: Path) -> MemoryNeed:
 
 
 def _embedded(base: Mapping[str, Any], folder: Path) -> MemoryNeed:
-    vocabulary, exact = EMBEDDED_VOCABULARY, False
+    vocabulary, exact = VOCABULARY, False  # a base that has been trained says its own
     with suppress(DataError, KeyError, TypeError, ValueError):
         vocabulary, exact = int(read_json(folder / "config.json")["vocab_size"]), True
     config = {**base, "model_type": "qwen2", "vocab_size": vocabulary, "tie_word_embeddings": True}
