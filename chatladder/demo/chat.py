@@ -1,9 +1,14 @@
 """A simulated technical group chat of the paper's shape, with the true label of every question.
 
-A year of one group: conversations of about a hundred messages, small talk and topics interleaved, questions split
-over several messages, mentions, quotes, recalls, images, files, phone numbers. Whether a question needs its history
-is decided by what stands in the twelve turns before it, never by the question alone: "does this model fit on one
-card?" needs the history where a model is named there, and needs nothing where none is.
+A year of one group: conversations of about a hundred messages, small talk and topics, questions split over several
+messages, mentions, quotes, recalls, images, files, phone numbers.
+
+Whether a question needs its history is decided by what stands in the turns before it, never by the question alone. So
+that nothing but the match of the two decides, each topic is talked about twice, the same script about a thing of one
+kind and then about a thing of another: the same turns, the same questions, but for whom they are about. "Does it fit
+into 24 GB?" needs its history in the part that is about a model, and needs nothing in the part about a corpus. Names
+stand in either, in small talk too, and names of things that do not fit; the noun of a kind is never said of the thing
+itself. About a third of the questions hangs on no match: they name what they ask, or nothing they ask is in the chat.
 
 The last quarter of the year uses other people, topics and phrasings than the months before: the bank of phrases
 ``late.toml`` shares no name, phrasing or remark with ``early.toml``, so that conversations of the late months test what
@@ -15,7 +20,6 @@ The shape follows arXiv 2405.02817, section 3; every text is invented.
 import json
 import random
 import tomllib
-from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from html import escape
@@ -30,16 +34,20 @@ YEAR = 365 * 86_400
 #: Where the late bank takes over, as a share of the year: 2023-10-01 in China.
 LATE_FROM = START + 273 * 86_400
 LINES_A_CONVERSATION = 110
-WINDOW = 12
-#: An antecedent between these distances is neither clearly inside nor clearly outside an annotator's window.
+#: An antecedent is told at most so many turns before the question, and none of its kind in so many: neither is near the
+#: edge of an annotator's window of 12.
 CLEARLY_INSIDE, CLEARLY_OUTSIDE = 10, 14
 ASSISTANT = "assistant"
 
-#: How often a question of each form is tried within a topic, and within small talk.
-TOPIC_FORMS = {
-    "with_noun": 25, "pronoun": 18, "dropped": 22, "incomplete": 6, "named": 24, "same_message": 18, "mismatch": 12,
+#: How often each form is asked within a topic: the first that is asked in a part, and the second. Only the second may
+#: name a thing, which for later questions would be an antecedent.
+FIRST_FORMS = {"with_noun": 33, "pronoun": 33, "dropped": 34}
+SECOND_FORMS = {
+    "with_noun": 14, "pronoun": 13, "dropped": 14, "incomplete": 15, "named": 18, "same_message": 14, "plain": 12,
 }  # fmt: skip
-TALK_FORMS = {"pronoun": 24, "dropped": 26, "with_noun": 8, "incomplete": 3, "named": 4, "rhetorical": 9, "pasted": 5}
+TALK_FORMS = {"plain": 9, "named": 7, "pronoun": 6, "dropped": 6, "with_noun": 5, "rhetorical": 30, "pasted": 18}
+#: Forms that need their history where it holds what they refer to.
+REFERRING = ("with_noun", "pronoun", "dropped", "incomplete")
 
 
 class Part(NamedTuple):
@@ -61,20 +69,44 @@ class Truth(NamedTuple):
     form: str
     label: str  # needed, not_needed, not_a_question
     hardness: float  # 0 (everybody sees it) to 1
+    rewrite: str  # the question written out, where it is needed; else ""
 
 
 class _Thing(NamedTuple):
     kind: str
-    name: str  # empty where only the noun was said
-    noun_said: bool = False  # "Ferrydeploy, the framework", and not "Ferrydeploy" alone
+    name: str
 
 
 class _Question(NamedTuple):
+    """A question as it is asked in both parts of a script.
+
+    Attributes:
+        form: A form of the bank.
+        texts: Its messages; a greeting may come before it.
+        kind: The kind that it asks about; "" where it asks about none.
+        name: The name that it says; "" where it says none.
+        needed: Its rewrite, {e} for the name of the thing that it refers to.
+    """
+
     form: str
-    text: str
-    thing: _Thing
-    label: str
-    hardness: float
+    texts: tuple[str, ...]
+    kind: str
+    name: str
+    needed: str
+
+
+class _Step(NamedTuple):
+    """One turn of a script: what somebody says, a question, or an image.
+
+    Attributes:
+        template: {e} and {r} are of the thing that a part is about.
+        question: The question, if it is one.
+        image: Whether it is an image.
+    """
+
+    template: str = ""
+    question: _Question | None = None
+    image: bool = False
 
 
 def simulate_chat(lines: int, seed: int) -> Iterator[tuple[Part, Truth | None]]:
@@ -107,7 +139,6 @@ class _Conversation:
     def __init__(self, rng: random.Random, era: str, start: int, first_index: int) -> None:
         self.rng, self.bank, self.clock = rng, load_bank(era), start
         self.people = [person(era, number) for number in rng.sample(range(60 if era == "early" else 30), 9)]
-        self.recent: deque[list[_Thing]] = deque(maxlen=CLEARLY_OUTSIDE)
         self.last_sender = ""
         self.index = first_index
         self.out: list[tuple[Part, Truth | None]] = []
@@ -116,133 +147,157 @@ class _Conversation:
     def messages(self, count: int) -> list[tuple[Part, Truth | None]]:
         """The first ``count`` messages of the conversation."""
         while len(self.out) < count:
-            if self.rng.random() < 0.42:
-                self._small_talk(self.rng.randint(14, 30))
+            if self.rng.random() < 0.62:
+                self._small_talk(self.rng.randint(16, 44))
             else:
-                self._topic(self.rng.randint(14, 34))
+                self._topic(self.rng.randint(CLEARLY_OUTSIDE, CLEARLY_OUTSIDE + 4))
         return self.out[:count]
 
     def _small_talk(self, turns: int) -> None:
         """People chat about nothing in particular; now and then one asks about something that is not there."""
         for turn in range(turns):
-            if turn > 10 and self.rng.random() < 0.11:
-                self._ask(TALK_FORMS, [])
+            if turn > CLEARLY_OUTSIDE and self.rng.random() < 0.09:
+                question = self._question(self._form(TALK_FORMS), self._any_thing())
+                self._ask(question, None, 0)
+                if question.name:
+                    return  # a thing is named: for later questions, an antecedent
             else:
                 self._chatter()
 
     def _topic(self, turns: int) -> None:
-        """One or two things are talked about, their threads interleaved."""
-        kinds = self.rng.sample(sorted(self.bank.kinds), self.rng.choice((1, 1, 2)))
-        things = [_Thing(kind, self.rng.choice(self.bank.kinds[kind].names)) for kind in kinds]
-        for thing in things:
-            self._mention(thing, introduce=True)
-        for turn in range(turns):
-            roll = self.rng.random()
-            if turn > 1 and roll < 0.064:
-                self._ask(TOPIC_FORMS, things)
-            elif roll < 0.22:
-                self._mention(self.rng.choice(things))
-            elif roll < 0.70:
-                self._answer()
-            else:
-                self._chatter()
+        """One script, told of a thing of one kind and then of a thing of another."""
+        kinds = self.rng.sample(sorted(self.bank.kinds), 3)
+        first, second, other = (_Thing(kind, self.rng.choice(self.bank.kinds[kind].names)) for kind in kinds)
+        script, last_mention = self._script(turns, first, second, other)
+        for thing in (first, second):
+            for step, since in zip(script, last_mention, strict=True):
+                if step.image:
+                    self._record(self._next_sender(), "image", "")
+                elif step.question is not None:
+                    self._ask(step.question, thing, since)
+                elif step.template:
+                    self._say(self._next_sender(), [self._told(step.template, thing)])
+                else:
+                    self._answer()
 
-    def _ask(self, forms: dict[str, int], things: list[_Thing]) -> None:
-        """Ask one question whose label is beyond doubt; try other forms where it would not be."""
-        for _ in range(8):
-            form = self.rng.choices(list(forms), weights=list(forms.values()))[0]
-            question = self._question(form, things)
-            if question is not None:
-                self._say_question(question)
-                return
+    def _script(self, turns: int, first: _Thing, second: _Thing, other: _Thing) -> tuple[list[_Step], list[int]]:
+        """Turns about a thing that is not chosen yet, and how many turns back each last heard of it.
 
-    def _question(self, form: str, things: list[_Thing]) -> _Question | None:
-        if form in ("rhetorical", "pasted"):
-            text = self.rng.choice(self.bank.forms[form])
-            return _Question(form, text, _Thing("", ""), "not_a_question", 0.5 if form == "pasted" else 0.2)
-        if form == "mismatch":
-            form, things = "with_noun", []
-        thing = self.rng.choice(things) if things and form != "named" else self._any_thing()
-        label = self._label(form, thing)
-        if label is None:
-            return None
-        template = self.rng.choice(self.bank.forms[form])
-        noted = {"with_noun": _Thing(thing.kind, ""), "pronoun": _Thing("?", ""), "dropped": _Thing("?", "")}
-        said = noted.get(form, thing)._replace(noun_said="{n}" in template)
-        text = self._fill(template, thing) + self._mark()
-        return _Question(form, text, said, label, self._hardness(form, label, thing))
-
-    def _label(self, form: str, thing: _Thing) -> str | None:
-        """Whether the last turns hold what the question refers to; None where two readers could disagree."""
-        if form in ("named", "same_message"):
-            return "not_needed"
-        distance = self._distance(form, thing, certain=True)
-        if distance is not None:
-            return "needed" if distance <= CLEARLY_INSIDE else None
-        return "not_needed" if self._distance(form, thing, certain=False) is None else None
-
-    def _distance(self, form: str, thing: _Thing, certain: bool) -> int | None:
-        """Turns back to the nearest antecedent, or None.
-
-        ``certain`` counts only what every reader sees: a name, and for a noun ("this model") one that was called that.
+        Args:
+            turns: How many turns come before the first question, at least ``CLEARLY_OUTSIDE``.
+            first: What one part is about.
+            second: What the other is about.
+            other: What neither is about.
         """
-        for distance, mentioned in enumerate(reversed(self.recent), start=1):
-            if any(_refers(form, thing, other, certain) for other in mentioned):
-                return distance
-        return None
+        asked = (turns, turns + self.rng.randint(3, 6))
+        trouble = self.rng.choice(self.bank.talk["trouble"])
+        steps = [self._filler(other) for _ in range(asked[1])]
+        near = range(turns - CLEARLY_INSIDE + 2, turns)
+        for place in self.rng.sample(near, self.rng.choice((1, 1, 2, 3))):
+            steps[place] = _Step(self.rng.choice(self.bank.talk["mentions"]))
+        told = self.rng.randrange(asked[1] - CLEARLY_INSIDE + 2, turns)
+        forms = (self._form(FIRST_FORMS), self._form(SECOND_FORMS))
+        if forms[1] == "incomplete" or self.rng.random() < 0.15:
+            steps[told] = _Step("{e}" + trouble)
+        else:
+            steps[told] = _Step(self.rng.choice(self.bank.talk["mentions"]))
+        for place, form in zip(asked, forms, strict=True):
+            about = self.rng.choice((first, second))
+            steps.insert(place, _Step(question=self._question(form, about, trouble)))
+        since, count = [], 0
+        for step in steps:
+            since.append(count)
+            count = 1 if "{e}" in step.template else count + 1
+        return steps, since
 
-    def _hardness(self, form: str, label: str, thing: _Thing) -> float:
-        if form == "named":
-            return 0.0
-        if label == "needed":
-            distance = self._distance(form, thing, certain=True) or 1
-            return min(1.0, 0.1 + 0.06 * distance + (0.2 if form == "incomplete" else 0.0))
-        return {"same_message": 0.3, "with_noun": 0.8, "incomplete": 0.9}.get(form, 0.6)
+    def _filler(self, other: _Thing) -> _Step:
+        """A turn of either part: an answer, small talk, a noun of no thing, a name that does not fit, an image."""
+        roll, talk = self.rng.random(), self.bank.talk
+        if roll < 0.05:
+            return _Step(self._told(self.rng.choice(talk["mentions"]), other))
+        if roll < 0.11:
+            noun = self.bank.kinds[self.rng.choice(sorted(self.bank.kinds))].noun
+            return _Step(self.rng.choice(talk["nouns"]).format(n=noun))
+        if roll < 0.15:
+            return _Step(self._leisure())
+        if roll < 0.19:
+            return _Step(image=True)
+        if roll < 0.60:
+            return _Step()
+        return _Step(self.rng.choice(talk["small"]))
 
-    def _say_question(self, question: _Question) -> None:
-        sender = self._next_sender()
-        texts = self._split(question.text, question.form)
-        mentions: tuple[str, ...] = ()
+    def _told(self, template: str, thing: _Thing) -> str:
+        """What is said of a thing; braces of other texts stay."""
+        remark = self.rng.choice(self.bank.kinds[thing.kind].remarks)
+        return template.replace("{e}", thing.name).replace("{r}", remark)
+
+    def _leisure(self) -> str:
+        """Small talk that names something: a film, a café, nothing that the group asks about."""
+        name = self.rng.choice(self.bank.talk["leisure_names"])
+        return self.rng.choice(self.bank.talk["leisure"]).format(x=name)
+
+    def _form(self, forms: dict[str, int]) -> str:
+        return self.rng.choices(list(forms), weights=list(forms.values()))[0]
+
+    def _question(self, form: str, about: _Thing, trouble: str = "") -> _Question:
+        """Word one question about a thing, or about the trouble that was told of it."""
+        template, mark = self.rng.choice(self.bank.forms[form]), self._mark()
+        if form in ("rhetorical", "pasted"):
+            return _Question(form, (template,), "", "", "")
+        if form == "plain":
+            return _Question(form, self._split(template + mark), "", "", "")
+        if form == "incomplete":
+            that = self.rng.choice(self.bank.forms["that_trouble"])
+            text = template.format(e=about.name, p=that) + mark
+            return _Question(form, self._split(text), about.kind, about.name, template.format(e="{e}", p=trouble) + mark)
+        kind = self.bank.kinds[about.kind]
+        any_kind = form in ("with_noun", "named", "same_message") and self.rng.random() < 0.25
+        question = self.rng.choice(self.bank.general_questions if any_kind else kind.questions)
+        if question.isascii():
+            question = f" {question}"  # an English question after a Latin name must not become one word
+        if form in ("named", "same_message") and self.rng.random() < 0.5:
+            about = about._replace(name=self.rng.choice(kind.names))
+        remark = self.rng.choice(kind.remarks)
+        text = template.format(e=about.name, n=kind.noun, q=question, r=remark) + mark
+        name = about.name if form in ("named", "same_message") else ""
+        return _Question(form, self._split(text), about.kind, name, "{e}" + question + mark)
+
+    def _ask(self, question: _Question, thing: _Thing | None, since: int) -> None:
+        """Ask it where a thing was last heard of ``since`` turns ago; without a thing, nothing that fits was."""
+        form, sender = question.form, self._next_sender()
+        fits = thing is not None and (thing.name == question.name if form == "incomplete" else thing.kind == question.kind)
+        label = "needed" if form in REFERRING and fits else "not_needed"
+        if form in ("rhetorical", "pasted"):
+            label = "not_a_question"
+        rewrite = question.needed.replace("{e}", thing.name) if thing is not None and label == "needed" else ""
+        truth = Truth(sender, 0, form, label, round(_hardness(form, label, since), 2), rewrite)
+        texts, mentions = [*question.texts], ()
         if self.rng.random() < 0.12:
             mentions = (self.rng.choice([person for person in self.people if person != sender]),)
             texts[0] = f"@{nickname(mentions[0])}\u2005{texts[0]}"
-        truth = Truth(sender, 0, question.form, question.label, round(question.hardness, 2))
-        self._say(sender, texts, [question.thing] if question.thing.kind else [], truth, mentions)
-        if mentions == () and self.rng.random() < 0.04:
-            self._say(ASSISTANT, [self.rng.choice(self.bank.talk["answers"])], [])
+        self._say(sender, texts, truth, mentions)
 
-    def _split(self, text: str, form: str) -> list[str]:
+    def _split(self, text: str) -> tuple[str, ...]:
         """A question as people type it: sometimes after a greeting, sometimes broken at its comma."""
         roll = self.rng.random()
-        if form in ("rhetorical", "pasted") or roll > 0.3:
-            return [text]
+        if roll > 0.3:
+            return (text,)
         if "，" in text and roll < 0.18:
             head, _, tail = text.partition("，")
-            return [head, tail]
-        return [self.rng.choice(("在吗", "hi", "打扰下", "诶")), text]
-
-    def _mention(self, thing: _Thing, introduce: bool = False) -> None:
-        """Somebody names the thing; who introduces it also says what kind of thing it is."""
-        texts = self.bank.talk["trouble"] if self.rng.random() < 0.3 else self.bank.talk["mentions"]
-        if introduce:
-            texts = tuple(text for text in self.bank.talk["mentions"] if "{n}" in text)
-        template = self.rng.choice(texts)
-        texts_said = [self._fill(template, thing)]
-        if self.rng.random() < 0.2:
-            texts_said.append(self.rng.choice(self.bank.talk["code"]))
-        self._say(self._next_sender(), texts_said, [thing._replace(noun_said="{n}" in template)])
+            return head, tail
+        return self.rng.choice(("在吗", "hi", "打扰下", "诶")), text
 
     def _answer(self) -> None:
         text = self.rng.choice(self.bank.talk["answers"])
         if self.last_text is not None and self.rng.random() < 0.12:
-            self._say(self._next_sender(), [text], [], quotes=self.last_text[0])
+            self._say(self._next_sender(), [text], quotes=self.last_text[0])
             return
         roll = self.rng.random()
         if roll < 0.04:
             text = self.rng.choice(self.bank.talk["links"]).format(k=self.rng.randrange(10_000))
         elif roll < 0.08:
             text = self.rng.choice(self.bank.talk["code"])
-        self._say(self._next_sender(), [text], [])
+        self._say(ASSISTANT if roll > 0.99 else self._next_sender(), [text])
 
     def _chatter(self) -> None:
         """Small talk, an image, a file, a sticker, a recalled message, someone's phone number."""
@@ -258,13 +313,15 @@ class _Conversation:
         elif roll < 0.19:
             self._record(sender, "joined", "")
         elif roll < 0.20:
-            self._say(sender, [self._contact()], [])
+            self._say(sender, [self._contact()])
         elif roll < 0.22:
-            self._say(sender, [self.rng.choice(self.bank.talk["small"])], [])
+            self._say(sender, [self.rng.choice(self.bank.talk["small"])])
             self._record(sender, "recall", "", refers_to=self.index - 1)
+        elif roll < 0.30:
+            self._say(sender, [self._leisure()])
         else:
             texts = [self.rng.choice(self.bank.talk["small"]) for _ in range(self.rng.choice((1, 1, 1, 2)))]
-            self._say(sender, texts, [])
+            self._say(sender, texts)
 
     def _contact(self) -> str:
         phone = f"1{self.rng.choice('35789')}{self.rng.randrange(10**9):09d}"
@@ -276,7 +333,6 @@ class _Conversation:
         self,
         sender: str,
         texts: list[str],
-        things: list[_Thing],
         truth: Truth | None = None,
         mentions: tuple[str, ...] = (),
         quotes: int = -1,
@@ -291,14 +347,11 @@ class _Conversation:
             known = truth._replace(timestamp=self.clock) if truth else None
             self._append(Part(sender, self.clock, kind, text, mentions, quotes), known)
         self.last_text = (self.index - 1, texts[-1])
-        self.recent.append(things)
 
     def _record(self, sender: str, kind: str, text: str, refers_to: int = -1) -> None:
         """One raw message that is not text."""
         self._pause(sender)
         self._append(Part(sender, self.clock, kind, text, (), refers_to), None)
-        if kind in ("image", "file", "link"):
-            self.recent.append([])
 
     def _append(self, part: Part, truth: Truth | None) -> None:
         self.out.append((part, truth))
@@ -317,25 +370,17 @@ class _Conversation:
         kind = self.rng.choice(sorted(self.bank.kinds))
         return _Thing(kind, self.rng.choice(self.bank.kinds[kind].names))
 
-    def _fill(self, template: str, thing: _Thing) -> str:
-        kind = self.bank.kinds[thing.kind]
-        own = self.rng.random() < 0.65
-        question = self.rng.choice(kind.questions if own else self.bank.general_questions)
-        if question.isascii():
-            question = f" {question}"  # an English question after a Latin name must not become one word
-        return template.format(e=thing.name, n=kind.noun, q=question, r=self.rng.choice(kind.remarks))
-
     def _mark(self) -> str:
         return self.rng.choice(("？", "？", "？", "?", "??", "", ""))
 
 
-def _refers(form: str, thing: _Thing, other: _Thing, certain: bool) -> bool:
-    """Whether a question of this form about ``thing`` can mean the ``other`` one, which was mentioned before."""
-    if certain and not other.name:
-        return False
-    if form == "with_noun":
-        return (other.noun_said or not certain) and other.kind in (thing.kind, "?")
-    return form in ("pronoun", "dropped") or other.name == thing.name
+def _hardness(form: str, label: str, since: int) -> float:
+    """How easily people misread a question, 0 to 1: a distant antecedent, a noun of nothing that was named."""
+    if label == "needed":
+        return min(1.0, 0.1 + 0.06 * since + (0.2 if form == "incomplete" else 0.0))
+    return {"named": 0.0, "plain": 0.0, "same_message": 0.3, "rhetorical": 0.2, "with_noun": 0.8, "incomplete": 0.9}.get(
+        form, 0.6 if form in REFERRING else 0.5
+    )
 
 
 def person(era: str, number: int) -> str:
@@ -363,7 +408,7 @@ class Topic(NamedTuple):
 
 
 class Bank(NamedTuple):
-    """Everything that is said in one era; templates hold {e} name, {n} noun, {q} question, {r} remark."""
+    """Everything that is said in one era; templates hold {e} name, {n} noun, {q} question, {r} remark, {p} trouble, {x} leisure."""
 
     kinds: dict[str, Topic]
     general_questions: tuple[str, ...]

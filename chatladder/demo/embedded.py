@@ -1,9 +1,18 @@
 """The embedded family: small Qwen2 models with their own tokenizer, trained here from random weights.
 
-They stand in for downloaded chat models of growing size, so that the whole graph runs with no GPU and no hub. All
-they read is generic synthetic dialogues (``chatladder.demo.dialogues``), never the chat that is being labelled.
+They stand in for downloaded chat models of growing size, so that the whole graph runs with no GPU and no hub. All they
+read is unlabelled talk (``chatladder.demo.world``), never the chat that is being labelled, nor a label of anything:
 
-Each is trained by one thread, so results are equal for equal seeds on one machine, however many processors it has.
+- word vectors come from which words stand together in it (PPMI and a truncated SVD);
+- the models then learn which question followed a dialogue and which is another's, as BERT learned next sentences. They
+  are asked in the prompt of the ladder, "needed" for the question that followed, or untouched models could not answer
+  there at all. That is near the labelled task and not the same: a question that names all it asks of follows, too.
+
+Results are equal for equal seeds on one machine with one number of threads; another number of threads adds floats in
+another order, so the weights then differ slightly.
+
+Source:
+    Levy and Goldberg, 2014, "Neural word embedding as implicit matrix factorization"; Devlin et al., arXiv 1810.04805.
 """
 
 import json
@@ -16,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chatladder.demo.dialogues import HANZI, Dialogue, dialogues
+from chatladder.demo.world import HANZI, WORDS, Dialogue, articles, dialogues
 from chatladder.io.console import bar
 from chatladder.io.options import setting
 from chatladder.models.batches import answer_losses, batches_by_length, check_finite, collate, cosine, reproducible
@@ -25,8 +34,11 @@ from chatladder.models.encoding import Example, encode_rows
 from chatladder.models.loading import quiet
 from chatladder.models.memory import Shape, parameters
 from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, fixed_texts, option_texts, render
+from chatladder.vocabulary import NEGATIVE, POSITIVE
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 END, PAD = "<|end|>", "<|pad|>"
@@ -35,7 +47,16 @@ CONTEXT = 2048
 #: Merges learned for Latin script; beyond about 1,500 they are whole words of the dialogues.
 LATIN_VOCABULARY = 1500
 #: Tokens of the tokenizer; those of other seeds are a few more or less.
-VOCABULARY = 5634
+VOCABULARY = 5634  # TODO
+#: Dialogues that are short and come first: on long ones alone, no model learns to match a question to what was said.
+SHORT_SHARE = 5 / 8
+#: Articles that word vectors are counted in, beside the dialogues; their dimensions; and how much longer they
+#: start than vectors of chance do, so that what they say of a word is louder than the rest.
+ARTICLES, DIMENSIONS, LOUDNESS = 6000, 6, 2.0
+#: What is left of the chance in the embedding of a word with a vector, so that words differ within their kind.
+CHANCE = 0.4
+#: Texts that two words must share before that says anything.
+LEAST_TEXTS = 3
 #: As published with Muon; the other weights have none.
 MUON_WEIGHT_DECAY = 0.1
 #: Full-width punctuation and signs that a chat in Chinese is full of; one token each, like a hanzi.
@@ -95,10 +116,10 @@ class Pretraining:
 
 
 def train_tokenizer(texts: Iterable[str]) -> "PreTrainedTokenizerFast":
-    """A byte-level BPE tokenizer: common hanzi and signs, the prompt's fixed texts, and Latin pieces of ``texts``.
+    """A byte-level BPE tokenizer: the world's words, common hanzi and signs, fixed texts, Latin pieces of ``texts``.
 
-    Each hanzi is its own pre-token and, if it is common, one token; a rare one falls back to its bytes. Latin merges
-    are learned from the ASCII part of ``texts``.
+    Each word of the world is one token. Each other hanzi is its own pre-token and, if it is common, one token; a rare
+    one falls back to its bytes. Latin merges are learned from the ASCII part of ``texts``.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -114,6 +135,7 @@ def train_tokenizer(texts: Iterable[str]) -> "PreTrainedTokenizerFast":
         # "unneeded" in a message is no option; hanzi have no spaces around them to tell.
         whole.append(AddedToken(text, normalized=False, single_word=text.isascii() and text.isalpha()))
     tokenizer.add_tokens(whole)
+    tokenizer.add_tokens(list(WORDS))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, model_max_length=CONTEXT, padding_side="left"
     )
@@ -166,27 +188,70 @@ def random_model(shape: EmbeddedShape, vocabulary: int, seed: int) -> "Qwen2ForC
     return Qwen2ForCausalLM(config)
 
 
+def word_vectors(texts: Sequence[str], dimensions: int) -> "NDArray[np.float64]":
+    """Return a vector of unit length for each of the world's words, by the texts that words share.
+
+    Args:
+        texts: Unlabelled texts.
+        dimensions: Those of a vector.
+
+    Returns:
+        Shape ``(words, dimensions)``, in the order of ``WORDS``: positive pointwise mutual information, then a
+        truncated SVD.
+    """
+    import numpy as np
+    from sklearn.utils.extmath import randomized_svd
+
+    holds = np.array([[word in text for word in WORDS] for text in texts], dtype=np.float64)
+    shared, alone = holds.T @ holds, holds.sum(axis=0)
+    expected = np.outer(alone, alone) / len(texts)
+    information = np.log(np.maximum(shared, 1) / np.maximum(expected, 1e-9)).clip(min=0) * (shared >= LEAST_TEXTS)
+    np.fill_diagonal(information, 0)
+    left, strengths, _ = randomized_svd(information, dimensions, random_state=0)
+    vectors = left * np.sqrt(strengths)
+    return np.asarray(vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9))
+
+
+def start_from_vectors(
+    model: "Qwen2ForCausalLM", words: Sequence[int], vectors: "NDArray[np.float64]", seed: int
+) -> None:
+    """Give words an embedding that holds their vector, in random directions, beside what chance gave them.
+
+    Args:
+        model: A model of random weights.
+        words: Token ids.
+        vectors: Shape ``(words, dimensions)``.
+        seed: Decides the directions.
+    """
+    import torch
+
+    weights = model.model.embed_tokens.weight.data
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.linalg.qr(torch.randn(weights.shape[1], vectors.shape[1], generator=generator)).Q
+    length = LOUDNESS * weights.std() * math.sqrt(weights.shape[1])
+    weights[words] = length * torch.from_numpy(vectors).float() @ directions.T + CHANCE * weights[words]
+
+
 def dialogue_rows(items: Iterable[Dialogue], settings: PromptSettings) -> list[dict[str, Any]]:
     """Return alpaca rows of dialogues, in the form that the ladder is asked in."""
     rows = []
     for number, item in enumerate(items):
         prompt = render(item.window, item.sender, item.text, str(number), settings)
-        rows.append(
-            {"instruction": prompt.instruction, "output": prompt.options[item.label], "options": prompt.options}
-        )
+        answer = prompt.options[POSITIVE if item.followed else NEGATIVE]
+        rows.append({"instruction": prompt.instruction, "output": answer, "options": prompt.options})
     return rows
 
 
 def pretrain(
-    model: "Qwen2ForCausalLM", rows: Sequence[Example], settings: Pretraining, seed: int, filler: int
+    model: "Qwen2ForCausalLM", parts: Sequence[Sequence[Example]], settings: Pretraining, seed: int, filler: int
 ) -> list[float]:
-    """Read every row once, loss on the answer alone, and give the loss of each step (nats a token).
+    """Read every row once, part by part, loss on the answer alone, and give the loss of each step (nats a token).
 
     Muon trains the hidden matrices and AdamW the rest, both on one cosine schedule.
 
     Args:
         model: The model, of random weights.
-        rows: Encoded dialogues.
+        parts: Encoded dialogues, the short ones and then the others.
         settings: Learning rates and batch size.
         seed: Decides the order of the batches.
         filler: Token id for padding.
@@ -202,7 +267,9 @@ def pretrain(
         torch.optim.Muon(hidden, lr=settings.muon_learning_rate, weight_decay=MUON_WEIGHT_DECAY),
         torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    batches = batches_by_length(rows, settings.per_device_train_batch_size, Random(seed))
+    batches = [
+        batch for part in parts for batch in batches_by_length(part, settings.per_device_train_batch_size, Random(seed))
+    ]
     factor = cosine(len(batches), settings.warmup_steps)
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
     losses = []
@@ -231,11 +298,15 @@ def build(shape: EmbeddedShape, settings: Pretraining, seed: int, out: Path) -> 
         ``seed``, ``params`` (the shared embedding counted once) and ``loss``, the mean of the last ten steps.
     """
     prepare_torch()
-    items = list(dialogues(settings.dialogues, seed))
-    tokenizer = train_tokenizer(text for item in items for text in (*(said for _, said in item.window), item.text))
-    rows = encode_rows(tokenizer, dialogue_rows(items, settings.prompt(seed)), CONTEXT)
+    count = round(SHORT_SHARE * settings.dialogues)
+    parts = [[*dialogues(count, seed, short=True)], [*dialogues(settings.dialogues - count, seed)]]
+    spoken = ["\n".join(text for _, text in item.window) for part in parts for item in part]
+    tokenizer = train_tokenizer([*spoken, *(item.text for part in parts for item in part)])
     model = random_model(shape, len(tokenizer), seed)
-    losses = pretrain(model, rows.examples, settings, seed, tokenizer.pad_token_id)
+    vectors = word_vectors([*articles(ARTICLES, seed), *spoken], DIMENSIONS)
+    start_from_vectors(model, tokenizer.convert_tokens_to_ids([*WORDS]), vectors, seed)
+    rows = [encode_rows(tokenizer, dialogue_rows(part, settings.prompt(seed)), CONTEXT).examples for part in parts]
+    losses = pretrain(model, rows, settings, seed, tokenizer.pad_token_id)
     quiet()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
