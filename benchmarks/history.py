@@ -3,7 +3,7 @@
 Run it in the repository's root, after ``dvc repro``; no model is trained.
 
 Example:
-    python -m benchmarks.history --rung embedded_1576k
+    python -m benchmarks.history --rung embedded_700k
 
 The adapters of all seeds of the rung answer the test items three times:
 
@@ -167,7 +167,7 @@ def table(rung: str, plain: Floats, shuffled: Floats, counts: Mapping[str, Seque
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
-@click.option("--rung", required=True, help="Key of the rung, for instance embedded_1576k.")
+@click.option("--rung", required=True, help="Key of the rung, for instance embedded_700k.")
 @click.option("--params", type=InputFile, default="params.yaml", show_default=True)
 @click.option("--labelled", type=InputFile, default="data/labelled.parquet", show_default=True, help="Labelled items.")
 @click.option("--bases", type=InputFolder, default="data/bases", show_default=True, help="Folder of base models.")

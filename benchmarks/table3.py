@@ -6,7 +6,7 @@ Example:
     python -m benchmarks.table3 --rung qwen1_5_4b
     python -m benchmarks.table3 --rung qwen1_5_4b --queue && dvc queue start -j 1
     python -m benchmarks.table3 --rung qwen1_5_4b --show
-    python -m benchmarks.table3 --rung embedded_1576k --learning-rate 4.0e-3 --lora-r 16 --num-train-epochs 4
+    python -m benchmarks.table3 --rung embedded_700k --learning-rate 4.0e-3 --lora-r 16 --num-train-epochs 4
 
 The first prints the commands, the second queues those that are not there yet, the third prints what came out as a
 Markdown table: choose by the validation column, report the test of what was chosen. The values are those of arXiv

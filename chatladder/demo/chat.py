@@ -43,7 +43,7 @@ ASSISTANT = "assistant"
 #: name a thing, which for later questions would be an antecedent.
 FIRST_FORMS = {"with_noun": 33, "pronoun": 33, "dropped": 34}
 SECOND_FORMS = {
-    "with_noun": 14, "pronoun": 13, "dropped": 14, "incomplete": 15, "named": 18, "same_message": 14, "plain": 12,
+    "with_noun": 14, "pronoun": 13, "dropped": 14, "incomplete": 14, "named": 21, "same_message": 15, "plain": 9,
 }  # fmt: skip
 TALK_FORMS = {"plain": 9, "named": 7, "pronoun": 6, "dropped": 6, "with_noun": 5, "rhetorical": 30, "pasted": 18}
 #: Forms that need their history where it holds what they refer to.
@@ -249,7 +249,9 @@ class _Conversation:
         if form == "incomplete":
             that = self.rng.choice(self.bank.forms["that_trouble"])
             text = template.format(e=about.name, p=that) + mark
-            return _Question(form, self._split(text), about.kind, about.name, template.format(e="{e}", p=trouble) + mark)
+            return _Question(
+                form, self._split(text), about.kind, about.name, template.format(e="{e}", p=trouble) + mark
+            )
         kind = self.bank.kinds[about.kind]
         any_kind = form in ("with_noun", "named", "same_message") and self.rng.random() < 0.25
         question = self.rng.choice(self.bank.general_questions if any_kind else kind.questions)
@@ -265,13 +267,16 @@ class _Conversation:
     def _ask(self, question: _Question, thing: _Thing | None, since: int) -> None:
         """Ask it where a thing was last heard of ``since`` turns ago; without a thing, nothing that fits was."""
         form, sender = question.form, self._next_sender()
-        fits = thing is not None and (thing.name == question.name if form == "incomplete" else thing.kind == question.kind)
+        fits = thing is not None and (
+            thing.name == question.name if form == "incomplete" else thing.kind == question.kind
+        )
         label = "needed" if form in REFERRING and fits else "not_needed"
         if form in ("rhetorical", "pasted"):
             label = "not_a_question"
         rewrite = question.needed.replace("{e}", thing.name) if thing is not None and label == "needed" else ""
         truth = Truth(sender, 0, form, label, round(_hardness(form, label, since), 2), rewrite)
-        texts, mentions = [*question.texts], ()
+        texts = [*question.texts]
+        mentions: tuple[str, ...] = ()
         if self.rng.random() < 0.12:
             mentions = (self.rng.choice([person for person in self.people if person != sender]),)
             texts[0] = f"@{nickname(mentions[0])}\u2005{texts[0]}"
@@ -378,9 +383,14 @@ def _hardness(form: str, label: str, since: int) -> float:
     """How easily people misread a question, 0 to 1: a distant antecedent, a noun of nothing that was named."""
     if label == "needed":
         return min(1.0, 0.1 + 0.06 * since + (0.2 if form == "incomplete" else 0.0))
-    return {"named": 0.0, "plain": 0.0, "same_message": 0.3, "rhetorical": 0.2, "with_noun": 0.8, "incomplete": 0.9}.get(
-        form, 0.6 if form in REFERRING else 0.5
-    )
+    return {
+        "named": 0.0,
+        "plain": 0.0,
+        "same_message": 0.3,
+        "rhetorical": 0.2,
+        "with_noun": 0.8,
+        "incomplete": 0.9,
+    }.get(form, 0.6 if form in REFERRING else 0.5)
 
 
 def person(era: str, number: int) -> str:
@@ -408,7 +418,10 @@ class Topic(NamedTuple):
 
 
 class Bank(NamedTuple):
-    """Everything that is said in one era; templates hold {e} name, {n} noun, {q} question, {r} remark, {p} trouble, {x} leisure."""
+    """Everything that is said in one era.
+
+    Templates hold {e} a name, {n} a noun, {q} a question, {r} a remark, {p} a trouble, {x} a name of small talk.
+    """
 
     kinds: dict[str, Topic]
     general_questions: tuple[str, ...]

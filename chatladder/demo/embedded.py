@@ -47,7 +47,7 @@ CONTEXT = 2048
 #: Merges learned for Latin script; beyond about 1,500 they are whole words of the dialogues.
 LATIN_VOCABULARY = 1500
 #: Tokens of the tokenizer; those of other seeds are a few more or less.
-VOCABULARY = 5634  # TODO
+VOCABULARY = 5794
 #: Dialogues that are short and come first: on long ones alone, no model learns to match a question to what was said.
 SHORT_SHARE = 5 / 8
 #: Articles that word vectors are counted in, beside the dialogues; their dimensions; and how much longer they
@@ -304,7 +304,8 @@ def build(shape: EmbeddedShape, settings: Pretraining, seed: int, out: Path) -> 
     tokenizer = train_tokenizer([*spoken, *(item.text for part in parts for item in part)])
     model = random_model(shape, len(tokenizer), seed)
     vectors = word_vectors([*articles(ARTICLES, seed), *spoken], DIMENSIONS)
-    start_from_vectors(model, tokenizer.convert_tokens_to_ids([*WORDS]), vectors, seed)
+    ids = tokenizer.get_vocab()
+    start_from_vectors(model, [ids[word] for word in WORDS], vectors, seed)
     rows = [encode_rows(tokenizer, dialogue_rows(part, settings.prompt(seed)), CONTEXT).examples for part in parts]
     losses = pretrain(model, rows, settings, seed, tokenizer.pad_token_id)
     quiet()

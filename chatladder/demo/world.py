@@ -1,8 +1,8 @@
-"""Unlabelled talk that the embedded ladder is pretrained on: the words of the simulated group's world, in other sentences.
+"""Unlabelled talk that the embedded ladder is pretrained on: the words of the simulated group, in other sentences.
 
-It stands in for what a downloaded chat model has read. The talk is about the same kinds of things as the simulated group
-(models, software, data, machines), in the same words, as a real model has read of them too; no name and no question of
-the group stands in it, and a test asserts that.
+It stands in for what a downloaded chat model has read. The talk is about the same kinds of things as the group (models,
+software, data, machines), in the same words, as a real model has read of them too; no name and no question of the group
+stands in it, and a test asserts that.
 
 Nobody labelled a question. What is known of a dialogue is what its text shows: which question followed which talk.
 """
@@ -27,6 +27,8 @@ HANZI = tuple(
     for cell in range(1, 95 if row < 55 else 90)
 )
 CONSONANTS, VOWELS = "bcdfghjklmnprstvwxz", "aeiou"
+#: Dialogues whose question is the one that followed; in the others it is that of another dialogue.
+FOLLOWED = 0.5
 #: Words of each kind that one article holds.
 ARTICLE_WORDS = 4
 
@@ -59,7 +61,7 @@ class _Thing(NamedTuple):
 
 
 def dialogues(count: int, seed: int, *, short: bool = False) -> Iterator[Dialogue]:
-    """Yield dialogues, the same ones for the same ``seed``; in half of them the question is that of another dialogue.
+    """Yield dialogues, the same ones for the same ``seed``.
 
     Args:
         count: How many.
@@ -85,7 +87,7 @@ def _dialogue(rng: random.Random, short: bool) -> Dialogue:
     *kinds, other = rng.sample([*KINDS.values()], count + 1)
     things = [_Thing(kind, _name(rng)) for kind in kinds]
     window = _window(rng, things, short)
-    followed = rng.random() < 0.5
+    followed = rng.random() < FOLLOWED
     asked = rng.choice(things) if followed else _Thing(other, _name(rng))
     form = rng.choice([*QUESTIONS])
     if form in ("named", "same_message") and rng.random() < 0.4:

@@ -99,8 +99,9 @@ class LocalWorkers:
     ) -> Iterator[tuple[int, Any]]:
         """Numbers and results of the items, as they are done; see ``Workers``."""
         calls = list(items)
-        processes = min(len(calls), cores()) if need.small else 1
-        if processes > 1:
+        if need.small and cores() > 1 and len(calls) > 1:
+            # Three calls share two processors; one after two, it would have one of them and leave the other idle.
+            processes = len(calls) if len(calls) < 2 * cores() else cores()
             yield from side_by_side(function, calls, shared, processes, need.threads)
             return
         with computing_threads(need.threads):

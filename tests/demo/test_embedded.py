@@ -1,9 +1,11 @@
 """The embedded family: its tokenizer and its pretraining."""
 
+import json
+
 import pytest
 
 from chatladder.demo import embedded
-from chatladder.demo.dialogues import dialogues
+from chatladder.demo.world import KINDS, WORDS, articles, dialogues
 from chatladder.models.encoding import encode_rows
 from chatladder.models.prompts import fixed_texts, one_line, option_texts
 
@@ -17,22 +19,45 @@ def ids(tokenizer, text):
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def test_pretraining_lowers_the_loss():
-    items = list(dialogues(320, 1))
-    tokenizer = embedded.train_tokenizer(d.text for d in items)
-    settings = embedded.Pretraining("zh", "text", 320, 0.03, 0.02, 16, 2, (1,))
-    rows = encode_rows(tokenizer, embedded.dialogue_rows(items, settings.prompt(1)), embedded.CONTEXT)
-    model = embedded.random_model(embedded.EmbeddedShape(16, 1, 2, 32), len(tokenizer), 1)
-    losses = embedded.pretrain(model, rows.examples, settings, 1, tokenizer.pad_token_id)
-    assert len(losses) == 20
-    assert losses[-1] < 0.5 * losses[0]
+@pytest.mark.slow
+def test_pretraining_teaches_a_small_model_to_match_a_question_to_what_was_said(tmp_path):
+    import torch
+
+    from chatladder.models.batches import collate
+    from chatladder.models.loading import load
+
+    settings = embedded.Pretraining("zh", "text", 8_000, 1.0e-3, 0.01, 16, 20, (1,))
+    described = embedded.build(embedded.EmbeddedShape(48, 2, 4, 144), settings, 1, tmp_path)
+    (tmp_path / "rung.json").write_text(json.dumps({"source": "embedded", "name": "small", **described}))
+    model, tokenizer = load(tmp_path)
+    unseen = list(dialogues(400, 9, short=True))
+    rows = encode_rows(tokenizer, embedded.dialogue_rows(unseen, settings.prompt(1)), embedded.CONTEXT).examples
+    options = tokenizer.convert_tokens_to_ids(["需要", "完整"])
+    with torch.no_grad():
+        logits = model(**collate(rows, tokenizer.pad_token_id).inputs, logits_to_keep=len(rows[0].answer)).logits
+    needed, complete = logits[:, 0, options].T
+    right = sum(
+        (first > second).item() == each.followed for first, second, each in zip(needed, complete, unseen, strict=True)
+    )
+    assert right > 0.68 * len(unseen)
+
+
+def test_words_of_one_kind_have_like_vectors():
+    vectors = embedded.word_vectors([*articles(2_000, 3)], 6)
+    kinds = [name for name, kind in KINDS.items() for group in kind for _ in group]
+    alike = vectors @ vectors.T
+    same = [alike[a, b] for a in range(len(WORDS)) for b in range(a) if kinds[a] == kinds[b]]
+    other = [alike[a, b] for a in range(len(WORDS)) for b in range(a) if kinds[a] != kinds[b]]
+    assert sum(same) / len(same) > 0.8
+    assert abs(sum(other) / len(other)) < 0.2
 
 
 def test_common_hanzi_and_fixed_texts_are_one_token_each(tokenizer):
     assert len(embedded.HANZI) == 3755
     for text in (*embedded.HANZI, *embedded.SIGNS, *fixed_texts(), *option_texts()):
         assert len(ids(tokenizer, text)) == 1, text
-    assert len(ids(tokenizer, "显存不够")) == 4
+    assert len(ids(tokenizer, "雨伞不够")) == 4
+    assert all(len(ids(tokenizer, word)) == 1 for word in WORDS)
     assert ids(tokenizer, "needed")[0] not in ids(tokenizer, "unneeded")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from model_fixtures import TINY, options, run
 
-from chatladder.demo.dialogues import dialogues
+from chatladder.demo.world import dialogues
 from chatladder.io.files import read_json, write_json
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
 from chatladder.models.loading import load
@@ -39,8 +39,8 @@ TAUGHT = TINY | {
     "num-hidden-layers": 2,
     "num-attention-heads": 4,
     "intermediate-size": 144,
-    "dialogues": 3840,
-    "learning-rate": 3.3e-3,
+    "dialogues": 6000,
+    "learning-rate": 1.0e-3,
     "warmup-steps": 10,
 }
 #: Where the two likeliest options are this far apart offline, the answer must be the same.
