@@ -75,10 +75,9 @@ RESTS_ON = "data/bases"
 def train(params: Path, rung: str, seed: int, folder: Path) -> None:
     """Train one shape of params.yaml with its own seed of weights, dialogues and their order."""
     base = {name: value for name, value in read_section(params, f"ladder.{rung}.base").items() if name != "source"}
-    rate = base.pop("learning_rate")
     content = read_yaml(params)
     asked = {name: content["prompt"][name] for name in ("language", "answer")}
-    settings = Pretraining(**asked, **{**content["pretraining"], "learning_rate": rate, "seeds": (seed,)})
+    settings = Pretraining(**asked, **{**content["pretraining"], "seeds": (seed,)})
     with whole_folder(folder, *BASE_FILES) as temporary:
         described = build(EmbeddedShape(**base), settings, seed, temporary)
         write_json(temporary / RUNG, {"source": "embedded", "name": folder.name, **described})
@@ -309,9 +308,10 @@ class Shape(NamedTuple):
 def shapes(models: Models) -> list[Shape]:
     """Those of the committed ladder, of one seed a rung, and of a ladder of seven downloaded models."""
     first, last = models.doublings[[0, -1]].tolist()
+    sizes = len(models.sizes)
     return [
-        Shape("4 sizes x 3 seeds", np.repeat(models.doublings, 3)),
-        Shape("4 sizes x 1 seed", models.doublings),
+        Shape(f"{sizes} sizes x 3 seeds", np.repeat(models.doublings, 3)),
+        Shape(f"{sizes} sizes x 1 seed", models.doublings),
         Shape("7 sizes x 1 seed", np.linspace(first, last, 7)),
     ]
 
