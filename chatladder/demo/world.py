@@ -87,9 +87,9 @@ def _dialogue(rng: random.Random, short: bool) -> Dialogue:
     *kinds, other = rng.sample([*KINDS.values()], count + 1)
     things = [_Thing(kind, _name(rng)) for kind in kinds]
     window = _window(rng, things, short)
-    followed = rng.random() < FOLLOWED
-    asked = rng.choice(things) if followed else _Thing(other, _name(rng))
     form = rng.choice([*QUESTIONS])
+    followed = form == "plain" or rng.random() < FOLLOWED
+    asked = rng.choice(things) if followed else _Thing(other, _name(rng))
     if form in ("named", "same_message") and rng.random() < 0.4:
         asked = asked._replace(name=_name(rng))  # people also ask by name about what nobody spoke of
     return Dialogue(window, _sender(rng), _fill(rng, rng.choice(QUESTIONS[form]), asked) + rng.choice(MARKS), followed)
