@@ -134,7 +134,7 @@ NUMBER = r"[+-]?\d[\d,.]*(?:e[+-]?\d+)?[kMGT]?"
 #: In the pages' text, first match first: what it stands for in what is printed.
 FORMS = [
     (r"\s*\.\.\.\s*", r"(?:\s.*?)?"),
-    (rf"{NUMBER} \[{NUMBER}, {NUMBER}\]", rf"(?:{NUMBER}\s+\[{NUMBER},\s+{NUMBER}\]|not\s+defined)"),
+    (rf"{NUMBER} \[{NUMBER}, {NUMBER}\]", rf"(?:{NUMBER}(?:\s+\[{NUMBER},\s+{NUMBER}\])?|not\s+defined)"),
     (r"\b(?=[a-z]?[0-9a-f]*\d)[a-z]?[0-9a-f]{7,16}\b", r"[a-z]?[0-9a-f]{7,16}"),
     (r"\d+:\d\d [AP]M", r"\d+:\d\d\s+[AP]M"),
     (rf"(?<![\w]){NUMBER}|(?<=[≈(\[]){NUMBER}", rf"(?:{NUMBER}|-)"),
@@ -143,6 +143,8 @@ FORMS = [
     # Few items may leave none for validation, and of few in the test the score may stay and its interval move.
     (r"\.validation\.auroc(?=\s)", r"(?:\.validation)?\.auroc(?:_lo|_hi)?"),
     (r"\b[a-z]+-[a-z]+\b(?=\s|')", r"[\w-]+"),
+    (r"-{5,}", r"-+"),  # below the head of a table
+    (r"(?<=\dk)(?: \*)?\s+(?=\d+ k\s)", r"(?:\s\*)?\s+"),  # a rung that is not above what it is held against
     (r"\s+", r"\s+"),
 ]
 LEXER = re.compile("|".join(f"({pattern})" for pattern, _ in FORMS))
@@ -228,6 +230,8 @@ def test_blocks_are_read_as_they_are_pasted():
         ("a: 1\n...", "a: 1\nand more", True),
         ("a pass -1.1 [-0.1, +0.2]", "a fail not defined", True),
         ("a pass [-0.1, +0.2]", "a fail [+0.3, -3]", True),
+        ("rung  gain\n------\na_150k  154 k  +0.1 [0, 1]", "rung  gain\n---\na_150k *  9 k  +0.1", True),
+        ("rung  gain\n------\na_150k  154 k  +0.1 [0, 1]", "rung  gain\n---\na_150k +  9 k  +0.1", False),
         ("a 1\n...\nb 2", "a 1\nb 2", True),
         ("a 1\n...\nb 2", "a 1\nc 3\nb 2", True),
         ("a 1\n...\nb 2", "a 1\nc 3", False),
