@@ -196,6 +196,7 @@ def test_the_published_ladder_has_the_published_settings():
         "seeds": "0",
         "optim": "paged_adamw_8bit",
         "gradient_checkpointing": True,
+        "tokens_per_forward": 4096,
     }
 
 
