@@ -193,6 +193,7 @@ def test_the_published_ladder_has_the_published_settings():
         "lora_alpha": 16,
         "lora_dropout": 0.05,
         "target_modules": "all-linear",
+        "seeds": "0",
         "optim": "paged_adamw_8bit",
         "gradient_checkpointing": True,
     }
