@@ -140,8 +140,8 @@ FORMS = [
     (rf"(?<![\w]){NUMBER}|(?<=[≈(\[]){NUMBER}", rf"(?:{NUMBER}|-)"),
     (r"\b(?:inconclusive|pass|fail)\b", r"(?:inconclusive|pass|fail)"),
     (r"\b(?:true|false)\b", r"(?:true|false)"),  # what a model answers
-    # Few items may leave none for validation, and of few in the test the score may stay and its interval move.
-    (r"\.validation\.auroc(?=\s)", r"(?:\.validation)?\.auroc(?:_lo|_hi)?"),
+    # Few items may leave none for validation, and after few steps AUROC may stay where answers or its interval move.
+    (r"\.validation\.auroc(?=\s)", r"(?:\.validation)?\.(?:auroc|macro_f1)(?:_lo|_hi)?"),
     (r"\b[a-z]+-[a-z]+\b(?=\s|')", r"[\w-]+"),
     (r"-{5,}", r"-+"),  # below the head of a table
     (r"(?<=\dk)(?: \*)?\s+(?=\d+ k\s)", r"(?:\s\*)?\s+"),  # a rung that is not above what it is held against
