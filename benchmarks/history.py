@@ -18,7 +18,6 @@ Macro-F1 is a mean over seeds with their standard deviation. The loss is paired,
 whole conversations. Prompts are those of params.yaml, answers averaged over as many orders of the options.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -30,40 +29,22 @@ from numpy.typing import NDArray
 
 from benchmarks.results import known, publish, save_option
 from chatladder.distributed import workers
+from chatladder.evaluation.pairs import words_of
 from chatladder.evaluation.scores import NEEDED, Bootstrap, Draws, Floats, answer_scores, bootstrap, interval
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, example
-from chatladder.io.files import read_json
 from chatladder.io.params import read_yaml
 from chatladder.io.rows import LABELLED, read_rows
-from chatladder.models.loading import replicates
+from chatladder.models.loading import adapters_of, base_of
 from chatladder.models.prompts import PromptSettings, render_row
 from chatladder.vocabulary import ANSWERS
 
 Row = dict[str, Any]
 Codes = NDArray[np.int64]
 
-#: What two questions in the same words may differ in: whom they address first, and how they end.
-APART = re.compile(r"^\s*(?:@\S+\s+)*|\s+|[\W_]+$")
-
 
 def codes(rows: Sequence[Row]) -> Codes:
     """Labels of rows as codes, shape ``(n,)``."""
     return np.array([ANSWERS.index(row["label"]) for row in rows], dtype=np.int64)
-
-
-def adapters_of(bases: Path, adapters: Path, rung: str) -> dict[int, tuple[Path, Path]]:
-    """The base and the adapter of every seed of a rung; a seed that has no base of its own stands on the rung's first.
-
-    An adapter that does not say its seed has that of the rung's first base.
-    """
-    of_seed = replicates(bases / rung)
-    found = {}
-    for folder in (adapters / rung, *sorted((adapters / rung).glob("seed_*"))):
-        described = folder / "training.json"
-        named = int(folder.name.removeprefix("seed_")) if folder.name != rung else next(iter(of_seed))
-        seed = read_json(described).get("seed", named) if described.exists() else named
-        found[seed] = (of_seed.get(seed, bases / rung), folder)
-    return dict(sorted(found.items()))
 
 
 def with_other_histories(rows: Sequence[Row], seed: int) -> list[Row]:
@@ -96,7 +77,7 @@ def with_partners_history(rows: Sequence[Row]) -> dict[int, Row]:
 
     A partner asks in the same words in the same conversation and has the other label; of several the first is taken.
     """
-    words = [APART.sub("", row["text"]) for row in rows]
+    words = [words_of(row["text"]) for row in rows]
     partners: dict[tuple[str, str, str], Row] = {}
     for row, asked in zip(rows, words, strict=True):
         partners.setdefault((row["conversation"], asked, row["label"]), row)
@@ -206,7 +187,8 @@ def main(
     plain, shuffled = [], []
     counts: dict[str, list[tuple[int, int]]] = {label: [] for label in ANSWERS[:2]}
     with workers() as pool:
-        for seed, (base, adapter) in adapters_of(bases, adapters, rung).items():
+        for seed, adapter in adapters_of(adapters / rung).items():
+            base = base_of(bases / rung, seed)
 
             def answers(items: Sequence[Row], base: Path = base, adapter: Path = adapter) -> Codes:
                 prompts = [render_row(row, settings) for row in items]

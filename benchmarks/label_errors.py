@@ -169,7 +169,7 @@ def tuned(data: Set, given: Labels, rung: str, params: Mapping[str, Any]) -> Flo
     for fold in np.unique(places):
         learned = [row for row, place in zip(rows, places, strict=True) if place != fold]
         asked = [row for row, place in zip(rows, places, strict=True) if place == fold]
-        answers = answer_fold(Path("data/bases") / rung, learned, asked, settings)
+        answers = answer_fold(Path("data/bases") / rung, learned, asked, settings, params["predict"]["orders"])
         shares = np.array([[answer["p_needed"], answer["p_not_needed"]] for answer in answers])
         found[places == fold] = np.log(np.maximum(shares[:, 0], 1e-9)) - np.log(np.maximum(shares[:, 1], 1e-9))
     return found

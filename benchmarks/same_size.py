@@ -66,7 +66,7 @@ MARGINS = (0.0, 0.002, 0.005, 0.01, 0.015, 0.02)
 ITEM_DRAWS = 2000
 #: Draws of the seeds of a size, for the interval of what rests on their spread.
 SEED_DRAWS = 200
-#: Right labels that the models contradict, made wrong: as many as a review of the demo shows.
+#: Right labels that the models contradict, made wrong: about two in a hundred.
 SUSPECTS = 34
 #: Outs of the graph that ``answers`` rests on, beside the questions that it reads.
 RESTS_ON = "data/bases"

@@ -28,7 +28,6 @@ TINY = {
     "num_hidden_layers": 1,
     "num_attention_heads": 1,
     "intermediate_size": 16,
-    "learning_rate": 8.0e-3,
 }
 LADDER = {
     "small": {"base": TINY, "train": {}},
@@ -103,7 +102,7 @@ class Project:
 
 def small_params(params: dict) -> None:
     params["ladder"] = LADDER
-    params["pretraining"].update(dialogues=256, seeds=[0, 1])
+    params["pretraining"].update(dialogues=256, seeds=[0, 1], learning_rate=8.0e-3)
     params["train"].update(num_train_epochs=1, learning_rate=1.6e-2)
     params["evaluation"]["draws"] = 200
     params["review"]["rungs"] = [JUDGE]

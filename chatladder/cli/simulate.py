@@ -97,7 +97,7 @@ def read_truth(path: Path) -> list[Truth]:
 
 def _truth(row: dict[str, Any]) -> Truth:
     truth = Truth(**row)
-    texts = (truth.sender, truth.form, truth.label)
+    texts = (truth.sender, truth.form, truth.label, truth.rewrite)
     numbers = (truth.timestamp, truth.hardness)
     if not all(isinstance(text, str) for text in texts) or not all(type(number) in (int, float) for number in numbers):
         raise ValueError("a field holds another kind of value")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from benchmarks.history import adapters_of, main, turned, with_other_histories, with_partners_history
+from benchmarks.history import main, turned, with_other_histories, with_partners_history
 from chatladder.io.rows import LABELLED, write_rows
 from tests.model_fixtures import write_questions
 
@@ -53,16 +53,9 @@ def two_seeds(tiny_base, tiny_adapter, tmp_path):
     for source, folder in ((tiny_base, "bases"), (tiny_adapter, "adapters")):
         shutil.copytree(source, tmp_path / folder / "tiny")
         shutil.copytree(source, tmp_path / folder / "tiny" / "seed_1")
-    described = tmp_path / "bases" / "tiny" / "seed_1" / "rung.json"
-    described.write_text(json.dumps({**json.loads(described.read_text()), "seed": 1}))
+    for described in (tmp_path / "bases/tiny/seed_1/rung.json", tmp_path / "adapters/tiny/seed_1/training.json"):
+        described.write_text(json.dumps({**json.loads(described.read_text()), "seed": 1}))
     return tmp_path
-
-
-def test_an_adapter_stands_on_the_base_of_its_seed_or_on_the_first(two_seeds):
-    base, adapter = two_seeds / "bases" / "tiny", two_seeds / "adapters" / "tiny"
-    (adapter / "training.json").write_text('{"seed": 7}')
-    found = adapters_of(two_seeds / "bases", two_seeds / "adapters", "tiny")
-    assert found == {1: (base / "seed_1", adapter / "seed_1"), 7: (base, adapter)}
 
 
 def test_all_seeds_answer_under_other_histories(two_seeds, rows):

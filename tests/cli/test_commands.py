@@ -70,6 +70,8 @@ NOISE = re.compile(
 )
 #: What ``check_scaling`` concludes of two label sets, and of growth with size.
 VERDICT = r"^(?:round \d+|annotator_\w)\b.*?power to find 15 points [^)]*\)\.$|(?<=^gate: ).*?(?=^metrics/)"
+#: What ``train`` says beside where it learned nothing, as the short trainings of this test may.
+COIN = r"\. (?:It|Seeds? [\d, ]+) ended no better than a coin .*?num_train_epochs$"
 SETTINGS = {"dialogues": 512, "num_train_epochs": 1, "draws": 100}
 
 
@@ -132,15 +134,17 @@ NUMBER = r"[+-]?\d[\d,.]*(?:e[+-]?\d+)?[kMGT]?"
 #: In the pages' text, first match first: what it stands for in what is printed.
 FORMS = [
     (r"\s*\.\.\.\s*", r"(?:\s.*?)?"),
-    (rf"{NUMBER} \[{NUMBER}, {NUMBER}\]", rf"(?:{NUMBER}\s+\[{NUMBER},\s+{NUMBER}\]|not\s+defined)"),
+    (rf"{NUMBER} \[{NUMBER}, {NUMBER}\]", rf"(?:{NUMBER}(?:\s+\[{NUMBER},\s+{NUMBER}\])?|not\s+defined)"),
     (r"\b(?=[a-z]?[0-9a-f]*\d)[a-z]?[0-9a-f]{7,16}\b", r"[a-z]?[0-9a-f]{7,16}"),
     (r"\d+:\d\d [AP]M", r"\d+:\d\d\s+[AP]M"),
     (rf"(?<![\w]){NUMBER}|(?<=[≈(\[]){NUMBER}", rf"(?:{NUMBER}|-)"),
     (r"\b(?:inconclusive|pass|fail)\b", r"(?:inconclusive|pass|fail)"),
     (r"\b(?:true|false)\b", r"(?:true|false)"),  # what a model answers
-    # Few items may leave none for validation, and of few in the test the score may stay and its interval move.
-    (r"\.validation\.auroc(?=\s)", r"(?:\.validation)?\.auroc(?:_lo|_hi)?"),
+    # Few items may leave none for validation, and after few steps AUROC may stay where answers or its interval move.
+    (r"\.validation\.auroc(?=\s)", r"(?:\.validation)?\.(?:auroc|macro_f1)(?:_lo|_hi)?"),
     (r"\b[a-z]+-[a-z]+\b(?=\s|')", r"[\w-]+"),
+    (r"-{5,}", r"-+"),  # below the head of a table
+    (r"(?<=\dk)(?: \*)?\s+(?=\d+ k\s)", r"(?:\s\*)?\s+"),  # a rung that is not above what it is held against
     (r"\s+", r"\s+"),
 ]
 LEXER = re.compile("|".join(f"({pattern})" for pattern, _ in FORMS))
@@ -173,6 +177,7 @@ def by_stage(text):
 def difference(shown, printed):
     """What a page shows and was not printed in that form; empty if all was."""
     said = "\n".join(line for line in printed.splitlines() if line.strip() and not NOISE.match(line))
+    shown, said = (re.sub(COIN, "", text, flags=re.M | re.S) for text in (shown, said))
     # Three dots on a line of their own between stages stand for other stages.
     shown = re.sub(r"\n\.\.\.\n(?=Running stage)", "\n", shown + "\n")
     (head, parts), (said_head, said_parts) = by_stage(shown), by_stage(said)
@@ -225,11 +230,14 @@ def test_blocks_are_read_as_they_are_pasted():
         ("a: 1\n...", "a: 1\nand more", True),
         ("a pass -1.1 [-0.1, +0.2]", "a fail not defined", True),
         ("a pass [-0.1, +0.2]", "a fail [+0.3, -3]", True),
+        ("rung  gain\n------\na_150k  154 k  +0.1 [0, 1]", "rung  gain\n---\na_150k *  9 k  +0.1", True),
+        ("rung  gain\n------\na_150k  154 k  +0.1 [0, 1]", "rung  gain\n---\na_150k +  9 k  +0.1", False),
         ("a 1\n...\nb 2", "a 1\nb 2", True),
         ("a 1\n...\nb 2", "a 1\nc 3\nb 2", True),
         ("a 1\n...\nb 2", "a 1\nc 3", False),
         ("Running stage 'a':\nx\nRunning stage 'b':\ny", "Running stage 'b':\n> cmd\ny\n\nRunning stage 'a':\nx", True),
         ("Running stage 'a':\nx 1\nRunning stage 'b':\ny", "Running stage 'a':\nx 2", False),
+        ("a: 1 b", "a: 2 b. Seeds 0, 2 ended no better than a coin (0.7 nats): more train.num_train_epochs", True),
         ("t1234567 left\n  u1234abcd a\n> u1234abcd b", "t7654321 left\n  u0000abcd c\n            d\n", True),
         ("t1234567 left\n  u1234abcd hello", "t7654321 left: 3\n  u0000abcd one", False),
     ],

@@ -27,6 +27,7 @@ from chatladder.cli.doctor.memory import (
 )
 from chatladder.cli.doctor.setup import launcher, raw_data, repository
 from chatladder.cli.ladder import ladder_command
+from chatladder.demo.embedded import VOCABULARY
 from chatladder.io.console import DataError
 from chatladder.models.memory import (
     RUNTIME,
@@ -47,8 +48,8 @@ from tests.conftest import ROOT
 GIB = 1024**3
 #: Two of the embedded rungs: the one that judges labels and the largest.
 EMBEDDED = {
-    "331k": Shape(48, 2, 4, 4, 12, 144, 5634, attention_bias=True),
-    "1576k": Shape(128, 4, 4, 4, 32, 384, 5634, attention_bias=True),
+    "331k": Shape(48, 2, 4, 4, 12, 144, VOCABULARY, attention_bias=True),
+    "700k": Shape(80, 3, 4, 4, 20, 240, VOCABULARY, attention_bias=True),
 }
 SMALL = Shape(8, 2, 2, 1, 4, 16, 100, attention_bias=True)
 TRAIN = {
@@ -347,7 +348,7 @@ def test_four_bits_take_less():
 
 def test_embedded_rungs_stay_on_the_cpu():
     base = {"source": "embedded", "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    rung = {**base, "intermediate_size": 144, "learning_rate": 3.3e-3}
+    rung = {**base, "intermediate_size": 144}
     found = needed(rung, machine=CARD)
     assert (found.params, found.gpus, found.runs) == (parameters(EMBEDDED["331k"]), 0, True)
     assert needed(base).reasons == ("its base section lacks a size of the model",)

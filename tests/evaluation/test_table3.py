@@ -27,12 +27,17 @@ PARAMS = {
     "ladder": {
         RUNG: {"base": BASE, "train": {"per_device_train_batch_size": 32}},
         "own": {
-            "base": {"source": "embedded", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1},
+            "base": {
+                "source": "embedded",
+                "hidden_size": 8,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 1,
+                "intermediate_size": 16,
+            },
             "train": {"learning_rate": 1e-3, "lora_r": 8},
         },
     },
 }
-PARAMS["ladder"]["own"]["base"] |= {"intermediate_size": 16, "learning_rate": 1e-3}
 
 
 def rows(full=True):

@@ -161,7 +161,9 @@ def test_a_json_file_that_is_not_there_is_named(tmp_path):
         read_json(tmp_path / "train.json")
 
 
-TRUTH = json.dumps({"sender": "wxid_a", "timestamp": START, "form": "named", "label": "needed", "hardness": 0.5})
+TRUTH = json.dumps(
+    {"sender": "wxid_a", "timestamp": START, "form": "named", "label": "needed", "hardness": 0.5, "rewrite": ""}
+)
 
 
 @pytest.mark.parametrize(
@@ -175,8 +177,21 @@ TRUTH = json.dumps({"sender": "wxid_a", "timestamp": START, "form": "named", "la
         ("truth.jsonl", TRUTH.replace('"wxid_a"', "[]").encode(), 1),
         ("truth.jsonl", TRUTH.replace('"needed"', '"maybe"').encode(), 1),
         ("truth.jsonl", TRUTH.replace("0.5", "9" * 400).encode(), 1),
+        ("truth.jsonl", TRUTH.replace('""', "7").encode(), 1),
+        ("truth.jsonl", TRUTH.replace(', "rewrite": ""', "").encode(), 1),
     ],
-    ids=["wrong encoding", "truncated", "not compressed", "deep", "a list", "no name", "no label", "too hard"],
+    ids=[
+        "wrong encoding",
+        "truncated",
+        "not compressed",
+        "deep",
+        "a list",
+        "no name",
+        "no label",
+        "too hard",
+        "no text",
+        "of another release",
+    ],
 )
 def test_a_truth_that_cannot_be_read_is_named(tmp_path, name, content, line):
     path = tmp_path / name

@@ -41,7 +41,8 @@ TAUGHT = TINY | {
     "intermediate-size": 144,
     "dialogues": 6000,
     "learning-rate": 1.0e-3,
-    "warmup-steps": 10,
+    "per-device-train-batch-size": 16,
+    "warmup-steps": 20,
 }
 #: Where the two likeliest options are this far apart offline, the answer must be the same.
 CLEAR = 0.05
