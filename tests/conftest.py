@@ -1,6 +1,7 @@
 """Shared fixtures: real data where it is at hand, a tiny model, and quiet, offline libraries."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -29,6 +30,15 @@ pytest_plugins = ["model_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def copy_code(project: Path, *files: str) -> None:
+    """Copy the package, the stages and some further files of the repository into a project."""
+    for code in ("chatladder", "stages"):
+        shutil.copytree(ROOT / code, project / code, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in files:
+        (project / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / name, project / name)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from score_rows import write_label_sets, write_labelled
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, copy_code
 
 pytestmark = pytest.mark.slow
 
@@ -41,11 +41,7 @@ def run(folder, *command, expected=0):
 def project(tmp_path):
     """Three made-up rungs and check_scaling, committed and pushed."""
     folder = tmp_path / "project"
-    for code in ("chatladder", "stages"):
-        shutil.copytree(ROOT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / ".dvc").mkdir()
-    for name in (".dvc/config", ".dvcignore"):
-        shutil.copyfile(ROOT / name, folder / name)
+    copy_code(folder, ".dvc/config", ".dvcignore")
     (folder / "make.py").write_text(MAKE)
     (folder / "data").mkdir()
     write_labelled(folder / "data" / "labelled.parquet")

@@ -22,7 +22,7 @@ from chatladder.models import scoring
 from chatladder.training import runs
 from chatladder.training.checkpoints import FOLDS
 from stages import out_of_fold, predict
-from tests.conftest import ROOT
+from tests.conftest import ROOT, copy_code
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: chatladder[ray]")
 #: Enough for batches of several lengths.
@@ -385,11 +385,7 @@ def test_calls_at_work_at_once_have_a_gpu_each(over_ray, tmp_path, monkeypatch):
 def project(tiny_base, tmp_path):
     """A project of two rungs; each one's command waits until the other's is at work."""
     folder = tmp_path / "project"
-    for code in ("chatladder", "stages"):
-        shutil.copytree(ROOT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / ".dvc").mkdir()
-    for name in (".dvc/config", ".dvcignore", "params.yaml"):
-        shutil.copyfile(ROOT / name, folder / name)
+    copy_code(folder, ".dvc/config", ".dvcignore", "params.yaml")
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["predict_vanilla"]
     meeting = "touch at_work_${key}; timeout 300 sh -c 'until [ -e at_work_a ] && [ -e at_work_b ]; do sleep 0.1; done'"
     stage["foreach"] = {"a": {}, "b": {}}

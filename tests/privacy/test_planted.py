@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from stages.ingest import main as ingest
-from tests.conftest import ROOT
+from tests.conftest import copy_code
 from tests.planted import EXPORTS, SECRETS
 
 KEY = "a key that only this test knows"
@@ -124,8 +123,7 @@ def test_no_planted_secret_is_in_a_project_its_cache_its_lock_or_its_logs(tmp_pa
     project = tmp_path / "project"
     raw(project / "data" / "raw", *EXPORTS)
     (project / "dvc.yaml").write_text(GRAPH, encoding="utf-8")
-    for code in ("chatladder", "stages"):
-        shutil.copytree(ROOT / code, project / code, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_code(project)
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(project),

@@ -14,7 +14,7 @@ from chatladder.evaluation.scores import METRICS
 from chatladder.evaluation.summary import short_count
 from chatladder.io.files import write_csv
 from stages.summarize import main
-from tests.conftest import ROOT
+from tests.conftest import ROOT, copy_code
 
 
 def with_interval(name, value):
@@ -153,11 +153,7 @@ def test_the_funnel_is_written_beside_other_plot_data(files, tmp_path):
 def test_a_fresh_clone_prints_the_table_and_an_idle_run_does_not(files, tmp_path):
     """By real dvc: the metrics are in git and stay as they are, so what is not in git has to make the stage run."""
     folder = tmp_path / "project"
-    for code in ("chatladder", "stages"):
-        shutil.copytree(ROOT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / ".dvc").mkdir()
-    for name in (".dvc/config", ".dvcignore"):
-        shutil.copyfile(ROOT / name, folder / name)
+    copy_code(folder, ".dvc/config", ".dvcignore")
     (folder / "metrics" / "plots").mkdir(parents=True)
     (folder / "data").mkdir()
     add_counts(tmp_path)
