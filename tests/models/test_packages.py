@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from folder_models import TEMPLATE, write_model
+from gguf_files import write_gguf
 from model_fixtures import run
 
 from chatladder.io.console import DataError
@@ -20,16 +21,6 @@ from chatladder.models.scoring import score
 from stages.base import main
 
 SOURCE = ["--source", "package", "--package", "tiny-chat", "--package-version", "0.1"]
-NAMES = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    **{f"self_attn.{part}_proj": f"attn_{part}" for part in "qkv"},
-    "self_attn.o_proj": "attn_output",
-    **{f"mlp.{part}_proj": f"ffn_{part}" for part in ("gate", "up", "down")},
-}
 PROMPTS = [
     render([("a", "I bought it")], "b", text, text, PromptSettings("en", form, 0))
     for text in ("is it any good?", "what is 12 + 30?")
@@ -45,52 +36,6 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "registry"))
     (tmp_path / "registry").mkdir()
     return tmp_path / "cache" / "packages"
-
-
-def write_gguf(folder: Path, path: Path, *, split="smollm", quantized=False, extra=()):
-    """The Qwen2 model of a folder as GGUF; ``extra`` names tensors more."""
-    import gguf
-    from safetensors.numpy import load_file
-
-    config = json.loads((folder / "config.json").read_text())
-    writer = gguf.GGUFWriter(path, "qwen2")
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    added = {token["content"] for token in tokenizer["added_tokens"]}
-    ids = {**tokenizer["model"]["vocab"], **{token["content"]: token["id"] for token in tokenizer["added_tokens"]}}
-    unused = [f"<unused{number}>" for number in range(config["vocab_size"] - len(ids) - 1)]
-    tokens = [*sorted(ids, key=ids.get), "ĠĠ", *unused]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(split)
-    writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.CONTROL if t in added else gguf.TokenType.NORMAL for t in tokens])
-    writer.add_token_merges(["Ġ Ġ"])
-    writer.add_eos_token_id(ids["<|im_end|>"])
-    writer.add_chat_template(TEMPLATE)
-    weights = load_file(folder / "model.safetensors")
-    for name in [*weights, *extra]:
-        stem, kind = name.rsplit(".", 1)
-        _, _, rest = stem.partition("layers.")
-        layer, _, part = rest.partition(".")
-        ours = f"blk.{layer}.{NAMES[part]}.{kind}" if rest else f"{NAMES.get(stem, stem)}.{kind}"
-        values = weights.get(name, np.ones(8, dtype=np.float32))
-        if quantized and values.ndim == 2:
-            kind = gguf.GGMLQuantizationType.Q8_0
-            writer.add_tensor(ours, gguf.quants.quantize(values, kind), raw_dtype=kind)
-        else:
-            writer.add_tensor(ours, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +101,7 @@ def test_a_model_out_of_a_registry(model, gguf, tmp_path, monkeypatch):
 def test_quantized_weights_are_multiplied_out(model, cache, tmp_path):
     import torch
 
-    quantized = write_gguf(model, tmp_path / "q.gguf", quantized=True).read_bytes()
+    quantized = write_gguf(model, tmp_path / "q.gguf", quantized="Q8_0").read_bytes()
     write_wheel(cache, {"tiny_chat/q.gguf": quantized})
     result = run(main, *SOURCE, "--out", tmp_path / "tiny")
     assert result.exit_code == 0, result.output
@@ -228,60 +173,6 @@ def test_a_damaged_wheel_is_refused(gguf, cache, tmp_path, damage):
     result = run(main, *SOURCE, "--out", tmp_path / "tiny")
     assert result.exit_code == 1, result.output
     assert f"{wheel}: expected a wheel, got a damaged one: " in result.output
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"split": "gpt-5"}, "expected a known way to split text, got 'gpt-5'; tokens would be wrong"),
-        ({"extra": ["rope_freqs.weight"]}, "expected plain rotary positions, got scaled ones"),
-    ],
-)
-def test_what_would_be_read_wrong_is_refused(model, tmp_path, changes, message):
-    path = write_gguf(model, tmp_path / "tiny.gguf", **changes)
-    with pytest.raises(DataError, match=message):
-        packages.convert(path, tmp_path)
-
-
-def test_a_torn_model_is_refused(gguf, tmp_path):
-    (tmp_path / "tiny.gguf").write_bytes(gguf[:-5000])
-    with pytest.raises(DataError, match=r"tiny.gguf: expected a model in GGUF, got: "):
-        packages.convert(tmp_path / "tiny.gguf", tmp_path)
-
-
-def with_number(data, key, value, after):
-    """The file with another number, so many bytes after a key."""
-    at = data.index(key) + len(key) + after
-    return data[:at] + value.to_bytes(4, "little") + data[at + 4 :]
-
-
-@pytest.mark.parametrize(
-    ("place", "message"),
-    [
-        # A setting is its key, four bytes of its type, and its value; a list has its length after two types.
-        ((b"qwen2.block_count", 10**9, 4), "got: 1,000,000,000 layers, of at most 27"),
-        ((b"qwen2.feed_forward_length", 2**31, 4), "got one of a far larger model"),
-        ((b"qwen2.embedding_length", 2**31, 4), "got one of a far larger model"),
-        ((b"tokenizer.ggml.tokens", 2**31, 8), "got: 2,147,483,648 elements in lists, of at most 4,000,000"),
-        # A tensor is its name, its number of dimensions, and their sizes.
-        ((b"token_embd.weight", 2**30, 0), "got: 1,073,741,824 dimensions, of at most 8"),
-        ((b"token_embd.weight", 2**31, 4), r"got: [\d,]{15} weights, of at most"),
-        # Of the file: its magic and its version, its tensors, its settings.
-        ((b"GGUF", 2**31, 4), "got: 2,147,483,648 tensors, of at most 100,000"),
-        ((b"GGUF", 2**31, 12), "got: 2,147,483,648 settings, of at most 10,000"),
-    ],
-)
-def test_counts_that_no_model_has_are_refused_before_they_are_read(gguf, tmp_path, place, message):
-    key, value, after = place
-    (tmp_path / "tiny.gguf").write_bytes(with_number(gguf, key, value, after))
-    with pytest.raises(DataError, match=rf"tiny.gguf: expected .*{message}"):
-        packages.convert(tmp_path / "tiny.gguf", tmp_path)
-
-
-def test_the_reader_of_gguf_has_to_be_installed(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"expected the package gguf, .* pip install gguf"):
-        packages.convert(tmp_path / "tiny.gguf", tmp_path)
 
 
 @pytest.mark.parametrize(

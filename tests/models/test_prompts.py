@@ -94,6 +94,17 @@ def test_people_are_numbered_in_order_of_appearance():
         assert name not in prompt().instruction
 
 
+def test_mentions_name_people_as_their_lines_do():
+    window = [("u0f98d29d", "@u1af1ef8e 装好了"), ("u1af1ef8e", "u0f98d29d: 好")]
+    lines = prompt(
+        window=window, sender="u00000003", text="@u0f98d29d @u99999999 慢吗 xu0f98d29d?"
+    ).instruction.splitlines()
+    assert lines[2:4] == ["用户1：@用户2 装好了", "用户2：用户1: 好"]
+    assert lines[5] == "用户3：@用户1 @用户4 慢吗 xu0f98d29d?"
+    english = prompt(window=window, sender="u00000003", text="@u0f98d29d slow?", language="en").instruction
+    assert "user 3: @user 1 slow?" in english
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_no_message_can_pose_as_a_line_of_the_prompt(hostile, language):
