@@ -8,6 +8,9 @@ Example:
 
 Reads predictions only, so a new metric costs seconds and no model. Of a rung with several seeds scores are means, and
 intervals hold both conversations and seeds.
+
+A tuned rung's answers are decided at a threshold of their log-odds, which is chosen on the validation items for each
+seed and written into the metrics; the most probable options are scored beside them.
 """
 
 from pathlib import Path
@@ -27,6 +30,7 @@ from chatladder.evaluation.comparison import (
 from chatladder.evaluation.predictions import read_items
 from chatladder.evaluation.rungs import Gathered, read_named, read_rungs
 from chatladder.evaluation.scores import FEWEST_DRAWN, Draws
+from chatladder.evaluation.threshold import FEWEST, FEWEST_OF_LABEL, is_enough
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFolder, OutputFile, OutputFolder, example, stoppable
 from chatladder.io.files import write_json
 from chatladder.io.options import options_of
@@ -73,6 +77,13 @@ def main(
         click.echo(
             f"{inputs.labelled}: too few conversations for an interval ({exam.conversations} of at least "
             f"{FEWEST_DRAWN}). Annotate more conversations.",
+            err=True,
+        )
+    if not is_enough(chosen_on.references):
+        click.echo(
+            f"{inputs.labelled}: too few validation items to choose a threshold on ({len(chosen_on.ids)} of at least "
+            f"{FEWEST}, with {FEWEST_OF_LABEL} of each label): a tuned answer is the most probable option. Raise "
+            "split.validation, or annotate more conversations.",
             err=True,
         )
     click.echo(f"{metrics}: {len(rungs)} rungs on {len(exam.items.ids):,} test items; plots in {plots}")

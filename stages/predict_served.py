@@ -26,7 +26,7 @@ from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, Ou
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.options import options_of
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
-from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
+from chatladder.models.prompts import ORDERS, PromptSettings, render_row
 from chatladder.models.served import CACHE_FOLDER, FAINT, PROBABILITIES, ServedSettings, answer_prompts
 
 #: As chatladder.models.loading calls it, which would take seconds to import torch.
@@ -38,7 +38,13 @@ RUNG = "rung.json"
 @options_of(ServedSettings, "settings")
 @click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
 @options_of(PromptSettings, "prompt")
-@options_of(PredictSettings, "predict")
+@click.option(
+    "--orders",
+    type=click.IntRange(1, ORDERS),
+    default=ORDERS,
+    show_default=True,
+    help="Orders of the options that an answer is averaged over.",
+)
 @click.option(
     "--max-length",
     type=click.IntRange(64),
@@ -53,7 +59,7 @@ def main(
     settings: ServedSettings,
     questions: Path,
     prompt: PromptSettings,
-    predict: PredictSettings,
+    orders: int,
     max_length: int,
     base: Path,
     out: Path,
@@ -73,7 +79,7 @@ def main(
             ids,
             prompts,
             settings,
-            orders=predict.orders,
+            orders=orders,
             max_length=max_length,
             cache_folder=CACHE_FOLDER,
             echo=echo,

@@ -72,7 +72,7 @@ def make_project(root: Path, base: Path, adapter: Path, alpaca: Path) -> Path:
     return root
 
 
-def lock(root: Path) -> None:
+def lock(root: Path, orders: int = 6) -> None:
     """Record the outs as they are now."""
     data, tuned = "data", "data/predictions/tuned"
     base, adapter, labelled = f"{data}/bases/{RUNG}", f"{data}/adapters/{RUNG}", f"{data}/labelled.parquet"
@@ -84,7 +84,11 @@ def lock(root: Path) -> None:
         "label": ({}, [], [labelled, "metrics/annotation.json"]),
         "to_alpaca": ({"prompt": PROMPT}, [labelled], ["data/alpaca"]),
         f"train@{RUNG}": (training, [base, "data/alpaca"], [adapter]),
-        f"predict_tuned@{RUNG}": ({}, [adapter, base, labelled], [f"{tuned}/{RUNG}.parquet"]),
+        f"predict_tuned@{RUNG}": (
+            {"predict": {"orders": orders}},
+            [adapter, base, labelled],
+            [f"{tuned}/{RUNG}.parquet"],
+        ),
         "check_scaling": ({}, [labelled], ["metrics/scaling.json"]),
         "evaluate": ({}, [labelled, tuned], ["metrics/models.json"]),
     }

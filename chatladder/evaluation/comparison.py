@@ -39,6 +39,7 @@ from chatladder.evaluation.scores import (
     rounded,
     scores,
 )
+from chatladder.evaluation.threshold import ARGMAX, THRESHOLDS, choose, decide
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json, whole_folder, write_csv
 from chatladder.vocabulary import ANSWERS, POSITIVE
@@ -110,11 +111,20 @@ class Scored(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A rung before LoRA ("vanilla"), before it but "centred", and after it ("tuned"); the last on validation, too."""
+    """A rung before LoRA and after it.
+
+    Attributes:
+        rung: The rung.
+        kinds: Its scores before LoRA ("vanilla"), before it but "centred", and after it ("tuned").
+        validation: Scores of the tuned rung on the validation items, means over seeds.
+        thresholds: Seed -> the log-odds at which its tuned answers are decided; None where the most probable option is
+            the answer.
+    """
 
     rung: Rung
     kinds: dict[str, Scored]
     validation: dict[str, float]
+    thresholds: dict[int, float | None]
 
     def gain(self, metric: str) -> OverSeeds:
         """Return tuned minus vanilla, each seed less the untouched model of the same seed, or else less their mean."""
@@ -182,22 +192,27 @@ def compare(exam: Exam, chosen_on: Items, rung: Rung, vanilla: Path, tuned: Path
         DataError: If a prediction of a test or validation item is missing.
     """
     before = read_seeds(vanilla / f"{rung.key}.parquet", exam.items.ids)
-    after = read_seeds(tuned / f"{rung.key}.parquet", exam.items.ids)
     centred = {seed: centre(each) for seed, each in before.items()}
+    most_probable, validation = (
+        read_seeds(tuned / f"{rung.key}.parquet", items.ids) for items in (exam.items, chosen_on)
+    )
+    thresholds = {seed: choose(each, chosen_on.references) for seed, each in validation.items()}
+    after, decided = (
+        {seed: decide(each, thresholds[seed]) for seed, each in seeds.items()} for seeds in (most_probable, validation)
+    )
     kinds = {"vanilla": before, "centred": centred, "tuned": after}
-    validation = validation_scores(chosen_on, tuned / f"{rung.key}.parquet") if chosen_on.ids else {}
-    return Compared(rung, {kind: score(exam, seeds) for kind, seeds in kinds.items()}, validation)
+    scored = {kind: score(exam, seeds) for kind, seeds in kinds.items()}
+    scored["tuned"].draws[ARGMAX] = score(exam, most_probable).draws["macro_f1"]
+    return Compared(rung, scored, validation_scores(chosen_on, decided) if chosen_on.ids else {}, thresholds)
 
 
-def validation_scores(items: Items, path: Path) -> dict[str, float]:
+def validation_scores(items: Items, seeds: Mapping[int, Predictions]) -> dict[str, float]:
     """Return a tuned rung's scores on the validation items, by which settings are chosen, means over seeds.
 
     Those that are undefined, as AUROC where all items have one label, are left out.
     """
     whole = np.zeros(len(items.ids), dtype=np.int64), np.ones((1, 1))
-    by_seed = [
-        scores(items.references, each.answers, each.evidence, *whole) for each in read_seeds(path, items.ids).values()
-    ]
+    by_seed = [scores(items.references, each.answers, each.evidence, *whole) for each in seeds.values()]
     chosen = {metric: float(np.mean([values[metric][0] for values in by_seed])) for metric in VALIDATION_METRICS}
     return {metric: rounded(value) for metric, value in chosen.items() if np.isfinite(value)}
 
@@ -225,8 +240,9 @@ def models_metrics(
 ) -> dict[str, Any]:
     """Return what ``metrics/models.json`` holds: a rung's three kinds and its gain, then the floor and the baselines.
 
-    ``validation`` under ``tuned`` is what settings are chosen by; all else is on the test items. A tuned rung is held
-    against the floor, and against the better of the classifiers of words, if there are any.
+    ``validation`` under ``tuned`` is what settings are chosen by; all else is on the test items. ``thresholds`` beside
+    it are of the tuned answers, and ``macro_f1_argmax`` is the score of the most probable options without them. A tuned
+    rung is held against the floor, and against the better of the classifiers of words, if there are any.
     """
     held_against = {"above_floor": floor}
     words = [baselines[name] for name in WORD_BASELINES if name in baselines]
@@ -239,6 +255,7 @@ def models_metrics(
             gain |= each.gain(metric).named(metric)
         by_kind: dict[str, Any] = {kind: scored.metrics() for kind, scored in each.kinds.items()}
         by_kind["tuned"]["validation"] = {**each.validation, "items": len(chosen_on.ids)}
+        by_kind["tuned"][THRESHOLDS] = {str(seed): threshold for seed, threshold in each.thresholds.items()}
         above = {key: each.above(other).named("macro_f1") for key, other in held_against.items()}
         metrics[each.rung.key] = {"params": each.rung.params, **by_kind, "gain": gain, **above}
     return {
@@ -277,7 +294,7 @@ def write_plots(
 
 def _scaling_rows(compared: Sequence[Compared], floor: Scored) -> Iterator[tuple[Any, ...]]:
     """One row per rung, kind and metric; the floor is repeated at every size, so that it draws as a line."""
-    for rung, kinds, _ in compared:
+    for rung, kinds, *_ in compared:
         for kind, scored in {**kinds, "always needed": floor}.items():
             values = scored.metrics()
             for metric in METRICS:
@@ -290,7 +307,7 @@ def _confusion_rows(items: Items, compared: Sequence[Compared]) -> Iterator[tupl
     Of a rung's first seed alone: items are then whole ones.
     """
     for kind in ("vanilla", "tuned"):
-        for rung, kinds, _ in compared:
+        for rung, kinds, *_ in compared:
             cells = np.zeros((2, 3), dtype=np.int64)
             np.add.at(cells, (items.references, next(iter(kinds[kind].seeds.values())).answers), 1)
             for (reference, answer), count in np.ndenumerate(cells):
@@ -318,7 +335,7 @@ def _tuning_rows(
 
 def _loss_rows(compared: Sequence[Compared], curves: Path) -> Iterator[tuple[Any, ...]]:
     """Each rung's training loss by step, over all tokens of the answer and of the token that decides."""
-    for rung, _, _ in compared:
+    for rung, *_ in compared:
         folder = curves / rung.key / TRAIN
         deciding = dict(_read_curve(folder / "deciding_loss.tsv"))
         for step, loss in _read_curve(folder / "loss.tsv"):

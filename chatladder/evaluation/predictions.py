@@ -156,7 +156,7 @@ def _read(path: Path, table: pa.Table, item_ids: Sequence[str]) -> Predictions:
             f"{missing[0]!a}. Predict again on the current labelled items."
         )
     rows = np.array([place[item_id] for item_id in item_ids], dtype=np.int64)
-    log_odds = _log_odds(table)
+    log_odds = log_odds_of(_column(table, "p_needed"), _column(table, "p_not_needed"))
     known = ~np.isnan(log_odds)
     mean = float(log_odds[known].mean()) if known.any() else 0.0
     parsed = np.array(table["parsed"].to_pylist(), dtype=np.bool_)
@@ -174,9 +174,9 @@ def _column(table: pa.Table, name: str) -> Floats:
     return np.array(table[name].to_pylist(), dtype=np.float64)
 
 
-def _log_odds(table: pa.Table) -> Floats:
-    needed, not_needed = _column(table, "p_needed"), _column(table, "p_not_needed")
-    return np.log(np.maximum(needed, _SMALLEST)) - np.log(np.maximum(not_needed, _SMALLEST))
+def log_odds_of(p_needed: Floats, p_not_needed: Floats) -> Floats:
+    """Return log(p_needed / p_not_needed), shape ``(n,)``; NaN where a probability is."""
+    return np.log(np.maximum(p_needed, _SMALLEST)) - np.log(np.maximum(p_not_needed, _SMALLEST))
 
 
 def _answer_codes(table: pa.Table, path: Path) -> NDArray[np.int64]:

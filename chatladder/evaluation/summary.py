@@ -8,6 +8,7 @@ from chatladder.evaluation.label_sets import lead
 from chatladder.evaluation.pairs import FEWEST_PAIRS
 from chatladder.evaluation.predictions import WORD_BASELINES
 from chatladder.evaluation.scores import FEWEST_DRAWN, rounded
+from chatladder.evaluation.threshold import ARGMAX, THRESHOLDS
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.rows import SPLITS
@@ -134,13 +135,20 @@ def _figures(models: Metrics, *keys: str) -> tuple[list[str], str]:
 
 
 def footnotes(models: Metrics) -> Iterator[str]:
-    """Yield which rungs the table marks and why, and what its last column is."""
+    """Yield which rungs the table marks and why, how tuned answers are decided, and what the table's last column is."""
     marked = {key: not_above(models(key)) for key in _rungs(models)}
     for key, words in _HELD_AGAINST.items():
         if rungs := [rung for rung, found in marked.items() if key in found]:
             if key == "above_words":
                 words += f" ({max(WORD_BASELINES, key=lambda name: models('baselines', name, 'macro_f1'))})"
             yield f"{_MARK.strip()} not above {words}: {', '.join(rungs)}."
+    tuned = {key: models(key, "tuned") for key in _rungs(models)}
+    decided = [key for key, scores in tuned.items() if {*scores.get(THRESHOLDS, {}).values()} - {None}]
+    if by_argmax := [f"{key} {tuned[key][ARGMAX]:.3f}" for key in decided]:
+        yield (
+            "Tuned answers are decided at thresholds that are chosen on validation items. Macro-F1 of the most "
+            f"probable options without them: {', '.join(by_argmax)}."
+        )
     if (pairs := models.values.get("test_pairs", 0)) >= FEWEST_PAIRS:
         yield (
             f"Pairs right: of {pairs:,} pairs of test questions in the same words, of which one needs the history. "

@@ -174,7 +174,33 @@ def test_the_card_says_what_it_is_how_to_ask_how_good_and_whence(project):
         "answer": "text",
         "seed": 0,
         "max_length": 512,
+        "orders": 6,
+        "threshold": None,
     }
+
+
+def decide_at(project, threshold, orders=2):
+    """Write down that evaluate chose a threshold on answers over so many orders."""
+    path = project / "metrics" / "models.json"
+    models = json.loads(path.read_text())
+    models[RUNG]["tuned"] |= {"thresholds": {"0": threshold, "1": 9.0}, "macro_f1_argmax": 0.364}
+    path.write_text(json.dumps(models))
+    lock(project, orders)
+
+
+def test_the_card_and_the_record_hold_the_threshold_of_the_adapter_that_is_exported(project):
+    _, plain = export("--adapter-only", out="plain")
+    card = (plain / "README.md").read_text()
+    assert "The most probable one is the answer." in card
+    assert "threshold" not in card
+    decide_at(project, -0.75)
+    _, out = export("--adapter-only")
+    card = (out / "README.md").read_text()
+    assert "its mean over 2 order(s)" in card
+    assert "log(p(needed) / p(not_needed)) is above **-0.75**" in card
+    assert "by the most probable text alone macro-F1 would be 0.364." in card
+    settings = json.loads((out / "chatladder.json").read_text())["settings"]
+    assert (settings["threshold"], settings["orders"]) == (-0.75, 2)
 
 
 def test_the_commit_is_named_and_changes_to_it_are_told(project):

@@ -17,6 +17,7 @@ from sklearn.metrics import f1_score
 
 from chatladder.cli.audit import audit_command
 from chatladder.cli.report.command import report_command
+from chatladder.cli.report.models import read_tuned
 from chatladder.cli.report.moves import count_cells, effects, put_back
 from chatladder.cli.report.page import direction, plain, shown_path, signed
 from chatladder.cli.report.plots import Tick as PlotTick
@@ -27,6 +28,7 @@ from chatladder.evaluation.scaling_check import Model, Score
 from chatladder.evaluation.scores import Interval
 from chatladder.io.rows import LABELLED, QUESTIONS, write_rows
 from chatladder.labels.answer import Label
+from chatladder.vocabulary import ANSWERS
 from stages.check_scaling import main as check_scaling
 from stages.label import main as label
 from tests.browser import chromium
@@ -334,6 +336,20 @@ def test_tuned_models_are_shown_for_test_items(project):
     assert "for test items also over 3 tuned ones, on 78 test items" in page.text
     assert "tuned, on the test: macro-F1" in page.text
     assert "The tuned models have not answered 1 of the test items of this round" in page.text
+
+
+def test_tuned_answers_are_decided_as_evaluate_decides_them(project):
+    rows = [{**row, "split": "validation" if row["split"] == "train" else row["split"]} for row in project]
+    write_rows(Path("data/labelled.parquet"), rows, LABELLED)
+    for key, *_ in RUNGS:
+        write_predictions(Path(f"data/predictions/tuned/{key}.parquet"), rows, 2.0, bias=-9.0)
+    labels = {row["item_id"]: row["label"] for row in rows}
+    tuned = read_tuned(
+        Path("data/predictions/tuned"), ["small"], labels, {row["item_id"]: row["split"] for row in rows}
+    )
+    answers = tuned.answers("small", list(tuned.rows)).answers
+    assert (answers == [ANSWERS.index(labels[item_id]) for item_id in tuned.rows]).mean() > 0.9
+    assert "for test items also over 3 tuned ones, on 79 test items" in Page(report()).text
 
 
 def test_a_review_shows_suspects_against_controls(project):

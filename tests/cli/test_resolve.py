@@ -3,8 +3,10 @@ import shutil
 from collections import Counter
 from contextlib import suppress
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_fixtures import run, write_questions
@@ -15,6 +17,9 @@ from chatladder.cli.export.record import checked
 from chatladder.cli.resolve import command as resolve
 from chatladder.cli.resolve.command import instruction
 from chatladder.cli.resolve.reading import read_asked
+from chatladder.evaluation.predictions import read_predictions
+from chatladder.evaluation.scores import NEEDED
+from chatladder.evaluation.threshold import decide
 from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, TURNS, read_rows, write_rows
 from chatladder.models.loading import load
@@ -132,6 +137,53 @@ def test_parquet_of_turns_and_of_questions_is_answered_alike(project):
     ids = read_rows(project / "q.parquet", QUESTIONS).select(["item_id", "turn_id"]).to_pylist()
     assert [{name: row[name] for name in ("item_id", "turn_id")} for row in questions] == ids
     assert [row["turn_id"] for row in turns] == [row["turn_id"] for row in ids]
+
+
+def decide_at(project, threshold, orders=6):
+    """Write down that evaluate chose a threshold on answers over so many orders."""
+    path = project / "metrics" / "models.json"
+    models = json.loads(path.read_text())
+    models[RUNG]["tuned"]["thresholds"] = {"0": threshold, "1": 99.0}
+    path.write_text(json.dumps(models))
+    lock(project, orders)
+
+
+def test_answers_are_decided_at_the_threshold_that_evaluate_chose(project, tmp_path):
+    predicted = read_predictions(project / "p.parquet", [row["item_id"] for row in through_the_pipeline(project)])
+    rows, said = answered("--questions-only")
+    assert "No threshold is on record, so an answer is the most probable option." in said
+    threshold = float(np.sort(predicted.log_odds)[[1, 2]].mean())
+    decide_at(project, threshold)
+    expected = (decide(predicted, threshold).answers == NEEDED).tolist()
+    assert sum(expected) == 2
+    decided, said = answered("--questions-only")
+    assert [row["needed"] for row in decided] == expected
+    assert [row["p_needed"] for row in decided] == [row["p_needed"] for row in rows]
+    assert "threshold" not in said
+    assert run(export_command, RUNG, "--out", tmp_path / "model").exit_code == 0
+    exported, _ = answered("--questions-only", model=("--model", tmp_path / "model"))
+    assert [row["needed"] for row in exported] == expected
+    # One's own, for more of the needed ones or fewer mistakes.
+    assert all(row["needed"] for row in answered("--questions-only", "--threshold", -99)[0])
+    # Answers are made as those that it was chosen on.
+    decide_at(project, threshold, orders=1)
+    assert [row["p_needed"] for row in answered("--questions-only")[0]] != [row["p_needed"] for row in rows]
+
+
+def test_settings_of_a_record_are_of_their_kind_and_those_of_an_older_one_have_defaults():
+    assert (checked(SETTINGS, "tests").orders, checked(SETTINGS, "tests").threshold) == (6, None)
+    with pytest.raises(DataError, match=r"tests: expected threshold \(float\), got something else"):
+        checked({**SETTINGS, "threshold": "high"}, "tests")
+
+
+def test_a_threshold_of_another_adapter_is_refused(project):
+    decide_at(project, 0.5)
+    path = project / "dvc.lock"
+    content = yaml.safe_load(path.read_text())
+    content["stages"][f"train@{RUNG}"]["outs"][0]["md5"] = "0" * 32
+    path.write_text(yaml.safe_dump(content))
+    message = refused("--rung", RUNG)
+    assert "models.json: expected what dvc.lock records of predict_tuned@tiny, got another state" in message
 
 
 def test_every_message_is_answered_once_on_its_lines(project):

@@ -57,8 +57,10 @@ def test_evaluate_writes_scores_with_intervals_gain_and_floor(project, tmp_path)
     for key in RUNGS:
         for kind in ("vanilla", "centred", "tuned"):
             scores = metrics[key][kind]
-            others = {"unparsed", "seeds"} | ({"validation"} if kind == "tuned" else set())
-            assert set(scores) == {m + end for m in (*METRICS, "pairs_right") for end in ("", "_lo", "_hi")} | others
+            others, metrics_of = {"unparsed", "seeds"}, {*METRICS, "pairs_right"}
+            if kind == "tuned":
+                others, metrics_of = others | {"validation", "thresholds"}, metrics_of | {"macro_f1_argmax"}
+            assert set(scores) == {m + end for m in metrics_of for end in ("", "_lo", "_hi")} | others
             assert all(scores[f"{m}_lo"] <= scores[m] <= scores[f"{m}_hi"] for m in METRICS)
         gain = metrics[key]["tuned"]["macro_f1"] - metrics[key]["vanilla"]["macro_f1"]
         assert metrics[key]["gain"]["macro_f1"] == pytest.approx(gain, abs=2e-5)
@@ -225,21 +227,76 @@ def test_answers_without_probabilities_have_no_auroc(project, tmp_path):
 
 
 def test_what_settings_are_chosen_by_is_on_validation_items(project, tmp_path):
-    rows = pq.read_table(tmp_path / "labelled.parquet").to_pylist()
-    train = [row for row in rows if row["split"] == "train"]
-    for row in train[: len(train) // 2]:
-        row["split"] = "validation"
-    write_rows(tmp_path / "labelled.parquet", rows, LABELLED)
+    with_validation(tmp_path, 80)
     result = project()
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "models.json").read_text())
     chosen_by = metrics["large"]["tuned"]["validation"]
     assert set(chosen_by) == {"macro_f1", "auroc", "items"}
-    assert chosen_by["items"] == len(train) // 2
+    assert chosen_by["items"] == 80
     items = read_items(tmp_path / "labelled.parquet", "validation")
-    answers = read_predictions(tmp_path / "tuned" / "large.parquet", items.ids).answers
-    expected = f1_score(items.references, answers, average="macro", labels=[0, 1])
+    predictions = read_predictions(tmp_path / "tuned" / "large.parquet", items.ids)
+    needed = predictions.log_odds > metrics["large"]["tuned"]["thresholds"]["0"]
+    expected = f1_score(items.references == 0, needed, average="macro")
     assert chosen_by["macro_f1"] == pytest.approx(expected, abs=1e-4)
+
+
+def with_validation(tmp_path, items):
+    """Make so many of the training items validation items."""
+    rows = pq.read_table(tmp_path / "labelled.parquet").to_pylist()
+    for row in [row for row in rows if row["split"] == "train"][:items]:
+        row["split"] = "validation"
+    write_rows(tmp_path / "labelled.parquet", rows, LABELLED)
+    return rows
+
+
+def test_tuned_answers_are_decided_at_a_threshold_that_each_seed_has_of_validation_items(project, tmp_path):
+    rows = with_validation(tmp_path, 60)
+    path = tmp_path / "tuned" / "large.parquet"
+    write_predictions(path, rows, 1.0, bias=-9.0, seed=3, seeds=(0, 4))
+    result = project()
+    assert result.exit_code == 0, result.output
+    assert "too few" not in result.output
+    large = models(tmp_path)["large"]
+    tuned = large["tuned"]
+    items = read_items(tmp_path / "labelled.parquet", "test")
+    decided, most_probable = [], []
+    for seed, each in read_seeds(path, items.ids).items():
+        needed = each.log_odds > tuned["thresholds"][str(seed)]
+        decided.append(f1_score(items.references == 0, needed, average="macro"))
+        most_probable.append(f1_score(items.references, each.answers, average="macro", labels=[0, 1]))
+    assert len({*tuned["thresholds"].values()}) == 2
+    assert tuned["macro_f1"] == pytest.approx(np.mean(decided), abs=1e-4)
+    assert tuned["macro_f1_argmax"] == pytest.approx(np.mean(most_probable), abs=1e-4)
+    assert tuned["macro_f1_argmax_lo"] <= tuned["macro_f1_argmax"] < 0.4 < 0.6 < tuned["macro_f1"]
+    assert {"macro_f1_sd", "macro_f1_argmax_sd"} < {*tuned}
+    # All that is made of answers is made of the decided ones.
+    assert large["gain"]["macro_f1"] == pytest.approx(tuned["macro_f1"] - large["vanilla"]["macro_f1"], abs=2e-5)
+    assert large["above_floor"]["macro_f1_lo"] > 0
+    assert tuned["validation"]["macro_f1"] > 0.6
+    with (tmp_path / "plots" / "confusion.csv").open() as lines:
+        cells = [row for row in csv.DictReader(lines) if (row["rung"], row["kind"]) == ("large", "tuned")]
+    assert sum(int(row["items"]) for row in cells if row["answer"] == "needed") > 20
+    # Test items and untouched models play no part in it.
+    labels = {row["item_id"]: row for row in rows}
+    for item_id in items.ids:
+        labels[item_id]["label"] = "needed" if labels[item_id]["label"] == "not_needed" else "not_needed"
+    write_rows(tmp_path / "labelled.parquet", rows, LABELLED)
+    assert project().exit_code == 0
+    assert models(tmp_path)["large"]["tuned"]["thresholds"] == tuned["thresholds"]
+    assert "thresholds" not in models(tmp_path)["large"]["vanilla"]
+
+
+def test_too_few_validation_items_leave_the_most_probable_options_and_say_so(project, tmp_path):
+    with_validation(tmp_path, 19)
+    result = project()
+    assert result.exit_code == 0, result.output
+    assert (
+        "too few validation items to choose a threshold on (19 of at least 20, with 5 of each label)" in result.output
+    )
+    tuned = models(tmp_path)["large"]["tuned"]
+    assert tuned["thresholds"] == {"0": None}
+    assert tuned["macro_f1"] == tuned["macro_f1_argmax"]
 
 
 def test_a_missing_prediction_is_an_error_and_nothing_is_written(project, tmp_path):

@@ -73,6 +73,11 @@ class TestAnswers:
             assert row["answer"] == max(shares, key=shares.get)
             assert row["parsed"] is True
 
+    def test_a_written_answer_cannot_be_asked_for(self, answer):
+        refused = answer(by="generate")
+        assert refused.exit_code == 2
+        assert "No such option '--by'" in refused.output
+
     def test_it_says_what_each_fold_learned(self, answer, tmp_path):
         lines = answer().output.splitlines()
         assert len(lines) == 4

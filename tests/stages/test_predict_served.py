@@ -96,6 +96,12 @@ def nothing_written(project):
 
 
 class TestARun:
+    def test_how_local_rungs_answer_is_no_option_of_it(self, project):
+        refused = predict("http://localhost:9", by="generate")
+        assert refused.exit_code == 2
+        assert "No such option '--by'" in refused.output
+        assert nothing_written(project)
+
     def test_probabilities_are_those_of_the_tokens_that_begin_an_option(self, project):
         with serving(knows) as server:
             result = predict(server.base_url)

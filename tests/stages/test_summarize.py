@@ -108,6 +108,16 @@ def test_a_rung_that_is_not_above_words_or_the_floor_is_named_under_the_table(fi
     assert '\n* not above always answering "needed": large.\n' in CliRunner().invoke(main, files).output
 
 
+def test_the_scores_without_a_threshold_are_named_under_the_table(files, tmp_path):
+    assert "decided at thresholds" not in CliRunner().invoke(main, files).output
+    large = rung(1_118_208, 0.6)
+    large["tuned"] |= {"thresholds": {"0": None, "1": 0.0}, "macro_f1_argmax": 0.364}
+    change(tmp_path, large=large)
+    said = "Macro-F1 of the most probable options without them: large 0.364."
+    assert said in CliRunner().invoke(main, files).output
+    assert said in (tmp_path / "summary.md").read_text()
+
+
 def test_pairs_are_a_column_where_there_are_enough(files, tmp_path):
     assert "of 31 pairs of test questions in the same words" in CliRunner().invoke(main, files).output
     change(tmp_path, test_pairs=19)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from chatladder.cli.export.record import Settings
 from chatladder.evaluation.summary import not_above
+from chatladder.evaluation.threshold import ARGMAX
 from chatladder.io.console import DataError
 from chatladder.models.prompts import LETTERS, LINE_BREAK, SEPARATOR, SPEAKERS, template
 from chatladder.vocabulary import OPTION_TEXTS
@@ -169,6 +170,7 @@ def _results(models: dict[str, Any] | None, rung: str) -> dict[str, Any] | None:
             "count": models["test_items"],
             "needed": models["test_needed"],
             "seeds": models[rung]["tuned"].get("seeds", 1),
+            "argmax": models[rung]["tuned"].get(ARGMAX),
             "not_above": list(not_above(models[rung]).values()),
             "rows": rows,
         }

@@ -9,16 +9,17 @@ before any of it is written down.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from chatladder.cli.init.checkout import git
+from chatladder.evaluation.threshold import THRESHOLDS
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, ORDERS
 
 #: The file in which an exported folder describes itself to programs.
 RECORD = "chatladder.json"
@@ -29,7 +30,7 @@ _SAME = "As the model was trained."
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings with which turns, questions and prompts were made, named as the options of the stages."""
+    """The settings with which turns, questions, prompts and answers were made, named as the options of the stages."""
 
     gap_seconds: int = setting(_SAME, least=0)
     min_characters: int = setting(_SAME, least=0)
@@ -42,9 +43,15 @@ class Settings:
     answer: str = setting(_SAME, choices=ANSWER_FORMS)
     seed: int = setting(_SAME)
     max_length: int = setting(_SAME, least=64)
+    orders: int = setting("As the threshold was chosen.", default=ORDERS, least=1, most=ORDERS)
+    threshold: float | None = setting(
+        'Log-odds above which the answer is "needed", as evaluate chose them.', default=None
+    )
 
 
 FIELDS = [each.name for each in fields(Settings)]
+#: Those that have no default.
+REQUIRED = [each.name for each in fields(Settings) if each.default is MISSING]
 
 
 class Lock:
@@ -101,8 +108,8 @@ class Lock:
         """
         if md5 is None or self.md5(stage, path) != md5:
             raise DataError(
-                f"{of or path}: expected what {self.path} records of {stage}, got another state; the card would tell "
-                f"of one model and the folder hold another. Run dvc repro {stage} (or dvc checkout) first."
+                f"{of or path}: expected what {self.path} records of {stage}, got another state; figures "
+                f"of one model would be told of another. Run dvc repro {stage} (or dvc checkout) first."
             )
 
     def _stage(self, stage: str) -> dict[str, Any]:
@@ -143,8 +150,28 @@ def locked_settings(lock: Lock, rung: str) -> dict[str, Any]:
         **lock.section("to_alpaca", "prompt"),
         "rules_threshold": thresholds.get("rules"),
         "max_length": lock.params(f"train@{rung}").get("max_length"),
+        "orders": lock.params(f"predict_tuned@{rung}").get("predict", {}).get("orders"),
+        "threshold": _locked_threshold(lock, rung),
     }
     return {name: read[name] for name in FIELDS if read.get(name) is not None}
+
+
+def _locked_threshold(lock: Lock, rung: str) -> float | None:
+    """Return the threshold of the adapter of the rung's first seed; None where evaluate wrote none.
+
+    Raises:
+        DataError: If it was chosen for another adapter.
+    """
+    path = METRICS / "models.json"
+    if not path.is_file():
+        return None
+    lock.check("evaluate", path, md5_of(path))
+    adapter = ADAPTERS / rung
+    lock.check(f"predict_tuned@{rung}", adapter, lock.md5(f"train@{rung}", adapter), of=path)
+    if (TUNED / f"{rung}.parquet").is_file():  # a clone may have none of them
+        lock.check("evaluate", TUNED, md5_of(TUNED), of=path)
+    thresholds = (read_json(path).get(rung) or {}).get("tuned", {}).get(THRESHOLDS) or {}
+    return next(iter(thresholds.values()), None)
 
 
 def locked_training(lock: Lock, rung: str) -> dict[str, Any]:
@@ -177,8 +204,10 @@ def checked(values: Mapping[str, Any], place: str) -> Settings:
         DataError: Naming the first that is missing or is something else.
     """
     settings: dict[str, Any] = {}
-    for name, kind in get_type_hints(Settings).items():
-        value = values.get(name)
+    for name, hint in get_type_hints(Settings).items():
+        value, kind = values.get(name), next(iter(get_args(hint)), hint)
+        if value is None and name not in REQUIRED:
+            continue
         try:
             settings[name] = kind(value)
         except (TypeError, ValueError) as error:

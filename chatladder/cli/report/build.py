@@ -264,7 +264,7 @@ def build(options: Options, number: int) -> dict[str, Any]:
     models = read_models(options.bases, options.vanilla, keys, [each for each in asked.ids if each in labelled])
     settings = GateSettings(options.margin)
     splits, stale = read_splits(options.labelled, labels[-1])
-    tuned = read_tuned(options.tuned, keys, [item_id for item_id in labels[-1] if splits.get(item_id) == "test"])
+    tuned = read_tuned(options.tuned, keys, labels[-1], splits)
     changed = changes(rounds.rounds[-2], rounds.rounds[-1], asked.ids) if len(labels) > 1 else []
     report = Report(
         options=replace(options, keys=tuple(keys)),

@@ -3,7 +3,7 @@
 Untouched models answer each question, labelled or not, so the labels of any round can be scored at once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from chatladder.evaluation.gate import GateSettings
 from chatladder.evaluation.predictions import Items, Predictions, read_predictions
 from chatladder.evaluation.rungs import Ladder, read_rungs
 from chatladder.evaluation.scaling_check import Model, Scaling, read_untouched, scaling_check
+from chatladder.evaluation.threshold import choose, decide
 from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, Rows
 from chatladder.vocabulary import ANSWERS
@@ -118,21 +119,35 @@ def name_of(model: Model, models: Sequence[Model]) -> str:
     return model.rung.key if seeds == 1 else f"{model.rung.key} seed {model.seed}"
 
 
-def read_tuned(folder: Path, keys: Sequence[str], test_items: Iterable[str]) -> Models:
+def read_tuned(folder: Path, keys: Sequence[str], labels: Mapping[str, str], splits: Mapping[str, str]) -> Models:
     """Return the answers of every rung that was tuned already, to the test items that all of them answered.
+
+    They are decided at thresholds, as evaluate decides them.
+
+    Args:
+        folder: Folder of predictions.
+        keys: The rungs.
+        labels: Item -> label.
+        splits: Item -> split.
 
     Raises:
         DataError: If predictions cannot be used.
     """
     present = [key for key in sorted(keys) if (folder / f"{key}.parquet").exists()]
-    known = test = list(test_items)
+    known = test = [item_id for item_id in labels if splits.get(item_id) == "test"]
+    validation = [item_id for item_id in labels if splits.get(item_id) == "validation"]
     for key in present:
         parts = Rows(folder / f"{key}.parquet", PREDICTIONS).parts(["item_id"])
         answered = {item_id for part in parts for item_id in part["item_id"].to_pylist()}
-        known = [item_id for item_id in known if item_id in answered]
+        known, validation = ([each for each in items if each in answered] for items in (known, validation))
     if not present or not known:
         return Models()
-    predictions = {key: read_predictions(folder / f"{key}.parquet", known) for key in present}
+    references = np.array([ANSWERS.index(labels[item_id]) for item_id in validation], dtype=np.int64)
+    predictions = {}
+    for key in present:
+        path = folder / f"{key}.parquet"
+        threshold = choose(read_predictions(path, validation), references)
+        predictions[key] = decide(read_predictions(path, known), threshold)
     return Models({item_id: row for row, item_id in enumerate(known)}, predictions, missing=len(test) - len(known))
 
 

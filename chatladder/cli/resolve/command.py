@@ -8,6 +8,9 @@ A chat is JSON lines {"sender", "text", "timestamp", "group"?}, any export that 
 its turns or questions. Messages are masked, merged into turns and given their window as the model was trained on: the
 settings are those in dvc.lock, or in the exported folder, and each option below overrides one.
 
+Whether a turn needs its context is decided at the threshold that evaluate chose for the rung, which an exported folder
+holds too; --threshold sets another. It is of the log-odds log(p_needed / p_not_needed).
+
 What comes out is one JSON object a line, by group and time: "line" and "lines" (where the turn's messages stand in the
 input; "turn_id" for parquet), "needed", "p_needed", and with --rewrite "rewrite", which is null where it is not needed.
 
@@ -25,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import click
 
 from chatladder.chat.options import ExportOptions
-from chatladder.cli.export.record import FIELDS, Lock, Settings, checked, exported_settings, locked_settings
+from chatladder.cli.export.record import REQUIRED, Lock, Settings, checked, exported_settings, locked_settings
 from chatladder.io.console import (
     SETTINGS,
     DataError,
@@ -39,10 +42,12 @@ from chatladder.io.console import (
 )
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of
-from chatladder.models.prompts import ORDERS, SPEAKERS, PromptSettings, one_line, render_row
+from chatladder.models.prompts import SPEAKERS, PromptSettings, one_line, render_row
 from chatladder.vocabulary import ANSWERS, likeliest
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from chatladder.cli.resolve.reading import Asked
@@ -85,15 +90,31 @@ def _answer(chunk: list["Asked"], model: Model, counts: Counter[str]) -> Iterato
     settings = model.settings
     prompt = PromptSettings(settings.language, settings.answer, settings.seed)
     prompts = [render_row(each.row, prompt) for each in chunk]
-    scores, shortened = score(model.model, model.tokenizer, prompts, settings.max_length, ORDERS)
+    scores, shortened = score(model.model, model.tokenizer, prompts, settings.max_length, settings.orders)
     shares = probabilities(scores)
-    needed = [likeliest(row) == "needed" for row in shares.tolist()]
+    needed = [answer == "needed" for answer in named(shares, settings.threshold)]
     counts.update(answered=len(chunk), needed=sum(needed), shortened=shortened)
     rows = [each.row for each, yes in zip(chunk, needed, strict=True) if yes and model.rewrite]
     written = rewrite(model.model, model.tokenizer, rows, settings.language, settings.max_length)
     for each, yes, share in zip(chunk, needed, shares[:, ANSWERS.index("needed")], strict=True):
         said = {**each.place, "needed": yes, "p_needed": round(float(share), DIGITS)}
         yield said | ({"rewrite": next(written) if yes else None} if model.rewrite else {})
+
+
+def named(shares: "NDArray[np.float64]", threshold: float | None) -> list[str]:
+    """Return answers as evaluate decides them: at a threshold, or without one the most probable option.
+
+    Args:
+        shares: Probability of each answer, shape (n, 3), columns as ``ANSWERS``.
+        threshold: The log-odds above which the answer is "needed".
+    """
+    if threshold is None:
+        return [likeliest(row) for row in shares.tolist()]
+    from chatladder.evaluation.predictions import log_odds_of
+    from chatladder.evaluation.threshold import answers_at
+
+    needed, not_needed, unknown = shares.T
+    return [ANSWERS[code] for code in answers_at(log_odds_of(needed, not_needed), unknown, threshold)]
 
 
 def settings_of(rung: str | None, folder: Path | None, lock: Path, given: Mapping[str, Any]) -> Settings:
@@ -104,13 +125,13 @@ def settings_of(rung: str | None, folder: Path | None, lock: Path, given: Mappin
         DataError: If the record is damaged.
     """
     found: dict[str, Any] = {}
-    if len(given) < len(FIELDS):
+    if any(name not in given for name in REQUIRED):
         if folder is not None:
             found = exported_settings(folder)
         elif lock.is_file():
             found = locked_settings(Lock(lock), str(rung))
     found.update(given)
-    missing = ["--" + name.replace("_", "-") for name in FIELDS if name not in found]
+    missing = ["--" + name.replace("_", "-") for name in REQUIRED if name not in found]
     if missing:
         place = folder if folder is not None else lock
         raise click.UsageError(f"{place} does not say what the model was trained with; give {', '.join(missing)}.")
@@ -273,6 +294,8 @@ def resolve_command(
     from chatladder.cli.resolve.reading import read_asked
 
     settings = settings_of(rung, folder, lock, given)
+    if settings.threshold is None:
+        click.echo("No threshold is on record, so an answer is the most probable option.", err=True)
     model, tokenizer = load_model(rung, folder, bases, adapters, rewrite=rewrite)
     if rewrite and folder is not None:
         click.echo("--rewrite: the merged model writes, which was tuned to choose and not to write.", err=True)
