@@ -18,9 +18,10 @@ from typing import Any
 import click
 import numpy as np
 
-from chatladder.evaluation.cheap_baselines import cheap_baselines
+from chatladder.evaluation.cheap_baselines import cheap_baselines, counts_out_of_fold
+from chatladder.evaluation.predictions import CHEAP_BASELINES
 from chatladder.evaluation.scores import Floats
-from chatladder.evaluation.word_baselines import Deals, prediction_rows, trained_baselines, word_baselines
+from chatladder.evaluation.word_baselines import Deals, cut_of, prediction_rows, trained_baselines, word_baselines
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFile, OutputFolder, example, stoppable
 from chatladder.io.files import whole_folder
 from chatladder.io.options import options_of
@@ -46,22 +47,32 @@ def main(labelled: Path, deals: Deals, out: Path, baselines: Path | None) -> Non
     if baselines:
         tested = [item for item in labelled_rows(labelled) if item["split"] == "test"]
         cheap = cheap_baselines(items, is_needed, tested)
-        write_answers(baselines, tested, cheap | trained_baselines(items, is_needed, tested, deals.seed))
+        counted = {CHEAP_BASELINES[1]: counts_out_of_fold(items, is_needed, deals)}
+        cuts = {name: cut_of(shares, is_needed) for name, shares in (answers | counted).items()}
+        write_answers(baselines, tested, cheap | trained_baselines(items, is_needed, tested, deals.seed), cuts)
     agreeing = ", ".join(f"{name} {np.mean((shares > 0.5) == is_needed):.3f}" for name, shares in answers.items())
     click.echo(f"{out}: {len(items):,} answers each; share that agrees with the labels: {agreeing}")
 
 
-def write_answers(out: Path, items: Sequence[Mapping[str, Any]], answers: Mapping[str, Floats]) -> None:
+def write_answers(
+    out: Path,
+    items: Sequence[Mapping[str, Any]],
+    answers: Mapping[str, Floats],
+    cuts: Mapping[str, float] | None = None,
+) -> None:
     """Write a file of ``PREDICTIONS`` for each classifier, all of them or none.
 
     Args:
         out: The folder.
         items: Labelled questions.
         answers: Classifier -> the probability of "needed" of each, shape ``(n,)``.
+        cuts: Classifier -> the probability above which its answer is "needed", one half by default.
     """
     with whole_folder(out, *(f"{name}.parquet" for name in answers)) as folder:
         for name, shares in answers.items():
-            write_rows(folder / f"{name}.parquet", prediction_rows(items, shares), PREDICTIONS)
+            write_rows(
+                folder / f"{name}.parquet", prediction_rows(items, shares, (cuts or {}).get(name, 0.5)), PREDICTIONS
+            )
 
 
 if __name__ == "__main__":

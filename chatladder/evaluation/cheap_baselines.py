@@ -11,7 +11,7 @@ import numpy as np
 
 from chatladder.evaluation.predictions import CHEAP_BASELINES
 from chatladder.evaluation.scores import Floats
-from chatladder.evaluation.word_baselines import DIGITS, Labels, boosted
+from chatladder.evaluation.word_baselines import DIGITS, Deals, Labels, boosted, cross_fitted
 
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7a3]")
 #: What stands for something that is no text: masks such as ``<phone>``, attachments such as ``[image]``.
@@ -119,3 +119,14 @@ def cheap_baselines(
     """
     counted = boosted(fifteen_counts(learned), labels, fifteen_counts(asked))
     return dict(zip(CHEAP_BASELINES, (naming_rule(asked), np.round(counted, DIGITS)), strict=True))
+
+
+def counts_out_of_fold(rows: Sequence[Mapping[str, Any]], labels: Labels, deals: Deals) -> Floats:
+    """Return the probability of "needed" of each item by fifteen counts, learned from items of other conversations.
+
+    Args:
+        rows: Rows of ``QUESTIONS``.
+        labels: Their labels, 1 for "needed", shape ``(n,)``.
+        deals: The folds.
+    """
+    return cross_fitted(fifteen_counts(rows), labels, [row["conversation"] for row in rows], boosted, deals)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatladder.evaluation.predictions import WORD_BASELINES
-from chatladder.evaluation.scores import Floats
+from chatladder.evaluation.predictions import WORD_BASELINES, log_odds_of
+from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, Floats
+from chatladder.evaluation.threshold import central_threshold
 from chatladder.io.options import setting
 from chatladder.labels.folds import folds_of
 
@@ -237,12 +238,26 @@ def trained_baselines(
     return {name: np.round(share, DIGITS) for name, share in zip(WORD_BASELINES, shares, strict=True)}
 
 
-def prediction_rows(items: Sequence[Mapping[str, Any]], shares: Floats) -> list[dict[str, Any]]:
+def cut_of(shares: Floats, labels: Labels) -> float:
+    """Return the probability of label 1 at which a classifier's answers are decided, as a tuned rung's are.
+
+    Args:
+        shares: The probability of label 1 of items that the classifier did not learn from, shape ``(n,)``.
+        labels: Their labels, 0 or 1, shape ``(n,)``.
+    """
+    if np.ptp(shares) == 0:
+        return 0.5
+    log_odds = central_threshold(log_odds_of(shares, 1 - shares), np.where(labels == 1, NEEDED, NOT_NEEDED))
+    return float(np.round(1 / (1 + np.exp(-log_odds)), DIGITS))
+
+
+def prediction_rows(items: Sequence[Mapping[str, Any]], shares: Floats, cut: float = 0.5) -> list[dict[str, Any]]:
     """Return rows of ``PREDICTIONS``; a classifier of two labels never answers that it does not know.
 
     Args:
         items: Labelled questions.
         shares: The probability of "needed" of each, shape ``(n,)``.
+        cut: The probability above which the answer is "needed".
     """
     return [
         {
@@ -251,7 +266,7 @@ def prediction_rows(items: Sequence[Mapping[str, Any]], shares: Floats) -> list[
             "p_not_needed": float(1 - share),
             "p_unknown": 0.0,
             "seed": 0,
-            "answer": "needed" if share > 0.5 else "not_needed",
+            "answer": "needed" if share > cut else "not_needed",
             "parsed": True,
         }
         for item, share in zip(items, shares, strict=True)
