@@ -1,7 +1,7 @@
-"""The labels: names, order, how the screen shows them, how a prompt words them. All else reads them here."""
+"""The labels: names, order, how the screen shows them. All else reads them here; prompts have their own words."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Kind:
         screen: Its name on the annotator's screen.
         key: The key that gives it; "" where no annotator can.
         colour: The background of its name on the screen.
-        option: Language -> its text in a prompt; empty where no prompt offers it.
+        is_answer: Whether a prompt offers it.
     """
 
     name: str
@@ -22,33 +22,26 @@ class Kind:
     screen: str = ""
     key: str = ""
     colour: str = ""
-    option: Mapping[str, str] = field(default_factory=dict)
+    is_answer: bool = False
 
 
-#: The first characters of one language's options differ, and no text begins another, so a model's first token decides.
-#: "Do not know" begins like nothing that a model says here of its own accord: 不知道 begins like 不需要 and 不完整,
-#: "unknown" like "unneeded", "cannot tell" like "complete".
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("needed", "needed", "needed 需要", "j", "#2f6fb5", {"zh": "需要", "en": "needed"}),
-        Kind("not_needed", "not needed", "not needed 不需要", "k", "#2d7d46", {"zh": "完整", "en": "complete"}),
+        Kind("needed", "needed", "needed 需要", "j", "#2f6fb5", is_answer=True),
+        Kind("not_needed", "not needed", "not needed 不需要", "k", "#2d7d46", is_answer=True),
         Kind("not_a_question", "not a question", "not a question 非问题", "i", "#8a5a1c"),
         Kind("unsure", "unsure", "unsure 不确定", "u", "#6a4a8c"),
-        Kind("unknown", "unknown", option={"zh": "难说", "en": "hard to tell"}),
+        Kind("unknown", "unknown", is_answer=True),
     )
 }
 #: What an annotator may answer, in the order of every table.
 LABELS = tuple(kind.name for kind in KINDS.values() if kind.key)
 #: What a model may answer, in the order of the three probabilities wherever they stand side by side.
-ANSWERS = tuple(kind.name for kind in KINDS.values() if kind.option)
+ANSWERS = tuple(kind.name for kind in KINDS.values() if kind.is_answer)
 #: The labels that are trained on and scored; precision, recall and F1 are of the first.
 SCORED = tuple(name for name in LABELS if name in ANSWERS)
 POSITIVE, NEGATIVE = SCORED
-#: Language -> answer -> its text in a prompt.
-OPTION_TEXTS = {
-    language: {name: KINDS[name].option[language] for name in ANSWERS} for language in KINDS[POSITIVE].option
-}
 
 
 def likeliest(shares: Sequence[float]) -> str:

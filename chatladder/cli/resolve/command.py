@@ -88,7 +88,7 @@ def _answer(chunk: list["Asked"], model: Model, counts: Counter[str]) -> Iterato
     from chatladder.models.scoring import probabilities, score
 
     settings = model.settings
-    prompt = PromptSettings(settings.language, settings.answer, settings.seed)
+    prompt = PromptSettings(settings.language, settings.answer, settings.seed, settings.wording)
     prompts = [render_row(each.row, prompt) for each in chunk]
     scores, shortened = score(model.model, model.tokenizer, prompts, settings.max_length, settings.orders)
     shares = probabilities(scores)
