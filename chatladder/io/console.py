@@ -164,7 +164,8 @@ def bar(what: str, items: Iterable[Any] | None = None, *, hidden: bool = False, 
     """
     shared = _Bars.line is not None
     options |= {"desc": f"{_Bars.name} {what}".strip(), "disable": hidden or (shared and not _Bars.name)}
-    if options.get("file", sys.stderr).isatty():
+    file: Any = options.get("file", sys.stderr)
+    if file.isatty():
         from tqdm import tqdm
 
         return tqdm(items, **options, position=_Bars.line, leave=not shared)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 MINUTE = 60
 
 
-class LogLines(tqdm):
+class LogLines(tqdm):  # type: ignore[misc]  # it comes without types
     """A bar of tqdm that writes lines of a log and moves no cursor; nothing of work that ends within a minute."""
 
     def __init__(self, items: Iterable[Any] | None, **options: Any) -> None:
