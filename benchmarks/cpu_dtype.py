@@ -141,7 +141,7 @@ def main(
     for base in bases:
         lines += lines_of(base, items, prompts, max_length, min(parts, len(items)))
         click.echo("\n".join(lines[-2:]), err=True)
-    setting = f"{len(items):,} questions, {torch.get_num_threads()} threads; {before} before, {load_average()} after."
+    setting = f"{len(items):,} questions, {torch.get_num_threads()} thread(s); {before} before, {load_average()} after."
     publish(save, __spec__.name, "\n".join([*lines, "", setting]), known(questions, *bases))
 
 
