@@ -213,7 +213,7 @@ def setting(model: Any, tokenizer: Any, prompts: Sequence[Prompt], max_length: i
     from chatladder.models.encoding import encode_prompts
 
     rows, _ = encode_prompts(tokenizer, [prompt.instruction for prompt in prompts], max_length)
-    place = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    place = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{torch.get_num_threads()} thread(s)"
     dtype = str(model.dtype).removeprefix("torch.")
     mean = sum(map(len, rows)) / len(rows)
     return (

@@ -16,7 +16,6 @@ seed and written into the metrics; the most probable options are scored beside t
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
 from chatladder.evaluation.comparison import (
     check_names,
@@ -31,7 +30,7 @@ from chatladder.evaluation.predictions import read_items
 from chatladder.evaluation.rungs import Gathered, read_named, read_rungs
 from chatladder.evaluation.scores import FEWEST_DRAWN, Draws
 from chatladder.evaluation.threshold import FEWEST, FEWEST_OF_LABEL, is_enough
-from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFolder, OutputFile, OutputFolder, example, stoppable
+from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFolder, OutputFile, OutputFolder, bar, example, stoppable
 from chatladder.io.files import write_json
 from chatladder.io.options import options_of
 
@@ -67,8 +66,7 @@ def main(
     rungs = read_rungs(inputs.bases, named.ladder).ascending()
     exam = exam_of(inputs.labelled, draws)
     chosen_on = read_items(inputs.labelled, "validation", is_small=True)
-    bar = tqdm(rungs, unit="rung", disable=None)
-    compared = [compare(exam, chosen_on, rung, vanilla, tuned) for rung in bar]
+    compared = [compare(exam, chosen_on, rung, vanilla, tuned) for rung in bar("compare", rungs, unit=" rungs")]
     floor = floor_of(exam)
     beside = read_baselines(exam, baselines) if baselines else {}
     write_plots(plots, exam, chosen_on, compared, floor, curves)

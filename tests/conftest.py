@@ -17,6 +17,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 prepare_torch()
 # One thread, and so one process: tests share the processors, and some put stand-ins into this process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Numbers of tests are compared, whatever this machine's CPU or GPU would round them to.
+os.environ.setdefault("CHATLADDER_DTYPE", "float32")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
 from chatladder.chat.collect import COLLECTED, Collector, cut, read_portions
 from chatladder.chat.exports import find_exports, forgotten_marks, listed
@@ -31,7 +30,7 @@ from chatladder.chat.identity import Identities, hex_ids, identify
 from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import Source
 from chatladder.distributed import Workers, workers
-from chatladder.io.console import DataError
+from chatladder.io.console import DataError, bar
 from chatladder.io.rows import KINDS, MESSAGES, row_writer
 from chatladder.privacy import masking
 from chatladder.privacy.names import Replacer
@@ -74,7 +73,7 @@ class Reading:
         """
         portions = list(cut(sources, pool.most_bytes))
         read = read_portions(portions, self._options, self._pseudonyms, pool)
-        with tqdm(unit=" records", disable=None) as progress:
+        with bar("read", unit=" records") as progress:
             for portion, result in zip(portions, read, strict=True):
                 if result and portion[0].budget.take(result.drawn) and self._pseudonyms.agree(result.known):
                     self._collector.add(result)
@@ -90,7 +89,7 @@ class Reading:
         identities = identify(index, self.counts)
         del index
         rows = sort_rows(self._texts.read(), identities.position, COLLECTED, self._scratch)
-        parts = _with_identities(tqdm(rows, desc="names", unit=" parts", disable=None), identities)
+        parts = _with_identities(bar("names", rows, unit=" parts"), identities)
         for table, masked in pool.map(finish, parts, self._names.replacer()):
             self.masked.update(masked)
             yield table

@@ -11,12 +11,11 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from chatladder.endpoint.cache import AnswerCache, KeptReply, Values
 from chatladder.endpoint.completion import BYTES_A_TOKEN
 from chatladder.endpoint.connection import Connection, check_address, read_key
-from chatladder.io.console import DataError
+from chatladder.io.console import DataError, bar
 
 #: Keys looked up at once.
 SLICE = 1000
@@ -206,7 +205,7 @@ class Plan:
     def _read(self) -> tuple[pa.Array, np.ndarray, np.ndarray]:
         """The different keys in order of coming, each row's place among them, and each row's tokens."""
         keys, tokens = [], []
-        with tqdm(total=self.job.rows, desc="planning", unit=f" {self.job.unit}", disable=None) as progress:
+        with bar("planning", total=self.job.rows, unit=f" {self.job.unit}") as progress:
             for part in self.job.parts():
                 questions = [self.job.prepare(row) for row in part]
                 keys.append(pa.array([each.key for each in questions], pa.binary(KEY_BYTES)))

@@ -17,14 +17,13 @@ import random
 from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
-from tqdm import tqdm
 
 from chatladder.endpoint.asking import Plan, Question, Unread
 from chatladder.endpoint.cache import KeptReply, Values
 from chatladder.endpoint.client import Endpoint, Refused, Retry
 from chatladder.endpoint.completion import read_completion
 from chatladder.endpoint.connection import Connection
-from chatladder.io.console import DataError
+from chatladder.io.console import DataError, bar, printable
 
 MINUTE = 60.0
 #: Share of a minute's worth that may go at once after a rest: a second's.
@@ -180,8 +179,8 @@ class Run:
         self._stopped = False
         self._workers: list[asyncio.Task[None]] = []
         self._sending: set[asyncio.Task[None] | None] = set()
-        self._progress = tqdm(
-            total=plan.report.texts - plan.answered, desc=connection.model, unit=f" {plan.job.unit}", disable=None
+        self._progress = bar(
+            printable(connection.model), total=plan.report.texts - plan.answered, unit=f" {plan.job.unit}"
         )
 
     async def ask_all(self) -> None:

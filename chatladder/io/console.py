@@ -154,7 +154,7 @@ def working_on(name: str) -> Iterator[None]:
 
 
 def bar(what: str, items: Iterable[Any] | None = None, *, hidden: bool = False, **options: Any) -> Any:
-    """A progress bar of tqdm, in a terminal alone.
+    """A progress bar of tqdm; where there is no terminal, a line a minute in its place.
 
     Args:
         what: What is done, in a word.
@@ -162,9 +162,13 @@ def bar(what: str, items: Iterable[Any] | None = None, *, hidden: bool = False, 
         hidden: Whether to show none.
         options: Of tqdm.
     """
-    from tqdm import tqdm
-
     shared = _Bars.line is not None
-    name = f"{_Bars.name} {what}".strip()
-    is_off = hidden or (shared and not _Bars.name)
-    return tqdm(items, desc=name, disable=True if is_off else None, position=_Bars.line, leave=not shared, **options)
+    options |= {"desc": f"{_Bars.name} {what}".strip(), "disable": hidden or (shared and not _Bars.name)}
+    file: Any = options.get("file", sys.stderr)
+    if file.isatty():
+        from tqdm import tqdm
+
+        return tqdm(items, **options, position=_Bars.line, leave=not shared)
+    from chatladder.io.log_lines import LogLines
+
+    return LogLines(items, **options)

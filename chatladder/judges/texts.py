@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
 from chatladder.distributed import Range, RowRange, Workers, cut_evenly
+from chatladder.io.console import bar
 from chatladder.io.rows import PART_ROWS, TURNS, Rows
 
 #: The people a line is addressed to ("@u1a2b3c4d how do I ..."): not part of what is said. Valid in RE2 too.
@@ -64,7 +64,7 @@ class TextTurns:
         """
         items = zip(self._parts, self._starts, strict=True)
         results = self._pool.map(on_texts, items, self._path, function, *shared)
-        with tqdm(total=self.num_rows, desc="scoring", unit=" turns", disable=None) as progress:
+        with bar("scoring", total=self.num_rows, unit=" turns") as progress:
             for result, count in zip(results, self._counts, strict=True):
                 yield result
                 progress.update(count)

@@ -1,7 +1,7 @@
 """Where a model runs and in which numbers: what this machine has decides, and two environment variables may.
 
-``CHATLADDER_DTYPE`` (float32, bfloat16 or float16) is for a CPU that is faster in bfloat16, or a GPU that must be
-exact. ``CHATLADDER_ATTENTION`` (sdpa, eager or flash_attention_2) is for an architecture or a GPU that needs another
+``CHATLADDER_DTYPE`` (float32, bfloat16 or float16) is for answers that must be exact, or the same on machines that
+differ. ``CHATLADDER_ATTENTION`` (sdpa, eager or flash_attention_2) is for an architecture or a GPU that needs another
 than what transformers takes, which is sdpa where there is one. Neither touches embedded models: theirs are float32.
 """
 
@@ -34,6 +34,8 @@ MATH = {
 DTYPE, ATTENTION = "CHATLADDER_DTYPE", "CHATLADDER_ATTENTION"
 #: Set for processes that were started together, each of which has a GPU of its own.
 LAUNCHED = "LOCAL_RANK"
+#: What a CPU can do that multiplies in bfloat16 itself, in torch's words: AVX512 and AMX of x86, and ARM's.
+NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 #: Bytes of a number.
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
@@ -71,7 +73,7 @@ def need_of_model(params: int | None, *, embedded: bool) -> Need:
     return Need(threads, gpu=not embedded, small=small and not torch.cuda.is_available())
 
 
-def placement(params: int, rung: Mapping[str, Any]) -> dict[str, Any]:
+def placement(params: int, rung: Mapping[str, Any], dtype: "torch.dtype | None" = None) -> dict[str, Any]:
     """How to load a model here, as arguments of ``from_pretrained``.
 
     Without a ``device_map`` among them, the model goes to the current device: that of one process of several, if they
@@ -80,6 +82,7 @@ def placement(params: int, rung: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         params: Its number of weights.
         rung: Its description; ``load_in_4bit`` or ``load_in_8bit`` quantizes it.
+        dtype: The type of its numbers; by default ``best_dtype``.
 
     Raises:
         DataError: If the GPUs together cannot hold it, or it cannot be quantized here.
@@ -87,7 +90,7 @@ def placement(params: int, rung: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     gpu = torch.cuda.is_available()
-    dtype = best_dtype(gpu)
+    dtype = dtype or best_dtype(gpu)
     chosen: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention(gpu)}
     small = next((name for name in QUANTIZED if rung.get(name)), None)
     if small is not None:
@@ -101,7 +104,7 @@ def placement(params: int, rung: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def best_dtype(gpu: bool) -> "torch.dtype":
-    """Bfloat16 on a GPU that computes in it, float16 on an older one, float32 on a CPU; or what the environment says.
+    """Bfloat16 where the device computes in it, else float16 on a GPU and float32 on a CPU; or as the environment says.
 
     Raises:
         DataError: If the environment says something else.
@@ -115,8 +118,16 @@ def best_dtype(gpu: bool) -> "torch.dtype":
         found: torch.dtype = getattr(torch, wanted)
         return found
     if not gpu:
-        return torch.float32
+        return torch.bfloat16 if _multiplies_bfloat16() else torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the CPU does, and torch has the library (oneDNN) that lets it."""
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name) for name in NATIVE_BFLOAT16) and torch.backends.mkldnn.is_available()
 
 
 def attention(gpu: bool) -> str | None:

@@ -22,6 +22,7 @@ from chatladder.models.tokenizers import load_tokenizer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 #: What a base folder says about its model: source, name, params, and where it lies.
@@ -121,7 +122,7 @@ def _read_training(adapter: Path) -> dict[str, Any]:
 
 
 def load(
-    base: Path, adapter: Path | None = None, *, quantized: bool = True
+    base: Path, adapter: Path | None = None, *, quantized: bool = True, dtype: "torch.dtype | None" = None
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The model, ready to score, and its tokenizer.
 
@@ -129,6 +130,7 @@ def load(
         base: A folder written by ``stages.base``; with an adapter, the model in it that the adapter stands on.
         adapter: A folder written by ``stages.train``, of an adapter or of all weights; None for the untouched model.
         quantized: Whether ``load_in_4bit`` and ``load_in_8bit`` of the rung count; a merge needs the whole weights.
+        dtype: The type of the weights; by default the best of the device. Embedded models are float32.
 
     Raises:
         DataError: If the folders or the weights cannot be used.
@@ -149,7 +151,7 @@ def load(
         if rung["source"] == "embedded":
             model, tokenizer = _embedded(base, whole)
         else:
-            model, tokenizer = _any(folder, rung if quantized else _unquantized(rung), whole)
+            model, tokenizer = _any(folder, rung if quantized else _unquantized(rung), whole, dtype)
     if adapter is not None and whole is None:
         model = _adapted(model, adapter)
     return model.eval(), tokenizer
@@ -201,13 +203,15 @@ def _adapted(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
     return cast("PreTrainedModel", adapted)
 
 
-def _any(folder: Path, rung: dict[str, Any], whole: Path | None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def _any(
+    folder: Path, rung: dict[str, Any], whole: Path | None, dtype: "torch.dtype | None"
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     import torch
     from transformers import AutoModelForCausalLM
 
     loader: Any = AutoModelForCausalLM
     tokenizer = load_tokenizer(folder, rung.get("chat_template", "auto"))
-    chosen = placement(rung["params"], rung)
+    chosen = placement(rung["params"], rung, dtype)
     model, report = loader.from_pretrained(
         str(whole or folder), use_safetensors=True, trust_remote_code=False, output_loading_info=True, **chosen
     )

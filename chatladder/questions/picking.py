@@ -14,9 +14,8 @@ import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
-from chatladder.io.console import DataError
+from chatladder.io.console import DataError, bar
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
 from chatladder.io.rows import SCORES, Rows, RowWriter
@@ -253,7 +252,7 @@ def pick(turns: Rows, scores: Path, settings: Picking, writer: RowWriter, marks:
     verdicts, conversations = Verdicts(scores, settings.judge, settings.join), Conversations(settings)
     left_out: Counter[str] = Counter()
     questions = 0
-    with tqdm(total=turns.num_rows, desc="questions", unit=" turns", disable=None) as progress:
+    with bar("questions", total=turns.num_rows, unit=" turns") as progress:
         for part in turns.parts():
             chosen, counts = choose(part, verdicts.below(part), settings.min_characters)
             left_out.update(counts)

@@ -60,8 +60,8 @@ TRAIN = {
     "target_modules": "all-linear",
 }
 HUB = {"source": "hub", "repo": "Qwen/Qwen2.5-7B-Instruct", "revision": "a" * 40}
-LAPTOP = Machine(memory=16 * GIB, gpus=(), gpu_names=(), disk=100 * GIB, cache=ROOT)
-CARD = replace(LAPTOP, gpus=(79 * GIB,), gpu_names=("card",))
+LAPTOP = Machine(memory=16 * GIB, gpus=(), gpu_names=(), disk=100 * GIB, cache=ROOT, dtype="float32")
+CARD = replace(LAPTOP, gpus=(79 * GIB,), gpu_names=("card",), dtype="bfloat16")
 
 
 def settings(**train):
@@ -340,17 +340,25 @@ def test_gpus_are_counted_for_what_has_to_be_held():
     assert needed(machine=four, per_device_train_batch_size=16).runs is True
 
 
+def test_numbers_are_counted_as_wide_as_they_are_here():
+    weights = {dtype: needed(machine=replace(LAPTOP, dtype=dtype)).scoring for dtype in ("float32", "bfloat16")}
+    assert 1.8 < weights["float32"] / weights["bfloat16"] < 2.1
+    exact = needed(machine=replace(CARD, dtype="float32"))
+    assert exact.gpus > needed(machine=CARD).gpus == needed().gpus  # of no GPU, those that would hold it in bfloat16
+
+
 def test_four_bits_take_less():
     whole = needed(machine=CARD)
     small = needed({**HUB, "load_in_4bit": True}, machine=CARD)
     assert whole.scoring - small.scoring == weight_bytes(7_615_616_512, 2) - weight_bytes(7_615_616_512, 0.5)
 
 
-def test_embedded_rungs_stay_on_the_cpu():
+def test_embedded_rungs_stay_on_the_cpu_and_in_float32():
     base = {"source": "embedded", "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     rung = {**base, "intermediate_size": 144}
     found = needed(rung, machine=CARD)
     assert (found.params, found.gpus, found.runs) == (parameters(EMBEDDED["331k"]), 0, True)
+    assert needed(rung) == needed(rung, machine=replace(LAPTOP, dtype="bfloat16"))
     assert needed(base).reasons == ("its base section lacks a size of the model",)
 
 
@@ -516,6 +524,38 @@ def test_the_table_fits_a_terminal(project, monkeypatch, name):
     lines = result.output.split("\n\n")[0].splitlines()
     assert lines[0].split() == ["rung", "source", "params", "active", "disk", "score", "train", "GPUs", "runs"]
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("machine", "variable", "said"),
+    [
+        (LAPTOP, "", "Numbers: float32, because this CPU does not multiply bfloat16 itself."),
+        (LAPTOP, "float32", "Numbers: float32, as CHATLADDER_DTYPE says."),
+        (
+            replace(LAPTOP, dtype="bfloat16"),
+            "",
+            "Numbers: bfloat16, which this CPU multiplies itself; embedded models float32.",
+        ),
+        (
+            replace(CARD, dtype="float16"),
+            "",
+            "Numbers: float16, because this GPU does not multiply bfloat16 itself; embedded models float32.",
+        ),
+    ],
+)
+def test_it_says_in_which_numbers_models_compute_and_why(project, monkeypatch, machine, variable, said):
+    use(monkeypatch, machine)
+    monkeypatch.setenv("CHATLADDER_DTYPE", variable)
+    result = CliRunner().invoke(doctor_command, [])
+    assert result.exit_code == 0, result.output
+    assert said in result.output.splitlines()
+
+
+def test_numbers_that_there_are_not_are_an_error(project, monkeypatch):
+    monkeypatch.setenv("CHATLADDER_DTYPE", "int8")
+    result = CliRunner().invoke(doctor_command, [])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: CHATLADDER_DTYPE: expected one of float32, bfloat16, float16, got 'int8'")
 
 
 def test_a_long_key_is_cut(project):

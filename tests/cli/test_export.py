@@ -107,25 +107,48 @@ def test_the_adapter_of_a_hub_model_names_the_model_and_its_commit(project):
     assert (config["base_model_name_or_path"], config["revision"]) == ("some/model", "a" * 40)
 
 
-def test_weights_keep_the_type_that_the_base_stores(project, tiny_base):
+@pytest.fixture
+def elsewhere(project, tiny_base):
+    """Have the project's base point at a folder, into which the function given writes its model in a type."""
+    base, folder = project / "data" / "bases" / RUNG, project / "elsewhere"
+    model, tokenizer = load(tiny_base)
+
+    def point(dtype):
+        model.to(dtype).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        shutil.rmtree(base)
+        base.mkdir()
+        rung = {"source": "folder", "name": RUNG, "path": str(folder), "params": 1}
+        (base / "rung.json").write_text(json.dumps(rung))
+        lock(project)
+        return base
+
+    return point
+
+
+def test_weights_keep_the_type_that_the_base_stores(project, elsewhere):
     import torch
 
-    base = project / "data" / "bases" / RUNG
-    model, tokenizer = load(tiny_base)
-    shutil.rmtree(base)
-    elsewhere = project / "elsewhere"
-    model.to(torch.bfloat16).save_pretrained(elsewhere)
-    tokenizer.save_pretrained(elsewhere)
-    base.mkdir()
-    rung = {"source": "folder", "name": RUNG, "path": str(elsewhere), "params": 1}
-    (base / "rung.json").write_text(json.dumps(rung))
-    lock(project)
+    elsewhere(torch.bfloat16)
     result, out = export()
     assert result.exit_code == 0, result.output
     merged = by_auto_classes(out)[0]
     assert merged.dtype == torch.bfloat16
     assert "weights (bfloat16)" in (out / "README.md").read_text()
     assert str(project) not in (out / "README.md").read_text()
+
+
+def test_weights_that_are_stored_whole_are_merged_whole_on_a_machine_that_rounds(
+    project, elsewhere, adapter, monkeypatch
+):
+    import torch
+
+    base = elsewhere(torch.float32)
+    expected = scores(project, *load(base, adapter))
+    monkeypatch.setenv("CHATLADDER_DTYPE", "bfloat16")
+    result, out = export()
+    assert result.exit_code == 0, result.output
+    np.testing.assert_allclose(scores(project, *merging.load_folder(out, torch.float32)), expected, atol=1e-4, rtol=0)
 
 
 def test_a_merge_that_answers_otherwise_is_refused(project, monkeypatch):

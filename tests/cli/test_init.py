@@ -26,8 +26,10 @@ from chatladder.presets import names as catalogues
 from tests.conftest import ROOT
 
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
-SMALL = Machine(memory=2**34, gpus=(), gpu_names=(), disk=2**40, cache=Path("cache"))
-LARGE = Machine(memory=2**38, gpus=(80 * 10**9,), gpu_names=("card",), disk=2**42, cache=Path("cache"))
+SMALL = Machine(memory=2**34, gpus=(), gpu_names=(), disk=2**40, cache=Path("cache"), dtype="bfloat16")
+LARGE = Machine(
+    memory=2**38, gpus=(80 * 10**9,), gpu_names=("card",), disk=2**42, cache=Path("cache"), dtype="bfloat16"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -474,7 +476,9 @@ def test_the_ladder_follows_the_machine(monkeypatch):
     fit = rungs_here("qwen2_5")
     assert fit == fitting(read("qwen2_5"), LARGE)
     assert 3 <= len(fit) < len(read("qwen2_5").rungs)
-    monkeypatch.setattr(project, "this_machine", lambda: Machine(2**30, (2**30,), ("tiny",), 2**40, Path("cache")))
+    monkeypatch.setattr(
+        project, "this_machine", lambda: Machine(2**30, (2**30,), ("tiny",), 2**40, Path("cache"), "bfloat16")
+    )
     assert ladder_here() == "embedded"
     # Who asks for a ladder here all the same runs it elsewhere.
     assert rungs_here("qwen2_5") == [*read("qwen2_5").rungs]

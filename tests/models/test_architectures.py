@@ -11,6 +11,7 @@ from model_fixtures import run
 from chatladder.cli.export.merging import load_folder, write_merged
 from chatladder.io.console import DataError
 from chatladder.models import scoring
+from chatladder.models.devices import DTYPE
 from chatladder.models.encoding import encode_options, encode_prompts
 from chatladder.models.loading import load
 from chatladder.models.prompts import PromptSettings, render
@@ -149,6 +150,23 @@ def test_experts_take_no_dropout():
 def test_a_dense_model_has_no_experts():
     assert expert_weights(random_weights("llama")) == []
     assert expert_weights(random_weights("lfm2", layer_types=["conv", "full_attention"])) == []
+
+
+def test_an_adapter_of_a_rounded_base_is_learned_and_written_in_float32(base, tmp_path, monkeypatch):
+    import torch
+    from safetensors.torch import load_file
+
+    monkeypatch.setenv(DTYPE, "bfloat16")
+    model, tokenizer = load(base)
+    adapted = wrap(model, SETTINGS, base.name)
+    assert all(step(adapted, tokenizer).values())
+    numbers = {(weight.requires_grad, weight.dtype) for weight in adapted.parameters()}
+    assert numbers == {(True, torch.float32), (False, torch.bfloat16)}
+    write(adapted, tmp_path)
+    assert {weight.dtype for weight in load_file(tmp_path / "adapter_model.safetensors").values()} == {torch.float32}
+    expected, _ = scoring.score(adapted, tokenizer, PROMPTS, 2000)
+    found, _ = scoring.score(*load(base, tmp_path), PROMPTS, 2000)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("architecture", MIXTURES)

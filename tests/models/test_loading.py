@@ -46,7 +46,7 @@ def prompt(lines=1):
 def test_numbers_are_those_of_the_machine_or_of_the_environment(monkeypatch):
     import torch
 
-    assert best_dtype(gpu=False) is torch.float32
+    monkeypatch.delenv(devices.DTYPE, raising=False)
     for able, dtype in ((True, torch.bfloat16), (False, torch.float16)):
         monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda able=able, **_: able)
         assert best_dtype(gpu=True) is dtype
@@ -56,6 +56,35 @@ def test_numbers_are_those_of_the_machine_or_of_the_environment(monkeypatch):
     monkeypatch.setenv(devices.DTYPE, "int8")
     with pytest.raises(DataError, match="CHATLADDER_DTYPE: expected one of float32, bfloat16, float16, got 'int8'"):
         best_dtype(gpu=False)
+
+
+@pytest.mark.parametrize(
+    ("able", "library", "name"),
+    [
+        (("avx2", "avx512_f", "amx_tile"), True, "float32"),
+        (("avx512_bf16",), True, "bfloat16"),
+        (("amx_bf16",), True, "bfloat16"),
+        (("neon", "bf16"), True, "bfloat16"),
+        (("neon", "bf16"), False, "float32"),  # it would multiply number by number
+    ],
+)
+def test_numbers_on_a_cpu_are_those_that_it_multiplies_itself(monkeypatch, able, library, name):
+    import torch
+
+    monkeypatch.delenv(devices.DTYPE, raising=False)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": False, **dict.fromkeys(able, True)})
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: library)
+    assert best_dtype(gpu=False) is getattr(torch, name)
+    monkeypatch.setenv(devices.DTYPE, "float32")
+    assert best_dtype(gpu=False) is torch.float32
+
+
+def test_what_is_asked_of_the_cpu_is_what_torch_says_of_it():
+    import torch
+
+    says = torch.cpu.get_capabilities()
+    x86, arm = devices.NATIVE_BFLOAT16[:2], devices.NATIVE_BFLOAT16[2:]
+    assert {*(x86 if says["architecture"] == "x86_64" else arm)} <= {*says}
 
 
 def test_a_model_in_the_numbers_of_the_environment_answers_alike(base, tiny_base, monkeypatch):
@@ -120,6 +149,7 @@ def test_how_a_quantized_model_is_loaded(monkeypatch):
     import torch
 
     monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.delenv(devices.DTYPE, raising=False)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)

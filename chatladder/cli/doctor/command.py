@@ -9,6 +9,7 @@ shape of each model (``chatladder/models/memory.py``); a guess, because the mode
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,7 @@ from chatladder.cli.doctor.memory import (
 from chatladder.cli.doctor.setup import problems
 from chatladder.io.console import SETTINGS, DataError, example, shortened
 from chatladder.io.params import PARAMS, read_yaml
+from chatladder.models.devices import DTYPE
 from chatladder.presets import ladder_of, model_info
 
 COLUMNS = ("rung", "source", "params", "active", "disk", "score", "train", "GPUs", "runs")
@@ -85,16 +87,29 @@ def _row(each: MemoryNeed) -> tuple[str, ...]:
 
 def machine_lines(machine: Machine, length: int) -> list[str]:
     """Say what the machine has, and what the table counts."""
-    has, counted = "No GPU. Weights are float32", "80 GB GPUs, in bfloat16"
+    has, counted = "No GPU", "80 GB GPUs, in bfloat16"
     if machine.gpus:
         cards = zip(machine.gpu_names, machine.gpus, strict=True)
-        has = f"GPUs: {', '.join(f'{name} {show_bytes(free)}' for name, free in cards)} free. Weights are bfloat16"
+        has = f"GPUs: {', '.join(f'{name} {show_bytes(free)}' for name, free in cards)} free"
         counted = "GPUs of the largest free memory here"
     return [
         f"Memory: {show_bytes(machine.memory)} free. Disk: {show_bytes(machine.disk)} free. {has}.",
+        f"Numbers: {machine.dtype}, {_why(machine)}.",
         f"disk: still to download or write. score, train: memory at prompts of {length:,} tokens.",
         f"GPUs: {counted}.",
     ]
+
+
+def _why(machine: Machine) -> str:
+    """Say why models compute in these numbers, and which do not."""
+    device = "GPU" if machine.gpus else "CPU"
+    if os.environ.get(DTYPE):
+        why = f"as {DTYPE} says"
+    elif machine.dtype == "bfloat16":
+        why = f"which this {device} multiplies itself"
+    else:
+        why = f"because this {device} does not multiply bfloat16 itself"
+    return why if machine.dtype == "float32" else f"{why}; embedded models float32"
 
 
 @click.command(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from chatladder.demo.embedded import VOCABULARY
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
-from chatladder.models.devices import QUANTIZED
+from chatladder.models.devices import DTYPES, QUANTIZED, best_dtype
 from chatladder.models.folders import check_folder, count_parameters
 from chatladder.models.loading import RUNG
 from chatladder.models.memory import (
@@ -48,6 +48,7 @@ class Machine:
         gpu_names: Their names.
         disk: Free disk where the hub's models are kept.
         cache: That folder.
+        dtype: The type of the numbers that models compute in, embedded ones apart, which are float32.
     """
 
     memory: int
@@ -55,10 +56,15 @@ class Machine:
     gpu_names: tuple[str, ...]
     disk: int
     cache: Path
+    dtype: str
 
 
 def this_machine() -> Machine:
-    """Return the machine that this runs on, as it is now."""
+    """Return the machine that this runs on, as it is now.
+
+    Raises:
+        DataError: If the environment asks for numbers that there are not.
+    """
     import psutil
     import torch
     from huggingface_hub import constants
@@ -72,6 +78,7 @@ def this_machine() -> Machine:
         gpu_names=tuple(torch.cuda.get_device_name(number) for number in cards),
         disk=shutil.disk_usage(existing).free,
         cache=cache,
+        dtype=str(best_dtype(bool(cards))).removeprefix("torch."),
     )
 
 
@@ -100,7 +107,7 @@ class MemoryNeed(NamedTuple):
         scoring: Memory to score questions.
         training: Memory to train its adapter.
         training_with_checkpointing: The same with gradient checkpointing.
-        gpus: GPUs that together hold the larger of the two, in bfloat16.
+        gpus: GPUs that together hold the larger of the two; in bfloat16, where the machine has none.
         runs: Whether it runs here.
     """
 
@@ -283,7 +290,8 @@ def need(base: Mapping[str, Any], facts: MemoryNeed, training: Training, machine
     is_embedded = facts.source == "embedded"  # embedded models stay on the CPU
     on_gpu = bool(machine.gpus) and not is_embedded
 
-    def sizes(training: Training, number: int = 2 if on_gpu else 4) -> tuple[int, int]:
+    def sizes(training: Training, dtype: str = "float32" if is_embedded else machine.dtype) -> tuple[int, int]:
+        number = DTYPES[dtype]
         weights = weight_bytes(params, QUANTIZED.get(small or "", number))
         scoring = scoring_bytes(shape, weights, training.length, TOKENS_A_BATCH, number)
         return scoring, training_bytes(shape, weights, training, number)
@@ -303,7 +311,9 @@ def need(base: Mapping[str, Any], facts: MemoryNeed, training: Training, machine
         scoring=scoring,
         training=trained,
         training_with_checkpointing=sizes(replace(training, checkpointing=True))[1],
-        gpus=0 if is_embedded else math.ceil(max(sizes(training, 2)) / max(gpu, 1)),
+        gpus=0
+        if is_embedded
+        else math.ceil(max(sizes(training, machine.dtype if on_gpu else "bfloat16")) / max(gpu, 1)),
         runs=not reasons,
         reasons=tuple(reasons),
     )

@@ -89,13 +89,17 @@ def write_merged(base: Path, adapter: Path, out: Path, prompts: Sequence[Prompt]
     Raises:
         DataError: If the adapter does not fit, or the written model answers otherwise.
     """
+    import torch
+
     from chatladder.models.scoring import score
 
-    model, tokenizer = load(base, adapter, quantized=False)
+    dtype = stored_dtype(base)
+    # Weights that are stored whole are merged whole, on a device that would round them, too.
+    whole = dtype if dtype is torch.float32 else None
+    model, tokenizer = load(base, adapter, quantized=False, dtype=whole)
     before = score(model, tokenizer, prompts, max_length)[0]
     # Of a model whose weights were all trained, there is nothing to merge.
     merged: Any = cast("Any", model).merge_and_unload() if hasattr(model, "peft_config") else model
-    dtype = stored_dtype(base)
     if read_rung(base)["source"] == "embedded":
         merged = _as_llama(merged)
     merged = merged.to(dtype)
@@ -105,12 +109,16 @@ def write_merged(base: Path, adapter: Path, out: Path, prompts: Sequence[Prompt]
     _write_tokenizer(tokenizer, out)
     share(out)
     del model, merged
-    after = score(*load_folder(out), prompts, max_length)[0]
+    after = score(*load_folder(out, whole), prompts, max_length)[0]
     _check_same(before, after, str(dtype).removeprefix("torch."), adapter)
 
 
-def load_folder(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def load_folder(folder: Path, dtype: "torch.dtype | None" = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """A model and its tokenizer from a folder, loaded as a base of source ``folder`` is.
+
+    Args:
+        folder: The folder.
+        dtype: The type of the weights; by default the best of the device.
 
     Raises:
         DataError: If it holds no model in safetensors, or one that cannot be loaded.
@@ -123,7 +131,7 @@ def load_folder(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase
     with TemporaryDirectory() as described:
         write_json(Path(described) / RUNG, rung)
         try:
-            return load(Path(described))
+            return load(Path(described), dtype=dtype)
         except DataError as error:
             raise DataError(error.message.replace(described, str(folder))) from error
 

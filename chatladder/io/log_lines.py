@@ -1,0 +1,30 @@
+"""Progress where there is no terminal: ``score: 120 of 300 (40 %), 4 min, about 6 min left``, once a minute."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+#: Seconds from the start to the first line, and between two.
+MINUTE = 60
+
+
+class LogLines(tqdm):  # type: ignore[misc]  # it comes without types
+    """A bar of tqdm that writes lines of a log and moves no cursor; nothing of work that ends within a minute."""
+
+    def __init__(self, items: Iterable[Any] | None, **options: Any) -> None:
+        super().__init__(
+            items, **{"unit": "", **options}, leave=False, delay=MINUTE, mininterval=MINUTE, miniters=0, position=0
+        )
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Write a line; none at the end, where a terminal's would be cleared."""
+        if msg is not None:
+            return
+        minutes, done = self.format_dict["elapsed"] / 60, self.n - self.initial
+        said = f"{self.desc}: {self.n:,}{self.unit}, {minutes:.0f} min"
+        if self.total and done:
+            left = minutes * (self.total - self.n) / done
+            share = f"{self.n:,} of {self.total:,}{self.unit} ({100 * self.n / self.total:.0f} %)"
+            said = f"{self.desc}: {share}, {minutes:.0f} min, about {left:.0f} min left"
+        print(said, file=self.fp, flush=True)
