@@ -9,10 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chatladder.cli.doctor.duration import matmul_speed
 from chatladder.demo.embedded import VOCABULARY
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
-from chatladder.models.devices import QUANTIZED
+from chatladder.models.devices import DTYPES, QUANTIZED, best_dtype, prepare_torch
 from chatladder.models.folders import check_folder, count_parameters
 from chatladder.models.loading import RUNG
 from chatladder.models.memory import (
@@ -48,6 +49,10 @@ class Machine:
         gpu_names: Their names.
         disk: Free disk where the hub's models are kept.
         cache: That folder.
+        cores: Threads that torch computes with where there is no GPU.
+        dtype: The type of the numbers that models which were not trained here compute in.
+        speed: Operations a second that a matrix product of such numbers reaches, on one GPU where there are any; 0 if
+            it was not measured.
     """
 
     memory: int
@@ -55,10 +60,18 @@ class Machine:
     gpu_names: tuple[str, ...]
     disk: int
     cache: Path
+    cores: int = 1
+    dtype: str = "float32"
+    speed: float = 0.0
 
 
 def this_machine() -> Machine:
-    """Return the machine that this runs on, as it is now."""
+    """Return the machine that this runs on, as it is now.
+
+    Raises:
+        DataError: If the environment asks for numbers of a type that there is not.
+    """
+    prepare_torch()
     import psutil
     import torch
     from huggingface_hub import constants
@@ -66,12 +79,16 @@ def this_machine() -> Machine:
     cache = Path(constants.HF_HUB_CACHE)
     existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
     cards = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    dtype = best_dtype(bool(cards))
     return Machine(
         memory=min(psutil.virtual_memory().available, container_room(_CGROUP)),
         gpus=tuple(torch.cuda.mem_get_info(number)[0] for number in cards),
         gpu_names=tuple(torch.cuda.get_device_name(number) for number in cards),
         disk=shutil.disk_usage(existing).free,
         cache=cache,
+        cores=torch.get_num_threads(),
+        dtype=str(dtype).removeprefix("torch."),
+        speed=matmul_speed(dtype, "cuda" if cards else "cpu"),
     )
 
 
@@ -283,7 +300,7 @@ def need(base: Mapping[str, Any], facts: MemoryNeed, training: Training, machine
     is_embedded = facts.source == "embedded"  # embedded models stay on the CPU
     on_gpu = bool(machine.gpus) and not is_embedded
 
-    def sizes(training: Training, number: int = 2 if on_gpu else 4) -> tuple[int, int]:
+    def sizes(training: Training, number: int = 4 if is_embedded else DTYPES[machine.dtype]) -> tuple[int, int]:
         weights = weight_bytes(params, QUANTIZED.get(small or "", number))
         scoring = scoring_bytes(shape, weights, training.length, TOKENS_A_BATCH, number)
         return scoring, training_bytes(shape, weights, training, number)
