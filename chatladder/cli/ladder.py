@@ -25,7 +25,7 @@ import click
 
 from chatladder.cli.doctor.duration import workload_of
 from chatladder.cli.doctor.memory import this_machine
-from chatladder.cli.doctor.recommend import RECOMMENDED, describe, misfits, recommend
+from chatladder.cli.doctor.recommend import RECOMMENDED, describe, language_of, misfits, recommend
 from chatladder.cli.doctor.setup import own_exports
 from chatladder.cli.status import exports
 from chatladder.io.console import SETTINGS, DataError, example
@@ -124,10 +124,8 @@ def advise(params: Mapping[str, Any], language: str | None) -> tuple[Catalogue, 
         params: The sections of params.yaml.
         language: The language of the chat; None for that of the prompts.
     """
-    prompts = str((params.get("prompt") or {}).get("language"))
-    language = language or (prompts if prompts in CHAT_LANGUAGES else "other")
     machine, work = this_machine(), workload_of(params, Path("data"))
-    advice = recommend(language, machine, work)
+    advice = recommend(language or language_of(params), machine, work)
     return advice.catalogue, describe(advice, machine, work)
 
 
@@ -186,8 +184,9 @@ def ladder_command(name: str | None, choice: Choice, language: str | None, lates
         click.echo(f"{PARAMS}: {value}")
     if lines:
         click.echo("\n".join(lines))
-    spoken = language or str((params.get("prompt") or {}).get("language"))
-    for misfit in misfits(ladder, spoken, is_demo=not own_exports(exports(Path("data/raw"))[0])):
+    for misfit in misfits(
+        ladder, language or language_of(params), is_demo=not own_exports(exports(Path("data/raw"))[0])
+    ):
         click.echo(misfit)
     for key, (commit, source) in pins.items():
         click.echo(f"{key}: {commit} ({source})")

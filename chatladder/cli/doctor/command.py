@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from chatladder.cli.doctor.duration import Duration, Workload, show_duration, workload_of
+from chatladder.cli.doctor.duration import Duration, Workload, section, show_duration, workload_of
 from chatladder.cli.doctor.memory import (
     Machine,
     MemoryNeed,
@@ -30,7 +30,7 @@ from chatladder.cli.doctor.memory import (
     sized,
     this_machine,
 )
-from chatladder.cli.doctor.recommend import RECOMMENDED, durations_of, misfits, show_work
+from chatladder.cli.doctor.recommend import RECOMMENDED, durations_of, language_of, misfits, show_work
 from chatladder.cli.doctor.setup import hints, own_exports, problems
 from chatladder.cli.status import exports
 from chatladder.io.console import SETTINGS, DataError, example, shortened
@@ -174,14 +174,13 @@ def doctor_command(context: click.Context, hub: bool, wants_json: bool) -> None:
     length = longest_prompt(Path("data/alpaca"), int(params.get("max_length") or 1400))
     facts = {key: facts_of(key, rung["base"], Path("data/bases")) for key, rung in ladder.items()}
     troubles = without_hub(facts) or (ask_hub(ladder, facts) if hub else [])
-    train, judges = params.get("train") or {}, list((params.get("review") or {}).get("rungs") or ())
+    train, judges = section(params, "train"), list(section(params, "review").get("rungs") or ())
     rows = needs(ladder, facts, train, length, machine)
     work = workload_of(params, Path("data"))
     durations = durations_of(ladder, rows, judges, train, work, machine)
     troubles += problems(Path())
-    language = str((params.get("prompt") or {}).get("language"))
     is_demo = not own_exports(exports(Path("data/raw"))[0])
-    known = [*hints(len(machine.gpus)), *misfits(ladder, language, is_demo=is_demo)]
+    known = [*hints(len(machine.gpus)), *misfits(ladder, language_of(params), is_demo=is_demo)]
     if wants_json:
         about = {**asdict(machine), "cache": str(machine.cache)}
         rungs = [

@@ -107,6 +107,12 @@ class Duration:
         return self.untouched + self.training + self.tuned + self.folds
 
 
+def section(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a section of params.yaml, empty where it is none: the stages that need it say so."""
+    content = params.get(name)
+    return content if isinstance(content, Mapping) else {}
+
+
 def tokens_of(text: str) -> float:
     """Return about how many tokens a text has, for a tokenizer of a model that knows its language."""
     latin = sum(character < "\u2e80" for character in text)
@@ -121,21 +127,20 @@ def workload(params: Mapping[str, Any], questions: Iterable[Mapping[str, Any]], 
         questions: Some questions, each with its window; none assumes texts.
         counts: The number of ``questions``, and of rows by split, as far as they are known.
     """
-    section = {name: params.get(name) or {} for name in ("questions", "split", "predict", "review", "prompt")}
-    language = str(section["prompt"].get("language") or "en")
+    split, review, predict = (section(params, name) for name in ("split", "review", "predict"))
+    language = str(section(params, "prompt").get("language", "en"))
     options = tokens_of("/".join(OPTION_TEXTS[language].values()))
-    turns = int(section["questions"].get("window") or 0) + 1
+    turns = int(section(params, "questions").get("window", 0)) + 1
     sizes = [
         tokens_of(row["text"]) + _SPEAKER + sum(tokens_of(turn["text"]) + _SPEAKER for turn in row["window"])
         for row in questions
     ]
     own = sum(sizes) / len(sizes) if sizes else turns * (_TURN + _SPEAKER)
     shared, order = int(tokens_of(template(language))) + _CHAT, int(2 * options) + _CHAT // 2
-    own = min(own, max(0, int(params.get("max_length") or 1400) - shared - order))
+    own = min(own, max(0, int(params.get("max_length", 1400)) - shared - order))
     number = counts.get("questions") or USUAL_QUESTIONS
-    tested = counts.get("test", int(number * float(section["split"].get("test") or 0.25)))
-    validated = counts.get("validation", int((number - tested) * float(section["split"].get("validation") or 0.1)))
-    by_score = section["predict"].get("by", "score") == "score"
+    tested = counts.get("test", int(number * float(split.get("test", 0.25))))
+    validated = counts.get("validation", int((number - tested) * float(split.get("validation", 0.1))))
     return Workload(
         questions=number,
         trained=counts.get("train", number - tested - validated),
@@ -144,8 +149,8 @@ def workload(params: Mapping[str, Any], questions: Iterable[Mapping[str, Any]], 
         shared=shared,
         own=int(own),
         order=order,
-        orders=int(section["predict"].get("orders") or ORDERS) if by_score else 1,
-        folds=int(section["review"].get("folds") or 0),
+        orders=int(predict.get("orders", ORDERS)) if predict.get("by", "score") == "score" else 1,
+        folds=int(review.get("folds", 0)),
         is_counted=bool(counts.get("questions")),
     )
 

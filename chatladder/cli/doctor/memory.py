@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -167,7 +167,9 @@ def facts_of(key: str, base: Mapping[str, Any], bases: Path) -> MemoryNeed:
     if source == "hub":
         return _hub(str(base.get("repo")), str(base.get("revision") or ""))
     if source == "package":
-        return _package(base, bases / key)
+        return _made(source, base, ("package", "package_version"), bases / key)
+    if source == "gguf":
+        return _made(source, base, ("gguf",), bases / key)
     return MemoryNeed(source, exact=False)
 
 
@@ -192,16 +194,24 @@ def _folder(path: Path, *, own: bool) -> MemoryNeed:
     return MemoryNeed("folder", params, shape or guess(params), shape is not None)
 
 
-def _package(base: Mapping[str, Any], folder: Path) -> MemoryNeed:
-    """A package says nothing of its model until it is fetched; the base folder that was made of it says all."""
-    names = ("package", "package_version")
+def _made(source: str, base: Mapping[str, Any], names: Sequence[str], folder: Path) -> MemoryNeed:
+    """A package or a GGUF file says nothing of its model until it is read; the base folder that is made of it says all.
+
+    Args:
+        source: The kind of it.
+        base: The rung's section base.
+        names: The settings that say which it is.
+        folder: The base folder.
+    """
     if lacking := [name for name in names if not base.get(name)]:
-        return MemoryNeed("package", exact=False, reasons=(f"its base section lacks {' and '.join(lacking)}",))
+        return MemoryNeed(source, exact=False, reasons=(f"its base section lacks {' and '.join(lacking)}",))
     with suppress(DataError, KeyError, TypeError):  # it was not made yet, or is another's
         made = read_json(folder / RUNG)
         if all(str(made[name]) == str(base[name]) for name in names):
-            return _folder(folder, own=True)._replace(source="package")
-    return MemoryNeed("package", exact=False)
+            return _folder(folder, own=True)._replace(source=source)
+    if source == "gguf" and not Path(str(base["gguf"])).is_file():
+        return MemoryNeed(source, exact=False, reasons=(f"{base['gguf']}: expected a .gguf file, there is none",))
+    return MemoryNeed(source, exact=False)
 
 
 def _hub(repo: str, revision: str) -> MemoryNeed:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from chatladder.cli.doctor.duration import Duration, Workload, duration, show_duration
+from chatladder.cli.doctor.duration import Duration, Workload, duration, section, show_duration
 from chatladder.cli.doctor.memory import Machine, MemoryNeed, facts_of, need, show_bytes, show_count, training_of
 from chatladder.models.devices import QUANTIZED
-from chatladder.presets import EMBEDDED, Catalogue, names, read
+from chatladder.presets import CHAT_LANGUAGES, EMBEDDED, Catalogue, names, read
 
 #: The name under which commands take what suits the chat and the machine, in place of a catalogue's.
 RECOMMENDED = "recommended"
@@ -97,11 +97,11 @@ def fitted(catalogue: Catalogue, machine: Machine) -> tuple[dict[str, Any], dict
     room, larger = machine.disk, ""
     for key, rung in catalogue.rungs.items():
         reasons: Sequence[str] = ()
-        for section in _variants(rung, int(train["tokens_per_forward"]), length, machine):
-            training = training_of({**train, **section["train"]}, length)
-            counted = need(section["base"], facts[key], training, machine, room=room)
+        for changed in _variants(rung, int(train["tokens_per_forward"]), length, machine):
+            training = training_of({**train, **changed["train"]}, length)
+            counted = need(changed["base"], facts[key], training, machine, room=room)
             if counted.runs:
-                rungs[key] = section
+                rungs[key] = changed
                 break
             reasons = reasons or counted.reasons
         else:
@@ -115,7 +115,7 @@ def _variants(rung: Any, tokens: int, length: int, machine: Machine) -> Iterator
     """Yield a rung's section with changes of its settings, the smallest change first."""
     for bits in ({}, {"load_in_4bit": True}) if machine.gpus else ({},):
         for checkpointing in ({}, {"gradient_checkpointing": True}):
-            for fewer in dict.fromkeys((tokens, max(length, tokens // 2), length)):
+            for fewer in dict.fromkeys((tokens, length)):
                 changed = deepcopy(rung)  # as ruamel.yaml read it, which writes it again
                 changed["base"].update(bits)
                 changed["train"].update({"tokens_per_forward": fewer} if fewer < tokens else {}, **checkpointing)
@@ -149,6 +149,12 @@ def durations_of(
             quantized = any(rung["base"].get(name) for name in QUANTIZED)
             times[key] = duration(shape, work, settings, machine.speed, judges=key in judges, quantized=quantized)
     return times
+
+
+def language_of(params: Mapping[str, Any]) -> str:
+    """Return the language of a project's prompts; ``other`` where it is none that models are known for."""
+    language = section(params, "prompt").get("language")
+    return language if language in CHAT_LANGUAGES else "other"
 
 
 def show_machine(machine: Machine) -> str:
