@@ -61,7 +61,7 @@ def test_whatever_the_machine_models_know_the_language_fit_and_end_within_a_nigh
     assert {*advice.catalogue.review} <= {*rungs}
     assert advice.runs == (machine is not TINY)
     if advice.runs:
-        assert len(rungs) == 1 or sum(each.total for each in advice.durations.values()) <= LONGEST
+        assert len(rungs) == 1 or advice.total <= LONGEST
         for key in rungs:
             rung = advice.catalogue.rungs[key]
             training = training_of({**catalogue.params["train"], **rung["train"]}, 1400)
@@ -87,6 +87,14 @@ def test_a_larger_chat_takes_fewer_sizes():
     many, advice = chosen("zh", CORES, WORK._replace(questions=5000, trained=3380, validated=370, tested=1250))
     assert len(many) < len(few)
     assert advice.runs
+
+
+def test_where_nothing_ends_within_a_night_the_quickest_is_taken():
+    slow = replace(CORES, speed=5e9)
+    assert chosen("en", slow)[0] == ["smollm2_135m"]
+    rungs, advice = chosen("zh", slow)
+    assert rungs == ["qwen2_5_0_5b"]
+    assert advice.total > LONGEST
 
 
 def test_downloads_count_against_the_disk():

@@ -220,23 +220,33 @@ def forward(shape: Shape, tokens: float, kept: int) -> float:
 
 
 def matmul_speed(dtype: "torch.dtype", device: str) -> float:
-    """Return the operations a second of a matrix product on this machine, as busy as it is now; in about a second."""
+    """Return the operations a second of a matrix product on this machine, as if nothing else ran; in about a second.
+
+    On a CPU one thread is timed by the time that it computed, and counts for each that torch uses: a machine that is
+    busy for a while is no slower tomorrow night.
+    """
     import torch
 
-    rows, inner, columns = (4 * side if device == "cuda" else side for side in _SIDES)
+    on_gpu, threads = device == "cuda", torch.get_num_threads()
+    rows, inner, columns = (4 * side if on_gpu else side for side in _SIDES)
     left, right = (torch.ones(shape, dtype=dtype, device=device) for shape in ((rows, inner), (inner, columns)))
+    clock = time.perf_counter if on_gpu else time.thread_time
 
     def seconds() -> float:
-        start = time.perf_counter()
+        start = clock()
         product = left @ right
         product[0, 0].item()  # waits for the device
-        return time.perf_counter() - start
+        return clock() - start
 
-    seconds()
-    until, fastest = time.perf_counter() + _SECONDS, seconds()
-    while time.perf_counter() < until:
-        fastest = min(fastest, seconds())
-    return 2.0 * rows * inner * columns / fastest
+    torch.set_num_threads(1)
+    try:
+        seconds()
+        until, fastest = time.perf_counter() + _SECONDS, seconds()
+        while time.perf_counter() < until:
+            fastest = min(fastest, seconds())
+    finally:
+        torch.set_num_threads(threads)
+    return 2.0 * rows * inner * columns / fastest * (1 if on_gpu else threads)
 
 
 def show_duration(seconds: float) -> str:

@@ -48,6 +48,17 @@ class Recommendation:
     larger: str
     runs: bool
 
+    @property
+    def total(self) -> float:
+        """Seconds of the whole run; 0 where no time is known."""
+        return sum(each.total for each in self.durations.values() if each)
+
+    @property
+    def rank(self) -> tuple[bool, int, float]:
+        """The larger, the better: of what can be run in a night, with the most rungs; else what takes least."""
+        good = self.runs and self.total <= LONGEST
+        return good, len(self.catalogue.rungs) if good else 0, 0 if good else -self.total
+
 
 def recommend(language: str, machine: Machine, work: Workload) -> Recommendation:
     """Return the models for a chat: the first catalogue of its language with enough rungs for a slope, or with most.
@@ -60,8 +71,8 @@ def recommend(language: str, machine: Machine, work: Workload) -> Recommendation
         work: What is asked of a rung.
     """
     candidates = [_chosen(read(name), language, machine, work) for name in FOR_LANGUAGE[language]]
-    enough = (each for each in candidates if each.runs and len(each.catalogue.rungs) >= FEWEST_RUNGS)
-    return next(enough, None) or max(candidates, key=lambda each: (each.runs, len(each.catalogue.rungs)))
+    enough = (each for each in candidates if each.rank[0] and len(each.catalogue.rungs) >= FEWEST_RUNGS)
+    return next(enough, None) or max(candidates, key=lambda each: each.rank)
 
 
 def _chosen(catalogue: Catalogue, language: str, machine: Machine, work: Workload) -> Recommendation:
@@ -74,12 +85,11 @@ def _chosen(catalogue: Catalogue, language: str, machine: Machine, work: Workloa
         # Several adapters of one rung judge labels: the catalogue's own, or where that takes long the smallest.
         for judges, longest in ((catalogue.choose(keys[:count]).review, SHORT), (keys[:1], LONGEST)):
             times = durations_of(some, facts, judges, train, work, machine)
-            total = sum(each.total for each in times.values() if each)
-            if total <= longest or (count == 1 and longest == LONGEST):
-                if count < len(keys):
-                    larger = f"{keys[count]}: the run would take more than {LONGEST / 3600:.0f} h"
-                chosen = replace(catalogue, rungs=some, review=judges)
-                return Recommendation(chosen, language, {key: facts[key] for key in some}, times, larger, runs)
+            known, chosen = {key: facts[key] for key in some}, replace(catalogue, rungs=some, review=judges)
+            advice = Recommendation(chosen, language, known, times, larger, runs)
+            if advice.total <= longest or (count == 1 and longest == LONGEST):
+                too_long = f"{keys[count]}: the run would take more than {LONGEST / 3600:.0f} h" if keys[count:] else ""
+                return replace(advice, larger=too_long or larger)
     raise AssertionError("the smallest rung alone is always taken")
 
 
@@ -184,10 +194,9 @@ def describe(advice: Recommendation, machine: Machine, work: Workload) -> list[s
         changes = ["in 4 bits"] * ("load_in_4bit" in rung["base"])
         changes += ["judges labels"] * (key in advice.catalogue.review)
         lines.append(f"  {key:<{width}}  {size:>5}  {minutes}{', ' if changes else ''}{', '.join(changes)}")
-    total = sum(each.total for each in advice.durations.values() if each)
     download = sum(each.disk for each in advice.facts.values())
-    if total and len(rungs) > 1:
-        lines.append(f"  in all {show_duration(total)}, downloads of {show_bytes(download)} not counted")
+    if advice.total and len(rungs) > 1:
+        lines.append(f"  in all {show_duration(advice.total)}, downloads of {show_bytes(download)} not counted")
     if not advice.runs:
         return [*lines, f"  Not even that runs here: {advice.larger}. Run the project on a machine with more memory."]
     if advice.larger:
