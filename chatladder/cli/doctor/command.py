@@ -35,7 +35,7 @@ from chatladder.cli.doctor.setup import hints, own_exports, problems
 from chatladder.cli.status import exports
 from chatladder.io.console import SETTINGS, DataError, example, shortened
 from chatladder.io.params import PARAMS, read_yaml
-from chatladder.presets import hub_trouble, ladder_of, model_info
+from chatladder.presets import EMBEDDED, hub_trouble, ladder_of, model_info
 
 COLUMNS = ("rung", "source", "params", "active", "disk", "score", "train", "GPUs", "runs")
 #: Columns of a terminal, and what the columns after the first take of them.
@@ -138,18 +138,22 @@ def _row(each: MemoryNeed) -> tuple[str, ...]:
     return each.source[: _WIDTHS[0]], params, active, disk, scoring, training, gpus, runs
 
 
-def machine_lines(machine: Machine, length: int) -> list[str]:
-    """Say what the machine has, and what the table counts."""
-    cores = f"{machine.cores} core{'s' * (machine.cores != 1)}"
-    has, counted = f"No GPU, {cores}. Weights are {machine.dtype}", "80 GB GPUs, in bfloat16"
+def machine_lines(machine: Machine, length: int, dtype: str) -> list[str]:
+    """Say what the machine has, and what the table counts.
+
+    Args:
+        machine: The machine.
+        length: Tokens of the longest prompt.
+        dtype: The type of the models' numbers.
+    """
+    has, counted = "No GPU", "80 GB GPUs, in bfloat16"
     if machine.gpus:
         cards = zip(machine.gpu_names, machine.gpus, strict=True)
-        has = (
-            f"GPUs: {', '.join(f'{name} {show_bytes(free)}' for name, free in cards)} free. Weights are {machine.dtype}"
-        )
+        has = f"GPUs: {', '.join(f'{name} {show_bytes(free)}' for name, free in cards)} free"
         counted = "GPUs of the largest free memory here"
+    rest = f"Disk: {show_bytes(machine.disk)} free. Cores: {machine.cores}. {has}. Weights are {dtype}."
     return [
-        f"Memory: {show_bytes(machine.memory)} free. Disk: {show_bytes(machine.disk)} free. {has}.",
+        f"Memory: {show_bytes(machine.memory)} free. {rest}",
         f"disk: still to download or write. score, train: memory at prompts of {length:,} tokens.",
         f"GPUs: {counted}.",
     ]
@@ -190,7 +194,9 @@ def doctor_command(context: click.Context, hub: bool, wants_json: bool) -> None:
         document = {"machine": about, "prompt_tokens": length, "work": work._asdict(), "rungs": rungs}
         click.echo(json.dumps({**document, "hints": known, "problems": troubles}, ensure_ascii=False, indent=2))
     else:
-        lines = [*table(rows), "", *machine_lines(machine, length)]
+        is_embedded = all(each.source == EMBEDDED for each in rows.values())
+        dtype = "float32" if is_embedded else machine.dtype  # embedded models know no other
+        lines = [*table(rows), "", *machine_lines(machine, length, dtype)]
         if times := time_lines(durations, work):
             lines += ["", *times]
         lines += [f"{key}: {'; '.join(each.reasons)}." for key, each in rows.items() if each.runs and each.reasons]
