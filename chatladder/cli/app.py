@@ -31,7 +31,7 @@ COMMANDS = {
     "audit": ("chatladder.cli.audit:audit_command", "Search derived data for names, numbers and keys."),
     "forget": ("chatladder.cli.forget.command:forget_command", "Take one member out of the project."),
     "ladder": ("chatladder.cli.ladder:ladder_command", "Swap the rungs for a catalogue's."),
-    "doctor": ("chatladder.cli.doctor.command:doctor_command", "Say what the rungs need, and what is amiss."),
+    "doctor": ("chatladder.cli.doctor.command:doctor_command", "Say what the rungs need, and what is wrong."),
     "export": ("chatladder.cli.export.command:export_command", "Write a tuned model as a folder."),
     "resolve": ("chatladder.cli.resolve.command:resolve_command", "Answer new messages with a tuned model."),
 }

@@ -1,6 +1,8 @@
-r"""Swap the rungs that run for those of a catalogue: the published ladder, today's models, or the embedded ones.
+r"""Swap the rungs that run for what suits the chat and this machine, or for those of a catalogue.
 
 Example:
+    chatladder ladder
+    chatladder ladder recommended
     chatladder ladder qwen2_5 --only qwen2_5_0_5b --only qwen2_5_1_5b --dry-run
     chatladder ladder embedded
 
@@ -21,10 +23,16 @@ from typing import Any
 
 import click
 
+from chatladder.cli.doctor.duration import workload_of
+from chatladder.cli.doctor.memory import this_machine
+from chatladder.cli.doctor.recommend import RECOMMENDED, describe, language_of, misfits, recommend
+from chatladder.cli.doctor.setup import own_exports
+from chatladder.cli.status import exports
 from chatladder.io.console import SETTINGS, DataError, example
 from chatladder.io.options import options_of, setting
 from chatladder.io.params import PARAMS, read_yaml, section_of
 from chatladder.presets import (
+    CHAT_LANGUAGES,
     COMMIT,
     Catalogue,
     as_text,
@@ -109,6 +117,18 @@ def pinned(catalogue: Catalogue, keys: Sequence[str], commits: Mapping[str, str]
     return ladder
 
 
+def advise(params: Mapping[str, Any], language: str | None) -> tuple[Catalogue, list[str]]:
+    """Return the catalogue that suits the chat and this machine, with the rungs to take alone, and lines about it.
+
+    Args:
+        params: The sections of params.yaml.
+        language: The language of the chat; None for that of the prompts.
+    """
+    machine, work = this_machine(), workload_of(params, Path("data"))
+    advice = recommend(language or language_of(params), machine, work)
+    return advice.catalogue, describe(advice, machine, work)
+
+
 def listing(present: Sequence[str]) -> str:
     """Return the catalogues, each with its rungs; a star marks the one that is in place."""
     lines = []
@@ -126,20 +146,23 @@ def listing(present: Sequence[str]) -> str:
 )
 @click.argument("name", required=False)
 @options_of(Choice, "choice")
+@click.option("--language", type=click.Choice(CHAT_LANGUAGES), help="Language of the chat, if not that of the prompts.")
 @click.option("--latest", is_flag=True, help="Pin each model to the hub's newest commit, whatever is on record.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
-def ladder_command(name: str | None, choice: Choice, latest: bool, dry_run: bool) -> None:
-    """Swap the rungs of params.yaml for those of catalogue NAME.
+def ladder_command(name: str | None, choice: Choice, language: str | None, latest: bool, dry_run: bool) -> None:
+    """Swap the rungs of params.yaml for those of catalogue NAME, or for what suits chat and machine: recommended.
 
-    Without NAME, the catalogues are listed; a catalogue of your own is a .yaml file of the same form. Hand-written
-    rungs go: commit them first.
+    Without NAME, what suits is listed with the time that it takes here, and then the catalogues; a catalogue of your
+    own is a .yaml file of the same form. Hand-written rungs go: commit them first.
     """
     params = read_yaml(PARAMS)
     before, old = as_text(params), ladder_of(params, str(PARAMS))
     if name is None:
-        click.echo(listing([*old]))
+        _, lines = advise(params, language)
+        write = f"  {RECOMMENDED}: chatladder ladder {RECOMMENDED}{f' --language {language}' if language else ''}"
+        click.echo("\n".join([*lines, write, "", listing([*old])]))
         return
-    catalogue = read(name)
+    catalogue, lines = advise(params, language) if name == RECOMMENDED else (read(name), [])
     rungs = catalogue.choose(choice.only)
     pins = pin(catalogue, rungs.ladder, old, choice.commits(), latest=latest)
     ladder = pinned(catalogue, rungs.ladder, {key: commit for key, (commit, _) in pins.items()})
@@ -159,6 +182,12 @@ def ladder_command(name: str | None, choice: Choice, latest: bool, dry_run: bool
         click.echo(f"{PARAMS}: review.rungs: {', '.join(judges)} -> {', '.join(rungs.review)}")
     for value in values:
         click.echo(f"{PARAMS}: {value}")
+    if lines:
+        click.echo("\n".join(lines))
+    for misfit in misfits(
+        ladder, language or language_of(params), is_demo=not own_exports(exports(Path("data/raw"))[0])
+    ):
+        click.echo(misfit)
     for key, (commit, source) in pins.items():
         click.echo(f"{key}: {commit} ({source})")
     gone = [key for key in old if key not in ladder and key not in (params.get("served") or {})]
@@ -167,7 +196,9 @@ def ladder_command(name: str | None, choice: Choice, latest: bool, dry_run: bool
     if dry_run:
         click.echo("Nothing was written.")
     else:
-        click.echo('Next: "chatladder doctor" says whether they run here, "dvc repro" runs them.')
+        click.echo(
+            'Next: "chatladder doctor" says whether they run here and how long that takes, "dvc repro" runs them.'
+        )
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def _run(now: Standing) -> Todo | None:
     if now.busy:
         return Todo("chatladder status", "another DVC command is running: ask again once it is done")
     if now.stale is None:
-        return Todo("chatladder doctor", "DVC does not say what is stale, and doctor may say what is amiss")
+        return Todo("chatladder doctor", "DVC does not say what is stale, and doctor may say why")
     if now.stale:
         return Todo("dvc repro", f"stale: {stages_in_words(now.stale, most=3)}, and what depends on them")
     if now.gate is None or now.tuned is None:

@@ -1,9 +1,9 @@
 """Ladders that are ready to use: which models, with which settings, at which commit, and of what shape.
 
 A catalogue is a YAML file: ``ladder`` is written into params.yaml as it is (less what is chosen otherwise), ``params``
-are values of params.yaml that the whole ladder shares, ``review`` names the rungs whose adapters judge labels, and
-``models`` gives for each model of the hub its number of parameters and the shape in its config.json, from which needs
-are counted before anything is downloaded.
+are values of params.yaml that the whole ladder shares, ``review`` names the rungs whose adapters judge labels,
+``languages`` names the languages that its models know, and ``models`` gives for each model of the hub its number of
+parameters and the shape in its config.json, from which needs are counted before anything is downloaded.
 """
 
 import io
@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 
 
 FOLDER = Path(__file__).parent
-#: Seconds to wait for an answer of the hub.
-TIMEOUT = 10.0
+#: Seconds to wait for an answer of the hub; and for a sign of it.
+TIMEOUT, SIGN_TIMEOUT = 10.0, 3.0
+#: Small models that are trained on the demo's invented chat, and know nothing else.
+EMBEDDED = "embedded"
+#: Languages of a chat: those that prompts are in, and any other.
+CHAT_LANGUAGES = ("zh", "en", "other")
 _SOURCES = ("embedded", "folder", "hub")
 
 
@@ -48,6 +52,7 @@ class Catalogue:
         params: The values of params.yaml that all rungs share, by section.
         review: Keys of the rungs whose adapters judge labels.
         models: Hub repo -> ``params``, perhaps ``active_params``, and ``config``.
+        languages: The languages that its models know, of ``CHAT_LANGUAGES``.
     """
 
     name: str
@@ -56,6 +61,7 @@ class Catalogue:
     params: Mapping[str, Any]
     review: list[str]
     models: dict[str, dict[str, Any]]
+    languages: tuple[str, ...] = CHAT_LANGUAGES
 
     def choose(self, only: Sequence[str]) -> Rungs:
         """Return the chosen rungs in the catalogue's order, all if none is named, and those of them that judge labels.
@@ -98,7 +104,8 @@ def read(name: str) -> Catalogue:
     if not isinstance(review, list) or not review or not {*review} <= {*rungs}:
         raise DataError(f"{place}: expected review to name rungs of its ladder, got {review!a}.")
     title, params, models = (content.get(name) or {} for name in ("title", "params", "models"))
-    return Catalogue(path.stem, str(title or path.stem), rungs, params, list(review), models)
+    languages = tuple(content.get("languages") or CHAT_LANGUAGES)
+    return Catalogue(path.stem, str(title or path.stem), rungs, params, list(review), models, languages)
 
 
 def _checked(key: Any, rung: Any, place: str) -> dict[str, Any]:
@@ -143,6 +150,20 @@ def model_info(repo: str, revision: str | None = None) -> "ModelInfo":
     except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{where}: the hub does not answer as expected: {reason}") from error
+
+
+def hub_trouble() -> str | None:
+    """Return why no model hub is reached from here, or None where one answers."""
+    import httpx2
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=SIGN_TIMEOUT)
+    except (httpx2.HTTPError, OSError, ValueError) as error:
+        return f"{constants.ENDPOINT} does not answer: {(str(error) or type(error).__name__).splitlines()[0]}"
+    return None
 
 
 def current_commit(repo: str) -> str:

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import socket
+import subprocess
 import weakref
 from dataclasses import replace
 
@@ -25,10 +27,11 @@ from chatladder.cli.doctor.memory import (
     show_count,
     training_of,
 )
-from chatladder.cli.doctor.setup import launcher, raw_data, repository
+from chatladder.cli.doctor.setup import idle_gpus, launcher, raw_data, repository
 from chatladder.cli.ladder import ladder_command
 from chatladder.demo.embedded import VOCABULARY
 from chatladder.io.console import DataError
+from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.models.memory import (
     RUNTIME,
     Shape,
@@ -42,7 +45,7 @@ from chatladder.models.memory import (
     training_bytes,
     weight_bytes,
 )
-from chatladder.presets import known_models
+from chatladder.presets import hub_trouble, known_models
 from tests.conftest import ROOT
 
 GIB = 1024**3
@@ -60,7 +63,7 @@ TRAIN = {
     "target_modules": "all-linear",
 }
 HUB = {"source": "hub", "repo": "Qwen/Qwen2.5-7B-Instruct", "revision": "a" * 40}
-LAPTOP = Machine(memory=16 * GIB, gpus=(), gpu_names=(), disk=100 * GIB, cache=ROOT, dtype="float32")
+LAPTOP = Machine(memory=16 * GIB, gpus=(), gpu_names=(), disk=100 * GIB, cache=ROOT)
 CARD = replace(LAPTOP, gpus=(79 * GIB,), gpu_names=("card",), dtype="bfloat16")
 
 
@@ -414,6 +417,18 @@ def test_a_package_is_known_once_its_base_is_made(tiny_base, tmp_path):
         assert (found.source, found.exact, found.params is not None) == ("package", exact, exact)
 
 
+def test_a_gguf_file_is_known_once_its_base_is_made(tiny_base, tmp_path):
+    file = tmp_path / "model.gguf"
+    base = {"source": "gguf", "gguf": str(file)}
+    assert needed(base).reasons == (f"{file}: expected a .gguf file, there is none",)
+    file.touch()
+    assert needed(base).runs is None
+    shutil.copytree(tiny_base, tmp_path / "rung")
+    (tmp_path / "rung" / "rung.json").write_text(json.dumps({"source": "gguf", "gguf": str(file)}))
+    made = facts_of("rung", base, tmp_path)
+    assert (made.source, made.exact, made.params is not None) == ("gguf", True, True)
+
+
 def test_what_stages_refuse_is_said_before(tmp_path, monkeypatch):
     small = {**HUB, "load_in_4bit": True}
     for installed, machine, reasons in (
@@ -466,11 +481,12 @@ def test_a_containers_limit_counts(tmp_path):
 
 
 def test_the_launcher():
-    assert list(launcher("", 1)) == []
-    assert '"accelerate launch --num_processes 4" to use them all' in next(launcher("", 4))
-    assert "'no-such-program', which is not on the PATH" in next(launcher("no-such-program x", 0))
-    assert list(launcher("sh --num_processes 2", 2)) == []
-    assert "is no command line" in next(launcher("a 'b", 0))
+    assert list(launcher("")) == []
+    assert "'no-such-program', which is not on the PATH" in next(launcher("no-such-program x"))
+    assert list(launcher("sh --num_processes 2")) == []
+    assert "is no command line" in next(launcher("a 'b"))
+    assert '"accelerate launch --num_processes 4" to use them all' in next(idle_gpus("", 4))
+    assert list(idle_gpus("", 1)) == list(idle_gpus("sh --num_processes 2", 2)) == []
 
 
 def test_data_and_the_secret(tmp_path, monkeypatch):
@@ -505,9 +521,17 @@ def test_git_and_dvc(tmp_path):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
+    """A project that is whole, where a hub answers."""
     for name in ("params.yaml", "dvc.yaml"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("chatladder.cli.doctor.command.hub_trouble", lambda: None)
+    monkeypatch.delenv("LAUNCHER", raising=False)
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    (tmp_path / "data" / "raw" / "demo.txt").touch()
+    (tmp_path / ".dvc").mkdir()
+    shutil.copyfile(ROOT / ".dvc" / "config", tmp_path / ".dvc" / "config")
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     return tmp_path
 
 
@@ -578,7 +602,103 @@ def test_json_says_it_all(project, monkeypatch):
     assert rung["runs"] is False
     assert rung["reasons"] == ["optim: paged_adamw_8bit needs a GPU and bitsandbytes; adamw_torch needs neither"]
     assert result.exit_code == 1
-    assert any("has no export of a chat" in problem for problem in said["problems"])
+    assert said["problems"] == []
+    assert rung["seconds"] is None  # nobody measured that machine's speed
+
+
+TIMED = replace(LAPTOP, memory=22 * GIB, cores=2, dtype="bfloat16", speed=400e9)
+
+
+def doctor(*arguments, code=0):
+    result = CliRunner().invoke(doctor_command, [*arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_a_ladder_that_runs_is_timed_rung_by_rung_and_ends_well(project, monkeypatch):
+    use(monkeypatch, TIMED)
+    monkeypatch.setattr("chatladder.cli.ladder.this_machine", lambda: TIMED)
+    assert CliRunner().invoke(ladder_command, ["recommended"]).exit_code == 0
+    said = doctor()
+    assert "Time for 500 questions, if there come so many, downloads not counted:\n" in said
+    lines = [line for line in said.splitlines() if line.startswith("qwen2_5_0_5b: about ")]
+    assert re.search(r"\(untouched answers .*, training .*, tuned .*, adapters that judge labels .*\)\.$", lines[0])
+    assert re.search(r"^In all about [\d.]+ h\.$", said, flags=re.M)
+    assert said.endswith("All rungs run here, and the setup is complete.\n")
+    document = json.loads(doctor("--json"))
+    assert document["rungs"][0]["seconds"]["total"] < document["rungs"][1]["seconds"]["total"]
+    assert document["work"]["questions"] == 500
+
+
+def test_time_is_for_the_questions_that_are_there(project, monkeypatch):
+    use(monkeypatch, TIMED)
+    CliRunner().invoke(ladder_command, ["qwen2_5", "--only", "qwen2_5_0_5b"])
+    row = {"sender": "a", "text": "怎么装？", "timestamp": 0}
+    write_rows(
+        project / "data" / "questions.parquet",
+        [dict.fromkeys(QUESTIONS.names) | {"text": "怎么装？", "window": [row] * 2}] * 40,
+        QUESTIONS,
+    )
+    few = json.loads(CliRunner().invoke(doctor_command, ["--json"]).output)
+    assert few["work"]["questions"] == 40
+    (project / "data" / "questions.parquet").unlink()
+    many = json.loads(CliRunner().invoke(doctor_command, ["--json"]).output)
+    assert few["rungs"][0]["seconds"]["untouched"] < many["rungs"][0]["seconds"]["untouched"] / 5
+
+
+def test_what_does_not_hold_comes_last_with_what_to_do(project, monkeypatch):
+    use(monkeypatch, LAPTOP)
+    CliRunner().invoke(ladder_command, ["qwen2_5", "--only", "qwen2_5_7b"])
+    (project / "data" / "raw" / "demo.txt").unlink()
+    said = doctor(code=1)
+    ending = said.split("\n\nTo see to:\n")[1].splitlines()
+    assert ending[0] == "- qwen2_5_7b does not run here: can neither score nor train in 15G of memory."
+    assert ending[1] == '- "chatladder ladder recommended" takes models that this machine has memory for.'
+    assert "has no export of a chat" in ending[2]
+    assert len(ending) == 3
+    assert "complete" not in said
+
+
+def test_a_broken_setup_fails_although_all_rungs_run(project, monkeypatch):
+    use(monkeypatch, LAPTOP)
+    assert "Worth knowing" not in doctor()
+    (project / "data" / "raw" / "demo.txt").unlink()
+    assert doctor(code=1).splitlines()[-1].startswith("- data/raw has no export of a chat")
+
+
+def test_hints_fail_nothing(project, monkeypatch):
+    use(monkeypatch, LAPTOP)
+    (project / "data" / "raw" / "ours.txt").touch()
+    monkeypatch.setenv("CHATLADDER_PRIVACY_KEY", "k" * 16)
+    said = doctor()
+    assert "Worth knowing:\n- embedded is for the demo" in said
+    assert said.endswith("All rungs run here, and the setup is complete.\n")
+    text = (project / "params.yaml").read_text("utf-8").replace("language: zh", "language: en")
+    (project / "params.yaml").write_text(text, "utf-8")
+    assert "embedded_700k: know Chinese, and prompt.language is en" in doctor()
+
+
+def test_where_no_hub_is_reached_it_says_what_to_do(project, monkeypatch):
+    use(monkeypatch, CARD)
+    monkeypatch.setattr("chatladder.cli.doctor.memory._cached", lambda repo, revision: (None, repo.endswith("1.5B")))
+    monkeypatch.setattr("chatladder.cli.doctor.command.hub_trouble", lambda: "no route")
+    assert "hub" not in doctor().partition("\n\n")[2]  # embedded rungs need none
+    CliRunner().invoke(ladder_command, ["qwen2_5", "--only", "qwen2_5_0_5b"])
+    ending = doctor(code=1).splitlines()[-2:]
+    assert ending[0] == "- qwen2_5_0_5b does not run here: it is not downloaded, and no hub is reached."
+    assert ending[1].startswith("- No model hub is reached: no route. ")
+    for way in ("HF_ENDPOINT", "{source: folder, path: FOLDER}", "{source: gguf, gguf: FILE.gguf}"):
+        assert way in ending[1]
+
+
+def test_a_hub_that_nobody_answers_for_is_not_reached(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert hub_trouble() == "HF_HUB_OFFLINE is set"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    assert hub_trouble().startswith(f"{address} does not answer: ")
 
 
 class Info:

@@ -1,6 +1,7 @@
 """A new project: what it takes from the checkout and what stays behind, what is asked, and nothing half made."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from chatladder.cli.doctor.memory import Machine
 from chatladder.cli.init import command as init
 from chatladder.cli.init import project
 from chatladder.cli.init.checkout import CHECKOUT, DVC_CONFIG, is_taken
-from chatladder.cli.init.project import ProjectPlan, adapt_params, fitting, ladder_here, rungs_here
+from chatladder.cli.init.project import ProjectPlan, adapt_params, fitting, rungs_here
 from chatladder.cli.simulate import write_chat
 from chatladder.cli.status import Standing, next_step, staleness
 from chatladder.io.console import UNPRINTABLE, DataError
@@ -26,10 +27,8 @@ from chatladder.presets import names as catalogues
 from tests.conftest import ROOT
 
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
-SMALL = Machine(memory=2**34, gpus=(), gpu_names=(), disk=2**40, cache=Path("cache"), dtype="bfloat16")
-LARGE = Machine(
-    memory=2**38, gpus=(80 * 10**9,), gpu_names=("card",), disk=2**42, cache=Path("cache"), dtype="bfloat16"
-)
+SMALL = Machine(2**34, (), (), 2**40, Path("cache"), cores=2, speed=200e9)
+LARGE = Machine(2**38, (80 * 10**9,), ("card",), 2**42, Path("cache"), dtype="bfloat16", speed=600e12)
 
 
 @pytest.fixture(autouse=True)
@@ -103,12 +102,12 @@ def test_params_are_the_new_chats(here):
     assert params["annotation"]["round"] == 1
     assert "test_from" not in params["split"]
     assert params["split"] == {name: value for name, value in before["split"].items() if name != "test_from"}
-    assert params["ladder"] == read("embedded").rungs
+    assert [*params["ladder"]] == ["smollm2_135m", "smollm2_360m"]
 
 
 def test_defaults_are_the_machines_zone_and_no_annotators(here):
     said = made("friends", "--yes")
-    assert "timezone Europe/Berlin, language zh, ladder embedded_150k, " in said
+    assert "timezone Europe/Berlin, language zh, ladder qwen2_5_0_5b\n" in said
     assert params_of(here / "friends")["ingest"]["timezone"] == "Europe/Berlin"
     assert not (here / "friends" / "data" / "annotations" / "round_1").exists()
 
@@ -116,14 +115,14 @@ def test_defaults_are_the_machines_zone_and_no_annotators(here):
 def adapted(timezone, text=PARAMS):
     Path("params.yaml").write_text(text, encoding="utf-8")
     params = read_yaml(Path("params.yaml"))
-    adapt_params(params, ProjectPlan(None, timezone, "en", "embedded", ()))
+    adapt_params(params, ProjectPlan(None, timezone, "zh", "embedded", ()))
     return as_text(params)
 
 
 def test_comments_and_all_other_lines_stay():
     new = adapted("Asia/Shanghai")
     changed = [(a, b) for a, b in zip(PARAMS.split("\n"), new.split("\n"), strict=True) if a != b]
-    assert [old.split(":")[0].strip() for old, _ in changed] == ["timezone", "round", "test_from", "language"]
+    assert [old.split(":")[0].strip() for old, _ in changed] == ["timezone", "round", "test_from"]
     assert [line.strip()[:14] for line in new.split("\n") if "test_from" in line] == ['# test_from: "']
     for old, line in changed:
         assert "test_from" in old or old.partition("#")[2] in line
@@ -415,7 +414,7 @@ def test_at_most_five_questions_are_asked(here, monkeypatch):
     (here / "chat.txt").write_text("hello")
     said = made("friends", input="chat.txt\nAsia/Tokyo\nen\n\nli,wu\n")
     assert "[Europe/Berlin]" in said
-    assert "[embedded]" in said
+    assert "[recommended]" in said
     params = params_of(here / "friends")
     assert (params["ingest"]["timezone"], params["prompt"]["language"]) == ("Asia/Tokyo", "en")
     assert (here / "friends" / "data" / "raw" / "chat.txt").is_file()
@@ -440,7 +439,7 @@ def test_only_what_is_not_given_is_asked_and_mistakes_are_asked_again(here, monk
         ("--timezone", "Mars/Base", "expected a time zone"),
         ("--timezone", "../../etc/passwd", "expected a time zone"),
         ("--language", "fr", "is not one of"),
-        ("--ladder", "llama", "expected embedded, qwen1_5, qwen2_5, "),
+        ("--ladder", "llama", "expected recommended, embedded, qwen1_5, qwen2_5, "),
         ("--annotators", "li,li", "expected different names"),
     ],
 )
@@ -469,24 +468,57 @@ def test_a_zone_that_is_no_name_is_passed_over(monkeypatch):
     assert init.local_zone() == "UTC"
 
 
-def test_the_ladder_follows_the_machine(monkeypatch):
-    assert ladder_here() == "embedded"
+@pytest.mark.parametrize(
+    ("language", "machine", "rungs"),
+    [
+        ("zh", SMALL, ["qwen2_5_0_5b"]),
+        ("en", SMALL, ["smollm2_135m", "smollm2_360m"]),
+        ("other", SMALL, ["qwen3_0_6b"]),
+        ("zh", LARGE, ["qwen2_5_0_5b", "qwen2_5_1_5b", "qwen2_5_3b", "qwen2_5_7b", "qwen2_5_14b"]),
+    ],
+)
+def test_models_suit_the_language_and_the_machine(here, monkeypatch, language, machine, rungs):
+    monkeypatch.setattr(project, "this_machine", lambda: machine)
+    said = made("friends", "--yes", "--language", language)
+    params = params_of(here / "friends")
+    assert [*params["ladder"]][: len(rungs)] == rungs
+    assert {*params["review"]["rungs"]} <= {*rungs}
+    assert params["prompt"]["language"] == ("zh" if language == "zh" else "en")
+    assert not [rung for rung in params["ladder"].values() if rung["base"]["source"] == "embedded"]
+    for key in rungs:
+        assert re.search(rf"^  {key} .* (about [\d.]+|under 1) (min|h)", said, flags=re.M), said
+    assert "500 questions, if there come so many" in said
+    other = " --language other" if language == "other" else ""
+    assert f"Others: chatladder ladder{other} lists them, chatladder ladder NAME takes them.\n" in said
+
+
+def test_embedded_models_come_by_name_alone_and_are_said_to_be_the_demos(here):
+    said = made("friends", "--yes", "--ladder", "embedded")
+    assert [*params_of(here / "friends")["ladder"]] == [*read("embedded").rungs]
+    assert "embedded is for the demo" in said
+    assert "embedded is for the demo" not in made("others", "--yes")
+
+
+@pytest.mark.parametrize(("name", "language"), [("embedded", "en"), ("embedded", "other"), ("smollm2", "zh")])
+def test_models_that_do_not_know_the_language_are_refused(here, name, language):
+    said = refused("friends", "--yes", "--ladder", name, "--language", language)
+    assert f"--ladder {name}: expected models for a chat in" in said
+    assert names_in(here) == []
+
+
+def test_a_named_ladder_has_what_fits(monkeypatch):
     monkeypatch.setattr(project, "this_machine", lambda: LARGE)
-    assert ladder_here() == "qwen2_5"
     fit = rungs_here("qwen2_5")
     assert fit == fitting(read("qwen2_5"), LARGE)
     assert 3 <= len(fit) < len(read("qwen2_5").rungs)
-    monkeypatch.setattr(
-        project, "this_machine", lambda: Machine(2**30, (2**30,), ("tiny",), 2**40, Path("cache"), "bfloat16")
-    )
-    assert ladder_here() == "embedded"
+    monkeypatch.setattr(project, "this_machine", lambda: SMALL)
     # Who asks for a ladder here all the same runs it elsewhere.
     assert rungs_here("qwen2_5") == [*read("qwen2_5").rungs]
 
 
 @pytest.mark.parametrize("name", catalogues())
 def test_every_ladder_goes_into_params(here, name):
-    made("friends", "--yes", "--ladder", name)
+    made("friends", "--yes", "--ladder", name, "--language", read(name).languages[0])
     params, catalogue = params_of(here / "friends"), read(name)
     assert [*params["ladder"]] == [*catalogue.rungs]
     assert [*params["review"]["rungs"]] == catalogue.review

@@ -6,6 +6,7 @@ import re
 import shlex
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 from click.testing import CliRunner
 from dvc.repo import Repo
 
+from chatladder.cli.doctor.memory import Machine
 from chatladder.cli.ladder import ladder_command
 from chatladder.presets import COMMIT, names, read
 from chatladder.training.settings import TrainSettings
@@ -45,8 +47,13 @@ ladder:
 """
 
 
+#: Two cores, 22 GiB, the processor's own bfloat16.
+CORES = Machine(22 * 2**30, (), (), 2**40, Path("cache"), cores=2, dtype="bfloat16", speed=400e9)
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
+    monkeypatch.setattr("chatladder.cli.ladder.this_machine", lambda: CORES)
     for name in ("params.yaml", "dvc.yaml"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -289,8 +296,48 @@ def test_a_dry_run_shows_the_lines_and_writes_nothing(project):
 
 def test_without_a_name_the_catalogues_are_listed(project):
     swap("qwen3")
-    said = swap()
+    said = swap().split("\n\n")[1]
     assert re.findall(r"^(.) (\w+)  ", said, flags=re.M) == [("*" if n == "qwen3" else " ", n) for n in names()]
+
+
+def test_without_a_name_what_suits_comes_first_with_minutes(project):
+    before = contents(project)
+    said = swap().split("\n\n")[0]
+    assert said.startswith("Models of qwen2_5 for a chat in Chinese on 2 cores, 22G of memory, bfloat16; 500 questions")
+    assert re.search(r"^  qwen2_5_0_5b +494M  about [\d.]+ (min|h), judges labels$", said, flags=re.M)
+    assert re.search(r"^  in all about [\d.]+ h, downloads of 3.8G not counted$", said, flags=re.M)
+    assert said.endswith("  recommended: chatladder ladder recommended")
+    assert "Models of smollm2 for a chat in English" in swap("--language", "en")
+    assert "Models of qwen3 for a chat in another language" in (said := swap("--language", "other"))
+    assert "  recommended: chatladder ladder recommended --language other\n" in said
+    assert contents(project) == before
+
+
+def test_what_suits_is_written_so_that_it_fits(project, monkeypatch):
+    said = swap("recommended")
+    params = params_of(project)
+    assert [*params["ladder"]] == ["qwen2_5_0_5b", "qwen2_5_1_5b"]
+    assert params["review"]["rungs"] == ["qwen2_5_0_5b"]
+    assert "  qwen2_5_1_5b  1.54B  about " in said
+    assert "demo" not in said
+    swap("recommended", "--only", "qwen2_5_0_5b")
+    assert [*params_of(project)["ladder"]] == ["qwen2_5_0_5b"]
+    small = replace(CORES, memory=4 * 2**30)
+    monkeypatch.setattr("chatladder.cli.ladder.this_machine", lambda: small)
+    swap("recommended")
+    assert params_of(project)["ladder"]["qwen2_5_0_5b"]["train"] == {"gradient_checkpointing": True}
+
+
+def test_whoever_takes_models_that_know_another_chat_is_told(project):
+    swap("qwen2_5")
+    (project / "data" / "raw").mkdir(parents=True)
+    (project / "data" / "raw" / "demo.txt").touch()
+    assert "for the demo" not in swap("embedded")
+    (project / "data" / "raw" / "ours.txt").touch()
+    swap("qwen2_5")
+    assert 'For your own chat: "chatladder ladder recommended".' in swap("embedded")
+    said = swap("smollm2")
+    assert "smollm2_1_7b: know English, and prompt.language is zh" in said
 
 
 def test_a_commit_that_is_given_or_there_goes_before_the_record(project):

@@ -1,22 +1,25 @@
-r"""Say what each rung needs and whether this machine has it, before anything is downloaded or run.
+r"""Say what each rung needs, how long it takes and whether this machine has it, before anything is downloaded or run.
 
 Example:
     chatladder doctor
     chatladder doctor --hub --json
 
 Memory is what tensors take at the settings of params.yaml and at the longest prompt that can come, counted from the
-shape of each model (``chatladder/models/memory.py``); a guess, because the model's shape is unknown, has a ≈.
+shape of each model (``chatladder/models/memory.py``); a guess, because the model's shape is unknown, has a ≈. Time is
+the arithmetic of all stages over the speed of this machine, which is measured
+(``chatladder/cli/doctor/duration.py``). What does not hold stands at the end, with what to do.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from chatladder.cli.doctor.duration import Duration, Workload, section, show_duration, workload_of
 from chatladder.cli.doctor.memory import (
     Machine,
     MemoryNeed,
@@ -28,16 +31,25 @@ from chatladder.cli.doctor.memory import (
     sized,
     this_machine,
 )
-from chatladder.cli.doctor.setup import problems
+from chatladder.cli.doctor.recommend import RECOMMENDED, durations_of, language_of, misfits, show_work
+from chatladder.cli.doctor.setup import hints, own_exports, problems
+from chatladder.cli.status import exports
 from chatladder.io.console import SETTINGS, DataError, example, shortened
 from chatladder.io.params import PARAMS, read_yaml
 from chatladder.models.devices import DTYPE
-from chatladder.presets import ladder_of, model_info
+from chatladder.presets import hub_trouble, ladder_of, model_info
 
 COLUMNS = ("rung", "source", "params", "active", "disk", "score", "train", "GPUs", "runs")
 #: Columns of a terminal, and what the columns after the first take of them.
 WIDTH = 80
 _WIDTHS = (8, 7, 6, 6, 7, 7, 4, 4)
+
+#: What to do where no hub is reached.
+WITHOUT_HUB = (
+    "Set HF_ENDPOINT to a mirror that you trust. Or, where a hub is reached, hf download REPO --revision COMMIT "
+    "--local-dir FOLDER, bring the folder to this machine, and make the rung's base {source: folder, path: FOLDER}; or "
+    "bring the model as one .gguf file: base {source: gguf, gguf: FILE.gguf}."
+)
 
 
 def ask_hub(ladder: Mapping[str, Any], facts: dict[str, MemoryNeed]) -> list[str]:
@@ -54,6 +66,49 @@ def ask_hub(ladder: Mapping[str, Any], facts: dict[str, MemoryNeed]) -> list[str
                 if known.disk:  # what is in the cache already runs without the hub
                     facts[key] = known._replace(reasons=("the hub does not give it",))
     return troubles
+
+
+def without_hub(facts: dict[str, MemoryNeed]) -> list[str]:
+    """Mark the rungs that have to be downloaded where no hub is reached; return what to do."""
+    waiting = [key for key, known in facts.items() if known.source == "hub" and (known.disk or known.params is None)]
+    if not waiting or not (trouble := hub_trouble()):
+        return []
+    for key in waiting:
+        facts[key] = facts[key]._replace(reasons=(*facts[key].reasons, "it is not downloaded, and no hub is reached"))
+    return [f"No model hub is reached: {trouble}. {WITHOUT_HUB}"]
+
+
+def time_lines(durations: Mapping[str, Duration | None], work: Workload) -> list[str]:
+    """Say how long each rung takes, and all of them; nothing where none is known."""
+    known = {key: each for key, each in durations.items() if each}
+    if not known:
+        return []
+    lines = [f"Time for {show_work(work)}, downloads not counted:"]
+    for key, each in known.items():
+        parts = {"untouched answers": each.untouched, "training": each.training, "tuned answers": each.tuned}
+        parts |= {"adapters that judge labels": each.folds} if each.folds else {}
+        said = ", ".join(f"{name} {show_duration(part).removeprefix('about ')}" for name, part in parts.items())
+        lines.append(f"{key}: {show_duration(each.total)} ({said}).")
+    if len(known) > 1:
+        lines.append(f"In all {show_duration(sum(each.total for each in known.values()))}.")
+    return lines
+
+
+def ending(rows: Mapping[str, MemoryNeed], troubles: Sequence[str], hints: Sequence[str]) -> list[str]:
+    """Return the last lines: what is worth knowing, and then what does not hold, with what to do."""
+    failing = {key: each for key, each in rows.items() if each.runs is False}
+    failures = [f"{key} does not run here: {'; '.join(each.reasons)}." for key, each in failing.items()]
+    if any("memory" in reason for each in failing.values() for reason in each.reasons):
+        failures.append(f'"chatladder ladder {RECOMMENDED}" takes models that this machine has memory for.')
+    failures += troubles
+    lines = ["", "Worth knowing:", *(f"- {hint}" for hint in hints)] if hints else []
+    if failures:
+        return [*lines, "", "To see to:", *(f"- {failure}" for failure in failures)]
+    unknown = [key for key, each in rows.items() if each.runs is None]
+    verdict = (
+        f"Whether {', '.join(unknown)} runs here is known once its base is made" if unknown else "All rungs run here"
+    )
+    return [*lines, "", f"{verdict}, and the setup is complete."]
 
 
 def table(rows: Mapping[str, MemoryNeed]) -> list[str]:
@@ -92,8 +147,9 @@ def machine_lines(machine: Machine, length: int) -> list[str]:
         cards = zip(machine.gpu_names, machine.gpus, strict=True)
         has = f"GPUs: {', '.join(f'{name} {show_bytes(free)}' for name, free in cards)} free"
         counted = "GPUs of the largest free memory here"
+    rest = f"Disk: {show_bytes(machine.disk)} free. Cores: {machine.cores}. {has}."
     return [
-        f"Memory: {show_bytes(machine.memory)} free. Disk: {show_bytes(machine.disk)} free. {has}.",
+        f"Memory: {show_bytes(machine.memory)} free. {rest}",
         f"Numbers: {machine.dtype}, {_why(machine)}.",
         f"disk: still to download or write. score, train: memory at prompts of {length:,} tokens.",
         f"GPUs: {counted}.",
@@ -121,29 +177,38 @@ def _why(machine: Machine) -> str:
 @click.option("--json", "wants_json", is_flag=True, help="Print JSON, sizes in bytes.")
 @click.pass_context
 def doctor_command(context: click.Context, hub: bool, wants_json: bool) -> None:
-    """Say what each rung of params.yaml needs, whether this machine has it, and what is wrong with the setup.
+    """Say what each rung of params.yaml needs, how long it takes, and what does not hold, which comes last.
 
-    Exits with 1 if a rung cannot run here.
+    Exits with 1 if a rung cannot run here or something is wrong with the setup.
     """
     params = read_yaml(PARAMS)
     ladder = ladder_of(params, str(PARAMS))
     machine = this_machine()
     length = longest_prompt(Path("data/alpaca"), int(params.get("max_length") or 1400))
     facts = {key: facts_of(key, rung["base"], Path("data/bases")) for key, rung in ladder.items()}
-    troubles = ask_hub(ladder, facts) if hub else []
-    rows = needs(ladder, facts, params.get("train") or {}, length, machine)
-    troubles += problems(Path(), len(machine.gpus))
+    troubles = without_hub(facts) or (ask_hub(ladder, facts) if hub else [])
+    train, judges = section(params, "train"), list(section(params, "review").get("rungs") or ())
+    rows = needs(ladder, facts, train, length, machine)
+    work = workload_of(params, Path("data"))
+    durations = durations_of(ladder, rows, judges, train, work, machine)
+    troubles += problems(Path())
+    is_demo = not own_exports(exports(Path("data/raw"))[0])
+    known = [*hints(len(machine.gpus)), *misfits(ladder, language_of(params), is_demo=is_demo)]
     if wants_json:
         about = {**asdict(machine), "cache": str(machine.cache)}
-        rungs = [{"rung": key, **each.as_json()} for key, each in rows.items()]
-        document = {"machine": about, "prompt_tokens": length, "rungs": rungs, "problems": troubles}
-        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        rungs = [
+            {"rung": key, **each.as_json(), "seconds": time and {**asdict(time), "total": time.total}}
+            for (key, each), time in zip(rows.items(), durations.values(), strict=True)
+        ]
+        document = {"machine": about, "prompt_tokens": length, "work": work._asdict(), "rungs": rungs}
+        click.echo(json.dumps({**document, "hints": known, "problems": troubles}, ensure_ascii=False, indent=2))
     else:
         lines = [*table(rows), "", *machine_lines(machine, length)]
-        lines += [f"{key}: {'; '.join(each.reasons)}." for key, each in rows.items() if each.reasons]
-        lines += ["", "To see to:", *(f"- {problem}" for problem in troubles)] if troubles else ["", "Nothing amiss."]
-        click.echo("\n".join(lines))
-    if any(each.runs is False for each in rows.values()):
+        if times := time_lines(durations, work):
+            lines += ["", *times]
+        lines += [f"{key}: {'; '.join(each.reasons)}." for key, each in rows.items() if each.runs and each.reasons]
+        click.echo("\n".join([*lines, *ending(rows, troubles, known)]))
+    if troubles or any(each.runs is False for each in rows.values()):
         context.exit(1)
 
 

@@ -2,17 +2,18 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chatladder.cli.doctor.duration import matmul_speed
 from chatladder.demo.embedded import VOCABULARY
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
-from chatladder.models.devices import DTYPES, QUANTIZED, best_dtype
+from chatladder.models.devices import DTYPES, QUANTIZED, best_dtype, prepare_torch
 from chatladder.models.folders import check_folder, count_parameters
 from chatladder.models.loading import RUNG
 from chatladder.models.memory import (
@@ -48,7 +49,10 @@ class Machine:
         gpu_names: Their names.
         disk: Free disk where the hub's models are kept.
         cache: That folder.
-        dtype: The type of the numbers that models compute in, embedded ones apart, which are float32.
+        cores: Threads that torch computes with where there is no GPU.
+        dtype: The type of the numbers that models which were not trained here compute in.
+        speed: Operations a second that a matrix product of such numbers reaches, on one GPU where there are any; 0 if
+            it was not measured.
     """
 
     memory: int
@@ -56,15 +60,18 @@ class Machine:
     gpu_names: tuple[str, ...]
     disk: int
     cache: Path
-    dtype: str
+    cores: int = 1
+    dtype: str = "float32"
+    speed: float = 0.0
 
 
 def this_machine() -> Machine:
     """Return the machine that this runs on, as it is now.
 
     Raises:
-        DataError: If the environment asks for numbers that there are not.
+        DataError: If the environment asks for numbers of a type that there is not.
     """
+    prepare_torch()
     import psutil
     import torch
     from huggingface_hub import constants
@@ -72,13 +79,16 @@ def this_machine() -> Machine:
     cache = Path(constants.HF_HUB_CACHE)
     existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
     cards = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    dtype = best_dtype(bool(cards))
     return Machine(
         memory=min(psutil.virtual_memory().available, container_room(_CGROUP)),
         gpus=tuple(torch.cuda.mem_get_info(number)[0] for number in cards),
         gpu_names=tuple(torch.cuda.get_device_name(number) for number in cards),
         disk=shutil.disk_usage(existing).free,
         cache=cache,
-        dtype=str(best_dtype(bool(cards))).removeprefix("torch."),
+        cores=torch.get_num_threads(),
+        dtype=str(dtype).removeprefix("torch."),
+        speed=matmul_speed(dtype, "cuda" if cards else "cpu"),
     )
 
 
@@ -157,7 +167,9 @@ def facts_of(key: str, base: Mapping[str, Any], bases: Path) -> MemoryNeed:
     if source == "hub":
         return _hub(str(base.get("repo")), str(base.get("revision") or ""))
     if source == "package":
-        return _package(base, bases / key)
+        return _made(source, base, ("package", "package_version"), bases / key)
+    if source == "gguf":
+        return _made(source, base, ("gguf",), bases / key)
     return MemoryNeed(source, exact=False)
 
 
@@ -182,16 +194,24 @@ def _folder(path: Path, *, own: bool) -> MemoryNeed:
     return MemoryNeed("folder", params, shape or guess(params), shape is not None)
 
 
-def _package(base: Mapping[str, Any], folder: Path) -> MemoryNeed:
-    """A package says nothing of its model until it is fetched; the base folder that was made of it says all."""
-    names = ("package", "package_version")
+def _made(source: str, base: Mapping[str, Any], names: Sequence[str], folder: Path) -> MemoryNeed:
+    """A package or a GGUF file says nothing of its model until it is read; the base folder that is made of it says all.
+
+    Args:
+        source: The kind of it.
+        base: The rung's section base.
+        names: The settings that say which it is.
+        folder: The base folder.
+    """
     if lacking := [name for name in names if not base.get(name)]:
-        return MemoryNeed("package", exact=False, reasons=(f"its base section lacks {' and '.join(lacking)}",))
+        return MemoryNeed(source, exact=False, reasons=(f"its base section lacks {' and '.join(lacking)}",))
     with suppress(DataError, KeyError, TypeError):  # it was not made yet, or is another's
         made = read_json(folder / RUNG)
         if all(str(made[name]) == str(base[name]) for name in names):
-            return _folder(folder, own=True)._replace(source="package")
-    return MemoryNeed("package", exact=False)
+            return _folder(folder, own=True)._replace(source=source)
+    if source == "gguf" and not Path(str(base["gguf"])).is_file():
+        return MemoryNeed(source, exact=False, reasons=(f"{base['gguf']}: expected a .gguf file, there is none",))
+    return MemoryNeed(source, exact=False)
 
 
 def _hub(repo: str, revision: str) -> MemoryNeed:

@@ -1,18 +1,23 @@
-"""Problems of a project's setup: packages, git, DVC, data, the secret, the launcher."""
+"""A project's setup: packages, git, DVC, data, the secret, the launcher; what is wrong, and what is worth knowing."""
 
 import configparser
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chatladder.cli.init.checkout import git
 from chatladder.cli.status import exports
 from chatladder.io.console import DataError
 from chatladder.privacy.secret import KEY_FILE, KEY_VARIABLE, local_key
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 PACKAGE = "chatladder"
 LAUNCHER = "LAUNCHER"
@@ -20,20 +25,26 @@ LAUNCHER = "LAUNCHER"
 PARSING = {"bool": "boolean_optional", "list": "append"}
 
 
-def problems(root: Path, gpus: int) -> list[str]:
+def problems(root: Path) -> list[str]:
     """Return all problems, each with what to do.
 
     Args:
         root: Folder where stages run.
+    """
+    return [*packages(), *repository(root), *raw_data(root), *launcher(os.environ.get(LAUNCHER, ""))]
+
+
+def hints(gpus: int) -> list[str]:
+    """Return what stops nothing and may explain a slow run or other digits.
+
+    Args:
         gpus: Number of GPUs that torch can use.
     """
-    command = os.environ.get(LAUNCHER, "")
-    return [*packages(), *torch_build(gpus), *repository(root), *raw_data(root), *launcher(command, gpus)]
+    return [*releases(), *torch_build(gpus), *idle_gpus(os.environ.get(LAUNCHER, ""), gpus)]
 
 
 def packages() -> Iterator[str]:
-    """Name what is missing, or of another release than was tested: Python and the packages that chatladder needs."""
-    from packaging.requirements import Requirement
+    """Name what is missing of what chatladder needs: Python and packages."""
     from packaging.specifiers import SpecifierSet
 
     try:
@@ -44,15 +55,29 @@ def packages() -> Iterator[str]:
     python = ".".join(map(str, sys.version_info[:3]))
     if not SpecifierSet(about["Requires-Python"] or "").contains(python):
         yield f"Python {python} runs; expected {about['Requires-Python']}."
-    for wanted in map(Requirement, metadata.requires(PACKAGE) or []):
-        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
-            continue
+    for wanted in _requirements():
         try:
+            metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            yield f"{wanted.name} is not installed: run pip install -e . in the repository."
+
+
+def releases() -> Iterator[str]:
+    """Name the packages that are of another release than was tested."""
+    for wanted in _requirements():
+        with suppress(metadata.PackageNotFoundError):
             installed = metadata.version(wanted.name)
             if not wanted.specifier.contains(installed, prereleases=True):
                 yield f"{wanted.name} {installed} is installed; tested with {wanted.specifier}. Results may differ."
-        except metadata.PackageNotFoundError:
-            yield f"{wanted.name} is not installed: run pip install -e . in the repository."
+
+
+def _requirements() -> "Iterator[Requirement]":
+    from packaging.requirements import Requirement
+
+    with suppress(metadata.PackageNotFoundError):
+        for wanted in map(Requirement, metadata.requires(PACKAGE) or []):
+            if not wanted.marker or wanted.marker.evaluate({"extra": ""}):
+                yield wanted
 
 
 def torch_build(gpus: int) -> Iterator[str]:
@@ -98,7 +123,7 @@ def raw_data(root: Path) -> Iterator[str]:
     except DataError as error:
         yield error.message
         return
-    private = [path for path in paths if not path.name.startswith("demo")]
+    private = own_exports(paths)
     if private and key is None:
         yield (
             f"{raw} has exports beside the demo ({len(private)}) and there is no secret to hide their people with: "
@@ -106,17 +131,26 @@ def raw_data(root: Path) -> Iterator[str]:
         )
 
 
-def launcher(command: str, gpus: int) -> Iterator[str]:
+def own_exports(paths: Sequence[Path]) -> list[Path]:
+    """Return the exports that are not the demo's."""
+    return [path for path in paths if not path.name.startswith("demo")]
+
+
+def launcher(command: str) -> Iterator[str]:
     """Say whether the launcher of trainings is missing, or cannot start."""
     try:
         words = shlex.split(command)
     except ValueError as error:
         yield f"{LAUNCHER} is no command line: {error}."
         return
-    if not words and gpus > 1:
+    if words and shutil.which(words[0]) is None:
+        yield f"{LAUNCHER} names {words[0]!a}, which is not on the PATH."
+
+
+def idle_gpus(command: str, gpus: int) -> Iterator[str]:
+    """Say that there are GPUs which no training would use."""
+    if not command.strip() and gpus > 1:
         yield (
             f"{gpus} GPUs are here and one process would train: set "
             f'{LAUNCHER}="accelerate launch --num_processes {gpus}" to use them all.'
         )
-    if words and shutil.which(words[0]) is None:
-        yield f"{LAUNCHER} names {words[0]!a}, which is not on the PATH."

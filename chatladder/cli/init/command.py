@@ -5,8 +5,9 @@ Example:
     chatladder init friends --export ~/export.zip --timezone Asia/Shanghai --language zh --annotators li,wu
     chatladder init friends --yes
 
-What is not given as an option is asked. The pipeline is that of the checkout that this command belongs to, as git
-tracks it. The export is copied and never moved; git passes over it. If anything fails, nothing is left of it.
+What is not given as an option is asked. The models are those that suit the chat's language and this machine, unless
+--ladder names others; embedded ones are for the demo. The pipeline is that of the checkout that this command belongs
+to, as git tracks it. The export is copied and never moved; git passes over it. If anything fails, nothing is left.
 """
 
 import os
@@ -21,8 +22,9 @@ from typing import Any
 import click
 
 from chatladder.cli.annotate.options import zone
+from chatladder.cli.doctor.recommend import RECOMMENDED
 from chatladder.cli.init.checkout import CHECKOUT
-from chatladder.cli.init.project import ProjectPlan, check_export, check_folder, ladder_here, make
+from chatladder.cli.init.project import ProjectPlan, check_export, check_folder, make
 from chatladder.cli.status import Standing, next_step
 from chatladder.io.console import SETTINGS, DataError, example, printable
 from chatladder.io.options import options_of
@@ -47,7 +49,7 @@ DEFAULTS: dict[str, Callable[[], str]] = {
     "export": str,
     "timezone": local_zone,
     "language": lambda: LANGUAGES[0],
-    "ladder": ladder_here,
+    "ladder": lambda: RECOMMENDED,
     "annotators": str,
 }
 
@@ -103,6 +105,11 @@ def init_command(folder: Path, takes_defaults: bool, given: Mapping[str, Any]) -
         click.echo(f"{shown} lies in the checkout of chatladder, whose git lists it from now on: better move it out.")
     click.echo(f"{shown}: {made.files} files of the pipeline, a git and DVC repository, and a new secret key.")
     click.echo(f"params.yaml: timezone {plan.timezone}, language {plan.language}, ladder {', '.join(made.rungs)}")
+    if made.notes:
+        click.echo("\n".join(made.notes))
+    if plan.ladder == RECOMMENDED:
+        other = "" if plan.language in LANGUAGES else f" --language {plan.language}"
+        click.echo(f"Others: chatladder ladder{other} lists them, chatladder ladder NAME takes them.")
     if made.exports:
         files = "file" if made.exports == 1 else "files"
         click.echo(f"data/raw: {made.exports:,} {files} of the export; the original is where it was.")

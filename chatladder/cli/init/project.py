@@ -4,9 +4,9 @@ import errno
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ import click
 from chatladder.chat.exports import find_exports
 from chatladder.cli.annotate.options import names, zone
 from chatladder.cli.annotate.round_records import settle_assignment
+from chatladder.cli.doctor.duration import workload
 from chatladder.cli.doctor.memory import Machine, facts_of, needs, this_machine
+from chatladder.cli.doctor.recommend import FEWEST_RUNGS, FOR_THE_DEMO, LANGUAGE_NAMES, RECOMMENDED, describe, recommend
 from chatladder.cli.init.checkout import copy_pipeline, git
 from chatladder.io.console import DataError, printable, shortened
 from chatladder.io.files import whole_folder
@@ -23,7 +25,7 @@ from chatladder.io.options import setting
 from chatladder.io.params import read_yaml, section_of
 from chatladder.labels.rounds import log_path
 from chatladder.models.prompts import LANGUAGES
-from chatladder.presets import Catalogue, read, swap_ladder, write_yaml
+from chatladder.presets import CHAT_LANGUAGES, EMBEDDED, Catalogue, read, swap_ladder, write_yaml
 from chatladder.presets import names as catalogues
 from chatladder.privacy.secret import KEY_FILE, create
 
@@ -35,11 +37,6 @@ BEING_MADE = ".being_made"
 LEFT_BEHIND = re.compile(rf"\.{re.escape(BEING_MADE)}\.[a-z0-9_]{{8}}")
 #: Files that are named, in so many columns each; more are counted.
 MOST_NAMES, NAME_COLUMNS = 4, 40
-EMBEDDED = "embedded"
-#: The ladder for a machine with a GPU, unless another is asked for.
-ON_GPUS = "qwen2_5"
-#: Fewer rungs have no slope.
-FEWEST_RUNGS = 3
 
 README = """\
 # A chatladder project
@@ -68,8 +65,8 @@ def _timezone(name: str) -> str:
 
 
 def _ladder(name: str) -> str:
-    if name not in catalogues():
-        raise ValueError(f"expected {', '.join(catalogues())}, got {name!a}.")
+    if name not in (RECOMMENDED, *catalogues()):
+        raise ValueError(f"expected {RECOMMENDED}, {', '.join(catalogues())}, got {name!a}.")
     return name
 
 
@@ -93,12 +90,14 @@ class ProjectPlan:
         "Time zone of exports in local time, as UTC or Asia/Shanghai.", metavar="ZONE", parse=_reader(_timezone)
     )
     language: str = setting(
-        f"Language of the chat, and so of the prompts: {', '.join(LANGUAGES)}.",
+        f"Language of the chat, and so of models and prompts: {', '.join(CHAT_LANGUAGES)}; other has English prompts.",
         metavar="LANGUAGE",
-        parse=click.Choice(LANGUAGES),
+        parse=click.Choice(CHAT_LANGUAGES),
     )
     ladder: str = setting(
-        f"Models: {', '.join(catalogues())}; embedded needs no GPU and no hub.", metavar="NAME", parse=_reader(_ladder)
+        f"Models: {RECOMMENDED} for language and machine, or {', '.join(catalogues())}.",
+        metavar="NAME",
+        parse=_reader(_ladder),
     )
     annotators: tuple[str, ...] = setting(
         "Who annotates, as li,wu; two get each question. Empty: whoever comes.",
@@ -115,11 +114,13 @@ class Made:
         files: Number of files of the pipeline.
         rungs: Keys of the ladder, smallest first.
         exports: Number of files below data/raw that stages read.
+        notes: Lines about the models.
     """
 
     files: int
     rungs: list[str]
     exports: int
+    notes: list[str]
 
 
 def check_folder(folder: Path) -> Path:
@@ -217,7 +218,7 @@ def make(folder: Path, plan: ProjectPlan, checkout: Path) -> Made:
         files = copy_pipeline(checkout, made)
         (made / "README.md").write_text(README, encoding="utf-8")
         params = read_yaml(made / "params.yaml")
-        rungs = adapt_params(params, plan)
+        rungs, notes = adapt_params(params, plan)
         write_yaml(made / "params.yaml", params)
         create(made / KEY_FILE)
         exports = _copy_export(plan.export, made / "data" / "raw") if plan.export else 0
@@ -227,19 +228,20 @@ def make(folder: Path, plan: ProjectPlan, checkout: Path) -> Made:
             settle_assignment(round_1, plan.annotators, 2)
         git(made, "init", "--quiet", "--initial-branch=main")
         check_folder(folder)  # somebody may have put something there meanwhile, which must not be replaced
-    return Made(files, rungs, exports)
+    return Made(files, rungs, exports, notes)
 
 
-def adapt_params(params: "CommentedMap", plan: ProjectPlan) -> list[str]:
-    """Put a chat of one's own into params.yaml, and return the keys of its rungs.
+def adapt_params(params: "CommentedMap", plan: ProjectPlan) -> tuple[list[str], list[str]]:
+    """Put a chat of one's own into params.yaml, and return the keys of its rungs and lines about them.
 
     The chat has its time zone, language and ladder, one round, and a test drawn from all of it: ``split.test_from``, a
     date of the demo, stays as a comment.
 
     Raises:
-        DataError: If a section is missing.
+        DataError: If a section is missing, or the models do not know the language.
     """
-    values = {"ingest": ("timezone", plan.timezone), "prompt": ("language", plan.language), "annotation": ("round", 1)}
+    language = plan.language if plan.language in LANGUAGES else "en"
+    values = {"ingest": ("timezone", plan.timezone), "prompt": ("language", language), "annotation": ("round", 1)}
     for name, (key, value) in values.items():
         section_of(params, name, "params.yaml")[key] = value
     split = section_of(params, "split", "params.yaml")
@@ -247,17 +249,31 @@ def adapt_params(params: "CommentedMap", plan: ProjectPlan) -> list[str]:
         split.yaml_set_comment_before_after_key(
             "test", before='test_from: "YYYY-MM-DD"   conversations from here on are the test', indent=2
         )
+    catalogue, notes = catalogue_of(plan, params)
+    swap_ladder(params, catalogue.rungs, catalogue.review, catalogue.params, "params.yaml")
+    return [*catalogue.rungs], notes
+
+
+def catalogue_of(plan: ProjectPlan, params: Mapping[str, Any]) -> tuple[Catalogue, list[str]]:
+    """Return the catalogue of a plan with the rungs to take alone, and lines about them.
+
+    Raises:
+        DataError: If its models do not know the language of the chat.
+    """
+    if plan.ladder == RECOMMENDED:
+        machine, work = this_machine(), workload(params, (), {})
+        advice = recommend(plan.language, machine, work)
+        return advice.catalogue, describe(advice, machine, work)
     catalogue = read(plan.ladder)
+    if plan.language not in catalogue.languages:
+        known = " and ".join(LANGUAGE_NAMES[each] for each in catalogue.languages)
+        raise DataError(
+            f"--ladder {plan.ladder}: expected models for a chat in {LANGUAGE_NAMES[plan.language]}, got some that "
+            f"know {known}. Leave --ladder out for what suits, or give another --language."
+        )
     rungs = catalogue.choose(rungs_here(plan.ladder))
-    ladder = {key: catalogue.rungs[key] for key in rungs.ladder}
-    swap_ladder(params, ladder, rungs.review, catalogue.params, "params.yaml")
-    return rungs.ladder
-
-
-def ladder_here() -> str:
-    """Return the name of the catalogue for this machine: embedded where no GPU holds enough rungs for a slope."""
-    machine = this_machine()
-    return ON_GPUS if machine.gpus and len(fitting(read(ON_GPUS), machine)) >= FEWEST_RUNGS else EMBEDDED
+    chosen = replace(catalogue, rungs={key: catalogue.rungs[key] for key in rungs.ladder}, review=rungs.review)
+    return chosen, [FOR_THE_DEMO] if catalogue.name == EMBEDDED else []
 
 
 def rungs_here(name: str) -> list[str]:

@@ -1,0 +1,265 @@
+"""The time that a rung takes, before it runs: the arithmetic of its stages over the measured speed of a machine.
+
+A token costs two operations a weight that it passes through, the embedding apart; the output layer costs them at the
+few positions that are read. Training costs three such passes, with gradient checkpointing four. A machine reaches
+``EFFICIENCY`` of the speed of a plain matrix product, which is measured (``matmul_speed``). Downloads are not counted.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from chatladder.io.console import DataError
+from chatladder.io.rows import LABELLED, QUESTIONS, Rows
+from chatladder.models.memory import ANSWER_TOKENS, Shape, parameters
+from chatladder.models.prompts import ORDERS, WORDINGS, wording_of
+
+if TYPE_CHECKING:
+    import torch
+
+#: The share of a matrix product's speed that a model reaches. On two cores of an EPYC with AVX512-BF16, where a product
+#: reaches 180e9 operations a second in float32 and 400e9 in bfloat16, Qwen2.5 0.5B read 105 tokens a second in
+#: float32 (.42) and 219-240 in bfloat16 (.39-.43), and learned from 90 (.48), with one core busy; on one core that is
+#: free it reaches .64, and .85 in training. SmolLM2 135M answered 16 questions in 18 s of one core; 17 are
+#: estimated. Not measured on a GPU.
+EFFICIENCY = 0.5
+#: A model in 4 or 8 bits is multiplied out again in each pass. A guess: not measured.
+QUANTIZED_COST = 1.5
+#: Passes of a training step: forward, and backward twice the work; one more forward with checkpointing.
+TRAINING_PASSES, CHECKPOINTED_PASSES = 3, 4
+#: Seconds of a stage before it computes: libraries and weights are loaded.
+START = 15.0
+#: Operations of the product that measures a machine, and the seconds that it is repeated for.
+_SIDES, _SECONDS = (1024, 1024, 2048), 0.5
+#: Tokens of a character: of Latin script, and of Chinese and the like. On 200 questions each about Ubuntu with 12 turns
+#: before them, a prompt had 324 tokens of Qwen2.5 in Chinese and 412 in English, 442 of SmolLM2; counted 325 and 456.
+_LATIN, _OTHER = 0.27, 0.7
+#: Tokens of a chat template, and of the speaker before each turn.
+_CHAT, _SPEAKER = 25, 4
+#: Tokens of a turn where no text is at hand, in a chat of any language.
+_TURN = 20
+#: Rows of a file whose texts are counted.
+_SAMPLE = 500
+#: Questions of a project that has none yet.
+USUAL_QUESTIONS = 500
+
+
+class Workload(NamedTuple):
+    """What a run asks of every rung.
+
+    Attributes:
+        questions: Number of questions.
+        trained: Number of rows that an adapter is trained on.
+        validated: Number of rows of the validation split.
+        tested: Number of rows of the test split.
+        shared: Tokens that all prompts begin with.
+        own: Tokens of a prompt's history and question, on average.
+        order: Tokens of the options in one order.
+        orders: Orders that an answer is averaged over.
+        folds: Adapters that judge labels, for the rungs that do.
+        is_counted: Whether the questions are there; else their number and texts are assumed.
+    """
+
+    questions: int
+    trained: int
+    validated: int
+    tested: int
+    shared: int
+    own: int
+    order: int
+    orders: int
+    folds: int
+    is_counted: bool
+
+    @property
+    def scored(self) -> int:
+        """Tokens that are read to score one question; what all prompts begin with is read once."""
+        return self.own + self.orders * self.order
+
+    @property
+    def learned(self) -> int:
+        """Tokens of one row in training."""
+        return self.shared + self.own + self.order
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Seconds of a rung's stages.
+
+    Attributes:
+        untouched: The answers of the untouched model.
+        training: Its adapters, one a seed.
+        tuned: The answers of those.
+        folds: Adapters trained on other conversations and what they answer; 0 for rungs that judge no labels.
+    """
+
+    untouched: float
+    training: float
+    tuned: float
+    folds: float
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole rung."""
+        return self.untouched + self.training + self.tuned + self.folds
+
+
+def section(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a section of params.yaml, empty where it is none: the stages that need it say so."""
+    content = params.get(name)
+    return content if isinstance(content, Mapping) else {}
+
+
+def tokens_of(text: str) -> float:
+    """Return about how many tokens a text has, for a tokenizer of a model that knows its language."""
+    latin = sum(character < "\u2e80" for character in text)
+    return _LATIN * latin + _OTHER * (len(text) - latin)
+
+
+def workload(params: Mapping[str, Any], questions: Iterable[Mapping[str, Any]], counts: Mapping[str, int]) -> Workload:
+    """Return what a run with these settings asks of a rung.
+
+    Args:
+        params: The sections of params.yaml.
+        questions: Some questions, each with its window; none assumes texts.
+        counts: The number of ``questions``, and of rows by split, as far as they are known.
+    """
+    split, review, predict = (section(params, name) for name in ("split", "review", "predict"))
+    prompt = section(params, "prompt")
+    wording = wording_of(str(prompt.get("wording", WORDINGS[0])), str(prompt.get("language", "en")))
+    options = tokens_of("/".join(wording.options.values()))
+    turns = int(section(params, "questions").get("window", 0)) + 1
+    sizes = [
+        tokens_of(row["text"]) + _SPEAKER + sum(tokens_of(turn["text"]) + _SPEAKER for turn in row["window"])
+        for row in questions
+    ]
+    own = sum(sizes) / len(sizes) if sizes else turns * (_TURN + _SPEAKER)
+    shared, order = int(tokens_of(wording.text)) + _CHAT, int(2 * options) + _CHAT // 2
+    own = min(own, max(0, int(params.get("max_length", 1400)) - shared - order))
+    number = counts.get("questions") or USUAL_QUESTIONS
+    tested = counts.get("test", int(number * float(split.get("test", 0.25))))
+    validated = counts.get("validation", int((number - tested) * float(split.get("validation", 0.1))))
+    return Workload(
+        questions=number,
+        trained=counts.get("train", number - tested - validated),
+        validated=validated,
+        tested=tested,
+        shared=shared,
+        own=int(own),
+        order=order,
+        orders=int(predict.get("orders", ORDERS)) if predict.get("by", "score") == "score" else 1,
+        folds=int(review.get("folds", 0)),
+        is_counted=bool(counts.get("questions")),
+    )
+
+
+def workload_of(params: Mapping[str, Any], data: Path) -> Workload:
+    """Return what a run asks of a rung, from the questions and labels in a project's data where there are any.
+
+    Args:
+        params: The sections of params.yaml.
+        data: The folder data of the project.
+    """
+    counts: dict[str, int] = {}
+    rows: list[dict[str, Any]] = []
+    with suppress(DataError):  # there are none yet, or the stage that reads them will say what is wrong
+        path = data / "questions.parquet"
+        counts["questions"] = Rows(path, QUESTIONS).num_rows
+        rows = Rows(path, QUESTIONS, stop=_SAMPLE).table(["text", "window"]).to_pylist()
+    with suppress(DataError):
+        splits = Rows(data / "labelled.parquet", LABELLED).table(["split"])["split"].to_pylist()
+        counts |= {split: splits.count(split) for split in ("train", "validation", "test")}
+    try:
+        return workload(params, rows, counts)
+    except (KeyError, TypeError, ValueError):  # a stage refuses what is no number
+        return workload({}, (), {})
+
+
+def duration(
+    shape: Shape, work: Workload, train: Mapping[str, Any], speed: float, *, judges: bool, quantized: bool = False
+) -> Duration:
+    """Return the time of a rung.
+
+    Args:
+        shape: The model's shape.
+        work: What is asked of it.
+        train: The section train of params.yaml, overridden by the rung's own.
+        speed: Operations a second that a matrix product reaches on the machine.
+        judges: Whether adapters of it judge labels.
+        quantized: Whether it is loaded in 4 or 8 bits.
+    """
+    speed *= EFFICIENCY / (QUANTIZED_COST if quantized else 1)
+    seeds = len(str(train.get("seeds") or "0").split(","))
+    passes = CHECKPOINTED_PASSES if train.get("gradient_checkpointing") else TRAINING_PASSES
+    row = passes * forward(shape, work.learned, ANSWER_TOKENS) * int(train.get("num_train_epochs") or 1)
+    question = forward(shape, work.scored, 5 * work.orders)
+    held_out, judged = work.validated + work.tested, work.trained + work.validated
+    kept = 1 - 1 / work.folds if work.folds else 0
+    folds = work.folds * judged * kept * row + judged * question
+    return Duration(
+        untouched=START + work.questions * question / speed,
+        training=START + seeds * work.trained * row / speed,
+        tuned=START + seeds * held_out * question / speed,
+        folds=work.folds * START + folds / speed if judges and work.folds else 0,
+    )
+
+
+def forward(shape: Shape, tokens: float, kept: int) -> float:
+    """Return the operations of a forward pass that computes logits at so many positions.
+
+    Args:
+        shape: The model's shape.
+        tokens: Tokens that are read.
+        kept: Positions whose logits are wanted.
+    """
+    tables = (1 if shape.tie_word_embeddings else 2) * shape.vocab_size * shape.hidden_size
+    body = parameters(shape, active=True) - tables
+    return 2.0 * body * tokens + 2.0 * shape.vocab_size * shape.hidden_size * kept
+
+
+def matmul_speed(dtype: "torch.dtype", device: str) -> float:
+    """Return the operations a second of a matrix product on this machine, as if nothing else ran; in about a second.
+
+    On a CPU one thread is timed by the time that it computed, and counts for each that torch uses: a machine that is
+    busy for a while is no slower tomorrow night.
+    """
+    import torch
+
+    on_gpu, threads = device == "cuda", torch.get_num_threads()
+    rows, inner, columns = (4 * side if on_gpu else side for side in _SIDES)
+    left, right = (torch.ones(shape, dtype=dtype, device=device) for shape in ((rows, inner), (inner, columns)))
+    clock = time.perf_counter if on_gpu else time.thread_time
+
+    def seconds() -> float:
+        start = clock()
+        product = left @ right
+        product[0, 0].item()  # waits for the device
+        return clock() - start
+
+    torch.set_num_threads(1)
+    try:
+        seconds()
+        until, fastest = time.perf_counter() + _SECONDS, seconds()
+        while time.perf_counter() < until:
+            fastest = min(fastest, seconds())
+    finally:
+        torch.set_num_threads(threads)
+    return 2.0 * rows * inner * columns / fastest * (1 if on_gpu else threads)
+
+
+def show_duration(seconds: float) -> str:
+    """Write a time as far as an estimate goes: about 40 min, about 2.5 h, about 3 days."""
+    minutes = seconds / 60
+    if minutes < 1:
+        return "under 1 min"
+    if minutes < 10:
+        return f"about {minutes:.0f} min"
+    if minutes < 87.5:
+        return f"about {5 * round(minutes / 5)} min"
+    hours = minutes / 60
+    if hours < 9.75:
+        return f"about {round(2 * hours) / 2:g} h"
+    return f"about {hours:.0f} h" if hours < 47.5 else f"about {hours / 24:.0f} days"

@@ -1,0 +1,227 @@
+"""Which models of the catalogues suit a chat's language and a machine, with how long they take."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from chatladder.cli.doctor.duration import Duration, Workload, duration, section, show_duration
+from chatladder.cli.doctor.memory import Machine, MemoryNeed, facts_of, need, show_bytes, show_count, training_of
+from chatladder.models.devices import QUANTIZED
+from chatladder.presets import CHAT_LANGUAGES, EMBEDDED, Catalogue, names, read
+
+#: The name under which commands take what suits the chat and the machine, in place of a catalogue's.
+RECOMMENDED = "recommended"
+#: The catalogues for a chat in each language, the preferred first. None of them is the embedded one.
+FOR_LANGUAGE = {"zh": ("qwen2_5", "qwen3"), "en": ("qwen2_5", "smollm2"), "other": ("qwen3", "qwen2_5")}
+LANGUAGE_NAMES = {"zh": "Chinese", "en": "English", "other": "another language"}
+#: Fewer rungs have no slope.
+FEWEST_RUNGS = 3
+#: Seconds of a run that are recommended at most, of all rungs together: a night; and with the catalogue's own judge.
+LONGEST, SHORT = 8 * 3600.0, 3600.0
+#: Where the embedded ladder is taken by name.
+FOR_THE_DEMO = (
+    "embedded is for the demo: its models know that invented Chinese chat alone, and answer a real chat all the same. "
+    f'For your own chat: "chatladder ladder {RECOMMENDED}".'
+)
+_BASES = Path("data/bases")
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The models to take.
+
+    Attributes:
+        catalogue: Their catalogue, with these rungs alone, set so that they fit.
+        language: The language of the chat.
+        facts: What is known of their models, by key.
+        durations: The time of each, by key; None where the machine's speed is not known.
+        larger: The next larger rung and why it is not among them; empty if there is none.
+        runs: Whether they run here; else it is the smallest there is, and ``larger`` says why not.
+    """
+
+    catalogue: Catalogue
+    language: str
+    facts: Mapping[str, MemoryNeed]
+    durations: Mapping[str, Duration | None]
+    larger: str
+    runs: bool
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole run; 0 where no time is known."""
+        return sum(each.total for each in self.durations.values() if each)
+
+    @property
+    def rank(self) -> tuple[bool, int, float]:
+        """The larger, the better: of what can be run in a night, with the most rungs; else what takes least."""
+        good = self.runs and self.total <= LONGEST
+        return good, len(self.catalogue.rungs) if good else 0, 0 if good else -self.total
+
+
+def recommend(language: str, machine: Machine, work: Workload) -> Recommendation:
+    """Return the models for a chat: the first catalogue of its language with enough rungs for a slope, or with most.
+
+    A catalogue gives the rungs that fit, smallest first, as long as their run ends within ``LONGEST``.
+
+    Args:
+        language: One of ``CHAT_LANGUAGES``.
+        machine: The machine to run on.
+        work: What is asked of a rung.
+    """
+    candidates = [_chosen(read(name), language, machine, work) for name in FOR_LANGUAGE[language]]
+    enough = (each for each in candidates if each.rank[0] and len(each.catalogue.rungs) >= FEWEST_RUNGS)
+    return next(enough, None) or max(candidates, key=lambda each: each.rank)
+
+
+def _chosen(catalogue: Catalogue, language: str, machine: Machine, work: Workload) -> Recommendation:
+    rungs, facts, larger = fitted(catalogue, machine)
+    runs = bool(rungs)
+    rungs = rungs or {key: catalogue.rungs[key] for key in [*catalogue.rungs][:1]}
+    keys, train = [*rungs], catalogue.params["train"]
+    for count in range(len(keys), 0, -1):
+        some = {key: rungs[key] for key in keys[:count]}
+        # Several adapters of one rung judge labels: the catalogue's own, or where that takes long the smallest.
+        for judges, longest in ((catalogue.choose(keys[:count]).review, SHORT), (keys[:1], LONGEST)):
+            times = durations_of(some, facts, judges, train, work, machine)
+            known, chosen = {key: facts[key] for key in some}, replace(catalogue, rungs=some, review=judges)
+            advice = Recommendation(chosen, language, known, times, larger, runs)
+            if advice.total <= longest or (count == 1 and longest == LONGEST):
+                too_long = f"{keys[count]}: the run would take more than {LONGEST / 3600:.0f} h" if keys[count:] else ""
+                return replace(advice, larger=too_long or larger)
+    raise AssertionError("the smallest rung alone is always taken")
+
+
+def fitted(catalogue: Catalogue, machine: Machine) -> tuple[dict[str, Any], dict[str, MemoryNeed], str]:
+    """Return the rungs that a machine has memory and disk for, with the settings that make them fit.
+
+    Those change memory and nothing that is learned; only 4 bits, which a GPU can have, change the model.
+
+    Returns:
+        The rungs by key; what is known of all models; and of the first that does not fit its key and why.
+    """
+    length, train = int(catalogue.params["max_length"]), catalogue.params["train"]
+    facts = {key: facts_of(key, rung["base"], _BASES) for key, rung in catalogue.rungs.items()}
+    rungs: dict[str, Any] = {}
+    room, larger = machine.disk, ""
+    for key, rung in catalogue.rungs.items():
+        reasons: Sequence[str] = ()
+        for changed in _variants(rung, int(train["tokens_per_forward"]), length, machine):
+            training = training_of({**train, **changed["train"]}, length)
+            counted = need(changed["base"], facts[key], training, machine, room=room)
+            if counted.runs:
+                rungs[key] = changed
+                break
+            reasons = reasons or counted.reasons
+        else:
+            larger = larger or f"{key}: {reasons[0] if reasons else 'its size is not known'}"
+            continue
+        room -= facts[key].disk
+    return rungs, facts, larger
+
+
+def _variants(rung: Any, tokens: int, length: int, machine: Machine) -> Iterator[Any]:
+    """Yield a rung's section with changes of its settings, the smallest change first."""
+    for bits in ({}, {"load_in_4bit": True}) if machine.gpus else ({},):
+        for checkpointing in ({}, {"gradient_checkpointing": True}):
+            for fewer in dict.fromkeys((tokens, length)):
+                changed = deepcopy(rung)  # as ruamel.yaml read it, which writes it again
+                changed["base"].update(bits)
+                changed["train"].update({"tokens_per_forward": fewer} if fewer < tokens else {}, **checkpointing)
+                yield changed
+
+
+def durations_of(
+    ladder: Mapping[str, Any],
+    facts: Mapping[str, MemoryNeed],
+    judges: Sequence[str],
+    train: Mapping[str, Any],
+    work: Workload,
+    machine: Machine,
+) -> dict[str, Duration | None]:
+    """Return the time of each rung, None where it is not known: of embedded ones and of models without a known shape.
+
+    Args:
+        ladder: The rungs by key.
+        facts: What is known of their models.
+        judges: Keys of the rungs whose adapters judge labels.
+        train: The section train of params.yaml.
+        work: What is asked of a rung.
+        machine: The machine to run on.
+    """
+    times: dict[str, Duration | None] = {}
+    for key, rung in ladder.items():
+        shape = facts[key].shape
+        times[key] = None
+        if shape and machine.speed and facts[key].source != EMBEDDED:
+            settings = {**train, **(rung.get("train") or {})}
+            quantized = any(rung["base"].get(name) for name in QUANTIZED)
+            times[key] = duration(shape, work, settings, machine.speed, judges=key in judges, quantized=quantized)
+    return times
+
+
+def language_of(params: Mapping[str, Any]) -> str:
+    """Return the language of a project's prompts; ``other`` where it is none that models are known for."""
+    language = section(params, "prompt").get("language")
+    return language if language in CHAT_LANGUAGES else "other"
+
+
+def show_machine(machine: Machine) -> str:
+    """Return a machine in a few words."""
+    if not machine.gpus:
+        return (
+            f"{machine.cores} core{'s' * (machine.cores > 1)}, {show_bytes(machine.memory)} of memory, {machine.dtype}"
+        )
+    cards = "a GPU" if len(machine.gpus) == 1 else f"{len(machine.gpus)} GPUs"
+    return f"{cards} of {show_bytes(max(machine.gpus))}, {machine.dtype}"
+
+
+def show_work(work: Workload) -> str:
+    """Return what the time is estimated for."""
+    return f"{work.questions:,} questions" + ("" if work.is_counted else ", if there come so many")
+
+
+def describe(advice: Recommendation, machine: Machine, work: Workload) -> list[str]:
+    """Return lines that say what is recommended, why, and how long it takes."""
+    name, rungs = advice.catalogue.name, advice.catalogue.rungs
+    chat = f"a chat in {LANGUAGE_NAMES[advice.language]}"
+    lines = [f"Models of {name} for {chat} on {show_machine(machine)}; {show_work(work)}:"]
+    width = max(map(len, rungs))
+    for key, rung in rungs.items():
+        params, time = advice.facts[key].params, advice.durations[key]
+        size, minutes = show_count(params) if params else "?", show_duration(time.total) if time else "not timed"
+        changes = ["in 4 bits"] * ("load_in_4bit" in rung["base"])
+        changes += ["judges labels"] * (key in advice.catalogue.review)
+        lines.append(f"  {key:<{width}}  {size:>5}  {minutes}{', ' if changes else ''}{', '.join(changes)}")
+    download = sum(each.disk for each in advice.facts.values())
+    if advice.total and len(rungs) > 1:
+        lines.append(f"  in all {show_duration(advice.total)}, downloads of {show_bytes(download)} not counted")
+    if not advice.runs:
+        return [*lines, f"  Not even that runs here: {advice.larger}. Run the project on a machine with more memory."]
+    if advice.larger:
+        lines.append(f"  left out: {advice.larger}")
+    if len(rungs) < FEWEST_RUNGS:
+        lines.append(f"  {len(rungs)} of the {FEWEST_RUNGS} sizes from which growth with size can be judged")
+    return lines
+
+
+def misfits(ladder: Mapping[str, Any], language: str, *, is_demo: bool) -> Iterator[str]:
+    """Say which rungs do not know the language of the chat, and which know the demo alone.
+
+    Args:
+        ladder: The rungs by key.
+        language: The language of the prompts.
+        is_demo: Whether the chat is the demo, or there is none yet.
+    """
+    embedded = [key for key, rung in ladder.items() if rung["base"].get("source") == EMBEDDED]
+    if embedded and not is_demo:
+        yield FOR_THE_DEMO
+    for catalogue in map(read, names()):
+        keys = [key for key in ladder if key in catalogue.rungs]
+        if keys and language not in catalogue.languages:
+            known = " and ".join(LANGUAGE_NAMES[each] for each in catalogue.languages)
+            yield (
+                f"{', '.join(keys)}: know {known}, and prompt.language is {language}: "
+                f'"chatladder ladder {RECOMMENDED}" takes others.'
+            )

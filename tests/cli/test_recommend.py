@@ -1,0 +1,137 @@
+"""What is recommended: for each language models that know it, for each machine as many sizes as it runs in a night."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chatladder.cli.doctor.duration import workload
+from chatladder.cli.doctor.memory import Machine, facts_of, need, training_of
+from chatladder.cli.doctor.recommend import FOR_LANGUAGE, LONGEST, describe, misfits, recommend
+from chatladder.presets import CHAT_LANGUAGES, names, read
+
+GIB = 1024**3
+CORES = Machine(22 * GIB, (), (), 500 * GIB, Path("cache"), cores=2, dtype="bfloat16", speed=400e9)
+OLD_CORES = replace(CORES, dtype="float32", speed=180e9)
+LAPTOP = replace(OLD_CORES, memory=7 * GIB, cores=4)
+CARD = replace(CORES, memory=60 * GIB, gpus=(23 * GIB,), gpu_names=("card",), speed=70e12)
+SERVER = replace(CARD, gpus=(79 * GIB,), speed=600e12)
+TINY = replace(LAPTOP, memory=2 * GIB)
+MACHINES = {"cores": CORES, "old cores": OLD_CORES, "laptop": LAPTOP, "card": CARD, "server": SERVER, "tiny": TINY}
+WORK = workload({"questions": {"window": 12}, "prompt": {"language": "zh"}, "review": {"folds": 3}}, (), {})
+
+
+@pytest.fixture(autouse=True)
+def nothing_downloaded(monkeypatch):
+    monkeypatch.setattr("chatladder.cli.doctor.memory._cached", lambda repo, revision: (None, False))
+
+
+def chosen(language, machine, work=WORK):
+    advice = recommend(language, machine, work)
+    return [*advice.catalogue.rungs], advice
+
+
+@pytest.mark.parametrize(
+    ("language", "machine", "rungs"),
+    [
+        ("zh", CORES, ["qwen2_5_0_5b", "qwen2_5_1_5b"]),
+        ("zh", OLD_CORES, ["qwen2_5_0_5b"]),
+        ("zh", LAPTOP, ["qwen2_5_0_5b"]),
+        ("zh", CARD, ["qwen2_5_0_5b", "qwen2_5_1_5b", "qwen2_5_3b", "qwen2_5_7b"]),
+        ("en", CORES, ["smollm2_135m", "smollm2_360m", "smollm2_1_7b"]),
+        ("en", LAPTOP, ["smollm2_135m", "smollm2_360m"]),
+        ("en", CARD, ["qwen2_5_0_5b", "qwen2_5_1_5b", "qwen2_5_3b", "qwen2_5_7b"]),
+        ("other", CORES, ["qwen3_0_6b", "qwen3_1_7b"]),
+        ("other", SERVER, ["qwen3_0_6b", "qwen3_1_7b", "qwen3_4b", "qwen3_8b", "qwen3_14b", "qwen3_32b"]),
+    ],
+)
+def test_models_for_a_language_and_a_machine(language, machine, rungs):
+    assert chosen(language, machine)[0] == rungs
+
+
+@pytest.mark.parametrize("language", CHAT_LANGUAGES)
+@pytest.mark.parametrize("machine", MACHINES)
+def test_whatever_the_machine_models_know_the_language_fit_and_end_within_a_night(language, machine):
+    machine = MACHINES[machine]
+    rungs, advice = chosen(language, machine)
+    catalogue = read(advice.catalogue.name)
+    assert language in catalogue.languages
+    assert catalogue.name != "embedded"
+    assert advice.catalogue.review
+    assert {*advice.catalogue.review} <= {*rungs}
+    assert advice.runs == (machine is not TINY)
+    if advice.runs:
+        assert len(rungs) == 1 or advice.total <= LONGEST
+        for key in rungs:
+            rung = advice.catalogue.rungs[key]
+            training = training_of({**catalogue.params["train"], **rung["train"]}, 1400)
+            assert need(rung["base"], facts_of(key, rung["base"], Path("none")), training, machine, room=10**15).runs
+
+
+def test_settings_that_make_a_model_fit_are_its_own(monkeypatch):
+    _, advice = chosen("zh", LAPTOP)
+    train = advice.catalogue.rungs["qwen2_5_0_5b"]["train"]
+    assert train == {"gradient_checkpointing": True}
+    assert read("qwen2_5").rungs["qwen2_5_0_5b"]["train"] == {}
+    small = replace(CARD, gpus=(11 * GIB,))
+    assert not [rung for rung in chosen("zh", small)[1].catalogue.rungs.values() if "load_in_4bit" in rung["base"]]
+    monkeypatch.setattr("chatladder.cli.doctor.memory.find_spec", lambda name: name)
+    _, advice = chosen("zh", small)
+    assert advice.catalogue.rungs["qwen2_5_7b"]["base"]["load_in_4bit"] is True
+    assert "in 4 bits" in "\n".join(describe(advice, small, WORK))
+    assert "load_in_4bit" not in advice.catalogue.rungs["qwen2_5_0_5b"]["base"]
+
+
+def test_a_larger_chat_takes_fewer_sizes():
+    few, _ = chosen("zh", CORES)
+    many, advice = chosen("zh", CORES, WORK._replace(questions=5000, trained=3380, validated=370, tested=1250))
+    assert len(many) < len(few)
+    assert advice.runs
+
+
+def test_where_nothing_ends_within_a_night_the_quickest_is_taken():
+    slow = replace(CORES, speed=5e9)
+    assert chosen("en", slow)[0] == ["smollm2_135m"]
+    rungs, advice = chosen("zh", slow)
+    assert rungs == ["qwen2_5_0_5b"]
+    assert advice.total > LONGEST
+
+
+def test_downloads_count_against_the_disk():
+    rungs, advice = chosen("zh", replace(SERVER, disk=3 * GIB))
+    assert rungs == ["qwen2_5_0_5b"]
+    assert "its download of" in advice.larger
+
+
+def test_the_lines_say_what_why_and_how_long():
+    lines = describe(chosen("zh", CORES)[1], CORES, WORK)
+    assert lines[0].startswith(
+        "Models of qwen2_5 for a chat in Chinese on 2 cores, 22G of memory, bfloat16; 500 questions"
+    )
+    assert all(" about " in line for line in lines[1:4])
+    assert lines[-2] == "  left out: qwen2_5_3b: the run would take more than 8 h"
+    assert lines[-1] == "  2 of the 3 sizes from which growth with size can be judged"
+    lines = describe(chosen("zh", TINY)[1], TINY, WORK)
+    assert lines[-1].startswith(
+        "  Not even that runs here: qwen2_5_0_5b: can neither score nor train in 1.0G of memory"
+    )
+    assert "on a GPU of 23G, bfloat16" in describe(chosen("zh", CARD)[1], CARD, WORK)[0]
+    unmeasured = replace(CORES, speed=0.0)
+    assert "not timed" in describe(chosen("zh", unmeasured)[1], unmeasured, WORK)[1]
+
+
+def test_each_catalogue_says_which_languages_it_knows():
+    assert all({*read(name).languages} <= {*CHAT_LANGUAGES} for name in names())
+    assert {*FOR_LANGUAGE} == {*CHAT_LANGUAGES}
+    for language, preferred in FOR_LANGUAGE.items():
+        assert all(language in read(name).languages for name in preferred)
+
+
+def test_rungs_of_another_language_are_named():
+    ladder = read("smollm2").rungs
+    assert list(misfits(ladder, "en", is_demo=False)) == []
+    (said,) = misfits(ladder, "zh", is_demo=False)
+    assert said.startswith("smollm2_135m, smollm2_360m, smollm2_1_7b: know English, and prompt.language is zh")
+    embedded = read("embedded").rungs
+    assert list(misfits(embedded, "zh", is_demo=True)) == []
+    assert "for the demo" in next(misfits(embedded, "zh", is_demo=False))
