@@ -9,6 +9,7 @@ the same evidence (chatladder/evaluation/label_errors.py).
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -38,6 +39,8 @@ from chatladder.evaluation.word_baselines import overlap
 from chatladder.io.console import SETTINGS, example
 
 SHARES = (0.1, 0.2)
+#: What the others are held against.
+RIVAL = "cleanlab's self-confidence"
 
 
 class Doubt(NamedTuple):
@@ -123,43 +126,64 @@ def rankings(
         found["ours, words and untouched"] = ours(Evidence(untouched, {}, baselines), doubt)
     if adapters:
         found["ours, all"] = ours(Evidence(untouched, adapters, baselines), doubt)
-    found["cleanlab's self-confidence"] = self_confidence(shares, doubt.is_needed)
+    found[RIVAL] = self_confidence(shares, doubt.is_needed)
     found["cleanlab's, adjusted"] = adjusted(shares, doubt.is_needed)
     return found
 
 
-def ranking_rows(doubt: Doubt, found: Mapping[str, Floats]) -> list[tuple[str, ...]]:
-    """Return a row of each ranking: recall in its first 10 and 20 %, and what it finds more than self-confidence."""
-    conversations = doubt.chat.conversations
-    rival = found["cleanlab's self-confidence"]
+class Ranked(NamedTuple):
+    """One reader's labels, and how suspicious each is by every ranking."""
+
+    doubt: Doubt
+    suspicion: dict[str, Floats]
+
+
+def ranking_rows(readers: Sequence[Ranked]) -> list[tuple[str, ...]]:
+    """Return a row of each ranking, over the labels of all these readers together.
+
+    Its columns are recall in the first 10 and 20 % of each reader's labels, and how much more that is than what
+    self-confidence finds.
+
+    Args:
+        readers: The labels of one reader or of both, with the same rankings.
+    """
+    conversations = [name for reader in readers for name in reader.doubt.chat.conversations]
+    differs = np.concatenate([reader.doubt.differs for reader in readers])
+
+    def first(name: str, part: float) -> Bools:
+        return np.concatenate([top(reader.suspicion[name], part) for reader in readers])
+
     rows = []
-    for name, suspicion in found.items():
-        recalls = [share(top(suspicion, part), doubt.differs, conversations) for part in SHARES]
-        more = [
-            share(top(suspicion, part).astype(float) - top(rival, part), doubt.differs, conversations)
-            for part in SHARES
-        ]
-        gains = ["" if suspicion is rival else in_brackets(value, "+.3f") for value in more]
+    for name in readers[0].suspicion:
+        recalls = [share(first(name, part), differs, conversations) for part in SHARES]
+        more = [share(first(name, part).astype(float) - first(RIVAL, part), differs, conversations) for part in SHARES]
+        gains = ["" if name == RIVAL else in_brackets(value, "+.3f") for value in more]
         rows.append((name, *map(in_brackets, recalls), *gains))
     return [*rows, ("chance", *(f"{part:.3f}" for part in SHARES), "", "")]
 
 
-def part_of(chat: Chat, title: str, *, tuned: bool) -> list[str]:
-    """Return the table of one chat and one first reader; nothing if tuned models are asked for and none is there."""
+def ranked(chat: Chat, adapters: Mapping[str, Path]) -> Ranked:
+    """Rank the labels of the chat's first reader.
+
+    Args:
+        chat: The chat.
+        adapters: Rung -> answers out of fold; where there are any, the questions that they answered are ranked.
+    """
     doubt = doubt_of(chat)
-    adapters = models_of(chat, "out_of_fold") if tuned else {}
-    if tuned and not adapters:
-        return []
-    if tuned:
+    if adapters:
         doubt = doubt_of(doubt.chat.where(answered(doubt.chat, adapters)))
     words = word_answers(doubt.chat, doubt.is_needed)
-    vanilla, own = (read_models(doubt.chat, each) for each in (models_of(chat, "vanilla"), adapters))
-    rows = ranking_rows(doubt, rankings(doubt, words, vanilla, own))
-    rungs = f" Untouched: {', '.join(vanilla) or 'none'}; out of fold: {', '.join(own) or 'none'}."
+    untouched, tuned = (read_models(doubt.chat, each) for each in (models_of(chat, "vanilla"), adapters))
+    return Ranked(doubt, rankings(doubt, words, untouched, tuned))
+
+
+def part_of(title: str, readers: Sequence[Ranked]) -> list[str]:
+    """Return a headline, what was counted and the table."""
+    differs = np.concatenate([reader.doubt.differs for reader in readers])
     return [
         f"## {title}",
-        f"{doubt.differs.sum()} of {len(doubt.differs):,} labels are not shared by the other reader.{rungs}",
-        table(("ranking", "top 10 %", "top 20 %", "more than self-confidence, 10 %", "20 %"), rows),
+        f"{differs.sum()} of {len(differs):,} labels are not shared by the other reader.",
+        table(("ranking", "top 10 %", "top 20 %", "more than self-confidence, 10 %", "20 %"), ranking_rows(readers)),
     ]
 
 
@@ -167,17 +191,24 @@ def part_of(chat: Chat, title: str, *, tuned: bool) -> list[str]:
 def main() -> None:
     """Write how many doubtful labels the review queue's evidence finds."""
     parts = [
-        "Recall of the labels that the other reader does not share. Brackets are 95 % intervals over "
-        "conversations. Both readers are one language model, so what differs is what it wavers on; what it gets"
-        " wrong twice is not counted. cleanlab's two scores rest on the mean of the same out-of-fold "
-        "probabilities, without the untouched models, which learned from no label; on our own probability self-"
-        "confidence would give our ranking."
+        "Recall of the labels that the other reader does not share. Brackets are 95 % intervals over conversations. "
+        "Both readers are one language model, so what differs is what it wavers on; what it gets wrong twice is not "
+        "counted. Where both give one of the two labels, one of them is wrong: so the labels of both readers together "
+        "are the fair test, and one reader alone may have most of the right ones. cleanlab's two scores rest on the "
+        "mean of the same out-of-fold probabilities, without the untouched models, which learned from no label; on our "
+        "own probability self-confidence would give our ranking."
     ]
     for name in CHATS:
         chat = read_chat(name)
-        parts += part_of(chat, f"{name}, labels of reader A", tuned=False)
-        parts += part_of(swapped(chat), f"{name}, labels of reader B", tuned=False)
-        parts += part_of(chat, f"{name}, labels of reader A outside the test, with tuned models", tuned=True)
+        rungs = ", ".join(models_of(chat, "vanilla")) or "none"
+        adapters = models_of(chat, "out_of_fold")
+        parts.append(f"Untouched rungs of {name}: {rungs}; out of fold: {', '.join(adapters) or 'none'}.")
+        both = [ranked(chat, {}), ranked(swapped(chat), {})]
+        parts += part_of(f"{name}, both readers", both)
+        for reader, one in zip("AB", both, strict=True):
+            parts += part_of(f"{name}, reader {reader}", [one])
+        if adapters:
+            parts += part_of(f"{name}, reader A outside the test, with tuned models", [ranked(chat, adapters)])
     publish("doubt", "Does the review queue find what two readings differ on?", parts)
 
 

@@ -7,8 +7,8 @@ Reader A's labels as they are against reader B's with some turned over at random
 (chatladder/evaluation/label_sets.py); the models differ in what they know.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -30,7 +30,9 @@ from benchmarks.real.chats import (
 from chatladder.evaluation.label_errors import log_odds
 from chatladder.evaluation.label_sets import Comparison, compare
 from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, Floats
+from chatladder.evaluation.word_baselines import linear_features, logistic
 from chatladder.io.console import SETTINGS, example
+from chatladder.labels.folds import folds_of
 
 #: Shares of labels that are turned over: of the first set, and of the second.
 CONDITIONS = ((0.0, 0.0), (0.1, 0.1), (0.0, 0.1), (0.0, 0.2))
@@ -42,12 +44,14 @@ class Judges(NamedTuple):
     Attributes:
         name: For the table.
         chat: The questions that they answered.
-        evidence: Their answers, the larger, the more "needed", shape ``(models, n)``.
+        evidence: Their answers to two label sets, the larger, the more "needed", shape ``(models, n)``.
+        effort: So many draws of others are one of these: models that learn from each draw anew take longer.
     """
 
     name: str
     chat: Chat
-    evidence: Floats
+    evidence: Callable[[Labels, Labels], Floats]
+    effort: int = 1
 
 
 class Found(NamedTuple):
@@ -84,16 +88,50 @@ def both_scored(chat: Chat) -> Chat:
     return chat.where(scored(chat.readings[0]) & scored(chat.readings[1]))
 
 
+def learned_from_agreed(features: Any, first: Labels, second: Labels, conversations: Sequence[str]) -> Floats:
+    """Return what a linear classifier of words says that learned from what two sets label alike, shape ``(1, n)``.
+
+    Args:
+        features: Those of the questions, shape ``(n, features)``.
+        first: Labels, 0 or 1, shape ``(n,)``.
+        second: The other set's.
+        conversations: The conversation of each question; it learned from the others.
+    """
+    places = folds_of(conversations, 5, 0)
+    alike = first == second
+    shares = np.full(len(first), 0.5)
+    for fold in np.unique(places):
+        learned, asked = alike & (places != fold), places == fold
+        shares[asked] = logistic(features[learned], first[learned], features[asked])
+    return log_odds(shares)[np.newaxis]
+
+
 def judges_of(chat: Chat) -> list[Judges]:
     """Return the models that are there: untouched, tuned on other conversations, classifiers of words."""
     found = []
     for kind, name in (("vanilla", "untouched"), ("out_of_fold", "out of fold")):
         if models := models_of(chat, kind):
             asked = chat.where(answered(chat, models))
-            evidence = np.array([answers.log_odds for answers in read_models(asked, models).values()])
-            found.append(Judges(f"{name}: {', '.join(models)}", asked, evidence))
+            known = np.array([answers.log_odds for answers in read_models(asked, models).values()])
+            found.append(Judges(f"{name}: {', '.join(models)}", asked, always(known)))
     words = word_answers(chat, needed(chat.readings[0]))
-    return [*found, Judges("words, out of fold", chat, np.array([log_odds(values) for values in words.values()]))]
+    known = np.array([log_odds(values) for values in words.values()])
+    features = linear_features(chat.rows)
+    return [
+        *found,
+        Judges("words, out of fold", chat, always(known)),
+        Judges(
+            "words, from what both label alike",
+            chat,
+            lambda first, second: learned_from_agreed(features, first, second, chat.conversations),
+            effort=5,
+        ),
+    ]
+
+
+def always(evidence: Floats) -> Callable[[Labels, Labels], Floats]:
+    """Return models that answer the same whatever the labels are."""
+    return lambda first, second: evidence
 
 
 def compare_often(judges: Judges, parts: tuple[float, float], draws: int, seed: int = 0) -> Found:
@@ -108,9 +146,10 @@ def compare_often(judges: Judges, parts: tuple[float, float], draws: int, seed: 
     noise = np.random.Generator(np.random.PCG64(seed))
     clean = [needed(labels) for labels in judges.chat.readings]
     said: list[Comparison] = []
-    for _ in range(draws if any(parts) else 1):
-        labels = [codes(planted(own, part, noise)) for own, part in zip(clean, parts, strict=True)]
-        said.append(compare(np.stack(labels), judges.evidence, judges.chat.conversations))
+    for _ in range(max(1, draws // judges.effort) if any(parts) else 1):
+        first, second = (planted(own, part, noise) for own, part in zip(clean, parts, strict=True))
+        evidence = judges.evidence(first, second)
+        said.append(compare(codes(np.stack([first, second])), evidence, judges.chat.conversations))
     points = [each.points for each in said if each.points is not None]
     return Found(
         sum(value.lo > 0 for value in points) / len(said),
@@ -138,12 +177,12 @@ def rows_of(judges: Sequence[Judges], draws: int) -> list[tuple[str, ...]]:
 def main(draws: int) -> None:
     """Write in how many draws the noisy label set is found."""
     parts = [
-        f"Means over {draws} draws of the errors; the first row of each is the labels as they are, compared "
-        "once. Found: the 95 % interval lies on one side of 0. Where both sets have 10 %, and where neither has"
-        " any, either is a false alarm. Points: errors in 100 labels that the second set has more. Power: what "
-        "the product says of itself, the chance to find 15 points. The tuned models and the classifiers of "
-        "words learned from reader A's labels of other conversations, before any error was planted; they know "
-        "rather more than a user's would."
+        f"Means over {draws} draws of the errors; the first row of each is the labels as they are, compared once. "
+        "Found: the 95 % interval lies on one side of 0. Where both sets have 10 %, and where neither has any, either "
+        "is a false alarm. Points: errors in 100 labels that the second set has more. Power: what the product says of "
+        "itself, the chance to find 15 points. Models out of fold learned from reader A's labels of other "
+        "conversations before any error was planted, so they know rather more than a user's would. The last kind "
+        f"learns in each of {max(1, draws // 5)} draws anew from what the two sets label alike, as a user's would."
     ]
     header = ("models", "questions", "turned, A / B", "B found", "A found", "points", "power")
     for name in CHATS:

@@ -104,11 +104,10 @@ def drawn_items(material: Material, count: int, noise: np.random.Generator) -> t
         The items' places, and for each the number of its conversation, counted anew each time that it is drawn.
     """
     members = [np.flatnonzero(material.clusters == cluster) for cluster in range(material.clusters.max() + 1)]
-    places: list[NDArray[np.int64]] = []
-    while sum(map(len, places)) < count:
-        places.append(members[noise.integers(len(members))])
-    numbers = np.repeat(np.arange(len(places)), [len(each) for each in places])
-    return np.concatenate(places), numbers
+    sizes = np.array(list(map(len, members)))
+    drawn = noise.integers(len(members), size=count)
+    drawn = drawn[: np.searchsorted(np.cumsum(sizes[drawn]), count) + 1]
+    return np.concatenate([members[each] for each in drawn]), np.repeat(np.arange(len(drawn)), sizes[drawn])
 
 
 def made_up(
