@@ -1,7 +1,7 @@
 """From which AUROC on the check of the labels by model size is of use, on real questions.
 
 Example:
-    python -m benchmarks.real.scaling --draws 100
+    python -m benchmarks.real.scaling
 
 Models whose AUROC grows by so much per doubling around a level are made up from real ones: what an untouched model says
 beyond the label stays as it is, with its ties between models and within conversations, and the label is added with the
@@ -51,6 +51,8 @@ GROWTHS = (0.0, 0.01, 0.02, 0.04)
 ITEMS = (1_000, 5_000)
 #: Standard deviation of the AUROC of models of one size: another pretraining, another AUROC.
 LUCK = 0.01
+#: The chat with more questions, whose models' answers the others are made from.
+MADE_FROM = CHATS[0]
 
 
 class Material(NamedTuple):
@@ -191,7 +193,7 @@ def checked(chat: Chat, models: Mapping[str, Predictions]) -> list[str]:
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
-@click.option("--draws", type=click.IntRange(1), default=100, show_default=True, help="Draws of each ladder.")
+@click.option("--draws", type=click.IntRange(1), default=50, show_default=True, help="Draws of each ladder.")
 def main(draws: int) -> None:
     """Write how often the gate passes, by AUROC, growth, models and items."""
     parts = [
@@ -199,23 +201,27 @@ def main(draws: int) -> None:
         f" of 0 must not pass. Models of one size differ by {LUCK:g} (standard deviation, assumed). Items are "
         "drawn by whole conversations.",
     ]
+    simulated: list[str] = []
     for chat in map(labelled, map(read_chat, CHATS)):
         models = read_models(chat, models_of(chat, "vanilla"))
+        if len(models) > 1:
+            parts += [f"## {chat.name}: the untouched models", *checked(chat, models)]
+        if chat.name != MADE_FROM:
+            continue
         evidence = [answers.log_odds for answers in models.values()] or toy_evidence(chat)
         material = material_of(needed(chat.readings[0]), chat.conversations, evidence)
         source = (
-            "What they say beyond the label is that of the untouched models above."
+            f"What they say beyond the label is that of the untouched models of {chat.name}."
             if models
-            else ("No untouched model's answers are here: what models say beyond the label is made up, too.")
+            else "No untouched model's answers are here: what models say beyond the label is made up, too."
         )
         header = ("ladder", "items", "AUROC in the middle", *(f"{growth:+.2f}" for growth in GROWTHS))
-        parts.append(f"## {chat.name}")
-        if len(models) > 1:
-            parts += checked(chat, models)
-        parts += [
+        simulated = [
+            "## Models that are made up",
             f"{source} Two models share {material.shared:.2f} of it (correlation).",
             table(header, rows_of(material, draws)),
         ]
+    parts += simulated
     publish("scaling", "From which AUROC on is the check by model size of use?", parts)
 
 
