@@ -52,8 +52,13 @@ def main() -> None:
     for chat in CHATS:
         folder = ROOT / chat
         lacking = missing(folder)
-        for path in lacking:
-            click.echo(f"{path.relative_to(ROOT)}: not there; the result tables of {chat} stay as they are.", err=True)
+        if lacking:
+            first = lacking[0].relative_to(ROOT)
+            click.echo(
+                f"{chat}: {len(lacking)} files of models are not there, the first is {first}. Its result tables stay as "
+                "they are, and the analyses do with the models that are there.",
+                err=True,
+            )
         stages = LABELS if lacking else (*LABELS, *TABLES)
         run("dvc", "repro", "-q", "--single-item", "--force", *stages, folder=folder)
     for name in ANALYSES:

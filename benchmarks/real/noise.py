@@ -114,7 +114,7 @@ def judges_of(chat: Chat) -> list[Judges]:
             asked = chat.where(answered(chat, models))
             known = np.array([answers.log_odds for answers in read_models(asked, models).values()])
             found.append(Judges(f"{name}: {', '.join(models)}", asked, always(known)))
-    words = word_answers(chat, needed(chat.readings[0]))
+    words = word_answers(chat, needed(chat.readings[0]), repeats=1)
     known = np.array([log_odds(values) for values in words.values()])
     features = linear_features(chat.rows)
     return [
@@ -124,7 +124,7 @@ def judges_of(chat: Chat) -> list[Judges]:
             "words, from what both label alike",
             chat,
             lambda first, second: learned_from_agreed(features, first, second, chat.conversations),
-            effort=5,
+            effort=10,
         ),
     ]
 
@@ -182,7 +182,7 @@ def main(draws: int) -> None:
         "is a false alarm. Points: errors in 100 labels that the second set has more. Power: what the product says of "
         "itself, the chance to find 15 points. Models out of fold learned from reader A's labels of other "
         "conversations before any error was planted, so they know rather more than a user's would. The last kind "
-        f"learns in each of {max(1, draws // 5)} draws anew from what the two sets label alike, as a user's would."
+        f"learns in each of {max(1, draws // 10)} draws anew from what the two sets label alike, as a user's would."
     ]
     header = ("models", "questions", "turned, A / B", "B found", "A found", "points", "power")
     for name in CHATS:
