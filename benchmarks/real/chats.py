@@ -1,0 +1,169 @@
+"""The two chats as the analyses read them: questions, both readings, and what models answered."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.real.readings import READERS, read_labels, read_questions
+from chatladder.evaluation.predictions import Predictions, read_predictions
+from chatladder.evaluation.rungs import read_named, read_rungs
+from chatladder.evaluation.scores import Draws, Floats, Interval, bootstrap, interval
+from chatladder.evaluation.word_baselines import Deals, boosted, cross_fitted, linear_features, logistic, tree_features
+from chatladder.io.files import whole_file
+from chatladder.io.params import read_yaml
+from chatladder.io.rows import PREDICTIONS, read_rows
+from chatladder.labels.answer import Label
+from chatladder.vocabulary import SCORED
+
+ROOT = Path(__file__).resolve().parent
+RESULTS = ROOT / "results"
+CHATS = ("ubuntu-cn", "ubuntu")
+DRAWS = Draws(seed=0, draws=2000)
+
+Labels = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class Chat(NamedTuple):
+    """One chat.
+
+    Attributes:
+        name: Its folder.
+        rows: Rows of ``QUESTIONS``.
+        readings: What each reader said of each, in the order of ``READERS``.
+    """
+
+    name: str
+    rows: list[dict[str, Any]]
+    readings: tuple[list[Label], list[Label]]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the chat."""
+        return ROOT / self.name
+
+    def where(self, chosen: Sequence[bool] | Bools) -> "Chat":
+        """Return the same of some questions alone."""
+        places = np.flatnonzero(chosen)
+        first, second = ([labels[place] for place in places] for labels in self.readings)
+        return self._replace(rows=[self.rows[place] for place in places], readings=(first, second))
+
+    @property
+    def conversations(self) -> list[str]:
+        """The conversation of each question."""
+        return [row["conversation"] for row in self.rows]
+
+    @property
+    def item_ids(self) -> list[str]:
+        """The id of each question."""
+        return [row["item_id"] for row in self.rows]
+
+
+def read_chat(name: str) -> Chat:
+    """Return one chat."""
+    folder = ROOT / name
+    window = read_yaml(folder / "params.yaml")["import"]["window"]
+    rows = read_questions(folder / "annotated" / "questions.jsonl", window, name).to_pylist()
+    given = (read_labels(folder / "annotated" / f"{reader}.jsonl") for reader in READERS)
+    first, second = ([labels[row["item_id"]] for row in rows] for labels in given)
+    return Chat(name, rows, (first, second))
+
+
+def needed(labels: Sequence[Label]) -> Labels:
+    """Return 1 for needed and 0 for all else, shape ``(n,)``."""
+    return np.array([label == Label.NEEDED for label in labels], dtype=np.int64)
+
+
+def scored(labels: Sequence[Label]) -> Bools:
+    """Return whether each label is needed or not_needed, shape ``(n,)``."""
+    return np.array([label in SCORED for label in labels])
+
+
+def models_of(chat: Chat, kind: str) -> dict[str, Path]:
+    """Return rung -> predictions that are there, smallest first.
+
+    Args:
+        chat: The chat.
+        kind: ``vanilla`` or ``out_of_fold``.
+    """
+    named = read_named(chat.folder / "params.yaml")
+    paths = {rung: chat.folder / "predictions" / kind / f"{rung}.parquet" for rung in (*named.ladder, *named.served)}
+    there = [rung for rung, path in paths.items() if path.exists() and (chat.folder / "rungs" / rung).exists()]
+    return {rung.key: paths[rung.key] for rung in read_rungs(chat.folder / "rungs", there).ascending()}
+
+
+def sizes_of(chat: Chat, rungs: Sequence[str]) -> dict[str, int]:
+    """Return the parameters of some rungs."""
+    return {rung.key: rung.params for rung in read_rungs(chat.folder / "rungs", list(rungs)).rungs()}
+
+
+def answered(chat: Chat, models: Mapping[str, Path]) -> Bools:
+    """Return whether every one of the models answered each question, shape ``(n,)``."""
+    given = [set(read_rows(path, PREDICTIONS)["item_id"].to_pylist()) for path in models.values()]
+    return np.array([all(item_id in ids for ids in given) for item_id in chat.item_ids])
+
+
+def read_models(chat: Chat, models: Mapping[str, Path]) -> dict[str, Predictions]:
+    """Return rung -> what its first seed answers to the questions."""
+    return {rung: read_predictions(path, chat.item_ids) for rung, path in models.items()}
+
+
+def word_answers(chat: Chat, labels: Labels, *, repeats: int = 2) -> dict[str, Floats]:
+    """Return the probability of label 1 by two classifiers of words that learned from other conversations."""
+    deals = Deals(folds=5, repeats=repeats, seed=0)
+    return {
+        "line": cross_fitted(linear_features(chat.rows), labels, chat.conversations, logistic, deals),
+        "trees": cross_fitted(tree_features(chat.rows, deals.seed), labels, chat.conversations, boosted, deals),
+    }
+
+
+def share(hits: Bools | Floats, of: Bools, conversations: Sequence[str]) -> Interval:
+    """Return the share of ``of`` that are ``hits``, with its 95 % interval over conversations.
+
+    Args:
+        hits: Shape ``(n,)``; what is not among ``of`` does not count.
+        of: The items that count, shape ``(n,)``.
+        conversations: The conversation of each.
+    """
+    drawn = bootstrap(conversations, DRAWS)
+    above, below = (
+        drawn.weights @ np.bincount(drawn.clusters, weights=counts, minlength=drawn.weights.shape[1])
+        for counts in (hits * of, of.astype(np.float64))
+    )
+    ratios = np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+    # A draw without an item that counts says nothing.
+    return interval(ratios[~np.isnan(ratios)]) if below[0] else Interval(np.nan, np.nan, np.nan)
+
+
+def in_brackets(value: Interval, form: str = ".3f") -> str:
+    """Return an interval as ``.812 [.775, .846]``."""
+    if np.isnan(value.value):
+        return "-"
+    if np.isnan(value.lo):
+        return f"{value.value:{form}}"
+    return f"{value.value:{form}} [{value.lo:{form}}, {value.hi:{form}}]"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, the first column to the left."""
+    marks = ["---", *("---:" for _ in header[1:])]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (header, marks, *rows))
+
+
+def publish(name: str, title: str, parts: Sequence[str]) -> None:
+    """Write a result with the command that makes it, and print it.
+
+    Args:
+        name: The script, whose result has the same name.
+        title: The headline.
+        parts: Paragraphs and tables.
+    """
+    text = "\n\n".join([f"# {title}", f"    python -m benchmarks.real.{name}", *parts])
+    RESULTS.mkdir(exist_ok=True)
+    with whole_file(RESULTS / f"{name}.md") as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    click.echo(text)
