@@ -5,9 +5,8 @@ Example:
     python -m benchmarks.real.prompts --chat ubuntu-cn --base bases/qwen_1_5b --trial question:0:4:1
 
 A trial is a wording, a number of worked examples before the question, turns of history, and orders of the options that
-an answer is averaged over. Each is scored by AUROC, which no threshold and no leaning to either answer moves, on as many
-questions of one label as of the other, on which both readers agree. ``results/prompts.csv`` keeps what is done: a trial
-that is there is not run again.
+an answer is averaged over. Each is scored by AUROC, which no threshold moves, on equally many questions of both labels,
+on which both readers agree. ``results/prompts.csv`` keeps what is done: a trial that is there is not run again.
 """
 
 import time
