@@ -55,8 +55,8 @@ def main() -> None:
         if lacking:
             first = lacking[0].relative_to(ROOT)
             click.echo(
-                f"{chat}: {len(lacking)} files of models are not there, the first is {first}. Its result tables stay as "
-                "they are, and the analyses do with the models that are there.",
+                f"{chat}: {len(lacking)} files of models are not there, the first is {first}. Its result tables stay "
+                "as they are, and the analyses do with the models that are there.",
                 err=True,
             )
         stages = LABELS if lacking else (*LABELS, *TABLES)
