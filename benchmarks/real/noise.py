@@ -177,12 +177,14 @@ def rows_of(judges: Sequence[Judges], draws: int) -> list[tuple[str, ...]]:
 def main(draws: int) -> None:
     """Write in how many draws the noisy label set is found."""
     parts = [
-        f"Means over {draws} draws of the errors; the first row of each is the labels as they are, compared once. "
-        "Found: the 95 % interval lies on one side of 0. Where both sets have 10 %, and where neither has any, either "
-        "is a false alarm. Points: errors in 100 labels that the second set has more. Power: what the product says of "
-        "itself, the chance to find 15 points. Models out of fold learned from reader A's labels of other "
-        "conversations before any error was planted, so they know rather more than a user's would. The last kind "
-        f"learns in each of {max(1, draws // 10)} draws anew from what the two sets label alike, as a user's would."
+        f"Means over {draws} draws of the errors; the first row of each is the labels as they are, compared "
+        "once. Found: the 95 % interval lies on one side of 0. Where both sets have 10 %, and where neither has"
+        " any, either is a false alarm. Points: errors in 100 labels that the second set has more. Power: what "
+        "the product says of itself, the chance to find 15 points. Models out of fold learned from reader A's "
+        "labels of other conversations before any error was planted, so they know rather more than a user's "
+        f"would. The last kind learns in each of {max(1, draws // 10)} draws anew from what the two sets label "
+        "alike, as a user's would. Errors are planted evenly; people's gather on hard questions, where they are"
+        " harder to find."
     ]
     header = ("models", "questions", "turned, A / B", "B found", "A found", "points", "power")
     for name in CHATS:

@@ -128,6 +128,14 @@ def test_higher_thresholds_keep_fewer_and_better_questions():
     assert rows["6, 5"][2].startswith("0.667 [")
 
 
+def test_the_table_of_the_judges_is_what_the_command_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(chats, "RESULTS", tmp_path)
+    result = run(judges.main)
+    assert result.exit_code == 0, result.output
+    committed = chats.ROOT / "results" / "judges.md"
+    assert (tmp_path / "judges.md").read_text(encoding="utf-8") == committed.read_text(encoding="utf-8")
+
+
 def test_scores_of_the_judges_are_found_again_by_sender_time_and_text(tmp_path, monkeypatch):
     from chatladder.io.rows import SCORES, TURNS
 
