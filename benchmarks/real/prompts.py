@@ -102,14 +102,14 @@ def wording(name: str, language: str) -> Wording:
     unknown = wording_of("question", language).options["unknown"]
     start, options, answer = (_ZH, "选项：", "答案：") if language == "zh" else (_EN, "Options: ", "Answer:")
     text = f"{start}{asked}\n{options}{{options}}\n{answer}"
-    return Wording(text, dict(zip(ANSWERS, (needed, not_needed, unknown), strict=True)))
+    return Wording(text, dict(zip(ANSWERS, (needed, not_needed, unknown), strict=True)), "")
 
 
 def ask(asked: Wording, window: Sequence[tuple[str, str]], sender: str, text: str, order: Sequence[str]) -> str:
-    """Fill a wording in; people and mentions are named as the product names them."""
+    """Fill a wording in; people and mentions are named as the wording ``question`` names them."""
     language = "zh" if "选项" in asked.text else "en"
-    known = wording_of("definition", language)
-    filled = render(window, sender, text, "", PromptSettings(language, "text", 0)).instruction
+    known = wording_of("question", language)
+    filled = render(window, sender, text, "", PromptSettings(language, "text", 0, "question")).instruction
     pieces = known.text.replace("{question}", "{history}").replace("{options}", "{history}").split("{history}")
     body = filled.removeprefix(pieces[0])
     history, rest = body.rsplit(pieces[1], 1)

@@ -26,5 +26,6 @@ class LogLines(tqdm):  # type: ignore[misc]  # it comes without types
         if self.total and done:
             left = minutes * (self.total - self.n) / done
             share = f"{self.n:,} of {self.total:,}{self.unit} ({100 * self.n / self.total:.0f} %)"
-            said = f"{self.desc}: {share}, {minutes:.0f} min, about {left:.0f} min left"
+            rest = f"about {left:.0f} min left" if left > 1 else "less than a minute left"
+            said = f"{self.desc}: {share}, {minutes:.0f} min, {rest}"
         print(said, file=self.fp, flush=True)

@@ -28,8 +28,7 @@ LANGUAGES = ("zh", "en")
 WORDINGS = ("definition", "question")
 #: ``lettered`` answers "B: needed", ``text`` answers "needed" alone.
 ANSWER_FORMS = ("text", "lettered")
-#: How a line names its speaker; people are numbered, those who speak first, so no pseudonym is learned. Mentions name
-#: people likewise: "@u0f98d29d" would be eight tokens without a meaning, and would not say who of the speakers it is.
+#: How a line names its speaker; people are numbered, those who speak first, so no pseudonym is learned.
 SPEAKERS = {"zh": "用户{}：", "en": "user {}: "}
 _PSEUDONYM = re.compile(r"(?<![0-9A-Za-z])u(?:[0-9a-f]{16}|[0-9a-f]{8})(?![0-9A-Za-z])")
 LETTERS = ("A: ", "B: ", "C: ")
@@ -84,10 +83,12 @@ class Wording(NamedTuple):
     Attributes:
         text: The fixed text, with its three placeholders.
         options: The text of each answer, keyed by ``ANSWERS``.
+        mention: How a message names a person by number; empty to leave pseudonyms in messages as they are.
     """
 
     text: str
     options: dict[str, str]
+    mention: str
 
 
 @cache
@@ -95,7 +96,7 @@ def wording_of(name: str, language: str) -> Wording:
     """Return one of ``WORDINGS`` in one of ``LANGUAGES``."""
     path = Path(__file__).parent / "prompts" / f"{name}.{language}.toml"
     content = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Wording(content["text"], {answer: content[answer] for answer in ANSWERS})
+    return Wording(content["text"], {answer: content[answer] for answer in ANSWERS}, content.get("mention", ""))
 
 
 def render(window: Sequence[tuple[str, str]], sender: str, text: str, item_id: str, settings: PromptSettings) -> Prompt:
@@ -109,20 +110,21 @@ def render(window: Sequence[tuple[str, str]], sender: str, text: str, item_id: s
         settings: Language, form of the answer, and seed.
     """
     language = settings.language
+    wording = wording_of(settings.wording, language)
     people = [*(name for name, _ in window), sender]
     people += [name for said in (*(said for _, said in window), text) for name in _PSEUDONYM.findall(said)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(people), 1)}
     speaker = SPEAKERS[language]
-    person = speaker.rstrip("：: ")
 
     def line(name: str, said: str) -> str:
-        mentioned = _PSEUDONYM.sub(lambda found: person.format(numbers[found[0]]), said)
-        return speaker.format(numbers[name]) + one_line(mentioned)
+        if wording.mention:
+            said = _PSEUDONYM.sub(lambda found: wording.mention.format(numbers[found[0]]), said)
+        return speaker.format(numbers[name]) + one_line(said)
 
     lines = [line(name, said) for name, said in window]
     shuffled = list(ANSWERS)
     Random(f"{settings.seed}:{item_id}").shuffle(shuffled)
-    texts = {key: wording_of(settings.wording, language).options[key] for key in shuffled}
+    texts = {key: wording.options[key] for key in shuffled}
     listed, options = _listed(texts, is_lettered=settings.answer == "lettered")
     before, between, after, end = _pieces(settings.wording, language)
     question = line(sender, text)

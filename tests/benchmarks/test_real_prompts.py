@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 
 from benchmarks.real.prompts import TRIALS, Trial, ask, prompts_of, wording
-from chatladder.models.prompts import WORDINGS, PromptSettings, render
+from chatladder.models.prompts import PromptSettings, render
 
 WINDOW = [("u0f98d29d", "installed\n@u1af1ef8e"), ("u1af1ef8e", "fine")]
 ROW = {
@@ -17,11 +17,10 @@ ROW = {
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
-@pytest.mark.parametrize("name", WORDINGS)
-def test_the_products_wordings_are_asked_as_the_product_asks_them(language, name):
-    prompt = render(WINDOW, ROW["sender"], ROW["text"], "1", PromptSettings(language, "text", 0, name))
+def test_the_products_wording_is_asked_as_the_product_asks_it(language):
+    prompt = render(WINDOW, ROW["sender"], ROW["text"], "1", PromptSettings(language, "text", 0, "question"))
     orders = permutations(prompt.options)
-    asked = {ask(wording(name, language), WINDOW, ROW["sender"], ROW["text"], order) for order in orders}
+    asked = {ask(wording("question", language), WINDOW, ROW["sender"], ROW["text"], order) for order in orders}
     assert len(asked) == 6
     assert prompt.instruction in asked
 

@@ -50,7 +50,7 @@ def test_a_log_gets_a_line_a_minute(clock, capsys):
     assert capsys.readouterr().err.splitlines() == [
         "score: 90 of 300 (30 %), 1 min, about 3 min left",
         "score: 180 of 300 (60 %), 2 min, about 2 min left",
-        "score: 270 of 300 (90 %), 4 min, about 0 min left",
+        "score: 270 of 300 (90 %), 4 min, less than a minute left",
     ]
 
 

@@ -114,6 +114,8 @@ def test_mentions_name_people_as_their_lines_do():
     assert lines[5] == "用户3：@用户1 @用户4 慢吗 xu0f98d29d?"
     english = prompt(window=window, sender="u00000003", text="@u0f98d29d slow?", language="en").instruction
     assert "user 3: @user 1 slow?" in english
+    as_ever = prompt(window=window, sender="u00000003", text="@u0f98d29d slow?", wording="definition").instruction
+    assert "用户3：@u0f98d29d slow?" in as_ever
 
 
 @pytest.mark.parametrize("wording", WORDINGS)
