@@ -8,16 +8,18 @@ the analyses. Where a rung's predictions are not there, the tables that need the
 """
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 
-from benchmarks.real.chats import CHATS, ROOT
+from benchmarks.real.chats import CHATS, RESULTS, ROOT
 from chatladder.evaluation.rungs import read_named
 from chatladder.io.console import SETTINGS, DataError, example
 
+REPOSITORY = ROOT.parents[1]
 #: Stages that read no model's answers, and those that do.
 LABELS = ("import", "label", "label_first", "word_baselines")
 TABLES = ("rank_labels", "check_scaling", "evaluate", "summarize")
@@ -35,15 +37,22 @@ def missing(folder: Path) -> list[Path]:
     return [path for path in (*answers, *sizes, *curves) if not path.exists()]
 
 
-def run(*command: str, folder: Path) -> None:
-    """Run a command of Python in a folder, with this code.
+def start(*command: str, folder: Path, output: int | None = None) -> subprocess.Popen[bytes]:
+    """Start a command of Python in a folder, with this code, on one processor."""
+    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-m", *command], cwd=folder, env=environment, stdout=output)
+
+
+def wait_for(*processes: subprocess.Popen[bytes]) -> None:
+    """Wait until all of them have ended.
 
     Raises:
-        DataError: If it fails.
+        DataError: If one failed.
     """
-    path = os.pathsep.join(filter(None, (str(ROOT.parents[1]), os.environ.get("PYTHONPATH"))))
-    if subprocess.run([sys.executable, "-m", *command], cwd=folder, env={**os.environ, "PYTHONPATH": path}).returncode:
-        raise DataError(f"{folder}: expected python -m {' '.join(command)} to end well, it did not. See above.")
+    failed = [process for process in processes if process.wait()]
+    if failed:
+        raise DataError(f"expected {shlex.join(failed[0].args)} to end well, it did not. Its message is above.")
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -60,9 +69,11 @@ def main() -> None:
                 err=True,
             )
         stages = LABELS if lacking else (*LABELS, *TABLES)
-        run("dvc", "repro", "-q", "--single-item", "--force", *stages, folder=folder)
+        wait_for(start("dvc", "repro", "-q", "--single-item", "--force", *stages, folder=folder))
+    analyses = (start(f"benchmarks.real.{name}", folder=REPOSITORY, output=subprocess.DEVNULL) for name in ANALYSES)
+    wait_for(*analyses)
     for name in ANALYSES:
-        run(f"benchmarks.real.{name}", folder=ROOT.parents[1])
+        click.echo(RESULTS / f"{name}.md")
 
 
 if __name__ == "__main__":

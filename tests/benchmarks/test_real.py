@@ -10,7 +10,8 @@ import yaml
 from click.testing import CliRunner
 
 from benchmarks.real import chats, doubt, judges, noise, readings, scaling, weights
-from benchmarks.real.__main__ import missing
+from benchmarks.real.__main__ import missing, start, wait_for
+from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows, write_rows
 from chatladder.labels.answer import Label
 from stages.label import main as label_main
@@ -109,6 +110,11 @@ def test_answers_that_are_not_there_are_named(tmp_path):
         (tmp_path / path).touch()
     lacking = [path.relative_to(tmp_path / "predictions").as_posix() for path in missing(tmp_path)]
     assert lacking == ["vanilla/other.parquet", "tuned/small.parquet", "out_of_fold/small.parquet"]
+
+
+def test_an_analysis_that_fails_is_named(tmp_path):
+    with pytest.raises(DataError, match="--chat nowhere to end well"):
+        wait_for(start("benchmarks.real.judges", "--chat", "nowhere", folder=tmp_path))
 
 
 def test_both_readers_have_to_say_that_it_is_no_question():
