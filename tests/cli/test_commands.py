@@ -66,7 +66,8 @@ AT_TERMINAL = {
 NOISE = re.compile(
     r"> |Updating lock file|Generating lock file|.*' didn't change|Stage '.*' is cached|Left out, since git"
     r"|To track the changes|\tgit add|To enable auto|\tdvc config|Use `dvc push`|fold \d+ of "
-    r"|The evidence hardly tells the labels apart"  # they are few here
+    r"|The evidence hardly tells the labels apart|No threshold is on record"  # labels are few here
+    r"|.* \(\d+ %\), \d+ min, "  # progress, on a machine that is slow
 )
 #: What ``check_scaling`` concludes of two label sets, and of growth with size.
 VERDICT = r"^(?:round \d+|annotator_\w)\b.*?power to find 15 points [^)]*\)\.$|(?<=^gate: ).*?(?=^metrics/)"

@@ -258,7 +258,7 @@ def test_only_the_form_that_is_asked_for_has_to_be_writable(tmp_path):
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = ["[UNK]", "</s>", "needed", "complete", "hard", "to", "tell", *"ABC:"]
+    words = ["[UNK]", "</s>", "needed", "complete", "no", "yes", "hard", "to", "tell", *"ABC:"]
     backend = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="[UNK]")
