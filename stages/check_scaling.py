@@ -39,19 +39,26 @@ from chatladder.io.console import (
 )
 from chatladder.io.files import whole_folder, write_csv, write_json
 from chatladder.io.options import options_of
-from chatladder.io.rows import LABEL_SETS, read_rows
+from chatladder.io.rows import LABEL_SETS, SPLITS, read_rows
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(Gathered, "inputs")
-@click.option("--label-sets", type=InputFile, required=True, help="Label sets to compare (parquet).")
+@click.option("--label-sets", type=InputFile, help="Label sets to compare (parquet).")
+@click.option("--split", type=click.Choice(SPLITS), help="Check this split alone: untouched models answered no other.")
 @click.option("--predictions", type=InputFolder, required=True, help="Folder of vanilla and out_of_fold.")
 @options_of(GateSettings, "settings")
 @click.option("--metrics", type=OutputFile, required=True, help="Metrics to write (JSON).")
 @click.option("--plots", type=OutputFolder, help="Folder of plot data to write: rungs.csv.")
 @stoppable(NOTHING_KEPT)
 def main(
-    inputs: Gathered, label_sets: Path, predictions: Path, settings: GateSettings, metrics: Path, plots: Path | None
+    inputs: Gathered,
+    label_sets: Path | None,
+    split: str | None,
+    predictions: Path,
+    settings: GateSettings,
+    metrics: Path,
+    plots: Path | None,
 ) -> None:
     """Compare label sets under the same models, and write how much the models' AUROC grows with their size.
 
@@ -66,16 +73,17 @@ def main(
     need_two_sizes(ladder)
     untouched = [vanilla / f"{rung.key}.parquet" for rung in ladder.rungs()]
     tuned = [out_of_fold / f"{rung}.parquet" for rung in named.judges]
-    compared = compare_all(label_sets_of(read_rows(label_sets, LABEL_SETS)), untouched, tuned)
-    items = read_items(inputs.labelled, None, "check_label")
+    sets = label_sets_of(read_rows(label_sets, LABEL_SETS)) if label_sets else []
+    compared = compare_all(sets, untouched, tuned)
+    items = read_items(inputs.labelled, split, "check_label")
     scaling = scaling_check(items, read_untouched(ladder, vanilla, items.ids), settings)
     if plots:
         with whole_folder(plots, "rungs.csv") as folder:
             write_csv(folder / "rungs.csv", RUNG_COLUMNS, rung_rows(scaling))
-    by_title = {sets.title: {name: each.metrics() for name, each in said.items()} for sets, said in compared}
+    by_title = {pair.title: {name: each.metrics() for name, each in said.items()} for pair, said in compared}
     write_json(metrics, {"label_sets": by_title, **scaling.metrics()})
-    for sets, said in compared:
-        for line in compared_in_words(sets.names, said):
+    for pair, said in compared:
+        for line in compared_in_words(pair.names, said):
             click.echo(line)
     for line in in_words(scaling, settings):
         click.echo(line)

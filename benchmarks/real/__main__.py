@@ -22,7 +22,7 @@ from chatladder.io.console import SETTINGS, DataError, example
 REPOSITORY = ROOT.parents[1]
 #: Stages that read no model's answers, and those that do.
 LABELS = ("import", "label", "label_first", "word_baselines")
-TABLES = ("rank_labels", "check_scaling", "evaluate", "summarize")
+TABLES = ("check_scaling", "evaluate", "summarize")
 ANALYSES = ("judges", "doubt", "noise", "scaling")
 
 

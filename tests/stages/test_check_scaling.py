@@ -4,6 +4,7 @@ import shlex
 import shutil
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -66,6 +67,18 @@ def test_scores_that_grow_with_size_have_a_slope_above_zero(run, tmp_path):
     assert (metrics["items"], metrics["conversations"], metrics["rungs"], metrics["models"]) == (800, 200, 3, 9)
     for slope in (metrics["precision"], metrics["auroc"]):
         assert 0 < slope["slope_lo"] < slope["slope"] < slope["slope_hi"]
+
+
+def test_one_split_is_checked_where_models_answered_no_other(run, tmp_path):
+    run(*GROWING)
+    tested = [row["item_id"] for row in run.rows if row["split"] == "test"]
+    for path in (tmp_path / "predictions" / "vanilla").iterdir():
+        table = pq.read_table(path)
+        pq.write_table(table.filter(pc.is_in(table["item_id"], pa.array(tested))), path)
+    assert run.again().exit_code == 1
+    result = run.again(["--split=test"])
+    assert result.exit_code == 0, result.output
+    assert found(tmp_path)["items"] == len(tested) < len(run.rows)
 
 
 def test_the_verdict_does_not_depend_on_what_a_model_leans_to(run, tmp_path):
