@@ -26,7 +26,7 @@ from chatladder.io.options import options_of
 from chatladder.io.params import read_settings
 from chatladder.io.rows import PREDICTIONS, write_rows
 from chatladder.labels.folds import check_folds, folds_of, reviewable
-from chatladder.models.prompts import ORDERS, PromptSettings, alpaca_row
+from chatladder.models.prompts import PredictSettings, PromptSettings, alpaca_row
 from chatladder.training.checkpoints import CODE, KeptFolds
 from chatladder.training.runs import answer_folds, cut_folds
 from chatladder.training.settings import TrainSettings
@@ -40,13 +40,7 @@ from chatladder.training.settings import TrainSettings
 @click.option("--folds", type=click.IntRange(2, 50), required=True, help="How many adapters are trained.")
 @click.option("--max-length", type=click.IntRange(64), required=True, help="Most tokens of prompt and answer.")
 @options_of(PromptSettings, "prompt")
-@click.option(
-    "--orders",
-    type=click.IntRange(1, ORDERS),
-    default=ORDERS,
-    show_default=True,
-    help="Orders of the options that an answer is averaged over.",
-)
+@options_of(PredictSettings, "predict", only=("orders",))
 @click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
 @stoppable("Folds that are done are kept in .chatladder/folds; the same command goes on.")
 def main(
@@ -57,7 +51,7 @@ def main(
     folds: int,
     max_length: int,
     prompt: PromptSettings,
-    orders: int,
+    predict: PredictSettings,
     out: Path,
 ) -> None:
     """Write, for every labelled question outside the test split, what a model that never saw its label says."""
@@ -66,10 +60,10 @@ def main(
     places = folds_of([item["conversation"] for item in items], folds, settings.seed)
     check_folds([item["label"] for item in items], places, labelled)
     cut = cut_folds([alpaca_row(item, prompt) for item in items], places)
-    kept = KeptFolds(out, (base, *CODE), asdict(settings) | {"orders": orders})
+    kept = KeptFolds(out, (base, *CODE), asdict(settings) | {"orders": predict.orders})
     answers: dict[str, dict[str, Any]] = {}
     with workers() as pool:
-        for fold, rows, how in answer_folds(base, cut, settings, orders, kept, pool):
+        for fold, rows, how in answer_folds(base, cut, settings, predict.orders, kept, pool):
             answers.update((row["item_id"], row) for row in rows)
             counts = f"{len(fold.learned):,} learned, {len(fold.asked):,} asked"
             click.echo(f"fold {fold.number} of {len(cut)}: {counts}, {how}")

@@ -26,7 +26,7 @@ from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, Ou
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.options import options_of
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
-from chatladder.models.prompts import ORDERS, PromptSettings, render_row
+from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
 from chatladder.models.served import CACHE_FOLDER, FAINT, PROBABILITIES, ServedSettings, answer_prompts
 
 #: As chatladder.models.loading calls it, which would take seconds to import torch.
@@ -38,13 +38,7 @@ RUNG = "rung.json"
 @options_of(ServedSettings, "settings")
 @click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
 @options_of(PromptSettings, "prompt")
-@click.option(
-    "--orders",
-    type=click.IntRange(1, ORDERS),
-    default=ORDERS,
-    show_default=True,
-    help="Orders of the options that an answer is averaged over.",
-)
+@options_of(PredictSettings, "predict", only=("orders",))
 @click.option(
     "--max-length",
     type=click.IntRange(64),
@@ -59,7 +53,7 @@ def main(
     settings: ServedSettings,
     questions: Path,
     prompt: PromptSettings,
-    orders: int,
+    predict: PredictSettings,
     max_length: int,
     base: Path,
     out: Path,
@@ -79,7 +73,7 @@ def main(
             ids,
             prompts,
             settings,
-            orders=orders,
+            orders=predict.orders,
             max_length=max_length,
             cache_folder=CACHE_FOLDER,
             echo=echo,

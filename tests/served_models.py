@@ -4,24 +4,11 @@ import json
 import re
 from pathlib import Path
 
+from gguf_files import NAMES, add_shape
 from safetensors.numpy import load_file
 
 #: The message and a line break: what a model without a chat template reads here.
 TEMPLATE = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
-#: Names of Qwen2's weights in GGUF.
-NAMES = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
 
 
 def write_gguf(base: Path, path: Path) -> None:
@@ -30,14 +17,7 @@ def write_gguf(base: Path, path: Path) -> None:
 
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     writer = gguf.GGUFWriter(path, "qwen2")
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    add_shape(writer, config)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     _add_tokenizer(writer, base)
     for name, weights in load_file(base / "model.safetensors").items():

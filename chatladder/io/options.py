@@ -14,7 +14,7 @@ DVC unpacks a section of params.yaml into these options, so the fields are named
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -60,7 +60,9 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def options_of(settings: type, argument: str, *, partial: bool = False) -> Callable[[Command], Command]:
+def options_of(
+    settings: type, argument: str, *, partial: bool = False, only: Collection[str] | None = None
+) -> Callable[[Command], Command]:
     """Give a command an option for each field of a dataclass, in its order.
 
     Args:
@@ -68,9 +70,11 @@ def options_of(settings: type, argument: str, *, partial: bool = False) -> Calla
         argument: The name of the command's argument that takes the settings.
         partial: Whether the argument is the mapping of the options that were given, for ``complete``, and none is
             required.
+        only: Names of the fields that become options, for a command that leaves the others at their defaults; None for
+            all.
     """
     kinds = get_type_hints(settings)
-    fields = [each for each in dataclasses.fields(settings) if each.metadata]
+    fields = [each for each in dataclasses.fields(settings) if each.metadata and (only is None or each.name in only)]
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
