@@ -176,6 +176,18 @@ def test_a_quantized_rung_can_be_loaded_whole_to_merge_it(base):
     assert not hasattr(model.config, "quantization_config")
 
 
+def test_frozen_output_weights_are_not_repeated_for_each_row_of_a_batch(base):
+    import torch
+
+    model, _ = load(base)
+    model.requires_grad_(False)
+    with torch.profiler.profile(record_shapes=True) as profile:
+        logits = model(input_ids=torch.ones(4, 9, dtype=torch.long), logits_to_keep=2).logits
+    batched = [event.input_shapes for event in profile.events() if event.name == "aten::bmm"]
+    assert logits.shape == (4, 2, model.config.vocab_size)
+    assert not any(model.config.vocab_size in shapes[1] for shapes in batched)
+
+
 def test_a_prompt_is_no_longer_than_the_model_reads(tmp_path):
     write_model(tmp_path / "model", max_position_embeddings=700)
     run(main, "--source", "folder", "--path", tmp_path / "model", "--out", tmp_path / "base")
