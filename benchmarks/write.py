@@ -4,10 +4,11 @@ Example:
     python -m benchmarks.write
 
 - ``<!-- NAME -->`` and ``<!-- /NAME -->``, on lines of their own, hold ``benchmarks/results/NAME.md``; on the page of
-  benchmarks with its command, machine and date. ``result`` is ``metrics/summary.md``.
+  benchmarks with its command, machine and date. ``result`` is ``metrics/summary.md``, ``result_CHAT`` that of a chat in
+  ``benchmarks/real``.
 - ``<!-- n: FILE.KEY | FORMAT -->`` and ``<!-- /n -->``, inside a sentence, hold one number of ``metrics/FILE.json`` or
-  of the figures of ``benchmarks/results/FILE.md``, in Python's format. A ``*100`` before the format makes points of a
-  share. What is still to be measured is written as a question mark.
+  of the figures of ``benchmarks/results/FILE.md``, in Python's format; ``CHAT.FILE.KEY`` one of a chat's metrics. A
+  ``*100`` before the format makes points of a share. What is still to be measured is written as a question mark.
 
 Run it after ``dvc repro`` and after a benchmark; the commands of benchmarks that are due are printed.
 """
@@ -24,10 +25,14 @@ from chatladder.io.console import SETTINGS, DataError, example
 from chatladder.io.files import read_json, whole_file
 
 BENCHMARKS = "benchmarks/README.md"
-BLOCK = re.compile(r"^<!-- (?P<name>\w+) -->\n(?P<text>.*?)^<!-- /(?P=name) -->$", flags=re.M | re.S)
+BLOCK = re.compile(r"^<!-- (?P<name>[\w-]+) -->\n(?P<text>.*?)^<!-- /(?P=name) -->$", flags=re.M | re.S)
 FIGURE = re.compile(
     r"<!-- n: (?P<key>[^|>]+?)(?: \|(?P<points> \*100)? (?P<form>[^\s>]+))? -->(.*?)<!-- /n -->", flags=re.S
 )
+#: The project of each result table, by its block.
+PROJECTS = {"result": ROOT} | {
+    f"result_{lock.parent.name}": lock.parent for lock in (ROOT / "benchmarks" / "real").glob("*/dvc.lock")
+}
 #: Blocks of the pages that other tests watch.
 NO_RESULTS = ("tree", "layers")
 
@@ -73,14 +78,22 @@ def figure(key: str, form: str, points: bool, sources: Mapping[str, Any], place:
         raise DataError(f"{place}: {key}: {error} ({found!r}). Give another format in the marker.") from error
 
 
+def metrics_of(project: Path) -> dict[str, Any]:
+    """Return the metrics of a project, by the name of their file."""
+    return {path.stem: read_json(path) for path in (project / "metrics").glob("*.json")}
+
+
 def written(page: str, text: str, results: Mapping[str, Result]) -> str:
     """The text of a page with the numbers of today."""
-    metrics = {path.stem: read_json(path) for path in (ROOT / "metrics").glob("*.json")}
+    metrics = metrics_of(ROOT)
+    for chat in PROJECTS.values():
+        if chat != ROOT:
+            metrics[chat.name] = metrics_of(chat)
 
     def block(found: re.Match[str]) -> str:
         name = found["name"]
-        if name == "result":
-            summary = (ROOT / "metrics" / "summary.md").read_text(encoding="utf-8")
+        if name in PROJECTS:
+            summary = (PROJECTS[name] / "metrics" / "summary.md").read_text(encoding="utf-8")
             content = summary.removeprefix("# Summary").strip()
         elif name in results:
             content = described(results[name]) if page == BENCHMARKS else results[name].text

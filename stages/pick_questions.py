@@ -8,7 +8,8 @@ in no window and break no silence.
 
 Each turn that is no question is counted under the first reason that applies: not_text, too_short (without the
 names it is addressed to), then below_<judge>, in the order in which the judges are given (or below_majority, or
-below_mean).
+below_mean). With --sample, only so many questions are drawn; the others are counted as not_drawn, and a larger sample
+later holds the same ones.
 
 Turns marked by hand (data/marks, see its README) give the precision and recall of the choice.
 
@@ -37,7 +38,7 @@ from chatladder.io.files import write_json
 from chatladder.io.options import options_of
 from chatladder.io.rows import QUESTIONS, TURNS, Rows, row_writer
 from chatladder.questions.marks import read_marks
-from chatladder.questions.picking import Picking, pick, read_costs, read_counts, summarize
+from chatladder.questions.picking import Picking, draw, pick, read_costs, read_counts, summarize
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -62,6 +63,8 @@ def main(
             picked = pick(rows, scores, settings, writer, marked)
     except DataError as error:
         raise DataError(f"{turns}: {error.message}") from error
+    if 0 < settings.sample < picked.questions:
+        picked = draw(out, picked, settings.sample)
     write_json(metrics, summarize(picked, numbers, costs, marked.summary() if marked else None))
     click.echo(
         f"{out}: {picked.questions:,} questions of {rows.num_rows:,} turns in "

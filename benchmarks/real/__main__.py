@@ -23,7 +23,7 @@ REPOSITORY = ROOT.parents[1]
 #: Stages that read no model's answers, and those that do.
 LABELS = ("import", "label", "label_first", "word_baselines")
 TABLES = ("check_scaling", "evaluate", "summarize")
-ANALYSES = ("judges", "doubt", "noise", "scaling")
+ANALYSES = ("judges", "doubt", "noise", "scaling", "learning")
 
 
 def missing(folder: Path) -> list[Path]:

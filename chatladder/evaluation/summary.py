@@ -36,7 +36,11 @@ FUNNEL_COLUMNS = ("place", "step", "unit", "count", "share", "left_out")
 _PURPOSES = {"train": "to train", "validation": "to validate", "test": "to test"}
 #: What is left once a reason has taken its turns, and how the reason reads behind a number.
 _STEPS = {"not_text": ("turns of text", "without text"), "too_short": ("long enough", "too short")}
-_JOINED = {"below_majority": "not passed by most judges", "below_mean": "below the judges' mean threshold"}
+_JOINED = {
+    "below_majority": "not passed by most judges",
+    "below_mean": "below the judges' mean threshold",
+    "not_drawn": "not drawn",
+}
 _UNDECIDED = {**{name: KINDS[name].words for name in LABELS if name not in SCORED}, "disagreed": "disagreed"}
 
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from chatladder.io.console import DataError, bar
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
-from chatladder.io.rows import SCORES, Rows, RowWriter
+from chatladder.io.rows import QUESTIONS, SCORES, Rows, RowWriter, read_rows, write_rows
 from chatladder.judges import COUNTS_FILE, SCORES_FILE
 from chatladder.judges.texts import ADDRESSED, is_text
 from chatladder.questions.conversations import Conversations, Reach
@@ -64,6 +64,7 @@ class Picking(Reach):
     )
     join: str = setting("Who must pass a turn: all judges, most, or their mean.", choices=JOINS)
     min_characters: int = setting("Shorter texts are left out.", least=0)
+    sample: int = setting("Questions to draw of all that are picked; 0 takes all.", least=0, default=0)
 
 
 class Picked(NamedTuple):
@@ -270,6 +271,31 @@ def pick(turns: Rows, scores: Path, settings: Picking, writer: RowWriter, marks:
         )
     with_questions = len(conversations.with_questions)
     return Picked(questions, dict(left_out), verdicts.summary(), conversations.conversations, with_questions)
+
+
+def draw(path: Path, picked: Picked, sample: int) -> Picked:
+    """Draw so many of the questions in a file, and write them there in place of all.
+
+    Those with the smallest ids, which are hashes, are drawn: of the same chat always the same, and a larger sample
+    holds a smaller one.
+
+    Args:
+        path: Rows of ``QUESTIONS``.
+        picked: The account of the turns, where the others are then left out as ``not_drawn``.
+        sample: The number of questions.
+
+    Raises:
+        DataError: If the file cannot be written.
+    """
+    questions = read_rows(path, QUESTIONS)
+    drawn = sorted(questions["item_id"].to_pylist())[:sample]
+    kept = questions.filter(pc.is_in(questions["item_id"], pa.array(drawn, pa.string())))
+    write_rows(path, kept, QUESTIONS)
+    return picked._replace(
+        questions=kept.num_rows,
+        left_out={**picked.left_out, "not_drawn": picked.questions - kept.num_rows},
+        conversations_with_questions=pc.count_distinct(kept["conversation"]).as_py(),
+    )
 
 
 def choose(part: pa.Table, below: dict[str, np.ndarray], min_characters: int) -> tuple[np.ndarray, dict[str, int]]:

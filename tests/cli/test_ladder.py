@@ -202,6 +202,7 @@ def test_the_published_ladder_has_the_published_settings():
         "target_modules": "all-linear",
         "seeds": "0",
         "optim": "paged_adamw_8bit",
+        "early_stopping_patience": 0,
         "gradient_checkpointing": True,
         "tokens_per_forward": 4096,
     }
@@ -235,7 +236,7 @@ def test_comments_and_values_of_ones_own_stay(project):
     after = (project / "params.yaml").read_text(encoding="utf-8")
     assert "gap_seconds: 25 " in after
     assert "# ours: keep\n" in after
-    assert "  learning_rate: 2.0e-4  # tuned by us\n" in after
+    assert "  learning_rate: 4.0e-4  # tuned by us\n" in after
     assert after.endswith("    train: {}\n\n# the end\n")
     assert params_of(project)["ladder"]["smollm2_135m"]["base"]["repo"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -308,7 +309,7 @@ def test_without_a_name_what_suits_comes_first_with_minutes(project):
     assert re.search(r"^  in all about [\d.]+ h, downloads of 3.8G not counted$", said, flags=re.M)
     assert said.endswith("  recommended: chatladder ladder recommended")
     assert "Models of smollm2 for a chat in English" in swap("--language", "en")
-    assert "Models of qwen3 for a chat in another language" in (said := swap("--language", "other"))
+    assert "Models of qwen2_5 for a chat in another language" in (said := swap("--language", "other"))
     assert "  recommended: chatladder ladder recommended --language other\n" in said
     assert contents(project) == before
 

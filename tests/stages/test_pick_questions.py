@@ -357,6 +357,36 @@ def test_questions_and_an_account_of_every_row_are_written(folder):
     assert metrics["turns"] == metrics["questions"] + sum(of_turns)
 
 
+@pytest.fixture
+def many(folder):
+    rows = [turn(number, f"is this question {number}?", at=number * 2000) for number in range(9)]
+    write_rows(folder / "turns.parquet", rows, TURNS)
+    write_rows(folder / "scores" / "mark" / "scores.parquet", scores(rows, asks), SCORES)
+    (folder / "counts" / "merge.json").write_text(json.dumps({"messages": 6, "turns": 9, "turns_text": 9}))
+    return folder
+
+
+def test_a_sample_is_drawn_and_counted_and_a_larger_one_holds_it(many):
+    drawn = {}
+    for sample in (0, 3, 5):
+        result = run(many, **{"--sample": sample})
+        assert result.exit_code == 0, result.output
+        drawn[sample] = [row["text"] for row in read_rows(many / "questions.parquet", QUESTIONS).to_pylist()]
+    assert (len(drawn[0]), len(drawn[3]), len(drawn[5])) == (9, 3, 5)
+    assert {*drawn[3]} < {*drawn[5]} < {*drawn[0]}
+    assert drawn[5] == [text for text in drawn[0] if text in drawn[5]]
+    metrics = json.loads((many / "questions.json").read_text())
+    assert metrics["left_out"]["not_drawn"] == 4
+    assert (metrics["questions"], metrics["conversations"], metrics["conversations_with_questions"]) == (5, 9, 5)
+
+
+def test_a_sample_of_more_than_there_are_is_all(many):
+    assert run(many, **{"--sample": 99}).exit_code == 0
+    metrics = json.loads((many / "questions.json").read_text())
+    assert metrics["questions"] == 9
+    assert "not_drawn" not in metrics["left_out"]
+
+
 def test_counts_of_another_run_are_refused(folder):
     (folder / "counts" / "merge.json").write_text(json.dumps({"messages": 7, "turns": 4}))
     result = run(folder)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: In a folder that exists, the project is made under this name until it is whole.
 BEING_MADE = ".being_made"
 LEFT_BEHIND = re.compile(rf"\.{re.escape(BEING_MADE)}\.[a-z0-9_]{{8}}")
+#: Questions that are drawn of all. Untouched models answer every one of them, answered by a person or not.
+SAMPLE = 600
 #: Files that are named, in so many columns each; more are counted.
 MOST_NAMES, NAME_COLUMNS = 4, 40
 
@@ -234,14 +236,19 @@ def make(folder: Path, plan: ProjectPlan, checkout: Path) -> Made:
 def adapt_params(params: "CommentedMap", plan: ProjectPlan) -> tuple[list[str], list[str]]:
     """Put a chat of one's own into params.yaml, and return the keys of its rungs and lines about them.
 
-    The chat has its time zone, language and ladder, one round, and a test drawn from all of it: ``split.test_from``, a
-    date of the demo, stays as a comment.
+    The chat has its time zone, language and ladder, one round, a sample of its questions, and a test drawn from all of
+    it: ``split.test_from``, a date of the demo, stays as a comment.
 
     Raises:
         DataError: If a section is missing, or the models do not know the language.
     """
     language = plan.language if plan.language in LANGUAGES else "en"
-    values = {"ingest": ("timezone", plan.timezone), "prompt": ("language", language), "annotation": ("round", 1)}
+    values = {
+        "ingest": ("timezone", plan.timezone),
+        "questions": ("sample", SAMPLE),
+        "prompt": ("language", language),
+        "annotation": ("round", 1),
+    }
     for name, (key, value) in values.items():
         section_of(params, name, "params.yaml")[key] = value
     split = section_of(params, "split", "params.yaml")
