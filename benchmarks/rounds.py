@@ -1,4 +1,4 @@
-"""What the second round of annotation changed, as README.md shows it, and how many labels were wrong before and after.
+"""What the second round of annotation changed, for docs/how-to/rounds.md, and how many labels were wrong then.
 
 Run it in the repository's root, after ``dvc repro``, where the commits of both rounds are in the history.
 

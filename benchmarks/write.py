@@ -4,8 +4,8 @@ Example:
     python -m benchmarks.write
 
 - ``<!-- NAME -->`` and ``<!-- /NAME -->``, on lines of their own, hold ``benchmarks/results/NAME.md``; on the page of
-  benchmarks with its command, machine and date. ``result`` is ``metrics/summary.md``, ``result_CHAT`` that of a chat in
-  ``benchmarks/real``.
+  benchmarks with its command, machine and date. ``result`` is the table of ``metrics/summary.md``, ``result_CHAT`` that
+  of a chat in ``benchmarks/real``.
 - ``<!-- n: FILE.KEY | FORMAT -->`` and ``<!-- /n -->``, inside a sentence, hold one number of ``metrics/FILE.json`` or
   of the figures of ``benchmarks/results/FILE.md``, in Python's format; ``CHAT.FILE.KEY`` one of a chat's metrics. A
   ``*100`` before the format makes points of a share. What is still to be measured is written as a question mark.
@@ -29,10 +29,6 @@ BLOCK = re.compile(r"^<!-- (?P<name>[\w-]+) -->\n(?P<text>.*?)^<!-- /(?P=name) -
 FIGURE = re.compile(
     r"<!-- n: (?P<key>[^|>]+?)(?: \|(?P<points> \*100)? (?P<form>[^\s>]+))? -->(.*?)<!-- /n -->", flags=re.S
 )
-#: The project of each result table, by its block.
-PROJECTS = {"result": ROOT} | {
-    f"result_{lock.parent.name}": lock.parent for lock in (ROOT / "benchmarks" / "real").glob("*/dvc.lock")
-}
 #: Blocks of the pages that other tests watch.
 NO_RESULTS = ("tree", "layers")
 
@@ -78,6 +74,12 @@ def figure(key: str, form: str, points: bool, sources: Mapping[str, Any], place:
         raise DataError(f"{place}: {key}: {error} ({found!r}). Give another format in the marker.") from error
 
 
+def projects() -> dict[str, Path]:
+    """Return the project of each result table, by its block: the demo, and the real chats."""
+    locks = (ROOT / "benchmarks" / "real").glob("*/dvc.lock")
+    return {"result": ROOT} | {f"result_{lock.parent.name}": lock.parent for lock in locks}
+
+
 def metrics_of(project: Path) -> dict[str, Any]:
     """Return the metrics of a project, by the name of their file."""
     return {path.stem: read_json(path) for path in (project / "metrics").glob("*.json")}
@@ -85,16 +87,19 @@ def metrics_of(project: Path) -> dict[str, Any]:
 
 def written(page: str, text: str, results: Mapping[str, Result]) -> str:
     """The text of a page with the numbers of today."""
+    tables = projects()
     metrics = metrics_of(ROOT)
-    for chat in PROJECTS.values():
+    for chat in tables.values():
         if chat != ROOT:
             metrics[chat.name] = metrics_of(chat)
 
     def block(found: re.Match[str]) -> str:
         name = found["name"]
-        if name in PROJECTS:
-            summary = (PROJECTS[name] / "metrics" / "summary.md").read_text(encoding="utf-8")
+        if name in tables:
+            summary = (tables[name] / "metrics" / "summary.md").read_text(encoding="utf-8")
             content = summary.removeprefix("# Summary").strip()
+            if page == "README.md":  # the table alone
+                content = content.partition("\n\n")[0]
         elif name in results:
             content = described(results[name]) if page == BENCHMARKS else results[name].text
         elif name in NO_RESULTS:

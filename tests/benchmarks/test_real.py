@@ -9,7 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from benchmarks.real import chats, doubt, judges, noise, readings, scaling, weights
+from benchmarks.real import chats, doubt, fewer, judges, noise, readings, scaling, weights
 from benchmarks.real.__main__ import missing, start, wait_for
 from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows, write_rows
@@ -246,3 +246,32 @@ def test_models_are_read_by_size_where_their_answers_are(tmp_path, monkeypatch):
     read = chats.read_models(chat.where(chats.answered(chat, models)), models)
     assert [*read] == ["a", "b"]
     assert read["b"].log_odds == pytest.approx(np.log([2, 2]))
+
+
+@pytest.fixture
+def alpaca(tmp_path):
+    for split, count in (("train", 9), ("validation", 2), ("test", 3)):
+        rows = [{"item_id": f"{split}{number}"} for number in range(count)]
+        (tmp_path / "alpaca").mkdir(exist_ok=True)
+        (tmp_path / "alpaca" / f"{split}.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def test_fewer_rows_are_among_more_and_validation_stays(alpaca):
+    kept = {}
+    for count in (3, 6):
+        out = alpaca / str(count)
+        assert run(fewer.main, "--alpaca", alpaca / "alpaca", "--rows", count, "--out", out).exit_code == 0
+        kept[count] = {row["item_id"] for row in json.loads((out / "train.json").read_text())}
+        assert [row["item_id"] for row in json.loads((out / "validation.json").read_text())] == [
+            "validation0",
+            "validation1",
+        ]
+    assert len(kept[3]) == 3
+    assert kept[3] < kept[6]
+
+
+def test_more_rows_than_there_are_is_refused(alpaca):
+    result = run(fewer.main, "--alpaca", alpaca / "alpaca", "--rows", 10, "--out", alpaca / "out")
+    assert result.exit_code == 1
+    assert "expected 10 rows or more, got 9" in result.output
