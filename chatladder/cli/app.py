@@ -34,6 +34,7 @@ COMMANDS = {
     "doctor": ("chatladder.cli.doctor.command:doctor_command", "Say what the rungs need, and what is wrong."),
     "export": ("chatladder.cli.export.command:export_command", "Write a tuned model as a folder."),
     "resolve": ("chatladder.cli.resolve.command:resolve_command", "Answer new messages with a tuned model."),
+    "serve": ("chatladder.cli.serve.command:serve_command", "Answer questions of bots over HTTP."),
 }
 
 

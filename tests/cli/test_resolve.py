@@ -24,16 +24,19 @@ from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, TURNS, read_rows, write_rows
 from chatladder.models.loading import load
 from chatladder.models.prompts import PromptSettings, render_row, wording_of
+from chatladder.privacy.pseudonyms import Pseudonyms
 from stages.ingest import main as ingest
 from stages.merge import main as merge
 from stages.pick_questions import main as pick_questions
 from stages.predict import main as predict
 from stages.score import main as score
-from tests.export_project import PROMPT, RUNG, lock, make_project, train_adapter
+from tests.export_project import PROMPT, RUNG, lock, make_project, models_metrics, train_adapter
 from tests.export_project import QUESTIONS as REACH
 from tests.turn_rows import turn
 
 KEY = "a key of the tests, long enough"
+NAMES = {name: Pseudonyms(KEY).person(name) for name in ("Ann Smith", "Bob", "Cleo")}
+PEOPLE = {pseudonym: name for name, pseudonym in NAMES.items()}
 SETTINGS = {**REACH, **PROMPT, "gap_seconds": 18, "rules_threshold": 5, "max_length": 512}
 #: Sender, text, seconds, group.
 CHAT = [
@@ -122,7 +125,14 @@ def test_new_messages_are_answered_as_the_pipeline_answers_them(project):
     assert len(expected) == 4
     assert [row["p_needed"] for row in rows] == pytest.approx([row["p_needed"] for row in expected], abs=1e-5)
     assert [row["needed"] for row in rows] == [row["answer"] == "needed" for row in expected]
-    assert {tuple(row["lines"]) for row in rows} == {(2, 3), (4,), (6,), (8,)}
+    assert sorted((row["text"], PEOPLE[row["sender"]]) for row in rows) == sorted(
+        [
+            ("它能跑多大的模型？\n想跑70B的，量化以后可以吗", "Bob"),
+            ("怎么在这台机器上安装CUDA 12.4？", "Cleo"),
+            ("这个软件的价格是多少？", "Cleo"),
+            (f"@{NAMES['Ann Smith']} 它的内存是多大的？", "Bob"),
+        ]
+    )
     assert "answers: " in said
     assert "left out: empty 1, too_short 1, below_rules 2; 0 prompts shortened" in said
 
@@ -186,14 +196,72 @@ def test_a_threshold_of_another_adapter_is_refused(project):
     assert "models.json: expected what dvc.lock records of predict_tuned@tiny, got another state" in message
 
 
-def test_every_message_is_answered_once_on_its_lines(project):
+def test_every_turn_is_answered_once_with_its_text(project):
     rows, said = answered()
-    assert sorted(line for row in rows for line in row["lines"]) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert all(row["line"] == row["lines"][0] and 0 <= row["p_needed"] <= 1 for row in rows)
-    assert all(set(row) == {"line", "lines", "needed", "p_needed"} for row in rows)
+    assert len({row["text"] for row in rows}) == len(rows) == 7
+    assert all(0 <= row["p_needed"] <= 1 for row in rows)
+    assert all(set(row) == {"sender", "text", "needed", "p_needed"} for row in rows)
     assert "of 7 turns need their context; left out: empty 1;" in said
     merged, _ = answered("--gap-seconds", 0)
     assert len(merged) == 8
+
+
+def test_what_is_printed_holds_no_name_with_a_key_of_one_s_own_or_without(project, monkeypatch):
+    def printed():
+        rows, _ = answered()
+        text = json.dumps(rows, ensure_ascii=False)
+        assert not [private for private in ("Ann", "Smith", "Bob", "Cleo", "13812345678", "a@b.org") if private in text]
+        return rows
+
+    assert {row["sender"] for row in printed()} == set(PEOPLE)
+    monkeypatch.delenv("CHATLADDER_PRIVACY_KEY")
+    rows = printed()
+    people = [row["sender"] for row in rows]
+    assert list(dict.fromkeys(people)) == ["user 1", "user 2", "user 3"]
+    (mention,) = (row for row in rows if row["text"].startswith("@"))
+    asked = next(row for row in rows if "RTX" in row["text"])["sender"]
+    assert mention["text"] == f"@{asked} 它的内存是多大的？"
+
+
+def costs(project, *options):
+    """The rung with its answers to the labelled questions, and what resolve says at these costs."""
+    shown = [word for name, value in PROMPT.items() for word in (f"--{name}", value)]
+    write_questions(project / "data" / "labelled.parquet", 120)
+    rung = ("--base", f"data/bases/{RUNG}", "--adapter", f"data/adapters/{RUNG}")
+    how = ("--max-length", 512, *shown, "--splits", "validation", "--splits", "test")
+    out = f"data/predictions/tuned/{RUNG}.parquet"
+    assert run(predict, *rung, "--questions", "data/labelled.parquet", *how, "--out", out).exit_code == 0
+    lock(project)
+    return answered("--questions-only", *options)
+
+
+def test_costs_choose_the_threshold(project):
+    rows, said = costs(project, "--cost-missed", 1, "--cost-needless", 1)
+    assert "Threshold" in said
+    assert "for costs of 1 and 1: on 30 validation items, 15 of them needed, it misses 0 and calls 0 others" in said
+    assert "No threshold is on record" not in said
+    eager, _ = answered("--questions-only", "--cost-missed", 1e6, "--cost-needless", 1e-6)
+    sparing, _ = answered("--questions-only", "--cost-missed", 1e-6, "--cost-needless", 1e6)
+    assert [row["p_needed"] for row in eager] == [row["p_needed"] for row in rows]
+    assert [row["needed"] for row in eager] == [True] * 4
+    assert [row["needed"] for row in sparing] == [False] * 4
+
+
+def test_costs_without_enough_validation_answers_or_of_other_predictions_are_refused(project):
+    given = ("--rung", RUNG, "--cost-missed", 5, "--cost-needless", 1)
+    for wrong in (given[:4], (*given, "--threshold", 0)):
+        assert "--cost-missed and --cost-needless go together" in refused(*wrong, code=2)
+    costs(project)
+    (project / "metrics" / "models.json").unlink()
+    path = project / "data" / "predictions" / "tuned" / f"{RUNG}.parquet"
+    rows = read_rows(path, PREDICTIONS).to_pylist()
+    write_rows(path, [{**row, "p_needed": 0.5} for row in rows], PREDICTIONS)
+    assert "expected what dvc.lock records of predict_tuned@tiny, got another state" in refused(*given)
+    write_rows(path, rows, PREDICTIONS)
+    write_questions(project / "data" / "labelled.parquet", 24)
+    (project / "metrics" / "models.json").write_text(json.dumps(models_metrics()))
+    lock(project)
+    assert "expected 20 validation items, 5 of each label, to calibrate on, got 6" in refused(*given)
 
 
 def test_what_the_model_reads_holds_no_name_and_no_number(project):
@@ -211,7 +279,7 @@ def test_an_exported_folder_answers_as_its_rung_and_brings_its_settings(project,
     assert run(export_command, RUNG, "--out", tmp_path / "model").exit_code == 0
     (project / "dvc.lock").unlink()
     rows, _ = answered(model=("--model", tmp_path / "model"))
-    assert [row["lines"] for row in rows] == [row["lines"] for row in expected]
+    assert [row["text"] for row in rows] == [row["text"] for row in expected]
     assert [row["p_needed"] for row in rows] == pytest.approx([row["p_needed"] for row in expected], abs=1e-4)
     assert [row["needed"] for row in rows] == [row["needed"] for row in expected]
 
@@ -220,7 +288,7 @@ def test_answers_do_not_depend_on_how_many_are_scored_together(project, monkeypa
     whole, _ = answered()
     monkeypatch.setattr(resolve, "CHUNK", 2)
     parts, _ = answered()
-    assert [row["lines"] for row in parts] == [row["lines"] for row in whole]
+    assert [row["text"] for row in parts] == [row["text"] for row in whole]
     assert [row["p_needed"] for row in parts] == pytest.approx([row["p_needed"] for row in whole], abs=2e-5)
 
 
@@ -238,8 +306,8 @@ def test_no_text_changes_the_form_of_prompt_or_answer(project, text):
     rows = [("Ann", text, 0, "home"), ("Mallory", text + "？", 100, "home"), ("Bob", "它好用吗？", 200, "home")]
     write_chat(project / "chat.jsonl", rows)
     found, _ = answered()
-    assert [row["line"] for row in found] == [1, 2, 3]
-    assert all(set(row) == {"line", "lines", "needed", "p_needed"} and 0 <= row["p_needed"] <= 1 for row in found)
+    assert [row["sender"] for row in found] == [Pseudonyms(KEY).person(name) for name in ("Ann", "Mallory", "Bob")]
+    assert all(set(row) == {"sender", "text", "needed", "p_needed"} and 0 <= row["p_needed"] <= 1 for row in found)
     for number, each in enumerate(asked_of(project)):
         prompt = render_row(each.row, PromptSettings(**PROMPT))
         # One line a message, whatever is in it, and the three options as they always are.
@@ -292,7 +360,7 @@ def test_what_is_needed_is_rewritten_by_the_untouched_model(chat_project):
     assert all(row["rewrite"] is None for row in rows if not row["needed"])
     model, tokenizer = load(chat_project / "data" / "bases" / RUNG)
     for each in asked_of(chat_project):
-        row = next(row for row in rows if row["line"] == each.place["line"])
+        row = next(row for row in rows if row["text"] == each.place["text"])
         if not row["needed"]:
             continue
         messages = [{"role": "user", "content": instruction(each.row, "zh")}]
@@ -399,7 +467,7 @@ def test_a_parquet_table_of_one_s_own_is_read_as_a_chat(project):
     columns = {"sender": ["a", "b"], "text": ["买了伞", "它好用吗？"], "timestamp": [1_700_000_000, 1_700_000_100]}
     pq.write_table(pa.table(columns), project / "own.parquet")
     rows, _ = answered(chat="own.parquet")
-    assert [row["line"] for row in rows] == [1, 2]
+    assert [row["text"] for row in rows] == ["买了伞", "它好用吗？"]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -13,16 +13,15 @@ Sources:
     RFC 6455, section 10.2 (a websocket's Origin).
 """
 
-import hmac
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from ipaddress import IPv6Address, ip_address
 
 import click
 from aiohttp import hdrs, web
 from textual_serve.server import Server
 
+from chatladder.cli.listening import SEALED, equal, listening_address, spelled
 from chatladder.io.console import DataError
 
 COOKIE = "chatladder"
@@ -40,9 +39,7 @@ class GuardedServer(Server):
     """Serves the app to who brings the token; textual-serve itself would let in any program on the machine."""
 
     def __init__(self, command: str, host: str, port: int) -> None:
-        name = f"[{host}]" if ":" in host else host
-        # As browsers spell it in Host and Origin.
-        self._host = name if port == 80 else f"{name}:{port}"
+        self._host = spelled(host, port)
         super().__init__(command, host=host, port=port, title="chatladder", public_url=f"http://{self._host}")
         self._token, self._secret, folder = (secrets.token_urlsafe(32) for _ in range(3))
         self._folder = f"/{folder}/"
@@ -79,7 +76,7 @@ class GuardedServer(Server):
                 response.text = response.text.replace("</body>", f"{FOCUS}</body>")
             return response
         brought = request.query.get("token", "")
-        if request.path == "/" and request.method == hdrs.METH_GET and _equal(brought, self._token):
+        if request.path == "/" and request.method == hdrs.METH_GET and equal(brought, self._token):
             self._token = secrets.token_urlsafe(32)
             click.echo(f"Opened; that page may be loaded again. To open it elsewhere:\n{self.address}")
             entered = web.Response(status=303, headers={hdrs.LOCATION: self._folder})
@@ -99,7 +96,7 @@ class GuardedServer(Server):
     def _has_cookie(self, request: web.Request) -> bool:
         """Whether the cookie is there, whatever a page of another port has put beside it, under the same name even."""
         cookies = request.headers.get(hdrs.COOKIE, "").split(";")
-        return any(_equal(cookie.strip(), f"{COOKIE}={self._secret}") for cookie in cookies)
+        return any(equal(cookie.strip(), f"{COOKIE}={self._secret}") for cookie in cookies)
 
     async def _seal(self, request: web.Request, response: web.StreamResponse) -> None:
         """Keep what is shown in this page: no other page may hold it, no cache keep it, no other host hear of it."""
@@ -109,40 +106,7 @@ class GuardedServer(Server):
             "img-src 'self' data:; font-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
             f"connect-src 'self' ws{self.public_url[4:]}"
         )
-        response.headers["Referrer-Policy"] = "no-referrer"
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-
-
-def _equal(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
-
-
-def listening_address(host: str, *, is_exposed: bool) -> str:
-    """The address that a host means, in the one spelling that browsers have for it.
-
-    Raises:
-        DataError: If the host is no address, or it is every address at once, or others reach it and that was not asked
-            for.
-    """
-    try:
-        address = ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
-        address = None
-    # Browsers have no spelling for an address with a zone.
-    if address is None or "%" in host:
-        raise DataError(f"--host {host!a}: expected an address such as 127.0.0.1.")
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or address
-    if address.is_unspecified:
-        raise DataError(f"--host {host}: expected the one address under which others reach this machine.")
-    if not address.is_loopback and not is_exposed:
-        raise DataError(
-            f"--host {host}: others could reach the chat there, unencrypted. Add --expose if that is meant, "
-            "or leave --host out and come through an SSH tunnel."
-        )
-    return str(address)
+        response.headers.update(SEALED)
 
 
 def serve(command: str, host: str, port: int, *, is_exposed: bool) -> None:

@@ -9,159 +9,95 @@ its turns or questions. Messages are masked, merged into turns and given their w
 settings are those in dvc.lock, or in the exported folder, and each option below overrides one.
 
 Whether a turn needs its context is decided at the threshold that evaluate chose for the rung, which an exported folder
-holds too; --threshold sets another. It is of the log-odds log(p_needed / p_not_needed).
+holds too; --threshold sets another, and so do --cost-missed and --cost-needless. It is of the log-odds
+log(p_needed / p_not_needed).
 
-What comes out is one JSON object a line, by group and time: "line" and "lines" (where the turn's messages stand in the
-input; "turn_id" for parquet), "needed", "p_needed", and with --rewrite "rewrite", which is null where it is not needed.
+What comes out is one JSON object a line, by group and time: "sender" and "text" of the turn, masked ("turn_id" for
+parquet), "needed", "p_needed", and with --rewrite "rewrite", which is null where it is not needed. With a key of one's
+own people have their pseudonyms; without one, they are numbered in the order in which they come.
 
 The untouched model rewrites, greedily: the adapter has learned to choose one of three answers, not to write.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from chatladder.chat.options import ExportOptions
-from chatladder.cli.export.record import REQUIRED, Lock, Settings, checked, exported_settings, locked_settings
+from chatladder.cli.answering import Gate, ModelOptions, load_model, settings_of
+from chatladder.cli.export.record import Settings
 from chatladder.io.console import (
     SETTINGS,
     DataError,
     InputFile,
     InputFolder,
     OutputFile,
-    OutputFolder,
     example,
     printable,
     stoppable,
 )
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of
-from chatladder.models.prompts import SPEAKERS, PromptSettings, one_line, render_row
-from chatladder.vocabulary import ANSWERS, likeliest
+from chatladder.models.prompts import SPEAKERS, one_line
+from chatladder.privacy.secret import KEY_VARIABLE, local_key
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from chatladder.cli.resolve.reading import Asked
 
 #: Questions that are scored together: enough to batch them by length, few enough to show as they come.
 CHUNK = 512
-#: Decimals of a probability; beyond, the batch that a prompt shared shows.
-DIGITS = 5
+_PSEUDONYM = re.compile(r"\bu(?:[0-9a-f]{16}|[0-9a-f]{8})\b", re.ASCII)
 
 
-class Model(NamedTuple):
-    """A model and how it answers."""
+def numbered(asked: Iterable["Asked"]) -> Iterator["Asked"]:
+    """Show people by number, in the order in which they come: anybody can test names under the passing key."""
+    numbers: dict[str, int] = {}
 
-    model: "PreTrainedModel"
-    tokenizer: "PreTrainedTokenizerBase"
-    settings: Settings
-    rewrite: bool
+    def number(found: re.Match[str]) -> str:
+        return f"user {numbers.setdefault(found[0], len(numbers) + 1)}"
+
+    for each in asked:
+        shown = {name: _PSEUDONYM.sub(number, each.place[name]) for name in ("sender", "text")}
+        yield each._replace(place={**each.place, **shown})
 
 
-def answers(asked: Iterable["Asked"], model: Model, counts: Counter[str]) -> Iterator[dict[str, Any]]:
+def answers(
+    asked: Iterable["Asked"], gate: Gate, counts: Counter[str], *, rewritten: bool = False
+) -> Iterator[dict[str, Any]]:
     """Rows of the output, a chunk of questions at a time.
 
     Args:
         asked: The questions to answer.
-        model: The model that answers.
+        gate: The model that answers.
         counts: Gains ``answered``, ``needed`` and ``shortened``.
+        rewritten: Whether what is needed is written out too.
     """
     from tqdm import tqdm
 
     waiting = iter(asked)
     with tqdm(desc="resolve", unit=" turns", disable=None) as progress:
         while chunk := list(islice(waiting, CHUNK)):
-            yield from _answer(chunk, model, counts)
+            yield from _answer(chunk, gate, counts, rewritten)
             progress.update(len(chunk))
 
 
-def _answer(chunk: list["Asked"], model: Model, counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    from chatladder.models.scoring import probabilities, score
-
-    settings = model.settings
-    prompt = PromptSettings(settings.language, settings.answer, settings.seed, settings.wording)
-    prompts = [render_row(each.row, prompt) for each in chunk]
-    scores, shortened = score(model.model, model.tokenizer, prompts, settings.max_length, settings.orders)
-    shares = probabilities(scores)
-    needed = [answer == "needed" for answer in named(shares, settings.threshold)]
-    counts.update(answered=len(chunk), needed=sum(needed), shortened=shortened)
-    rows = [each.row for each, yes in zip(chunk, needed, strict=True) if yes and model.rewrite]
-    written = rewrite(model.model, model.tokenizer, rows, settings.language, settings.max_length)
-    for each, yes, share in zip(chunk, needed, shares[:, ANSWERS.index("needed")], strict=True):
-        said = {**each.place, "needed": yes, "p_needed": round(float(share), DIGITS)}
-        yield said | ({"rewrite": next(written) if yes else None} if model.rewrite else {})
-
-
-def named(shares: "NDArray[np.float64]", threshold: float | None) -> list[str]:
-    """Return answers as evaluate decides them: at a threshold, or without one the most probable option.
-
-    Args:
-        shares: Probability of each answer, shape (n, 3), columns as ``ANSWERS``.
-        threshold: The log-odds above which the answer is "needed".
-    """
-    if threshold is None:
-        return [likeliest(row) for row in shares.tolist()]
-    from chatladder.evaluation.predictions import log_odds_of
-    from chatladder.evaluation.threshold import answers_at
-
-    needed, not_needed, unknown = shares.T
-    return [ANSWERS[code] for code in answers_at(log_odds_of(needed, not_needed), unknown, threshold)]
-
-
-def settings_of(rung: str | None, folder: Path | None, lock: Path, given: Mapping[str, Any]) -> Settings:
-    """The settings that the model was trained with, but for those that were given.
-
-    Raises:
-        click.UsageError: If one is neither on record nor given.
-        DataError: If the record is damaged.
-    """
-    found: dict[str, Any] = {}
-    if any(name not in given for name in REQUIRED):
-        if folder is not None:
-            found = exported_settings(folder)
-        elif lock.is_file():
-            found = locked_settings(Lock(lock), str(rung))
-    found.update(given)
-    missing = ["--" + name.replace("_", "-") for name in REQUIRED if name not in found]
-    if missing:
-        place = folder if folder is not None else lock
-        raise click.UsageError(f"{place} does not say what the model was trained with; give {', '.join(missing)}.")
-    return checked(found, str(folder if folder is not None else lock))
-
-
-def load_model(
-    rung: str | None, folder: Path | None, bases: Path, adapters: Path, *, rewrite: bool
-) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Model and tokenizer of a rung with its adapter, or of an exported folder.
-
-    Raises:
-        DataError: If it cannot be loaded, or cannot write though it should.
-    """
-    from chatladder.cli.export.merging import check_adapter, has_chat_template, load_folder
-    from chatladder.cli.resolve.reading import pseudonyms_for
-    from chatladder.models.loading import load
-
-    base, adapter = (bases / str(rung), adapters / str(rung)) if folder is None else (folder, folder / "adapter")
-    if folder is None:
-        check_adapter(adapter, base)
-    elif not (folder / "config.json").is_file():
-        raise DataError(
-            f"{folder}: expected a merged model that chatladder export wrote, got no config.json. An adapter alone is "
-            "applied to its base with --rung."
-        )
-    if rewrite:
-        check_can_write(has_chat_template(base), str(rung or folder))
-        pseudonyms_for(shown=True)
-    return load_folder(folder) if folder is not None else load(base, adapter)
+def _answer(chunk: list["Asked"], gate: Gate, counts: Counter[str], rewritten: bool) -> Iterator[dict[str, Any]]:
+    given, shortened = gate.answer([each.row for each in chunk])
+    counts.update(answered=len(chunk), needed=sum(answer.needed for answer in given), shortened=shortened)
+    rows = [each.row for each, answer in zip(chunk, given, strict=True) if answer.needed and rewritten]
+    written = rewrite(gate.model, gate.tokenizer, rows, gate.settings.language, gate.settings.max_length)
+    for each, answer in zip(chunk, given, strict=True):
+        row = {**each.place, **answer._asdict()}
+        yield row | ({"rewrite": next(written) if answer.needed else None} if rewritten else {})
 
 
 #: What is asked for, with places for the history and the question; one line is taken of what comes back.
@@ -186,16 +122,23 @@ MOST_TOKENS = 96
 BATCH = 8
 
 
-def check_can_write(has_chat_template: bool, name: str) -> None:
-    """Refuse models that were never taught to follow a request.
+def check_can_write(base: Path, name: str) -> None:
+    """Refuse models that were never taught to follow a request, and to show pseudonyms that anybody can test.
 
     Raises:
-        DataError: If the tokenizer has no chat template.
+        DataError: If the tokenizer has no chat template, or there is no key of one's own.
     """
-    if not has_chat_template:
+    from chatladder.cli.export.merging import has_chat_template
+
+    if not has_chat_template(base):
         raise DataError(
             f"{name}: expected a chat model to rewrite with, got one without a chat template. Embedded rungs only "
             "choose between answers and cannot write; take a rung whose base is a chat model, or leave --rewrite out."
+        )
+    if local_key() is None:
+        raise DataError(
+            "--rewrite: expected a key of your own, since rewritten questions hold pseudonyms, got none. Make one with "
+            f'"chatladder secret", or set {KEY_VARIABLE}, and run again.'
         )
 
 
@@ -260,48 +203,45 @@ def rewrite(
 )
 @click.argument("chat", type=InputFile)
 @click.option("--rung", help="Key of the ladder: its base, and the adapter that the pipeline trained.")
-@click.option("--model", "folder", type=InputFolder, help="Or a folder that chatladder export wrote.")
 @click.option("--questions-only", is_flag=True, help="Answer only what the judge of rules takes for questions.")
 @click.option("--rewrite", is_flag=True, help="Write out what needs its context; chat models only.")
 @click.option("--out", type=OutputFile, help="Answers to write (JSON lines); without it they are printed.")
 @options_of(ExportOptions, "options")
 @click.option("--names", type=InputFolder, help="Folder of *.deny and *.keep, as data/raw may hold them.")
-@click.option("--bases", type=OutputFolder, default="data/bases", show_default=True)
-@click.option("--adapters", type=OutputFolder, default="data/adapters", show_default=True)
-@click.option("--lock", type=OutputFile, default="dvc.lock", show_default=True)
+@options_of(ModelOptions, "model_options")
 @options_of(Settings, "given", partial=True)
 @stoppable("No file was written; the same command starts over.")
 def resolve_command(
     chat: Path,
     rung: str | None,
-    folder: Path | None,
     questions_only: bool,
     rewrite: bool,
     out: Path | None,
     options: ExportOptions,
     names: Path | None,
-    bases: Path,
-    adapters: Path,
-    lock: Path,
+    model_options: ModelOptions,
     given: Mapping[str, Any],
 ) -> None:
     """Say of every message of CHAT whether something said before must be filled into it.
 
     Names become pseudonyms and personal data is masked before the model reads anything, as in ingest.
     """
+    folder = model_options.folder
     if (rung is None) == (folder is None):
         raise click.UsageError("expected either --rung or --model.")
     from chatladder.cli.resolve.reading import read_asked
 
-    settings = settings_of(rung, folder, lock, given)
-    if settings.threshold is None:
-        click.echo("No threshold is on record, so an answer is the most probable option.", err=True)
-    model, tokenizer = load_model(rung, folder, bases, adapters, rewrite=rewrite)
+    settings = settings_of(rung, model_options, given)
+    if rewrite:
+        check_can_write(folder or model_options.bases / str(rung), str(rung or folder))
     if rewrite and folder is not None:
         click.echo("--rewrite: the merged model writes, which was tuned to choose and not to write.", err=True)
+    gate = Gate(*load_model(rung, model_options), settings)
     counts: Counter[str] = Counter()
     asked = read_asked(chat, settings, options, counts, questions_only=questions_only, lists=names)
-    rows = answers(asked, Model(model, tokenizer, settings, rewrite), counts)
+    if local_key() is None:
+        asked = numbered(asked)
+    rows = answers(asked, gate, counts, rewritten=rewrite)
     with ExitStack() as stack:
         file = stack.enter_context(stack.enter_context(whole_file(out)).open("w", encoding="utf-8")) if out else None
         for row in rows:

@@ -22,6 +22,7 @@ from chatladder.chat.messages import Reading, nothing_read
 from chatladder.chat.options import ExportOptions
 from chatladder.chat.source import Source
 from chatladder.chat.turns import merge_stream
+from chatladder.cli.answering import passing_key
 from chatladder.cli.export.record import Settings
 from chatladder.distributed import LocalWorkers
 from chatladder.io.console import DataError
@@ -29,12 +30,9 @@ from chatladder.io.rows import QUESTIONS, TURNS, Rows
 from chatladder.judges.rules import score_text
 from chatladder.judges.texts import ADDRESSED
 from chatladder.privacy.pseudonyms import Pseudonyms
-from chatladder.privacy.secret import KEY_VARIABLE, local_key
 from chatladder.questions.conversations import Conversations, Reach
 from chatladder.questions.picking import count_reasons
 
-#: Pseudonyms under it never leave the process: they show in rewritten questions alone, which need a key of one's own.
-PASSING_KEY = "chatladder resolve: pseudonyms that nobody sees"
 _PARQUET = b"PAR1"
 #: Columns that must hold something in every row.
 _FILLED = {
@@ -47,7 +45,7 @@ class Asked(NamedTuple):
     """One message, or several that make one turn."""
 
     row: dict[str, Any]  # of QUESTIONS
-    place: dict[str, Any]  # where it stands in the input
+    place: dict[str, Any]  # what tells it from the others: its sender and text, and its ids in a file that has them
 
 
 def read_asked(
@@ -78,25 +76,10 @@ def read_asked(
     elif set(TURNS.names) <= names:
         parts = (_filled(part, "turns", path) for part in Rows(path, TURNS).parts())
         for row in _of_turns(parts, settings, counts, questions_only):
-            yield Asked(row, {"turn_id": row["turn_id"]})
+            yield Asked(row, {"turn_id": row["turn_id"], **_said(row)})
     else:
-        reading = Reading(pseudonyms_for(shown=False), options, lists, Path(tempfile.gettempdir()))
+        reading = Reading(Pseudonyms(passing_key()), options, lists, Path(tempfile.gettempdir()))
         yield from _of_chat(path, reading, settings, counts, questions_only)
-
-
-def pseudonyms_for(*, shown: bool) -> Pseudonyms:
-    """Pseudonyms under the local secret, or under a passing key where nobody will see them.
-
-    Raises:
-        DataError: If they will be seen and there is no local secret.
-    """
-    key = local_key()
-    if key is None and shown:
-        raise DataError(
-            "--rewrite: expected a key of your own, since rewritten questions hold pseudonyms, got none. Make one with "
-            f'"chatladder secret", or set {KEY_VARIABLE}, and run again.'
-        )
-    return Pseudonyms(key or PASSING_KEY)
 
 
 def _of_chat(
@@ -104,25 +87,8 @@ def _of_chat(
 ) -> Iterator[Asked]:
     pool = LocalWorkers()
     reading.read([Source(path)], pool)
-    lines: dict[str, int] = {}
-    turn_lines: dict[str, list[int]] = {}
-
-    def with_lines(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        for part in parts:
-            places = part["source"].to_pylist()
-            lines.update(zip(part["message_id"].to_pylist(), (int(p.rpartition(":")[2]) for p in places), strict=True))
-            yield part
-
-    def with_turns(turns: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        for part in turns:
-            for turn, messages in zip(part["turn_id"].to_pylist(), part["message_ids"].to_pylist(), strict=True):
-                turn_lines[turn] = sorted(lines.pop(message) for message in messages)
-            yield part
-
-    turns = with_turns(merge_stream(with_lines(reading.messages(pool)), settings.gap_seconds))
-    for row in _of_turns(turns, settings, counts, questions_only):
-        own_lines = turn_lines[row["turn_id"]]
-        yield Asked(row, {"line": own_lines[0], "lines": own_lines})
+    for row in _of_turns(merge_stream(reading.messages(pool), settings.gap_seconds), settings, counts, questions_only):
+        yield Asked(row, _said(row))
     counts.update({name: count for name, count in reading.counts.items() if name.startswith("skipped_") and count})
     if not counts["turns"]:
         raise nothing_read(path, reading.counts)
@@ -142,6 +108,10 @@ def _of_turns(
     yield from conversations.finish().to_pylist()
 
 
+def _said(row: dict[str, Any]) -> dict[str, str]:
+    return {name: row[name] for name in ("sender", "text")}
+
+
 def _reasons(part: pa.Table, settings: Settings, questions_only: bool) -> dict[str, np.ndarray]:
     """Why turns are not asked about; each bool of shape ``(turns,)``."""
     texts = part["text"].fill_null("")
@@ -149,19 +119,24 @@ def _reasons(part: pa.Table, settings: Settings, questions_only: bool) -> dict[s
         "not_text": pc.not_equal(part["kind"], "text").to_numpy(),
         "empty": pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0).to_numpy(),
     }
-    if questions_only:
-        said = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, ADDRESSED, ""))
-        reasons["too_short"] = pc.less(pc.utf8_length(said), settings.min_characters).to_numpy()
-        scores = np.array([score_text(text) for text in texts.to_pylist()], np.float32)
-        reasons["below_rules"] = scores < settings.rules_threshold
-    return reasons
+    return reasons | no_question(texts, settings) if questions_only else reasons
+
+
+def no_question(texts: pa.ChunkedArray, settings: Settings) -> dict[str, np.ndarray]:
+    """Why the judge of rules does not take texts for questions; each bool of shape ``(texts,)``."""
+    said = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, ADDRESSED, ""))
+    scores = np.array([score_text(text) for text in texts.to_pylist()], np.float32)
+    return {
+        "too_short": pc.less(pc.utf8_length(said), settings.min_characters).to_numpy(),
+        "below_rules": scores < settings.rules_threshold,
+    }
 
 
 def _questions(rows: Rows, counts: Counter[str]) -> Iterator[Asked]:
     for part in rows.parts():
         counts["turns"] += part.num_rows
         for row in _filled(part, "questions", rows.path).to_pylist():
-            yield Asked(row, {"item_id": row["item_id"], "turn_id": row["turn_id"]})
+            yield Asked(row, {"item_id": row["item_id"], "turn_id": row["turn_id"], **_said(row)})
 
 
 def _filled(part: pa.Table, kind: str, path: Path) -> pa.Table:

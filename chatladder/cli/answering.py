@@ -1,0 +1,155 @@
+"""A tuned model that answers questions, for ``resolve`` and ``serve`` alike: found, loaded once, and asked.
+
+The model is a rung's base with its adapter, or a folder that ``export`` wrote. The settings that it was trained with
+are on record beside it: in ``dvc.lock``, or in the folder.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from chatladder.cli.costs import cost_threshold
+from chatladder.cli.export.record import REQUIRED, Lock, Settings, checked, exported_settings, locked_settings
+from chatladder.io.console import DataError, InputFolder, OutputFile, OutputFolder
+from chatladder.io.options import setting
+from chatladder.models.prompts import PromptSettings, render_row
+from chatladder.privacy.secret import local_key
+from chatladder.vocabulary import ANSWERS, likeliest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+#: Pseudonyms under it never leave the process.
+PASSING_KEY = "chatladder resolve: pseudonyms that nobody sees"
+#: Decimals of a probability; beyond, the batch that a prompt shared shows.
+DIGITS = 5
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Where a model and its record are, and what its mistakes cost."""
+
+    folder: Path | None = setting(
+        "Or a folder that chatladder export wrote.", default=None, type=InputFolder, names=("--model",)
+    )
+    bases: Path = setting("Folder of the rungs' bases.", default=Path("data/bases"), type=OutputFolder)
+    adapters: Path = setting("Folder of the rungs' adapters.", default=Path("data/adapters"), type=OutputFolder)
+    lock: Path = setting("Record of the pipeline's runs.", default=Path("dvc.lock"), type=OutputFile)
+    cost_missed: float | None = setting(
+        "Cost of answering that history is not needed where it is; with --cost-needless it sets the threshold.",
+        default=None,
+        above=0,
+    )
+    cost_needless: float | None = setting("Cost of the opposite mistake.", default=None, above=0)
+
+
+class Answer(NamedTuple):
+    """Whether a question needs its history, and the probability of it that the model gives."""
+
+    needed: bool
+    p_needed: float
+
+
+class Gate(NamedTuple):
+    """A model, and how it is asked."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    settings: Settings
+
+    def answer(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Answer], int]:
+        """Answer some rows of QUESTIONS in one batch; also return the number of prompts that were shortened."""
+        from chatladder.models.scoring import probabilities, score
+
+        settings = self.settings
+        prompt = PromptSettings(settings.language, settings.answer, settings.seed, settings.wording)
+        prompts = [render_row(row, prompt) for row in rows]
+        scores, shortened = score(self.model, self.tokenizer, prompts, settings.max_length, settings.orders)
+        shares = probabilities(scores)
+        pairs = zip(named(shares, settings.threshold), shares[:, ANSWERS.index("needed")].tolist(), strict=True)
+        return [Answer(name == "needed", round(share, DIGITS)) for name, share in pairs], shortened
+
+
+def named(shares: "NDArray[np.float64]", threshold: float | None) -> list[str]:
+    """Return answers as evaluate decides them: at a threshold, or without one the most probable option.
+
+    Args:
+        shares: Probability of each answer, shape (n, 3), columns as ``ANSWERS``.
+        threshold: The log-odds above which the answer is "needed".
+    """
+    if threshold is None:
+        return [likeliest(row) for row in shares.tolist()]
+    from chatladder.evaluation.predictions import log_odds_of
+    from chatladder.evaluation.threshold import answers_at
+
+    needed, not_needed, unknown = shares.T
+    return [ANSWERS[code] for code in answers_at(log_odds_of(needed, not_needed), unknown, threshold)]
+
+
+def settings_of(rung: str | None, options: ModelOptions, given: Mapping[str, Any]) -> Settings:
+    """Return the settings that the model was trained with, but for those that were given; say how it decides.
+
+    Args:
+        rung: Key of the ladder; None for the exported folder of the options.
+        options: The command's.
+        given: Settings that override those on record.
+
+    Raises:
+        click.UsageError: If one is neither on record nor given, or options do not go together.
+        DataError: If the record is damaged, or no threshold follows from the costs.
+    """
+    folder, lock = options.folder, options.lock
+    costs = [options.cost_missed, options.cost_needless]
+    if costs != [None, None] and (None in costs or "threshold" in given or rung is None):
+        raise click.UsageError("--cost-missed and --cost-needless go together, with a rung and without --threshold.")
+    recorded: dict[str, Any] = {}
+    if any(name not in given for name in REQUIRED):
+        if folder is not None:
+            recorded = exported_settings(folder)
+        elif lock.is_file():
+            recorded = locked_settings(Lock(lock), str(rung))
+    recorded.update(given)
+    missing = ["--" + name.replace("_", "-") for name in REQUIRED if name not in recorded]
+    if missing:
+        place = folder if folder is not None else lock
+        raise click.UsageError(f"{place} does not say what the model was trained with; give {', '.join(missing)}.")
+    settings = checked(recorded, str(folder if folder is not None else lock))
+    if options.cost_missed and options.cost_needless and rung is not None:
+        threshold, line = cost_threshold(Lock(lock), rung, options.cost_missed, options.cost_needless)
+        click.echo(line, err=True)
+        return replace(settings, threshold=threshold)
+    if settings.threshold is None:
+        click.echo("No threshold is on record, so an answer is the most probable option.", err=True)
+    return settings
+
+
+def load_model(rung: str | None, options: ModelOptions) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """Load model and tokenizer of a rung with its adapter, or of an exported folder.
+
+    Raises:
+        DataError: If it cannot be loaded.
+    """
+    from chatladder.cli.export.merging import check_adapter, load_folder
+    from chatladder.models.loading import load
+
+    folder = options.folder
+    if folder is None:
+        base, adapter = options.bases / str(rung), options.adapters / str(rung)
+        check_adapter(adapter, base)
+        return load(base, adapter)
+    if not (folder / "config.json").is_file():
+        raise DataError(
+            f"{folder}: expected a merged model that chatladder export wrote, got no config.json. An adapter alone is "
+            "applied to its base, by its rung."
+        )
+    return load_folder(folder)
+
+
+def passing_key() -> str:
+    """Return the local secret, or a passing key, for pseudonyms that nobody will see."""
+    return local_key() or PASSING_KEY
