@@ -312,7 +312,7 @@ def test_the_page_judges_what_is_pasted_on_a_phone_in_the_dark():
         assert page.inner_text("#status") == "2 questions, 1 of them in need of history."
         turns = page.locator("#turns li").all_inner_texts()
         assert len(turns) == 3
-        assert "Needs its history (the model's probability that it needs it: 70 %)" in turns[1]
+        assert "Needs its history\nProbability that it needs it: 70\u00a0%" in turns[1]
         assert "<b>想跑</b> http://x.example/70B 的" in turns[1]
         assert "Can be understood alone" in turns[2]
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

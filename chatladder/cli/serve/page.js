@@ -27,8 +27,8 @@ function shown(turn, judged) {
   if (judged.is_question) {
     const {needed, p_needed} = judged.answer;
     row.className = needed ? "question needed" : "question";
-    const percent = " (the model's probability that it needs it: " + Math.round(100 * p_needed) + " %)";
-    row.append(piece("span", "verdict", (needed ? "Needs its history" : "Can be understood alone") + percent));
+    row.append(piece("span", "verdict", needed ? "Needs its history" : "Can be understood alone"));
+    row.append(piece("span", "share", "Probability that it needs it: " + Math.round(100 * p_needed) + "\u00a0%"));
   }
   return row;
 }
