@@ -1,4 +1,4 @@
-r"""What ``chatladder serve`` takes: time of a question, memory, many clients at once, and whether answers stay the same.
+r"""What ``chatladder serve`` takes: time of a question, memory, many clients at once; and whether answers are the same.
 
 Run it in the repository's root, on idle cores.
 

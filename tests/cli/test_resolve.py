@@ -306,6 +306,7 @@ def test_no_text_changes_the_form_of_prompt_or_answer(project, text):
     rows = [("Ann", text, 0, "home"), ("Mallory", text + "？", 100, "home"), ("Bob", "它好用吗？", 200, "home")]
     write_chat(project / "chat.jsonl", rows)
     found, _ = answered()
+    assert found[0]["text"] == text
     assert [row["sender"] for row in found] == [Pseudonyms(KEY).person(name) for name in ("Ann", "Mallory", "Bob")]
     assert all(set(row) == {"sender", "text", "needed", "p_needed"} and 0 <= row["p_needed"] <= 1 for row in found)
     for number, each in enumerate(asked_of(project)):
@@ -433,7 +434,7 @@ def test_an_adapter_of_another_base_is_refused(project):
 
 def test_an_exported_adapter_alone_is_refused_with_advice(project, tmp_path):
     assert run(export_command, RUNG, "--adapter-only", "--out", tmp_path / "adapter").exit_code == 0
-    assert "An adapter alone is applied to its base with --rung" in refused("--model", tmp_path / "adapter")
+    assert "An adapter alone is applied to its base, by its rung" in refused("--model", tmp_path / "adapter")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from chatladder.cli.answering import Gate, ModelOptions, load_model, settings_of
 from chatladder.cli.export.record import Settings
 from chatladder.io.console import (
     SETTINGS,
+    UNPRINTABLE,
     DataError,
     InputFile,
     InputFolder,
@@ -68,6 +69,11 @@ def numbered(asked: Iterable["Asked"]) -> Iterator["Asked"]:
     for each in asked:
         shown = {name: _PSEUDONYM.sub(number, each.place[name]) for name in ("sender", "text")}
         yield each._replace(place={**each.place, **shown})
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """One line of the output: what would break it, or move what a terminal shows, is an escape of JSON."""
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(row, ensure_ascii=False))
 
 
 def answers(
@@ -245,7 +251,7 @@ def resolve_command(
     with ExitStack() as stack:
         file = stack.enter_context(stack.enter_context(whole_file(out)).open("w", encoding="utf-8")) if out else None
         for row in rows:
-            click.echo(json.dumps(row, ensure_ascii=False), file=file)
+            click.echo(line_of(row), file=file)
     click.echo(_summary(out, counts), err=out is None)
 
 
