@@ -48,6 +48,7 @@ CHEAPER = {
     r"embedded_700k": "embedded_331k",  # the project has the tutorial's two rungs
     r"-S ladder\.": "-S +ladder.",  # which the page says for a setting that is not there yet
     r"--rung qwen2_5_0_5b": "--rung embedded_331k",
+    r"serve qwen2_5_0_5b": "serve embedded_331k",
     r"dvc exp run -S": "dvc exp run --queue -S",  # the tutorial's experiments are run to their end
     r"^chatladder secret": "mkdir ../elsewhere && cd ../elsewhere && chatladder secret",  # the project has one
     r"train\.learning_rate=1\.0e-3,2\.0e-3,4\.0e-3": "train.learning_rate=2.0e-3",
