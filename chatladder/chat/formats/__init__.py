@@ -9,7 +9,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from chatladder.chat.formats import discord, irc, qq, slack, table, telegram, wechat, whatsapp
+from chatladder.chat.formats import (
+    chatlab,
+    discord,
+    irc,
+    qq,
+    qq_chat_exporter,
+    slack,
+    table,
+    telegram,
+    wechat,
+    whatsapp,
+)
 from chatladder.chat.formats.json_stream import keys_of
 from chatladder.chat.formats.times import shape_of
 from chatladder.chat.message import Context, Message, Skipped
@@ -71,7 +82,7 @@ title topic ts type user userId user_id users version
 KNOWN_FIELDS = frozenset(_KNOWN_FIELDS.split())
 
 #: In the order in which they are asked; the first that detects a file reads it.
-FORMATS: tuple[Format, ...] = (table, wechat, telegram, discord, slack, irc, qq, whatsapp)
+FORMATS: tuple[Format, ...] = (chatlab, qq_chat_exporter, table, wechat, telegram, discord, slack, irc, qq, whatsapp)
 NAMES = tuple(each.NAME for each in FORMATS)
 
 

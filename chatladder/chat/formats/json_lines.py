@@ -8,15 +8,19 @@ from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 
 
-def json_lines(source: Source) -> Iterator[tuple[int, dict[str, Any] | None]]:
+def json_lines(source: Source, comment: str | None = None) -> Iterator[tuple[int, dict[str, Any] | None]]:
     """Yield (line, object) of each line, None for a blank one.
+
+    Args:
+        source: The file.
+        comment: The sign that starts a line which counts as blank.
 
     Raises:
         DataError: If a line holds something else, or the text is not UTF-8.
     """
     for number, data in source.lines():
         text = source.decode(data, number).strip()
-        if not text:
+        if not text or (comment and text.startswith(comment)):
             yield number, None
             continue
         try:

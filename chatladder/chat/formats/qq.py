@@ -124,7 +124,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
         sender, alias = _person(entry.name, survey.has_accounts)
         kind, said = _content(text)
         if kind == "system" or sender in SYSTEM_SENDERS:
-            _meet_others(text.strip(), people)
+            meet_in_notice(text.strip(), people)
         if sender in SYSTEM_SENDERS:
             sender, kind, said = "", "system", ""
         else:
@@ -240,7 +240,7 @@ def _person(name: str, has_accounts: bool) -> tuple[str, str]:
     return (alias or name) if account in ("", ANONYMOUS) else account, alias
 
 
-def _meet_others(notice: str, people: People) -> None:
+def meet_in_notice(notice: str, people: People) -> None:
     """Meet whom QQ's own words name, by number if they tell it."""
     for match in NAMED.finditer(notice[:LONGEST_NOTICE]):
         name = match["name"].strip()

@@ -31,7 +31,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from chatladder.chat.formats.json_stream import object_of, text_of, values
+from chatladder.chat.formats.json_stream import keys_of, object_of, text_of, values
 from chatladder.chat.formats.times import parse_timestamp
 from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
@@ -76,8 +76,8 @@ SOURCE_NAME = re.compile(r"<sourcename>([^<>]{1,256})</sourcename>")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """A JSON object that holds a callback's message type or an assistant's group."""
-    return head.lstrip().startswith(b"{") and SIGNATURE.search(head) is not None
+    """A JSON object that holds a callback's message type or an assistant's group; ChatLab's has groups, too."""
+    return head.lstrip().startswith(b"{") and SIGNATURE.search(head) is not None and "chatlab" not in keys_of(head)
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
