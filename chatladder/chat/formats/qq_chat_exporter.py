@@ -1,0 +1,154 @@
+"""The JSON of qq-chat-exporter: one chat a file, in chunks inside a file, or a manifest with a folder of JSON lines.
+
+The fields are those of its writer, of which older versions have fewer (https://github.com/shuakami/qq-chat-exporter:
+plugins/qq-chat-exporter/lib/core/exporter/JsonExporter.ts and .../core/parser/SimpleMessageParser.ts)::
+
+    {"metadata": {...}, "chatInfo": {"name": "Club", "type": "group"}, "statistics": {...}, "messages": [
+     {"id": "7", "timestamp": 1705312800000, "type": "reply", "recalled": false, "system": false,
+      "sender": {"uid": "u_a", "uin": "12345", "name": "Annie", "nickname": "Ann", "groupCard": "Annie"},
+      "content": {"text": "[回复消息]@Bob yes", "elements": [
+       {"type": "reply", "data": {"referencedMessageId": "6", "senderName": "Bob", "content": "what Bob said"}},
+       {"type": "at", "data": {"uid": "u_b", "uin": "54321", "name": "Bob"}},
+       {"type": "text", "data": {"text": " yes"}}]}}]}
+
+    {"metadata": {...}, "chunkInfo": {...}, "chunks": [{"chatInfo": {...}, "messages": [...]}]}
+    manifest.json {"metadata": {...}, "chatInfo": {...}, "chunked": {...}}   chunks/c000001.jsonl   avatars.json
+
+A group is the chat's name, since its number is not told; who speaks is their QQ number, as in QQ's own export. A text
+is made of the elements, since the one beside them holds marks for what is no text.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from chatladder.chat.formats import wechat_texts
+from chatladder.chat.formats.json_stream import id_of, keys_of, object_of, objects_of, records, text_of, values
+from chatladder.chat.formats.times import LATEST_SECONDS, parse_timestamp
+from chatladder.chat.message import Context, Message, People, Skipped
+from chatladder.chat.source import Source
+
+NAME = "qq-chat-exporter"
+LATE_SECONDS = None
+MANIFEST = "manifest.json"
+#: Pictures of members by their number, which may stand beside a manifest.
+AVATARS = re.compile(rb'\{\s*"\d{5,12}"\s*:\s*"data:image/')
+LINE = re.compile(rb'\s*\{\s*"id"\s*:')
+UNKNOWN = ("", "0", "unknown", "未知", "未知用户")
+NAME_FIELDS = ("name", "nickname", "groupCard", "remark")
+
+
+def detects(name: str, head: bytes) -> bool:
+    """A document or a manifest with what the exporter says of the chat, a line of a chunk, or members' pictures."""
+    keys = keys_of(head)
+    if LINE.match(head):
+        return {"seq", "sender", "elements", "recalled"} <= keys
+    return (
+        {"metadata", "chatInfo", "statistics"} <= keys or {"chunkInfo", "chunks"} <= keys or bool(AVATARS.match(head))
+    )
+
+
+def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
+    """One Message or Skipped for each message (see ``chatladder.chat.formats``)."""
+    people = People(context)
+    for line, value, chat in _messages(source):
+        if not isinstance(value, dict):
+            yield Skipped(line, "file_head" if value is None else "not_a_message")
+            continue
+        group = text_of(chat.get("name")) or source.folder or PurePosixPath(source.plain_name).stem
+        yield _message(value, line, group, people, source.where(line))
+    people.tell_strangers()
+
+
+def _messages(source: Source) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+    """Yield (line, message, chat) of each message, or (1, None, {}) of a file that holds none."""
+    head = source.head()
+    keys = keys_of(head)
+    if LINE.match(head):
+        above = source.above(MANIFEST)
+        chat = object_of(object_of(next(values(above), (1, None))[1]).get("chatInfo")) if above else {}
+        yield from ((line, value, chat) for line, value in values(source))
+    elif AVATARS.match(head) or "chunked" in keys:
+        yield 1, None, {}
+    else:
+        for record in records(source, ("messages.*", "chunks.*.messages.*"), ("chatInfo",)):
+            yield record.line, record.value if record.value is not None else 0, object_of(record.beside.get("chatInfo"))
+
+
+def _person(value: Any, people: People) -> str:
+    """Identity of somebody, who is met; empty if none is told."""
+    person = object_of(value)
+    uin, uid = (id_of(person.get(field)) or "" for field in ("uin", "uid"))
+    names = [name for field in NAME_FIELDS if (name := text_of(person.get(field)).strip()) not in UNKNOWN]
+    identity = next((each for each in (uin, uid, *names) if each not in UNKNOWN), "")
+    if identity:
+        people.meet(identity, *(each for each in (uid, *names) if each not in UNKNOWN))
+    return identity
+
+
+def _message(message: dict[str, Any], line: int, group: str, people: People, where: str) -> Message | Skipped:
+    sender = _person(message.get("sender"), people)
+    content = object_of(message.get("content"))
+    elements = [
+        (text_of(each.get("type")), object_of(each.get("data"))) for each in objects_of(content.get("elements"))
+    ]
+    is_system = message.get("system") is True or text_of(message.get("type")) == "system"
+    if not sender and not is_system:
+        return Skipped(line, "no_sender")
+    kind, text = _content(elements, text_of(content.get("text")), people)
+    if is_system or message.get("recalled") is True:  # who took their words back has taken them back
+        kind, text = "system", ""
+    timestamp = message.get("timestamp")
+    if isinstance(timestamp, int) and timestamp > LATEST_SECONDS:
+        timestamp //= 1000
+    reply = next((data for type_, data in elements if type_ == "reply"), {})
+    people.stranger(text_of(reply.get("senderName")))
+    return Message(
+        line=line,
+        group=group,
+        sender=sender,
+        timestamp=parse_timestamp(timestamp, where),
+        kind=kind,
+        text=text,
+        own_id=id_of(message.get("id")),
+        reply_to=id_of(reply.get("referencedMessageId")) or id_of(reply.get("messageId")),
+        typed=text_of(content.get("text")),
+    )
+
+
+def _content(elements: list[tuple[str, dict[str, Any]]], plain: str, people: People) -> tuple[str, str]:
+    """Kind and text of a message; whom its elements name is met."""
+    pieces: list[str] = []
+    kinds: dict[str, str] = {}
+    for type_, data in elements:
+        if type_ == "text":
+            after_mention = pieces and pieces[-1].startswith("@") and pieces[-1].endswith(" ")
+            pieces.append(text_of(data.get("text")).removeprefix(" ") if after_mention else text_of(data.get("text")))
+        elif type_ == "at":
+            pieces.append(_mention(data, people))
+        elif type_ == "system":
+            wechat_texts.meet_in(text_of(data.get("text")), people)
+        elif type_ == "forward":
+            for each in objects_of(data.get("messages")):
+                people.stranger(text_of(object_of(each.get("sender")).get("name")))
+        elif type_ == "image":
+            kinds["image"] = ""
+        elif type_ == "file":
+            kinds["file"] = text_of(data.get("filename"))
+        elif type_ == "json":
+            kinds["link"] = " ".join(filter(None, (text_of(data.get("title")), text_of(data.get("url")))))
+    text = "".join(pieces) if elements else plain
+    if text.strip():
+        return "text", wechat_texts.with_mentions(text.strip(), people)
+    return next(((kind, kinds[kind]) for kind in ("image", "file", "link") if kind in kinds), ("other", ""))
+
+
+def _mention(data: dict[str, Any], people: People) -> str:
+    name = text_of(data.get("name")).strip()
+    if data.get("uid") == "all":
+        return "@all "
+    if (uin := id_of(data.get("uin")) or "") not in UNKNOWN:
+        return people.mention(uin, name)
+    people.stranger(name)
+    return f"@{name} "
