@@ -1,7 +1,10 @@
 """The planted chat as today's tools for WeChat and QQ write it."""
 
+import csv
+import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 Times = Callable[[], Iterator[tuple[int, int, str, str]]]  # number, UTC seconds, sender and text of each message
@@ -51,7 +54,88 @@ def qq_chunk(times: Times) -> bytes:
     return "".join(json.dumps(qq_message(*each), ensure_ascii=False) + "\n" for each in times()).encode()
 
 
-EXPORTS = {"chatlab.json": chatlab, "qce.json": qq_chat_exporter, "c000001.jsonl": qq_chunk}
+def cells(rows: Iterable[Sequence[object]]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    return out.getvalue().encode()
+
+
+def local(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def pywxdump(times: Times) -> bytes:
+    """The talkers are ids, whose names the list of users tells; here the ids are names themselves."""
+    head = ("id", "MsgSvrID", "type_name", "is_sender", "talker", "room_name", "msg", "src", "CreateTime")
+    rows = (
+        (number, number + 1, "文本", 0, who, "1@chatroom", text, "", local(at)) for number, at, who, text in times()
+    )
+    return cells([head, *rows])
+
+
+def weflow(times: Times) -> bytes:
+    messages = [
+        {"localId": number, "createTime": at, "formattedTime": local(at), "type": "文本消息", "localType": 1}
+        | {"content": text, "isSend": 0, "senderUsername": account(who), "senderDisplayName": who, "source": ""}
+        for number, at, who, text in times()
+    ]
+    return document({"weflow": {"version": "1"}, "session": {"wxid": "1@chatroom"}, "messages": messages})
+
+
+def weflow_text(times: Times) -> bytes:
+    return "".join(f"{local(at)} '{who}'\n{text}\n\n" for _, at, who, text in times()).encode()
+
+
+def memotrace(times: Times) -> bytes:
+    """All chats of an account."""
+    head = "localId,TalkerId,Type,SubType,IsSender,CreateTime,Status,StrContent,StrTime,Remark,NickName,Sender"
+    rows = ((number, 4, 1, 0, 0, at, "", text, local(at), "", "g", who) for number, at, who, text in times())
+    return f"{head}\r\n".encode("utf-8-sig") + cells(rows)
+
+
+def memotrace_3(times: Times) -> bytes:
+    head = ("消息ID", "类型", "发送人", "时间", "内容", "备注", "昵称", "更多信息")
+    rows = ((number + 1, "文本", who, local(at), text, who, who, "more") for number, at, who, text in times())
+    return cells([head, *rows])
+
+
+def memotrace_text(times: Times) -> bytes:
+    return "".join(f"{local(at)} {who}\n{text}\n\n" for _, at, who, text in times()).encode()
+
+
+def chatlog(times: Times) -> bytes:
+    messages = [
+        {"seq": at * 1000, "time": f"{local(at)}Z".replace(" ", "T"), "talker": "1@chatroom", "talkerName": "g"}
+        | {"isChatRoom": True, "sender": account(who), "senderName": who, "isSelf": False, "type": 1, "subType": 0}
+        | {"content": text}
+        for _, at, who, text in times()
+    ]
+    return document(messages)
+
+
+def chatlog_csv(times: Times) -> bytes:
+    head = ("Time", "SenderName", "Sender", "TalkerName", "Talker", "Content")
+    return cells([head, *((local(at), who, account(who), "g", "1@chatroom", text) for _, at, who, text in times())])
+
+
+def chatlog_text(times: Times) -> bytes:
+    return "".join(f"{who}({account(who)}) {local(at)}\n{text}\n\n" for _, at, who, text in times()).encode()
+
+
+EXPORTS = {
+    "chatlab.json": chatlab,
+    "qce.json": qq_chat_exporter,
+    "c000001.jsonl": qq_chunk,
+    "1@chatroom_0_5000.csv": pywxdump,
+    "weflow.json": weflow,
+    "weflow.txt": weflow_text,
+    "messages.csv": memotrace,
+    "group.csv": memotrace_3,
+    "group.txt": memotrace_text,
+    "chatlog.json": chatlog,
+    "chatlog.csv": chatlog_csv,
+    "chatlog.txt": chatlog_text,
+}
 
 
 def exports(times: Times) -> dict[str, Callable[[], bytes]]:

@@ -35,6 +35,8 @@ class Reading:
             names.know(*told)
 
         self.items = list(self.format.parse(self.source, Context(NAMES, know, ZoneInfo(timezone))))
+        for message in self.messages:
+            names.know(message.sender)
         self._replace = names.replacer()
 
     @property

@@ -11,14 +11,18 @@ from typing import Protocol
 
 from chatladder.chat.formats import (
     chatlab,
+    chatlog,
     discord,
     irc,
+    memotrace,
+    pywxdump,
     qq,
     qq_chat_exporter,
     slack,
     table,
     telegram,
     wechat,
+    weflow,
     whatsapp,
 )
 from chatladder.chat.formats.json_stream import keys_of
@@ -82,7 +86,10 @@ title topic ts type user userId user_id users version
 KNOWN_FIELDS = frozenset(_KNOWN_FIELDS.split())
 
 #: In the order in which they are asked; the first that detects a file reads it.
-FORMATS: tuple[Format, ...] = (chatlab, qq_chat_exporter, table, wechat, telegram, discord, slack, irc, qq, whatsapp)
+FORMATS: tuple[Format, ...] = (
+    *(chatlab, chatlog, pywxdump, qq_chat_exporter, weflow),
+    *(table, wechat, telegram, discord, slack, irc, qq, whatsapp, memotrace),
+)
 NAMES = tuple(each.NAME for each in FORMATS)
 
 

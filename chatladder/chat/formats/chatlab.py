@@ -35,8 +35,6 @@ KINDS = {"0": "text", REPLY: "text", "1": "image", "4": "file", "7": "link", "24
 NOTICES = ("80", "81")
 #: The sender of notices.
 SYSTEM = "SYSTEM"
-#: WeFlow quotes at the end of an answer (hicccc77/WeFlow: electron/services/exportService.ts, buildQuotedReplyText).
-QUOTE = re.compile(r"\[引用 (?:(?P<name>[^\n：\]]{1,64})：)?")
 
 
 def detects(name: str, head: bytes) -> bool:
@@ -99,7 +97,7 @@ def _message(entry: dict[str, Any], line: int, group: str, people: People, where
         wechat_texts.meet_in(content, people)
     elif kind == "text":
         is_quoting = type_ == REPLY and content.rstrip().endswith("]")
-        said = wechat_texts.without_quote(content, QUOTE, people) if is_quoting else content
+        said = wechat_texts.without_quote(content, wechat_texts.QUOTE, people) if is_quoting else content
         text = wechat_texts.with_mentions(said, people)
     elif kind == "file":
         text = PurePosixPath(content.removeprefix("[文件]").strip()).name

@@ -43,10 +43,14 @@ MARK = re.compile(
     re.DOTALL,
 )
 _KINDS = ("image", "file", "link", "alone", "other")
+#: A file beside the export, in place of a text (hicccc77/WeFlow: electron/services/exportService.ts).
+SAVED = re.compile(
+    r"(?:[^\s/]{1,200}/){0,6}(?P<folder>images|voices|videos|emojis|files)/(?P<name>[^/\n]{1,255}\.\w{1,5})"
+)
 #: The same as a column of a table has it.
 LABEL = re.compile(
     rf"(?P<text>文本|文本消息|text|引用回复|引用消息)|(?P<image>{_IMAGE}|图片消息|image)|(?P<file>{_FILE}|文件消息|file)"
-    rf"|(?P<link>{_LINK}|链接消息|小程序消息|音乐消息|(?:（|\()分享(?:）|\)).*)|(?P<system>系统.*|消息撤回.*|拍一拍|邀请加群)"
+    rf"|(?P<link>{_LINK}|链接消息|链接分享|小程序消息|音乐消息|(?:（|\()分享(?:）|\)).*)|(?P<system>系统.*|消息撤回.*|拍一拍|邀请加群)"
 )
 _LINK_MARK = re.compile(rf"^\s*[\[【](?:{_LINK})[\]】]")
 _MARKDOWN = re.compile(r"\[([^\[\]\n]{0,400})\]\((https?://[^()\s]{1,2000})\)")
@@ -59,6 +63,8 @@ NOTICE = re.compile(
     r"(?:[“\"][^“”\"\n]{1,64}[”\"]|你|我)\s?(?:撤回了一条消息|加入了?群聊|修改群名为|拍了拍|与群里其他人都不是).{0,400}"
     r"|[^\n]{1,64}?(?:撤回了一条消息|(?:邀请|通过扫描)[^\n]{1,400}加入了?群聊|将[^\n]{1,200}移出了?群聊)"
 )
+#: How WeFlow ends a text that answers another (hicccc77/WeFlow: electron/services/exportService.ts).
+QUOTE = re.compile(r"\[引用 (?:(?P<name>[^\n：\]]{1,64})：)?")
 _QUOTED_NAME = re.compile(r"[“\"]([^“”\"\n]{1,64})[”\"]")
 _EVERYBODY = "所有人"
 #: Ids of people who are mentioned, in what WeChat keeps beside a text.
@@ -69,6 +75,9 @@ def content_of(text: str) -> tuple[str, str]:
     """Return kind and text of what a layout that tells no kinds has as a message's text."""
     if NOTICE.fullmatch(text):
         return "system", ""
+    if saved := SAVED.fullmatch(text):
+        kind = {"images": "image", "files": "file"}.get(saved["folder"], "other")
+        return kind, saved["name"] if kind == "file" else ""
     match = MARK.fullmatch(text)
     if match is None:
         return "text", text
