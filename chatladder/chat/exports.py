@@ -12,6 +12,7 @@ WhatsApp's own zip                         everything beside its one chat
 beside ``_chat.txt`` or a WhatsApp chat    ``00000012-notes.txt``, ``DOC-20240101-WA0001.csv``
 beside Telegram's ``result.json``          what lies in ``files/``, ``chats/chat_001/`` and the like
 ``<export>.json_Files/``                   everything: DiscordChatExporter's downloads
+``resources/``, ``media/``                 ``files/notes.txt``, ``images/`` and the like: qq-chat-exporter's, WeFlow's
 =========================================  ============================================================
 
 What lies there and is an export all the same is read: people put exports of several chats into one folder.
@@ -245,6 +246,9 @@ TELEGRAM_FILE = re.compile(
     r"(?:chats/chat_\d+|files|images|photos|profile_pictures|round_video_messages|stickers|stories|video_files"
     r"|voice_messages)/.+"
 )
+SAVED_FOLDER = re.compile(
+    r"(?:.*/)?(?:resources|media)/(?:[^/]+/){0,2}(?:files|images|videos|voices|audios|emojis)/[^/]+"
+)
 DISCORD_FOLDER = re.compile(r".+\.(?:json|html|csv|txt)_Files")
 
 
@@ -270,6 +274,7 @@ def attachments(names: Sequence[PurePath], zip_name: str = "") -> set[PurePath]:
         or any(
             outer in telegram and TELEGRAM_FILE.fullmatch(name.relative_to(outer).as_posix()) for outer in name.parents
         )
+        or SAVED_FOLDER.fullmatch(name.as_posix())
         or any(DISCORD_FOLDER.fullmatch(part) for part in name.parts[:-1])
     }
 
