@@ -53,7 +53,8 @@ WORDS = (
     b"9999-12-31T23:59:59-18:00", b"0001-01-01T00:00:00+18:00", b"<@U1>", b"@all ", b"<!here|x>",
     "@\u2068a\u2069".encode(), "撤回了一条消息".encode(), "消息对象:".encode(),
     b"<sysmsg><newmsgid>1</newmsgid>revokemsg", "\n\n[引用](".encode(), "\n引用：a: b".encode(), "[引用 a：b]".encode(),
-    "[链接|a](".encode(), "@a\u2005".encode(), b"<atuserlist>a,b</atuserlist>", b'{"_type": "x"}\n', b"> a(b) 00:00:00\n",
+    "[链接|a](".encode(), "@a\u2005".encode(), b"<atuserlist>a,b</atuserlist>", b'{"_type": "x"}\n',
+    b"> a(b) 00:00:00\n",
     b"\n2024-02-31 00:00:00 a\n", b"\n2024-01-15 00:00:00 'a'\n", b"\na(wxid_a) 99-99 00:00:00\n", b'"chunked": 1,',
 )  # fmt: skip
 

@@ -6,9 +6,11 @@ import json
 
 import pytest
 
-from chatladder.chat.message import Message, Skipped
+from chatladder.chat.formats import pywxdump
+from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.source import Source
 from chatladder.io.console import DataError
-from tests.chat.reading import Reading, person
+from tests.chat.reading import NAMES, Reading, person
 
 ROOM = "20814553575@chatroom"
 HEAD = ("id", "MsgSvrID", "type_name", "is_sender", "talker", "room_name", "msg", "src", "CreateTime")
@@ -115,9 +117,16 @@ def test_who_made_the_export_and_who_is_nobody(tmp_path):
     [
         (table(row("a"), row("b")[:-1]), r"a\.csv:3: expected 9 cells, got 8"),
         (table((*row("a")[:-1], "yesterday")), r"a\.csv:2: expected a timestamp .* got one like 'a'"),
+        ("MsgSvrID,type_name,is_sender,talker,CreateTime,a\n1,2,3,4,5\n", r"a\.csv:2: expected 6 cells"),
         (table(row("a")) + '1,"2', r"a\.csv:3: expected CSV: unexpected end of data"),
     ],
 )
 def test_refusals_name_file_and_line(tmp_path, content, match):
     with pytest.raises(DataError, match=match):
         Reading(tmp_path / "a.csv", content)
+
+
+def test_a_header_without_the_columns_is_refused_where_the_format_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"a\.csv:1: expected the columns MsgSvrID, .*; missing MsgSvrID, "):
+        list(pywxdump.parse(Source(tmp_path / "a.csv"), Context(NAMES)))

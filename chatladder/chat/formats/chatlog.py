@@ -65,8 +65,13 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     if head.lstrip()[:1] in (b"[", b"{"):
         for record in records(source, ("*", "items.*")):
             yield _message(record.value, record.line, people, context.timezone, source.where(record.line))
-    elif has_columns(head, *COLUMNS) or has_columns(head, *CONTACTS):
+    elif has_columns(head, *COLUMNS):
         yield from _rows(source, people, context.timezone)
+    elif has_columns(head, *CONTACTS):
+        for line, row in named_rows(source, CONTACTS):
+            if row and row["UserName"]:
+                people.meet(*(row[column] for column in CONTACTS))
+            yield Skipped(line, "blank" if row is None else "contact")
     else:
         yield from _entries(source, people, context.timezone)
     people.tell_strangers()
@@ -94,12 +99,9 @@ def _message(value: Any, line: int, people: People, timezone: tzinfo, where: str
 
 
 def _rows(source: Source, people: People, timezone: tzinfo) -> Iterator[Message | Skipped]:
-    for line, row in named_rows(source):
+    for line, row in named_rows(source, COLUMNS):
         if row is None:
             yield Skipped(line, "blank")
-        elif "UserName" in row:
-            people.meet(row["UserName"], *(row[column] for column in CONTACTS[1:]))
-            yield Skipped(line, "contact")
         elif not row["Talker"]:
             yield Skipped(line, "no_group")
         else:

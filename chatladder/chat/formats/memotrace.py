@@ -65,7 +65,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     if has_columns(head, *NUMBERED):
         yield from _numbered(source, group, people)
     elif has_columns(head, *LABELLED):
-        for line, row in named_rows(source):
+        for line, row in named_rows(source, LABELLED):
             yield Skipped(line, "blank") if row is None else _labelled(row, line, group, people, zone, source)
     else:
         for line, match, text in entries(source, ENTRY):

@@ -54,7 +54,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
             yield Skipped(line, "file_head")
         return
     group = PurePosixPath(source.plain_name).stem
-    for line, row in named_rows(source):
+    for line, row in named_rows(source, COLUMNS):
         if row is None:
             yield Skipped(line, "blank")
         else:
