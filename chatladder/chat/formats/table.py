@@ -11,7 +11,6 @@ without an offset is local time of ``context.timezone``. Only tables with the na
 by themselves; one with other names is read where the format is named.
 """
 
-import csv
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -19,9 +18,11 @@ from datetime import tzinfo
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from chatladder.chat.formats.csv_rows import check_width, csv_rows, header_cells
+from chatladder.chat.formats.json_lines import json_lines
 from chatladder.chat.formats.times import parse_timestamp, resolution, shape_of
 from chatladder.chat.message import Context, Message, Skipped
-from chatladder.chat.source import LONGEST_LINE, Source
+from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 from chatladder.io.rows import KINDS
 
@@ -84,7 +85,7 @@ def detects(name: str, head: bytes) -> bool:
     line = head.lstrip().partition(b"\n")[0]
     text = line.decode("utf-8", "replace")
     if not text.startswith("{"):
-        return any(set(REQUIRED) <= set(_cells(text, delimiter)) for delimiter in DELIMITERS)
+        return any(set(REQUIRED) <= set(header_cells(text, delimiter)) for delimiter in DELIMITERS)
     keys, whole = _top_keys(text)
     # Longer than the head, or damaged, which is parse's to report.
     return set(REQUIRED) <= keys or (not whole and bool(keys & set(REQUIRED)))
@@ -161,19 +162,10 @@ def _name(value: Any, column: str, where: str) -> str | None:
 
 def _json_rows(source: Source, columns: Columns) -> Rows:
     needed: set[str] | None = None
-    for number, data in source.lines():
-        text = source.decode(data, number).strip()
-        if not text:
+    for number, row in json_lines(source):
+        if row is None:
             yield number, None
             continue
-        try:
-            row = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            what = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-            message = f"{source.where(number)}: expected one whole JSON object on the line: {what}."
-            raise DataError(message) from error
-        if not isinstance(row, dict):
-            raise DataError(f"{source.where(number)}: expected a JSON object, got {type(row).__name__}.")
         if needed is None:
             grouped = "group" in columns.mapped or columns.theirs["group"] in row
             needed = {*REQUIRED, "group"} if grouped else {*REQUIRED}
@@ -183,65 +175,22 @@ def _json_rows(source: Source, columns: Columns) -> Rows:
 
 def _csv_rows(source: Source, columns: Columns) -> Rows:
     names: list[str] = []
-    start = 1
-    lines = _CsvLines(source)
-    reader = csv.reader(lines, delimiter=_csv_delimiter(source, columns), strict=True)
-    try:
-        for cells in reader:
-            if not names:
-                names = [cell.strip() for cell in cells]
-                columns.check_header(names, source.where(start))
-            elif not any(cells):  # Excel writes empty rows as delimiters
-                yield start, None
-            elif len(cells) != len(names):
-                raise DataError(
-                    f"{source.where(start)}: expected {len(names)} cells, got {len(cells)}. "
-                    "Put cells that hold the delimiter in quotes."
-                )
-            else:
-                yield start, columns.ours(dict(zip(names, cells, strict=True)))
-            start = reader.line_num + 1  # a quoted cell may span lines
-            lines.gathered = 0
-    except csv.Error as error:
-        raise DataError(f"{source.where(start)}: expected CSV: {error}.") from error
-
-
-class _CsvLines:
-    """Lines for a reader that gathers them until a row is whole, which may be never."""
-
-    def __init__(self, source: Source) -> None:
-        self.gathered = 0  # bytes since the last row
-        self._source = source
-        self._lines = source.lines()
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        number, data = next(self._lines)
-        where = self._source.where(number)
-        if b"\0" in data:
-            raise DataError(f"{where}: expected text, got a byte that is zero. Is this UTF-16, or no CSV?")
-        self.gathered += len(data)
-        if self.gathered > LONGEST_LINE:
-            raise DataError(
-                f"{where}: expected rows of at most {LONGEST_LINE // 2**20} MiB, got a longer one. Close its quotes."
-            )
-        return self._source.decode(data, number)
+    for line, cells in csv_rows(source, _csv_delimiter(source, columns)):
+        if not names:
+            names = [cell.strip() for cell in cells]
+            columns.check_header(names, source.where(line))
+        elif not any(cells):  # Excel writes empty rows as delimiters
+            yield line, None
+        else:
+            check_width(cells, names, source.where(line))
+            yield line, columns.ours(dict(zip(names, cells, strict=True)))
 
 
 def _csv_delimiter(source: Source, columns: Columns) -> str:
     """Return the delimiter that divides the first line into the most of our columns."""
     header = source.head().partition(b"\n")[0].decode("utf-8", "replace")
     wanted = set(columns.theirs.values())
-    return max(DELIMITERS, key=lambda delimiter: len(wanted.intersection(_cells(header, delimiter))))
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    try:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
-    except csv.Error:
-        return []
+    return max(DELIMITERS, key=lambda delimiter: len(wanted.intersection(header_cells(header, delimiter))))
 
 
 def _top_keys(text: str) -> tuple[set[str], bool]:

@@ -1,0 +1,92 @@
+"""The rows of a CSV file of any size, one at a time, each with the line that it starts on."""
+
+import csv
+from collections.abc import Iterator
+
+from chatladder.chat.source import LONGEST_LINE, Source
+from chatladder.io.console import DataError
+
+
+def csv_rows(source: Source, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Yield (line, cells) of each row, the header first; a blank row has no cells that hold anything.
+
+    Raises:
+        DataError: If it is no CSV, a row is longer than 4 MiB, or the text is not UTF-8.
+    """
+    start = 1
+    lines = _Lines(source)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        for cells in reader:
+            yield start, cells
+            start = reader.line_num + 1  # a quoted cell may span lines
+            lines.gathered = 0
+    except csv.Error as error:
+        raise DataError(f"{source.where(start)}: expected CSV: {error}.") from error
+
+
+def named_rows(source: Source) -> Iterator[tuple[int, dict[str, str] | None]]:
+    """Yield (line, cells by their column) of each row behind the header, None for a blank one.
+
+    Raises:
+        DataError: As ``csv_rows``, or if a row has another number of cells than the header.
+    """
+    names: list[str] = []
+    for line, cells in csv_rows(source):
+        if not names:
+            names = [cell.strip() for cell in cells]
+        elif not any(cells):  # Excel writes empty rows as delimiters
+            yield line, None
+        else:
+            check_width(cells, names, source.where(line))
+            yield line, dict(zip(names, cells, strict=True))
+
+
+def check_width(cells: list[str], names: list[str], where: str) -> None:
+    """Refuse a row that has another number of cells than the header.
+
+    Raises:
+        DataError: Naming the place.
+    """
+    if len(cells) != len(names):
+        raise DataError(
+            f"{where}: expected {len(names)} cells, got {len(cells)}. Put cells that hold the delimiter in quotes."
+        )
+
+
+def header_cells(line: str, delimiter: str = ",") -> list[str]:
+    """The names in the first line of a table; none if it is no CSV."""
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:
+        return []
+
+
+def has_columns(head: bytes, *wanted: str) -> bool:
+    """Whether the first line of a file is the header of a table, parted by commas, with all of these columns."""
+    line = head.lstrip().partition(b"\n")[0].decode("utf-8", "replace")
+    return set(wanted) <= set(header_cells(line))
+
+
+class _Lines:
+    """Lines for a reader that gathers them until a row is whole, which may be never."""
+
+    def __init__(self, source: Source) -> None:
+        self.gathered = 0  # bytes since the last row
+        self._source = source
+        self._lines = source.lines()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, data = next(self._lines)
+        where = self._source.where(number)
+        if b"\0" in data:
+            raise DataError(f"{where}: expected text, got a byte that is zero. Is this UTF-16, or no CSV?")
+        self.gathered += len(data)
+        if self.gathered > LONGEST_LINE:
+            raise DataError(
+                f"{where}: expected rows of at most {LONGEST_LINE // 2**20} MiB, got a longer one. Close its quotes."
+            )
+        return self._source.decode(data, number)
