@@ -49,6 +49,8 @@ EVERYBODY = ("notify@all", "announcement@all")
 GROUP_ID = "@chatroom"
 
 SIGNATURE = re.compile(rb'"messageType"\s*:|"groupId"\s*:')
+#: A field of Microsoft Teams' messages, which have types too.
+TEAMS = b'"createdDateTime"'
 #: The client ends a mention that it inserted by a four-per-em space.
 INSERTED_MENTION = re.compile("@([^@\u2005\n]{1,64})\u2005")
 #: A plain space after the name: some clients, or typed by hand. Without any end the name cannot be told from
@@ -77,7 +79,7 @@ SOURCE_NAME = re.compile(r"<sourcename>([^<>]{1,256})</sourcename>")
 
 def detects(name: str, head: bytes) -> bool:
     """A JSON object that holds a callback's message type or an assistant's group."""
-    return head.lstrip().startswith(b"{") and SIGNATURE.search(head) is not None
+    return head.lstrip().startswith(b"{") and SIGNATURE.search(head) is not None and TEAMS not in head
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
