@@ -5,6 +5,8 @@ import json
 import zipfile
 from collections.abc import Iterator
 
+from tests.planted_messengers import MESSENGERS
+
 #: What must appear nowhere behind ingest, by kind. Invented, and in the form of the real thing.
 SECRETS = {
     "phone": "13912345678",
@@ -162,4 +164,5 @@ EXPORTS = {
     "WhatsApp Chat with friends.txt": whatsapp,
     "2024-01-15.channel.log": irc,
     "qq.txt": qq,
+    **{name: (lambda make=make: make(times())) for name, make in MESSENGERS.items()},
 }

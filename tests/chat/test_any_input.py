@@ -22,7 +22,7 @@ from chatladder.chat.turns import merge
 from chatladder.io.console import DataError
 from chatladder.io.rows import KINDS, MESSAGES, read_rows
 from chatladder.privacy.pseudonyms import Pseudonyms
-from tests import planted
+from tests import planted, planted_messengers
 from tests.planted import EXPORTS, SAID, SECRETS
 
 KEY = "a key that only this test knows"
@@ -43,7 +43,7 @@ NOTICES = b"".join(
         ("80001", {"content": "@a\u2005x", "atlist": ["b"], "pushContent": "b : x"}),
     )
 )
-SAMPLES = [*(make() for make in EXPORTS.values()), EVENTS, NOTICES]
+SAMPLES = [*(make() for make in EXPORTS.values()), EVENTS, NOTICES, planted_messengers.zulip_messages(planted.times())]
 
 
 def records(format_, path):
