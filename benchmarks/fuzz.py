@@ -43,6 +43,7 @@ PSEUDONYMS = Pseudonyms("a key for benchmarks alone")
 CHANGES, MOST_BYTES = (0, 1, 1, 1, 2, 2, 3, 5), 400
 #: Beside those that a format has, names that tell it where its files go.
 NAMED = ("users.json", "channels.json", "general/2016-01-14.json", "#rust.log", "_chat.txt", "2024-01-15.any.txt")
+NAMED += ("realm.json", "group_info.json", "inbox/friends_1/message_1.json", "2013/01/25/#ubuntu-cn.txt")
 #: What a format, a decoder or a clock may trip over.
 WORDS = (
     b"\n", b"\r\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\\ud800", b"\\x1f",
@@ -53,6 +54,10 @@ WORDS = (
     b"9999-12-31T23:59:59-18:00", b"0001-01-01T00:00:00+18:00", b"<@U1>", b"@all ", b"<!here|x>",
     "@\u2068a\u2069".encode(), "撤回了一条消息".encode(), "消息对象:".encode(),
     b"<sysmsg><newmsgid>1</newmsgid>revokemsg",
+    b"\\ufffc", b"@**a|1**", b"\\u00c3\\u00ab", b"> <@a:b> c\\n\\n", b'<at id=\\"0\\">b</at>',
+    b'{"$date": {"$numberLong": "x"}}',
+    b"2024/02/31(Thu)\n", b"25:61\ta\tb\n", b"[14 Jan 12:36] <a!b@c> -d\n", "[a] [오후 99:00] b\n".encode(),
+    "2024년 13월 1일 오후 8:49, a : b\n".encode(), "你好\n".encode("gb18030"), "aišku\n".encode("cp1257"),
 )  # fmt: skip
 
 

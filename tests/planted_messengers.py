@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
@@ -11,7 +12,7 @@ Said = Iterable[tuple[int, int, str, str]]
 
 
 def number_of(who: str) -> int:
-    return sum(map(ord, who))
+    return zlib.crc32(who.encode())
 
 
 def moment(seconds: int) -> datetime:
@@ -49,8 +50,12 @@ def google_chat(said: Said) -> bytes:
 
 
 def kakaotalk(said: Said) -> bytes:
-    lines = "".join(f"[{who}] [{moment(at):%I:%M %p}] {text}\n" for _, at, who, text in said)
-    return f"Friends with KakaoTalk Chats\n\n--------------- Monday, January 15, 2024 ---------------\n{lines}".encode()
+    lines, day = ["Friends with KakaoTalk Chats\n\n"], ""
+    for _, at, who, text in said:
+        before, day = day, f"{moment(at):%A, %B %d, %Y}"
+        lines += [f"--------------- {day} ---------------\n"] if day != before else []
+        lines.append(f"[{who}] [{moment(at):%I:%M %p}] {text}\n")
+    return "".join(lines).encode()
 
 
 def kakaotalk_csv(said: Said) -> bytes:
@@ -59,8 +64,12 @@ def kakaotalk_csv(said: Said) -> bytes:
 
 
 def line(said: Said) -> bytes:
-    lines = "".join(f"{moment(at):%H:%M}\t{who}\t{text}\n" for _, at, who, text in said)
-    return f"[LINE] Chat history in Friends\nSaved on: 2024/01/16 10:00\n\n2024/01/15(Mon)\n{lines}".encode()
+    lines, day = ["[LINE] Chat history in Friends\nSaved on: 2024/01/16 10:00\n\n"], ""
+    for _, at, who, text in said:
+        before, day = day, f"{moment(at):%Y/%m/%d(%a)}"
+        lines += [f"{day}\n"] if day != before else []
+        lines.append(f"{moment(at):%H:%M}\t{who}\t{text}\n")
+    return "".join(lines).encode()
 
 
 def matrix(said: Said) -> bytes:

@@ -12,6 +12,8 @@ WhatsApp's own zip                         everything beside its one chat
 beside ``_chat.txt`` or a WhatsApp chat    ``00000012-notes.txt``, ``DOC-20240101-WA0001.csv``
 beside Telegram's ``result.json``          what lies in ``files/``, ``chats/chat_001/`` and the like
 ``<export>.json_Files/``                   everything: DiscordChatExporter's downloads
+beside signal-export's ``data.json``       what lies in ``media/``
+beside Google Chat's ``messages.json``     ``File-notes.txt``
 =========================================  ============================================================
 
 What lies there and is an export all the same is read: people put exports of several chats into one folder.
@@ -245,6 +247,8 @@ TELEGRAM_FILE = re.compile(
     r"(?:chats/chat_\d+|files|images|photos|profile_pictures|round_video_messages|stickers|stories|video_files"
     r"|voice_messages)/.+"
 )
+SIGNAL_CHAT, SIGNAL_FOLDER = "data.json", "media"
+GOOGLE_CHAT, GOOGLE_FILE = "messages.json", "File-"
 DISCORD_FOLDER = re.compile(r".+\.(?:json|html|csv|txt)_Files")
 
 
@@ -258,7 +262,9 @@ def attachments(names: Sequence[PurePath], zip_name: str = "") -> set[PurePath]:
     chats = [name for name in names if WHATSAPP_CHAT.fullmatch(name.name)]
     beside_chats = {name.parent for name in chats}
     app_made_it = len(chats) == 1 and (chats[0].name == IOS_CHAT or "whatsapp" in zip_name.lower())
-    telegram = {name.parent for name in names if name.name == TELEGRAM_CHAT}
+    telegram, signal, google = (
+        {name.parent for name in names if name.name == chat} for chat in (TELEGRAM_CHAT, SIGNAL_CHAT, GOOGLE_CHAT)
+    )
     return {
         name
         for name in names
@@ -271,6 +277,8 @@ def attachments(names: Sequence[PurePath], zip_name: str = "") -> set[PurePath]:
             outer in telegram and TELEGRAM_FILE.fullmatch(name.relative_to(outer).as_posix()) for outer in name.parents
         )
         or any(DISCORD_FOLDER.fullmatch(part) for part in name.parts[:-1])
+        or (name.parent.name == SIGNAL_FOLDER and name.parent.parent in signal)
+        or (name.name.startswith(GOOGLE_FILE) and name.parent in google)
     }
 
 

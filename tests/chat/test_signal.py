@@ -38,7 +38,13 @@ def test_signal_export(tmp_path):
     assert rows[0] == Message(1, "Friends", "Ann", 1672538400, "text", "hi")
     assert rows[1].sender == "signal_owner"
     assert rows[2].reason == "no_sender"
-    assert known == [("Bob",)]  # who speaks is known without it
+    assert known == [("Ann", "Ann"), ("Bob",)]
+
+
+def test_a_name_that_lost_its_blanks_is_found_with_them(tmp_path):
+    known = []
+    read_lines(tmp_path, exported(sender="AnnMariaLee"), exported(sender="MÜLLER"), known=known)
+    assert known == [("AnnMariaLee", "Ann Maria Lee"), ("MÜLLER", "MÜLLER")]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,7 @@ def test_signal_export(tmp_path):
         ({"body": "", "deleted": True}, "system", ""),
         ({"body": "Missed voice call"}, "system", ""),
         ({"body": "Missed you"}, "text", "Missed you"),
+        ({"body": "\ufffc look"}, "text", "@<user>  look"),
     ],
 )
 def test_kinds_of_signal_export(tmp_path, fields, kind, text):

@@ -6,7 +6,7 @@ a folder for each chat::
     {"date": "2023-01-01T10:00:00", "sender": "Ann", "body": "hi  ", "quote": "\n\n> ...", "sticker": null,
      "reactions": [["Bob", "👍"]], "attachments": [{"name": "a.png", "path": "media/a.png"}]}
 
-Its times are local, its owner is ``Me``. sigtop (https://github.com/tbvdm/sigtop, cmd/sigtop/fmt_json.go) writes an
+Its times are local, its owner is ``Me``, and names have lost their blanks. sigtop (https://github.com/tbvdm/sigtop, cmd/sigtop/fmt_json.go) writes an
 array of Signal's own messages, as they lie in the database (https://github.com/signalapp/Signal-Desktop)::
 
     [{"id": "...", "type": "incoming", "conversationId": "c", "sourceServiceId": "a-b", "sent_at": 1672563600123,
@@ -37,6 +37,8 @@ NOBODY = "No-Sender"
 CALL = re.compile(r"(?:Incoming|Outgoing|Missed)(?: (?:voice|video))? call(?: \([^()]*\))?")
 #: In a text, where somebody is mentioned.
 MENTION = "\ufffc"
+#: Where signal-export has taken a blank out of a name.
+JOINED = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])")
 
 
 def detects(name: str, head: bytes) -> bool:
@@ -68,11 +70,11 @@ def _exported(entry: dict[str, Any], line: int, source: Source, people: People, 
     sender = text_of(entry.get("sender")).strip()
     if sender in ("", NOBODY):
         return Skipped(line, "no_sender")
-    text = text_of(entry.get("body")).strip()
+    text = text_of(entry.get("body")).strip().replace(MENTION, "@<user> ")
     if sender == ME:
         sender = OWNER
     else:
-        people.meet(sender)
+        people.meet(sender, JOINED.sub(" ", sender))
     if entry.get("deleted") is True or entry.get("call") is True or CALL.fullmatch(text):
         kind, text = "system", ""
     elif text:
