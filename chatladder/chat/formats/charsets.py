@@ -7,7 +7,6 @@ lost a few bytes on their way stay UTF-8 with U+FFFD, and so do lines that no ch
 Read here and not by charset-normalizer, which looks at a whole file or one short line, and not at the lines around it.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 
 #: Letters of the languages that write in a charset of single bytes.
@@ -41,7 +40,7 @@ class Charsets:
     def __init__(self, lines: Iterable[bytes]) -> None:
         """Look through all of a file's lines."""
         self._seen: set[str] = set()
-        self._ranks: Counter[str] = Counter()
+        self._ranks = dict.fromkeys(CHARSETS, 0.0)
         wrong: list[bytes] = []
         for line in lines:
             if line.isascii():

@@ -6,8 +6,9 @@ a folder for each chat::
     {"date": "2023-01-01T10:00:00", "sender": "Ann", "body": "hi  ", "quote": "\n\n> ...", "sticker": null,
      "reactions": [["Bob", "👍"]], "attachments": [{"name": "a.png", "path": "media/a.png"}]}
 
-Its times are local, its owner is ``Me``, and names have lost their blanks. sigtop (https://github.com/tbvdm/sigtop, cmd/sigtop/fmt_json.go) writes an
-array of Signal's own messages, as they lie in the database (https://github.com/signalapp/Signal-Desktop)::
+Its times are local, its owner is ``Me``, and names have lost their blanks. sigtop (https://github.com/tbvdm/sigtop,
+cmd/sigtop/fmt_json.go) writes an array of Signal's own messages, as they lie in the database
+(https://github.com/signalapp/Signal-Desktop)::
 
     [{"id": "...", "type": "incoming", "conversationId": "c", "sourceServiceId": "a-b", "sent_at": 1672563600123,
       "body": "\ufffc yes", "bodyRanges": [{"start": 0, "length": 1, "mentionAci": "...", "replacementText": "Ann"}],
@@ -38,7 +39,7 @@ CALL = re.compile(r"(?:Incoming|Outgoing|Missed)(?: (?:voice|video))? call(?: \(
 #: In a text, where somebody is mentioned.
 MENTION = "\ufffc"
 #: Where signal-export has taken a blank out of a name.
-JOINED = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])")
+JOINED = re.compile(r"(?<=[a-zß-öø-ÿ])(?=[A-Z])")
 
 
 def detects(name: str, head: bytes) -> bool:
