@@ -67,6 +67,11 @@ def test_what_is_no_message(tmp_path):
     assert shown(read(tmp_path, 1, message(creator={}))) == ["not_a_message", "no_sender"]
 
 
+def test_dates_of_british_english(tmp_path):
+    row = read(tmp_path, message(created_date="Thursday, 3 November 2016 at 23:59:50 UTC", message_id=None))[0]
+    assert (row.timestamp, row.group) == (1478217590, "AAAA")
+
+
 @pytest.mark.parametrize(
     "date", ["Mittwoch, 8. Februar 2017 um 22:27:07 UTC", "Monday, Febru 31, 2017 at 1:00:00 AM UTC"]
 )

@@ -60,6 +60,8 @@ def test_the_csv_of_macos(tmp_path):
         ("파일: a.pdf", "file", "a.pdf"),
         ("삭제된 메시지입니다.", "system", ""),
         ("사진 좋다", "text", "사진 좋다"),
+        ("we invited everybody", "text", "we invited everybody"),
+        ("one\nBob invited Cid.", "text", "one\nBob invited Cid."),
     ],
 )
 def test_kinds(tmp_path, text, kind, said):
@@ -88,6 +90,11 @@ def test_what_happened_ends_a_message_and_names_people(tmp_path):
 def test_refusals(tmp_path, content, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, content)
+
+
+def test_a_chat_that_somebody_pasted_into_another_export_is_not_taken_for_it():
+    content = "1/15/24, 10:00 - Ann: look\n" * 12 + "2024. 1. 15. 오후 8:49, Bob : hi\n"
+    assert not kakaotalk.detects("a.txt", content.encode())
 
 
 def test_other_files_are_not_taken_for_it():

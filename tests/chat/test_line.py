@@ -62,7 +62,8 @@ def test_the_day_of_a_week_tells_which_number_is_the_month(tmp_path):
         ("[スタンプ]", "other", ""),
         ("[File] a.pdf", "file", "a.pdf"),
         ("☎ 通話時間 0:42", "other", ""),
-        ("[Photo] is what I sent", "image", ""),
+        ("[Photo] is what I sent", "text", "[Photo] is what I sent"),
+        ("[Location] here", "other", ""),
         ("see [Photo]", "text", "see [Photo]"),
         ('"quoted"', "text", '"quoted"'),
     ],
@@ -99,6 +100,7 @@ def test_refusals(tmp_path, content, message):
 def test_titles_of_languages(tmp_path):
     for title, group in (
         ("Chat history with Ann", "Ann"),
+        ("Chat history in Us", "Us"),
         ("友達とのトーク履歴", "友達"),
         ("友達のトーク履歴", "友達"),
         ("与朋友的聊天记录", "朋友"),

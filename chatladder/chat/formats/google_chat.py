@@ -18,6 +18,7 @@ ones are read, others are refused. What bots say is kept, but is no talk (kind `
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,7 +32,11 @@ from chatladder.io.console import DataError
 NAME = "google_chat"
 LATE_SECONDS = None
 COMPANIONS = {"group_info.json": "members", "user_info.json": "membership_info"}
-DATE = re.compile(r"[A-Z][a-z]+day, ([A-Z][a-z]+ \d{1,2}, \d{4}) at (\d{1,2}:\d\d:\d\d) ([AP]M) (?:UTC|GMT)")
+DATE = re.compile(r"[A-Z][a-z]+day, (?P<moment>[A-Za-z0-9, ]{12,20} at \d{1,2}:\d\d:\d\d(?: [AP]M)?) (?:UTC|GMT)")
+#: As American and as British English have it.
+DATE_FORMATS = ("%B %d, %Y at %I:%M:%S %p", "%d %B %Y at %H:%M:%S")
+#: What starts the name of a group's folder; its id follows.
+FOLDER = re.compile(r"(?:Space|DM|Group) ")
 
 
 def detects(name: str, head: bytes) -> bool:
@@ -80,7 +85,7 @@ def _message(entry: dict[str, Any], line: int, people: People, source: Source) -
     is_bot = object_of(entry.get("creator")).get("user_type") == "Bot"
     return Message(
         line=line,
-        group=(space if first else "") or source.folder or source.plain_name,
+        group=(space if first else "") or FOLDER.sub("", source.folder) or source.plain_name,
         sender=sender,
         timestamp=_timestamp(entry.get("created_date"), source.where(line)),
         kind="other" if is_bot and kind != "system" else kind,
@@ -106,12 +111,9 @@ def _timestamp(value: Any, where: str) -> int | None:
         return parse_timestamp(value, where)
     plain = " ".join(value.split())  # newer exports have a narrow space before AM
     if match := DATE.fullmatch(plain):
-        try:
-            moment = datetime.strptime(" ".join(match.groups()), "%B %d, %Y %I:%M:%S %p")
-        except ValueError:
-            pass
-        else:
-            return int(moment.replace(tzinfo=UTC).timestamp())
+        for format_ in DATE_FORMATS:
+            with suppress(ValueError):
+                return int(datetime.strptime(match["moment"], format_).replace(tzinfo=UTC).timestamp())
     raise DataError(
         f"{where}: expected a date such as Thursday, November 3, 2016 at 11:59:50 AM UTC, got one like "
         f"{shape_of(value)!r} (9 for a digit, a for letters). Set the Google account's language to English and "

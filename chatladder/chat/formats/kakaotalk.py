@@ -34,7 +34,7 @@ NAME = "kakaotalk"
 #: An hour for the autumn's clock, and a minute.
 LATE_SECONDS = 3_660
 HEADER = ["Date", "User", "Message"]
-HEAD_LINES = 60
+HEAD_LINES = 12
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 OWNERS, OWNER = ("you", "회원님"), "kakaotalk_owner"
 
@@ -62,11 +62,13 @@ WINDOWS = re.compile(
     rf"\[(?P<sender>[^\n]{{1,120}}?)\] \[{_KOREAN_CLOCK}(?: (?P<after>[AP]M))?\]"
     r"(?: (?P<text>.*))?"
 )
-NOTICE = re.compile(
-    r"(?P<who>.{1,100}?)님이 (?:(?P<whom>.{1,400}?)님을 (?:초대|내보냈)|들어왔습니다|나갔습니다).*"
-    r"|(?P<inviter>.{1,100}?) invited (?P<invited>.{1,400}?)\.?|(?P<mover>.{1,100}?) (?:joined|left) this chatroom\.?"
-    r"|채팅방 관리자가 메시지를 가렸습니다\.|.{0,20}메시지가 삭제되었습니다\."
+#: What happened, as Windows writes it without a time; nobody types these words of themselves by chance.
+BARE_NOTICE = re.compile(
+    r"(?P<who>.{1,100}?)님이 (?:(?P<whom>.{1,400}?)님을 (?:초대|내보냈).*|(?:들어왔습니다|나갔습니다)\..*)"
+    r"|(?P<mover>.{1,100}?) (?:joined|left) this chatroom\.?"
+    r"|채팅방 관리자가 메시지를 가렸습니다\.|메시지가 삭제되었습니다\."
 )
+NOTICE = re.compile(rf"{BARE_NOTICE.pattern}|(?P<inviter>.{{1,100}}?) invited (?P<invited>.{{1,400}}?)\.?")
 SEVERAL = re.compile(r"님과 |님, |, | and ")
 #: What stands for something that is not text, by kind.
 PLACEHOLDER = re.compile(
@@ -90,7 +92,8 @@ def detects(name: str, head: bytes) -> bool:
     """The header of macOS, or a line of a message in the first lines."""
     if header_cells(head) == HEADER:
         return True
-    starts = [found[0] for line in head.decode("utf-8", "replace").splitlines()[:HEAD_LINES] if (found := _start(line))]
+    lines = [line for line in head.decode("utf-8", "replace").splitlines() if line.strip()][:HEAD_LINES]
+    starts = [found[0] for line in lines if (found := _start(line))]
     on_windows = any(each.reason == "day" for each in starts) and any(each.clock and not each.day for each in starts)
     return on_windows or any(each.sender and each.day for each in starts)
 
@@ -149,7 +152,7 @@ def _start(line: str) -> tuple[Stamp, str] | None:
             day = int(match["year"]), month, int(match["day"])
             reason = "day" if match["sender"] is None and match["notice"] is None else ""
             return Stamp(reason, day, _clock(match), match["sender"] or ""), match["text"] or match["notice"] or ""
-    return (Stamp(), line) if NOTICE.fullmatch(line) else None
+    return (Stamp(), line) if BARE_NOTICE.fullmatch(line) else None
 
 
 def _month(name: str) -> int:
@@ -180,7 +183,7 @@ def _message(
 ) -> Message | Skipped:
     """A message, or a notice, which macOS puts under the name of who did something."""
     sender, text = sender.strip(), text.strip()
-    if notice := NOTICE.fullmatch(text):
+    if notice := NOTICE.fullmatch(text) if text.startswith(sender) else None:
         for names in filter(None, notice.groups()):
             for name in SEVERAL.split(names):
                 people.stranger(name)

@@ -44,15 +44,15 @@ LINE = re.compile(
 )
 AFTERNOON = ("下午", "午後", "오후", "pm")
 TITLE = re.compile(
-    r"\[LINE\] ?(?:Chat history (?:with|in) (?P<en>.+)|(?P<ja>.+?)(?:と)?のトーク履歴"
+    r"(?:\[LINE\] ?)?Chat history (?:with|in) (?P<en>.+)|\[LINE\] ?(?:(?P<ja>.+?)(?:と)?のトーク履歴"
     r"|[与與]?(?P<zh>.+?)的(?:聊天记录|聊天記錄|对话)|ประวัติการสนทนา(?:กับ|ใน)\s?(?P<th>.+)|(?P<other>.+))"
 )
 #: What stands for something that is not text, by kind.
 PLACEHOLDER = re.compile(
-    r"\[(?:(?P<image>Photo|照片|写真|사진|ภาพ|รูป)|(?P<file>File|文件|檔案|ファイル|파일|ไฟล์)"
-    r"|Video|Voice message|Sticker|Location|Contact|Album|Notes?|视频|影片|動画|동영상|วิดีโอ"
-    r"|語音訊息|语音信息|ボイスメッセージ|贴图|貼圖|スタンプ|스티커|สติกเกอร์|位置|位置情報"
-    r"|連絡先|聯絡資訊|記事本|记事本|ノート|アルバム|相簿)\](?P<rest>.*)|☎.*",
+    r"\[(?:(?P<image>Photo|照片|写真|사진|ภาพ|รูป)|Video|视频|影片|動画|동영상|วิดีโอ"
+    r"|Sticker|贴图|貼圖|スタンプ|스티커|สติกเกอร์|Voice message|語音訊息|语音信息|ボイスメッセージ)\]"
+    r"|\[(?:(?P<file>File|文件|檔案|ファイル|파일|ไฟล์)|Location|Contact|Album|Notes?"
+    r"|位置|位置情報|連絡先|聯絡資訊|記事本|记事本|ノート|アルバム|相簿)\](?P<rest>.*)|☎.*",
     re.DOTALL,
 )
 #: Whom a notice names.
