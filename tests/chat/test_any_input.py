@@ -146,6 +146,31 @@ def test_exactly_one_format_detects_each_export(tmp_path, name):
     assert claimed == [find_format(source).NAME]
 
 
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(
+            "@_**a** [said](b/near/1):\n```quote\n",
+            "<blockquote>",
+            '<at id="0">',
+            "<img ",
+            '<a href="https://matrix.to/#/@a',
+        ),
+        *("[ ](a?msg=", "@a:b", "[a](/user_uploads/", "> a\n", "a님이 ", " invited ", "\ufffc", "[a] [", "@**a|"),
+    ],
+)
+def test_what_a_format_searches_texts_for_takes_no_time(tmp_path, piece):
+    said = [(0, 1_705_312_800, "ann", piece * (300_000 // len(piece)))]
+    began = time.process_time()
+    for name, make in planted_messengers.MESSENGERS.items():
+        path = tmp_path / name
+        path.write_bytes(make(said) if name != "zulip.zip" else planted_messengers.zulip_messages(said))
+        for format_ in FORMATS:
+            if format_.detects(name, path.read_bytes()[:65_536]):
+                records(format_, path)
+    assert time.process_time() - began < 5
+
+
 def test_the_fuzzer_tells_a_fault_from_an_error_and_draws_the_same_again(monkeypatch):
     assert [fuzz.drawn(3, number) for number in range(5)] == [fuzz.drawn(3, number) for number in range(5)]
     well = CliRunner().invoke(fuzz.main, ["--inputs", "8", "--seed", "3"])

@@ -35,7 +35,7 @@ FALLBACK = re.compile(r"(?:> [^\n]{0,10000}\n){1,200}\n?")
 #: An id of the specification's grammar, as it stands in a text.
 USER_ID = re.compile(r"(?<![\w@])@[a-z0-9._=/+-]{1,100}:[A-Za-z0-9.-]{1,100}(?::\d{1,5})?(?<![.-])(?![\w@]) ?")
 #: A mention in a formatted text.
-PILL = re.compile(r'<a href="https://matrix\.to/#/(@[^"<>/?]{1,255})[^"<>]{0,255}">([^<>]{1,255})</a>')
+PILL = re.compile(r'<a href="https://matrix\.to/#/(@[^"<>/?]{1,255})(?:[/?][^"<>]{0,255})?">([^<>]{1,255})</a>')
 
 
 def detects(name: str, head: bytes) -> bool:
@@ -109,6 +109,6 @@ def _content(event: dict[str, Any], content: dict[str, Any], answers: bool, peop
         return ("image", "") if msgtype == "m.image" else kind_of_files([name or body])
     if msgtype not in TALK:
         return "other", body if msgtype == "m.notice" else ""
-    if answers:
-        body = FALLBACK.sub("", body, count=1) if body.startswith("> ") else body
+    if answers and (quote := FALLBACK.match(body)):
+        body = body[quote.end() :]
     return ("text" if body.strip() else "other"), people.replace_mentions(body, text_of(content.get("formatted_body")))

@@ -44,6 +44,8 @@ QUOTE = re.compile(
     r"(?P<fence>[`~]{3,20})quote\n.*?\n(?P=fence)(?:\n|$)",
     re.DOTALL,
 )
+#: No server takes so long a message; a longer one is not searched for quotations, which may be open to its end.
+LONGEST_CONTENT = 50_000
 UPLOAD = re.compile(r"!?\[(?P<name>[^\]\n]{0,255})\]\(/user_uploads/[^()\s]{1,500}\)")
 
 
@@ -92,8 +94,9 @@ def _message(entry: dict[str, Any], line: int, people: People, where: str) -> Me
     if sender is None or recipient is None:
         return Skipped(line, "no_sender" if recipient else "no_group")
     content = text_of(entry.get("content"))
-    quote = QUOTE.search(content)
-    kind, text = ("system", "") if entry.get("type") == NOTICE_TYPE else _content(QUOTE.sub("", content), people)
+    quote = QUOTE.search(content) if len(content) < LONGEST_CONTENT else None
+    said = QUOTE.sub("", content) if quote else content
+    kind, text = ("system", "") if entry.get("type") == NOTICE_TYPE else _content(said, people)
     return Message(
         line=line,
         group=f"{recipient}/{topic}",
