@@ -1,7 +1,7 @@
 """The rows of a CSV file of any size, one at a time, each with the line that it starts on."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from chatladder.chat.source import LONGEST_LINE, Source
 from chatladder.io.console import DataError
@@ -25,16 +25,25 @@ def csv_rows(source: Source, delimiter: str = ",") -> Iterator[tuple[int, list[s
         raise DataError(f"{source.where(start)}: expected CSV: {error}.") from error
 
 
-def named_rows(source: Source) -> Iterator[tuple[int, dict[str, str] | None]]:
+def named_rows(source: Source, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | None]]:
     """Yield (line, cells by their column) of each row behind the header, None for a blank one.
 
+    Args:
+        source: The file.
+        needed: Columns that the header must have.
+
     Raises:
-        DataError: As ``csv_rows``, or if a row has another number of cells than the header.
+        DataError: As ``csv_rows``, or if a column is missing, or a row has another number of cells than the header.
     """
     names: list[str] = []
     for line, cells in csv_rows(source):
         if not names:
             names = [cell.strip() for cell in cells]
+            if missing := [name for name in needed if name not in names]:
+                raise DataError(
+                    f"{source.where(line)}: expected the columns {', '.join(needed)}; missing {', '.join(missing)}. "
+                    "Is it another export?"
+                )
         elif not any(cells):  # Excel writes empty rows as delimiters
             yield line, None
         else:

@@ -20,7 +20,7 @@ from datetime import datetime, time
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from chatladder.chat.formats.csv_stream import csv_rows, header_cells
+from chatladder.chat.formats.csv_rows import has_columns, named_rows
 from chatladder.chat.formats.sent_files import kind_of_files
 from chatladder.chat.formats.times import LocalClock, parse_timestamp, shape_of
 from chatladder.chat.formats.whatsapp_headers import Dates, read_date
@@ -30,7 +30,7 @@ from chatladder.io.console import DataError
 
 NAME = "discord_csv"
 LATE_SECONDS = None
-COLUMNS = {"Author", "Date", "Content", "Attachments"}
+COLUMNS = ("Author", "Date", "Content", "Attachments")
 CHANNEL = re.compile(r"\[(\d{1,20})\](?: \[part \d{1,4}\])?\.csv", re.IGNORECASE)
 ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]")
 _CLOCK = r"(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?(?:\s?(?P<half>[AaPp]\.?[Mm]\.?))?"
@@ -42,7 +42,7 @@ EVERYBODY = re.compile(r"(?<![\w@])@(?:everyone|here)(?!\w) ?")
 
 def detects(name: str, head: bytes) -> bool:
     """The exporter's header."""
-    return set(header_cells(head)) >= COLUMNS
+    return has_columns(head, *COLUMNS)
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
@@ -51,7 +51,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     people = People(context)
     channel = CHANNEL.search(source.plain_name)
     group = channel[1] if channel else PurePosixPath(source.plain_name).stem
-    for line, cells in _rows(source):
+    for line, cells in named_rows(source, COLUMNS):
         if cells is None:
             yield Skipped(line, "blank")
             continue
@@ -67,14 +67,6 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
             kind, text = kind_of_files([PurePosixPath(_path(link)).name for link in links])
         seconds, resolution = dates.seconds(cells["Date"].strip(), line)
         yield Message(line, group, sender, seconds, kind, text, resolution)
-
-
-def _rows(source: Source) -> Iterator[tuple[int, dict[str, str] | None]]:
-    def check(names: list[str], where: str) -> None:
-        if missing := sorted(COLUMNS - set(names)):
-            raise DataError(f"{where}: expected the columns of DiscordChatExporter, missing {', '.join(missing)}.")
-
-    return csv_rows(source, ",", check)
 
 
 def _path(link: str) -> str:
@@ -94,7 +86,7 @@ class _Dates:
         dates = Dates(())
         self._order = ""
         is_local = False
-        for line, cells in _rows(source):
+        for line, cells in named_rows(source, COLUMNS):
             if cells and (match := LOCAL.fullmatch(cells["Date"].strip())):
                 is_local = dates.add(_parts(match), line) or is_local
         if is_local:

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, time
 from typing import NamedTuple
 
-from chatladder.chat.formats.csv_stream import csv_rows, header_cells
+from chatladder.chat.formats.csv_rows import has_columns, named_rows
 from chatladder.chat.formats.entries import entries
 from chatladder.chat.formats.times import LocalClock, shape_of
 from chatladder.chat.message import Context, Message, People, Skipped
@@ -33,7 +33,7 @@ from chatladder.io.console import DataError
 NAME = "kakaotalk"
 #: An hour for the autumn's clock, and a minute.
 LATE_SECONDS = 3_660
-HEADER = ["Date", "User", "Message"]
+HEADER = ("Date", "User", "Message")
 HEAD_LINES = 12
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 OWNERS, OWNER = ("you", "회원님"), "kakaotalk_owner"
@@ -90,7 +90,7 @@ class Stamp(NamedTuple):
 
 def detects(name: str, head: bytes) -> bool:
     """The header of macOS, or a line of a message in the first lines."""
-    if header_cells(head) == HEADER:
+    if has_columns(head, *HEADER):
         return True
     lines = [line for line in head.decode("utf-8", "replace").splitlines() if line.strip()][:HEAD_LINES]
     starts = [found[0] for line in lines if (found := _start(line))]
@@ -103,8 +103,8 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     people = People(context)
     clock = LocalClock(context.timezone)
     group = re.sub(r"\.(?:txt|csv)$", "", source.plain_name, flags=re.IGNORECASE).strip() or NAME
-    if header_cells(source.head()) == HEADER:
-        for line, cells in csv_rows(source, ",", lambda names, where: None):
+    if has_columns(source.head(), *HEADER):
+        for line, cells in named_rows(source, HEADER):
             if cells is None:
                 yield Skipped(line, "blank")
                 continue
