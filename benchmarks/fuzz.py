@@ -43,6 +43,7 @@ PSEUDONYMS = Pseudonyms("a key for benchmarks alone")
 CHANGES, MOST_BYTES = (0, 1, 1, 1, 2, 2, 3, 5), 400
 #: Beside those that a format has, names that tell it where its files go.
 NAMED = ("users.json", "channels.json", "general/2016-01-14.json", "#rust.log", "_chat.txt", "2024-01-15.any.txt")
+NAMED += ("realm.json", "group_info.json", "inbox/friends_1/message_1.json", "2013/01/25/#ubuntu-cn.txt")
 #: What a format, a decoder or a clock may trip over.
 WORDS = (
     b"\n", b"\r\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\\ud800", b"\\x1f",
@@ -56,6 +57,10 @@ WORDS = (
     "[链接|a](".encode(), "@a\u2005".encode(), b"<atuserlist>a,b</atuserlist>", b'{"_type": "x"}\n',
     b"> a(b) 00:00:00\n",
     b"\n2024-02-31 00:00:00 a\n", b"\n2024-01-15 00:00:00 'a'\n", b"\na(wxid_a) 99-99 00:00:00\n", b'"chunked": 1,',
+    b"\\ufffc", b"@**a|1**", b"\\u00c3\\u00ab", b"> <@a:b> c\\n\\n", b'<at id=\\"0\\">b</at>',
+    b'{"$date": {"$numberLong": "x"}}',
+    b"2024/02/31(Thu)\n", b"25:61\ta\tb\n", b"[14 Jan 12:36] <a!b@c> -d\n", "[a] [오후 99:00] b\n".encode(),
+    "2024년 13월 1일 오후 8:49, a : b\n".encode(), "你好\n".encode("gb18030"), "aišku\n".encode("cp1257"),
 )  # fmt: skip
 
 

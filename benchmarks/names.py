@@ -19,6 +19,7 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from faker import Faker
 from chatladder.chat.messages import ingest
 from chatladder.chat.options import ExportOptions
 from chatladder.privacy.pseudonyms import Pseudonyms
+from tests.planted_messengers import MESSENGERS
 
 START = 1_705_312_800  # 2024-01-15 10:00 UTC
 DAY = "2024-01-15"
@@ -300,6 +302,27 @@ def qq(chat: list[Person], said: list[Said]) -> bytes:
     ).encode()
 
 
+#: Files of ``MESSENGERS``; sigtop's mentions somebody in each text, and KakaoTalk's CSV has what its text has.
+MESSENGER_FILES = {
+    "Discord, CSV": "Club - help [2].csv",
+    "Google Chat": "messages.json",
+    "KakaoTalk": "KakaoTalk.txt",
+    "LINE": "[LINE] Friends.txt",
+    "Matrix": "export.json",
+    "Mattermost": "mattermost.jsonl",
+    "Messenger": "message_1.json",
+    "Rocket.Chat": "rocketchat_message.json",
+    "Signal": "data.json",
+    "Teams": "teams.json",
+    "Zulip": "zulip.zip",
+}
+
+
+def messenger(name: str, chat: list[Person], said: list[Said]) -> bytes:
+    """A chat as the tests of secrets write it in the format of a file, a message a minute."""
+    return MESSENGERS[name]((at, START + 60 * at, chat[each.sender].name, each.text) for at, each in enumerate(said))
+
+
 FORMATS: dict[str, tuple[str, Callable[[list[Person], list[Said]], bytes]]] = {
     "WeChat": ("wechat.json", wechat),
     "QQ": ("qq.txt", qq),
@@ -309,6 +332,7 @@ FORMATS: dict[str, tuple[str, Callable[[list[Person], list[Said]], bytes]]] = {
     "WhatsApp": ("WhatsApp Chat with us.txt", whatsapp),
     "IRC": (f"{DAY}.room.log", irc),
     "table": ("chat.jsonl", table),
+    **{name: (file, partial(messenger, file)) for name, file in MESSENGER_FILES.items()},
 }
 #: One person in three exports: in each under another id.
 THREE = "one person, three exports"
@@ -316,14 +340,15 @@ THREE_FORMATS = ("Telegram", "Discord", "QQ")
 
 
 def ingested(files: dict[str, bytes], format_name: str = "auto") -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """What ``stages.ingest`` counts in some files, and the messages that it makes of them."""
+    """What ``stages.ingest`` counts in some files, and the messages that it makes of them, but for what happened."""
     with tempfile.TemporaryDirectory() as folder:
         raw, out = Path(folder, "raw"), Path(folder, "out.parquet")
         raw.mkdir()
         for name, data in files.items():
             (raw / name).write_bytes(data)
         counts = ingest(raw, Pseudonyms("a key for the benchmark of names"), out, ExportOptions(format=format_name))
-        return counts, pq.read_table(out, columns=["group", "timestamp", "text"]).to_pylist()
+        rows = pq.read_table(out, columns=["group", "timestamp", "kind", "text"]).to_pylist()
+        return counts, [row for row in rows if row["kind"] != "system"]
 
 
 def texts_after(files: dict[str, bytes]) -> list[list[str]]:

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 
 from tests import planted_wechat
+from tests.planted_messengers import MESSENGERS
 
 #: What must appear nowhere behind ingest, by kind. Invented, and in the form of the real thing.
 SECRETS = {
@@ -165,4 +166,5 @@ EXPORTS = {
     "2024-01-15.channel.log": irc,
     "qq.txt": qq,
     **planted_wechat.exports(times),
+    **{name: (lambda make=make: make(times())) for name, make in MESSENGERS.items()},
 }

@@ -13,6 +13,9 @@ beside ``_chat.txt`` or a WhatsApp chat    ``00000012-notes.txt``, ``DOC-2024010
 beside Telegram's ``result.json``          what lies in ``files/``, ``chats/chat_001/`` and the like
 ``<export>.json_Files/``                   everything: DiscordChatExporter's downloads
 ``resources/``, ``media/``                 ``files/notes.txt``, ``images/`` and the like: qq-chat-exporter's, WeFlow's
+beside signal-export's ``data.json``       what lies in ``media/``
+beside Google Chat's ``messages.json``     ``File-notes.txt``
+beside Zulip's ``realm.json``              what lies in ``uploads/`` and the like
 =========================================  ============================================================
 
 What lies there and is an export all the same is read: people put exports of several chats into one folder.
@@ -249,6 +252,9 @@ TELEGRAM_FILE = re.compile(
 SAVED_FOLDER = re.compile(
     r"(?:.*/)?(?:resources|media)/(?:[^/]+/){0,2}(?:files|images|videos|voices|audios|emojis)/[^/]+"
 )
+SIGNAL_CHAT, SIGNAL_FOLDER = "data.json", "media"
+GOOGLE_CHAT, GOOGLE_FILE = "messages.json", "File-"
+ZULIP_CHAT, ZULIP_FOLDERS = "realm.json", ("uploads", "avatars", "emoji", "realm_icons")
 DISCORD_FOLDER = re.compile(r".+\.(?:json|html|csv|txt)_Files")
 
 
@@ -262,7 +268,10 @@ def attachments(names: Sequence[PurePath], zip_name: str = "") -> set[PurePath]:
     chats = [name for name in names if WHATSAPP_CHAT.fullmatch(name.name)]
     beside_chats = {name.parent for name in chats}
     app_made_it = len(chats) == 1 and (chats[0].name == IOS_CHAT or "whatsapp" in zip_name.lower())
-    telegram = {name.parent for name in names if name.name == TELEGRAM_CHAT}
+    telegram, signal, google, zulip = (
+        {name.parent for name in names if name.name == chat}
+        for chat in (TELEGRAM_CHAT, SIGNAL_CHAT, GOOGLE_CHAT, ZULIP_CHAT)
+    )
     return {
         name
         for name in names
@@ -276,6 +285,9 @@ def attachments(names: Sequence[PurePath], zip_name: str = "") -> set[PurePath]:
         )
         or SAVED_FOLDER.fullmatch(name.as_posix())
         or any(DISCORD_FOLDER.fullmatch(part) for part in name.parts[:-1])
+        or (name.parent.name == SIGNAL_FOLDER and name.parent.parent in signal)
+        or (name.name.startswith(GOOGLE_FILE) and name.parent in google)
+        or any(outer.parent in zulip and outer.name in ZULIP_FOLDERS for outer in name.parents)
     }
 
 

@@ -22,7 +22,7 @@ from chatladder.chat.turns import merge
 from chatladder.io.console import DataError
 from chatladder.io.rows import KINDS, MESSAGES, read_rows
 from chatladder.privacy.pseudonyms import Pseudonyms
-from tests import planted
+from tests import planted, planted_messengers
 from tests.planted import EXPORTS, SAID, SECRETS
 
 KEY = "a key that only this test knows"
@@ -43,7 +43,7 @@ NOTICES = b"".join(
         ("80001", {"content": "@a\u2005x", "atlist": ["b"], "pushContent": "b : x"}),
     )
 )
-SAMPLES = [*(make() for make in EXPORTS.values()), EVENTS, NOTICES]
+SAMPLES = [*(make() for make in EXPORTS.values()), EVENTS, NOTICES, planted_messengers.zulip_messages(planted.times())]
 
 
 def records(format_, path):
@@ -144,6 +144,31 @@ def test_exactly_one_format_detects_each_export(tmp_path, name):
     source = Source(path)
     claimed = [each.NAME for each in FORMATS if each.detects(source.plain_name, source.head())]
     assert claimed == [find_format(source).NAME]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(
+            "@_**a** [said](b/near/1):\n```quote\n",
+            "<blockquote>",
+            '<at id="0">',
+            "<img ",
+            '<a href="https://matrix.to/#/@a',
+        ),
+        *("[ ](a?msg=", "@a:b", "[a](/user_uploads/", "> a\n", "a님이 ", " invited ", "\ufffc", "[a] [", "@**a|"),
+    ],
+)
+def test_what_a_format_searches_texts_for_takes_no_time(tmp_path, piece):
+    said = [(0, 1_705_312_800, "ann", piece * (300_000 // len(piece)))]
+    began = time.process_time()
+    for name, make in planted_messengers.MESSENGERS.items():
+        path = tmp_path / name
+        path.write_bytes(make(said) if name != "zulip.zip" else planted_messengers.zulip_messages(said))
+        for format_ in FORMATS:
+            if format_.detects(name, path.read_bytes()[:65_536]):
+                records(format_, path)
+    assert time.process_time() - began < 5
 
 
 def test_the_fuzzer_tells_a_fault_from_an_error_and_draws_the_same_again(monkeypatch):

@@ -56,6 +56,9 @@ LOG = "[30/01/2023, 14:05:06] Ann: hi\n"
             ["in/result.json"],
         ),
         ("d.zip", ["help.json", "help.json_Files/notes-1A2B3.txt"], ["help.json"]),
+        ("s.zip", ["Ann/data.json", "Ann/media/notes.txt"], ["Ann/data.json"]),
+        ("z.zip", ["e/realm.json", "e/uploads/2/a/notes.txt", "e/m.json"], ["e/m.json", "e/realm.json"]),
+        ("g.zip", ["Space A/messages.json", "Space A/File-notes.txt"], ["Space A/messages.json"]),
         # Whoever zips exports of several apps wants all of them read.
         ("all.zip", ["WhatsApp Chat with T.txt", "notes.txt", "result.json"], None),
         ("WhatsApp.zip", ["WhatsApp Chat with A.txt", "WhatsApp Chat with B.txt", "notes.txt"], None),

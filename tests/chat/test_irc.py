@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from chatladder.chat.formats import irc
 from chatladder.chat.formats.irc import LAYOUTS, find_layout
 from chatladder.chat.message import Context, Message, Skipped
+from chatladder.chat.messages import ingest
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 from chatladder.privacy.pseudonyms import Pseudonyms
@@ -356,9 +357,110 @@ def test_events_without_a_stamp_are_of_the_files_channel(tmp_path):
     ]
 
 
-def test_bytes_that_are_not_utf_8_are_replaced_and_marked(tmp_path):
-    good, bad = parse(tmp_path, "[00:01] <a> 好\n".encode() + b"[00:02] <a> ok\xa1\xa1ok\n")
+def test_bytes_that_no_charset_explains_are_replaced_and_marked(tmp_path):
+    good, bad = parse(tmp_path, "[00:01] <a> 好\n".encode() + b"[00:02] <a> ok\xff\x9dok\n")
     assert (good.damaged, bad.damaged, bad.text) == (False, True, "ok\ufffd\ufffdok")
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ("好的".encode() + b"\xe5\xa5", "好的\ufffd"),  # cut off where IRC ends a line
+        (b"ok \xe5\xa5", "ok \ufffd"),
+        ("déjà".encode() + b"\xff", "déjà\ufffd"),
+    ],
+)
+def test_a_line_that_lost_bytes_stays_utf_8(tmp_path, data, text):
+    (row,) = parse(tmp_path, b"[00:02] <a> " + data + b"\n")
+    assert (row.text, row.damaged) == (text, True)
+
+
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [
+        ("cp1252", "ça marche déjà, merci"),
+        ("cp1252", "größer als üblich"),
+        ("cp1257", "aišku, ačiū už pagalbą"),
+        ("cp1250", "dziękuję, już działa świetnie"),
+        ("iso8859_2", "dziękuję, już działa świetnie"),
+        ("cp1251", "спасибо, теперь работает"),
+        ("koi8_r", "спасибо, теперь работает"),
+        ("gb18030", "这个怎么装，谢谢大家"),
+        ("euc_kr", "감사합니다 이제 됩니다"),
+        ("euc_jp", "ありがとうございます、動きました"),
+        ("shift_jis", "ありがとうございます、動きました"),
+        ("big5", "這個怎麼安裝，謝謝大家"),
+    ],
+)
+def test_lines_in_a_national_charset_are_decoded(tmp_path, charset, text):
+    hello = b"[00:01] <a> hello\n"
+    (_, row) = parse(tmp_path, hello + f"[00:02] <b> {text}\n".encode(charset))
+    assert (row.text, row.damaged) == (text, False)
+
+
+def test_the_other_lines_tell_the_language_of_a_short_one(tmp_path):
+    lithuanian = "[00:01] <a> kalendoriuje savaitė, šį žodį\n".encode()
+    assert parse(tmp_path, lithuanian + b"[00:02] <b> d\xebl\n")[1].text == "dėl"
+    assert parse(tmp_path, "[00:01] <a> Noël\n".encode() + b"[00:02] <b> no\xebl\n")[1].text == "noël"
+
+
+def test_charsets_differ_from_line_to_line(tmp_path):
+    lines = [f"[00:0{n}] <b> ".encode() for n in range(3)]
+    rows = parse(
+        tmp_path,
+        lines[0] + "déjà vu\n".encode("cp1252") + lines[1] + "这个怎么装\n".encode("gb18030") + lines[2] + b"ok\n",
+    )
+    assert [row.text for row in rows] == ["déjà vu", "这个怎么装", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("2013/01/05/#ubuntu-cn.txt", "ubuntu-cn"),  # Ubuntu's archive
+        ("logs/2013/01/05/#ubuntu-cn.txt", "logs/ubuntu-cn"),
+        ("2013-01-05/#ubuntu-cn.log", "ubuntu-cn"),
+        ("#ubuntu-cn/2013/01/05.txt", "ubuntu-cn"),
+        ("oftc/#ubuntu-cn/2013/01-05.log", "oftc/ubuntu-cn"),
+        ("oftc/2013/#ubuntu-cn/01/05.log", "oftc/ubuntu-cn"),
+    ],
+)
+def test_dates_that_stand_in_folders(tmp_path, name, group):
+    if name.startswith("oftc/2013"):
+        with pytest.raises(DataError, match="expected the date"):  # the channel parts the date: nothing tells it
+            parse(tmp_path, "[00:31] <bob> hello\n", name)
+        return
+    (row,) = parse(tmp_path, "[00:31] <bob> hello\n", name)
+    assert (row.group, row.timestamp) == (group, NIGHT + 31 * 60)
+
+
+def test_a_year_that_stands_in_folders(tmp_path):
+    (row,) = parse(tmp_path, "Jan 05 00:31:00 <bob> hello\n", "2013/#rust.log")
+    assert (row.group, row.timestamp) == ("rust", NIGHT + 31 * 60)
+
+
+def test_what_happens_on_two_days_of_one_name_is_no_duplicate(tmp_path):
+    folder = tmp_path / "raw"
+    for day in ("05", "06"):
+        (folder / "2013" / "01" / day).mkdir(parents=True)
+        content = "=== ann has joined #c\n[00:31] <ann> hi\n"
+        (folder / "2013" / "01" / day / "#c.txt").write_text(content, encoding="utf-8")
+    counts = ingest(folder, NAMES, tmp_path / "out.parquet")
+    assert (counts["messages"], counts["skipped"], counts["groups"]) == (4, 0, 1)
+
+
+def test_dircproxys_marks_are_no_text(tmp_path):
+    content = (
+        "[14 Jan 12:36] <ann!n=a@host.org> -hey\n[14 Jan 12:37] <bob!n=b@host.org> +no -x\n"
+        "[14 Jan 12:38] <-cid> -1\n[14 Jan 12:39] <dan!d@host.org> plain\n[14 Jan 12:40] * ann waves\n"
+    )
+    rows = parse(tmp_path, content, "chan.2008.log")
+    assert [(row.sender, row.text) for row in rows] == [
+        ("ann", "hey"),
+        ("bob", "no -x"),
+        ("cid", "-1"),
+        ("dan", "plain"),
+        ("ann", "waves"),
+    ]
 
 
 def test_an_action_as_quassel_writes_it(tmp_path):
@@ -391,7 +493,7 @@ def test_styling_is_not_text(tmp_path):
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("chat.log", "[00:01] <a> b", r"chat\.log:1: expected the date .* in the file's name .* or in a line before"),
+        ("chat.log", "[00:01] <a> b", r"chat\.log:1: expected the date .* in the file's name .* or a line before"),
         ("2013-13-45.chat.log", "[00:01] <a> b", r"chat\.log:1: expected a date, got 2013-13-45"),
         ("chat.log", "Jan 05 00:01:00 <a> b", r"chat\.log:1: expected the year .* BEGIN LOGGING"),
         ("2013.log", "Feb 31 00:01:00 <a> b", r"2013\.log:1: expected a date, got 2013-Feb-31"),
@@ -414,10 +516,16 @@ def test_a_date_past_the_calendar_is_refused(tmp_path):
         )
 
 
-def test_a_file_of_another_encoding_is_refused_with_its_first_line(tmp_path):
-    lines = "[00:30] <bob> hello\n" + "".join(f"[00:3{n}] <bob> 这个怎么装\n" for n in range(1, 7))
+def test_a_file_of_an_unknown_encoding_is_refused_with_its_first_line(tmp_path):
+    lines = b"[00:30] <bob> hello\n" + b"".join(b"[00:3%d] <bob> \x81\x8d\xff\x90\n" % n for n in range(1, 7))
     with pytest.raises(DataError, match=r"2013-01-05\.ubuntu-cn\.txt:2: expected UTF-8.*in 6 of the 6 lines.*iconv"):
-        parse(tmp_path, lines.encode("gb18030"))
+        parse(tmp_path, lines)
+
+
+def test_a_whole_file_in_gb18030_is_read(tmp_path):
+    lines = "[00:30] <bob> hello\n" + "".join(f"[00:3{n}] <张三> 李四: 这个怎么装\n" for n in range(1, 7))
+    rows = parse(tmp_path, lines.encode("gb18030"))
+    assert (rows[1].sender, rows[1].text, rows[1].damaged) == ("张三", "李四: 这个怎么装", False)
 
 
 @pytest.mark.parametrize(

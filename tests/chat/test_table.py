@@ -57,6 +57,19 @@ def test_json_lines(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_json_list_is_read_as_json_lines_are(tmp_path, indent):
+    rows = [json.loads(ROW), json.loads(ROW) | {"kind": "image", "message_id": 7}]
+    content = json.dumps(rows, indent=indent)
+    assert table.detects("chat.json", content.encode())
+    assert [row[1:] for row in parse(tmp_path, content)] == [
+        Message(1, "g", "s", 1672531200, "text", "hi")[1:],
+        Message(1, "g", "s", 1672531200, "image", "hi", own_id="7")[1:],
+    ]
+    assert not table.detects("chat.json", content.replace('"sender"', '"user"').encode())
+    assert not table.detects("a.json", b'["sender", "timestamp", "text"]')
+
+
 def test_csv_with_a_cell_of_several_lines(tmp_path):
     rows = parse(tmp_path, 'sender,text,group,timestamp,note\ns,"one\ntwo, three",g,1672531200,x\nt,last,g,,\n')
     assert rows == [
@@ -134,7 +147,8 @@ def test_ids_that_pandas_made_floats_are_those_of_whole_numbers(tmp_path):
         (ROW.replace("1672531200", "true"), r"table:1: .* got bool"),
         (ROW + "[" * 100_000 + "\n", r"table:2: expected one whole JSON object on the line"),
         (ROW.encode() + "问".encode("gb18030"), r"table:2: expected UTF-8, got byte 0x.. *\. Convert"),
-        ("[" + ROW + "]", r"table:1: expected one JSON object a line, got a list\. Convert it: jq"),
+        ("[" + ROW + ",1]", r"table:2: expected a JSON object, got int"),
+        ("[" + ROW, r"table:2: expected whole JSON, but the file ends before it does"),
         ("group,sender,timestamp\ng,s,1\n", r"table:1: expected the columns sender, .*; missing text"),
         ("sender,timestamp,text,text\ns,1,a,b\n", r"table:1: expected each column once; text"),
         ("group,sender,timestamp,text\ng,s,1\n", r"table:2: expected 4 cells, got 3\. Put"),

@@ -13,17 +13,28 @@ from chatladder.chat.formats import (
     chatlab,
     chatlog,
     discord,
+    discord_csv,
+    google_chat,
     irc,
+    kakaotalk,
+    line,
+    matrix,
+    mattermost,
     memotrace,
+    meta,
     pywxdump,
     qq,
     qq_chat_exporter,
+    rocketchat,
+    signal,
     slack,
     table,
+    teams,
     telegram,
     wechat,
     weflow,
     whatsapp,
+    zulip,
 )
 from chatladder.chat.formats.json_stream import keys_of
 from chatladder.chat.formats.times import shape_of
@@ -65,16 +76,10 @@ DATABASE = b"SQLite format 3\0"
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 #: Exports that people try, and fields that tell them.
 OTHER_APPS = {
-    "Element (Matrix)": {"room_name", "exported_by"},
     "Matrix": {"origin_server_ts", "event_id"},
-    "Facebook Messenger or Instagram": {"participants", "sender_name", "timestamp_ms"},
-    "Google Chat": {"creator", "created_date", "topic_id"},
     "Skype or Microsoft Teams": {"userId", "exportDate", "conversations"},
-    "Microsoft Teams": {"chatId", "createdDateTime", "body"},
     "Signal": {"backupTimeMs"},
     "signal-cli": {"envelope", "dataMessage"},
-    "Mattermost": {"direct_channel", "version"},
-    "Rocket.Chat": {"rid", "_updatedAt"},
 }
 #: Fields of many exports, which may be named in an error.
 _KNOWN_FIELDS = """
@@ -88,7 +93,9 @@ KNOWN_FIELDS = frozenset(_KNOWN_FIELDS.split())
 #: In the order in which they are asked; the first that detects a file reads it.
 FORMATS: tuple[Format, ...] = (
     *(chatlab, chatlog, pywxdump, qq_chat_exporter, weflow),
-    *(table, wechat, telegram, discord, slack, irc, qq, whatsapp, memotrace),
+    *(table, wechat, telegram, discord, slack, irc, qq),
+    *(discord_csv, google_chat, kakaotalk, line, matrix, mattermost, meta, rocketchat, signal, teams, zulip),
+    *(whatsapp, memotrace),
 )
 NAMES = tuple(each.NAME for each in FORMATS)
 
@@ -157,7 +164,5 @@ def _looks_like(head: bytes) -> str:
         known = ", ".join(sorted(fields & KNOWN_FIELDS))
         return f"JSON with the fields {known}" if known else "JSON without fields that are known"
     text = head.decode("utf-8", "replace")
-    line = next((line for line in text.split("\n") if line.strip()), "")
-    if line.startswith("[LINE]"):
-        return "what looks like an export of LINE, which is not read"
-    return f"text whose first line has the shape {shape_of(line)!r} (9 for a digit, a for letters)"
+    first = next((each for each in text.split("\n") if each.strip()), "")
+    return f"text whose first line has the shape {shape_of(first)!r} (9 for a digit, a for letters)"

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chatladder.chat.formats.json_stream import Record, id_of, keys_of, object_of, objects_of, records, text_of
+from chatladder.chat.formats.sent_files import kind_of_files
 from chatladder.chat.formats.times import parse_timestamp
 from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
@@ -29,7 +30,6 @@ LATE_SECONDS = None
 #: Types of messages that somebody wrote; numbers where the exporter had no name for them. The rest are notices.
 TALK = frozenset(("Default", "Reply", "ChatInputCommand", "ContextMenuCommand", "0", "19", "20", "23"))
 REPLIES = frozenset(("Reply", "19"))
-IMAGE = re.compile(r"\.(?:png|jpe?g|gif|webp|bmp|avif|hei[cf]|svg|tiff?)$", re.IGNORECASE)
 #: Discord allows 32 characters.
 LONGEST_NAME = 100
 EVERYBODY = ("everyone", "here")
@@ -119,9 +119,7 @@ def _content(message: dict[str, Any], people: People) -> tuple[str, str]:
             return "text", replace_mentions(text, objects_of(message.get("mentions")), people)
     files = objects_of(message.get("attachments")) or objects_of(forwarded.get("attachments"))
     names = [text_of(file.get("fileName")) for file in files]
-    if names:
-        return ("image", "") if all(IMAGE.search(name) for name in names) else ("file", " ".join(names))
-    return "other", ""
+    return kind_of_files(names)
 
 
 def replace_mentions(text: str, mentioned: list[dict[str, Any]], people: People) -> str:

@@ -10,11 +10,16 @@ r"""IRC logs of the common clients, bouncers and bots.
 The date of a line is in its stamp; else in a line before it that says when logging began or a day changed; else in
 the file's name, and a clock that steps back by more than half a day has passed midnight. Stamps without an offset
 are local time of ``context.timezone``. The group is the channel: of the line, else of the file's name, else of the
-folder; behind its network's folder where one is there, as ZNC and irssi write them.
+folder; behind its network's folder where one is there, as ZNC and irssi write them. Folders may hold the date, or a
+part of it, too: Ubuntu's archive (https://irclogs.ubuntu.com/) has ``2013/01/25/#ubuntu-cn.txt``.
 
-Lines that are not wholly UTF-8 are kept with U+FFFD in place of the bytes, as channels always have a few. Colours and
-the like are taken out. A notice (``-nick- text``) is what bots send: kind other. Joins, renames, modes and the like
-become system rows without text, since it is all names; what a client says to its own user is passed over and counted.
+Lines that are not UTF-8 are read in the charset that makes most sense of them (``charsets``), or else kept with U+FFFD
+in place of the bytes, as channels always have a few. Colours and the like are taken out. dircproxy keeps the ``+`` and
+``-`` by which a server told who was known to it (its capability identify-msg) before a text, as samples of irclog2html
+show (https://github.com/mgedmin/irclog2html, testcases/dircproxy-example.log); they are taken off.
+
+A notice (``-nick- text``) is what bots send: kind other. Joins, renames, modes and the like become system rows without
+text, since it is all names; what a client says to its own user is passed over and counted.
 
 People address each other as ``nick: text``; a nick that the file knows becomes ``@<pseudonym> `` there. Somebody who
 changes nick becomes somebody else: that ``a`` and ``b`` are one person is not known for sure (nicks are passed on),
@@ -56,12 +61,15 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from chatladder.chat.formats.charsets import Charsets
 from chatladder.chat.formats.times import EPOCH, LATE, LocalClock
 from chatladder.chat.message import Context, Message, Skipped
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 from chatladder.privacy.pseudonyms import Pseudonyms
 
+#: What stands before a text in dircproxy's logs, whose nicks have a host.
+IDENTIFIED = re.compile(r"<[^<>\s!]+![^<>\s]*>\s[+-]")
 #: So many lines of a file tell its layout.
 HEAD_LINES = 200
 
@@ -83,7 +91,7 @@ STAR_NOTICE = r"(?:Now talking (?:on|in) [#&]|You are now (?:known as|talking) |
 MOVES = r"(?:Joins|Parts|Quits): "
 TEXT = r"(?:\s(?P<text>.*))?$"
 SPEECH = (
-    r"(?:<[@+%&~ ]?(?P<nick>[^<>\s!]+)(?:![^<>\s]*)?>"
+    r"(?:<[@+%&~ -]?(?P<nick>[^<>\s!]+)(?:![^<>\s]*)?>"
     rf"|(?:\*\s*(?!{MOVES}|{STAR_EVENT}|{STAR_NOTICE})|-\*-\s+|Action: )(?P<actor>[^\s*]\S*)"
     rf"|-(?P<notice>[^\s!(:/-][^\s(:/]*)(?:[(:/]\S*)?-){TEXT}"
 )
@@ -167,6 +175,8 @@ def _said(match: re.Match[str]) -> Told | str:
         verb, _, text = text.strip("\x01").partition(" ")
         if verb != "ACTION":
             return "ctcp"
+    if text[:1] in ("+", "-") and IDENTIFIED.match(match.string, match.start("nick") - 1):
+        text = text[1:]
     return Told(match, "other" if notice else "text", (nick or actor or notice).lower(), text.strip())
 
 
@@ -220,10 +230,11 @@ def detects(name: str, head: bytes) -> bool:
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     """One Message or Skipped for each line (see ``chatladder.chat.formats``)."""
     layout = find_layout(_first_lines(source.head())) or LAYOUTS[0]
-    nicks = _nicks(source, layout, context)
+    charsets = Charsets(data for _, data in source.lines())
+    nicks = _nicks(source, charsets, layout, context)
     calendar = Calendar(source, context.timezone)
-    group = _group_name(source)
-    for number, line, damaged in _lines(source):
+    group, dated = _group_name(source), _folder_date(source)
+    for number, line, damaged in _lines(source, charsets):
         told = layout.read(line)
         if isinstance(told, str):
             if told == "log_marker":
@@ -238,7 +249,8 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
             timestamp=None if stamp["minute"] is None else calendar.seconds(stamp, number),
             kind=told.kind,
             text=replace_nicks(told.text, nicks, context.pseudonyms),
-            typed=told.text,
+            # What has no time is told apart by its file's name, which is one for all days where folders hold the date.
+            typed=told.text if stamp["minute"] else told.text + dated,
             resolution_seconds=1 if stamp["second"] else 60,
             damaged=damaged,
         )
@@ -260,14 +272,10 @@ def replace_nicks(text: str, nicks: set[str], pseudonyms: Pseudonyms) -> str:
     return "".join(addressed) + text[position:] if addressed else text
 
 
-def _lines(source: Source) -> Iterator[tuple[int, str, bool]]:
+def _lines(source: Source, charsets: Charsets) -> Iterator[tuple[int, str, bool]]:
     """Yield (number, text without styling, whether bytes were replaced)."""
     for number, data in source.lines():
-        data = data.rstrip(b"\r\n")
-        try:
-            text, damaged = data.decode("utf-8"), False
-        except UnicodeDecodeError:
-            text, damaged = data.decode("utf-8", "replace"), True
+        text, damaged = charsets.decode(data.rstrip(b"\r\n"))
         yield number, STYLING.sub("", text), damaged
 
 
@@ -276,17 +284,17 @@ def _first_lines(head: bytes) -> list[str]:
     return [line.rstrip("\r") for line in islice(text.split("\n"), HEAD_LINES)]
 
 
-def _nicks(source: Source, layout: Layout, context: Context) -> set[str]:
+def _nicks(source: Source, charsets: Charsets, layout: Layout, context: Context) -> set[str]:
     """Every nick that speaks, acts, is renamed or takes part in the file, in lower case; and a look at its encoding.
 
     Raises:
-        DataError: If most of the lines that hold more than ASCII are not UTF-8; a few damaged ones may pass.
+        DataError: If most of the lines that hold more than ASCII are in no known charset; a few damaged ones may pass.
     """
     nicks: set[str] = set()
     others: set[str] = set()
     beyond_ascii = 0
     wrong: list[int] = []
-    for number, line, damaged in _lines(source):
+    for number, line, damaged in _lines(source, charsets):
         beyond_ascii += not line.isascii()
         if damaged:
             wrong.append(number)
@@ -306,11 +314,14 @@ def _nicks(source: Source, layout: Layout, context: Context) -> set[str]:
 
 
 def _group_name(source: Source) -> str:
-    """``ubuntu-cn`` of ``2013-01-05.ubuntu-cn.txt``; ``oftc/rust`` of ``oftc/#rust.log``, ``oftc/#rust/2013.log``."""
-    folders = list(PurePosixPath(source.name).parts[:-1])
-    if source.archive is not None:
-        folders = folders[1:]
+    """``ubuntu-cn`` of ``2013-01-05.ubuntu-cn.txt``; ``oftc/rust`` of ``oftc/#rust.log``, ``oftc/#rust/2013.log``.
+
+    Folders of dates, as in ``2013/01/05/#ubuntu-cn.txt``, are no part of it.
+    """
+    folders = [each for each in PurePosixPath(source.inner).parts[:-1] if not DATE_FOLDER.fullmatch(each)]
     name = SUFFIXES.sub("", NAME_DATE.sub("", source.plain_name)).strip(" .-_")
+    if DATE_FOLDER.fullmatch(name) and _folder_date(source):
+        name = ""  # of #ubuntu-cn/2013/01/05.txt
     if not name.strip("#&") and folders:
         name = folders.pop()
     network = f"{folders[-1]}/" if folders and name.startswith(("#", "&")) else ""
@@ -326,6 +337,17 @@ NAME_DATE = re.compile(
     rf"|(?P<eggday>\d\d)(?P<eggmonth>(?i:{'|'.join(MONTHS)}))(?P<eggyear>\d{{4}}))(?!\d)"
 )
 NAME_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+#: A year, a month or a day, alone or together.
+DATE_FOLDER = re.compile(r"(?:19|20)\d\d(?:[-_.]?\d\d){0,2}|\d\d(?:[-_.]\d\d)?")
+#: The same as ``NAME_DATE`` where folders part it.
+FOLDER_DATE = re.compile(r"(?:^|/)(?P<year>(?:19|20)\d\d)[-_./]?(?P<month>\d\d)[-_./]?(?P<day>\d\d)(?=[-_./]|$)")
+
+
+def _folder_date(source: Source) -> str:
+    """The date that folders part in a file's path, as 2013-01-05; empty without one, or if the file's name has it."""
+    path = "" if NAME_DATE.search(source.plain_name) else SUFFIXES.sub("", source.inner)
+    found = list(FOLDER_DATE.finditer(path))
+    return "-".join(found[-1].group("year", "month", "day")) if found else ""
 
 
 class Calendar:
@@ -404,11 +426,12 @@ class Calendar:
             raise DataError(f"{where}: expected a date, got {year:04d}-{month}-{day}.") from None
 
     def _named_midnight(self, number: int) -> int:
-        named = NAME_DATE.search(self._source.plain_name)
+        named = NAME_DATE.search(self._source.plain_name) or NAME_DATE.search(_folder_date(self._source))
         if named is None:
             raise DataError(
                 f"{self._source.where(number)}: expected the date of these lines in the file's name (such as "
-                "2013-01-05.channel.txt) or in a line before them (--- Log opened Sat Jan 05 21:20:37 2013), got none."
+                "2013-01-05.channel.txt), its folders (2013/01/05/channel.txt) or a line before them (--- Log opened "
+                "Sat Jan 05 21:20:37 2013), got none."
             )
         year, month, day = (named[name] or named[f"egg{name}"] for name in ("year", "month", "day"))
         return self._midnight(int(year), month, day, number)
@@ -417,8 +440,10 @@ class Calendar:
         name = self._source.plain_name
         if named := NAME_DATE.search(name):
             return int(named["year"] or named["eggyear"])
-        if lone := NAME_YEAR.search(name):
+        if lone := NAME_YEAR.search(name) or NAME_YEAR.search(_folder_date(self._source)):
             return int(lone[0])
+        if years := [each for each in PurePosixPath(self._source.inner).parts[:-1] if NAME_YEAR.fullmatch(each)]:
+            return int(years[-1])
         raise DataError(
             f"{self._source.where(number)}: expected the year of these lines in the file's name (such as "
             "channel.2013.log) or in a line before them (**** BEGIN LOGGING AT Sat Jan  5 21:20:37 2013), got none."

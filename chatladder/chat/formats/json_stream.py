@@ -74,6 +74,14 @@ def values(source: Source) -> Iterator[tuple[int, Any]]:
         yield window.line(), window.value()
 
 
+def elements(source: Source) -> Iterator[tuple[int, Any]]:
+    """Each element of a file that holds one array, or else as ``values``."""
+    if source.head().lstrip().startswith(b"["):
+        yield from ((record.line, record.value) for record in records(source, ["*"]))
+    else:
+        yield from values(source)
+
+
 def text_of(value: Any) -> str:
     """A field that should be text; anything else is none."""
     return value if isinstance(value, str) else ""

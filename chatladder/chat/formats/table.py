@@ -1,4 +1,4 @@
-"""Plain tables: JSON lines, CSV or parquet, for chats from anywhere else.
+"""Plain tables: JSON lines, a JSON list, CSV or parquet, for chats from anywhere else.
 
 Columns ``sender``, ``timestamp`` (UTC seconds or ISO 8601; may be empty) and ``text``; optional are ``group`` (the
 file's name if there is no such column), ``kind`` (text if empty), ``message_id`` (unique within its group) and
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from chatladder.chat.formats.csv_rows import check_width, csv_rows, header_cells
 from chatladder.chat.formats.json_lines import json_lines
+from chatladder.chat.formats.json_stream import elements
 from chatladder.chat.formats.times import parse_timestamp, resolution, shape_of
 from chatladder.chat.message import Context, Message, Skipped
 from chatladder.chat.source import Source
@@ -35,6 +36,7 @@ PARQUET = b"PAR1"
 #: A key at the start of a JSON object, or behind a value of one.
 KEY = re.compile(r'\s{0,9}[{,]\s{0,9}"([^"\\]{1,99})"\s{0,9}:\s{0,9}')
 WORD = re.compile(r"[a-z_]{1,20}")
+LIST_OF_OBJECTS = re.compile(r"\[\s{0,99}\{")
 DECODER = json.JSONDecoder()
 
 #: Line or record number, and its cells under our names; None for a blank line.
@@ -79,11 +81,13 @@ class Columns(NamedTuple):
 
 
 def detects(name: str, head: bytes) -> bool:
-    """Parquet, a JSON object with the required keys on the first line, or a CSV header with the required columns."""
+    """Parquet, a JSON object with the required keys first in the file, or a CSV header with the required columns."""
     if head.startswith(PARQUET):
         return True
-    line = head.lstrip().partition(b"\n")[0]
-    text = line.decode("utf-8", "replace")
+    text = head.lstrip().decode("utf-8", "replace")
+    if LIST_OF_OBJECTS.match(text):
+        return set(REQUIRED) <= _top_keys(text[1:].lstrip())[0]
+    text = text.partition("\n")[0]
     if not text.startswith("{"):
         return any(set(REQUIRED) <= set(header_cells(text, delimiter)) for delimiter in DELIMITERS)
     keys, whole = _top_keys(text)
@@ -110,9 +114,7 @@ def _rows(source: Source, columns: Columns) -> Rows:
         from chatladder.chat.formats.parquet import parquet_rows
 
         return parquet_rows(source, columns)
-    if head.lstrip().startswith(b"["):
-        raise DataError(f"{source.where(1)}: expected one JSON object a line, got a list. Convert it: jq -c '.[]'")
-    return _json_rows(source, columns) if head.lstrip().startswith(b"{") else _csv_rows(source, columns)
+    return _json_rows(source, columns) if head.lstrip().startswith((b"[", b"{")) else _csv_rows(source, columns)
 
 
 def _message(row: dict[str, Any], line: int, where: str, timezone: tzinfo) -> Message:
@@ -162,7 +164,7 @@ def _name(value: Any, column: str, where: str) -> str | None:
 
 def _json_rows(source: Source, columns: Columns) -> Rows:
     needed: set[str] | None = None
-    for number, row in json_lines(source):
+    for number, row in _listed(source) if source.head().lstrip().startswith(b"[") else json_lines(source):
         if row is None:
             yield number, None
             continue
@@ -171,6 +173,14 @@ def _json_rows(source: Source, columns: Columns) -> Rows:
             needed = {*REQUIRED, "group"} if grouped else {*REQUIRED}
         columns.check(row, needed, source.where(number))
         yield number, columns.ours(row)
+
+
+def _listed(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line, object) of a file that is one list."""
+    for line, row in elements(source):
+        if not isinstance(row, dict):
+            raise DataError(f"{source.where(line)}: expected a JSON object, got {type(row).__name__}.")
+        yield line, row
 
 
 def _csv_rows(source: Source, columns: Columns) -> Rows:

@@ -46,6 +46,22 @@ def parse_timestamp(value: Any, where: str, timezone: tzinfo = UTC) -> int | Non
     return int(number)
 
 
+def parse_milliseconds(value: Any, where: str) -> int | None:
+    """UTC seconds of milliseconds since 1970, a number or digits; None stays None.
+
+    Raises:
+        DataError: If it is anything else.
+    """
+    if value is None or value == "":
+        return None
+    number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20 else value
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise DataError(f"{where}: expected a timestamp in milliseconds, got {type(value).__name__}.")
+    if not 0 <= number < LATEST_SECONDS * 1000:
+        raise DataError(f"{where}: expected a timestamp in milliseconds since 1970, got {str(number)[:40]}.")
+    return int(number // 1000)
+
+
 def resolution(value: Any) -> int:
     """Seconds to which a timestamp is exact: 60 for an ISO 8601 text without seconds, else 1."""
     return 60 if isinstance(value, str) and WITHOUT_SECONDS.search(value.strip()) else 1

@@ -49,6 +49,8 @@ EVERYBODY = ("notify@all", "announcement@all")
 GROUP_ID = "@chatroom"
 
 SIGNATURE = re.compile(rb'"messageType"\s*:|"groupId"\s*:')
+#: A field of Microsoft Teams' messages, which have types too.
+TEAMS = b'"createdDateTime"'
 #: The client ends a mention that it inserted by a four-per-em space.
 INSERTED_MENTION = re.compile("@([^@\u2005\n]{1,64})\u2005")
 #: A plain space after the name: some clients, or typed by hand. Without any end the name cannot be told from
@@ -77,7 +79,8 @@ SOURCE_NAME = re.compile(r"<sourcename>([^<>]{1,256})</sourcename>")
 
 def detects(name: str, head: bytes) -> bool:
     """A JSON object that holds a callback's message type or an assistant's group; ChatLab's has groups, too."""
-    return head.lstrip().startswith(b"{") and SIGNATURE.search(head) is not None and "chatlab" not in keys_of(head)
+    other = TEAMS in head or "chatlab" in keys_of(head)
+    return head.lstrip().startswith(b"{") and SIGNATURE.search(head) is not None and not other
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:

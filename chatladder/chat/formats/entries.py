@@ -1,0 +1,46 @@
+"""Text exports whose messages span lines: a message goes on until a line starts the next."""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from chatladder.chat.source import Source
+from chatladder.io.console import DataError
+
+#: Far above any message: a file in which none ends must not be gathered whole.
+LONGEST_ENTRY = 2**20
+
+Start = TypeVar("Start")
+
+
+def entries(
+    source: Source, start: Callable[[str], tuple[Start, str] | None]
+) -> Iterator[tuple[int, Start | None, str]]:
+    """Yield (line, what starts there, its text), or a line without a start where no entry has begun.
+
+    Args:
+        source: The file.
+        start: Gives what a line starts and the rest of the line; None for a line that starts nothing.
+
+    Raises:
+        DataError: If an entry does not end, or the text is not UTF-8.
+    """
+    opened: tuple[int, Start] | None = None
+    gathered: list[str] = []
+    length = 0
+    for number, line in source.texts():
+        if found := start(line):
+            if opened:
+                yield *opened, "\n".join(gathered)
+            opened, gathered, length = (number, found[0]), [found[1]], len(found[1])
+        elif opened is None:
+            yield number, None, line
+        else:
+            gathered.append(line)
+            length += len(line) + 1
+            if length > LONGEST_ENTRY:
+                raise DataError(
+                    f"{source.where(opened[0])}: expected messages of at most {LONGEST_ENTRY:,} characters, got a "
+                    "longer one. Export the chat again as text."
+                )
+    if opened:
+        yield *opened, "\n".join(gathered)
