@@ -30,6 +30,7 @@ from faker import Faker
 from chatladder.chat.messages import ingest
 from chatladder.chat.options import ExportOptions
 from chatladder.privacy.pseudonyms import Pseudonyms
+from tests import planted_wechat
 from tests.planted_messengers import MESSENGERS
 
 START = 1_705_312_800  # 2024-01-15 10:00 UTC
@@ -323,6 +324,28 @@ def messenger(name: str, chat: list[Person], said: list[Said]) -> bytes:
     return MESSENGERS[name]((at, START + 60 * at, chat[each.sender].name, each.text) for at, each in enumerate(said))
 
 
+#: Files of the tests' planted chat.
+WECHAT_FILES = {
+    "ChatLab": "chatlab.json",
+    "qq-chat-exporter": "qce.json",
+    "PyWxDump": "1@chatroom_0_5000.csv",
+    "WeFlow": "weflow.json",
+    "WeFlow, text": "weflow.txt",
+    "MemoTrace": "messages.csv",
+    "MemoTrace 3": "group.csv",
+    "MemoTrace, text": "group.txt",
+    "chatlog": "chatlog.json",
+    "chatlog, CSV": "chatlog.csv",
+    "chatlog, text": "chatlog.txt",
+}
+
+
+def wechat_tool(name: str, chat: list[Person], said: list[Said]) -> bytes:
+    """A chat as the tests of secrets write it in the format of a file, a message a second."""
+    times = [(at, START + at, chat[each.sender].name, each.text) for at, each in enumerate(said)]
+    return planted_wechat.EXPORTS[name](lambda: iter(times))
+
+
 FORMATS: dict[str, tuple[str, Callable[[list[Person], list[Said]], bytes]]] = {
     "WeChat": ("wechat.json", wechat),
     "QQ": ("qq.txt", qq),
@@ -333,6 +356,7 @@ FORMATS: dict[str, tuple[str, Callable[[list[Person], list[Said]], bytes]]] = {
     "IRC": (f"{DAY}.room.log", irc),
     "table": ("chat.jsonl", table),
     **{name: (file, partial(messenger, file)) for name, file in MESSENGER_FILES.items()},
+    **{name: (file, partial(wechat_tool, file)) for name, file in WECHAT_FILES.items()},
 }
 #: One person in three exports: in each under another id.
 THREE = "one person, three exports"

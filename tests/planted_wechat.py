@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from zlib import crc32
 
 Times = Callable[[], Iterator[tuple[int, int, str, str]]]  # number, UTC seconds, sender and text of each message
 
 
 def account(who: str) -> str:
-    return f"wxid_{sum(map(ord, who))}abc"
+    return f"wxid_{crc32(who.encode()):08x}"
 
 
 def document(value: object) -> bytes:
@@ -37,7 +38,7 @@ def qq_message(number: int, at: int, who: str, text: str) -> dict[str, object]:
         "id": str(number + 1),
         "seq": str(number),
         "timestamp": at * 1000,
-        "sender": {"uid": f"u_{len(who)}", "uin": str(10_000 + sum(map(ord, who))), "name": who},
+        "sender": {"uid": f"u_{account(who)}", "uin": str(10_000 + crc32(who.encode())), "name": who},
         "type": "text",
         "content": {"text": text, "html": "", "elements": elements, "resources": [], "mentions": []},
         "recalled": False,
@@ -89,7 +90,7 @@ def weflow_text(times: Times) -> bytes:
 def memotrace(times: Times) -> bytes:
     """All chats of an account."""
     head = "localId,TalkerId,Type,SubType,IsSender,CreateTime,Status,StrContent,StrTime,Remark,NickName,Sender"
-    rows = ((number, 4, 1, 0, 0, at, "", text, local(at), "", "g", who) for number, at, who, text in times())
+    rows = ((number, 4, 1, 0, 0, at, "", text, local(at), "", "", who) for number, at, who, text in times())
     return f"{head}\r\n".encode("utf-8-sig") + cells(rows)
 
 

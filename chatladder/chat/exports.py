@@ -249,9 +249,7 @@ TELEGRAM_FILE = re.compile(
     r"(?:chats/chat_\d+|files|images|photos|profile_pictures|round_video_messages|stickers|stories|video_files"
     r"|voice_messages)/.+"
 )
-SAVED_FOLDER = re.compile(
-    r"(?:.*/)?(?:resources|media)/(?:[^/]+/){0,2}(?:files|images|videos|voices|audios|emojis)/[^/]+"
-)
+SAVED_FOLDER = re.compile(r"(?:.*/)?(?:resources|media)/(?:[^/]+/){0,2}(?:files|images|videos|voices|audios|emojis)/.+")
 SIGNAL_CHAT, SIGNAL_FOLDER = "data.json", "media"
 GOOGLE_CHAT, GOOGLE_FILE = "messages.json", "File-"
 ZULIP_CHAT, ZULIP_FOLDERS = "realm.json", ("uploads", "avatars", "emoji", "realm_icons")

@@ -78,6 +78,13 @@ def test_files_that_people_sent_lie_beside_chats_in_folders_too(tmp_path):
     assert found(tmp_path) == (["t/_chat.txt", "t/other.txt", "u/my/x.txt", "u/result.json"], 2)
 
 
+def test_files_that_a_chat_tool_saved_beside_its_export_are_passed_over(tmp_path):
+    for name in ("chat.csv", "resources/files/notes.txt", "club/media/files/2024/list.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("not a chat\n")
+    assert found(tmp_path) == (["chat.csv"], 2)
+
+
 def test_an_export_where_attachments_lie_is_read(tmp_path):
     zipped(tmp_path / "WhatsApp T.zip", **{"_chat.txt": LOG, "2013-01-05.x.txt": "[21:20] <ann> hi\n", "n.txt": "n"})
     (tmp_path / "result.json").write_text("x")
