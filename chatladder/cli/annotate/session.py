@@ -316,7 +316,8 @@ class Session:
     def progress(self) -> Progress:
         """How far the work is, and how fast it goes."""
         done, total = len(self._answers), len(self.order)
-        pace = _per_hour(self._history[-PACE_ANSWERS:])
+        # Writing out takes time and adds no item.
+        pace = _per_hour([answer for answer in self._history[-PACE_ANSWERS:] if answer.rewrite is None])
         return Progress(done, total, pace, 3600 * (total - done) / pace if pace else None)
 
     def upcoming(self, count: int) -> list[str]:
