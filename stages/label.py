@@ -3,7 +3,8 @@ r"""Turn the annotation logs into one label and one split for each question.
 Example:
     python -m stages.label --questions data/questions.parquet --annotations data/annotations --round 2 \
         --validation 0.05 --test 0.25 --out data/labelled.parquet --metrics metrics/annotation.json \
-        --agreement metrics/plots/rounds.csv --label-sets data/label_sets.parquet
+        --agreement metrics/plots/rounds.csv --label-sets data/label_sets.parquet \
+        --rewrites data/rewrites.parquet
 
 The votes are pooled: of each annotator the answer of the latest round counts, and the label with most votes wins. A
 tie, or adjudicators who differ, leave the item out, counted as ``disagreed``; what an adjudicator settled stands unless
@@ -11,7 +12,8 @@ answers of later rounds make a majority by themselves. Only items that end as ne
 the label, ``check_label`` is what the answers say that no model asked for: those about a review's suspects are left
 out. Label sets are pairs of labels of the same items, annotator against annotator, and round against the rounds before
 it. Of a round that is a review, the metrics also say how many of the labels that it looked at again turned over. Plot
-data is agreement by round.
+data is agreement by round. Rewrites are the needed questions as people wrote them out, with the one that counts marked
+(``chatladder.labels.rewrites`` says which), and the metrics say how far two who wrote the same one agree.
 """
 
 from pathlib import Path
@@ -30,7 +32,7 @@ from chatladder.io.console import (
 )
 from chatladder.io.files import write_csv, write_json
 from chatladder.io.options import options_of
-from chatladder.io.rows import LABEL_SETS, LABELLED, QUESTIONS, read_rows, write_rows
+from chatladder.io.rows import LABEL_SETS, LABELLED, QUESTIONS, REWRITES, read_rows, write_rows
 from chatladder.labels.labelling import ROUND_COLUMNS, LabelSettings, label, round_rows
 from chatladder.labels.review import flips_in_words
 
@@ -43,6 +45,7 @@ from chatladder.labels.review import flips_in_words
 @click.option("--metrics", type=OutputFile, required=True, help="Counts and agreement to write (JSON).")
 @click.option("--agreement", type=OutputFile, help="Agreement of each round to write, for a plot (CSV).")
 @click.option("--label-sets", "sets", type=OutputFile, help="Pairs of label sets to write (parquet).")
+@click.option("--rewrites", type=OutputFile, help="Questions as people wrote them out to write (parquet).")
 @stoppable(NOTHING_KEPT)
 def main(
     questions: Path,
@@ -52,6 +55,7 @@ def main(
     metrics: Path,
     agreement: Path | None,
     sets: Path | None,
+    rewrites: Path | None,
 ) -> None:
     """Write the labelled questions with their splits, and how far the annotators agree."""
     labelled = label(read_rows(questions, QUESTIONS), annotations, settings)
@@ -62,6 +66,8 @@ def main(
         write_csv(agreement, ROUND_COLUMNS, round_rows(logs.answers, counts["rounds"]))
     if sets:
         write_rows(sets, labelled.label_sets, LABEL_SETS)
+    if rewrites:
+        write_rows(rewrites, labelled.rewrites.rows, REWRITES)
     for place in labelled.torn:
         click.echo(f"{printable(place)}: the last line is cut short; left out. The next answer repairs it.", err=True)
     if logs.first_orphan:

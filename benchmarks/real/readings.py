@@ -4,7 +4,8 @@ Example:
     python -m benchmarks.real.readings --annotated annotated --window 6 --raw-lines 35000 --out data/imported
 
 The two readers become two annotators of one round. ``annotations`` holds both, ``first_reader`` the first alone: tuned
-models that are to judge where the readers differ must not have learned from the second.
+models that are to judge where the readers differ must not have learned from the second. The rewrites, which are one
+reading, stand beside the first reader's answers.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from chatladder.io.files import read_jsonl, whole_folder, write_json
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import create
+from chatladder.labels.rewrites import one_line
 from chatladder.labels.rounds import log_path
 
 READERS = ("reader_a", "reader_b")
@@ -63,10 +65,25 @@ def read_labels(path: Path) -> dict[str, Label]:
     return labels
 
 
-def answers_of(labels: dict[str, Label], reader: str) -> Iterator[Answer]:
+def read_rewrites(path: Path) -> dict[str, str]:
+    """Return the items that were written out, each on one line; none where there is no such file.
+
+    Raises:
+        DataError: If a line is none.
+    """
+    rewrites: dict[str, str] = {}
+    for number, row in read_jsonl(path) if path.exists() else ():
+        if not isinstance(row.get("item_id"), str) or not isinstance(row.get("rewrite"), str):
+            raise DataError(f'{path}:{number}: expected "item_id" and "rewrite" to be texts, got {row!a}.')
+        rewrites[row["item_id"]] = one_line(row["rewrite"])
+    return rewrites
+
+
+def answers_of(labels: dict[str, Label], reader: str, rewrites: dict[str, str]) -> Iterator[Answer]:
     """Yield the lines of one reader's log."""
     for item_id, label in labels.items():
-        yield Answer(item_id, reader, 1, label, AT)
+        rewrite = rewrites.get(item_id) if label == Label.NEEDED else None
+        yield Answer(item_id, reader, 1, label, AT, rewrite=rewrite or None)
 
 
 def check_read(item_ids: Iterable[str], labels: dict[str, Label], path: Path) -> None:
@@ -95,8 +112,9 @@ def main(annotated: Path, window: int, raw_lines: int, out: Path, metrics: Path 
             path = annotated / f"{reader}.jsonl"
             labels: dict[str, Any] = read_labels(path)
             check_read(item_ids, labels, path)
+            rewrites = read_rewrites(annotated / "rewrites.jsonl") if reader == READERS[0] else {}
             for name in ("annotations", "first_reader")[: 2 if reader == READERS[0] else 1]:
-                create(log_path(folder / name, 1, reader), answers_of(labels, reader))
+                create(log_path(folder / name, 1, reader), answers_of(labels, reader, rewrites))
     if metrics:
         counts = {"raw_lines": raw_lines, "turns": len(item_ids), "questions": len(item_ids), "left_out": {}}
         write_json(metrics, counts)

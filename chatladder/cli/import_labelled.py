@@ -6,9 +6,9 @@ Example:
         --round 1 --validation 0.05 --test 0.25 --out imported/labelled.parquet --metrics imported/counts.json
 
 A line is ``{"id", "history": [{"sender", "text", "timestamp"}], "sender", "text", "needs_context": bool}``,
-history oldest first; ``timestamp`` (UTC seconds or null) and ``conversation`` of the question are optional,
-anything else is passed over. Without ``conversation`` it is the id up to its last ``:`` or ``_``:
-``camrest:354_1`` belongs to ``camrest:354``.
+history oldest first; ``timestamp`` (UTC seconds or null), ``conversation`` of the question and ``rewrite``, the
+question written out, which counts where it is needed, are optional; anything else is passed over. Without
+``conversation`` it is the id up to its last ``:`` or ``_``: ``camrest:354_1`` belongs to ``camrest:354``.
 
 The rules are those of ingest: senders become pseudonyms under the key of the project, in texts too, and what
 identifies people is masked. Ids and conversations become 16 hex digits under the same key, and the file's name is not
@@ -35,6 +35,7 @@ from chatladder.io.options import options_of, setting
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels.answer import Answer, Label, now
 from chatladder.labels.log import create
+from chatladder.labels.rewrites import one_line
 from chatladder.labels.rounds import log_path
 from chatladder.privacy.masking import mask
 from chatladder.privacy.names import Names
@@ -59,10 +60,11 @@ class ImportOptions(MaskingOptions):
 
 
 class Imported(NamedTuple):
-    """One labelled question: a row as in ``questions.parquet``, and its label."""
+    """One labelled question: a row as in ``questions.parquet``, its label, and where it is needed its rewrite."""
 
     question: dict[str, Any]
     label: Label
+    rewrite: str | None
 
 
 def conversation_of(item_id: str) -> str:
@@ -100,7 +102,9 @@ def _imported(row: Mapping[str, Any], where: str) -> Imported:
     conversation = _text(row, "conversation", where) if "conversation" in row else conversation_of(item_id)
     window = [_turn(turn, where, may_be_empty=True) for turn in history]
     ids = {"item_id": item_id, "turn_id": item_id, "group": GROUP, "conversation": conversation}
-    return Imported({**ids, **_turn(row, where), "window": window}, Label.NEEDED if needed else Label.NOT_NEEDED)
+    rewrite = None if row.get("rewrite") is None else one_line(_text(row, "rewrite", where, may_be_empty=True))
+    question = {**ids, **_turn(row, where), "window": window}
+    return Imported(question, Label.NEEDED, rewrite or None) if needed else Imported(question, Label.NOT_NEEDED, None)
 
 
 def _turn(row: Mapping[str, Any], where: str, *, may_be_empty: bool = False) -> dict[str, Any]:
@@ -159,16 +163,21 @@ def hide(
     replace = names.replacer()
     counts: Counter[str] = Counter()
 
+    def hidden_text(text: str) -> str:
+        return replace(mask(text, counts, phone_regions), counts)
+
     def hidden(turn: Mapping[str, Any]) -> dict[str, Any]:
-        text = replace(mask(turn["text"], counts, phone_regions), counts)
-        return {**turn, "sender": person(turn["sender"]), "text": text}
+        return {**turn, "sender": person(turn["sender"]), "text": hidden_text(turn["text"])}
 
     def hidden_question(question: Mapping[str, Any]) -> dict[str, Any]:
         id_ = item(question["item_id"])
         ids = {"item_id": id_, "turn_id": id_, "conversation": conversation(question["conversation"])}
         return {**hidden(question), **ids, "window": [hidden(turn) for turn in question["window"]]}
 
-    return [Imported(hidden_question(question), label) for question, label in tqdm(rows, unit="row", disable=None)]
+    return [
+        Imported(hidden_question(question), label, hidden_text(rewrite) if rewrite else None)
+        for question, label, rewrite in tqdm(rows, unit="row", disable=None)
+    ]
 
 
 def _unless_opaque(
@@ -208,7 +217,7 @@ def import_labelled(source: Path, options: ImportOptions) -> dict[str, int]:
     deny, keep = (listed_names(options.names, suffix) if options.names else () for suffix in (DENY, KEEP))
     hidden = hide(rows, Pseudonyms(), deny=deny, keep=keep, phone_regions=options.phone_region)
     at = now()
-    answers = [Answer(row.question["item_id"], ANNOTATOR, 1, row.label, at) for row in hidden]
+    answers = [Answer(row.question["item_id"], ANNOTATOR, 1, row.label, at, rewrite=row.rewrite) for row in hidden]
     with whole_folder(out) as folder:
         write_rows(folder / "questions.parquet", [row.question for row in hidden], QUESTIONS)
         create(log_path(folder / "annotations", 1, ANNOTATOR), answers)

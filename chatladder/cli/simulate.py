@@ -10,9 +10,9 @@ Example:
 
 import bz2
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,7 +28,7 @@ from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, Ou
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of, setting
 from chatladder.io.rows import QUESTIONS, read_rows
-from chatladder.labels.answer import Answer
+from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import create, refuse_existing
 from chatladder.labels.review import FILE, Review, begin, read_review
 from chatladder.labels.rounds import adjudication_path, latest_answered, log_path
@@ -114,19 +114,45 @@ def true_items(questions: pa.Table, truths: list[Truth]) -> list[TrueItem]:
     Raises:
         DataError: If the simulator wrote none of them.
     """
-    pseudonyms = Pseudonyms()
-    known = {(pseudonyms.person(truth.sender), truth.timestamp): truth for truth in truths}
-    columns = questions.select(["item_id", "sender", "timestamp"]).to_pydict()
-    matches = [known.get(key) for key in zip(columns["sender"], columns["timestamp"], strict=True)]
-    if not any(matches):
+    known = _known(questions, truths)
+    if not known:
         raise DataError(
-            f"expected questions of the simulated chat, got {len(matches):,} of which its truth knows none. Simulated "
-            "annotators answer nothing else; name the truth of this chat, and use the key that it was ingested with."
+            f"expected questions of the simulated chat, got {questions.num_rows:,} of which its truth knows none. "
+            "Simulated annotators answer nothing else; name the truth of this chat, and use the key that it was "
+            "ingested with."
         )
     return [
-        TrueItem(item_id, truth.label, truth.hardness) if truth else TrueItem(item_id, "not_a_question", 0.1)
-        for item_id, truth in zip(columns["item_id"], matches, strict=True)
+        TrueItem(item_id, known[item_id].label, known[item_id].hardness)
+        if item_id in known
+        else TrueItem(item_id, "not_a_question", 0.1)
+        for item_id in questions["item_id"].to_pylist()
     ]
+
+
+def written_out(answers: Iterable[Answer], questions: pa.Table, truths: list[Truth]) -> list[Answer]:
+    """Return answers in which whoever called a needed question needed has written it out as the simulator would.
+
+    It draws nothing, so that the answers stay those that were drawn.
+    """
+    known = _known(questions, truths)
+    return [
+        replace(answer, rewrite=known[answer.item_id].rewrite or None)
+        if answer.label == Label.NEEDED and answer.item_id in known
+        else answer
+        for answer in answers
+    ]
+
+
+def _known(questions: pa.Table, truths: list[Truth]) -> dict[str, Truth]:
+    """Return item -> its truth, of questions that the simulator wrote."""
+    pseudonyms = Pseudonyms()
+    asked = {(pseudonyms.person(truth.sender), truth.timestamp): truth for truth in truths}
+    columns = (questions[name].to_pylist() for name in ("item_id", "sender", "timestamp"))
+    return {
+        item_id: asked[sender, timestamp]
+        for item_id, sender, timestamp in zip(*columns, strict=True)
+        if (sender, timestamp) in asked
+    }
 
 
 def by_log(answers: list[Answer], place: Callable[[Path, int, str], Path], out: Path) -> dict[Path, list[Answer]]:
@@ -197,13 +223,15 @@ def chat(lines: int, seed: int, out: Path, truth: Path) -> None:
 @click.option("--out", type=OutputFolder, required=True, help="Folder for round_1 and round_2.")
 def answers(questions: Path, draw: Draw, out: Path) -> None:
     """Write the answers of two simulated annotators in two rounds, and of an adjudicator."""
-    items = true_items(read_rows(questions, QUESTIONS), read_truth(draw.truth))
+    table, truths = read_rows(questions, QUESTIONS), read_truth(draw.truth)
+    items = true_items(table, truths)
     first = round_one(items, ANNOTATORS, draw.seed)
     again = second_look(items, first)
     looked_at = [item for item in items if item.item_id in set(again.items)]
     second = look_again(looked_at, ANNOTATORS, 2, draw.seed, draw.care)
     settled = adjudicate(items, first + second, ADJUDICATOR, 2, draw.seed)
-    logs = {**by_log(first + second, log_path, out), **by_log(settled, adjudication_path, out)}
+    given, rulings = (written_out(each, table, truths) for each in (first + second, settled))
+    logs = {**by_log(given, log_path, out), **by_log(rulings, adjudication_path, out)}
     if again.items:
         refuse_existing(out / "round_2" / FILE)
         begin(out / "round_2", again)
@@ -218,8 +246,8 @@ def answers(questions: Path, draw: Draw, out: Path) -> None:
 @options_of(Draw, "draw")
 def review(annotators: tuple[str, ...], draw: Draw) -> None:
     """Write simulated annotators' answers to the next review, the round after the latest that has answers."""
-    table = read_rows(DATA / "questions.parquet", QUESTIONS)
-    items = {item.item_id: item for item in true_items(table, read_truth(draw.truth))}
+    table, truths = read_rows(DATA / "questions.parquet", QUESTIONS), read_truth(draw.truth)
+    items = {item.item_id: item for item in true_items(table, truths)}
     annotations = DATA / "annotations"
     number, wanted = open_review(annotations, DATA, items.keys())
     folder = annotations / f"round_{number}"
@@ -232,7 +260,7 @@ def review(annotators: tuple[str, ...], draw: Draw) -> None:
     for name in names:
         share = [items[item_id] for item_id in own_items(looked_at, frozenset(items), name, shared, folder)]
         given += look_again(share, [name], number, draw.seed, draw.care)
-    write_answers(by_log(given, log_path, annotations))
+    write_answers(by_log(written_out(given, table, truths), log_path, annotations))
     click.echo(
         f"{folder}: {len(given):,} simulated answers to {len(looked_at.items):,} items of the review. "
         f"Set annotation.round to {number} in params.yaml, then dvc repro."

@@ -84,6 +84,14 @@ LABEL_SETS = pa.schema(
         ("second_label", pa.string()),
     ]
 )
+REWRITES = pa.schema(
+    [
+        ("item_id", pa.string()),  # a labelled question that is needed
+        ("annotator", pa.string()),  # who wrote it out
+        ("rewrite", pa.string()),  # the question so that it stands alone, on one line
+        ("chosen", pa.bool_()),  # true for one row of each question
+    ]
+)
 PREDICTIONS = pa.schema(
     [
         ("item_id", pa.string()),
@@ -270,3 +278,30 @@ def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
         DataError: If it is not parquet, or its columns are not those of ``schema``.
     """
     return Rows(path, schema).table()
+
+
+def read_written_out(labelled: Path, rewrites: Path) -> pa.Table:
+    """Read the labelled questions with the rewrite that counts.
+
+    Args:
+        labelled: Rows of ``LABELLED``.
+        rewrites: Rows of ``REWRITES`` about them.
+
+    Returns:
+        Rows of ``LABELLED``, in their order, with a column ``rewrite``: null where nobody wrote the question out.
+
+    Raises:
+        DataError: If a file is damaged, or the rewrites are about other questions, or two of one question count.
+    """
+    questions = read_rows(labelled, LABELLED)
+    rows = read_rows(rewrites, REWRITES)
+    chosen = rows.filter(rows["chosen"])
+    texts = dict(zip(chosen["item_id"].to_pylist(), chosen["rewrite"].to_pylist(), strict=True))
+    ids = questions["item_id"].to_pylist()
+    if len(texts) < chosen.num_rows or not texts.keys() <= {*ids}:
+        raise DataError(
+            f"{rewrites}: expected at most one rewrite that counts for each question of {labelled}, and for no other. "
+            "Both must be of one run: run dvc repro label."
+        )
+    column = pa.array([texts.get(item_id) for item_id in ids], pa.string())
+    return questions.append_column(pa.field("rewrite", pa.string()), column)

@@ -23,10 +23,12 @@ class Label(StrEnum):
 _FIELDS = (("item_id", str), ("annotator", str), ("round", int), ("label", str), ("at", str))
 _LABELS = {label.value: label for label in Label}
 _OPENING = '{"item_id": "'
-#: A line up to where its item's id ends or, within an escape sign too, where the line was cut.
-_ID_BEGUN = re.compile(
-    re.escape(_OPENING) + r'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-f]{4}))*(?:\\(?:u[0-9a-f]{0,3})?\Z)?'
-)
+#: The inside of a string of JSON up to where it ends or, within an escape sign too, where the line was cut.
+_STRING = r'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-f]{4}))*(?:\\(?:u[0-9a-f]{0,3})?\Z)?'
+_ID_BEGUN = re.compile(re.escape(_OPENING) + _STRING)
+_AT = re.compile("[0-9T:.+Z-]*")
+_REWRITE_OPENING = '", "rewrite": "'
+_REWRITE_BEGUN = re.compile(re.escape(_REWRITE_OPENING) + _STRING)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Answer:
         label: The answer (of a line with ``undo``: the answer taken back).
         at: When, ISO 8601 in UTC.
         undo: True where the line takes back the latest answer to this item.
+        rewrite: The question written out so that it stands alone, if the person wrote it; only beside "needed", and
+            not in a line with ``undo``.
     """
 
     item_id: str
@@ -48,6 +52,7 @@ class Answer:
     label: Label
     at: str
     undo: bool = False
+    rewrite: str | None = None
 
 
 def now() -> str:
@@ -57,7 +62,7 @@ def now() -> str:
 
 def line_of(answer: Answer) -> str:
     """The log line, without its end."""
-    row = {name: value for name, value in asdict(answer).items() if name != "undo" or value}
+    row = {name: value for name, value in asdict(answer).items() if name not in ("undo", "rewrite") or value}
     return json.dumps(row, ensure_ascii=False)
 
 
@@ -78,8 +83,10 @@ def is_beginning(text: str, annotator: str, round_number: int) -> bool:
         if middle.startswith(rest):
             return True
         if rest.startswith(middle):
-            end = rest.removeprefix(middle).lstrip("0123456789T:.+Z-")
-            return '"}'.startswith(end) or '", "undo": true}'.startswith(end)
+            end = _AT.sub("", rest.removeprefix(middle), count=1)
+            if written := _REWRITE_BEGUN.match(end):
+                return '"}'.startswith(end[written.end() :])
+            return any(whole.startswith(end) for whole in ('"}', '", "undo": true}', _REWRITE_OPENING))
     return False
 
 
@@ -115,7 +122,12 @@ def parse(row: Any, where: str) -> Answer:
         raise DataError(f'{where}: expected "undo" to be true or false, got {_shown(undo)}.')
     if not _is_utc(row["at"]):
         raise DataError(f'{where}: expected "at" in ISO 8601, UTC, as {now()}; got {_shown(row["at"])}.')
-    return Answer(row["item_id"], row["annotator"], row["round"], label, at=row["at"], undo=undo)
+    rewrite = row.get("rewrite")
+    if rewrite is not None and (type(rewrite) is not str or not rewrite):
+        raise DataError(f'{where}: expected "rewrite" to be a text, or not there; got {_shown(rewrite)}.')
+    if rewrite is not None and (label is not Label.NEEDED or undo):
+        raise DataError(f'{where}: expected "rewrite" only in an answer {Label.NEEDED.value}. Remove it.')
+    return Answer(row["item_id"], row["annotator"], row["round"], label, row["at"], undo, rewrite)
 
 
 def _is_utc(text: str) -> bool:

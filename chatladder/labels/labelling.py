@@ -17,6 +17,7 @@ from chatladder.labels.answer import Answer
 from chatladder.labels.folds import split_conversations
 from chatladder.labels.label_sets import check_verdicts, label_sets
 from chatladder.labels.review import flips_as_metrics, flips_by_round, read_reviews
+from chatladder.labels.rewrites import Rewrites, rewrites_of
 from chatladder.labels.verdicts import Labelling, Verdict, combine, read_answers
 from chatladder.vocabulary import SCORED
 
@@ -62,6 +63,7 @@ class Labelled:
         reviews: The ``flips`` of each round that is a review, by number.
         torn: Places of lines that were cut short, and left out.
         label_sets: Rows of ``LABEL_SETS``.
+        rewrites: The questions that were written out.
     """
 
     rows: pa.Table
@@ -70,11 +72,18 @@ class Labelled:
     reviews: dict[int, dict[str, Any]]
     torn: list[str]
     label_sets: pa.Table
+    rewrites: Rewrites
 
     def metrics(self) -> dict[str, Any]:
         """Counts and agreement, as ``metrics/annotation.json`` holds them."""
         turned = {str(number): flips_as_metrics(flips) for number, flips in self.reviews.items()}
-        return {**self.labelling.counts, "reviews": turned, **self.sizes}
+        written = self.rewrites.metrics()
+        return {
+            **self.labelling.counts,
+            "reviews": turned,
+            **({} if written is None else {"rewrites": written}),
+            **self.sizes,
+        }
 
 
 def label(questions: pa.Table, annotations: Path, settings: LabelSettings) -> Labelled:
@@ -99,7 +108,8 @@ def label(questions: pa.Table, annotations: Path, settings: LabelSettings) -> La
     checked = check_verdicts(labelling.logs, reviews)
     rows = label_questions(questions, labelling.verdicts, checked, splits)
     sets = label_sets(questions, labelling.logs, reviews)
-    return Labelled(rows, check_splits(rows), labelling, flips, torn, sets)
+    rewrites = rewrites_of(rows, labelling.logs)
+    return Labelled(rows, check_splits(rows), labelling, flips, torn, sets, rewrites)
 
 
 def label_questions(

@@ -6,7 +6,8 @@
 
 A later line about the same item replaces the earlier one; a line with ``"undo": true`` takes the latest one
 back, so the one before it counts again. Replaying the file therefore gives one answer per item and annotator,
-however often the work was interrupted. What an adjudicator settles is kept in the same way, in
+however often the work was interrupted. Where the person wrote the question out, ``"rewrite"`` holds it, so a rewrite is
+replaced and taken back with its answer. What an adjudicator settles is kept in the same way, in
 ``round_2/adjudication/chen.jsonl``, with the adjudicator as ``"annotator"``.
 """
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from benchmarks.real import chats, doubt, fewer, judges, noise, readings, scaling, weights
 from benchmarks.real.__main__ import missing, start, wait_for
 from chatladder.io.console import DataError
-from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows, write_rows
+from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows, read_written_out, write_rows
 from chatladder.labels.answer import Label
 from stages.label import main as label_main
 
@@ -75,7 +75,7 @@ def test_the_readings_give_the_labels_that_the_page_names(tmp_path):
     """Also: the two graphs are one, and every rung is either trained or served."""
     graphs = {(chats.ROOT / name / "dvc.yaml").read_text(encoding="utf-8") for name in chats.CHATS}
     assert len(graphs) == 1
-    counts = {}
+    counts, written = {}, {}
     for name in chats.CHATS:
         folder, params = chats.ROOT / name, yaml.safe_load((chats.ROOT / name / "params.yaml").read_text())
         assert sorted(params["asked"]) == sorted([*params["ladder"], *params["served"]])
@@ -85,13 +85,17 @@ def test_the_readings_give_the_labels_that_the_page_names(tmp_path):
         assert result.exit_code == 0, result.output
         options = [f"--{key.replace('_', '-')}={value}" for key, value in params["label"].items()]
         paths = ("--questions", own / "in/questions.parquet", "--annotations", own / "in/annotations")
-        result = run(label_main, *paths, "--out", own / "l.parquet", "--metrics", own / "m.json", *options)
+        paths += ("--out", own / "l.parquet", "--metrics", own / "m.json", "--rewrites", own / "r.parquet")
+        result = run(label_main, *paths, *options)
         assert result.exit_code == 0, result.output
         rows = read_rows(own / "l.parquet", LABELLED).to_pylist()
         tested = [row for row in rows if row["split"] == "test"]
         counts[name] = (len(rows) - len(tested), len(tested), len({row["conversation"] for row in tested}))
+        rewrites = read_written_out(own / "l.parquet", own / "r.parquet")["rewrite"]
+        written[name] = len(rewrites) - rewrites.null_count
         assert max(len(row["window"]) for row in rows) == params["import"]["window"]
     assert counts == {"ubuntu-cn": (786, 572, 43), "ubuntu": (224, 111, 66)}
+    assert written == {"ubuntu-cn": 448, "ubuntu": 93}
 
 
 def test_a_question_that_one_reader_left_out_is_refused(tmp_path):

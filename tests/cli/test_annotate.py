@@ -9,6 +9,7 @@ import sys
 import time
 import unicodedata
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -105,6 +106,31 @@ class TestSession:
             with pytest.raises(DataError, match="full"):
                 action()
             assert (state.current, state.progress().done, state.label("a")) == ("b", 1, Label.NEEDED)
+
+    def test_a_question_is_written_out_beside_its_answer_and_undo_takes_that_back_first(self):
+        state, record = session()
+        assert state.to_write_out() is None
+        state.answer(Label.NEEDED)
+        assert (state.current, state.to_write_out()) == ("b", "a")
+        state.jump("a")
+        assert state.write_out("does 2.1 run?")
+        assert not state.write_out("does 2.1 run?")
+        assert (state.rewrite("a"), state.progress().done) == ("does 2.1 run?", 1)
+        assert state.undo() == replace(given("a"), rewrite="does 2.1 run?")
+        assert (state.rewrite("a"), state.label("a"), state.current) == (None, Label.NEEDED, "a")
+        assert [(answer.rewrite, answer.undo) for answer in record] == [
+            (None, False),
+            ("does 2.1 run?", False),
+            (None, True),
+        ]
+
+    def test_only_what_is_needed_is_written_out_the_current_question_or_the_one_just_answered(self):
+        state, _ = session(history=[given("a"), given("b", Label.UNSURE)])
+        assert (state.current, state.to_write_out()) == ("c", None)
+        assert (state.jump("a"), state.to_write_out()) == (True, "a")
+        assert (state.jump("b"), state.to_write_out()) == (True, None)
+        state.answer(Label.NEEDED)
+        assert (state.current, state.to_write_out()) == ("c", "b")
 
     def test_jump_prefers_an_id_that_is_all_digits_to_a_number(self):
         state, _ = session(["777", "2", "x"])

@@ -8,11 +8,12 @@ import re
 
 import pytest
 from rich.cells import cell_len
+from textual.widgets import Input
 
 from chatladder.cli.annotate.app import AnnotateApp
 from chatladder.cli.annotate.options import parse_keys
 from chatladder.cli.annotate.running import Task
-from chatladder.cli.annotate.screens import Ask, Definition, Failure, Refusal
+from chatladder.cli.annotate.screens import Ask, Definition, Failure, Refusal, WriteOut
 from chatladder.cli.annotate.session import Session, SessionItems
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels import log as log_module
@@ -156,6 +157,87 @@ def test_going_back_shows_the_answer_and_another_replaces_it(desk):
     desk.run(["left", "right"], lambda app: shown(app).index("question 1?"))
     desk.run("z")
     assert desk.labels() == {"item0000": Label.NEEDED}
+
+
+def answers(desk):
+    return {item_id: (answer.label, answer.rewrite) for item_id, answer in replay(desk.path).answers.items()}
+
+
+class TestWritingOut:
+    def test_the_question_just_answered_stands_there_to_be_changed_and_one_goes_on_behind_it(self, desk):
+        def asked(app):
+            assert isinstance(app.screen, WriteOut)
+            assert "turn 2 of 0" in shown(app)
+            assert "1 of 6" in shown(app)
+            assert shown(app).count("question 0?") == 2
+
+        desk.run("j", lambda app: shown(app).index("w writes it out"))
+        desk.run("w", asked)
+        assert answers(desk) == {"item0000": (Label.NEEDED, None)}
+
+        def written(app):
+            assert shown(app).index("1: written out. z takes it back")
+            assert "question 1?" in shown(app)
+
+        desk.run(["w", *[" "] * 2, *"jq 用 GPU?", "enter"], written)
+        assert answers(desk) == {"item0000": (Label.NEEDED, "question 0? jq 用 GPU?")}
+        desk.run("bw", lambda app: (shown(app).index("question 0? jq"), shown(app).index("needed, written out")))
+
+    def test_escape_an_unchanged_line_and_an_empty_one_are_no_text(self, desk):
+        desk.run("j")
+        before = desk.path.read_bytes()
+        for keys in (["escape"], ["enter"], ["x", "escape"], ["ctrl+u", "enter"], [" ", "enter"]):
+            desk.run(["w", *keys], lambda app: (shown(app).index("Left as it was"), shown(app).index("question 1?")))
+        assert desk.path.read_bytes() == before
+
+    def test_a_text_is_changed_emptied_and_taken_back(self, desk):
+        desk.run(["j", "w", "x", "enter", "w", "y", "enter"])
+        assert answers(desk)["item0000"] == (Label.NEEDED, "question 0?xy")
+        desk.run(["w", "ctrl+u", "enter"], lambda app: shown(app).index("no longer written out"))
+        assert answers(desk)["item0000"] == (Label.NEEDED, None)
+        desk.run("z", lambda app: shown(app).index("Took back what was written out of 1"))
+        assert answers(desk)["item0000"] == (Label.NEEDED, "question 0?xy")
+        desk.run("zzz", lambda app: shown(app).index("Took back needed of 1"))
+        assert answers(desk) == {}
+
+    def test_nothing_but_what_is_needed_is_written_out(self, desk):
+        desk.run("w", lambda app: shown(app).index("once its answer is needed"))
+        desk.run("kw", lambda app: (type(app.screen) is not WriteOut) or pytest.fail("asked"))
+        desk.run("jbbw", lambda app: shown(app).index("once its answer is needed"))  # the first one, not needed
+        assert answers(desk) == {"item0000": (Label.NOT_NEEDED, None), "item0001": (Label.NEEDED, None)}
+        desk.run(["b", "w", "!", "enter"], lambda app: shown(app).index("2 of 6"))
+        assert answers(desk)["item0001"] == (Label.NEEDED, "question 1?!")
+
+    def test_what_is_typed_is_masked_as_the_chat_is(self, desk, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "params.yaml").write_text("ingest: {phone_region: [GB]}\n")
+        typed = " of ann@example.org, 020 7946 0018"
+        desk.run(["j", "w", *typed, "enter"], lambda app: shown(app).index("written out, 2 masked"))
+        assert answers(desk)["item0000"] == (Label.NEEDED, "question 0? of <email>, <phone>")
+
+    def test_a_question_of_several_lines_stands_on_one_and_hostile_text_does_nothing(self, tmp_path):
+        desk = Desk(tmp_path, [question(0, f"在吗\n它支持吗 {HOSTILE}"), question(1)])
+
+        def asked(app):
+            value = app.screen.query_one(Input).value
+            assert value.startswith("在吗 它支持吗 [2J")
+            assert value.isprintable()
+            assert not set(shown(app)) & {"\x1b", "\x07", "\u202e", "\u2066"}
+
+        desk.run("jw", asked, size=(140, 24))
+        desk.run(["w", "!", "enter"])
+        assert answers(desk)["item0000"][1].endswith("[/oops]!")
+
+    def test_a_full_disk_keeps_the_answer_and_says_so(self, desk, monkeypatch):
+        desk.run("j")
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(log_module.os, "write", full)
+            desk.run(["w", "x", "enter"], lambda app: isinstance(app.screen, Failure) or pytest.fail("not said"))
+        assert answers(desk) == {"item0000": (Label.NEEDED, None)}
 
 
 def test_jump_by_number_and_by_id(desk):

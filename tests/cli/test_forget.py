@@ -215,8 +215,8 @@ def items():
     return read_rows(Path("data/questions.parquet"), QUESTIONS).to_pylist()
 
 
-def answer(path, item_id, name, label=Label.NEEDED):
-    append(path, Answer(item_id, name, 1, label, "2024-02-01T00:00:00Z"))
+def answer(path, item_id, name, label=Label.NEEDED, rewrite=None):
+    append(path, Answer(item_id, name, 1, label, "2024-02-01T00:00:00Z", rewrite=rewrite))
 
 
 def texts_of(path):
@@ -247,7 +247,9 @@ def test_nothing_of_a_member_is_left_in_the_project(project):
     assert len(hers) == 2
     for name in ("li", "wu"):
         for row in items():
-            answer(log_path(Path("data/annotations"), 1, name), row["item_id"], name)
+            shows = any(turn["sender"] == pseudonym(ANN) for turn in row["window"])
+            text = f"{SECRET} of nobody?" if shows else "of nobody?"
+            answer(log_path(Path("data/annotations"), 1, name), row["item_id"], name, rewrite=text)
     answer(adjudication_path(Path("data/annotations"), 1, "chen"), hers[0]["item_id"], "chen")
     begin(
         Path("data/annotations/round_2"),
@@ -279,6 +281,10 @@ def test_nothing_of_a_member_is_left_in_the_project(project):
     again = [row["item_id"] for row in his if any(turn["sender"] == pseudonym(ANN) for turn in row["window"])]
     assert again
     assert all(item in done.output for item in again)
+    written = replay(log_path(Path("data/annotations"), 1, "li")).answers
+    assert [each.rewrite for each in written.values()] == [
+        None if row["item_id"] in again else "of nobody?" for row in his
+    ]
 
     dvc("repro", "--quiet")
     assert json.loads(Path("data/counts.json").read_text())["messages"] == 4

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from chatladder.cli.import_labelled import conversation_of, import_command
+from chatladder.io.rows import read_written_out
 from chatladder.labels.answer import Label
 from chatladder.labels.log import replay
 from stages.label import main as label_main
@@ -73,6 +74,31 @@ def test_import_writes_questions_and_a_log_without_names(tmp_path):
     log = replay(tmp_path / "out" / "annotations" / "round_1" / "imported.jsonl").answers
     assert [*log] == [question["item_id"] for question in questions]
     assert [answer.label for answer in log.values()] == [Label.NEEDED, Label.NOT_NEEDED, Label.NEEDED]
+
+
+def rewrites(tmp_path):
+    log = replay(tmp_path / "out" / "annotations" / "round_1" / "imported.jsonl").answers
+    return [answer.rewrite for answer in log.values()]
+
+
+def test_what_is_needed_comes_with_its_rewrite_without_names(tmp_path):
+    said = "bo: does the card of\n anna matter, or 13912345678?"
+    rows = [
+        row(rewrite=said), row(id="a", rewrite=""), row(id="b", rewrite=None), row(id="c"),
+        row(id="d", rewrite="does it?", needs_context=False),
+    ]  # fmt: skip
+    assert run(tmp_path, rows).exit_code == 0
+    bo, anna = (imported(tmp_path)[0][key] for key in ("sender", "window"))
+    assert rewrites(tmp_path) == [
+        f"{bo}: does the card of {anna[0]['sender']} matter, or <phone>?",
+        *[None] * 4,
+    ]
+
+
+def test_a_rewrite_that_is_no_text_is_refused(tmp_path):
+    result = run(tmp_path, [row(), row(id="a", rewrite=["does it?"])])
+    assert result.exit_code == 1
+    assert 'labelled.jsonl:2: expected "rewrite" to be text, got list' in result.output
 
 
 PLANTED = {
@@ -255,10 +281,13 @@ def test_public_sets_become_labelled_questions(tmp_path, name):
     arguments = [
         "--questions", out / "questions.parquet", "--annotations", out / "annotations", "--round", 1,
         "--validation", 0.05, "--test", 0.25, "--orphans", "refuse",
-        "--out", out / "labelled.parquet", "--metrics", out / "annotation.json",
+        "--out", out / "labelled.parquet", "--metrics", out / "annotation.json", "--rewrites", out / "rewrites.parquet",
     ]  # fmt: skip
     result = CliRunner().invoke(label_main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     metrics = json.loads((out / "annotation.json").read_text())
     assert (metrics["items"], metrics["needed"]) == (len(needed), sum(needed))
     assert metrics["test"] / len(needed) == pytest.approx(0.25, abs=0.1)
+    written = [row["needs_context"] and bool(row.get("rewrite")) for row in rows if row["history"]]
+    questions = read_written_out(out / "labelled.parquet", out / "rewrites.parquet")
+    assert questions.num_rows - questions["rewrite"].null_count == sum(written)

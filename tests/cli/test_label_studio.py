@@ -64,6 +64,12 @@ def annotation(number, user, label, second=0, **changes):
     return row | {"created_at": "2026-10-01T11:00:00.000000Z", "updated_at": at} | changes
 
 
+def written_out(row, *texts):
+    """The same annotation with lines in its text area."""
+    area = {"type": "textarea", "from_name": "rewrite", "to_name": "question", "value": {"text": [*texts]}}
+    return {**row, "result": [*row["result"], area]}
+
+
 def task(number, *annotations, **changes):
     data = {"item_id": f"item{number:02}", "guidelines": VERSION, "question": [], "dialogue": []}
     return {"id": number, "data": data, "annotations": list(annotations), "drafts": [], "predictions": []} | changes
@@ -173,6 +179,13 @@ class TestExport:
             ("$question", "json", "dialogue"),
         ]
 
+    def test_the_configuration_has_an_empty_line_for_what_is_needed(self, tmp_path, questions):
+        view = Xml.fromstring(self.run(tmp_path, questions)[1])
+        (place,) = view.findall("View")
+        assert (place.get("whenTagName"), place.get("whenChoiceValue")) == ("label", "needed")
+        (area,) = place.findall("TextArea")
+        assert (area.get("name"), area.get("toName"), area.get("value")) == ("rewrite", "question", None)
+
     def test_the_guidelines_are_shown_word_for_word(self, tmp_path, questions):
         view = Xml.fromstring(self.run(tmp_path, questions)[1])
         assert view.find(".//Panel/Header").get("value") == read_guidelines(GUIDELINES).strip().replace("\\\n", "\n")
@@ -216,6 +229,29 @@ class TestImport:
         }
         assert (second["item_id"], second["at"]) == ("item00", "2026-10-01T12:00:05.250000Z")
         assert len(replay(log_path(tmp_path / "annotations", 2, "li")).answers) == 2
+
+    def test_what_was_written_out_comes_masked_and_beside_what_is_needed_alone(self, bring, logs):
+        tasks = [
+            task(0, written_out(annotation(1, 7, "needed"), "does 2.1\nrun?")),
+            task(1, written_out(annotation(2, 7, "needed", 1), "ask ann@example.org?")),
+            task(2, written_out(annotation(3, 7, "unsure", 2), "does it?")),
+            task(3, written_out(annotation(4, 7, "needed", 3), " \u200b")),
+            task(4, written_out(annotation(5, 7, "needed", 4))),
+        ]
+        bring(tasks, "--annotators", "7=li")
+        rows = [json.loads(line) for line in logs()["li"].splitlines()]
+        assert [row.get("rewrite") for row in rows] == ["does 2.1 run?", "ask <email>?", None, None, None]
+        assert "0 answers added, 5 known already" in bring(tasks, "--annotators", "7=li")
+
+    def test_a_text_that_was_written_later_is_added(self, bring, logs):
+        bring([task(0, annotation(1, 1, "needed", 1))])
+        assert "1 answers added" in bring([task(0, written_out(annotation(1, 1, "needed", 30), "does 2.1 run?"))])
+        assert labels(logs()["labelstudio_1"]) == [("item00", "needed")] * 2
+        assert "older than what the log says" in bring([task(0, annotation(1, 1, "needed", 1))])
+
+    def test_an_area_that_holds_no_text_is_refused(self, bring, logs):
+        bring([task(0, written_out(annotation(1, 1, "needed"), 5))], code=1)
+        assert logs() == {}
 
     def test_importing_again_adds_nothing(self, bring, logs):
         tasks = [task(number, annotation(number, 1, "needed", number)) for number in range(4)]

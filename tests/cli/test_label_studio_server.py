@@ -127,8 +127,10 @@ def post(client, path, **sent):
     return answer.json()
 
 
-def result(label):
-    return [{"from_name": "label", "to_name": "question", "type": "choices", "value": {"choices": [label]}}]
+def result(label, *texts):
+    area = {"from_name": "rewrite", "to_name": "question", "type": "textarea", "value": {"text": [*texts]}}
+    choice = {"from_name": "label", "to_name": "question", "type": "choices", "value": {"choices": [label]}}
+    return [choice, area] if texts else [choice]
 
 
 def answer(client, task, label, **changes):
@@ -179,7 +181,7 @@ def test_there_and_back(command, first, second, tmp_path):
         given[ADDRESSES[1], number] = answer(second, task, "not_a_question")
     changed = given[ADDRESSES[0], 2]
     changed |= first.patch(f"/api/annotations/{changed['id']}/", json={"result": result("not_needed")}).json()
-    given[ADDRESSES[1], 3] = answer(second, tasks["item03"]["id"], "needed")
+    given[ADDRESSES[1], 3] = answer(second, tasks["item03"]["id"], "needed", result=result("needed", "Does 2.1 run?"))
     answer(first, tasks["item04"]["id"], "needed", was_cancelled=True)
     post(first, f"/api/tasks/{tasks['item05']['id']}/annotations/", json={"result": []})
     post(first, f"/api/tasks/{tasks['item06']['id']}/drafts", json={"result": result("needed")})
@@ -203,6 +205,7 @@ def test_there_and_back(command, first, second, tmp_path):
         for (who, number), each in given.items()
     }
     assert sum(len(text.splitlines()) for text in logs.values()) == len(given)
+    assert sum("Does 2.1 run?" in text for text in logs.values()) == 1
     assert output.endswith(
         "11 annotations; left out: 1 skipped by the annotator; 1 without an answer; 1 replaced by the same annotator's "
         "later one; 1 left as drafts; 1 predicted by a model\n"

@@ -406,6 +406,25 @@ class TestAnswers:
         assert "annotator_a.jsonl: expected no log here yet" in self.run(demo, demo.annotations).output
         assert self.logs_of(demo.annotations) == after
 
+    def test_who_calls_a_needed_question_needed_has_written_it_out_and_nothing_else_changes(self, demo):
+        before = self.run(demo, demo.folder / "before")
+        path = demo.folder / "truth.jsonl"
+        truths = [json.loads(line) for line in path.read_text().splitlines()]
+        for number, truth in enumerate(truths):
+            truth["rewrite"] = f"written {number}" if truth["label"] == "needed" else ""
+        path.write_text("".join(json.dumps(truth) + "\n" for truth in truths))
+        after = self.run(demo, demo.folder / "after")
+        assert (before.exit_code, after.exit_code) == (0, 0), before.output + after.output
+        without, written = self.logs_of(demo.folder / "before"), self.logs_of(demo.folder / "after")
+        assert without.keys() == written.keys()
+        for name in without:
+            rows = [json.loads(line) for line in written[name].splitlines()] if name.endswith("l") else []
+            for row in rows:
+                truth = truths[int(row["item_id"][1:])]
+                assert row.get("rewrite", "") == (truth["rewrite"] if row["label"] == "needed" else "")
+            assert re.sub(rb', "rewrite": "written \d"', b"", written[name]) == without[name]
+        assert b"rewrite" in written["round_1/annotator_a.jsonl"]
+
     @pytest.mark.parametrize("log", ["round_1/annotator_a.jsonl", "round_1/annotator_b.jsonl"])
     @pytest.mark.parametrize("content", ["{}", ""])
     def test_where_one_log_is_there_none_is_written(self, demo, log, content):

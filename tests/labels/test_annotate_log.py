@@ -1,6 +1,7 @@
 """Long logs: the quick way to read a line of the usual form says what the thorough one says."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -17,14 +18,14 @@ AT = "2023-10-01T12:00:00Z"
 LINE = f'{{"item_id": "9f2c", "annotator": "li", "round": 2, "label": "needed", "at": "{AT}"}}'
 #: What can stand in a log: what UTF-8 can hold.
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
-answers = st.builds(
-    Answer,
-    item_id=texts,
-    annotator=st.sampled_from(["li", "李", "a.b-c", "x[1]+"]),
-    round=st.integers(1, 10**9),
-    label=st.sampled_from(list(Label)),
-    at=st.sampled_from([AT, "2024-02-29T23:59:59.123456Z", "2024-01-01T00:00:00+00:00"]),
-    undo=st.booleans(),
+fields = {
+    "item_id": texts,
+    "annotator": st.sampled_from(["li", "李", "a.b-c", "x[1]+"]),
+    "round": st.integers(1, 10**9),
+    "at": st.sampled_from([AT, "2024-02-29T23:59:59.123456Z", "2024-01-01T00:00:00+00:00"]),
+}
+answers = st.builds(Answer, label=st.sampled_from(list(Label)), undo=st.booleans(), **fields) | st.builds(
+    Answer, label=st.just(Label.NEEDED), rewrite=texts, **fields
 )
 
 
@@ -56,12 +57,22 @@ def test_every_answer_is_read_back(answer):
         LINE.replace("00Z", "00"),
         LINE.replace("00Z", "00+08:00"),
         LINE.replace("}", ', "undo": "no"}'),
+        LINE.replace("}", ', "rewrite": ""}'),
+        LINE.replace("}", ', "rewrite": ["x"]}'),
+        LINE.replace("}", ', "undo": true, "rewrite": "x"}'),
+        LINE.replace("needed", "not_needed").replace("}", ', "rewrite": "x"}'),
         LINE + LINE,
     ],
 )
 def test_a_line_that_is_not_of_this_log_or_malformed_is_refused(line):
     assert read(LINE) == Answer("9f2c", "li", 2, Label.NEEDED, AT)
     assert read(line) is None
+
+
+def test_an_answer_without_a_rewrite_is_the_line_that_it_was():
+    answer = Answer("9f2c", "li", 2, Label.NEEDED, AT)
+    assert line_of(answer) == LINE
+    assert line_of(replace(answer, rewrite="Does 2.1 run?")) == LINE.replace("}", ', "rewrite": "Does 2.1 run?"}')
 
 
 def test_lines_spelled_otherwise_count_just_as_much(tmp_path):

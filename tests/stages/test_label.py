@@ -299,6 +299,30 @@ def test_what_is_adjudicated_is_labelled_and_the_annotators_share_is_kept(projec
         assert json.loads((tmp_path / "annotation.json").read_text())["adjudicated"] == adjudicated
 
 
+def test_what_people_wrote_out_goes_into_a_file_of_its_own_and_changes_no_label(project, tmp_path):
+    rewrites = tmp_path / "rewrites.parquet"
+    assert project("--rewrites", rewrites).exit_code == 0
+    labelled, metrics = ((tmp_path / name).read_bytes() for name in ("labelled.parquet", "annotation.json"))
+    assert pq.read_table(rewrites).num_rows == 0
+    needed = [
+        each["item_id"] for each in pq.read_table(tmp_path / "labelled.parquet").to_pylist() if each["label"] == N
+    ]
+    for who, texts in (("li", ("2.1 怎么装？", "3.0 怎么装？")), ("wu", ("2.1 怎么装？",))):
+        for item_id, text in zip(needed[1:], texts, strict=False):
+            append(log_path(tmp_path / "annotations", 1, who), Answer(item_id, who, 1, N, AT, rewrite=text))
+    assert project("--rewrites", rewrites).exit_code == 0
+    assert (tmp_path / "labelled.parquet").read_bytes() == labelled
+    counts = json.loads((tmp_path / "annotation.json").read_text())
+    assert counts.pop("rewrites") == {"written": 2, "pairs": 1, "exact": 1.0, "chrf": 100.0}
+    assert counts == json.loads(metrics)
+    rows = [tuple(each.values()) for each in pq.read_table(rewrites).to_pylist()]
+    assert rows == [
+        (needed[1], "li", "2.1 怎么装？", True),
+        (needed[1], "wu", "2.1 怎么装？", False),
+        (needed[2], "li", "3.0 怎么装？", True),
+    ]
+
+
 def test_an_adjudication_without_annotators_names_file_and_line(project, tmp_path):
     create(adjudication_path(tmp_path / "annotations", 2, "chen"), [Answer("i0", "chen", 2, N, AT)])
     create(log_path(tmp_path / "annotations", 2, "li"), [Answer("i1", "li", 2, N, AT)])

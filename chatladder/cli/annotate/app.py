@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, tzinfo
+from functools import partial
 from typing import Any
 
 from textual.app import App, ComposeResult
@@ -13,12 +14,14 @@ from textual.widgets import ProgressBar, Static
 from chatladder.cli.annotate.display import colours, day, duration, literal
 from chatladder.cli.annotate.options import KEYS, shown
 from chatladder.cli.annotate.running import Task
-from chatladder.cli.annotate.screens import Ask, Definition, Failure, chat_table, label_keys, said
+from chatladder.cli.annotate.screens import Ask, Definition, Failure, WriteOut, chat_table, label_keys, said
 from chatladder.cli.annotate.session import AHEAD, Session, SessionItems
+from chatladder.cli.annotate.writing import masked_line, phone_regions
 from chatladder.io.console import DataError
 from chatladder.labels.answer import Label
+from chatladder.labels.rewrites import one_line
 
-#: The other keys at the foot of the screen; "next hit" and "all text" are named where they are of use.
+#: The other keys at the foot of the screen; "write out", "next hit" and "all text" are named where they are of use.
 _ALWAYS_SHOWN = ("definition", "undo", "skip", "previous", "next", "jump", "search", "quit")
 _SCROLLING = ("up", "down", "page_up", "page_down", "home", "end")
 
@@ -90,7 +93,24 @@ class AnnotateApp(App[None]):
         if self.session.is_finished:
             self._say("Every item is answered. Look back, or quit: all is on the disk.", "bold $success")
         else:
-            self._say(f"{place + 1:,}: {label}. {shown(self._keys['undo'][0])} takes it back.")
+            writes = f"{shown(self._keys['rewrite'][0])} writes it out, " if label == Label.NEEDED else ""
+            self._say(f"{place + 1:,}: {label}. {writes}{shown(self._keys['undo'][0])} takes it back.")
+
+    def action_write_out(self) -> None:
+        """Ask for the text of a question that is needed so that it stands alone; the one just answered, or this one."""
+        item_id = self.session.to_write_out()
+        if item_id is None:
+            self._say("A question is written out once its answer is needed.")
+            return
+        place = self.session.position
+        self.session.jump(item_id)
+        self._show()
+        with self._stopping():
+            question = literal(one_line(self._items.get(item_id)["text"] or ""))
+            given = self.session.rewrite(item_id)
+            text = question if given is None else literal(given)
+            what = "Write it out so that it stands alone. Enter keeps it, Escape leaves it."
+            self.push_screen(WriteOut(what, text), partial(self._write_out, question, place))
 
     def action_undo(self) -> None:
         """Take the latest answer back."""
@@ -100,7 +120,11 @@ class AnnotateApp(App[None]):
             self.push_screen(Failure(error.message))
             return
         self._show()
-        self._say(f"Took back {taken.label} of {self.session.position + 1:,}." if taken else "Nothing to undo.")
+        if taken is None:
+            self._say("Nothing to undo.")
+            return
+        what = "what was written out" if self.session.label(taken.item_id) == taken.label else taken.label
+        self._say(f"Took back {what} of {self.session.position + 1:,}.")
 
     def action_skip(self) -> None:
         """Leave the item for later."""
@@ -157,6 +181,31 @@ class AnnotateApp(App[None]):
         """Scroll the chat."""
         getattr(self.query_one("#chat", VerticalScroll), f"scroll_{where}")(animate=False)
 
+    def _write_out(self, question: str, place: int, typed: str | None) -> None:
+        """Record what was typed, if it says more than the question, and go back to where one was.
+
+        Args:
+            question: The text that needs no recording.
+            place: Where one was.
+            typed: The line, or None where the person declined.
+        """
+        number = self.session.position + 1
+        message, failure = "Left as it was.", None
+        try:
+            if typed is not None:
+                text, masked = masked_line(typed, phone_regions())
+                if self.session.write_out(text if text not in ("", question) else None):
+                    what = "written out" if self.session.rewrite(self.session.current) else "no longer written out"
+                    note = f", {masked:,} masked" if masked else ""
+                    message = f"{number:,}: {what}{note}. {shown(self._keys['undo'][0])} takes it back."
+        except DataError as error:
+            failure = Failure(error.message)
+        self.session.go(place)
+        self._show()
+        self._say(message)
+        if failure:
+            self.push_screen(failure)
+
     def _search(self, text: str | None) -> None:
         if not text:
             return
@@ -208,7 +257,8 @@ class AnnotateApp(App[None]):
         question.update(chat_table([item], tints, zone, before=before, is_question=True, expand_key=cut_until))
         question.border_title = f"question 问题 {day(item['timestamp'], zone)}"
         label = self.session.label(self.session.current)
-        question.border_subtitle = f"your answer: {label.value}" if label is not None else ""
+        written = ", written out" if self.session.rewrite(self.session.current) else ""
+        question.border_subtitle = f"your answer: {label.value}{written}" if label is not None else ""
         if self.work.cases:
             self.query_one("#said", Static).update(said(self.work.cases[self.session.current]))
         self._show_progress()

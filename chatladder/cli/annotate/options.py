@@ -32,6 +32,7 @@ class Key(NamedTuple):
 #: By the names that --keys takes; labels first.
 KEYS = {
     **{name: Key((KINDS[name].key,), KINDS[name].words, f"answer('{name}')") for name in LABELS},
+    "rewrite": Key(("w",), "write out", "write_out"),
     "undo": Key(("z", "backspace"), "undo", "undo"),
     "skip": Key(("s",), "skip", "skip"),
     "previous": Key(("b", "left"), "back", "step(-1)"),

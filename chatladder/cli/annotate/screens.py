@@ -44,20 +44,25 @@ class Ask(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", show=False)]
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, text: str = "") -> None:
         super().__init__()
         self._what = what
+        self._text = text
 
     def compose(self) -> ComposeResult:
-        """Give what is asked, and where to type."""
+        """Give what is asked, and where to type; a text that stands there already is to be changed."""
         with Vertical(id="ask"):
             yield Static(Content(self._what))
-            yield Input()
+            yield Input(self._text, select_on_focus=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Hand the line back at Enter."""
         event.stop()
         self.dismiss(event.value)
+
+
+class WriteOut(Ask):
+    """A line under the question, which stays in sight."""
 
 
 class Failure(ModalScreen[None]):

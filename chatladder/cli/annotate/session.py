@@ -7,6 +7,7 @@ recorded, so what the state calls answered is on the disk.
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -191,7 +192,7 @@ class Session:
         self._places = {item_id: place for place, item_id in enumerate(self.order)}
         self._history = [answer for answer in history if rounds.get(answer.item_id) == answer.round]
         self.elsewhere = len(history) - len(self._history)
-        self._labels = {answer.item_id: answer.label for answer in self._history}
+        self._answers = {answer.item_id: answer for answer in self._history}
         self._record = record
         self._annotator = annotator
         self._clock = clock
@@ -207,11 +208,25 @@ class Session:
     @property
     def is_finished(self) -> bool:
         """Whether every item has an answer."""
-        return len(self._labels) == len(self.order)
+        return len(self._answers) == len(self.order)
 
     def label(self, item_id: str) -> Label | None:
         """The answer to an item that counts."""
-        return self._labels.get(item_id)
+        answer = self._answers.get(item_id)
+        return None if answer is None else answer.label
+
+    def rewrite(self, item_id: str) -> str | None:
+        """The text of an item as the person wrote it out, or None."""
+        answer = self._answers.get(item_id)
+        return None if answer is None else answer.rewrite
+
+    def to_write_out(self) -> str | None:
+        """Id of the item that may be written out, or None unless its answer is "needed".
+
+        The current one or, while that has no answer, the one that was answered last.
+        """
+        answer = self._answers.get(self.current) or (self._history[-1] if self._history else None)
+        return answer.item_id if answer is not None and answer.label == Label.NEEDED else None
 
     def answer(self, label: Label) -> None:
         """Record an answer to the current item and go on to the next one without an answer.
@@ -223,11 +238,22 @@ class Session:
         """
         item_id = self.current
         if self.label(item_id) != label:
-            answer = self._recorded(item_id, label)
-            self._history.append(answer)
-            self._labels[item_id] = label
-            self.given += 1
+            self._give(item_id, label)
         self.skip()
+
+    def write_out(self, rewrite: str | None) -> bool:
+        """Record the current item's text written out, or with None that it is not, beside the answer "needed".
+
+        Returns:
+            False if that is recorded already.
+
+        Raises:
+            DataError: If it could not be recorded; nothing changed then.
+        """
+        if self.rewrite(self.current) == rewrite:
+            return False
+        self._give(self.current, Label.NEEDED, rewrite)
+        return True
 
     def undo(self) -> Answer | None:
         """Take back the latest answer that still stands, of whatever item, and go to that item.
@@ -241,10 +267,10 @@ class Session:
         if not self._history:
             return None
         taken = self._history[-1]
-        self._recorded(taken.item_id, taken.label, undo=True)
+        self._record(replace(taken, at=self._clock(), undo=True, rewrite=None))
         self._history.pop()
-        del self._labels[taken.item_id]
-        self._labels |= {each.item_id: each.label for each in self._history if each.item_id == taken.item_id}
+        del self._answers[taken.item_id]
+        self._answers |= {each.item_id: each for each in self._history if each.item_id == taken.item_id}
         self.position = self._places[taken.item_id]
         return taken
 
@@ -253,22 +279,29 @@ class Session:
         size = len(self.order)
         for step in range(1, size):
             place = (self.position + step) % size
-            if self.order[place] not in self._labels:
+            if self.order[place] not in self._answers:
                 self.position = place
                 return True
         return False
 
     def step(self, by: int) -> bool:
         """Go some items on, or back if negative, answered or not; False at the end."""
-        return self._go(self.position + by)
+        return self.go(self.position + by)
+
+    def go(self, place: int) -> bool:
+        """Go to a place, from 0; False if there is none."""
+        if not 0 <= place < len(self.order):
+            return False
+        self.position = place
+        return True
 
     def jump(self, target: str) -> bool:
         """Go to an item by its number (from 1), or by its id or the beginning of one; False if there is none."""
         if target in self._places:
-            return self._go(self._places[target])
-        if target.isascii() and target.isdigit() and len(target) < 10 and self._go(int(target) - 1):
+            return self.go(self._places[target])
+        if target.isascii() and target.isdigit() and len(target) < 10 and self.go(int(target) - 1):
             return True
-        return bool(target) and any(self._go(place) for id_, place in self._places.items() if id_.startswith(target))
+        return bool(target) and any(self.go(place) for id_, place in self._places.items() if id_.startswith(target))
 
     def find(self, matches: Callable[[str], bool], *, again: bool = False) -> bool:
         """Go to the next item that matches, from the current one (``again``: from the one after it) and around.
@@ -278,28 +311,25 @@ class Session:
         """
         size = len(self.order)
         start = self.position + again
-        return any(self._go(place % size) for place in range(start, start + size) if matches(self.order[place % size]))
+        return any(self.go(place % size) for place in range(start, start + size) if matches(self.order[place % size]))
 
     def progress(self) -> Progress:
         """How far the work is, and how fast it goes."""
-        done, total = len(self._labels), len(self.order)
-        pace = _per_hour(self._history[-PACE_ANSWERS:])
+        done, total = len(self._answers), len(self.order)
+        # Writing out takes time and adds no item.
+        pace = _per_hour([answer for answer in self._history[-PACE_ANSWERS:] if answer.rewrite is None])
         return Progress(done, total, pace, 3600 * (total - done) / pace if pace else None)
 
     def upcoming(self, count: int) -> list[str]:
         """Ids of the current item and those that follow it."""
         return list(self.order[self.position : self.position + count])
 
-    def _recorded(self, item_id: str, label: Label, *, undo: bool = False) -> Answer:
-        answer = Answer(item_id, self._annotator, self._rounds[item_id], label, self._clock(), undo=undo)
+    def _give(self, item_id: str, label: Label, rewrite: str | None = None) -> None:
+        answer = Answer(item_id, self._annotator, self._rounds[item_id], label, self._clock(), rewrite=rewrite)
         self._record(answer)
-        return answer
-
-    def _go(self, place: int) -> bool:
-        if not 0 <= place < len(self.order):
-            return False
-        self.position = place
-        return True
+        self._history.append(answer)
+        self._answers[item_id] = answer
+        self.given += 1
 
 
 def _per_hour(answers: Sequence[Answer]) -> float | None:

@@ -122,7 +122,7 @@ def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry
             if items is not None:
                 keep_ids(BEFORE, items.others, theirs)
                 state = {"asked": pseudonyms.mark(name), "marks": marks, "pseudonyms": theirs}
-                state |= {"answers": remove_answers(Path("data"), items), "read_again": items.read_again}
+                state |= {"answers": remove_answers(Path("data"), items, theirs), "read_again": items.read_again}
                 write_json(STATE, state)
             made.remove(keep=(STATE.resolve(), BEFORE.resolve()))
             hidden = Pseudonyms()

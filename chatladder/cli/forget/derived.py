@@ -38,7 +38,8 @@ class MemberItems(NamedTuple):
 
     questions: set[str]
     turns: set[str]
-    read_again: list[str]  # answered questions of others that show something of theirs
+    shown: set[str]  # questions of others that show something of theirs
+    read_again: list[str]  # those of them that are answered
     others: list[dict[str, Any]]  # answered questions of others, without their windows
 
 
@@ -51,14 +52,18 @@ def items_of(data: Path, people: Collection[str]) -> MemberItems:
     logs = every_log(data / "annotations")
     marks = read_marks(data / "marks") if (data / "marks").is_dir() else None
     answered = {item_id for path in logs for item_id in replay(path).answers}
-    items = MemberItems(set(), set(), [], [])
+    items = MemberItems(set(), set(), set(), [], [])
     if logs or (data / "questions.parquet").exists():
         for part in _rows(data / "questions.parquet", QUESTIONS).parts():
             for row in part.to_pylist():
                 if row["sender"] in people:
                     items.questions.add(row["item_id"])
-                elif row["item_id"] in answered:
-                    if any(turn["sender"] in people for turn in row["window"]):
+                    continue
+                is_shown = any(turn["sender"] in people for turn in row["window"])
+                if is_shown:
+                    items.shown.add(row["item_id"])
+                if row["item_id"] in answered:
+                    if is_shown:
                         items.read_again.append(row["item_id"])
                     items.others.append(row | {"window": []})
     if marks is not None:
@@ -87,8 +92,16 @@ def _rows(path: Path, schema: pa.Schema) -> Rows:
     return Rows(path, schema)
 
 
-def remove_answers(data: Path, items: MemberItems) -> int:
+def remove_answers(data: Path, items: MemberItems, people: Collection[str]) -> int:
     """Take what is about a member's questions and turns out of logs, reviews and marks.
+
+    What annotators wrote goes, too, where it names the member or may repeat them: of questions that show something of
+    theirs. The answers to those stay.
+
+    Args:
+        data: Folder of annotations and marks.
+        items: What is the member's.
+        people: Their pseudonyms.
 
     Returns:
         How many lines went.
@@ -100,10 +113,12 @@ def remove_answers(data: Path, items: MemberItems) -> int:
     for path in every_log(data / "annotations"):
         replay(path)  # a damaged log is not rewritten
         with LogWriter(path):
+            _remove_rewrites(path, items.shown, people)
             removed += _remove_lines(path, "item_id", items.questions)
     if (data / "annotations").is_dir():
         for torn in (data / "annotations").rglob(".*.torn"):
-            if any(item in torn.read_text(encoding="utf-8", errors="replace") for item in items.questions):
+            text = torn.read_text(encoding="utf-8", errors="replace")
+            if any(each in text for each in (*items.questions, *items.shown, *people)):
                 torn.unlink()  # pieces of lines, which no stage reads
         for folder in round_folders(data / "annotations").values():
             review = read_review(folder)
@@ -124,16 +139,39 @@ def remove_answers(data: Path, items: MemberItems) -> int:
 
 def _remove_lines(path: Path, field: str, ids: Collection[str]) -> int:
     """Rewrite a file of JSON lines without those of some ids; one of which nothing is left goes."""
-    lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    lines = _lines(path)
     kept = [line for line in lines if json.loads(line)[field] not in ids]
     if len(kept) == len(lines):
         return 0
     if kept:
-        with whole_file(path, answers=True) as temporary:
-            temporary.write_bytes(b"".join(line + b"\n" for line in kept))
+        _write_lines(path, kept)
     else:
         path.unlink()
     return len(lines) - len(kept)
+
+
+def _remove_rewrites(path: Path, shown: Collection[str], people: Collection[str]) -> None:
+    """Rewrite a log without the texts that were written of some items, or name some people."""
+    lines = _lines(path)
+    kept = []
+    for line in lines:
+        row = json.loads(line)
+        text = row.get("rewrite") or ""
+        if text and (row["item_id"] in shown or any(person in text for person in people)):
+            del row["rewrite"]
+            line = json.dumps(row, ensure_ascii=False).encode()
+        kept.append(line)
+    if kept != lines:
+        _write_lines(path, kept)
+
+
+def _lines(path: Path) -> list[bytes]:
+    return [line for line in path.read_bytes().split(b"\n") if line.strip()]
+
+
+def _write_lines(path: Path, lines: Iterable[bytes]) -> None:
+    with whole_file(path, answers=True) as temporary:
+        temporary.write_bytes(b"".join(line + b"\n" for line in lines))
 
 
 class CacheEntry(NamedTuple):

@@ -5,8 +5,9 @@ Example:
     chatladder label-studio import --export project-1.json --round 3 --annotators 1=li,2=wu
 
 In Label Studio, make a project, paste the configuration under Labeling Setup, Custom Template, and import the tasks.
-They hold no label and nothing that a model says; the keys are those of chatladder annotate. Answers come back as
-Label Studio exports them as JSON; they are added to data/annotations/round_N/NAME.jsonl, and importing an export again
+They hold no label and nothing that a model says; the keys are those of chatladder annotate. A question that is needed
+can be written out there, too; what people write is masked when it comes in. Answers come back as Label Studio exports
+them as JSON; they are added to data/annotations/round_N/NAME.jsonl, and importing an export again
 adds nothing.
 """
 
@@ -22,6 +23,7 @@ import click
 from chatladder.cli.annotate import round_records
 from chatladder.cli.annotate.options import Checked
 from chatladder.cli.annotate.session import SessionItems, listed_items
+from chatladder.cli.annotate.writing import phone_regions
 from chatladder.cli.label_studio.exchange import (
     Given,
     config_of,
@@ -135,7 +137,7 @@ def import_answers(options: AnswersOptions) -> Counter[str]:
     Raises:
         DataError: If the export, the questions or the round do not allow it.
     """
-    given, counts = read_export(options.export)
+    given, counts = read_export(options.export, phone_regions())
     known = frozenset(SessionItems(options.questions).ids)
     orphans = [answer for answer in given if answer.item_id not in known]
     if orphans and options.orphans == "refuse":

@@ -10,8 +10,8 @@ task. A file is taken as it comes, from whoever wrote it: anything in it that is
 with its place. People are known by number; their e-mail addresses are neither read nor repeated.
 
 Sources:
-    https://labelstud.io/tags/paragraphs, https://labelstud.io/tags/choices, https://labelstud.io/guide/task_format,
-    https://labelstud.io/guide/export; all compared with release 1.23.2.
+    https://labelstud.io/tags/paragraphs, https://labelstud.io/tags/choices, https://labelstud.io/tags/textarea,
+    https://labelstud.io/guide/task_format, https://labelstud.io/guide/export; all compared with release 1.23.2.
 """
 
 import json
@@ -24,14 +24,15 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree as Xml
 
 from chatladder.cli.annotate.display import clock, day, literal, pause
+from chatladder.cli.annotate.writing import masked_line
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json, whole_file
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import Replay
 from chatladder.vocabulary import KINDS, LABELS
 
-#: Name of the tag that holds the answer.
-CHOICES = "label"
+#: Names of the tags that hold the answer, and the question written out.
+CHOICES, TEXT_AREA = "label", "rewrite"
 #: Stands where there is nothing to show: Label Studio cannot show an empty list.
 NOTHING_BEFORE = "(nothing was said before it)"
 #: An invisible sign that keeps "$word" in a text from being read as the name of a field.
@@ -156,6 +157,7 @@ class Given(NamedTuple):
         number: The annotation's; later ones have higher numbers.
         version: Wording of the guidelines that the task was exported with.
         place: File and row, for errors.
+        rewrite: The question written out, on one line and masked, if it is needed and the person wrote it.
     """
 
     item_id: str
@@ -165,10 +167,15 @@ class Given(NamedTuple):
     number: int
     version: str
     place: str
+    rewrite: str | None
 
 
-def read_export(path: Path) -> tuple[list[Given], Counter[str]]:
+def read_export(path: Path, phone_regions: Sequence[str] = ()) -> tuple[list[Given], Counter[str]]:
     """Read all of an export.
+
+    Args:
+        path: The file.
+        phone_regions: Countries whose phone numbers are masked without their +, in what people wrote.
 
     Returns:
         Its answers, in the order of the file, and counts: ``annotations``; of these, those that are nobody's answer:
@@ -190,11 +197,11 @@ def read_export(path: Path) -> tuple[list[Given], Counter[str]]:
         where = f"{path}: row {number}"
         if not isinstance(task, dict) or "annotations" not in task:
             raise DataError(f'{where}: expected a task with "annotations". Export the project as JSON.')
-        given += _given(task, where, counts)
+        given += _given(task, where, counts, phone_regions)
     return given, counts
 
 
-def _given(task: Mapping[str, Any], where: str, counts: Counter[str]) -> Iterator[Given]:
+def _given(task: Mapping[str, Any], where: str, counts: Counter[str], phone_regions: Sequence[str]) -> Iterator[Given]:
     for name in ("drafts", "predictions"):
         counts[name] += len(_field(task, name, list, where, []))
     data = _field(task, "data", dict, where)
@@ -214,22 +221,37 @@ def _given(task: Mapping[str, Any], where: str, counts: Counter[str]) -> Iterato
         if not item_id or not _VERSION.fullmatch(version):
             raise DataError(f"{place}: expected an item_id and the version of the guidelines, as tasks are exported.")
         number = _field(annotation, "id", int, place)
-        yield Given(item_id, user, label, _moment(annotation, place), number, version, place)
+        rewrite = _rewrite(annotation, place, phone_regions) if label == Label.NEEDED else None
+        yield Given(item_id, user, label, _moment(annotation, place), number, version, place, rewrite)
 
 
 def _label(annotation: Mapping[str, Any], place: str) -> Label | None:
-    """Return the choice; results of other tags, which a project may have beside ours, are skipped."""
-    chosen: list[Any] = []
-    for result in _field(annotation, "result", list, place):
-        if not isinstance(result, dict):
-            raise DataError(f'{place}: expected objects in "result", got {type(result).__name__}.')
-        if result.get("from_name") == CHOICES:
-            chosen += _field(_field(result, "value", dict, place), "choices", list, place)
+    """Return the choice."""
+    chosen = _results(annotation, CHOICES, "choices", place)
     if not chosen:
         return None
     if len(chosen) > 1 or chosen[0] not in LABELS:
         raise DataError(f"{place}: expected one choice of {', '.join(LABELS)}; got another, or several.")
     return Label(chosen[0])
+
+
+def _rewrite(annotation: Mapping[str, Any], place: str, phone_regions: Sequence[str]) -> str | None:
+    """Return what the person wrote, or None for nothing."""
+    lines = _results(annotation, TEXT_AREA, "text", place)
+    if not all(isinstance(line, str) for line in lines):
+        raise DataError(f'{place}: expected texts in the area "{TEXT_AREA}", got other values.')
+    return masked_line(" ".join(lines), phone_regions)[0] or None
+
+
+def _results(annotation: Mapping[str, Any], tag: str, kind: str, place: str) -> list[Any]:
+    """Return the values of one of our tags; results of others, which a project may have beside them, are skipped."""
+    values: list[Any] = []
+    for result in _field(annotation, "result", list, place):
+        if not isinstance(result, dict):
+            raise DataError(f'{place}: expected objects in "result", got {type(result).__name__}.')
+        if result.get("from_name") == tag:
+            values += _field(_field(result, "value", dict, place), kind, list, place)
+    return values
 
 
 def _user(value: Any, place: str) -> int | None:
@@ -312,11 +334,11 @@ def new_answers(
     left: Counter[str] = Counter()
     for answer in given:
         current = log.answers.get(answer.item_id)
-        if current is not None and current.label == answer.label:
+        if current is not None and (current.label, current.rewrite) == (answer.label, answer.rewrite):
             left["known"] += 1
         elif current is not None and datetime.fromisoformat(current.at) >= answer.at:
             left["older"] += 1
         else:
             at = answer.at.isoformat().replace("+00:00", "Z")
-            added.append(Answer(answer.item_id, annotator, round_number, answer.label, at))
+            added.append(Answer(answer.item_id, annotator, round_number, answer.label, at, rewrite=answer.rewrite))
     return added, left

@@ -1,0 +1,139 @@
+"""Questions written out by those who called them needed: whose text counts, and how far two writers agree.
+
+Of each person the text of the latest round in which they wrote one counts, as long as their vote is "needed". Where
+several people wrote one, an adjudicator's goes before annotators'; then the one that most of them wrote; then the one
+that was written last; of two of the same instant, that of the name that sorts first. A text that says no more than the
+question itself counts as none.
+
+Agreement is that of annotators alone, over all pairs of two who wrote the same question out: how often they wrote the
+same, white space apart, and the mean of chrF, from 0 to 100. chrF takes one text for the reference, so it is the mean
+of both ways.
+
+Source:
+    Popović (2015), "chrF: character n-gram F-score for automatic MT evaluation", https://aclanthology.org/W15-3049;
+    sacrebleu's defaults: six characters, no words, recall counts twice.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from chatladder.io.rows import REWRITES
+from chatladder.labels.answer import Answer, Label
+from chatladder.labels.verdicts import Logs, cases, rounded
+from chatladder.vocabulary import POSITIVE
+
+#: Join emoji, and letters of several scripts.
+_JOINERS = "\u200c\u200d"
+
+
+class Written(NamedTuple):
+    """The text of one person, in one line, and when they wrote it."""
+
+    text: str
+    at: datetime
+
+
+class Rewrites(NamedTuple):
+    """The texts of labelled questions that are needed.
+
+    Attributes:
+        rows: Rows of ``REWRITES``, in the order of the questions, of one question by annotator.
+        pairs: Texts of two annotators who wrote the same question out.
+    """
+
+    rows: pa.Table
+    pairs: list[tuple[str, str]]
+
+    def metrics(self) -> dict[str, Any] | None:
+        """How many questions are written out, and how far two who wrote the same one agree; None without such two."""
+        if not self.pairs:
+            return None
+        count = len(self.pairs)
+        return {
+            "written": len(self.rows["item_id"].unique()),
+            "pairs": count,
+            "exact": rounded(sum(first == second for first, second in self.pairs) / count),
+            "chrf": rounded(sum(both_ways(*pair) for pair in self.pairs) / count),
+        }
+
+
+def one_line(text: str) -> str:
+    """Return a text with single spaces for its white space, and without characters that have no form of their own."""
+    spaced = " ".join(text.split())
+    seen = (each for each in spaced if unicodedata.category(each) not in ("Cc", "Cf", "Cs") or each in _JOINERS)
+    return " ".join("".join(seen).split())
+
+
+def rewrites_of(labelled: pa.Table, logs: Logs) -> Rewrites:
+    """Return the texts of those labelled questions that are needed.
+
+    Args:
+        labelled: Rows of ``LABELLED``.
+        logs: The answers that count.
+    """
+    votes = cases(logs.answers, logs.adjudications)
+    annotators, adjudicators = _latest(logs.answers), _latest(logs.adjudications)
+    rows: list[dict[str, Any]] = []
+    pairs: list[tuple[str, str]] = []
+    for question in labelled.select(["item_id", "text", "label"]).to_pylist():
+        item_id, text = question["item_id"], one_line(question["text"])
+        if question["label"] != POSITIVE or not (item_id in annotators or item_id in adjudicators):
+            continue
+        given = _counting(annotators.get(item_id, {}), votes[item_id].annotators, text)
+        settled = _counting(adjudicators.get(item_id, {}), votes[item_id].adjudicators, text)
+        writers = dict(sorted({**given, **settled}.items()))
+        best = choose(writers, settled) if writers else None
+        rows += [
+            {"item_id": item_id, "annotator": name, "rewrite": written.text, "chosen": name == best}
+            for name, written in writers.items()
+        ]
+        pairs += combinations([written.text for _, written in sorted(given.items())], 2)
+    return Rewrites(pa.Table.from_pylist(rows, schema=REWRITES), pairs)
+
+
+def choose(writers: Mapping[str, Written], adjudicators: Collection[str]) -> str:
+    """Return the person whose text counts.
+
+    Args:
+        writers: Person -> text, at least one.
+        adjudicators: Those of them whose text is an adjudicator's.
+    """
+    times = Counter(written.text for written in writers.values())
+
+    def rank(name: str) -> tuple[bool, int, datetime]:
+        return name in adjudicators, times[writers[name].text], writers[name].at
+
+    return max(sorted(writers), key=rank)
+
+
+def both_ways(first: str, second: str) -> float:
+    """Return the mean of chrF with either text as the reference, 0 to 100."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    chrf = CHRF()
+    return float(chrf.sentence_score(first, [second]).score + chrf.sentence_score(second, [first]).score) / 2
+
+
+def _latest(answers: Iterable[Answer]) -> dict[str, dict[str, Written]]:
+    """Return item -> person -> their text of the latest round in which they wrote one."""
+    latest: dict[str, dict[str, Written]] = {}
+    for answer in sorted(answers, key=lambda answer: answer.round):
+        if answer.rewrite is not None:
+            written = Written(one_line(answer.rewrite), datetime.fromisoformat(answer.at))
+            latest.setdefault(answer.item_id, {})[answer.annotator] = written
+    return latest
+
+
+def _counting(written: Mapping[str, Written], votes: Mapping[str, Label], question: str) -> dict[str, Written]:
+    """Return the texts of those whose vote is "needed", unless they say no more than the question."""
+    return {
+        name: each
+        for name, each in written.items()
+        if votes.get(name) == Label.NEEDED and each.text not in ("", question)
+    }
