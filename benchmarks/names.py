@@ -243,8 +243,9 @@ def wechat(chat: list[Person], said: list[Said]) -> bytes:
                 type_, data = "80014", {"title": "ok", "content": f"<msg><refermsg>{quoted}</refermsg></msg>"}
             elif at % 4 == 2:
                 member = f"<username>{next_one}</username><nickname><![CDATA[{told}]]></nickname>"
-                type_ = "80010"
-                data = {"content": f'<sysmsg type="sysmsgtemplate"><member>{member}</member></sysmsg>'}
+                notice = {"content": f'<sysmsg type="sysmsgtemplate"><member>{member}</member></sysmsg>'}
+                notice |= {"fromGroup": ROOM, "fromUser": "x", "newMsgId": -at, "timestamp": START + at}
+                records.append(json.dumps({"messageType": "80010", "data": notice}, ensure_ascii=False) + "\n")
             if at % 4 == 0:  # the fourth way: what the phone shows, for those whom the other three leave out
                 data["pushContent"] = f"{name} : {data['content']}"
         data |= {"fromGroup": ROOM, "fromUser": f"wxid_{each.sender}xy", "newMsgId": at + 1, "timestamp": START + at}

@@ -403,6 +403,16 @@ def test_no_page_of_another_port_or_name_reads_or_answers_and_a_person_goes_on(a
         while answers() < 1 and time.monotonic() < until:
             page.wait_for_timeout(100)
         assert answers() == 1
+        until, written = time.monotonic() + 60, False
+        while not written and time.monotonic() < until:
+            page.keyboard.press("w")
+            page.wait_for_timeout(500)  # no person types while the line opens
+            page.keyboard.type("用 2.1")
+            page.keyboard.press("Enter")
+            page.wait_for_timeout(500)
+            written = any((answer.rewrite or "").endswith("用 2.1") for answer in replay(log).answers.values())
+        assert written
+        assert answers() == 1
 
         # Another port, even one that has learned the folder's name.
         attacker = context.new_page()
