@@ -173,8 +173,13 @@ def ranked(chat: Chat, adapters: Mapping[str, Path]) -> Ranked:
     if adapters:
         doubt = doubt_of(doubt.chat.where(answered(doubt.chat, adapters)))
     words = word_answers(doubt.chat, doubt.is_needed)
-    untouched, tuned = (read_models(doubt.chat, each) for each in (models_of(chat, "vanilla"), adapters))
+    untouched, tuned = (read_models(doubt.chat, each) for each in (of_all(doubt.chat, "vanilla"), adapters))
     return Ranked(doubt, rankings(doubt, words, untouched, tuned))
+
+
+def of_all(chat: Chat, kind: str) -> dict[str, Path]:
+    """Return the models that answered every one of the chat's questions: most answered those of the test alone."""
+    return {rung: path for rung, path in models_of(chat, kind).items() if answered(chat, {rung: path}).all()}
 
 
 def part_of(title: str, readers: Sequence[Ranked]) -> list[str]:
@@ -200,9 +205,10 @@ def main() -> None:
     ]
     for name in CHATS:
         chat = read_chat(name)
-        rungs = ", ".join(models_of(chat, "vanilla")) or "none"
+        rungs = ", ".join(of_all(chat, "vanilla")) or "none"
         adapters = models_of(chat, "out_of_fold")
-        parts.append(f"Untouched rungs of {name}: {rungs}; out of fold: {', '.join(adapters) or 'none'}.")
+        folded = ", ".join(adapters) or "none"
+        parts.append(f"Untouched rungs of {name} that answered all questions: {rungs}; out of fold: {folded}.")
         both = [ranked(chat, {}), ranked(swapped(chat), {})]
         parts += part_of(f"{name}, both readers", both)
         for reader, one in zip("AB", both, strict=True):

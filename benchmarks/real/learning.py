@@ -50,10 +50,15 @@ def labels_of(folder: Path, rows: int | None) -> Labels:
     path = folder / "data" / "labelled.parquet"
     by_id = {row["item_id"]: row for row in labelled_rows(path)}
     alpaca = folder / "data" / ("alpaca" if rows is None else f"fewer/{rows}")
-    kept = [row["item_id"] for split in ("train", "validation") for row in read_json(alpaca / f"{split}.json")]
+    kept = {row["item_id"] for split in ("train", "validation") for row in read_json(alpaca / f"{split}.json")}
     exam = exam_of(path, DRAWS)
     chosen_on = read_items(path, "validation", is_small=True)
-    return Labels(exam, chosen_on, [by_id[each] for each in kept], [by_id[each] for each in exam.items.ids])
+    return Labels(
+        exam,
+        chosen_on,
+        [row for row in by_id.values() if row["item_id"] in kept],
+        [by_id[each] for each in exam.items.ids],
+    )
 
 
 def tuned(labels: Labels, path: Path) -> Scored:
@@ -89,13 +94,13 @@ def rows_of(folder: Path, fewer: Mapping[str, Sequence[Any]]) -> Iterator[tuple[
         best = max(words.values(), key=lambda each: float(each.draws["macro_f1"][0, 0]))
         count = f"{len(labels.learned):,}"
         for name, each in words.items():
-            yield (f"words: {name}", count, *(in_brackets(each.of(metric).interval) for metric in METRICS), "")
+            yield (f"words: {name}", count, *(in_brackets(each.of(metric).mean) for metric in METRICS), "")
         for rung in fewer["rungs"]:
             answers = f"fewer/{rung}_{rows}" if rows else f"tuned/{rung}"
             path = folder / "predictions" / f"{answers}.parquet"
             if path.exists():
                 each = tuned(labels, path)
-                scores = (in_brackets(each.of(metric).interval) for metric in METRICS)
+                scores = (in_brackets(each.of(metric).mean) for metric in METRICS)
                 yield (rung, count, *scores, in_brackets(difference(each, best, "macro_f1"), "+.3f"))
 
 

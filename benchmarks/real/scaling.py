@@ -22,6 +22,7 @@ from benchmarks.real.chats import (
     CHATS,
     Chat,
     Labels,
+    answered,
     in_brackets,
     models_of,
     needed,
@@ -202,8 +203,11 @@ def main(draws: int) -> None:
         "drawn by whole conversations.",
     ]
     simulated: list[str] = []
-    for chat in map(labelled, map(read_chat, CHATS)):
-        models = read_models(chat, models_of(chat, "vanilla"))
+    for name in CHATS:
+        chat = labelled(read_chat(name))
+        paths = models_of(chat, "vanilla")
+        chat = chat.where(answered(chat, paths))
+        models = read_models(chat, paths)
         if len(models) > 1:
             parts += [f"## {chat.name}: the untouched models", *checked(chat, models)]
         if chat.name != MADE_FROM:
