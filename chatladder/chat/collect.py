@@ -107,6 +107,10 @@ class Collector:
                 self._counts["skipped_forgotten"] += 1
                 self._forget(item.sender)
                 continue
+            if self._context.is_bot(item.sender):
+                self._counts["skipped_bot"] += 1
+                self._context.know(item.sender)  # others address it
+                continue
             if item.timestamp is not None:
                 self._check_order(item, latest, source, format_.LATE_SECONDS)
             rows.append(self._row(item, source))

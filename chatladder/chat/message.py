@@ -52,6 +52,11 @@ class Context(NamedTuple):
     date_order: str = "auto"  # of dates that the file itself does not decide: dmy, mdy or ymd
     phone_regions: tuple[str, ...] = ()  # countries whose phone numbers are told without their +, too
     columns: Mapping[str, str] = MappingProxyType({})  # our column -> the table's own
+    bots: frozenset[str] = frozenset()  # senders who are left out: names or ids of the export's own, or pseudonyms
+
+    def is_bot(self, sender: str) -> bool:
+        """Return whether a sender's messages are left out."""
+        return bool(self.bots) and (sender in self.bots or self.pseudonyms.person(sender) in self.bots)
 
 
 def valid_text(text: str) -> tuple[str, bool]:

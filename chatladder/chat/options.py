@@ -74,7 +74,14 @@ class ExportOptions(MaskingOptions):
         metavar="OURS=THEIRS",
     )
 
+    bot: tuple[str, ...] = setting(
+        "A sender whose messages are left out, as the export or as the pseudonym has it; repeat it.",
+        default=(),
+        metavar="NAME",
+    )
+
     def context(self, pseudonyms: Pseudonyms, know: Callable[..., None]) -> Context:
         """Return what a format reads with; see ``Context`` for the arguments."""
         columns = dict(pair.split("=", 1) for pair in self.column)
-        return Context(pseudonyms, know, ZoneInfo(self.timezone), self.date_order, self.phone_region, columns)
+        zone, bots = ZoneInfo(self.timezone), frozenset(self.bot)
+        return Context(pseudonyms, know, zone, self.date_order, self.phone_region, columns, bots)

@@ -130,7 +130,7 @@ def test_text(tmp_path):
         ("a.json", document(message(createTime="x")), r"a\.json:11: expected a timestamp"),
         ("a.json", document(message())[:-9], r"a\.json:\d+: expected whole JSON"),
         ("a.txt", "2024-01-15 18:00:00 'a'\nb\n\n2024-02-31 18:00:00 'a'\nb\n", r"a\.txt:4: expected a timestamp"),
-        ("a.txt", "2024-01-15 18:00:00 'a'\n" + ("b" * 1000 + "\n") * 1100, r"a\.txt:1: expected entries of at most"),
+        ("a.txt", "2024-01-15 18:00:00 'a'\n" + ("b" * 1000 + "\n") * 1100, r"a\.txt:1: expected messages of at most"),
         ("a.txt", b"2024-01-15 18:00:00 'a'\n" + "怎么".encode("gb18030"), r"a\.txt:2: expected UTF-8"),
     ],
 )

@@ -31,8 +31,8 @@ from typing import Any
 
 from chatladder.chat.formats import wechat_texts
 from chatladder.chat.formats.csv_rows import has_columns, named_rows
+from chatladder.chat.formats.entries import after_blank, entries, first_line
 from chatladder.chat.formats.json_stream import id_of, keys_of, object_of, records, text_of
-from chatladder.chat.formats.text_entries import entries, first_line
 from chatladder.chat.formats.times import parse_timestamp
 from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
@@ -118,7 +118,7 @@ def _rows(source: Source, people: People, timezone: tzinfo) -> Iterator[Message 
 def _entries(source: Source, people: People, timezone: tzinfo) -> Iterator[Message | Skipped]:
     stem = PurePosixPath(source.plain_name).stem
     date = DATE.search(stem)
-    for line, match, content in entries(source, ENTRY):
+    for line, match, content in entries(source, after_blank(ENTRY)):
         if match is None:
             yield Skipped(line, "file_head" if content.strip() else "blank")
             continue
@@ -126,7 +126,8 @@ def _entries(source: Source, people: People, timezone: tzinfo) -> Iterator[Messa
         if sender not in wechat_texts.NOBODY:
             people.meet(sender, match["name"] or "")
         talker = TALKER_ID.fullmatch(match["talker"] or "")
-        kind, text = wechat_texts.content_of(_without_quote(content.strip(), people))
+        content = content.strip()
+        kind, text = wechat_texts.content_of(_without_quote(content, people))
         time = parse_timestamp(_whole(match["time"], date), source.where(line), timezone)
         yield _said(line, talker[1] if talker else stem, sender, time, kind, text, content, people)
 

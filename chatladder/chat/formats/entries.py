@@ -1,5 +1,6 @@
 """Text exports whose messages span lines: a message goes on until a line starts the next."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -44,3 +45,25 @@ def entries(
                 )
     if opened:
         yield *opened, "\n".join(gathered)
+
+
+def after_blank(header: re.Pattern[str]) -> Callable[[str], tuple[re.Match[str], str] | None]:
+    """Return what starts an entry whose first line is a header, at the start of the file or after a blank line.
+
+    Args:
+        header: The whole line, without blanks at its end.
+    """
+    is_boundary = True
+
+    def start(line: str) -> tuple[re.Match[str], str] | None:
+        nonlocal is_boundary
+        match = header.fullmatch(line.rstrip()) if is_boundary else None
+        is_boundary = not line.strip()
+        return (match, "") if match else None
+
+    return start
+
+
+def first_line(head: bytes) -> str:
+    """Return the first line of a file that is not blank, without what is around it."""
+    return head.lstrip().partition(b"\n")[0].decode("utf-8", "replace").rstrip()

@@ -28,8 +28,8 @@ from pathlib import PurePosixPath
 
 from chatladder.chat.formats import wechat_texts, weflow
 from chatladder.chat.formats.csv_rows import csv_rows, has_columns, named_rows
+from chatladder.chat.formats.entries import after_blank, entries
 from chatladder.chat.formats.qq import IDENTITY
-from chatladder.chat.formats.text_entries import entries
 from chatladder.chat.formats.times import parse_timestamp
 from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
@@ -68,7 +68,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
         for line, row in named_rows(source, LABELLED):
             yield Skipped(line, "blank") if row is None else _labelled(row, line, group, people, zone, source)
     else:
-        for line, match, text in entries(source, ENTRY):
+        for line, match, text in entries(source, after_blank(ENTRY)):
             if match is None:
                 yield Skipped(line, "file_head" if text.strip() else "blank")
             else:

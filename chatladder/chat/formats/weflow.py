@@ -23,8 +23,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from chatladder.chat.formats import wechat_texts
+from chatladder.chat.formats.entries import after_blank, entries, first_line
 from chatladder.chat.formats.json_stream import id_of, keys_of, object_of, records, text_of
-from chatladder.chat.formats.text_entries import entries, first_line
 from chatladder.chat.formats.times import parse_timestamp
 from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
@@ -48,13 +48,13 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     people = People(context)
     stem = PurePosixPath(source.plain_name).stem
     if not source.head().lstrip().startswith(b"{"):
-        for line, match, text in entries(source, ENTRY):
+        for line, match, text in entries(source, after_blank(ENTRY)):
             if match is None:
                 yield Skipped(line, "file_head" if text.strip() else "blank")
                 continue
             kind, said = _content("", text.strip(), people)
             time = parse_timestamp(match["time"], source.where(line), context.timezone)
-            yield Message(line, stem, match["name"].strip() or stem, time, kind, said, typed=text)
+            yield Message(line, stem, match["name"].strip() or stem, time, kind, said, typed=text.strip())
         people.tell_strangers()
         return
     senders: dict[str, str] = {}  # by their number
