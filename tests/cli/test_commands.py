@@ -14,6 +14,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from contextlib import ExitStack, suppress
@@ -49,6 +50,8 @@ CHEAPER = {
     r"-S ladder\.": "-S +ladder.",  # which the page says for a setting that is not there yet
     r"--rung qwen2_5_0_5b": "--rung embedded_331k",
     r"serve qwen2_5_0_5b": "serve embedded_331k",
+    # The commands of this test have a process in front, which Ctrl+C would end alone.
+    r"^chatladder serve": f"{sys.executable} -m chatladder.cli.serve.command",
     r"dvc exp run -S": "dvc exp run --queue -S",  # the tutorial's experiments are run to their end
     r"^chatladder secret": "mkdir ../elsewhere && cd ../elsewhere && chatladder secret",  # the project has one
     r"train\.learning_rate=1\.0e-3,2\.0e-3,4\.0e-3": "train.learning_rate=2.0e-3",
@@ -62,7 +65,7 @@ IN_CLONE = r"chatladder simulate .*|python -m benchmarks\..*|first=.*|second=.*|
 AT_TERMINAL = {
     r"chatladder (annotate|review) .*": [("needed", "j"), ("z takes it back", "q")],
     r"chatladder adjudicate .*": [("needed", "kq")],
-    r"chatladder serve .*": [("Ctrl+C ends it", "\x03")],
+    r".* -m chatladder\.cli\.serve\.command .*": [("Ctrl+C ends it", "\x03")],
     r"chatladder questions .*--mark .*": [("?", "y\n"), ("?", "q\n")],
 }
 #: What DVC says beside, which pages leave out.

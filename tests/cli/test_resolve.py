@@ -443,7 +443,7 @@ def test_an_exported_adapter_alone_is_refused_with_advice(project, tmp_path):
         (b"", "chat.jsonl: expected messages, got none"),
         (b"\n\n", "chat.jsonl: expected messages, got none"),
         (b"hello there\n", "chat.jsonl: expected a chat export in one of the formats"),
-        (b'{"sender": "a", "text": "b"}\n', "expected a chat export in one of the formats table"),
+        (b'{"sender": "a", "text": "b"}\n', "expected a chat export in one of the formats"),
         (b"PAR1 and then nothing", "chat.jsonl: expected a parquet file that can be read"),
     ],
 )
