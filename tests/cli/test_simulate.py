@@ -202,7 +202,8 @@ def test_the_second_round_looks_at_what_is_disputed_and_at_a_random_share_of_the
 def test_an_adjudicator_settles_with_care_what_the_votes_leave_open():
     items = [TrueItem(f"{n:04d}", "needed", 1.0) for n in range(2_000)]
     first = round_one(items, ("a", "b"), seed=1)
-    second = look_again([item for item in items if item.item_id in second_look(items, first).items], ("a", "b"), 2, 1)
+    looked_at = {*second_look(items, first).items}
+    second = look_again([item for item in items if item.item_id in looked_at], ("a", "b"), 2, 1)
     settled = adjudicate(items, first + second, "chen", 2, seed=1)
     open_items = {item_id for item_id, case in cases(first + second).items() if case.is_open}
     assert [answer.item_id for answer in settled] == [item.item_id for item in items if item.item_id in open_items]
