@@ -88,10 +88,8 @@ def metrics_of(project: Path) -> dict[str, Any]:
 def written(page: str, text: str, results: Mapping[str, Result]) -> str:
     """The text of a page with the numbers of today."""
     tables = projects()
-    metrics = metrics_of(ROOT)
-    for chat in tables.values():
-        if chat != ROOT:
-            metrics[chat.name] = metrics_of(chat)
+    chats = {project.name: metrics_of(project) for project in tables.values() if project != ROOT}
+    metrics = metrics_of(ROOT) | chats
 
     def block(found: re.Match[str]) -> str:
         name = found["name"]

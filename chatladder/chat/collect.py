@@ -88,7 +88,7 @@ class Collector:
         self._counts = counts
         self._files: list[str] = []
         self._senders: dict[str, int] = {}
-        self._forgotten: set[str] = set()
+        self._absent: set[str] = set()
         self._columns = {name: array(code) for name, code in zip(Index._fields[:7], "Qbiiiiq", strict=True)}
         self._reply_rows, self._reply_keys, self._recalls = array("q"), array("Q"), array("Q")
 
@@ -103,13 +103,9 @@ class Collector:
             if isinstance(item, Skipped):
                 self._counts[f"skipped_{item.reason}"] += 1
                 continue
-            if self._context.pseudonyms.is_forgotten(item.sender):
-                self._counts["skipped_forgotten"] += 1
-                self._forget(item.sender)
-                continue
-            if self._context.is_bot(item.sender):
-                self._counts["skipped_bot"] += 1
-                self._context.know(item.sender)  # others address it
+            if reason := self._context.left_out(item.sender):
+                self._counts[f"skipped_{reason}"] += 1
+                self._know_absent(item.sender)
                 continue
             if item.timestamp is not None:
                 self._check_order(item, latest, source, format_.LATE_SECONDS)
@@ -166,10 +162,10 @@ class Collector:
             files=self._files,
         )
 
-    def _forget(self, sender: str) -> None:
-        """Have the name of somebody who is forgotten found in the texts of others."""
-        if sender not in self._forgotten:
-            self._forgotten.add(sender)
+    def _know_absent(self, sender: str) -> None:
+        """Have the name of somebody whose messages are left out found in the texts of others."""
+        if sender not in self._absent:
+            self._absent.add(sender)
             self._context.know(sender)
 
     def _check_order(self, item: Message, latest: dict[str, int], source: Source, allowed: int | None) -> None:

@@ -54,9 +54,11 @@ class Context(NamedTuple):
     columns: Mapping[str, str] = MappingProxyType({})  # our column -> the table's own
     bots: frozenset[str] = frozenset()  # senders who are left out: names or ids of the export's own, or pseudonyms
 
-    def is_bot(self, sender: str) -> bool:
-        """Return whether a sender's messages are left out."""
-        return bool(self.bots) and (sender in self.bots or self.pseudonyms.person(sender) in self.bots)
+    def left_out(self, sender: str) -> str | None:
+        """Return why a sender's messages are left out: forgotten, bot, or None."""
+        if self.pseudonyms.is_forgotten(sender):
+            return "forgotten"
+        return "bot" if self.bots and not self.bots.isdisjoint((sender, self.pseudonyms.person(sender))) else None
 
 
 def valid_text(text: str) -> tuple[str, bool]:
