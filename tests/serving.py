@@ -8,7 +8,7 @@ import httpx2
 
 from chatladder.cli.answering import Answer
 from chatladder.cli.export.record import checked
-from chatladder.cli.serve.app import Limits, create_app, listen, server_of, spellings
+from chatladder.cli.serve.app import Limits, Server, create_app, listen, spellings
 from chatladder.cli.serve.messages import Reader
 from tests.export_project import PROMPT
 from tests.export_project import QUESTIONS as REACH
@@ -35,7 +35,7 @@ def served(answer=by_number, **options):
     """A client of the server."""
     with listen("127.0.0.1", 0) as listening:
         hosts = spellings(listening, "127.0.0.1")
-        server = server_of(app_of(answer, hosts=hosts, **options))
+        server = Server(app_of(answer, hosts=hosts, **options), lambda: None)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -23,7 +23,7 @@ from model_fixtures import run, write_questions
 from starlette.testclient import TestClient
 
 from chatladder.cli.answering import Gate
-from chatladder.cli.serve.app import MOST_BYTES, Limits
+from chatladder.cli.serve.app import MOST_BYTES, Limits, listen, serve
 from chatladder.cli.serve.command import serve_command
 from chatladder.cli.serve.messages import MOST_OF_TEXT, Asked, Chat, Reader
 from chatladder.evaluation.predictions import read_predictions
@@ -383,6 +383,17 @@ def test_a_rung_is_served_until_it_is_stopped(tiny_base, tiny_adapter, tiny_alpa
         said = process.stdout.read()
         assert TOKEN not in said
         assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_has_said_its_address_stops_in_order(end):
+    """Whoever read the address may stop it at once."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with listen("127.0.0.1", 0) as listening:
+            serve(app_of(), listening, on_start=lambda: signal.raise_signal(end))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 # The bot

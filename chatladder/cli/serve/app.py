@@ -8,7 +8,7 @@ page knows it. FastAPI's own pages of the API load scripts of another host, so t
 import asyncio
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -253,26 +253,43 @@ def spellings(listening: socket.socket, address: str) -> list[str]:
     return [spelled(name, port) for name in names]
 
 
-def server_of(app: ASGIApp) -> uvicorn.Server:
-    """Return a server that logs no request and stops in order."""
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
-        timeout_graceful_shutdown=STOPPING_SECONDS,
-    )
-    return uvicorn.Server(config)
+class Server(uvicorn.Server):
+    """A server that logs no request, says when it answers, and stops in order."""
+
+    def __init__(self, app: ASGIApp, on_start: Callable[[], None]) -> None:
+        """Keep what is to be called once the server answers and a signal stops it in order."""
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                limit_concurrency=MOST_CONNECTIONS,
+                timeout_graceful_shutdown=STOPPING_SECONDS,
+            )
+        )
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        self._on_start()
 
 
-def serve(app: ASGIApp, listening: socket.socket) -> None:
-    """Serve until Ctrl+C or SIGTERM; what is under way is answered first."""
+def serve(app: ASGIApp, listening: socket.socket, on_start: Callable[[], None]) -> None:
+    """Serve until Ctrl+C or SIGTERM; what is under way is answered first.
+
+    Args:
+        app: What answers.
+        listening: The socket it answers on.
+        on_start: Called once it answers, and stops in order at a signal.
+    """
+    server = Server(app, on_start)
     # uvicorn stops in order at both signals, then raises them again; neither is an error of a server.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        server_of(app).run(sockets=[listening])
+        server.run(sockets=[listening])

@@ -93,8 +93,7 @@ def serve_command(
         }
         hosts = spellings(listening, address)
         app = create_app(reader, lambda rows: gate.answer(rows)[0], model, limits, hosts, token)
-        click.echo(f"http://{hosts[0]}/\nCtrl+C ends it.")
-        serve(app, listening)
+        serve(app, listening, on_start=lambda: click.echo(f"http://{hosts[0]}/\nCtrl+C ends it."))
 
 
 if __name__ == "__main__":
