@@ -1,29 +1,47 @@
 r"""Turn labelled questions into alpaca rows: instruction, input, output, one JSON file for each split.
 
+Of those that somebody wrote out, rows for a second adapter can be written beside them: instruction, and the question
+written out as output; and as many questions that need nothing, which stay as they are.
+
 Example:
     python -m stages.to_alpaca --labelled data/labelled.parquet --language zh --answer text --seed 0 \
         --out data/alpaca
+    python -m stages.to_alpaca --labelled data/labelled.parquet --language zh --answer text --seed 0 \
+        --out data/alpaca --rewrites data/rewrites.parquet --rewriting data/rewriting
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFile, OutputFolder, example, stoppable
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.options import options_of
-from chatladder.io.rows import LABELLED, read_rows
-from chatladder.models.prompts import PromptSettings, alpaca_splits
+from chatladder.io.rows import LABELLED, read_rows, read_written_out
+from chatladder.models.prompts import PromptSettings, alpaca_row, alpaca_splits, rewrite_row, to_write_out
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
 @options_of(PromptSettings, "prompt")
+@click.option("--rewrites", type=InputFile, help="Questions written out (parquet).")
+@click.option("--rewriting", type=OutputFolder, help="Folder for JSON of those.")
 @click.option("--out", type=OutputFolder, required=True, help="Folder for train, validation and test JSON.")
 @stoppable(NOTHING_KEPT)
-def main(labelled: Path, prompt: PromptSettings, out: Path) -> None:
+def main(labelled: Path, prompt: PromptSettings, rewrites: Path | None, rewriting: Path | None, out: Path) -> None:
     """Write alpaca rows, one JSON file for each split."""
-    splits = alpaca_splits(read_rows(labelled, LABELLED).to_pylist(), prompt)
+    if (rewrites is None) != (rewriting is None):
+        raise click.UsageError("--rewrites and --rewriting go together.")
+    write(out, alpaca_splits(read_rows(labelled, LABELLED).to_pylist(), lambda row: alpaca_row(row, prompt)))
+    if rewrites and rewriting:
+        rows = to_write_out(read_written_out(labelled, rewrites).to_pylist(), prompt.seed)
+        write(rewriting, alpaca_splits(rows, lambda row: rewrite_row(row, prompt.language)))
+
+
+def write(out: Path, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Write the rows of each split, and say how many."""
     with whole_folder(out, *(f"{split}.json" for split in splits)) as folder:
         for split, part in splits.items():
             write_json(folder / f"{split}.json", part)

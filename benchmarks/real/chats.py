@@ -154,15 +154,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (header, marks, *rows))
 
 
-def publish(name: str, title: str, parts: Sequence[str]) -> None:
+def publish(name: str, title: str, parts: Sequence[str], arguments: str = "") -> None:
     """Write a result with the command that makes it, and print it.
 
     Args:
         name: The script, whose result has the same name.
         title: The headline.
         parts: Paragraphs and tables.
+        arguments: What the command takes.
     """
-    text = "\n\n".join([f"# {title}", f"    python -m benchmarks.real.{name}", *parts])
+    text = "\n\n".join([f"# {title}", f"    python -m benchmarks.real.{name} {arguments}".rstrip(), *parts])
     RESULTS.mkdir(exist_ok=True)
     with whole_file(RESULTS / f"{name}.md") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

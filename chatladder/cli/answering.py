@@ -1,13 +1,13 @@
-"""A tuned model that answers questions, for ``resolve`` and ``serve`` alike: found, loaded once, and asked.
+"""A tuned model that answers questions and writes them out, for ``resolve`` and ``serve`` alike.
 
-The model is a rung's base with its adapter, or a folder that ``export`` wrote. The settings that it was trained with
-are on record beside it: in ``dvc.lock``, or in the folder.
+It is found, loaded once, and asked. The model is a rung's base with its adapter, or a folder that ``export`` wrote. The
+settings that it was trained with are on record beside it: in ``dvc.lock``, or in the folder.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 
@@ -15,9 +15,9 @@ from chatladder.cli.costs import cost_threshold
 from chatladder.cli.export.record import REQUIRED, Lock, Settings, checked, exported_settings, locked_settings
 from chatladder.io.console import DataError, InputFolder, OutputFile, OutputFolder
 from chatladder.io.options import setting
-from chatladder.models.prompts import PromptSettings, render_row
+from chatladder.models.prompts import PromptSettings, render_rewrite, render_row, rewrite_read
 from chatladder.privacy.secret import local_key
-from chatladder.vocabulary import ANSWERS, likeliest
+from chatladder.vocabulary import ANSWERS, POSITIVE, likeliest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Pseudonyms under it never leave the process.
 PASSING_KEY = "chatladder resolve: pseudonyms that nobody sees"
+#: The name, beside peft's "default" of the gate, of the adapter that writes questions out.
+WRITER = "writer"
 #: Decimals of a probability; beyond, the batch that a prompt shared shows.
 DIGITS = 5
 
@@ -39,6 +41,11 @@ class ModelOptions:
     )
     bases: Path = setting("Folder of the rungs' bases.", default=Path("data/bases"), type=OutputFolder)
     adapters: Path = setting("Folder of the rungs' adapters.", default=Path("data/adapters"), type=OutputFolder)
+    rewriters: Path = setting(
+        "Folder of the adapters that write questions out, if there are any.",
+        default=Path("data/rewriters"),
+        type=OutputFolder,
+    )
     lock: Path = setting("Record of the pipeline's runs.", default=Path("dvc.lock"), type=OutputFile)
     cost_missed: float | None = setting(
         "Cost of answering that history is not needed where it is; with --cost-needless it sets the threshold.",
@@ -49,18 +56,27 @@ class ModelOptions:
 
 
 class Answer(NamedTuple):
-    """Whether a question needs its history, and the probability of it that the model gives."""
+    """Whether a question needs its history, the probability of it that the model gives, and the question written out.
+
+    The last is None where it is not needed, or no model was trained to write.
+    """
 
     needed: bool
     p_needed: float
+    rewritten: str | None = None
 
 
 class Gate(NamedTuple):
-    """A model, and how it is asked."""
+    """A model, and how it is asked; with an adapter called ``WRITER`` it also writes out what needs its history."""
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     settings: Settings
+
+    @property
+    def writes(self) -> bool:
+        """Whether it writes questions out."""
+        return WRITER in getattr(self.model, "peft_config", ())
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Answer], int]:
         """Answer some rows of QUESTIONS in one batch; also return the number of prompts that were shortened."""
@@ -71,8 +87,29 @@ class Gate(NamedTuple):
         prompts = [render_row(row, prompt) for row in rows]
         scores, shortened = score(self.model, self.tokenizer, prompts, settings.max_length, settings.orders)
         shares = probabilities(scores)
-        pairs = zip(named(shares, settings.threshold), shares[:, ANSWERS.index("needed")].tolist(), strict=True)
-        return [Answer(name == "needed", round(share, DIGITS)) for name, share in pairs], shortened
+        names = named(shares, settings.threshold)
+        written = iter(self._write([row for row, name in zip(rows, names, strict=True) if name == POSITIVE]))
+        pairs = zip(names, shares[:, ANSWERS.index(POSITIVE)].tolist(), strict=True)
+        return [
+            Answer(name == POSITIVE, round(share, DIGITS), next(written) if name == POSITIVE else None)
+            for name, share in pairs
+        ], shortened
+
+    def _write(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str | None]:
+        """Write out some rows of QUESTIONS."""
+        if not rows or not self.writes:
+            return [None] * len(rows)
+        from chatladder.models.generating import generate
+
+        language, adapted = self.settings.language, cast("Any", self.model)
+        prompts = [render_rewrite(row, language) for row in rows]
+        adapted.set_adapter(WRITER)
+        try:
+            part = generate(self.model, self.tokenizer, prompts, self.settings.max_length)
+        finally:
+            adapted.set_adapter("default")
+        texts = dict(zip(part.indices, part.texts, strict=True))
+        return [rewrite_read(row, texts[number], language) for number, row in enumerate(rows)]
 
 
 def named(shares: "NDArray[np.float64]", threshold: float | None) -> list[str]:
@@ -131,17 +168,27 @@ def settings_of(rung: str | None, options: ModelOptions, given: Mapping[str, Any
 def load_model(rung: str | None, options: ModelOptions) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Load model and tokenizer of a rung with its adapter, or of an exported folder.
 
+    Where an adapter of the rung was trained to write questions out, it is loaded beside the other.
+
     Raises:
         DataError: If it cannot be loaded.
     """
     from chatladder.cli.export.merging import check_adapter, load_folder
-    from chatladder.models.loading import load
+    from chatladder.models.loading import add_adapter, load
 
     folder = options.folder
     if folder is None:
-        base, adapter = options.bases / str(rung), options.adapters / str(rung)
+        base, adapter, writer = (each / str(rung) for each in (options.bases, options.adapters, options.rewriters))
         check_adapter(adapter, base)
-        return load(base, adapter)
+        model, tokenizer = load(base, adapter)
+        if writer.is_dir():
+            if not hasattr(model, "peft_config"):
+                raise DataError(
+                    f"{writer}: expected a rung with an adapter beside it, got one whose weights were all trained. Set "
+                    "method: lora in the rung's train section, or move the folder away."
+                )
+            add_adapter(model, writer, WRITER)
+        return model, tokenizer
     if not (folder / "config.json").is_file():
         raise DataError(
             f"{folder}: expected a merged model that chatladder export wrote, got no config.json. An adapter alone is "

@@ -92,6 +92,13 @@ REWRITES = pa.schema(
         ("chosen", pa.bool_()),  # true for one row of each question
     ]
 )
+REWRITTEN = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("seed", pa.int64()),  # of the adapter
+        ("text", pa.string()),  # the question as a model wrote it out, on one line; people by their number
+    ]
+)
 PREDICTIONS = pa.schema(
     [
         ("item_id", pa.string()),

@@ -25,7 +25,7 @@ class Example(NamedTuple):
     Attributes:
         prompt: Token ids that are read.
         answer: Token ids that are learned, the end-of-text token last.
-        deciding: Index in ``answer`` of the first token that tells the options apart.
+        deciding: Index in ``answer`` of the first token that tells the options apart; -1 where there are none.
     """
 
     prompt: list[int]
@@ -38,8 +38,8 @@ class Encoded(NamedTuple):
 
     Attributes:
         examples: One for each row.
-        options: Token ids of each row's options, in the order of ``ANSWERS``.
-        right: Index of the right option in ``ANSWERS``.
+        options: Token ids of each row's options, in the order of ``ANSWERS``; empty where rows have none.
+        right: Index of the right option in ``ANSWERS``; empty where rows have none.
         shortened: How many prompts had to be shortened.
     """
 
@@ -261,6 +261,8 @@ def encode_rows(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Mapping[str
     Raises:
         DataError: If the tokenizer does not keep the options apart from the prompt and from each other.
     """
+    if rows and not rows[0]["options"]:
+        return _encode_texts(tokenizer, rows, max_length)
     asked = str(rows[0]["instruction"]) if rows else ""
     texts = encode_options(tokenizer, [row["options"] for row in rows], asked)
     options = [[ids[key] for key in ANSWERS] for ids in texts]
@@ -272,3 +274,21 @@ def encode_rows(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Mapping[str
         for prompt, ids, index in zip(prompts, options, right, strict=True)
     ]
     return Encoded(examples, options, right, shortened)
+
+
+def _encode_texts(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Mapping[str, Any]], max_length: int) -> Encoded:
+    """Alpaca rows without options in tokens."""
+    outputs = [str(row["output"]) for row in rows]
+    before = _dresser(tokenizer)(str(rows[0]["instruction"]).rpartition("\n")[2])
+    start, *joined = _tokens(tokenizer, [before, *(before + text for text in outputs)])
+    alone = tokenizer(outputs, add_special_tokens=False)["input_ids"]
+    # Where the tokenizer joins a text to what stands before it, the model writes it in the tokens that it has alone.
+    answers = [
+        whole[len(start) :] if whole[: len(start)] == start else ids for whole, ids in zip(joined, alone, strict=True)
+    ]
+    room = max_length - 1 - max(map(len, answers))
+    prompts, shortened = encode_prompts(tokenizer, [str(row["instruction"]) for row in rows], room)
+    examples = [
+        Example(prompt, [*ids, tokenizer.eos_token_id], -1) for prompt, ids in zip(prompts, answers, strict=True)
+    ]
+    return Encoded(examples, [], [], shortened)

@@ -1,8 +1,9 @@
-"""Let a model write its answer, and read the option that it names: how arXiv 2405.02817 asks.
+"""Let a model write: the option that it names, as arXiv 2405.02817 asks, or a question, written out.
 
 Decoding is greedy, from one order of the options, and stops at the end of the text or after a few more tokens than the
-longest option has. What counts as an answer is what counts of a model behind an endpoint (``read_name``): an option's
-text and nothing else. A model that explains itself, or repeats the list, has given none.
+longest option has; where there are none, after ``MOST_TOKENS``. What counts as an answer is what counts of a model
+behind an endpoint (``read_name``): an option's text and nothing else. A model that explains itself, or repeats the
+list, has given none.
 
 Prompts are batched as for scoring, by length over all of them, whatever the number of workers.
 """
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Tokens beyond those of the longest option: enough for a full stop, or for a JSON object around the option.
 MORE_TOKENS = 12
+#: Most tokens of a text of the model's own, where there are no options.
+MOST_TOKENS = 128
 
 
 class GeneratedPart(NamedTuple):
@@ -91,8 +94,10 @@ def generate(
     from transformers import GenerationConfig
 
     room = within_context(model, max_length)
-    options = encode_options(tokenizer, [prompt.options for prompt in prompts], prompts[0].instruction)
-    most = max(len(ids) for row in options for ids in row.values()) + MORE_TOKENS
+    most = MOST_TOKENS
+    if prompts[0].options:
+        options = encode_options(tokenizer, [prompt.options for prompt in prompts], prompts[0].instruction)
+        most = max(len(ids) for row in options for ids in row.values()) + MORE_TOKENS
     rows, shortened = encode_prompts(tokenizer, [prompt.instruction for prompt in prompts], room - most)
     batches = length_batches([len(ids) + most for ids in rows])[number::parts]
     filler: Any = tokenizer.pad_token_id

@@ -187,9 +187,32 @@ def _embedded(base: Path, whole: Path | None) -> "tuple[PreTrainedModel, PreTrai
     return model, PreTrainedTokenizerFast.from_pretrained(base)
 
 
+def add_adapter(model: "PreTrainedModel", adapter: Path, name: str) -> None:
+    """Put a further adapter beside that of a model; the first stays the one that is used.
+
+    Args:
+        model: One with an adapter, as ``load`` returns it.
+        adapter: A folder written by ``stages.train``, of the same base.
+        name: What ``set_adapter`` calls it.
+
+    Raises:
+        DataError: If the adapter cannot be used.
+    """
+    _check_adapter(adapter)
+    with reading(str(adapter), "an adapter of this base model"):
+        cast("Any", model).load_adapter(str(adapter), name, torch_device=str(model.device))
+
+
 def _adapted(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
     from peft import PeftModel
 
+    _check_adapter(adapter)
+    with reading(str(adapter), "an adapter of this base model"):
+        adapted = PeftModel.from_pretrained(model, str(adapter), torch_device=str(model.device))
+    return cast("PreTrainedModel", adapted)
+
+
+def _check_adapter(adapter: Path) -> None:
     # Checked here because peft would otherwise look for the folder's name on the hub, or read a pickle.
     config, weights = adapter / ADAPTER_CONFIG, adapter / "adapter_model.safetensors"
     for path in (config, weights):
@@ -198,9 +221,6 @@ def _adapted(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
                 f"{adapter}: expected an adapter folder written by stages.train, got none with {path.name}."
             )
     check_adapter_config(config, max((size for shape in shapes(weights) for size in shape), default=0))
-    with reading(str(adapter), "an adapter of this base model"):
-        adapted = PeftModel.from_pretrained(model, str(adapter), torch_device=str(model.device))
-    return cast("PreTrainedModel", adapted)
 
 
 def _any(

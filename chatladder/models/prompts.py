@@ -1,4 +1,7 @@
-"""The prompt that every model sees, and alpaca rows of it: history, question and three options in shuffled order.
+"""The prompts that models see, and alpaca rows of them.
+
+One asks whether a question needs its history: history, question and three options in shuffled order. The other asks for
+the question itself, written out; it has no options (``REWRITE``).
 
 The fixed texts and those of the answers live in ``prompts/<wording>.<language>.toml``, with the placeholders
 ``{history}``, ``{question}`` and ``{options}``; this module fills them in, so training, prediction and the embedded
@@ -9,7 +12,7 @@ to 1.5B understand neither (benchmarks/real).
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
@@ -22,16 +25,19 @@ from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
 from chatladder.io.rows import SPLITS
-from chatladder.vocabulary import ANSWERS
+from chatladder.vocabulary import ANSWERS, NEGATIVE
 
 LANGUAGES = ("zh", "en")
 #: ``definition`` says what needed means and asks which it is; ``question`` asks whether a stranger would understand.
 WORDINGS = ("definition", "question")
+#: Asks for the question, written out, and has no options.
+REWRITE = "rewrite"
 #: ``lettered`` answers "B: needed", ``text`` answers "needed" alone.
 ANSWER_FORMS = ("text", "lettered")
 #: How a line names its speaker; people are numbered, those who speak first, so no pseudonym is learned.
 SPEAKERS = {"zh": "用户{}：", "en": "user {}: "}
 _PSEUDONYM = re.compile(r"(?<![0-9A-Za-z])u(?:[0-9a-f]{16}|[0-9a-f]{8})(?![0-9A-Za-z])")
+_ADDRESSED = re.compile(rf"\A(?:@?{_PSEUDONYM.pattern}[\s,:;，：；、]*)+")
 LETTERS = ("A: ", "B: ", "C: ")
 #: Stands for a line break inside a message: one message is always one line.
 LINE_BREAK = "⏎"
@@ -71,7 +77,7 @@ class Prompt(NamedTuple):
 
     Attributes:
         instruction: All that the model reads.
-        options: The full text of each answer, keyed by ``ANSWERS``.
+        options: The full text of each answer, keyed by ``ANSWERS``; empty where a text of the model's own is wanted.
     """
 
     instruction: str
@@ -82,8 +88,8 @@ class Wording(NamedTuple):
     """A way to ask in one language.
 
     Attributes:
-        text: The fixed text, with its three placeholders.
-        options: The text of each answer, keyed by ``ANSWERS``.
+        text: The fixed text, with its placeholders.
+        options: The text of each answer, keyed by ``ANSWERS``; empty of ``REWRITE``.
         mention: How a message names a person by number; empty to leave pseudonyms in messages as they are.
     """
 
@@ -94,10 +100,11 @@ class Wording(NamedTuple):
 
 @cache
 def wording_of(name: str, language: str) -> Wording:
-    """Return one of ``WORDINGS`` in one of ``LANGUAGES``."""
+    """Return one of ``WORDINGS``, or ``REWRITE``, in one of ``LANGUAGES``."""
     path = Path(__file__).parent / "prompts" / f"{name}.{language}.toml"
     content = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Wording(content["text"], {answer: content[answer] for answer in ANSWERS}, content.get("mention", ""))
+    options = {answer: content[answer] for answer in ANSWERS if answer in content}
+    return Wording(content["text"], options, content.get("mention", ""))
 
 
 def render(window: Sequence[tuple[str, str]], sender: str, text: str, item_id: str, settings: PromptSettings) -> Prompt:
@@ -110,28 +117,44 @@ def render(window: Sequence[tuple[str, str]], sender: str, text: str, item_id: s
         item_id: Decides the order of the options together with the seed: each item's order is its own.
         settings: Language, form of the answer, and seed.
     """
-    language = settings.language
-    wording = wording_of(settings.wording, language)
-    people = [*(name for name, _ in window), sender]
-    people += [name for said in (*(said for _, said in window), text) for name in _PSEUDONYM.findall(said)]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(people), 1)}
-    speaker = SPEAKERS[language]
-
-    def line(name: str, said: str) -> str:
-        if wording.mention:
-            said = _PSEUDONYM.sub(lambda found: wording.mention.format(numbers[found[0]]), said)
-        return speaker.format(numbers[name]) + one_line(said)
-
-    lines = [line(name, said) for name, said in window]
     shuffled = list(ANSWERS)
     Random(f"{settings.seed}:{item_id}").shuffle(shuffled)
-    texts = {key: wording.options[key] for key in shuffled}
+    texts = {key: wording_of(settings.wording, settings.language).options[key] for key in shuffled}
     listed, options = _listed(texts, is_lettered=settings.answer == "lettered")
-    before, between, after, end = _pieces(settings.wording, language)
-    question = line(sender, text)
-    # Joined, not formatted: a message that holds "{options}" must stay what it is.
-    instruction = "".join([before, "\n".join(lines), between, question, after, listed, end])
-    return Prompt(instruction, options)
+    people = People(settings.wording, settings.language, window, sender, text)
+    *shown, end = people.filled_in(window, sender, text)
+    return Prompt("".join([*shown, listed, end]), options)
+
+
+class People:
+    """Those who speak in a window and ask, or are mentioned there, by their number."""
+
+    def __init__(self, wording: str, language: str, window: Sequence[tuple[str, str]], sender: str, text: str) -> None:
+        """Number them in the order in which they speak, then those who are mentioned; see ``render``."""
+        people = [*(name for name, _ in window), sender]
+        people += [name for said in (*(said for _, said in window), text) for name in _PSEUDONYM.findall(said)]
+        self._numbers = {name: number for number, name in enumerate(dict.fromkeys(people), 1)}
+        self._speaker, self._mention = SPEAKERS[language], wording_of(wording, language).mention
+        self._pieces = _pieces(wording, language)
+
+    def said(self, text: str) -> str:
+        """Return a text in one line that names people as this wording does; of others it says their pseudonym."""
+        if self._mention:
+            numbers = self._numbers
+            text = _PSEUDONYM.sub(
+                lambda found: self._mention.format(numbers[found[0]]) if found[0] in numbers else found[0], text
+            )
+        return one_line(text)
+
+    def filled_in(self, window: Sequence[tuple[str, str]], sender: str, text: str) -> list[str]:
+        """Return the pieces of the prompt; options stand before the last one."""
+        before, between, after, end = self._pieces
+        lines = [self._line(name, said) for name, said in window]
+        # Joined, not formatted: a message that holds "{options}" must stay what it is.
+        return [before, "\n".join(lines), between, self._line(sender, text), after, end]
+
+    def _line(self, name: str, said: str) -> str:
+        return self._speaker.format(self._numbers[name]) + self.said(said)
 
 
 def _listed(texts: Mapping[str, str], *, is_lettered: bool) -> tuple[str, dict[str, str]]:
@@ -188,6 +211,33 @@ def render_row(row: Mapping[str, Any], settings: PromptSettings) -> Prompt:
     return render(window, str(row["sender"]), str(row["text"]), str(row["item_id"]), settings)
 
 
+def render_rewrite(row: Mapping[str, Any], language: str) -> Prompt:
+    """Return the prompt that asks for one row of ``questions`` or ``labelled``, written out."""
+    window, people = _people(row, language)
+    return Prompt("".join(people.filled_in(window, str(row["sender"]), str(row["text"]))), {})
+
+
+def rewritten(row: Mapping[str, Any], text: str, language: str) -> str:
+    """Return a text in which one row was written out as models learn it: in one line, people by their number."""
+    return " ".join(_people(row, language)[1].said(text).replace(LINE_BREAK, " ").split())
+
+
+def rewrite_read(row: Mapping[str, Any], written: str, language: str) -> str:
+    """Return what a model wrote for a row: its first line, or the question as it is where there is none."""
+    line = next((" ".join(line.split()) for line in written.splitlines() if line.strip()), "")
+    return line or rewritten(row, plain(str(row["text"])), language)
+
+
+def plain(text: str) -> str:
+    """Return a question without whom its lines address at their start: in a text of its own that is nobody."""
+    return "\n".join(_ADDRESSED.sub("", line) or line for line in text.splitlines())
+
+
+def _people(row: Mapping[str, Any], language: str) -> tuple[list[tuple[str, str]], People]:
+    window = [(turn["sender"], turn["text"]) for turn in row["window"]]
+    return window, People(REWRITE, language, window, str(row["sender"]), str(row["text"]))
+
+
 def alpaca_row(row: Mapping[str, Any], settings: PromptSettings) -> dict[str, Any]:
     """Return one labelled question as a row that models are trained on.
 
@@ -205,12 +255,48 @@ def alpaca_row(row: Mapping[str, Any], settings: PromptSettings) -> dict[str, An
     }
 
 
-def alpaca_splits(labelled: Iterable[Mapping[str, Any]], settings: PromptSettings) -> dict[str, list[dict[str, Any]]]:
+def rewrite_row(row: Mapping[str, Any], language: str) -> dict[str, Any]:
+    """Return one labelled question as a row from which models learn to write questions out.
+
+    Args:
+        row: A row of ``LABELLED`` with a column ``rewrite``; without a text there, the question itself is the output,
+            without whom it addresses.
+        language: One of ``LANGUAGES``.
+    """
+    output = rewritten(row, str(row["rewrite"] or plain(str(row["text"]))), language)
+    instruction = render_rewrite(row, language).instruction
+    return {"item_id": row["item_id"], "instruction": instruction, "input": "", "output": output, "options": {}}
+
+
+def alpaca_splits(
+    labelled: Iterable[Mapping[str, Any]], row_of: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
     """Return the alpaca rows of each split, in the order of the labelled questions."""
     splits: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     for row in labelled:
-        splits[row["split"]].append(alpaca_row(row, settings))
+        splits[row["split"]].append(row_of(row))
     return splits
+
+
+def to_write_out(labelled: Sequence[Mapping[str, Any]], seed: int) -> list[Mapping[str, Any]]:
+    """Return the questions from which models learn to write out: those written out, and as many that stay as they are.
+
+    The others are questions that need nothing, drawn for each split: a model that has never seen one changes them all.
+
+    Args:
+        labelled: Rows of ``LABELLED`` with a column ``rewrite``.
+        seed: Of the draw.
+
+    Returns:
+        Some of the rows, in their order.
+    """
+    kept = {row["item_id"] for row in labelled if row["rewrite"]}
+    for split in SPLITS:
+        mine = [row for row in labelled if row["split"] == split]
+        count = sum(row["item_id"] in kept for row in mine)
+        others = [row["item_id"] for row in mine if row["label"] == NEGATIVE]
+        kept |= {*Random(f"{seed}:{split}").sample(others, min(count, len(others)))}
+    return [row for row in labelled if row["item_id"] in kept]
 
 
 def read_alpaca(path: Path) -> list[dict[str, Any]]:
@@ -226,7 +312,7 @@ def read_alpaca(path: Path) -> list[dict[str, Any]]:
         missing = [name for name in ALPACA_FIELDS if not isinstance(row, dict) or name not in row]
         if missing:
             raise DataError(f"{path}: row {number}: expected {', '.join(ALPACA_FIELDS)}; missing {', '.join(missing)}.")
-        if row["output"] not in row["options"].values():
+        if row["options"] and row["output"] not in row["options"].values():
             raise DataError(f"{path}: row {number}: expected the output to be one of the row's options.")
     return rows
 
@@ -238,7 +324,7 @@ def one_line(text: str) -> str:
 
 def without_oldest(instruction: str) -> str | None:
     """The same prompt less its oldest history line, or None if it has none (or is no prompt of ours)."""
-    for wording, language in product(WORDINGS, LANGUAGES):
+    for wording, language in product((*WORDINGS, REWRITE), LANGUAGES):
         before, between, _, _ = _pieces(wording, language)
         body = instruction.removeprefix(before)
         if body != instruction and not body.startswith(between):
@@ -270,8 +356,8 @@ def option_texts() -> list[str]:
 
 @cache
 def _pieces(wording: str, language: str) -> tuple[str, str, str, str]:
-    """The fixed text before the history, before the question, before the options, and after them."""
+    """The fixed text before the history, before the question, before the options, and after them (empty without)."""
     before, rest = wording_of(wording, language).text.split("{history}")
     between, rest = rest.split("{question}")
-    after, end = rest.split("{options}")
+    after, _, end = rest.partition("{options}")
     return before, between, after, end

@@ -173,14 +173,18 @@ def ending(logged: Sequence[tuple[str, int, float]], settings: TrainSettings) ->
         settings: The hyper-parameters.
 
     Returns:
-        ``steps``; the last ``loss`` and ``deciding_loss``; and ``validation_deciding_loss``, that of the weights that
-        were kept, where there are validation rows, else ``mean_deciding_loss`` of the last steps; all in nats.
+        ``steps`` and the last ``loss``; where rows have options also the last ``deciding_loss``, and
+        ``validation_deciding_loss``, that of the weights that were kept, where there are validation rows, else
+        ``mean_deciding_loss`` of the last steps; all in nats.
     """
     curves: dict[str, list[float]] = {}
     for name, _, value in logged:
         curves.setdefault(name, []).append(value)
-    deciding = curves["train/deciding_loss"]
-    ended = {"steps": logged[-1][1], "loss": curves["train/loss"][-1], "deciding_loss": deciding[-1]}
+    ended = {"steps": logged[-1][1], "loss": curves["train/loss"][-1]}
+    deciding = curves.get("train/deciding_loss")
+    if not deciding:
+        return ended
+    ended["deciding_loss"] = deciding[-1]
     if validation := curves.get("validation/deciding_loss"):
         kept = min(validation) if settings.early_stopping_patience else validation[-1]
         return {**ended, "validation_deciding_loss": kept}
@@ -197,11 +201,14 @@ def _summary(ended: Sequence[Mapping[str, Any]]) -> str:
     steps = ", ".join(dict.fromkeys(f"{seed['steps']:,}" for seed in ended))
     seeds = f", {len(ended)} seeds" if len(ended) > 1 else ""
     first = ended[0]
+    has_options = "deciding_loss" in first
+    deciding = f" (deciding token {each('deciding_loss', '.3f')})" if has_options else ""
     line = (
-        f"{first['rows']:,} rows, {steps} steps{seeds}, last loss {each('loss', '.3f')} "
-        f"(deciding token {each('deciding_loss', '.3f')}), {first['shortened']:,} prompts shortened to "
-        f"{first['room']} tokens"
+        f"{first['rows']:,} rows, {steps} steps{seeds}, last loss {each('loss', '.3f')}{deciding}, "
+        f"{first['shortened']:,} prompts shortened to {first['room']} tokens"
     )
+    if not has_options:
+        return line
     by_validation = "validation_deciding_loss" in first
     name = "validation_deciding_loss" if by_validation else "mean_deciding_loss"
     lost = [seed for seed in ended if seed[name] >= COIN]

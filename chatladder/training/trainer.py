@@ -62,7 +62,8 @@ def fit(
         validation: Rows that are only scored, after each epoch; may be empty.
         settings: Everything else.
         log: Receives ``train/loss`` and ``train/deciding_loss`` at each step (nats a token), and
-            ``validation/loss``, ``validation/deciding_loss`` and ``validation/macro_f1`` at each epoch's last step.
+            ``validation/loss``, ``validation/deciding_loss`` and ``validation/macro_f1`` at each epoch's last step;
+            of rows without options the two named ``loss`` alone.
         kept: Where the run's checkpoints are, so that it goes on where it was stopped; whoever has written what was
             learned clears them.
         processes: Those that train together; by default as the launcher set them up.
@@ -127,8 +128,11 @@ def _remaining(epochs: list[list[list[Example]]], done: int, processes: Processe
 
 
 def _stops(progress: TrainingProgress, losses: dict[str, float], run: "_Run", settings: TrainSettings) -> bool:
-    """Whether the validation loss of the deciding token has not fallen for too long; keeps the weights if it has."""
-    now = losses["validation/deciding_loss"]
+    """Whether the validation loss has not fallen for too long; keeps the weights if it has.
+
+    It is that of the deciding token, or of the whole text where there are no options.
+    """
+    now = losses.get("validation/deciding_loss", losses["validation/loss"])
     if progress.best is None or now < progress.best:
         progress.best, progress.waited = now, 0
         progress.kept = {name: weight.detach().cpu().clone() for name, weight in run.weights.items()}
@@ -177,13 +181,14 @@ class _Run:
         self.optimizer.step()
         self.optimizer.zero_grad()
         tokens = sum(len(row.answer) for row in rows)
-        return {"train/loss": float(sums[0]) / tokens, "train/deciding_loss": float(sums[1]) / len(rows)}
+        told = {"train/loss": float(sums[0]) / tokens}
+        return told | {"train/deciding_loss": float(sums[1]) / len(rows)} if _has_options(rows) else told
 
     def _gradients(self, rows: Sequence[Example]) -> "torch.Tensor":
         """Add up the gradients of this process's share of the rows; gives the sums of all processes' losses."""
         import torch
 
-        extra = self.settings.deciding_weight - 1
+        extra = self.settings.deciding_weight - 1 if _has_options(rows) else 0
         weight = sum(len(row.answer) for row in rows) + extra * len(rows)
         mine = rows[self.processes.index :: self.processes.count]
         shared = shared_length(self.model, [row.prompt for row in mine]) if self._may_share else 0
@@ -210,6 +215,10 @@ class _Run:
         if self.processes.sharded and len({len(share) for share in shares}) > 1:
             parts = even_out(parts, max(map(len, shares)), rows[0])
         return parts
+
+
+def _has_options(rows: Sequence[Example]) -> bool:
+    return rows[0].deciding >= 0
 
 
 def split_rows(rows: Sequence[Example], size: int, tokens: int, shared: int) -> list[list[Example]]:
@@ -257,7 +266,7 @@ def row_losses(model: "PreTrainedModel", rows: Sequence[Example], filler: int, p
 
 
 def validate(model: "PreTrainedModel", filler: int, rows: Encoded) -> dict[str, float]:
-    """Losses (nats a token) and macro-F1 on rows that are not learned; nothing where there are none."""
+    """Losses (nats a token) and macro-F1 on rows that are not learned; what they have of these."""
     import torch
 
     if not rows.examples:
@@ -273,12 +282,16 @@ def validate(model: "PreTrainedModel", filler: int, rows: Encoded) -> dict[str, 
             examples = [rows.examples[index] for index in batch]
             losses = row_losses(model, examples, filler, prefix)
             sums += np.array([losses.answer.item(), losses.deciding.item()])
+            if not rows.options:
+                continue
             texts = [rows.options[index] for index in batch]
             prompts = [example.prompt[shared:] for example in examples]
             answers[batch] = score_batch(model, prompts, texts, filler, prefix).argmax(axis=1)
     tokens = sum(len(example.answer) for example in rows.examples)
-    return {
-        "loss": float(sums[0] / tokens),
+    told = {"loss": float(sums[0] / tokens)}
+    if not rows.options:
+        return told
+    return told | {
         "deciding_loss": float(sums[1] / len(answers)),
         "macro_f1": macro_f1(np.array(rows.right), answers),
     }

@@ -1,7 +1,8 @@
 """A bot that asks chatladder whether a question of a group needs what was said before it.
 
 It reads one message a line, {"group", "sender", "text"}, as a bridge to your chat writes them, and prints for each
-question what a search or a model should be given: the question alone, or with the last messages of its group.
+question what a search or a model should be given: the question, alone or written out, or with the last messages of its
+group where the server's model was not trained to write.
 
     CHATLADDER_SERVER=http://127.0.0.1:8765 python docs/examples/bot.py < messages.jsonl
 """
@@ -27,18 +28,21 @@ class Bot:
         self.groups: dict[str, deque] = defaultdict(lambda: deque(maxlen=12))
 
     def hear(self, group: str, sender: str, text: str) -> list[dict] | None:
-        """Remember a message; if it asks something, return the messages that it takes to understand it."""
+        """Remember a message; if it asks something, return what it takes to understand it."""
         message, history = {"sender": sender, "text": CONTROL.sub(" ", text[:LONGEST])}, list(self.groups[group])
         self.groups[group].append(message)
         if not text.rstrip().endswith(("?", "？")):
             return None
-        return [*history, message] if self.needs(history, message) else [message]
+        answer = self.ask(history, message)
+        if answer["rewritten"]:
+            return [{"sender": sender, "text": answer["rewritten"]}]
+        return [*history, message] if answer["needed"] else [message]
 
-    def needs(self, history: list[dict], question: dict) -> bool:
+    def ask(self, history: list[dict], question: dict) -> dict:
         """Ask the server."""
         body = json.dumps({"history": history, "question": question}).encode()
         with urlopen(Request(self.address, body, self.headers), timeout=30) as reply:
-            return json.load(reply)["needed"]
+            return json.load(reply)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,15 @@ from chatladder.chat.options import ExportOptions
 from chatladder.cli.export.command import export_command
 from chatladder.cli.export.record import checked
 from chatladder.cli.resolve import command as resolve
-from chatladder.cli.resolve.command import instruction
 from chatladder.cli.resolve.reading import read_asked
 from chatladder.evaluation.predictions import read_predictions
 from chatladder.evaluation.scores import NEEDED
 from chatladder.evaluation.threshold import decide
 from chatladder.io.console import DataError
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, TURNS, read_rows, write_rows
+from chatladder.models.generating import generate
 from chatladder.models.loading import load
-from chatladder.models.prompts import PromptSettings, render_row, wording_of
+from chatladder.models.prompts import PromptSettings, render_rewrite, render_row, rewrite_read, wording_of
 from chatladder.privacy.pseudonyms import Pseudonyms
 from stages.ingest import main as ingest
 from stages.merge import main as merge
@@ -331,83 +331,30 @@ def test_answers_to_a_file_are_whole_or_not_there(project):
     assert not (project / "other.jsonl").exists()
 
 
-CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
-
-
-@pytest.fixture
-def chat_project(project, tiny_base):
-    """The same rung on a base whose tokenizer has a chat template."""
-    base = project / "data" / "bases" / RUNG
-    model, tokenizer = load(tiny_base)
-    tokenizer.chat_template = CHAT_TEMPLATE
-    model.save_pretrained(project / "chat_base")
-    tokenizer.save_pretrained(project / "chat_base")
-    shutil.rmtree(base)
-    base.mkdir()
-    rung = {"source": "folder", "name": RUNG, "path": str(project / "chat_base"), "params": 1}
-    (base / "rung.json").write_text(json.dumps(rung))
-    lock(project)
-    return project
-
-
-def test_what_is_needed_is_rewritten_by_the_untouched_model(chat_project):
+def test_a_rung_that_learned_to_write_writes_out_what_is_needed(project, tiny_base):
+    """A second adapter of the same model; the first answers as before."""
     texts = [f"它的第{n}版好用吗？" if n % 2 else f"雨伞{n}号好用吗？" for n in range(8)]
-    write_chat(chat_project / "chat.jsonl", [("Ann", text, 100 * n, "home") for n, text in enumerate(texts)])
-    rows, _ = answered("--rewrite")
-    plain, _ = answered()
-    assert [{k: v for k, v in row.items() if k != "rewrite"} for row in rows] == plain
-    needed = [row for row in rows if row["needed"]]
-    assert 0 < len(needed) < len(rows)
-    assert all(row["rewrite"] is None for row in rows if not row["needed"])
-    model, tokenizer = load(chat_project / "data" / "bases" / RUNG)
-    for each in asked_of(chat_project):
-        row = next(row for row in rows if row["text"] == each.place["text"])
-        if not row["needed"]:
-            continue
-        messages = [{"role": "user", "content": instruction(each.row, "zh")}]
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
-        out = model.generate(**inputs, max_new_tokens=96, do_sample=False, pad_token_id=tokenizer.pad_token_id)
-        written = tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        first = next((line.strip() for line in written.splitlines() if line.strip()), "")
-        assert row["rewrite"] == first
-        assert "\n" not in row["rewrite"]
-
-
-def test_a_merged_chat_model_says_that_it_was_not_tuned_to_write(chat_project, tmp_path):
-    assert run(export_command, RUNG, "--out", tmp_path / "model").exit_code == 0
-    assert (tmp_path / "model" / "chat_template.jinja").is_file()
-    assert "chat template" in (tmp_path / "model" / "README.md").read_text()
-    rows, said = answered("--rewrite", model=("--model", tmp_path / "model"))
-    assert all(isinstance(row["rewrite"], str) == row["needed"] for row in rows)
-    assert "the merged model writes, which was tuned to choose and not to write" in said
-
-
-def test_an_embedded_rung_cannot_rewrite(project):
-    message = refused("--rung", RUNG, "--rewrite")
-    assert "tiny: expected a chat model to rewrite with" in message
-    assert "Embedded rungs only choose between answers and cannot write" in message
-
-
-def test_rewritten_questions_need_a_key_of_one_s_own(chat_project, monkeypatch):
-    monkeypatch.delenv("CHATLADDER_PRIVACY_KEY")
-    assert "--rewrite: expected a key of your own" in refused("--rung", RUNG, "--rewrite")
+    write_chat(project / "chat.jsonl", [("Ann", text, 100 * n, "home") for n, text in enumerate(texts)])
+    before, _ = answered()
+    assert not [row for row in before if "rewritten" in row]
+    shutil.copytree(project / "data" / "adapters" / RUNG, project / "data" / "rewriters" / RUNG)
     rows, _ = answered()
-    assert len(rows) == 7
+    assert [{key: value for key, value in row.items() if key != "rewritten"} for row in rows] == before
+    assert 0 < sum(row["needed"] for row in rows) < len(rows)
+    assert all(row["rewritten"] is None for row in rows if not row["needed"])
+    model, tokenizer = load(project / "data" / "bases" / RUNG, project / "data" / "rewriters" / RUNG)
+    for each in asked_of(project):
+        row = next(row for row in rows if row["text"] == each.place["text"])
+        if row["needed"]:
+            prompt = render_rewrite(each.row, "zh")
+            assert row["rewritten"] == rewrite_read(each.row, generate(model, tokenizer, [prompt], 512).texts[0], "zh")
 
 
-def test_a_request_to_rewrite_holds_one_line_a_message():
-    row = {
-        "window": [{"sender": "u1", "text": "a\nb"}, {"sender": "u2", "text": "问题：\r\n{0}"}],
-        "sender": "u1",
-        "text": "它\n呢？",
-    }
-    assert instruction(row, "en").splitlines()[2:] == [
-        "user 1: a⏎b",
-        "user 2: 问题：⏎{0}",
-        "Question:",
-        "user 1: 它⏎呢？",
-    ]
+def test_a_damaged_adapter_that_writes_is_refused(project):
+    folder = project / "data" / "rewriters" / RUNG
+    shutil.copytree(project / "data" / "adapters" / RUNG, folder)
+    (folder / "adapter_model.safetensors").unlink()
+    assert "rewriters/tiny: expected an adapter folder written by stages.train" in refused("--rung", RUNG)
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,14 @@ from model_fixtures import PROMPT as PROMPT_WORDS
 from model_fixtures import run, write_questions
 from starlette.testclient import TestClient
 
-from chatladder.cli.answering import Gate
+from chatladder.cli.answering import WRITER, Gate
 from chatladder.cli.serve.app import MOST_BYTES, Limits, listen, serve
 from chatladder.cli.serve.command import serve_command
 from chatladder.cli.serve.messages import MOST_OF_TEXT, Asked, Chat, Reader
 from chatladder.evaluation.predictions import read_predictions
 from chatladder.evaluation.scores import NEEDED
 from chatladder.evaluation.threshold import decide
-from chatladder.models.loading import load
+from chatladder.models.loading import add_adapter, load
 from chatladder.models.prompts import PromptSettings, render_row
 from stages.predict import main as predict
 from tests.browser import chromium
@@ -77,6 +77,21 @@ def test_answers_are_those_that_predict_writes(tiny_base, tiny_adapter, tmp_path
         assert [answer["p_needed"] for answer in answers] == pytest.approx(p_needed.tolist(), abs=2e-5)
 
 
+def test_a_second_adapter_writes_out_what_the_first_calls_needed(tiny_base, tiny_adapter):
+    settings = SETTINGS.__class__(**{**SETTINGS.__dict__, "threshold": 0.0})
+    model, tokenizer = load(tiny_base, tiny_adapter)
+    rows = [
+        Reader(settings).row(Asked.model_validate(question(f"它的第{n}版好用吗？", [("li", "伞")]))) for n in range(9)
+    ]
+    before, _ = Gate(model, tokenizer, settings).answer(rows)
+    add_adapter(model, tiny_adapter, WRITER)
+    after, _ = Gate(model, tokenizer, settings).answer(rows)
+    assert [each[:2] for each in after] == [each[:2] for each in before]
+    assert 0 < sum(each.needed for each in after) < len(after)
+    assert [each.rewritten is not None for each in after] == [each.needed for each in after]
+    assert Gate(model, tokenizer, settings).answer(rows)[0] == after
+
+
 def test_names_and_personal_data_are_gone_before_the_model_reads(monkeypatch):
     monkeypatch.delenv("CHATLADDER_PRIVACY_KEY", raising=False)
     history = [("Ann Smith", "我的电话是13812345678"), ("u1a2b3c4d", "@Ann Smith 好")]
@@ -106,7 +121,7 @@ def test_questions_of_a_chat_are_those_of_the_judge_of_rules(client):
     turns = [{"sender": sender, "text": text} for sender, text in said]
     judged = client.post("/v1/chats", json={"turns": turns}).json()
     assert [turn["is_question"] for turn in judged] == [False, True, False, False, True]
-    assert judged[1]["answer"] == {"needed": True, "p_needed": 0.7}
+    assert judged[1]["answer"] == {"needed": True, "p_needed": 0.7, "rewritten": None}
     assert [turn["answer"] is None for turn in judged] == [True, False, True, True, False]
     rows = Reader(SETTINGS).questions(Chat.model_validate({"turns": turns}))
     assert [turn["text"] for turn in rows[4]["window"]] == ["它能跑多大的模型？70", "？", "好的"]
@@ -325,6 +340,23 @@ def test_the_page_judges_what_is_pasted_on_a_phone_in_the_dark():
         assert errors == []
 
 
+def test_the_page_shows_what_was_written_out():
+    def answer(rows):
+        return [
+            each._replace(rewritten="RTX 4090能跑<b>多大</b>？" if each.needed else None) for each in by_number(rows)
+        ]
+
+    with served(answer) as client, chromium() as browser:
+        page = browser.new_page()
+        page.goto(str(client.base_url))
+        page.fill("#chat", TALK)
+        page.click("#judge")
+        page.wait_for_selector("li.question")
+        turns = page.locator("#turns li").all_inner_texts()
+        assert "Written out: RTX 4090能跑<b>多大</b>？" in turns[1]
+        assert "Written out" not in turns[2]
+
+
 # The command
 
 
@@ -371,7 +403,7 @@ def test_a_rung_is_served_until_it_is_stopped(tiny_base, tiny_adapter, tiny_alpa
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         with httpx2.Client(base_url=address, headers=bearer, timeout=60, trust_env=False) as client:
             assert client.get("/health").json()["model"] == RUNG
-            assert set(client.post("/v1/questions", json=GOOD).json()) == {"needed", "p_needed"}
+            assert set(client.post("/v1/questions", json=GOOD).json()) == {"needed", "p_needed", "rewritten"}
             before = psutil.Process(process.pid).memory_info().rss
             piece = b" " * 2**20
             large = client.post("/v1/questions", content=(piece for _ in range(1024)))
@@ -419,6 +451,16 @@ def test_the_bot_hands_on_the_history_where_it_is_needed(bot):
         context = ours.hear("home", "wu", "它好用吗？")
     assert len(context) == 13
     assert context[0]["text"] == "我买了第8把伞"
+
+
+def test_the_bot_hands_on_the_question_where_it_was_written_out(bot):
+    def answer(rows):
+        return [each._replace(rewritten="伞好用吗？" if each.needed else None) for each in by_number(rows)]
+
+    with served(answer) as client:
+        ours = bot.Bot(str(client.base_url).rstrip("/"))
+        ours.hear("home", "li", "我买了把伞")
+        assert ours.hear("home", "wu", "它好用吗？") == [{"sender": "wu", "text": "伞好用吗？"}]
 
 
 def test_the_bot_lives_on_whatever_is_said_and_without_a_server(bot):

@@ -6,8 +6,8 @@ Example:
     chatladder serve --model exported/qwen
 
 POST /v1/questions takes {"history": [{"sender", "text"}, ...], "question": {"sender", "text"}}, or a list of such, and
-gives {"needed", "p_needed"} of each; /health says what answers, /openapi.json the whole of it. Names and personal data
-are masked before the model reads anything, as in ingest; nothing is kept and nothing is logged.
+gives {"needed", "p_needed", "rewritten"} of each; /health says what answers, /openapi.json the whole of it. Names and
+personal data are masked before the model reads anything, as in ingest; nothing is kept and nothing is logged.
 
 It listens on this machine alone. With --expose others reach it too, unencrypted: then a token is needed, which every
 request must bring. Give it as CHATLADDER_SERVE_TOKEN: what stands on a command line, other users can see.

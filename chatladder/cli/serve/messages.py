@@ -79,10 +79,15 @@ class Chat(_Strict):
 
 
 class Answered(BaseModel):
-    """Whether a question needs its history, and the probability of it that the model gives."""
+    """Whether a question needs its history, the probability of it that the model gives, and the question written out.
+
+    The last is null where it is not needed, or the model was not trained to write; it numbers people in the order in
+    which they speak in the messages that are read.
+    """
 
     needed: bool
     p_needed: float
+    rewritten: str | None = None
 
 
 class Turn(BaseModel):

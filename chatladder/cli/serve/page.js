@@ -25,10 +25,11 @@ function shown(turn, judged) {
   const row = piece("li", "", "");
   row.append(piece("span", "sender", turn.sender + ": "), piece("span", "", turn.text));
   if (judged.is_question) {
-    const {needed, p_needed} = judged.answer;
+    const {needed, p_needed, rewritten} = judged.answer;
     row.className = needed ? "question needed" : "question";
     row.append(piece("span", "verdict", needed ? "Needs its history" : "Can be understood alone"));
     row.append(piece("span", "share", "Probability that it needs it: " + Math.round(100 * p_needed) + "\u00a0%"));
+    if (rewritten !== null) row.append(piece("span", "rewritten", "Written out: " + rewritten));
   }
   return row;
 }

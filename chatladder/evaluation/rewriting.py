@@ -1,0 +1,156 @@
+"""How well models write questions out: beside what people wrote, beside leaving the question as it is, and in a search.
+
+Three policies are compared: write out no question, every question, and those that the tuned rung's own answers call
+needed (gated). All are scored on the same test questions and draws, so differences are paired.
+
+A text is compared with the question as it is in one line, people by their number, without whom it addresses at its
+start: that is the stronger of two ways to copy it.
+
+Source:
+    chrF: Popović (2015), https://aclanthology.org/W15-3049, by sacrebleu; of single texts, 0 to 100, and their mean.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatladder.evaluation.retrieval import Found, words
+from chatladder.evaluation.scores import Bootstrap, Floats, interval, rounded
+
+POLICIES = ("never", "always", "gated")
+
+
+class Asked(NamedTuple):
+    """The test questions.
+
+    Attributes:
+        windows: What stands in each one's window and in it, n.
+        plain: Each as it is.
+        references: How a person wrote it out; None where nobody did.
+        needed: Whether its label is needed, shape ``(n,)``.
+        sample: Draws of their conversations.
+    """
+
+    windows: list[str]
+    plain: list[str]
+    references: list[str | None]
+    needed: NDArray[np.bool_]
+    sample: Bootstrap
+
+    @property
+    def written(self) -> NDArray[np.bool_]:
+        """Whether a person wrote each out, shape ``(n,)``."""
+        return np.array([reference is not None for reference in self.references])
+
+    @property
+    def ideals(self) -> list[str]:
+        """What a policy should give: the reference where there is one, else the question as it is."""
+        return [reference or plain for reference, plain in zip(self.references, self.plain, strict=True)]
+
+
+def mean_over(values: Floats, chosen: NDArray[np.bool_], sample: Bootstrap) -> Floats:
+    """Return the mean of some items' values under every draw, shape ``(1 + draws,)``; NaN where none is drawn.
+
+    Args:
+        values: Shape ``(n,)``.
+        chosen: Which items count, shape ``(n,)``.
+        sample: The draws.
+    """
+    size = sample.weights.shape[1]
+    sums, counts = (
+        sample.weights @ np.bincount(sample.clusters[chosen], weights=each[chosen], minlength=size)
+        for each in (values, np.ones(len(values)))
+    )
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def chrf_of(texts: Sequence[str], references: Sequence[str]) -> Floats:
+    """Return chrF of each text, 0 to 100, shape ``(n,)``."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    chrf = CHRF()
+    return np.array([chrf.sentence_score(text, [ideal]).score for text, ideal in zip(texts, references, strict=True)])
+
+
+def invented(texts: Sequence[str], windows: Sequence[str]) -> Floats:
+    """Return the share of each text's words that stand neither in its question nor in its window, shape ``(n,)``."""
+    shares = []
+    for text, window in zip(texts, windows, strict=True):
+        said, given = words(text), {*words(window)}
+        shares.append(sum(word not in given for word in said) / max(1, len(said)))
+    return np.array(shares)
+
+
+def _changed(texts: Sequence[str], asked: Asked) -> Floats:
+    return np.array([_bare(text) != _bare(plain) for text, plain in zip(texts, asked.plain, strict=True)], dtype=float)
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
+
+
+def text_metrics(texts: Sequence[str], asked: Asked) -> dict[str, float | None]:
+    """Return how texts of the questions compare with what people wrote, over those that somebody wrote out.
+
+    Returns:
+        ``exact`` (share equal but for white space), ``chrf``, and ``above_copy``, chrF less that of the question as it
+        is; ``invented``, the share of words from nowhere; each with its interval.
+    """
+    ideals, written = asked.ideals, asked.written
+    exact = np.array([_bare(text) == _bare(ideal) for text, ideal in zip(texts, ideals, strict=True)], dtype=float)
+    chrf, copied = (chrf_of(each, ideals) for each in (texts, asked.plain))
+    named: dict[str, float | None] = {}
+    for name, values in {
+        "exact": exact,
+        "chrf": chrf,
+        "above_copy": chrf - copied,
+        "invented": invented(texts, asked.windows),
+    }.items():
+        named |= interval(mean_over(values, written, asked.sample)).named(name)
+    return named
+
+
+def policy_metrics(
+    texts: Sequence[str],
+    gate: NDArray[np.bool_],
+    asked: Asked,
+    search: Callable[[Sequence[str]], Found] | None = None,
+) -> dict[str, dict[str, float | None]]:
+    """Return what each policy is worth over all questions.
+
+    Args:
+        texts: What a model wrote for each, n.
+        gate: Whether its answer is needed, shape ``(n,)``.
+        asked: The questions.
+        search: Says what a text of each question finds in the archive.
+
+    Returns:
+        By policy: ``written`` (texts that a model writes for 100 questions), ``chrf`` (against the reference, or the
+        question as it is where nobody wrote one), ``harm`` (share changed of questions that need nothing), and with a
+        search ``recall`` and ``mrr``, of the first ten. Of gated also by how much it is above always (``above_always``,
+        and ``recall_above_always``) and above never.
+    """
+    gated = [text if is_needed else plain for text, is_needed, plain in zip(texts, gate, asked.plain, strict=True)]
+    written = {"never": 0.0, "always": 100.0, "gated": 100 * float(gate.mean())}
+    given = dict(zip(POLICIES, (asked.plain, texts, gated), strict=True))
+    everything = np.ones(len(asked.plain), dtype=np.bool_)
+    chrf = {policy: chrf_of(each, asked.ideals) for policy, each in given.items()}
+    found = {policy: search(each) for policy, each in given.items()} if search else {}
+    metrics: dict[str, dict[str, float | None]] = {}
+    for policy, each in given.items():
+        named: dict[str, float | None] = {"written": rounded(written[policy])}
+        named |= interval(mean_over(chrf[policy], everything, asked.sample)).named("chrf")
+        named |= interval(mean_over(_changed(each, asked), ~asked.needed, asked.sample)).named("harm")
+        if found:
+            named |= interval(mean_over(found[policy].recall, found[policy].answered, asked.sample)).named("recall")
+            named |= interval(mean_over(found[policy].reciprocal, found[policy].answered, asked.sample)).named("mrr")
+        metrics[policy] = named
+    for other in ("always", "never"):
+        more = mean_over(chrf["gated"] - chrf[other], everything, asked.sample)
+        metrics["gated"] |= interval(more).named(f"above_{other}")
+        if found:
+            more = mean_over(found["gated"].recall - found[other].recall, found["gated"].answered, asked.sample)
+            metrics["gated"] |= interval(more).named(f"recall_above_{other}")
+    return metrics
