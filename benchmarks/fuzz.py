@@ -1,17 +1,21 @@
 r"""Damaged exports of every format, through ingest: rows, clear errors, and whatever is neither.
 
 Example:
-    python -m benchmarks.fuzz --inputs 20000 --seed 7
+    pytest tests/chat -n 0 -m "not slow" -k "not any_input and not portions" --basetemp /tmp/fixtures
+    python -m benchmarks.fuzz --inputs 30000 --seed 7 --exports /tmp/fixtures --save benchmarks/results/fuzz.md
 
-An input is one of the exports that the tests plant secrets in, or bytes without sense: cut, doubled, with bytes or
-words of some format put in, packed or in a zip. It depends on the seed and its number alone: --first N --inputs 1 runs
-the Nth again, and --keep writes those that are faults to a folder. What ends in neither rows nor a DataError is a
-fault, and so is what takes more processor seconds than --seconds.
+An input is an export of one format, each in turn, or bytes without sense: values of JSON or lines changed, cut,
+doubled, with bytes or words of some format put in, packed or in a zip. Exports are those that the tests plant secrets
+in, and the smaller files of a folder, such as the tests of the formats leave behind. An input depends on these, the
+seed and its number alone: --first N --inputs 1 runs the Nth again, and --keep writes those that are faults to a folder.
+What ends in neither rows nor a DataError is a fault, and so is what takes more processor seconds than --seconds.
 """
 
 import bz2
+import copy
 import gzip
 import io
+import json
 import lzma
 import random
 import resource
@@ -25,22 +29,45 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from chatladder.chat.formats import NAMES
+from benchmarks.results import publish, save_option
+from chatladder.chat.formats import NAMES, find_format
 from chatladder.chat.messages import ingest
 from chatladder.chat.options import DATE_ORDERS, ExportOptions
-from chatladder.io.console import DataError
+from chatladder.chat.source import Source
+from chatladder.io.console import DataError, InputFolder
 from chatladder.privacy.pseudonyms import Pseudonyms
 from tests.planted import EXPORTS
 
 PSEUDONYMS = Pseudonyms("a key for benchmarks alone")
 #: How often an input is changed, and about how many bytes at a time.
-CHANGES, MOST_BYTES = (0, 1, 1, 1, 2, 2, 3, 5), 400
+CHANGES, MOST_BYTES = (0, 0, 0, 0, 1, 1, 2, 5), 400
+#: In place of a value of JSON.
+VALUES = (
+    None,
+    True,
+    0,
+    -1,
+    1e300,
+    2**70,
+    "",
+    " ",
+    "x" * 3000,
+    "\ud800",
+    "\0",
+    [],
+    {},
+    [[]],
+    [None],
+    {"": {}},
+    ["a", {}],
+)
 #: Beside those that a format has, names that tell it where its files go.
 NAMED = ("users.json", "channels.json", "general/2016-01-14.json", "#rust.log", "_chat.txt", "2024-01-15.any.txt")
 NAMED += ("realm.json", "group_info.json", "inbox/friends_1/message_1.json", "2013/01/25/#ubuntu-cn.txt")
@@ -72,7 +99,38 @@ def parquet() -> bytes:
     return out.getvalue()
 
 
-SAMPLES = {**{name: make() for name, make in EXPORTS.items()}, "chat.parquet": parquet()}
+#: Exports of each format, by its name: the name of a file, and its content.
+Samples = dict[str, list[tuple[str, bytes]]]
+#: Of a folder, larger files and what no format claims are passed over.
+LARGEST = 2**15
+
+
+def samples(folder: Path | None = None) -> Samples:
+    """The tests' planted exports, and those of a folder."""
+    named = [(name, make()) for name, make in EXPORTS.items()] + [("chat.parquet", parquet())]
+    if folder is not None:
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+        named += [(path.name, path.read_bytes()) for path in files if 0 < path.stat().st_size <= LARGEST]
+    found: Samples = {name: [] for name in NAMES}
+    seen: set[bytes] = set()
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, content in named:
+            (path := Path(scratch) / name).write_bytes(content)
+            # A zip is told apart by its members; that of a planted export is named for its format.
+            format_ = path.stem if path.suffix == ".zip" else _format_of(path)
+            if format_ in found and content not in seen:
+                found[format_].append((name, content))
+            seen.add(content)
+    return found
+
+
+def _format_of(path: Path) -> str | None:
+    try:
+        return find_format(Source(path)).NAME
+    except DataError:
+        return None
+
+
 PACKINGS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
     (".gz", gzip.compress),
     (".bz2", bz2.compress),
@@ -80,17 +138,20 @@ PACKINGS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
 )
 
 
-def drawn(seed: int, number: int) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Files by name, and options of ingest."""
+def drawn(seed: int, number: int, exports: Samples) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Files by name, and options of ingest; the first is of the format whose turn it is."""
     draw = random.Random(f"{seed} {number}")
     files: dict[str, bytes] = {}
-    for _ in range(draw.choice((1, 1, 1, 1, 2))):
-        name = draw.choice(sorted(SAMPLES))
-        content = bytearray(SAMPLES[name] if draw.random() < 0.85 else draw.randbytes(draw.randrange(MOST_BYTES)))
+    for place in range(draw.choice((1, 1, 1, 1, 2))):
+        format_ = NAMES[number % len(NAMES)] if not place else draw.choice(NAMES)
+        name, sample = draw.choice(exports[format_])
+        content = bytearray(sample if draw.random() < 0.95 else draw.randbytes(draw.randrange(MOST_BYTES)))
+        for _ in range(draw.choice((0, 1, 2, 4))):
+            content = bytearray(with_other_values(bytes(content), draw))
         for _ in range(draw.choice(CHANGES)):
             change(content, draw)
-        name = draw.choice((name, name, draw.choice(NAMED)))
-        if draw.random() < 0.15:
+        name = draw.choice((name, name, name, draw.choice(NAMED)))
+        if draw.random() < 0.1:
             suffix, pack = draw.choice(PACKINGS)
             name, content = name + suffix, bytearray(pack(bytes(content)))
             if draw.random() < 0.3:
@@ -106,11 +167,46 @@ def drawn(seed: int, number: int) -> tuple[dict[str, bytes], dict[str, str]]:
             change(content, draw)
         files = {"a.zip": bytes(content)}
     options = {
-        "format": draw.choice(NAMES) if draw.random() < 0.1 else "auto",
+        "format": draw.choice((*("auto",) * 6, *(NAMES[number % len(NAMES)],) * 3, draw.choice(NAMES))),
         "timezone": draw.choice(("UTC", "Asia/Shanghai", "America/St_Johns")),
         "date_order": draw.choice(DATE_ORDERS) if draw.random() < 0.1 else "auto",
     }
     return files, options
+
+
+def with_other_values(content: bytes, draw: random.Random) -> bytes:
+    """A document with a value changed, or lines with one changed: still JSON where it was."""
+    try:
+        return json.dumps(_changed(json.loads(content), draw), ensure_ascii=draw.random() < 0.5, indent=1).encode()
+    except (ValueError, RecursionError):
+        lines = content.split(b"\n")
+    place = draw.randrange(len(lines))
+    try:
+        lines[place] = json.dumps(_changed(json.loads(lines[place]), draw)).encode()
+    except (ValueError, RecursionError):
+        other = draw.choice(lines)
+        pieces = [lines[place][:20], other[-20:], other, draw.choice(WORDS), b"", lines[place] * 2]
+        lines[place] = b"".join(draw.sample(pieces, 2))
+    return b"\n".join(lines)
+
+
+def _changed(document: Any, draw: random.Random) -> Any:
+    """JSON with one of its values left out, doubled, or in the place of another."""
+    places: list[tuple[Any, Any]] = [([document], 0)]
+    for container, key in places:
+        value = container[key]
+        if isinstance(value, dict | list):
+            places += [(value, each) for each in (value if isinstance(value, dict) else range(len(value)))]
+    container, key = places[max(draw.randrange(len(places)) for _ in range(2))]  # deeper ones come later
+    other, its_key = draw.choice(places)
+    kind = draw.choice(("odd", "odd", "other", "leave out", "double"))
+    if kind == "leave out":
+        del container[key]
+    elif kind == "double" and isinstance(container, list):
+        container.insert(key, copy.deepcopy(container[key]))
+    else:
+        container[key] = copy.deepcopy(other[its_key] if kind == "other" else draw.choice(VALUES))
+    return document
 
 
 def change(content: bytearray, draw: random.Random) -> None:
@@ -164,42 +260,63 @@ def read(files: dict[str, bytes], options: dict[str, str], seconds: float) -> st
     return "rows"
 
 
+def as_table(ends: dict[str, Counter[str]], slowest: dict[str, float]) -> str:
+    """Markdown: what became of the inputs of each format."""
+    lines = [
+        "| format | inputs | rows | clear errors | faults | slowest, s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    everything = {**ends, "all": sum(ends.values(), Counter())}
+    for name, counts in everything.items():
+        rows, errors = counts["rows"], counts["error True"]
+        longest = slowest.get(name) or max(slowest.values())
+        faults = counts.total() - rows - errors
+        lines.append(f"| {name} | {counts.total():,} | {rows:,} | {errors:,} | {faults} | {longest:.2f} |")
+    return "\n".join(lines)
+
+
 @click.command()
 @click.option("--inputs", type=click.IntRange(1), required=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="Number of the first input.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=5, show_default=True)
+@click.option("--exports", "folder", type=InputFolder, help="Folder of further exports to damage.")
 @click.option(
     "--keep", type=click.Path(file_okay=False, path_type=Path), help="Folder for every input that is a fault."
 )
-def main(inputs: int, seed: int, first: int, seconds: float, keep: Path | None) -> None:
-    """Print how many inputs end in rows, in a clear error and in a fault, the slowest, and the peak of memory."""
+@save_option
+def main(
+    inputs: int, seed: int, first: int, seconds: float, folder: Path | None, keep: Path | None, save: Path | None
+) -> None:
+    """Print how many inputs of each format end in rows, in a clear error and in a fault, and the slowest."""
     signal.signal(signal.SIGPROF, _stop)
-    ends: Counter[str] = Counter()
-    faults: dict[str, int] = {}
-    slowest = (0.0, 0)
+    exports = samples(folder)
+    read(*drawn(seed, first, exports), seconds=60)  # what is loaded once is no input's time
+    ends: dict[str, Counter[str]] = {name: Counter() for name in NAMES}
+    slowest: dict[str, float] = {}
+    faults: dict[str, list[int]] = {}
     for number in tqdm(range(first, first + inputs), disable=None):
-        files, options = drawn(seed, number)
+        files, options = drawn(seed, number, exports)
+        name = NAMES[number % len(NAMES)]
         start = time.process_time()
         end = read(files, options, seconds)
-        slowest = max(slowest, (time.process_time() - start, number))
-        ends[end] += 1
+        slowest[name] = max(slowest.get(name, 0), time.process_time() - start)
+        ends[name][end] += 1
         if end not in ("rows", "error True"):
-            faults.setdefault(end, number)
+            faults.setdefault(end, []).append(number)
             if keep is not None:
                 for name, content in files.items():
                     path = keep / str(number) / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(content)
-    bad = sum(count for end, count in ends.items() if end not in ("rows", "error True"))
-    click.echo(
-        f"{inputs:,} inputs of seed {seed}: {ends['rows']:,} rows, {ends['error True']:,} clear errors, {bad} faults"
-    )
-    click.echo(f"slowest: {slowest[0]:.2f} s of the processor, input {slowest[1]}")
-    click.echo(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:,} MB")
-    for end, number in faults.items():
-        click.echo(f"fault: {end}: {ends[end]} times, first in input {number}")
-    sys.exit(bool(bad))
+    text = as_table(ends, slowest)
+    kept = sum(map(len, exports.values()))
+    text += f"\n\n{inputs:,} inputs of seed {seed}, made of {kept:,} exports; peak memory "
+    text += f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:,} MB."
+    for end, numbers in faults.items():
+        text += f"\nfault: {end}: {len(numbers)} times, first in input {numbers[0]}"
+    publish(save, "benchmarks.fuzz", text)
+    sys.exit(bool(faults))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from chatladder.io.rows import QUESTIONS, TURNS, WINDOW
 
 #: Kinds that take a place in windows and conversations.
 SHOWN = ("text", "image", "file", "link")
+#: A character that can be seen; a text without one says nothing, and takes no place either.
+SEEN = r"[^\s\pZ\pC]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +88,11 @@ class Conversations:
             DataError: If time runs backwards within a group.
         """
         shown = pc.is_in(turns["kind"], value_set=pa.array(SHOWN)).to_numpy()
+        blank = pc.and_(pc.equal(turns["kind"], "text"), pc.invert(pc.match_substring_regex(turns["text"], SEEN)))
+        shown &= ~blank.fill_null(False).to_numpy() | asked
         rows = turns.filter(pa.array(shown))
-        blank = np.zeros(rows.num_rows, np.int64)
-        new = _Turns(rows, asked[shown], self._times(rows), blank, blank)
+        unset = np.zeros(rows.num_rows, np.int64)
+        new = _Turns(rows, asked[shown], self._times(rows), unset, unset)
         return self._end(self._open.followed_by(new), final=False)
 
     def finish(self) -> pa.Table:

@@ -209,10 +209,10 @@ def _kappa(counts: Counter[tuple[bool, bool]]) -> float:
 
 
 def read_costs(folder: Path, judges: Iterable[Judge]) -> dict[str, dict[str, int]]:
-    """Return what each judge cost, by name.
+    """Return what each judge cost, by name; scores of others are left alone.
 
     Raises:
-        DataError: If a judge has no scores, or there are scores of a judge that nobody asks.
+        DataError: If a judge has no scores, or is named twice.
     """
     names = [judge.name for judge in judges]
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
@@ -222,14 +222,6 @@ def read_costs(folder: Path, judges: Iterable[Judge]) -> dict[str, dict[str, int
             f"{folder}: expected the scores of {', '.join(missing)}, which questions.judge names, got none. In a fresh "
             'clone run "dvc pull", else "dvc repro". A name without a section under judges needs one, or must leave '
             "questions.judge."
-        )
-    leftover = sorted(
-        path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name not in names
-    )
-    if leftover:
-        raise DataError(
-            f"{folder}: expected the scores of {', '.join(names)} alone, got {', '.join(leftover)} too. Name each "
-            "judge in questions.judge, or delete what is left over there, and its section under judges."
         )
     return {name: _flat_counts(folder / name / COUNTS_FILE) for name in names}
 

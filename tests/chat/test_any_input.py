@@ -172,10 +172,14 @@ def test_what_a_format_searches_texts_for_takes_no_time(tmp_path, piece):
 
 
 def test_the_fuzzer_tells_a_fault_from_an_error_and_draws_the_same_again(monkeypatch):
-    assert [fuzz.drawn(3, number) for number in range(5)] == [fuzz.drawn(3, number) for number in range(5)]
+    exports = fuzz.samples()
+    assert all(exports.values())
+    assert [fuzz.drawn(3, number, exports) for number in range(5)] == [
+        fuzz.drawn(3, number, exports) for number in range(5)
+    ]
     well = CliRunner().invoke(fuzz.main, ["--inputs", "8", "--seed", "3"])
     assert well.exit_code == 0
-    assert " 0 faults" in well.output
+    assert re.search(r"\| all \| 8 \| \d \| \d \| 0 \|", well.output)
 
     def broken(raw, *arguments):
         raise KeyError("somebody")
@@ -183,7 +187,7 @@ def test_the_fuzzer_tells_a_fault_from_an_error_and_draws_the_same_again(monkeyp
     monkeypatch.setattr(fuzz, "ingest", broken)
     badly = CliRunner().invoke(fuzz.main, ["--inputs", "3", "--seed", "3", "--first", "7"])
     assert badly.exit_code == 1
-    assert "0 rows, 0 clear errors, 3 faults" in badly.output
+    assert "| all | 3 | 0 | 0 | 3 |" in badly.output
     assert re.search(r"fault: KeyError at test_any_input\.py:\d+: 3 times, first in input 7", badly.output)
 
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatladder.cli.import_labelled import read_labelled
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, SCORES, TURNS, Rows, read_rows, row_writer, write_rows
 from chatladder.questions import picking
@@ -418,18 +419,41 @@ def test_a_judge_without_scores_is_refused(folder):
     assert 'run "dvc pull", else "dvc repro"' in result.output
 
 
-def test_scores_of_a_judge_that_nobody_names_are_refused(folder):
-    shutil.copytree(folder / "scores" / "mark", folder / "scores" / "former")
-    (folder / "scores" / ".gitignore").write_text("/mark")
-    result = run(folder)
-    assert result.exit_code == 1
-    assert "scores: expected the scores of mark alone, got former too" in result.output
-    assert "Name each judge in questions.judge, or delete what is left over there" in result.output
-    assert not (folder / "questions.parquet").exists()
-    (folder / "scores" / "former" / "scores.parquet").unlink()
-    (folder / "scores" / "former" / "counts.json").unlink()
-    (folder / "scores" / "former").rmdir()
-    assert run(folder).exit_code == 0
+BLANK = ("", "  \n", "\u200b")
+
+
+def test_a_turn_without_a_word_fills_no_window_and_ends_no_conversation():
+    rows = [turn(0, "what is it about?"), *(turn(place + 1, text) for place, text in enumerate(BLANK))]
+    rows += [turn(4, "[sticker]", kind="other"), turn(5, "", kind="system"), turn(6, "", kind="image")]
+    rows.append(turn(7, "and what now?"))
+    found = questions(rows, {**REACH, "window": 2})
+    assert [said["text"] for said in found[-1]["window"]] == ["what is it about?", "[image]"]
+
+
+def test_import_reads_what_is_picked(tmp_path):
+    rows = [turn(0, "hello"), turn(1, "", kind="image"), turn(2, ""), turn(3, "and what is that?", at=30)]
+    rows += [turn(4, "report.pdf", kind="file"), turn(5, "and this one?", sender="u2", at=50)]
+    found = questions(rows)
+    lines = [
+        json.dumps(
+            {"id": each["item_id"], "history": each["window"], "needs_context": True}
+            | {name: each[name] for name in ("sender", "text", "timestamp", "conversation")}
+        )
+        for each in found
+    ]
+    (tmp_path / "labelled.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    imported = read_labelled(tmp_path / "labelled.jsonl")
+    assert [each.question["window"] for each in imported] == [each["window"] for each in found]
+    assert [each.question["item_id"] for each in imported] == [each["item_id"] for each in found]
+
+
+def test_a_judge_is_left_out_by_naming_the_others(folder):
+    shutil.copytree(folder / "scores" / "mark", folder / "scores" / "another")
+    both = run(folder, **{"--judge": "mark=5", "--judge ": "another=9"})
+    assert set(json.loads((folder / "questions.json").read_text())["judges"]) > {"mark", "another", "mark_another"}
+    alone = run(folder)
+    assert both.exit_code == alone.exit_code == 0
+    assert set(json.loads((folder / "questions.json").read_text())["judges"]) == {"mark"}
 
 
 def test_a_judge_named_twice_is_refused(folder):
