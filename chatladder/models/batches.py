@@ -142,7 +142,8 @@ def reproducible(seed: int) -> None:
     import torch
 
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
+    # Apple's GPUs have no deterministic kernel for a gradient that training needs (index_put): there it is a warning.
+    torch.use_deterministic_algorithms(True, warn_only=torch.backends.mps.is_available())
     # It would also fill all memory before it is used: a tenth of the time, and no code of ours reads what was there.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

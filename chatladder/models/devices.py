@@ -3,6 +3,7 @@
 ``CHATLADDER_DTYPE`` (float32, bfloat16 or float16) is for answers that must be exact, or the same on machines that
 differ. ``CHATLADDER_ATTENTION`` (sdpa, eager or flash_attention_2) is for an architecture or a GPU that needs another
 than what transformers takes, which is sdpa where there is one. Neither touches embedded models: theirs are float32.
+accelerate's ``ACCELERATE_USE_CPU=true`` leaves GPUs alone.
 """
 
 import importlib.util
@@ -30,8 +31,10 @@ MATH = {
     "MKL_DYNAMIC": "FALSE",
     # Without it, deterministic training on an NVIDIA GPU stops at the first matrix product.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    # What Apple's GPUs cannot compute yet, the CPU does; otherwise it is an error.
+    "PYTORCH_ENABLE_MPS_FALLBACK": "1",
 }
-DTYPE, ATTENTION = "CHATLADDER_DTYPE", "CHATLADDER_ATTENTION"
+DTYPE, ATTENTION, USE_CPU = "CHATLADDER_DTYPE", "CHATLADDER_ATTENTION", "ACCELERATE_USE_CPU"
 #: Set for processes that were started together, each of which has a GPU of its own.
 LAUNCHED = "LOCAL_RANK"
 #: What a CPU can do that multiplies in bfloat16 itself, in torch's words: AVX512 and AMX of x86, and ARM's.
@@ -70,7 +73,35 @@ def need_of_model(params: int | None, *, embedded: bool) -> Need:
     import torch
 
     threads = 1 if small else torch.get_num_threads()
-    return Need(threads, gpu=not embedded, small=small and not torch.cuda.is_available())
+    return Need(threads, gpu=not embedded, small=small and device() == "cpu")
+
+
+def device() -> str:
+    """Where models compute that are not embedded: ``cuda``, ``mps``, which is Apple's GPU, or ``cpu``."""
+    import torch
+
+    if os.environ.get(USE_CPU, "").lower() in ("1", "true", "t", "yes", "y", "on"):  # as accelerate reads it
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def free_memory(device: str) -> tuple[int, ...]:
+    """Bytes that are free on each GPU; none on a CPU.
+
+    Apple's has no memory of its own: it is as much of the machine's as is free, and as Metal recommends.
+    """
+    import torch
+
+    if device == "mps":
+        import psutil
+
+        recommended = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+        return (max(0, min(psutil.virtual_memory().available, recommended)),)
+    return tuple(
+        torch.cuda.mem_get_info(card)[0] for card in range(torch.cuda.device_count() if device == "cuda" else 0)
+    )
 
 
 def placement(params: int, rung: Mapping[str, Any], dtype: "torch.dtype | None" = None) -> dict[str, Any]:
@@ -87,24 +118,25 @@ def placement(params: int, rung: Mapping[str, Any], dtype: "torch.dtype | None" 
     Raises:
         DataError: If the GPUs together cannot hold it, or it cannot be quantized here.
     """
-    import torch
-
-    gpu = torch.cuda.is_available()
-    dtype = dtype or best_dtype(gpu)
-    chosen: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention(gpu)}
+    where = device()
+    dtype = dtype or best_dtype(where)
+    chosen: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention(where)}
     small = next((name for name in QUANTIZED if rung.get(name)), None)
     if small is not None:
         check_quantization(small)
         chosen["quantization_config"] = _quantization(small, dtype)
-    if gpu and LAUNCHED not in os.environ:
-        free = [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
+    if where != "cpu" and LAUNCHED not in os.environ:
         size = params * (QUANTIZED[small] * BESIDE if small else dtype.itemsize)
-        chosen |= device_map(int(size), free)
+        mapped = device_map(int(size), free_memory(where))
+        chosen |= mapped if where == "cuda" else {}
     return chosen
 
 
-def best_dtype(gpu: bool) -> "torch.dtype":
+def best_dtype(device: str) -> "torch.dtype":
     """Bfloat16 where the device computes in it, else float16 on a GPU and float32 on a CPU; or as the environment says.
+
+    Args:
+        device: As ``device`` gives it.
 
     Raises:
         DataError: If the environment says something else.
@@ -117,9 +149,13 @@ def best_dtype(gpu: bool) -> "torch.dtype":
             raise DataError(f"{DTYPE}: expected one of {', '.join(DTYPES)}, got {wanted!r}.")
         found: torch.dtype = getattr(torch, wanted)
         return found
-    if not gpu:
+    if device == "cpu":
         return torch.bfloat16 if _multiplies_bfloat16() else torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device == "mps":
+        able = torch.backends.mps.is_macos_or_newer(14, 0)
+    else:
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if able else torch.float16
 
 
 def _multiplies_bfloat16() -> bool:
@@ -130,7 +166,7 @@ def _multiplies_bfloat16() -> bool:
     return any(able.get(name) for name in NATIVE_BFLOAT16) and torch.backends.mkldnn.is_available()
 
 
-def attention(gpu: bool) -> str | None:
+def attention(device: str) -> str | None:
     """The implementation of attention that the environment asks for; None leaves the choice to transformers.
 
     Flash attention is never chosen by itself: it takes no mask of ours, so that prompts would be read three times,
@@ -143,7 +179,7 @@ def attention(gpu: bool) -> str | None:
     if wanted and wanted not in ATTENTIONS:
         raise DataError(f"{ATTENTION}: expected one of {', '.join(ATTENTIONS)}, got {wanted!r}.")
     if wanted == "flash_attention_2":
-        missing = "no GPU" if not gpu else "no flash_attn" if not _installed("flash_attn") else ""
+        missing = _no_gpu(device) or ("no flash_attn" if not _installed("flash_attn") else "")
         if missing:
             raise DataError(f"{ATTENTION}: expected a GPU and the package flash_attn for {wanted}, got {missing}.")
     return wanted or None
@@ -158,11 +194,7 @@ def check_quantization(setting: str) -> None:
     Raises:
         DataError: If there is no GPU, or bitsandbytes is not installed.
     """
-    import torch
-
-    missing = []
-    if not torch.cuda.is_available():
-        missing.append("no GPU")
+    missing = [_no_gpu(device())] if device() != "cuda" else []
     if not _installed("bitsandbytes"):
         missing.append("no bitsandbytes (pip install bitsandbytes)")
     if missing:
@@ -170,6 +202,11 @@ def check_quantization(setting: str) -> None:
             f"{setting}: expected a GPU and bitsandbytes, which quantizes on it, got {' and '.join(missing)}. "
             f"Without {setting} the model is loaded as it is."
         )
+
+
+def _no_gpu(device: str) -> str:
+    """What is in the place of a GPU that runs kernels of CUDA; "" where there is one."""
+    return {"cpu": "no GPU", "mps": "Apple's"}.get(device, "")
 
 
 def _quantization(setting: str, dtype: "torch.dtype") -> Any:
@@ -202,7 +239,7 @@ def device_map(size: int, free: Sequence[int]) -> dict[str, Any]:
     if size > sum(room):
         raise DataError(
             f"expected {size / 1e9:.1f} GB of GPU memory for the weights, got {sum(room) / 1e9:.1f} GB on {len(free)} "
-            "that may be used for them. Choose a smaller model, load_in_4bit, or CUDA_VISIBLE_DEVICES= for the CPU."
+            "that may be used for them. Choose a smaller model, load_in_4bit, or ACCELERATE_USE_CPU=true for the CPU."
         )
     return {"device_map": "auto", "max_memory": dict(enumerate(room))}
 
@@ -218,5 +255,5 @@ def check_map(model: Any) -> None:
     if outside:
         raise DataError(
             f"expected the GPUs to hold the whole model, got no room for {outside[0]} and {len(outside) - 1} more "
-            "parts. Choose a smaller model, load_in_4bit, or CUDA_VISIBLE_DEVICES= for the CPU."
+            "parts. Choose a smaller model, load_in_4bit, or ACCELERATE_USE_CPU=true for the CPU."
         )

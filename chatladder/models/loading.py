@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
-from chatladder.models.devices import QUANTIZED, check_map, placement, prepare_torch
+from chatladder.models.devices import QUANTIZED, check_map, device, placement, prepare_torch
 from chatladder.models.folders import (
     ADAPTER_CONFIG,
     check_adapter_config,
@@ -226,7 +226,6 @@ def _check_adapter(adapter: Path) -> None:
 def _any(
     folder: Path, rung: dict[str, Any], whole: Path | None, dtype: "torch.dtype | None"
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    import torch
     from transformers import AutoModelForCausalLM
 
     loader: Any = AutoModelForCausalLM
@@ -242,7 +241,7 @@ def _any(
     check_map(model)
     model.get_output_embeddings().register_forward_pre_hook(_contiguous)
     if not {"device_map", "quantization_config"} & {*chosen}:
-        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model = model.to(device())
     _name_end(model, tokenizer)
     return model, tokenizer
 

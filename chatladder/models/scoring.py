@@ -283,7 +283,7 @@ def _separate_passes(model: "PreTrainedModel", rows: Sequence[Row], filler: int)
         logits = model(**on_device(batch.inputs, model.device), logits_to_keep=batch.labels.shape[1]).logits
         labels = batch.labels.to(logits.device)
         chosen = logits.float().log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
-        columns.append(chosen.masked_fill(labels == IGNORE_INDEX, 0).double().sum(1).cpu().numpy())
+        columns.append(chosen.masked_fill(labels == IGNORE_INDEX, 0).cpu().double().sum(1).numpy())
     return np.stack(columns, axis=1)[:, None]
 
 
@@ -311,7 +311,7 @@ def _one_pass(model: "PreTrainedModel", rows: Sequence[Row], filler: int, prefix
         slots = [slot for slot, ids in enumerate(options) for _ in ids]
         # Row by row: the logarithms of all at once would take the memory of the logits again.
         values = logits[number].float().log_softmax(-1)[torch.tensor(chosen, device=logits.device).unbind(1)]
-        scores[number].index_add_(0, torch.tensor(slots), values.double().cpu())
+        scores[number].index_add_(0, torch.tensor(slots), values.cpu().double())
     return scores.reshape(len(rows), len(columns), len(ANSWERS)).numpy()
 
 

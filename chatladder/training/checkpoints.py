@@ -97,6 +97,8 @@ class Checkpoints:
         tensors["random/cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random/cuda"] = torch.cuda.get_rng_state()
+        elif torch.backends.mps.is_available():
+            tensors["random/mps"] = torch.mps.get_rng_state()
         counters = {key: getattr(progress, key) for key in ("step", "logged", "best", "waited")}
         with whole_file(self.path) as temporary:
             copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -130,6 +132,8 @@ class Checkpoints:
         torch.set_rng_state(groups["random"]["cpu"])
         if torch.cuda.is_available() and "cuda" in groups["random"]:
             torch.cuda.set_rng_state(groups["random"]["cuda"])
+        elif torch.backends.mps.is_available() and "mps" in groups["random"]:
+            torch.mps.set_rng_state(groups["random"]["mps"])
         counters["logged"] = [(name, step, value) for name, step, value in counters["logged"]]
         return TrainingProgress(**counters, kept=groups["kept"])
 

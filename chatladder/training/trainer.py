@@ -199,7 +199,8 @@ class _Run:
             losses = row_losses(self.model, part, self.filler, prefix)
             loss = losses.answer + extra * losses.deciding if extra else losses.answer
             self.processes.backward(loss / weight, last=number == len(parts))
-            sums += torch.stack([losses.answer.detach(), losses.deciding.detach()]).double().cpu()
+            # Apple's GPUs know no float64.
+            sums += torch.stack([losses.answer.detach(), losses.deciding.detach()]).cpu().double()
         if prefix:
             prefix.backward()
         return self.processes.add(sums)

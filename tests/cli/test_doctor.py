@@ -64,7 +64,7 @@ TRAIN = {
 }
 HUB = {"source": "hub", "repo": "Qwen/Qwen2.5-7B-Instruct", "revision": "a" * 40}
 LAPTOP = Machine(memory=16 * GIB, gpus=(), gpu_names=(), disk=100 * GIB, cache=ROOT)
-CARD = replace(LAPTOP, gpus=(79 * GIB,), gpu_names=("card",), dtype="bfloat16")
+CARD = replace(LAPTOP, gpus=(79 * GIB,), gpu_names=("card",), device="cuda", dtype="bfloat16")
 
 
 def settings(**train):

@@ -28,7 +28,7 @@ from tests.conftest import ROOT
 
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
 SMALL = Machine(2**34, (), (), 2**40, Path("cache"), cores=2, speed=200e9)
-LARGE = Machine(2**38, (80 * 10**9,), ("card",), 2**42, Path("cache"), dtype="bfloat16", speed=600e12)
+LARGE = Machine(2**38, (80 * 10**9,), ("card",), 2**42, Path("cache"), device="cuda", dtype="bfloat16", speed=600e12)
 
 
 @pytest.fixture(autouse=True)

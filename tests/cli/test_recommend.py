@@ -14,7 +14,7 @@ GIB = 1024**3
 CORES = Machine(22 * GIB, (), (), 500 * GIB, Path("cache"), cores=2, dtype="bfloat16", speed=400e9)
 OLD_CORES = replace(CORES, dtype="float32", speed=180e9)
 LAPTOP = replace(OLD_CORES, memory=7 * GIB, cores=4)
-CARD = replace(CORES, memory=60 * GIB, gpus=(23 * GIB,), gpu_names=("card",), speed=70e12)
+CARD = replace(CORES, memory=60 * GIB, gpus=(23 * GIB,), gpu_names=("card",), device="cuda", speed=70e12)
 SERVER = replace(CARD, gpus=(79 * GIB,), speed=600e12)
 TINY = replace(LAPTOP, memory=3 * GIB // 2)
 MACHINES = {"cores": CORES, "old cores": OLD_CORES, "laptop": LAPTOP, "card": CARD, "server": SERVER, "tiny": TINY}

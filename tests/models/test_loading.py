@@ -49,13 +49,13 @@ def test_numbers_are_those_of_the_machine_or_of_the_environment(monkeypatch):
     monkeypatch.delenv(devices.DTYPE, raising=False)
     for able, dtype in ((True, torch.bfloat16), (False, torch.float16)):
         monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda able=able, **_: able)
-        assert best_dtype(gpu=True) is dtype
+        assert best_dtype("cuda") is dtype
     for name in devices.DTYPES:
         monkeypatch.setenv(devices.DTYPE, name)
-        assert best_dtype(gpu=True) is best_dtype(gpu=False) is getattr(torch, name)
+        assert best_dtype("cuda") is best_dtype("cpu") is getattr(torch, name)
     monkeypatch.setenv(devices.DTYPE, "int8")
     with pytest.raises(DataError, match="CHATLADDER_DTYPE: expected one of float32, bfloat16, float16, got 'int8'"):
-        best_dtype(gpu=False)
+        best_dtype("cpu")
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_numbers_on_a_cpu_are_those_that_it_multiplies_itself(monkeypatch, able,
     monkeypatch.delenv(devices.DTYPE, raising=False)
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": False, **dict.fromkeys(able, True)})
     monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: library)
-    assert best_dtype(gpu=False) is getattr(torch, name)
+    assert best_dtype("cpu") is getattr(torch, name)
     monkeypatch.setenv(devices.DTYPE, "float32")
-    assert best_dtype(gpu=False) is torch.float32
+    assert best_dtype("cpu") is torch.float32
 
 
 def test_what_is_asked_of_the_cpu_is_what_torch_says_of_it():
@@ -101,21 +101,22 @@ def test_a_model_in_the_numbers_of_the_environment_answers_alike(base, tiny_base
 
 def test_attention_is_left_to_transformers_or_named(base, monkeypatch):
     monkeypatch.delenv(devices.ATTENTION, raising=False)
-    assert attention(gpu=True) is None
+    assert attention("cuda") is None
     exact = score(*load(base), [prompt()], 2000)[0]
     monkeypatch.setenv(devices.ATTENTION, "eager")
     model, tokenizer = load(base)
     assert model.config._attn_implementation == "eager"
     np.testing.assert_allclose(score(model, tokenizer, [prompt()], 2000)[0], exact, atol=1e-4)
-    for wanted, gpu, message in (
-        ("fast", True, "expected one of sdpa, eager, flash_attention_2, got 'fast'"),
-        ("flash_attention_2", False, "expected a GPU and the package flash_attn for flash_attention_2, got no GPU"),
-        ("flash_attention_2", True, "got no flash_attn"),
+    for wanted, device, message in (
+        ("fast", "cuda", "expected one of sdpa, eager, flash_attention_2, got 'fast'"),
+        ("flash_attention_2", "cpu", "expected a GPU and the package flash_attn for flash_attention_2, got no GPU"),
+        ("flash_attention_2", "mps", "expected a GPU and the package flash_attn for flash_attention_2, got Apple's"),
+        ("flash_attention_2", "cuda", "got no flash_attn"),
     ):
         monkeypatch.setattr(devices, "_installed", lambda package: False)
         monkeypatch.setenv(devices.ATTENTION, wanted)
         with pytest.raises(DataError, match=f"CHATLADDER_ATTENTION: .*{message}"):
-            attention(gpu)
+            attention(device)
 
 
 def test_weights_go_to_the_first_gpu_that_holds_them_or_to_several():

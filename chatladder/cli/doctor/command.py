@@ -146,6 +146,7 @@ def machine_lines(machine: Machine, length: int) -> list[str]:
     if machine.gpus:
         cards = zip(machine.gpu_names, machine.gpus, strict=True)
         has = f"GPUs: {', '.join(f'{name} {show_bytes(free)}' for name, free in cards)} free"
+        has += ", of the same memory" if machine.device == "mps" else ""
         counted = "GPUs of the largest free memory here"
     rest = f"Disk: {show_bytes(machine.disk)} free. Cores: {machine.cores}. {has}."
     return [

@@ -228,7 +228,7 @@ def matmul_speed(dtype: "torch.dtype", device: str) -> float:
     """
     import torch
 
-    on_gpu, threads = device == "cuda", torch.get_num_threads()
+    on_gpu, threads = device != "cpu", torch.get_num_threads()
     rows, inner, columns = (4 * side if on_gpu else side for side in _SIDES)
     left, right = (torch.ones(shape, dtype=dtype, device=device) for shape in ((rows, inner), (inner, columns)))
     clock = time.perf_counter if on_gpu else time.thread_time

@@ -13,7 +13,7 @@ from chatladder.cli.doctor.duration import matmul_speed
 from chatladder.demo.embedded import VOCABULARY
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
-from chatladder.models.devices import DTYPES, QUANTIZED, best_dtype, prepare_torch
+from chatladder.models.devices import DTYPES, QUANTIZED, best_dtype, device, free_memory, prepare_torch
 from chatladder.models.folders import check_folder, count_parameters
 from chatladder.models.loading import RUNG
 from chatladder.models.memory import (
@@ -47,6 +47,8 @@ class Machine:
         memory: Memory that programs can still take.
         gpus: Free memory of each GPU that torch can use.
         gpu_names: Their names.
+        device: Where models compute that were not trained here: ``cuda``, ``mps`` (Apple's GPU, whose memory is a part
+            of ``memory``) or ``cpu``.
         disk: Free disk where the hub's models are kept.
         cache: That folder.
         cores: Threads that torch computes with where there is no GPU.
@@ -61,6 +63,7 @@ class Machine:
     disk: int
     cache: Path
     cores: int = 1
+    device: str = "cpu"
     dtype: str = "float32"
     speed: float = 0.0
 
@@ -78,17 +81,22 @@ def this_machine() -> Machine:
 
     cache = Path(constants.HF_HUB_CACHE)
     existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
-    cards = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
-    dtype = best_dtype(bool(cards))
+    where = device()
+    cards = free_memory(where)
+    dtype = best_dtype(where)
     return Machine(
         memory=min(psutil.virtual_memory().available, container_room(_CGROUP)),
-        gpus=tuple(torch.cuda.mem_get_info(number)[0] for number in cards),
-        gpu_names=tuple(torch.cuda.get_device_name(number) for number in cards),
+        gpus=cards,
+        gpu_names=tuple(
+            torch.backends.mps.get_name() if where == "mps" else torch.cuda.get_device_name(card)
+            for card in range(len(cards))
+        ),
         disk=shutil.disk_usage(existing).free,
         cache=cache,
         cores=torch.get_num_threads(),
+        device=where,
         dtype=str(dtype).removeprefix("torch."),
-        speed=matmul_speed(dtype, "cuda" if cards else "cpu"),
+        speed=matmul_speed(dtype, where),
     )
 
 
@@ -342,12 +350,13 @@ def need(base: Mapping[str, Any], facts: MemoryNeed, training: Training, machine
 def _refusals(small: str | None, facts: MemoryNeed, training: Training, machine: Machine) -> Iterator[str]:
     """Say why stages would refuse a rung, whatever room there is."""
     is_mixture = facts.shape is not None and facts.shape.num_experts > 0
-    if small and not machine.gpus:
-        yield f"{small} needs a GPU"
+    others = ", and Apple's is none for bitsandbytes" if machine.device == "mps" else ""
+    if small and machine.device != "cuda":
+        yield f"{small} needs a GPU{others}"
     if small and find_spec("bitsandbytes") is None:
         yield f"{small} needs bitsandbytes, which is not installed"
-    if training.small_states and (not machine.gpus or find_spec("bitsandbytes") is None):
-        yield "optim: paged_adamw_8bit needs a GPU and bitsandbytes; adamw_torch needs neither"
+    if training.small_states and (machine.device != "cuda" or find_spec("bitsandbytes") is None):
+        yield f"optim: paged_adamw_8bit needs a GPU and bitsandbytes{others}; adamw_torch needs neither"
     if small and training.full:
         yield f"method: full trains weights as they are, not in {small}"
     if small and is_mixture:
