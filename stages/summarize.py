@@ -45,7 +45,7 @@ def main(metrics: Path, out: Path, plots: Path | None, text: Path | None) -> Non
     for path, content in ((out, "\n\n".join(markdown)), (text, printed)):
         if path:
             with whole_file(path) as temporary:
-                temporary.write_text(content + "\n", encoding="utf-8")
+                temporary.write_text(content + "\n", encoding="utf-8", newline="\n")
     click.echo(f"\n{printed}\n")
     click.echo(f"{out}: {sum('params' in each for each in models.values.values() if isinstance(each, dict))} rungs")
 

@@ -1,6 +1,7 @@
 """Shared fixtures: real data where it is at hand, a tiny model, and quiet, offline libraries."""
 
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -31,6 +32,10 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 pytest_plugins = ["model_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[1]
+#: What tests need that drive terminals, or fork this process; Windows has neither.
+_POSIX = re.compile(r"^import (fcntl|pty|termios)$|os\.fork\(|warm_python", flags=re.MULTILINE)
+_TESTS = ROOT.joinpath("tests").rglob("test_*.py") if os.name == "nt" else ()
+collect_ignore = [str(path) for path in _TESTS if _POSIX.search(path.read_text(encoding="utf-8"))]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 

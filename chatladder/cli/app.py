@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from chatladder.io.console import SETTINGS, example, stoppable
+from chatladder.io.console import SETTINGS, example, stoppable, write_utf8
 
 #: Commands by name: the module and the attribute that each is, and its line in --help.
 COMMANDS = {
@@ -58,6 +58,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Import and run the command that was asked for."""
+        write_utf8()
         with stoppable("No file is left half-written; the same command starts over."):
             return super().invoke(ctx)
 

@@ -145,7 +145,7 @@ def _mark(path: Path, all_shown: list[Shown]) -> int:
     todo = [shown for shown in all_shown if shown.turn_id not in known]
     count = 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as out:
+    with path.open("a", encoding="utf-8", newline="\n") as out:
         for number, shown in enumerate(todo, start=1):
             click.echo("\n" + "\n".join(_lines(shown)))
             question = f"[{number}/{len(todo)}] does it ask something? y, n, s to skip, q to stop"

@@ -1,15 +1,17 @@
 """Calls in several processes of this machine: for models so small that each computes best with one thread.
 
-The processes are forked from one that has loaded the libraries and computed nothing yet, so that they start at once.
+On Linux the processes are forked from one that has loaded the libraries and computed nothing yet, so that they start at
+once. Windows cannot fork, and on macOS the system's own libraries may not survive it: there each loads the libraries.
 They end with this process, however it ends: by itself, by Ctrl+C or by a kill.
 """
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
 from threading import Thread
@@ -17,7 +19,8 @@ from typing import Any
 
 from chatladder.io.console import DataError, share_terminal
 
-THREADS, GPUS = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"
+THREADS, GPUS, USE_CPU = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "ACCELERATE_USE_CPU"
+METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 #: Loaded once for all processes. None is ours, since each takes our code from where the command has it.
 LIBRARIES = ("peft", "tokenizers", "torch", "transformers.models.qwen2.modeling_qwen2")
 
@@ -58,9 +61,10 @@ def side_by_side(
     Raises:
         DataError: As the function, at its first failure; the other calls are then stopped. Or if a process is lost.
     """
-    context = get_context("forkserver")
-    context.set_forkserver_preload(list(LIBRARIES))
-    _start_server()
+    context = get_context(METHOD)
+    if METHOD == "forkserver":
+        context.set_forkserver_preload(list(LIBRARIES))
+        _start_server()
     leash, ours = context.Pipe(duplex=False)
     started = (leash, context.Value("i", 0), context.RLock())
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=started)
@@ -100,7 +104,9 @@ def _start_server() -> None:
 
 
 def _begin(leash: Connection, begun: Any, lock: Any) -> None:
-    """In a process that was started: hold on to this one, and take a line of the terminal."""
+    """In a process that was started: see no GPU, leave Ctrl+C to this one, end with it, take a line of the terminal."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ |= {GPUS: "", USE_CPU: "true"}
     Thread(target=_end_with, args=(leash,), daemon=True).start()
     with begun.get_lock():
         line = begun.value
@@ -110,7 +116,8 @@ def _begin(leash: Connection, begun: Any, lock: Any) -> None:
 
 def _end_with(leash: Connection) -> None:
     """End this process once the other end is closed, or its process is gone."""
-    leash.poll(None)
+    with suppress(OSError):  # so Windows says that it is gone
+        leash.poll(None)
     os._exit(1)
 
 

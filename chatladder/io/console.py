@@ -1,5 +1,6 @@
 """Parts that every command shares: click settings, path types, and the error that users see."""
 
+import io
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -90,6 +91,14 @@ class Stopped(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line, below the terminal's ``^C``."""
         click.echo(f"{chr(10) if sys.stderr.isatty() else ''}Stopped. {self.message}", file=file, err=True)
+
+
+def write_utf8() -> None:
+    """Let Windows write UTF-8 where the output goes into a file or another program, as other systems do."""
+    if sys.platform == "win32":
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8")
 
 
 @contextmanager

@@ -3,15 +3,15 @@
 import csv
 import ctypes
 import errno
-import fcntl
 import json
 import os
 import re
 import shutil
 import stat
+import sys
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from secrets import token_hex
@@ -19,6 +19,13 @@ from typing import Any
 
 from chatladder.io.console import DataError
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+#: Whether an open file, or a folder, can be locked, moved and removed: not on Windows.
+OPEN_FILES_MOVE = fcntl is not None
 #: How the message of a failed read or write ends in libraries written in Rust (safetensors, tokenizers).
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 
@@ -45,17 +52,17 @@ def whole_file(path: Path, *, answers: bool = False) -> Iterator[Path]:
         refuse_rounds(path)
     with _writing(path):
         temporary, lock = _locked(path, lambda new: os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)))
-    mode = stat.S_IMODE(os.fstat(lock).st_mode)
+    mode = stat.S_IMODE(temporary.stat().st_mode)
     try:
         with _writing(path):
             yield temporary
-            with temporary.open("rb") as written:
+            with temporary.open("r+b") as written:  # Windows brings nothing to the disk that is open to read
                 os.fsync(written.fileno())
             temporary.chmod(mode)  # safetensors puts a file in its place that only the owner can read
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-        os.close(lock)
+        lock.close()
 
 
 @contextmanager
@@ -86,7 +93,7 @@ def whole_folder(path: Path, *written: str) -> Iterator[Path]:
                 temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        os.close(lock)
+        lock.close()
 
 
 @contextmanager
@@ -169,11 +176,11 @@ def share(folder: Path) -> None:
 
 def _exchange(new: Path, old: Path) -> None:
     """Let two folders change names: in one step where the system can, else by way of a third name."""
-    try:
-        code = ctypes.CDLL(None, use_errno=True).renameat2(_HERE, bytes(new), _HERE, bytes(old), _RENAME_EXCHANGE)
-    except (AttributeError, OSError):  # not Linux
-        code = -1
-    if code != 0:  # a file system without it
+    code = -1
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):  # a C library without it
+            code = ctypes.CDLL(None, use_errno=True).renameat2(_HERE, bytes(new), _HERE, bytes(old), _RENAME_EXCHANGE)
+    if code != 0:  # or a file system without it
         aside = _aside(old)
         old.rename(aside)
         new.rename(old)
@@ -193,30 +200,36 @@ def _aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.replaced")
 
 
-def _locked(path: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
+def _locked(path: Path, make: Callable[[Path], None]) -> tuple[Path, ExitStack]:
     """Make a temporary file or folder for ``path``, and return an open lock on it too, which ends with the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
+    lock = ExitStack()
     while True:
         temporary = path.with_name(f".{path.name}.{token_hex(4)}")
         try:
             make(temporary)
         except FileExistsError:
             continue
+        if not OPEN_FILES_MOVE:  # what is left there stays
+            return temporary, lock
         try:
-            lock = os.open(temporary, os.O_RDONLY)
+            handle = os.open(temporary, os.O_RDONLY)
         except FileNotFoundError:
             continue
+        lock.callback(os.close, handle)
         with suppress(OSError):  # some network drives have no locks; what is left there stays
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         # Until it was locked, another process may have taken it for left over.
         if temporary.exists():
             return temporary, lock
-        os.close(lock)
+        lock.close()
 
 
 def _sweep(path: Path) -> None:
     """Remove temporary files and folders for ``path`` that nobody has locked: their processes are dead."""
+    if not OPEN_FILES_MOVE:
+        return
     left = re.compile(re.escape(f".{path.name}.") + "[0-9a-f]{8}")
     for other in [other for other in path.parent.iterdir() if left.fullmatch(other.name)]:
         with suppress(OSError):  # locked, gone, or not ours
@@ -240,7 +253,7 @@ def _write_error(path: Path, error: OSError) -> DataError:
 def write_json(path: Path, value: Any, *, answers: bool = False) -> None:
     """Write one JSON document, indented, keys in the order given; ``answers`` as of ``whole_file``."""
     with whole_file(path, answers=answers) as temporary:
-        temporary.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 def create_json(path: Path, value: Any) -> bool:
@@ -311,7 +324,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write one compact JSON object a line."""
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as out:
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as out:
         for row in rows:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
 

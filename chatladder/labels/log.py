@@ -16,13 +16,17 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from chatladder.io.console import DataError
+from chatladder.io.files import OPEN_FILES_MOVE
 from chatladder.labels.answer import Answer, is_beginning, line_of, parse
 from chatladder.labels.rounds import Owner, check_log, check_owner, lost, owner
+
+#: Windows would otherwise write a carriage return before each line feed.
+_APPEND = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class LogWriter:
     """A log held open by one process, to add answers to: each is on the disk before ``append`` returns.
 
     While it is open no other process can write the log. The lock belongs to the process, not to a file that
-    could stay behind, so a killed one leaves none.
+    could stay behind, so a killed one leaves none. On Windows, where what is locked cannot be read either, it is on
+    ``.<annotator>.lock`` beside the log.
 
     Until it has its first answer the log lies beside its place, as ``.<annotator>.begun``: one in its place is never
     empty, so that an empty one is known to have lost its answers.
@@ -72,10 +77,14 @@ class LogWriter:
         self._owner = owner(path)
         self.path = path
         self._begun = path.with_name(f".{path.stem}.begun")
+        self._held = ExitStack()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not OPEN_FILES_MOVE:
+                self._hold()
             self._handle = self._open()
         except OSError as error:
+            self._held.close()
             raise _not_recorded(path, error) from error
         try:
             self.set_aside = self._mend()
@@ -96,10 +105,16 @@ class LogWriter:
 
     def close(self) -> None:
         """Let go of the log; one that was begun and holds no answer goes with it."""
-        with suppress(OSError):
-            if _is_at(self._handle, self._begun) and not os.fstat(self._handle).st_size:
-                self._begun.unlink()
-        os.close(self._handle)
+        is_empty = False
+        with self._held:
+            with suppress(OSError):
+                is_empty = _is_at(self._handle, self._begun) and not os.fstat(self._handle).st_size
+                if is_empty and OPEN_FILES_MOVE:
+                    self._begun.unlink()
+            os.close(self._handle)
+            with suppress(OSError):
+                if is_empty and not OPEN_FILES_MOVE:
+                    self._begun.unlink()
 
     def append(self, answer: Answer) -> None:
         """Add one answer and wait until it is on the disk. If that fails, the log is as it was.
@@ -129,7 +144,7 @@ class LogWriter:
             _write(self._handle, content)
             os.fsync(self._handle)
             if not self._size and content:
-                self._begun.rename(self.path)
+                self._move(self._begun, self.path)
                 # Without these a crash of the machine could lose the file itself, with every answer in it.
                 _sync_folder(self.path.parent)
                 _sync_folder(self.path.parent.parent)
@@ -147,10 +162,10 @@ class LogWriter:
         while True:
             is_there = os.path.lexists(self.path)
             place = self.path if is_there else self._begun
-            flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (0 if is_there else os.O_CREAT)
-            handle = os.open(place, flags, 0o644)
+            handle = os.open(place, _APPEND | (0 if is_there else os.O_CREAT), 0o644)
             try:
-                self._lock(handle)
+                if OPEN_FILES_MOVE:
+                    self._lock(handle)
                 # Until it was locked, another process may have removed it, or moved it to its place.
                 if _is_at(handle, place) and os.path.lexists(self.path) == is_there:
                     return handle
@@ -160,15 +175,37 @@ class LogWriter:
             os.close(handle)
 
     def _lock(self, handle: int) -> None:
-        import fcntl  # not on Windows, where the rest of this module works
+        import fcntl
 
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise HeldError(
-                f"{self.path}: another process is writing this log: {self._owner.name!a} {self._owner.does} in another "
-                "window. Close that one, or go on under another name."
-            ) from error
+            raise self._is_held() from error
+
+    def _hold(self) -> None:
+        from filelock import FileLock, Timeout
+
+        try:
+            self._held.enter_context(FileLock(self.path.with_name(f".{self.path.stem}.lock"), timeout=0))
+        except Timeout as error:
+            raise self._is_held() from error
+
+    def _is_held(self) -> HeldError:
+        return HeldError(
+            f"{self.path}: another process is writing this log: {self._owner.name!a} {self._owner.does} in another "
+            "window. Close that one, or go on under another name."
+        )
+
+    def _move(self, source: Path, target: Path) -> None:
+        """Move the log, which is open."""
+        if OPEN_FILES_MOVE:
+            source.rename(target)
+            return
+        os.close(self._handle)
+        try:
+            source.rename(target)
+        finally:
+            self._handle = os.open(target if target.exists() else source, _APPEND)
 
     def _mend(self) -> int:
         """End the log with a newline: complete a last line that lacks only that, move one aside that was cut short."""
@@ -192,14 +229,14 @@ class LogWriter:
             aside.flush()
             os.fsync(aside.fileno())
         if is_all and not _is_at(self._handle, self._begun):
-            self.path.rename(self._begun)
+            self._move(self.path, self._begun)
         os.ftruncate(self._handle, 0 if is_all else os.fstat(self._handle).st_size - len(cut))
         os.fsync(self._handle)
 
     def _take_back(self) -> None:
         if not self._is_whole:
             if not self._size and _is_at(self._handle, self.path):
-                self.path.rename(self._begun)
+                self._move(self.path, self._begun)
             os.ftruncate(self._handle, self._size)
             self._is_whole = True
 
@@ -346,6 +383,8 @@ def _write(handle: int, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    if not OPEN_FILES_MOVE:  # nor opens it a folder
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

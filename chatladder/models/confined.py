@@ -13,9 +13,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ MOST_WRITTEN = 2**20
 #: Processor seconds and bytes that a child may use. A template takes milliseconds and 30 MiB, the largest tokenizers
 #: two seconds and 1 GiB.
 LIMITS = {"write": (3, 2**30), "split": (30, 4 * 2**30)}
+#: Whether the system holds a child to them. macOS sets no limit to memory and Windows none at all: there we watch it.
+SYSTEM_LIMITS = sys.platform == "linux"
 #: For starved cores; a child that waits forever has used no processor time.
 WALL_SECONDS = 300
 #: The only day there is: what a template tells of it is the same tomorrow, and so is the prompt.
@@ -91,33 +96,44 @@ def _ask_child(task: str, request: str) -> tuple[list[list[str]], str]:
     """The answers of a child, or the reason why there are none."""
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     seconds, memory = LIMITS[task]
-    command = [sys.executable, "-I", __file__, task, str(seconds), str(memory)]
-    try:
-        done = subprocess.run(
-            command,
-            input=request,
-            capture_output=True,
-            encoding="utf-8",
-            env={**environment, "TOKENIZERS_PARALLELISM": "false"},
-            timeout=WALL_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return [], f"it takes more than {WALL_SECONDS} seconds"
-    if done.returncode > 0:
-        return [], done.stderr.strip().rpartition("\n")[2]
-    if done.returncode:
+    command = [sys.executable, "-I", __file__, task, *([str(seconds), str(memory)] if SYSTEM_LIMITS else [])]
+    environment["TOKENIZERS_PARALLELISM"] = "false"
+    pipe, is_over = subprocess.PIPE, Event()
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", env=environment) as child:
+        if not SYSTEM_LIMITS:
+            Thread(target=_watch, args=(child, seconds, memory, is_over), daemon=True).start()
+        try:
+            output, error = child.communicate(request, timeout=WALL_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            return [], f"it takes more than {WALL_SECONDS} seconds"
+    if child.returncode < 0 or is_over.is_set():
         return [], f"it takes more than {seconds} processor seconds or {memory // 2**20:,} MiB"
-    return json.loads(done.stdout), ""
+    if child.returncode:
+        return [], error.strip().rpartition("\n")[2]
+    return json.loads(output), ""
+
+
+def _watch(child: "subprocess.Popen[str]", seconds: int, memory: int, is_over: Event) -> None:
+    """End a child that takes more than it may."""
+    import psutil
+
+    with suppress(psutil.Error):  # it has ended
+        process = psutil.Process(child.pid)
+        while child.poll() is None:
+            used = process.cpu_times()
+            if used.user + used.system > seconds or process.memory_info().rss > memory:
+                is_over.set()
+                child.kill()
+            time.sleep(0.02)
 
 
 def _limit(seconds: int, memory: int) -> None:
     import resource
-    from contextlib import suppress
 
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(ValueError, OSError):  # macOS sets no limit to memory
+    with suppress(ValueError, OSError):  # a lower one holds already
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
@@ -222,5 +238,6 @@ def _split_all(request: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    _limit(*map(int, sys.argv[2:]))
+    if sys.argv[2:]:
+        _limit(*map(int, sys.argv[2:]))
     sys.stdout.write(json.dumps({"write": _write_all, "split": _split_all}[sys.argv[1]](json.load(sys.stdin))))

@@ -72,6 +72,13 @@ class TestCalls:
         assert dict(LocalWorkers().as_done(variable, ["CUDA_VISIBLE_DEVICES"] * 2, need=BESIDE)) == {0: "", 1: ""}
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
 
+    def test_where_none_can_be_forked_each_is_started_by_itself(self, two, monkeypatch):
+        monkeypatch.setattr(sys.modules["chatladder.distributed.side_by_side"], "METHOD", "spawn")
+        names = ["CUDA_VISIBLE_DEVICES", "ACCELERATE_USE_CPU"]
+        assert dict(LocalWorkers().as_done(variable, names, need=BESIDE)) == {0: "", 1: "true"}
+        with pytest.raises(DataError, match=r"^step 7: expected less$"):
+            list(LocalWorkers().as_done(fail, [0, 1], DataError("step 7: expected less"), need=BESIDE))
+
     @pytest.mark.parametrize(("need", "processors"), [(BESIDE, "1"), (Need(1, gpu=False), "2")])
     def test_others_are_made_here_in_order(self, monkeypatch, need, processors):
         monkeypatch.setenv("OMP_NUM_THREADS", processors)

@@ -99,14 +99,14 @@ def export(out: Path, facts: "Facts", *, adapter_only: bool, with_data: bool) ->
             write_adapter(adapter, base, folder / "adapter")
         dtype = str(stored_dtype(base)).removeprefix("torch.")
         card = model_card(facts, adapter_only=adapter_only, dtype=dtype, chat_template=has_chat_template(base))
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
         write_json(folder / RECORD, {"rung": facts.rung, "settings": asdict(settings), "lineage": facts.lineage})
         if with_data:
             card = dataset_card(facts, {split: len(part) for split, part in rows.items()})
             (folder / DATASET).mkdir()
             for split in rows:
                 shutil.copyfile(ALPACA / f"{split}.json", folder / DATASET / f"{split}.json")
-            (folder / DATASET / "README.md").write_text(card, encoding="utf-8")
+            (folder / DATASET / "README.md").write_text(card, encoding="utf-8", newline="\n")
 
 
 def _repo(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:

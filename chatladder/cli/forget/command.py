@@ -56,7 +56,7 @@ def _remember(marks: list[str], check: str) -> None:
     lines = LIST.read_text(encoding="utf-8").splitlines() if LIST.exists() else []
     with whole_file(LIST) as temporary:
         wanted = dict.fromkeys([*lines, *(f"{check} {mark}" for mark in marks)])
-        temporary.write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
+        temporary.write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8", newline="\n")
 
 
 def _tell(lines: list[str], heading: str = "", most: int | None = None) -> None:

@@ -79,7 +79,7 @@ def copy_pipeline(checkout: Path, folder: Path) -> int:
             raise DataError(f"{source}: expected a file, as git has it. Bring it back: git status.")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
-    (folder / ".dvc" / "config").write_text(DVC_CONFIG, encoding="utf-8")
+    (folder / ".dvc" / "config").write_text(DVC_CONFIG, encoding="utf-8", newline="\n")
     _notes(folder)
     return len(names)
 
@@ -92,14 +92,19 @@ def _notes(folder: Path) -> None:
         "Exports of the group chat go here; stages only read them. Git passes over them (`.gitignore`), so that the "
         "chat is\nnever committed; `dvc add data/raw/<export>` keeps a version of one all the same.\n",
         encoding="utf-8",
+        newline="\n",
     )
     listed = (".gitignore", "README.md", "*.dvc", "*.deny", "*.keep", "*.forgotten")
-    (raw / ".gitignore").write_text("".join(["*\n", *(f"!{name}\n" for name in listed)]), encoding="utf-8")
+    (raw / ".gitignore").write_text(
+        "".join(["*\n", *(f"!{name}\n" for name in listed)]), encoding="utf-8", newline="\n"
+    )
     for note in (folder / "data" / "annotations" / "README.md", folder / "data" / "marks" / "README.md"):
         note.parent.mkdir(parents=True, exist_ok=True)
         if note.is_file():
             paragraphs = note.read_text(encoding="utf-8").split("\n\n")
-            note.write_text("\n\n".join(each for each in paragraphs if "simulate" not in each), encoding="utf-8")
+            note.write_text(
+                "\n\n".join(each for each in paragraphs if "simulate" not in each), encoding="utf-8", newline="\n"
+            )
 
 
 def git(folder: Path, *arguments: str) -> str:

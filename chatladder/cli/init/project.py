@@ -218,7 +218,7 @@ def make(folder: Path, plan: ProjectPlan, checkout: Path) -> Made:
         check_export(plan.export, path)
     with filled(path) as made:
         files = copy_pipeline(checkout, made)
-        (made / "README.md").write_text(README, encoding="utf-8")
+        (made / "README.md").write_text(README, encoding="utf-8", newline="\n")
         params = read_yaml(made / "params.yaml")
         rungs, notes = adapt_params(params, plan)
         write_yaml(made / "params.yaml", params)

@@ -181,7 +181,7 @@ def export_command(options: TasksOptions) -> None:
     count = write_tasks(options.out, chosen(options.questions, listed), version)
     if options.config:
         with whole_file(options.config) as temporary:
-            temporary.write_text(view, encoding="utf-8")
+            temporary.write_text(view, encoding="utf-8", newline="\n")
     left_out = f", {unknown:,} listed items are not among the questions" if unknown else ""
     click.echo(f"{options.out}: {count:,} tasks under guidelines {version}{left_out}")
 

@@ -131,7 +131,7 @@ def write_tasks(path: Path, questions: Iterable[Mapping[str, Any]], version: str
         DataError: If it cannot be written.
     """
     count = 0
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as out:
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as out:
         for question in questions:
             out.write(",\n" if count else "[\n")
             json.dump(task_of(question, version), out, ensure_ascii=False)

@@ -57,7 +57,7 @@ def report_command(number: int | None, out: Path | None, options: Options) -> No
     context = build(options, number)
     target = out or Path("data/reports") / f"round_{number}.html"
     with whole_file(target) as temporary:
-        temporary.write_text(render(context), encoding="utf-8")
+        temporary.write_text(render(context), encoding="utf-8", newline="\n")
     click.echo(f"{target}: round {number}, gate {context['report'].verdict}")
 
 

@@ -132,7 +132,11 @@ def resolve_command(
         asked = numbered(asked)
     rows = answers(asked, gate, counts)
     with ExitStack() as stack:
-        file = stack.enter_context(stack.enter_context(whole_file(out)).open("w", encoding="utf-8")) if out else None
+        file = (
+            stack.enter_context(stack.enter_context(whole_file(out)).open("w", encoding="utf-8", newline="\n"))
+            if out
+            else None
+        )
         for row in rows:
             click.echo(line_of(row), file=file)
     click.echo(_summary(out, counts), err=out is None)
