@@ -1,4 +1,4 @@
-"""Write the numbers of the pages: README.md and all of benchmarks/README.md and docs/ that is marked.
+"""Write the numbers of the pages: both READMEs, benchmarks/README.md and docs/, wherever they are marked.
 
 Example:
     python -m benchmarks.write
@@ -24,7 +24,7 @@ from benchmarks.results import RESULTS, ROOT, Result, changed, read_all
 from chatladder.io.console import SETTINGS, DataError, example
 from chatladder.io.files import read_json, whole_file
 
-BENCHMARKS = "benchmarks/README.md"
+README, CHINESE, BENCHMARKS = "README.md", "README.zh-CN.md", "benchmarks/README.md"
 BLOCK = re.compile(r"^<!-- (?P<name>[\w-]+) -->\n(?P<text>.*?)^<!-- /(?P=name) -->$", flags=re.M | re.S)
 FIGURE = re.compile(
     r"<!-- n: (?P<key>[^|>]+?)(?: \|(?P<points> \*100)? (?P<form>[^\s>]+))? -->(.*?)<!-- /n -->", flags=re.S
@@ -36,7 +36,7 @@ NO_RESULTS = ("tree", "layers")
 def pages() -> list[str]:
     """Pages that may hold numbers, from the root."""
     docs = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
-    return ["README.md", BENCHMARKS, *docs]
+    return [README, CHINESE, BENCHMARKS, *docs]
 
 
 def described(result: Result) -> str:
@@ -96,7 +96,7 @@ def written(page: str, text: str, results: Mapping[str, Result]) -> str:
         if name in tables:
             summary = (tables[name] / "metrics" / "summary.md").read_text(encoding="utf-8")
             content = summary.removeprefix("# Summary").strip()
-            if page == "README.md":  # the table alone
+            if page in (README, CHINESE):  # the table alone
                 content = content.partition("\n\n")[0]
         elif name in results:
             content = described(results[name]) if page == BENCHMARKS else results[name].text

@@ -1,12 +1,14 @@
 """What the README and the page of benchmarks show is what the repository holds."""
 
 import re
+from collections import Counter
 
 import pytest
 import yaml
 
 from benchmarks.results import changed, read_all
-from benchmarks.write import BENCHMARKS, BLOCK, FIGURE, pages, written
+from benchmarks.write import BENCHMARKS, BLOCK, CHINESE, FIGURE, pages, written
+from benchmarks.write import README as ENGLISH
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -16,7 +18,7 @@ ALLOWED = (
     rf"within {PARAMS['merge']['gap_seconds']} s",  # a default
     r"arXiv \d+\.\d+",
     r"95 %",  # intervals
-    r"(?:Python |Apache-|release |version\s+)\d+(?:\.\d+)+",
+    r"(?:Python |Apache-|release |version\s+|版本 )\d+(?:\.\d+)+",
 )
 #: What a figure looks like: decimals, thousands, shares, counts of a whole, points, and how long something took.
 HAND_WRITTEN = re.compile(
@@ -65,7 +67,7 @@ def test_every_result_is_on_a_page():
     assert set(read_all()) <= blocks | figures
 
 
-@pytest.mark.parametrize("page", ["README.md", BENCHMARKS])
+@pytest.mark.parametrize("page", [ENGLISH, CHINESE, BENCHMARKS])
 def test_no_figure_in_prose_is_written_by_hand(page):
     lines = prose((ROOT / page).read_text(encoding="utf-8")).splitlines()
     found = [
@@ -96,7 +98,41 @@ def test_ci_runs_the_test_command_of_the_readme():
 
 
 def test_every_link_into_the_repository_leads_somewhere():
-    for name in ("README.md", "CONTRIBUTING.md"):
+    for name in (ENGLISH, CHINESE, "CONTRIBUTING.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
             assert (ROOT / target).exists(), f"{name}: {target}"
+
+
+def parts(text):
+    """What a page has in any language: headings, rows of tables, commands, what is written into it, and links."""
+    bare = BLOCK.sub("", text)
+    code = re.compile(r"^```.*?^```$", flags=re.M | re.S)
+    lines = code.sub("", bare).splitlines()
+    return Counter(
+        [f"a heading {found[0]}" for line in lines if (found := re.match("#+", line))]
+        + [f"a row of {line.count('|') - 1} cells" for line in lines if line.startswith("|")]
+        + [re.sub(r"\s+# .*", "", line) for found in code.finditer(bare) for line in found[0].splitlines()]
+        + [found[0] for found in BLOCK.finditer(text)]
+        + [f"the number {found['key']}, {found['form']}" for found in FIGURE.finditer(text)]
+        + [f"a link to {target}" for target in re.findall(r"\]\(([^)]+)\)", bare) if target not in (ENGLISH, CHINESE)]
+        + re.findall(r"<!-- (?!n:)[^>]* -->", bare)
+    )
+
+
+def test_both_readmes_say_the_same():
+    english, chinese = (parts((ROOT / page).read_text(encoding="utf-8")) for page in (ENGLISH, CHINESE))
+    lacks = {CHINESE: [*(english - chinese)], ENGLISH: [*(chinese - english)]}
+    assert not any(lacks.values()), "\n".join(f"{page} lacks {part}" for page in lacks for part in lacks[page])
+
+
+def test_each_readme_leads_to_the_other():
+    for page, other in ((ENGLISH, CHINESE), (CHINESE, ENGLISH)):
+        assert f"]({other})\n" in (ROOT / page).read_text(encoding="utf-8").partition("\n\n")[2][:40]
+
+
+def test_what_one_readme_lacks_is_found():
+    whole = "# a\n\n```bash\nrun  # why\n```\n<!-- n: a.b | .1f -->1<!-- /n --> [b](c.md)\n| a | b |\n"
+    assert parts(whole) == parts(whole.replace("why", "为什么").replace("| a |", "| 甲 |").replace("[b]", "[乙]"))
+    for part in ("run", "a.b", "c.md", "| b ", "# a"):
+        assert parts(whole) != parts(whole.replace(part, ""))

@@ -533,6 +533,7 @@ def test_what_is_taken():
     assert not is_taken("data/raw/demo.txt.bz2")
     assert not is_taken("data/annotations/round_1/li.jsonl")
     assert not is_taken("tests/conftest.py")
+    assert not any(is_taken(path.name) for path in ROOT.glob("*.md"))
     assert not is_taken("export.zip.dvc")
     assert is_taken("stages/tests.py")
 

@@ -13,8 +13,8 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 ESSENTIAL = ("dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", "chatladder/cli/app.py")
 #: The demo, its results, and what only the development of chatladder needs.
 LEFT_OUT = {
-    ".ci", ".github", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "benchmarks", "data/demo", "docs", "dvc.lock",
-    "metrics", "tests",
+    ".ci", ".github", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "README.zh-CN.md", "benchmarks", "data/demo",
+    "docs", "dvc.lock", "metrics", "tests",
 }  # fmt: skip
 #: Of the folders that a person owns, only these are not the demo's.
 _OWNED = ("data/raw", "data/annotations", "data/marks")
