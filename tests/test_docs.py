@@ -28,7 +28,10 @@ CONFIG = DOCS / "mkdocs" / "mkdocs.yml"
 HOOKS = (CONFIG.parent / "hooks.py").read_text(encoding="utf-8")
 WORKFLOW = ROOT / ".github" / "workflows" / "report.yml"
 PAGES = sorted(DOCS.rglob("*.md"))
-WRITTEN = [*PAGES, *(ROOT / name for name in ("README.md", "benchmarks/README.md", "CONTRIBUTING.md"))]
+WRITTEN = [
+    *PAGES,
+    *(ROOT / name for name in ("README.md", "README.zh-CN.md", "benchmarks/README.md", "CONTRIBUTING.md")),
+]
 FENCE = re.compile(r"^(```|~~~)(\w*)[^\n]*\n(.*?)^\1\s*$", flags=re.M | re.S)
 
 
@@ -248,6 +251,16 @@ def test_the_picture_shows_every_stage_that_runs_below_what_it_reads(making):
     for at, (x, y) in enumerate(boxes):
         assert not [1 for a, b in boxes[:at] if abs(a - x) < width and abs(b - y) < height], "boxes overlap"
     assert picture == graph.draw(stages, lambda stage: f"#{stage}")
+
+
+def test_the_glossary_is_short_sorted_and_of_words_that_pages_use():
+    path = DOCS / "reference" / "glossary.md"
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", path.read_text(encoding="utf-8"), flags=re.M)[2:]
+    terms = [term for term, _ in rows]
+    assert 0 < len(terms) <= 25
+    assert terms == sorted(terms)
+    others = " ".join(page.read_text(encoding="utf-8") for page in WRITTEN if page != path).lower()
+    assert [word for term in terms for word in term.split(", ") if word not in others] == []
 
 
 # The workflow of pull requests.
