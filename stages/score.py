@@ -28,7 +28,7 @@ from chatladder.judges.scoring import ENDPOINT, JUDGES, write_scores
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--judge", required=True, help="Name of the judge.")
-@click.option("--kind", type=click.Choice([*JUDGES, ENDPOINT]), required=True, help="What it looks at.")
+@click.option("--kind", type=click.Choice([*JUDGES, ENDPOINT]), required=True, help="Kind of the judge.")
 @options_of(LlmSettings, "given", partial=True)
 @click.option("--turns", type=InputFile, required=True, help="Turns to score (parquet).")
 @click.option("--out", type=OutputFolder, required=True, help="Folder of scores and what they cost to write.")
@@ -36,7 +36,7 @@ from chatladder.judges.scoring import ENDPOINT, JUDGES, write_scores
 def main(judge: str, kind: str, given: dict[str, Any], turns: Path, out: Path) -> None:
     """Write one judge's score, 0 to 10, of every text turn.
 
-    What stands between --kind and --turns is for judges of kind endpoint, apart from --seed.
+    Options between --kind and --turns are for judges of kind endpoint, apart from --seed.
     """
     rows = Rows(turns, TURNS)
     try:

@@ -30,7 +30,7 @@ from chatladder.io.files import whole_file, write_csv
 @click.option("--metrics", type=InputFolder, required=True, help="Folder of the metrics of the other stages (JSON).")
 @click.option("--out", type=OutputFile, required=True, help="Markdown to write.")
 @click.option("--plots", type=OutputFolder, help="Folder of plot data; its funnel.csv is written.")
-@click.option("--text", type=OutputFile, help="What it prints, to write (text).")
+@click.option("--text", type=OutputFile, help="The same as plain text, to write.")
 @stoppable(NOTHING_KEPT)
 def main(metrics: Path, out: Path, plots: Path | None, text: Path | None) -> None:
     """Print the table of scores per rung, and write it as Markdown."""

@@ -192,6 +192,41 @@ def test_there_are_commands_to_check():
     assert len({(program, *arguments[:1]) for program, arguments in found}) > 10
 
 
+#: Beginnings of a sentence that leave its subject to the reader; titles of links may be questions.
+OPENERS = re.compile(r"(?:^|[.;:?!|] )[-*_>\d. ]*(?:Of|What)\b[^.]*", flags=re.M)
+
+
+def helped(command, name):
+    """What --help of a command and of those in it says: (name, text)."""
+    for text in (command.help, command.short_help, *(getattr(each, "help", "") for each in command.params)):
+        yield name, text or ""
+    for key in getattr(command, "commands", ()):
+        yield from helped(command.commands[key], f"{name} {key}")
+
+
+def test_no_sentence_of_a_page_or_of_a_help_begins_with_of_or_what():
+    pages = {
+        name_of(path): re.sub(r"^#.*", "", prose(path.read_text(encoding="utf-8")), flags=re.M) for path in WRITTEN
+    }
+    del pages["benchmarks/README.md"]  # its questions are headings of what was measured
+    stages = [f"stages.{path.stem}" for path in (ROOT / "stages").glob("[a-z]*.py")]
+    commands = [(chatladder, "chatladder"), *((importlib.import_module(name).main, name) for name in stages)]
+    texts = [*pages.items(), *(text for command, name in commands for text in helped(command, name))]
+    found = [f"{name}: {hit[0].strip()}" for name, text in texts for hit in OPENERS.finditer(text)]
+    assert not found, "\n".join(found)
+
+
+def test_such_a_sentence_would_be_found():
+    for text in (
+        "What is not named fails.",
+        "It runs. Of those it takes one.",
+        "- **What** counts",
+        "Times: Of one run.",
+    ):
+        assert OPENERS.search(text)
+    assert not OPENERS.search("It says what is wrong, and takes one of those. A part of it is what counts.")
+
+
 def test_params_rows_and_stages_are_all_told(making):
     made, _ = making
     params = (DOCS / "reference" / "params.md").read_text(encoding="utf-8")

@@ -33,16 +33,16 @@ class Connection:
     model: str = setting("Its name at that server.")
     key_variable: str = setting("Environment variable that holds the key; leave it out for none.", default="")
     answer_limit: str = setting("Name of the limit on an answer's tokens at that server.", choices=ANSWER_LIMITS)
-    max_answer_tokens: int = setting("Of one answer, thoughts included.", least=1)
+    max_answer_tokens: int = setting("Most tokens of an answer, thoughts included.", least=1)
     temperature: float | None = setting("Leave it out where the server refuses it.", default=None, least=0)
     extra_body: str = setting("Further fields of the request, a JSON object.", default="")
     concurrency: int = setting("Requests at once.", least=1)
     requests_per_minute: int = setting("0 for no limit.", least=0)
     tokens_per_minute: int = setting("0 for no limit.", least=0)
-    max_requests: int = setting("Of one run, retries included.", least=0)
-    max_tokens: int = setting("Of one run, prompts and answers together.", least=0)
-    timeout: float = setting("Of one request, in seconds.", above=0)
-    max_retries: int = setting("Of one request.", least=0)
+    max_requests: int = setting("Most requests of a run, retries included.", least=0)
+    max_tokens: int = setting("Most tokens of a run, prompts and answers together.", least=0)
+    timeout: float = setting("Seconds to wait for an answer.", above=0)
+    max_retries: int = setting("Most retries of a request.", least=0)
 
     def drawn(self, reserved: Set[str] = frozenset(), **further: Any) -> dict[str, Any]:
         """Return the fields of a request that change what a model answers, beside model and messages.

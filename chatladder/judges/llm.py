@@ -69,7 +69,7 @@ class LlmSettings(Connection):
 
     prompt: Path = setting("Text file with the task.", type=InputFile)
     structured: str = setting("Hold the model to the answer's schema.", choices=tuple(STRUCTURED))
-    max_characters: int = setting("Of one text; a longer one loses its middle.", least=1)
+    max_characters: int = setting("Most characters of a text; a longer one loses its middle.", least=1)
     seed: int | None = setting("Seed of what a judge draws at random, or of a model's answers.", default=None)
 
 

@@ -63,14 +63,14 @@ class TasksOptions:
     config: Path | None = setting("Labelling configuration to write (XML).", type=OutputFile, default=None)
     questions: Path = setting("Questions to export (parquet).", type=InputFile, default=_QUESTIONS)
     items: Path | None = setting("Only these, in their order: JSON lines of item_id.", type=InputFile, default=None)
-    guidelines: Path | None = setting("What the labels mean, if not as usual.", type=InputFile, default=None)
+    guidelines: Path | None = setting("Meaning of the labels, if not the usual.", type=InputFile, default=None)
 
 
 @dataclass(frozen=True)
 class AnswersOptions:
     """The options of label-studio import."""
 
-    export: Path = setting("What Label Studio exported (JSON).", type=InputFile)
+    export: Path = setting("Export of Label Studio (JSON).", type=InputFile)
     round: int = setting("The round they belong to.", least=1)
     annotators: str | None = setting("Names by user's number: 1=li,2=wu.", type=Checked(parse_names), default=None)
     annotations: Path = setting("Folder of the rounds.", type=OutputFolder, default=Path("data/annotations"))
