@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import click
 import pyarrow.compute as pc
 
+from chatladder.cli.annotate.round_records import REVIEW_FILE, SAMPLE_FILE
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, example
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of, setting
@@ -176,12 +177,13 @@ def carry_answers_command(options: CarryOptions) -> None:
         return
     annotations = options.data / "annotations"
     logs = every_log(annotations)
-    reviews = [path for folder in round_folders(annotations).values() if (path := folder / "review.json").is_file()]
+    folders = round_folders(annotations).values()
+    lists = [path for folder in folders for name in (REVIEW_FILE, SAMPLE_FILE) if (path := folder / name).is_file()]
     with ExitStack() as stack:
         for log in logs:
             stack.enter_context(LogWriter(log))  # nobody answers meanwhile
         marks = sorted((options.data / "marks").glob("*.jsonl"))
-        changed = sum(rewrite(path, ids) for path in (*logs, *reviews, *marks))
+        changed = sum(rewrite(path, ids) for path in (*logs, *lists, *marks))
     click.echo(f"{annotations}: {changed:,} ids replaced")
 
 

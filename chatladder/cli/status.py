@@ -313,20 +313,21 @@ def answers_of(annotations: Path, ids: list[str]) -> RoundAnswers:
     """
     if not annotations.is_dir():
         return RoundAnswers()
+    from chatladder.cli.annotate.round_records import begun_rounds, read_sample
     from chatladder.labels.log import replay
     from chatladder.labels.review import read_review
-    from chatladder.labels.rounds import latest_answered, latest_round, log_files, log_path
+    from chatladder.labels.rounds import latest_answered, log_files, log_path
 
-    answered, number = latest_answered(annotations), latest_round(annotations)
+    answered, number = latest_answered(annotations), begun_rounds(annotations)[-1]
     folder = annotations / f"round_{number}"
-    review = read_review(folder)
+    review, sample = read_review(folder), read_sample(folder)
     names = {path.stem for path in folder.glob("[!.]*.jsonl")}
     sharing = _sharing(folder)
     known = set(ids)
     paths = {name: log_path(annotations, number, name) for name in sorted(names | {*(sharing[0] if sharing else ())})}
     done = {name: known & replay(path).answers.keys() for name, path in paths.items()}
-    if review:
-        wanted = known.intersection(review.items)
+    if review or sample:
+        wanted = known.intersection(review.items if review else sample or ())
     elif number == 1:
         wanted = known
     else:

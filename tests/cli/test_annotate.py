@@ -183,16 +183,15 @@ class TestAssignment:
     def test_conversations_stay_together_and_in_time_and_new_items_move_none(self):
         ids = [f"i{number}" for number in range(60)]
         talks = [f"c{number % 20}" for number in range(60)]
-        order = order_items(ids, talks, annotator="li", round_number=1)
+        order = order_items(ids, talks, 1)
         places = [ids.index(item_id) for item_id in order]
         assert sorted(order) == sorted(ids)
         assert all(order[n][1:] and places[n] % 20 == places[n + 1] % 20 for n in range(0, 60, 3))
         assert all(places[n] < places[n + 1] < places[n + 2] for n in range(0, 60, 3))
         some = [n for n in range(60) if n % 7]
-        fewer = order_items([ids[n] for n in some], [talks[n] for n in some], annotator="li", round_number=1)
+        fewer = order_items([ids[n] for n in some], [talks[n] for n in some], 1)
         assert fewer == [item_id for item_id in order if item_id in fewer]
-        for other in (("wu", 1), ("li", 2)):
-            assert order_items(ids, talks, annotator=other[0], round_number=other[1]) != order
+        assert order_items(ids, talks, 2) != order
 
     def test_a_round_keeps_the_sharing_it_began_with(self, tmp_path):
         folder = tmp_path / "round_1"
@@ -390,28 +389,158 @@ class TestItems:
                 pass
 
 
+@pytest.fixture
+def run(questions, tmp_path, monkeypatch):
+    """Run the command with a function in place of the screen."""
+
+    def run(*arguments, keys=lambda session: None):
+        seen = {}
+
+        def screen(session, _items, task, options):
+            seen.update(session=session, order=session.order, notices=task.notices, zone=options.timezone)
+            keys(session)
+
+        monkeypatch.setattr(running, "show", screen)
+        monkeypatch.setattr(running, "in_terminal", lambda: True)
+        paths = ["--questions", str(questions), "--annotations", str(tmp_path / "annotations")]
+        seen["result"] = CliRunner().invoke(annotate_command, ["--annotator", "li", *paths, *arguments])
+        return seen
+
+    return run
+
+
+def some(count):
+    """Answer so many."""
+    return lambda session: [session.answer(Label.NEEDED) for _ in range(count)]
+
+
+class TestRounds:
+    def begun(self, tmp_path):
+        return sorted(path.name for path in (tmp_path / "annotations").glob("round_*"))
+
+    def test_a_round_that_does_not_exist_is_refused_with_what_to_do(self, run, tmp_path):
+        run(keys=some(1))
+        result = run("--round", "7")["result"]
+        assert result.exit_code == 1
+        assert (
+            "there is no round 7; those that were begun: 1. Name one of these. --round 2 --new-round begins the next"
+            in (result.output)
+        )
+        result = run("--round", "7", "--new-round")["result"]
+        assert "there is no round 7" in result.output
+        assert self.begun(tmp_path) == ["round_1"]
+
+    def test_the_first_round_begins_without_being_told_and_the_next_only_once_it_has_answers(self, run, tmp_path):
+        assert "there is no round 2; those that were begun: 1. Name one of these. --new-round begins another once" in (
+            run("--round", "2", "--new-round")["result"].output
+        )
+        assert run("--new-round")["result"].exit_code == run("--round", "1")["result"].exit_code == 0
+        assert self.begun(tmp_path) == ["round_1"]
+
+    def test_whoever_is_done_begins_the_next_for_everybody(self, run, tmp_path):
+        run(keys=some(30))
+        run("--new-round")
+        assert self.begun(tmp_path) == ["round_1", "round_2"]
+        result = run("--annotator", "wu", keys=some(1))["result"]
+        assert str(log_path(tmp_path / "annotations", 2, "wu")) in result.output
+
+    def test_the_same_command_again_and_that_of_the_next_person_go_on_with_the_round_it_began(self, run, tmp_path):
+        run(keys=some(30))
+        for who in ("li", "li", "wu"):
+            seen = run("--annotator", who, "--new-round", keys=some(3))
+            assert str(log_path(tmp_path / "annotations", 2, who)) in seen["result"].output
+        assert self.begun(tmp_path) == ["round_1", "round_2"]
+        assert seen["notices"] == [
+            "You have 30 questions left in round 2, so no other was begun. "
+            "--round 3 --new-round begins one all the same."
+        ]
+        for _ in range(2):
+            assert run("--round", "3", "--new-round", keys=some(1))["result"].exit_code == 0
+        assert len(replay(log_path(tmp_path / "annotations", 3, "li")).answers) == 2
+
+    def test_questions_of_others_hold_nobody_up(self, run, tmp_path):
+        run("--annotators", "li,wu", "--overlap", "1", keys=some(1))
+        run("--annotator", "chen", "--new-round")
+        assert self.begun(tmp_path) == ["round_1", "round_2"]
+
+
+class TestSample:
+    def sample(self, tmp_path, number=1):
+        return json.loads((tmp_path / "annotations" / f"round_{number}" / "sample.json").read_text())
+
+    def test_everybody_gets_the_same_in_the_same_order_with_the_option_or_without(self, run, tmp_path):
+        first = run("--sample", "10", keys=some(2))["order"]
+        assert len(first) == 10
+        assert self.sample(tmp_path) == {"items": [*first]}
+        assert run("--annotator", "wu")["order"] == run("--annotator", "wu", "--sample", "10")["order"] == first
+
+    def test_conversations_are_whole_but_for_the_last(self, run):
+        order = run("--sample", "10")["order"]
+        conversations = Counter(row(int(item_id[4:]))["conversation"] for item_id in order)
+        assert [*conversations.values()] == [3, 3, 3, 1]
+
+    def test_two_who_stop_early_have_answered_the_same(self, tmp_path, run, questions):
+        write_rows(questions, [row(number) for number in range(600)], QUESTIONS)
+        for who in ("li", "wu"):
+            run("--annotator", who, "--sample", "400", keys=some(100))
+        li, wu = (replay(log_path(tmp_path / "annotations", 1, who)).answers.keys() for who in ("li", "wu"))
+        assert len(li & wu) >= 95
+
+    def test_a_larger_sample_holds_the_smaller_and_goes_on_behind_it(self, run, tmp_path):
+        pilot = run("--sample", "5", keys=some(5))["order"]
+        seen = run("--annotator", "wu", "--sample", "20", keys=some(6))
+        assert seen["order"][:5] == pilot
+        li = run()
+        assert li["order"] == seen["order"]
+        assert li["session"].current == seen["order"][5]
+        refused = run("--sample", "5")["result"]
+        assert "this round asks 20 questions. Leave --sample out to follow it, or say a larger one" in refused.output
+        assert self.sample(tmp_path) == {"items": [*seen["order"]]}
+        assert run("--sample", "400")["order"][:20] == seen["order"]
+
+    def test_a_round_keeps_what_it_drew_whatever_becomes_of_the_questions(self, run, questions):
+        drawn = run("--sample", "12")["order"]
+        left = [number for number in range(60) if number % 10]
+        write_rows(questions, [row(number) for number in left], QUESTIONS)
+        seen = run()
+        assert seen["order"] == tuple(item_id for item_id in drawn if int(item_id[4:]) % 10)
+        assert seen["notices"] == ["1 items of the sample are no longer questions."]
+        write_rows(questions, [row(number) for number in range(100, 130)], QUESTIONS)
+        assert "none of its 12 items is among the questions" in run()["result"].output
+
+    def test_each_round_draws_its_own_and_one_without_asks_all(self, run, tmp_path):
+        first = run("--sample", "9", keys=some(9))["order"]
+        second = run("--new-round", "--sample", "9", keys=some(9))["order"]
+        assert {*first} != {*second}
+        assert len(run("--new-round")["order"]) == 30
+
+    def test_a_sample_is_shared_as_the_round_is(self, run):
+        shared = ("--annotators", "li,wu,chen", "--overlap", "2")
+        orders = [
+            run("--sample", "12", *shared)["order"],
+            *(run("--annotator", who)["order"] for who in ("wu", "chen")),
+        ]
+        assert [*Counter(item_id for order in orders for item_id in order).values()] == [2] * 12
+
+    def test_a_list_is_no_sample(self, run, questions):
+        result = run("--sample", "9", "--items", str(questions))["result"]
+        assert result.exit_code == 2
+        assert "expected one of them" in result.output
+
+    @pytest.mark.parametrize("content", ["[]", "{}", '{"items": []}', '{"items": [1]}', '{"items": "abc"}', "{"])
+    def test_a_damaged_record_is_an_error_and_stays(self, run, tmp_path, content):
+        run("--sample", "9")
+        path = tmp_path / "annotations" / "round_1" / "sample.json"
+        path.write_text(content)
+        for arguments in ((), ("--sample", "10")):
+            assert "sample.json" in run(*arguments)["result"].output
+        assert path.read_text() == content
+
+
 class TestCommand:
-    @pytest.fixture
-    def run(self, questions, tmp_path, monkeypatch):
-        """Run the command with a function in place of the screen."""
-
-        def run(*arguments, keys=lambda session: None):
-            seen = {}
-
-            def screen(session, _items, task, options):
-                seen.update(session=session, notices=task.notices, zone=options.timezone)
-                keys(session)
-
-            monkeypatch.setattr(running, "show", screen)
-            monkeypatch.setattr(running, "in_terminal", lambda: True)
-            paths = ["--questions", str(questions), "--annotations", str(tmp_path / "annotations")]
-            seen["result"] = CliRunner().invoke(annotate_command, ["--annotator", "li", *paths, *arguments])
-            return seen
-
-        return run
-
     def test_answers_go_to_the_log_of_the_round_in_progress(self, run, tmp_path):
-        (tmp_path / "annotations" / "round_2").mkdir(parents=True)
+        append(log_path(tmp_path / "annotations", 2, "wu"), replace(given("item0001"), annotator="wu", round=2))
+        (tmp_path / "annotations" / "round_3").mkdir()  # opened, and left without an answer
         seen = run(keys=lambda session: session.answer(Label.NEEDED))
         path = tmp_path / "annotations" / "round_2" / "li.jsonl"
         assert f"{path}: 1 answers added, 1 of 30 items done." in seen["result"].output
@@ -495,7 +624,8 @@ class TestCommand:
         rules.write_text("# two")
         assert "Answers under two wordings do not compare" in run("--guidelines", str(rules))["result"].output
         assert run("--guidelines", str(rules), "--allow-changed-guidelines")["result"].exit_code == 0
-        assert run("--guidelines", str(rules), "--round", "2")["result"].exit_code == 0
+        run("--guidelines", str(rules), keys=lambda session: session.answer(Label.NEEDED))
+        assert run("--guidelines", str(rules), "--round", "2", "--new-round")["result"].exit_code == 0
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -60,7 +60,8 @@ class Place:
         if what == "review":
             given |= {"queue": self.paths["queue.jsonl"], "labelled": self.paths["labelled.parquet"]}
         given |= {"adjudicator": who} if what == "adjudicate" else {"annotator": who, "round": 2}
-        return [f"--{name}={value}" for name, value in given.items()]
+        new = ["--new-round"] if what == "annotate" else []
+        return [*new, *(f"--{name}={value}" for name, value in given.items())]
 
     def log(self, what, who):
         return adjudication_path(self.annotations, 1, who) if what == "adjudicate" else log_path(

@@ -17,9 +17,11 @@ from chatladder.cli.label_studio.exchange import NOTHING_BEFORE, config_of, pars
 from chatladder.io.console import DataError
 from chatladder.io.files import write_json, write_jsonl
 from chatladder.io.rows import QUESTIONS, write_rows
+from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import LogWriter, replay
 from chatladder.labels.rounds import log_path
 from chatladder.vocabulary import LABELS
+from tests.logs import append
 
 VERSION = version_of(read_guidelines(GUIDELINES))
 HOSTILE = (
@@ -86,7 +88,10 @@ def bring(tmp_path, questions):
         else:
             write_json(source, tasks)
         folders = ["--annotations", str(tmp_path / "annotations"), "--questions", str(questions)]
-        command = ["import", "--export", str(source), "--round", "2", *folders, *options]
+        before = log_path(tmp_path / "annotations", 1, "before")
+        if not before.exists():
+            append(before, Answer("item00", "before", 1, Label.NEEDED, "2026-10-01T10:00:00Z"))
+        command = ["import", "--export", str(source), "--round", "2", "--new-round", *folders, *options]
         result = CliRunner().invoke(label_studio_group, command)
         assert result.exit_code == code, result.output
         return result.output
@@ -326,7 +331,7 @@ class TestImport:
 
     def test_an_export_without_an_answer_writes_nothing(self, bring, tmp_path):
         assert "0 annotations; left out: none" in bring([task(0), task(1)])
-        assert not (tmp_path / "annotations").exists()
+        assert not (tmp_path / "annotations" / "round_2").exists()
 
     def test_times_elsewhere_become_utc(self, bring, logs):
         bring([task(0, annotation(1, 1, "needed", updated_at="2026-10-01T20:00:00+08:00"))])
@@ -372,7 +377,7 @@ class TestNames:
     def test_a_name_that_cannot_name_a_file_is_refused(self, bring, tmp_path):
         output = bring([task(0, annotation(1, 7, "needed"))], "--annotators", "7=../li", code=1)
         assert "since it names a file" in output
-        assert not (tmp_path / "annotations").exists()
+        assert not (tmp_path / "annotations" / "round_2").exists()
 
     def test_two_accounts_of_one_person_are_one_annotator(self, bring, logs):
         tasks = [task(0, annotation(1, 7, "needed", 1), annotation(2, 8, "unsure", 2))]
@@ -381,6 +386,14 @@ class TestNames:
 
 
 class TestRefusals:
+    def test_no_round_begins_by_a_wrong_number(self, bring, tmp_path):
+        tasks = [task(0, annotation(1, 1, "needed"))]
+        output = bring(tasks, "--round", "7", code=1)
+        assert (
+            "there is no round 7; those that were begun: 1. Name one of these. --round 2 --new-round begins" in output
+        )
+        assert not (tmp_path / "annotations" / "round_7").exists()
+
     def test_unknown_items_are_refused_with_their_number_and_the_first_place(self, bring, logs):
         tasks = [task(0, annotation(1, 1, "needed")), task(88, annotation(2, 1, "needed")), task(99)]
         output = bring(tasks, code=1)

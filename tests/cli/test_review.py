@@ -114,6 +114,19 @@ def run(place, monkeypatch):
     return run
 
 
+@pytest.fixture
+def annotate(place, monkeypatch):
+    """Open annotate, and leave without an answer."""
+
+    def annotate(*arguments):
+        monkeypatch.setattr(running, "show", lambda *_: None)
+        monkeypatch.setattr(running, "in_terminal", lambda: True)
+        where = ["--questions", str(place.questions), "--annotations", str(place.annotations)]
+        return CliRunner().invoke(annotate_command, ["--annotator", "li", *where, *arguments])
+
+    return annotate
+
+
 def finish(session):
     while not session.is_finished:
         session.answer(Label.NOT_NEEDED)
@@ -133,10 +146,39 @@ class TestRounds:
         assert (place.folder_of(2) / "guidelines.json").exists()
         assert log_files(place.annotations, 2)[-1] == path
 
-    def test_the_queue_is_frozen_before_anything_is_shown(self, run, place):
+    def test_the_first_answer_begins_a_review_and_who_leaves_without_one_has_not(self, run, place, annotate):
         files = []
-        run(keys=lambda _session: files.extend(path.name for path in place.folder_of(2).iterdir()))
-        assert sorted(files) == [".li.begun", "guidelines.json", "review.json"]
+        run(
+            "--annotators", "li,wu", "--overlap", "2",
+            keys=lambda _session: files.extend(path.name for path in place.folder_of(2).iterdir()),
+        )  # fmt: skip
+        assert files == [".li.begun"]
+        assert not place.folder_of(2).exists()
+        assert annotate().exit_code == 0
+        assert not place.folder_of(2).exists()
+        place.line_up([2, 4])
+        assert run(keys=lambda session: session.answer(N))["order"] == [2, 4]
+        assert sorted(path.name for path in place.folder_of(2).iterdir()) == [
+            "guidelines.json", "li.jsonl", "review.json",
+        ]  # fmt: skip
+
+    def test_of_two_that_were_opened_with_different_queues_the_first_answer_decides(self, run, place):
+        def late(session):
+            place.line_up([2, 4])
+            run("--annotator", "wu", keys=lambda other: other.answer(N))
+            with pytest.raises(DataError, match="somebody else began another review meanwhile"):
+                session.answer(N)
+
+        run(keys=late)
+        assert read_review(place.folder_of(2)).items == (item(2), item(4))
+        assert [path.name for path in log_files(place.annotations, 2)] == ["li.jsonl", "wu.jsonl"]
+        assert log_files(place.annotations, 2)[0].parent == place.folder_of(1)
+        assert run()["order"] == [2, 4]
+
+    def test_a_round_that_annotate_began_waits_for_its_answers_first(self, run, place, annotate):
+        assert annotate("--new-round").exit_code == 0
+        assert "expected answers in round 2 before a review, got none" in run()["result"].output
+        assert not (place.folder_of(2) / "review.json").exists()
 
     def test_another_queue_changes_nothing_for_a_review_under_way(self, run, place):
         run(keys=lambda session: session.answer(N))
@@ -184,14 +226,15 @@ class TestRounds:
     def test_after_a_finished_review_the_next_queue_begins_the_next(self, run, place):
         run(keys=finish)
         place.line_up([2, 7])
-        seen = run()
+        seen = run(keys=lambda session: session.answer(N))
         assert seen["order"] == [2, 7]
         assert read_review(place.folder_of(3)) == Review((item(2), item(7)), (item(2), item(7)))
         assert run("--round", "2")["order"] == [7, 3, 9, 1, 5]
 
     def test_a_review_is_shared_as_its_first_reviewer_said(self, run):
         shared = ("--annotators", "li,wu,chen", "--overlap", "2")
-        orders = [run(*shared)["order"], *(run("--annotator", name)["order"] for name in ("wu", "chen"))]
+        first = run(*shared, keys=lambda session: session.answer(N))["order"]
+        orders = [first, *(run("--annotator", name)["order"] for name in ("wu", "chen"))]
         assert sorted(number for order in orders for number in order) == sorted([7, 3, 9, 1, 5] * 2)
         assert all(order == [number for number in (7, 3, 9, 1, 5) if number in order] for order in orders)
         run(keys=finish)
@@ -199,7 +242,7 @@ class TestRounds:
         assert "who share this round; got 'zhao'" in run("--annotator", "zhao")["result"].output
 
     def test_items_that_are_no_longer_questions_are_counted_and_left_out(self, run, place):
-        run()
+        run(keys=lambda session: [session.answer(N), session.undo()])
         write_rows(place.questions, [question(number) for number in (3, 9)], QUESTIONS)
         seen = run(keys=finish)
         assert seen["order"] == [3, 9]
@@ -208,14 +251,14 @@ class TestRounds:
         write_rows(place.questions, [question(100)], QUESTIONS)
         assert "none of the 5 items of this review is among the questions" in run()["result"].output
 
-    def test_annotating_stays_out_of_a_review(self, run, place, monkeypatch):
-        run()
-        monkeypatch.setattr(running, "in_terminal", lambda: True)
-        where = ["--questions", str(place.questions), "--annotations", str(place.annotations)]
-        result = CliRunner().invoke(annotate_command, ["--annotator", "li", *where])
+    def test_annotating_stays_out_of_a_review(self, run, place, annotate):
+        run("--annotator", "wu", keys=lambda session: session.answer(N))
+        result = annotate()
         assert result.exit_code == 1
         assert "this one is a review. Go on with chatladder review --round 2, or name another --round" in result.output
         assert not log_path(place.annotations, 2, "li").exists()
+        assert annotate("--new-round").exit_code == 0
+        assert (place.folder_of(3) / "guidelines.json").exists()
 
 
 class TestRandomPart:
@@ -247,7 +290,7 @@ class TestRandomPart:
         begin(place.folder_of(2), Review((item(2), item(4)), random=frozenset({item(2)})))
         append(log_path(place.annotations, 2, "wu"), Answer(item(2), "wu", 2, N, AT))
         assert run("--round", "2")["order"] == [2, 4]
-        assert run()["order"] == QUEUE
+        assert run(keys=lambda session: session.answer(N))["order"] == QUEUE
         assert read_review(place.folder_of(3)).suspects == tuple(map(item, QUEUE))
 
 

@@ -180,7 +180,19 @@ class SharedOptions(ScreenOptions):
 class AnnotateOptions(SharedOptions):
     """The options of annotate."""
 
+    new_round: bool = setting("Begin the next round, for everybody.", default=False)
+    sample: int | None = setting("Ask everybody the same so many; said once.", least=1, default=None)
     items: Path | None = setting("Only these, in their order: JSON lines of item_id.", type=InputFile, default=None)
+
+    def __post_init__(self) -> None:
+        """Refuse options that do not fit together.
+
+        Raises:
+            click.UsageError: If they do not.
+        """
+        super().__post_init__()
+        if self.sample and self.items:
+            raise click.UsageError("--sample and --items: expected one of them; a list of items is no sample.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,18 +6,21 @@ Example:
 
 The suspects that dvc repro queued are asked as if for the first time and, mixed among them, a random share of all
 labelled questions (review.queue.random in params.yaml), which no model chose: neither labels, nor answers, nor what
-speaks against them are shown. The review is a round of its own, after the latest that has answers;
-data/annotations/round_N/review.json keeps its items, whatever dvc repro makes of the queue meanwhile.
+speaks against them are shown. The review is a round of its own, after the latest that has answers. Its first answer
+begins it: data/annotations/round_N/review.json keeps its items, whatever dvc repro makes of the queue meanwhile.
 Starting again goes on where one left off; once it is done and counted, the next queue begins the next round.
 """
 
 from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import click
 
 from chatladder.cli.annotate.options import ReviewOptions, names
-from chatladder.cli.annotate.round_records import Sharing, own_share, settle_assignment
+from chatladder.cli.annotate.round_records import Sharing, begun_rounds, own_share, settle_assignment
 from chatladder.cli.annotate.running import follow_guidelines, in_browser, launch, own_task, tell, told, work
 from chatladder.cli.annotate.session import SessionItems
 from chatladder.io.console import SETTINGS, DataError, example
@@ -27,7 +30,7 @@ from chatladder.io.params import PARAMS, read_section
 from chatladder.io.rows import LABELLED, Rows
 from chatladder.labels.log import replay
 from chatladder.labels.review import FILE, Review, begin, mix, random_part, read_review
-from chatladder.labels.rounds import latest_answered, latest_round, log_path
+from chatladder.labels.rounds import latest_answered, log_path
 
 _AGAIN = "Queue, labels and questions must be of one run: run dvc repro."
 
@@ -177,7 +180,7 @@ def choose(options: ReviewOptions, known: Collection[str]) -> tuple[int, Review]
     annotations, asked = options.annotations, options.round
     # Counted before a review is looked for: whoever begins it between the two may answer at once.
     answered = latest_answered(annotations)
-    number = asked or latest_round(annotations)
+    number = asked or begun_rounds(annotations)[-1]
     log = log_path(annotations, number, options.person)
     begun = read_review(log.parent)
     # A list that people drew is no review to go on with, unless it is asked for.
@@ -190,6 +193,11 @@ def choose(options: ReviewOptions, known: Collection[str]) -> tuple[int, Review]
         if not options.queue.exists() or is_queue_of(options.queue, begun):
             return None
     following = next_round(asked, answered, annotations)
+    if following in begun_rounds(annotations):
+        raise DataError(
+            f"{annotations}: expected answers in round {following} before a review, got none: annotate began it. "
+            f"Answer it, or remove its folder, round_{following}."
+        )
     return following, read_queue(options.queue, options.labelled, known, following)
 
 
@@ -203,17 +211,27 @@ def review(options: ReviewOptions) -> None:
     known = frozenset(items.ids)
     chosen = choose(options, known)
     if chosen is None:
-        tell(_what_next(latest_round(options.annotations)))
+        tell(_what_next(begun_rounds(options.annotations)[-1]))
         return
     number, wanted = chosen
     log = log_path(options.annotations, number, options.person)
-    guidelines = follow_guidelines(options, [log.parent])
-    frozen = begin(log.parent, wanted)
-    shared = settle_assignment(log.parent, names(options.annotators), options.overlap)
-    order = own_items(frozen, known, options.person, shared, log.parent)
-    lost = sum(item_id not in known for item_id in frozen.items)
+    guidelines = follow_guidelines(options, [log.parent], begin=False)
+    sharing = names(options.annotators), options.overlap
+    shared = settle_assignment(log.parent, *sharing, begin=False)
+    order = own_items(wanted, known, options.person, shared, log.parent)
+    lost = sum(item_id not in known for item_id in wanted.items)
     notices = told([(lost, "{:,} items of the review are no longer questions.")])
-    session = work(own_task(order, log, guidelines, notices), items, options)
+
+    @cache
+    def begin_round() -> None:
+        """Freeze what is shown, with the first answer: who leaves without one has begun nothing."""
+        if begin(log.parent, wanted) != wanted or settle_assignment(log.parent, *sharing) != shared:
+            raise DataError(f"{log.parent}: somebody else began another review meanwhile. Start again.")
+        follow_guidelines(options, [log.parent])
+
+    session = work(replace(own_task(order, log, guidelines, notices), begin=begin_round), items, options)
+    with suppress(OSError):  # it holds something, unless nobody answered
+        log.parent.rmdir()
     if session.is_finished and not in_browser():
         tell(_what_next(number))
 

@@ -1,4 +1,4 @@
-"""The files that a round's annotators hold to from its beginning: who gets which item, and under which guidelines.
+"""What a round's annotators hold to from its beginning: which items, who gets which of them, under which guidelines.
 
 Who gets an item, and in what order, follows from the item itself: another item changes neither.
 """
@@ -10,13 +10,15 @@ from pathlib import Path
 
 from chatladder.io.console import DataError
 from chatladder.io.files import create_json, read_json, write_json
+from chatladder.labels.review import FILE as REVIEW_FILE
+from chatladder.labels.rounds import round_folders
 
 #: The annotators of a round, and how many of them get each item.
 Sharing = tuple[list[str], int]
 #: The meaning of the labels, unless --guidelines names another text.
 GUIDELINES = Path(__file__).with_name("guidelines.md")
 #: Beside the logs of a round.
-ASSIGNMENT_FILE, GUIDELINES_FILE = "assignment.json", "guidelines.json"
+ASSIGNMENT_FILE, GUIDELINES_FILE, SAMPLE_FILE = "assignment.json", "guidelines.json", "sample.json"
 
 
 def _rank(*parts: str) -> bytes:
@@ -69,22 +71,19 @@ def chat_order(item_ids: Sequence[str], conversations: Sequence[str]) -> list[st
     return _ordered(item_ids, conversations, {name: at for at, name in enumerate(dict.fromkeys(conversations))})
 
 
-def order_items(
-    item_ids: Sequence[str], conversations: Sequence[str], *, annotator: str, round_number: int
-) -> list[str]:
-    """Order items as one annotator sees them: conversation after conversation, in the order of the chat.
+def order_items(item_ids: Sequence[str], conversations: Sequence[str], round_number: int) -> list[str]:
+    """Order items as a round shows them: conversation after conversation, in the order of the chat.
 
     Within a conversation, what was read for one question helps with the next. The conversations themselves are
-    shuffled by a hash that differs between annotators and rounds, so that not everybody is tired, or new to it,
-    at the same items. New items slot in; the others keep their order.
+    shuffled by a hash that differs between rounds. It is the same for everybody: those who stop early have answered
+    the same items, so that their agreement can be told. New items slot in; the others keep their order.
 
     Args:
         item_ids: Shape ``(n,)``, in the order of the chat.
         conversations: The conversation of each, shape ``(n,)``.
-        annotator: Name of the person who will see them.
         round_number: In which round.
     """
-    ranks = {name: (_rank("order", str(round_number), annotator, name), name) for name in conversations}
+    ranks = {name: (_rank("order", str(round_number), name), name) for name in conversations}
     return _ordered(item_ids, conversations, ranks)
 
 
@@ -93,13 +92,107 @@ def _ordered(item_ids: Sequence[str], conversations: Sequence[str], ranks: Mappi
     return [item_ids[row] for row in sorted(range(len(item_ids)), key=lambda row: ranks[conversations[row]])]  # type: ignore[arg-type,return-value]
 
 
-def settle_assignment(folder: Path, annotators: Sequence[str] = (), overlap: int | None = None) -> Sharing | None:
+def begun_rounds(annotations: Path) -> list[int]:
+    """Return the numbers of the rounds that were begun, in their order; round 1 always is.
+
+    A log is hidden until its first answer, so a round that was opened and left is none of them.
+
+    Raises:
+        DataError: If answers lie where no round is.
+    """
+    folders = round_folders(annotations)
+    begun = {number for number, folder in folders.items() if any(path.name[0] != "." for path in folder.iterdir())}
+    return sorted({1, *begun})
+
+
+def check_round(annotations: Path, number: int, *, new: bool) -> None:
+    """Refuse a round that does not exist, unless it is the next and to be begun.
+
+    Args:
+        annotations: Folder of the rounds.
+        number: The round.
+        new: Whether it is to be begun; one that was begun already is gone on with.
+
+    Raises:
+        DataError: If it does not exist, and is not the next.
+    """
+    begun, following = begun_rounds(annotations), next_round(annotations)
+    if number in begun or (new and number == following):
+        return
+    how = f"--round {following} --new-round begins the next, for everybody"
+    if following in begun:
+        how = f"--new-round begins another once round {following} has answers"
+    raise DataError(
+        f"{annotations}: there is no round {number}; those that were begun: {', '.join(map(str, begun))}. Name one of "
+        f"these. {how}."
+    )
+
+
+def next_round(annotations: Path) -> int:
+    """Return the round that --new-round begins: the one after the latest, unless that waits for its first answer."""
+    latest = begun_rounds(annotations)[-1]
+    folder = annotations / f"round_{latest}"
+    return latest + (any(folder.glob("[!.]*.jsonl")) or (folder / REVIEW_FILE).exists())
+
+
+def settle_sample(folder: Path, order: Sequence[str], size: int) -> list[str]:
+    """Return the items that a round asks everybody, in the order in which they are shown, once it asks so many.
+
+    They are the first of the round's order, so whole conversations, of which the last is cut where the number is met.
+    ``sample.json`` keeps them, as ``{"items": [ids]}``, whatever becomes of the questions. A larger sample begins with
+    them and goes on in the order: first with the rest of the conversation that was cut.
+
+    Args:
+        folder: ``round_<n>``.
+        order: Ids of all items in the round's order.
+        size: How many to ask, of so many as there are.
+
+    Raises:
+        DataError: If the round asks more already, or the record is damaged.
+    """
+    create_json(folder / SAMPLE_FILE, {"items": [*order[:size]]})
+    drawn = read_sample(folder) or []
+    if size < len(drawn):
+        raise DataError(
+            f"{folder / SAMPLE_FILE}: this round asks {len(drawn):,} questions. Leave --sample out to follow it, or "
+            "say a larger one, which holds these."
+        )
+    known = frozenset(drawn)
+    grown = [*drawn, *[item_id for item_id in order if item_id not in known][: size - len(drawn)]]
+    if grown != drawn:
+        write_json(folder / SAMPLE_FILE, {"items": grown}, answers=True)
+    return grown
+
+
+def read_sample(folder: Path) -> list[str] | None:
+    """Return the items that a round asks everybody; None if it asks all.
+
+    Args:
+        folder: ``round_<n>``.
+
+    Raises:
+        DataError: If the record is damaged.
+    """
+    path = folder / SAMPLE_FILE
+    if not os.path.lexists(path):
+        return None
+    row = read_json(path)
+    items = row.get("items") if isinstance(row, dict) else None
+    if not isinstance(items, list) or not items or not all(isinstance(each, str) for each in items):
+        raise DataError(f'{path}: expected {{"items": [ids]}}. Restore it.')
+    return items
+
+
+def settle_assignment(
+    folder: Path, annotators: Sequence[str] = (), overlap: int | None = None, *, begin: bool = True
+) -> Sharing | None:
     """Return the assignment of a round: written at its beginning, and the same for everybody from then on.
 
     Args:
         folder: ``round_<n>``, where ``assignment.json`` lies.
         annotators: Names of those who share the round; empty to take what the round has.
         overlap: How many annotators get each item; None to take what the round has.
+        begin: Whether a round without one gets it.
 
     Returns:
         The annotators and the overlap, or None if everybody gets every item.
@@ -110,14 +203,14 @@ def settle_assignment(folder: Path, annotators: Sequence[str] = (), overlap: int
     path = folder / ASSIGNMENT_FILE
     wanted = (sorted(annotators), overlap) if annotators and overlap is not None else None
     if not os.path.lexists(path):
-        if wanted is None:
-            return None
+        if wanted is None or not begin:
+            return wanted
         create_json(path, {"annotators": wanted[0], "overlap": wanted[1]})
     settled = _read_assignment(path)
     if wanted not in (None, settled):
         raise DataError(
             f"{path}: this round is shared by {', '.join(settled[0])}, {settled[1]} for each item. Leave "
-            "--annotators and --overlap out to follow it, or begin another --round."
+            "--annotators and --overlap out to follow it, or begin another with --new-round."
         )
     return settled
 
@@ -181,7 +274,7 @@ def settle_guidelines(folder: Path, file: Path, version: str, *, allow_changed: 
     if not allow_changed:
         raise DataError(
             f"{path}: this round follows guidelines {row['version'][:12]!a}, but {file} is now {version}. "
-            "Answers under two wordings do not compare: begin another --round, bring the earlier wording back, "
-            "or go on with --allow-changed-guidelines, which is recorded."
+            "Answers under two wordings do not compare: begin another with --new-round, bring the earlier wording "
+            "back, or go on with --allow-changed-guidelines, which is recorded."
         )
     write_json(path, {**row, "changed_to": [*changed, version]}, answers=True)

@@ -47,6 +47,7 @@ class Task:
         notices: Remarks to show at the start.
         cases: The answers of others to each item, for who settles it; empty for who annotates, which is blind.
         clock: Gives the time of an answer.
+        begin: Called before each answer is recorded; where it raises, none is.
     """
 
     person: str
@@ -57,6 +58,7 @@ class Task:
     notices: Sequence[str]
     cases: Mapping[str, Case] = field(default_factory=dict)
     clock: Callable[[], str] = now
+    begin: Callable[[], object] = lambda: None
 
 
 def own_task(order: Iterable[str], log: Path, guidelines: str, notices: Sequence[str]) -> Task:
@@ -111,10 +113,15 @@ def work(task: Task, items: SessionItems, options: ScreenOptions) -> Session:
     """
     with ExitStack() as stack:
         logs = {number: stack.enter_context(open_log(path)) for number, path in task.logs.items()}
+
+        def record(answer: Answer) -> None:
+            task.begin()
+            logs[answer.round].append(answer)
+
         session = Session(
             task.rounds,
             own_history(task.logs.values()),
-            lambda answer: logs[answer.round].append(answer),
+            record,
             annotator=task.person,
             clock=task.clock,
         )

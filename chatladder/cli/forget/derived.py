@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import yaml
 
 from chatladder.chat.exports import FORGOTTEN
+from chatladder.cli.annotate.round_records import SAMPLE_FILE, read_sample
 from chatladder.cli.init.checkout import git
 from chatladder.io.console import DataError
 from chatladder.io.files import whole_file, write_json
@@ -132,9 +133,20 @@ def remove_answers(data: Path, items: MemberItems, people: Collection[str]) -> i
                     write_json(folder / FILE, record_of(left), answers=True)
                 else:
                     (folder / FILE).unlink()
+            _remove_sampled(folder, items.questions)
     for path in sorted((data / "marks").glob("*.jsonl")):
         removed += _remove_lines(path, "turn_id", items.turns)
     return removed
+
+
+def _remove_sampled(folder: Path, ids: Collection[str]) -> None:
+    """Rewrite a round's sample, if it has one, without some ids; one of which nothing is left goes."""
+    drawn = read_sample(folder) or []
+    kept = [item_id for item_id in drawn if item_id not in ids]
+    if kept and kept != drawn:
+        write_json(folder / SAMPLE_FILE, {"items": kept}, answers=True)
+    elif not kept:
+        (folder / SAMPLE_FILE).unlink(missing_ok=True)
 
 
 def _remove_lines(path: Path, field: str, ids: Collection[str]) -> int:

@@ -2,7 +2,7 @@
 
 Example:
     chatladder label-studio export --out tasks.json --config label_config.xml
-    chatladder label-studio import --export project-1.json --round 3 --annotators 1=li,2=wu
+    chatladder label-studio import --export project-1.json --round 3 --new-round --annotators 1=li,2=wu
 
 In Label Studio, make a project, paste the configuration under Labeling Setup, Custom Template, and import the tasks.
 They hold no label and nothing that a model says; the keys are those of chatladder annotate. A question that is needed
@@ -72,6 +72,7 @@ class AnswersOptions:
 
     export: Path = setting("Export of Label Studio (JSON).", type=InputFile)
     round: int = setting("The round they belong to.", least=1)
+    new_round: bool = setting("Begin that round, if it is the next.", default=False)
     annotators: str | None = setting("Names by user's number: 1=li,2=wu.", type=Checked(parse_names), default=None)
     annotations: Path = setting("Folder of the rounds.", type=OutputFolder, default=Path("data/annotations"))
     questions: Path = setting("Questions that were exported.", type=InputFile, default=_QUESTIONS)
@@ -152,6 +153,7 @@ def import_answers(options: AnswersOptions) -> Counter[str]:
     paths = {name: log_path(options.annotations, options.round, name) for name in answers}
     if not paths:
         return counts
+    round_records.check_round(options.annotations, options.round, new=options.new_round)
     settle_round(next(iter(paths.values())).parent, answers, options)
     with ExitStack() as stack:
         logs = {name: stack.enter_context(LogWriter(path)) for name, path in paths.items()}
