@@ -3,8 +3,8 @@ r"""Pick the turns that the judges take for questions, each with the talk before
 How the judges' scores become one verdict is --join: all of them pass the turn (each has a threshold of its own), more
 than half do, or their mean reaches the mean of the thresholds. What a conversation and a window are is told in
 chatladder/questions/conversations.py: earlier questions stay in the window, and an image or a file shows as "[image]"
-or "[file]". System notices, stickers and the like (kind "other") and blank texts say nothing that a question could refer
-to: they are in no window and break no silence.
+or "[file]". System notices, stickers and the like (kind "other") and blank texts say nothing that a question could
+refer to: they are in no window and break no silence.
 
 Each turn that is no question is counted under the first reason that applies: not_text, too_short (without the
 names it is addressed to), then below_<judge>, in the order in which the judges are given (or below_majority, or

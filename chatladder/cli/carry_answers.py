@@ -23,12 +23,13 @@ from typing import Any, NamedTuple
 import click
 import pyarrow.compute as pc
 
-from chatladder.cli.annotate.round_records import REVIEW_FILE, SAMPLE_FILE
+from chatladder.cli.annotate.round_records import SAMPLE_FILE
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, example
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of, setting
 from chatladder.io.rows import QUESTIONS, TURNS, Rows
 from chatladder.labels.log import LogWriter
+from chatladder.labels.review import FILE as REVIEW_FILE
 from chatladder.labels.rounds import every_log, round_folders
 
 #: An id in a log, a review or a file of marks; turns' ids begin with t.
