@@ -1,8 +1,9 @@
 r"""Let one rung write out the test questions: untouched, or with the adapter that learned to.
 
 All of them, whether they need it or not: stages.score_rewrites compares writing out none, all, and those that the
-answers of stages.predict call needed. Decoding is greedy; a text that is no line, or an empty one, leaves the question
-as it is. A rung that was trained with several seeds writes once with each.
+answers of stages.predict call needed. With --rewrites those alone that people wrote out. Decoding is greedy; a text
+that is no line, or an empty one, leaves the question as it is. A rung that was trained with several seeds writes once
+with each.
 
 Example:
     python -m stages.rewrite --base data/bases/small --adapter data/rewriters/small \
@@ -24,7 +25,7 @@ from chatladder.io.console import (
     example,
     stoppable,
 )
-from chatladder.io.rows import LABELLED, REWRITTEN, SPLITS, read_rows, write_rows
+from chatladder.io.rows import LABELLED, REWRITTEN, SPLITS, read_rows, read_written_out, write_rows
 from chatladder.models.generating import generate_rung
 from chatladder.models.loading import adapters_of, base_of
 from chatladder.models.prompts import LANGUAGES, render_rewrite, rewrite_read
@@ -34,33 +35,42 @@ from chatladder.models.prompts import LANGUAGES, render_rewrite, rewrite_read
 @click.option("--base", type=InputFolder, required=True, help="Base folder that stages.base wrote.")
 @click.option("--adapter", type=InputFolder, help="Adapter folder that stages.train wrote; else the untouched model.")
 @click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
+@click.option("--rewrites", type=InputFile, help="Write out what people wrote out alone (parquet).")
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Write out this split.")
 @click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Language of the prompt.")
 @click.option("--max-length", type=click.IntRange(256), required=True, help="Most tokens of prompt and text.")
 @click.option("--out", type=OutputFile, required=True, help="Texts to write (parquet).")
 @stoppable(NOTHING_KEPT)
 def main(
-    base: Path, adapter: Path | None, labelled: Path, split: str, language: str, max_length: int, out: Path
+    base: Path,
+    adapter: Path | None,
+    labelled: Path,
+    rewrites: Path | None,
+    split: str,
+    language: str,
+    max_length: int,
+    out: Path,
 ) -> None:
     """Write what a rung makes of every question of a split."""
-    items = [row for row in read_rows(labelled, LABELLED).to_pylist() if row["split"] == split]
+    rows = read_written_out(labelled, rewrites) if rewrites else read_rows(labelled, LABELLED)
+    items = [row for row in rows.to_pylist() if row["split"] == split and row.get("rewrite", row)]
     if not items:
         raise DataError(f"{labelled}: expected questions in {split}, got none. Choose another --split or label more.")
     prompts = [render_rewrite(item, language) for item in items]
     adapters = adapters_of(adapter) if adapter else {0: None}
-    rows = []
+    written = []
     shortened = room = 0
     with workers() as pool:
         for seed, folder in adapters.items():
             texts, cut, room = generate_rung(base_of(base, seed), folder, prompts, max_length, pool)
-            rows += [
+            written += [
                 {"item_id": item["item_id"], "seed": seed, "text": rewrite_read(item, text, language)}
                 for item, text in zip(items, texts, strict=True)
             ]
             shortened += cut
-    write_rows(out, rows, REWRITTEN)
+    write_rows(out, written, REWRITTEN)
     asked = f" of {len(adapters)} seeds" if len(adapters) > 1 else ""
-    click.echo(f"{out}: {len(rows):,} texts{asked}, {shortened:,} prompts shortened to {room} tokens")
+    click.echo(f"{out}: {len(written):,} texts{asked}, {shortened:,} prompts shortened to {room} tokens")
 
 
 if __name__ == "__main__":

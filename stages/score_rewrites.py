@@ -42,7 +42,12 @@ from chatladder.vocabulary import POSITIVE
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
 @click.option("--rewrites", type=InputFile, required=True, help="Questions that people wrote out (parquet).")
-@click.option("--vanilla", type=InputFile, required=True, help="Texts of the untouched model (parquet).")
+@click.option(
+    "--vanilla",
+    type=InputFile,
+    required=True,
+    help="Texts of the untouched model (parquet), of what people wrote out at least.",
+)
 @click.option("--tuned", type=InputFile, required=True, help="Texts of the tuned one (parquet).")
 @click.option("--gate", "answers", type=InputFile, required=True, help="The tuned rung's predictions (parquet).")
 @click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Language of the prompt.")
@@ -87,10 +92,12 @@ def main(
     threshold = choose(read_seeds(answers, chosen_on.ids)[seed], chosen_on.references)
     gate = decide(predictions, threshold).answers == NEEDED
     texts = _texts(tuned, ids)
+    written = iter(_texts(vanilla, [row["item_id"] for row in rows if row["rewrite"]]))
+    before = [next(written) if row["rewrite"] else "" for row in rows]  # the others are not compared
     result |= {
         "copy": text_metrics(asked.plain, asked),
         "people": text_metrics(asked.ideals, asked),
-        "vanilla": text_metrics(_texts(vanilla, ids), asked),
+        "vanilla": text_metrics(before, asked),
         "tuned": text_metrics(texts, asked),
         "policies": policy_metrics(texts, gate, asked, search),
         "policies_of_people": policy_metrics(asked.ideals, asked.needed, asked, search),

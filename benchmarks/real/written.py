@@ -116,7 +116,7 @@ def measure(labelled: Path, rung: str) -> None:
         run("train", "--base", base, "--alpaca", folder / "rewriting", *outs, *length, *training)
         asked = ("--base", base, "--labelled", given, "--language", "en", *length)
         texts = {kind: FOLDER / kind / f"{rung}.parquet" for kind in ("vanilla", "tuned")}
-        run("rewrite", *asked, "--out", texts["vanilla"])
+        run("rewrite", *asked, "--rewrites", rewrites, "--out", texts["vanilla"])
         run("rewrite", *asked, "--adapter", folder / "adapter", "--out", texts["tuned"])
         scored = ("--vanilla", texts["vanilla"], "--tuned", texts["tuned"], "--gate", folder / "gate.parquet")
         run(

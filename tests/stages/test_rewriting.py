@@ -139,6 +139,10 @@ def test_a_rung_writes_out_each_question_of_a_split(project, writer, tiny_base, 
         assert result.exit_code == 0, result.output
         rows = read_rows(tmp_path / f"{name}.parquet", REWRITTEN).to_pylist()
         assert len(rows) == 20
+        some = (*adapter, *asked, "--rewrites", project / "rewrites.parquet", "--out", tmp_path / "some.parquet")
+        assert run(rewrite, "--base", tiny_base, *some).exit_code == 0
+        written = read_rows(tmp_path / "some.parquet", REWRITTEN).to_pylist()
+        assert written == [row for row in rows if int(row["item_id"][1:]) % 2]
         texts[name] = [row["text"] for row in rows]
     assert texts["vanilla"] != texts["tuned"]
     assert all(text and "\n" not in text for text in texts["tuned"])
@@ -162,7 +166,11 @@ def scored(project, tmp_path, tuned, p_needed, turns=None):
     rows = read_rows(project / "labelled.parquet", LABELLED).to_pylist()
     test = [row for row in rows if row["split"] == "test"]
     for name, text in {"vanilla": lambda row: row["text"], "tuned": tuned}.items():
-        written = [{"item_id": row["item_id"], "seed": 0, "text": text(row)} for row in test]
+        written = [
+            {"item_id": row["item_id"], "seed": 0, "text": text(row)}
+            for row in test
+            if name == "tuned" or is_needed(row)
+        ]
         write_rows(tmp_path / f"{name}.parquet", written, REWRITTEN)
     predictions = [
         {
