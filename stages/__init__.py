@@ -1,1 +1,10 @@
-"""One module for each stage of ``dvc.yaml``: options in, a call of the library ``chatladder``, one line out."""
+"""One module for each stage of ``dvc.yaml``: options in, a call of the library ``chatladder``, one line out.
+
+In a project, they run with the code that its code.json says, and no other.
+"""
+
+from pathlib import Path
+
+from chatladder.io.code import refuse_other
+
+refuse_other(Path(__file__).parents[1])

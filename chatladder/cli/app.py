@@ -20,6 +20,7 @@ COMMANDS = {
     "import": ("chatladder.cli.import_labelled:import_command", "Bring in questions labelled elsewhere."),
     "init": ("chatladder.cli.init.command:init_command", "Begin a project of your own."),
     "status": ("chatladder.cli.status:status_command", "Say where the project stands, and what to do next."),
+    "upgrade": ("chatladder.cli.upgrade:upgrade_command", "Bring the project to the installed chatladder."),
     "secret": ("chatladder.privacy.secret:secret_command", "Make the key of the pseudonyms."),
     "questions": ("chatladder.cli.questions:questions_command", "Show what was picked or left out."),
     "annotate": ("chatladder.cli.annotate.command:annotate_command", "Label questions by hand, one key each."),

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import click
 
+from chatladder.io.code import other_parts
 from chatladder.io.console import SETTINGS, DataError, example, printable, shortened
 from chatladder.io.files import read_json
 
@@ -103,6 +104,7 @@ class Standing(RoundAnswers, Staleness):
         items_needed: Labels that an inconclusive verdict wants, with those at hand; None if unknown.
         tuned: The largest tuned rung of the last run.
         exported: Whether it was exported.
+        other_code: How its code is not that of the installed chatladder; empty if it is.
     """
 
     exports: int = 0
@@ -115,6 +117,7 @@ class Standing(RoundAnswers, Staleness):
     items_needed: int | None = None
     tuned: Tuned | None = None
     exported: bool = False
+    other_code: str = ""
 
     def is_stale(self, *stages: str) -> bool:
         """Whether one of these stages is stale, in any of its instances."""
@@ -122,7 +125,9 @@ class Standing(RoundAnswers, Staleness):
 
 
 def next_step(standing: Standing) -> Todo:
-    """Return the next useful step: first what a person must give, then the machine's work, then what improves it."""
+    """Return the next useful step: the code, what a person must give, the machine's work, then what improves it."""
+    if standing.other_code:
+        return Todo("chatladder upgrade", standing.other_code)
     return _chat(standing) or _labels(standing) or _run(standing) or _after(standing)
 
 
@@ -228,6 +233,33 @@ def stages_in_words(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
+def check_project(root: Path) -> None:
+    """Refuse a folder that holds no project.
+
+    Raises:
+        DataError: If it does not.
+    """
+    for name in ("dvc.yaml", "params.yaml"):
+        if not (root / name).is_file():
+            raise DataError(
+                f"{root / name}: expected a project of chatladder here, got no such file. Run in the project's "
+                "folder, or begin one with chatladder init FOLDER."
+            )
+
+
+def is_clone(root: Path) -> bool:
+    """Whether a folder is where chatladder itself is developed: its stages depend on the code that lies there."""
+    return (root / "chatladder").is_dir() and (root / "CONTRIBUTING.md").is_file()
+
+
+def other_code(root: Path) -> str:
+    """Say in what way the code of a project is not that of the installed chatladder; empty if it is."""
+    if (root / "chatladder").is_dir() and not is_clone(root):
+        return "the project has a copy of chatladder's code, made by an earlier release"
+    other = other_parts(root)
+    return f"the installed chatladder is other than the project's: {', '.join(other)}" if other else ""
+
+
 def gather(root: Path) -> Standing:
     """Return the state of the project in a folder.
 
@@ -236,12 +268,7 @@ def gather(root: Path) -> Standing:
     """
     from chatladder.privacy.secret import KEY_FILE, local_key
 
-    for name in ("dvc.yaml", "params.yaml"):
-        if not (root / name).is_file():
-            raise DataError(
-                f"{root / name}: expected a project of chatladder here, got no such file. Run in the project's "
-                "folder, or begin one with chatladder init FOLDER."
-            )
+    check_project(root)
     ids = question_ids(root / "data" / "questions.parquet")
     files, absent = exports(root / "data" / "raw")
     answers = answers_of(root / "data" / "annotations", ids or [])
@@ -260,6 +287,7 @@ def gather(root: Path) -> Standing:
         tuned=tuned,
         **vars(staleness(root)),
         exported=tuned is not None and (root / "exported" / tuned.rung).is_dir(),
+        other_code=other_code(root),
     )
 
 

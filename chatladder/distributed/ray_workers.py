@@ -241,7 +241,7 @@ def _import_ray() -> ModuleType:
         if error.name != "ray":
             raise
         raise DataError(
-            "CHATLADDER_ENGINE=ray: Ray is not installed. Run pip install 'chatladder[ray]', or unset the variable to "
+            "CHATLADDER_ENGINE=ray: Ray is not installed. Run pip install ray, or unset the variable to "
             "use this machine alone."
         ) from error
     return ray

@@ -36,7 +36,7 @@ FENCE = re.compile(r"^```(bash|console|sh)\n(.*?)^```$", flags=re.M | re.S)
 #: What is not run, and why. Each must fit a command.
 EXCUSED = {
     r"python3 -m venv .*": "minutes, from a package index; CI runs the one with pytest for every change",
-    r"pip install .*": "asks a package index",
+    r"pip (install|wheel) .*": "asks a package index; tests/cli/test_upgrade.py builds and installs wheels without",
     r"vllm serve .*": "wants vLLM, a GPU and a download",
     r".* dvc repro train@qwen1_5_14b": "wants GPUs and a download",
     r"ray start .*": "wants several machines; tests/distributed/test_engine.py starts two nodes on one",

@@ -1,4 +1,4 @@
-"""A new project: what it takes from the checkout and what stays behind, what is asked, and nothing half made."""
+"""A new project: what it has, what is asked, that all but the chat is committed, and nothing half made."""
 
 import os
 import re
@@ -16,10 +16,11 @@ from chatladder.cli.annotate.round_records import settle_assignment
 from chatladder.cli.doctor.memory import Machine
 from chatladder.cli.init import command as init
 from chatladder.cli.init import project
-from chatladder.cli.init.checkout import CHECKOUT, DVC_CONFIG, is_taken
-from chatladder.cli.init.project import ProjectPlan, adapt_params, fitting, rungs_here
+from chatladder.cli.init.project import OWN_FILES, ProjectPlan, adapt_params, fitting, rungs_here
 from chatladder.cli.simulate import write_chat
 from chatladder.cli.status import Standing, next_step, staleness
+from chatladder.io import code
+from chatladder.io.code import project_files
 from chatladder.io.console import UNPRINTABLE, DataError
 from chatladder.io.params import read_yaml
 from chatladder.presets import as_text, read
@@ -71,27 +72,68 @@ def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_project_has_the_pipeline_and_nothing_of_the_demo(here):
+def git(folder, *arguments):
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_a_project_has_the_graph_and_neither_the_code_nor_the_demo(here):
     said = made("friends", "--yes")
     files = files_of(here / "friends")
-    assert {"dvc.yaml", "params.yaml", "pyproject.toml", "LICENSE", "chatladder/cli/app.py", ".dvc/config"} <= files
-    assert {"data/annotations/README.md", "data/marks/README.md", ".dvc/plots/loss.json", ".dvcignore"} <= files
-    foreign = ("tests/", "benchmarks/", "docs/", "metrics/", "data/demo/", "dvc.lock", ".ci/", ".github/")
-    assert not [name for name in files if name.startswith(foreign)]
-    assert {name for name in files if name.startswith("data/raw/")} == {"data/raw/README.md", "data/raw/.gitignore"}
-    assert not [name for name in files if name.startswith("data/annotations/round_")]
+    stages = {f"stages/{path.name}" for path in (ROOT / "stages").glob("*.py")}
+    assert {
+        "dvc.yaml",
+        "params.yaml",
+        "code.json",
+        ".dvc/config",
+        ".dvcignore",
+        ".dvc/plots/loss.json",
+    } | stages <= files
+    assert len(files) <= 45
+    assert {name.split("/")[0] for name in files if "/" in name} == {".chatladder", ".dvc", "data", "stages"}
+    assert {name for name in files if name.startswith("data/")} == {
+        *(f"data/{name}/README.md" for name in ("raw", "annotations", "marks")),
+        *(f"data/{name}.gitignore" for name in ("", "raw/", "predictions/out_of_fold/")),
+    }
     for note in ("README.md", "data/raw/README.md", "data/annotations/README.md"):
         assert "simulate" not in (here / "friends" / note).read_text(encoding="utf-8")
+    assert f"friends: {len(files) - 2} files in a git and DVC repository" in said
     assert said.splitlines()[-1] == "Next: cd friends && cp EXPORT data/raw/   # there is no export of a chat yet"
 
 
-def test_every_module_of_the_pipeline_is_there_to_the_byte(here):
+def test_all_but_the_chat_and_the_key_is_committed(here):
+    (here / "chat.txt").write_text("hello")
+    made("friends", "--yes", "--export", "chat.txt", "--annotators", "li,wu")
+    assert git(here / "friends", "status", "--porcelain") == ""
+    files = {*git(here / "friends", "ls-files").split()}
+    own = {"data/raw/chat.txt", ".chatladder/privacy_key", ".chatladder/.gitignore"}
+    assert files == files_of(here / "friends") - own
+    assert "data/annotations/round_1/assignment.json" in files
+
+
+def test_who_git_knows_is_the_author_of_the_commit_and_nobody_need_be_known(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    made("a", "--yes")
+    assert git(here / "a", "log", "--format=%an").split() == ["chatladder"]
+    (here / ".gitconfig").write_text("[user]\n name = Li\n email = li@example.org\n[commit]\n gpgsign = true\n")
+    made("b", "--yes")
+    assert git(here / "b", "log", "--format=%an").split() == ["Li"]
+
+
+def test_what_stages_write_is_not_for_git(here):
     made("friends", "--yes")
-    tracked = subprocess.run(
-        ["git", "ls-files", "chatladder", "stages"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in tracked.stdout.split():
-        assert (here / "friends" / name).read_bytes() == (ROOT / name).read_bytes()
+    outs = [
+        (key if isinstance(out, dict) else out).replace("${key}", "rung").replace("${item}", "rung")
+        for stage in yaml.safe_load((here / "friends" / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
+        for out in stage.get("do", stage).get("outs", [])
+        for key in (out if isinstance(out, dict) else [out])
+    ]
+    cached = [out for out in outs if out.startswith("data/")]
+    assert cached
+    assert git(here / "friends", "check-ignore", *cached).split() == cached
 
 
 def test_params_are_the_new_chats(here):
@@ -150,81 +192,37 @@ def test_the_secret_is_random_and_its_owners_alone(here):
     assert all(stat.S_IMODE(key.stat().st_mode) == 0o600 for key in keys)
 
 
-def test_git_passes_over_the_chat_and_the_key(here):
-    (here / "chat.txt").write_text("hello")
-    made("friends", "--yes", "--export", "chat.txt")
-    subprocess.run(["git", "add", "-A"], cwd=here / "friends", check=True)
-    added = subprocess.run(["git", "ls-files"], cwd=here / "friends", capture_output=True, text=True, check=True)
-    names = added.stdout.split()
-    assert {"data/raw/README.md", "data/raw/.gitignore", "params.yaml"} <= {*names}
-    assert not [name for name in names if "chat.txt" in name or ".chatladder" in name]
-
-
-def test_remotes_of_the_checkout_stay_behind(here, monkeypatch):
-    checkout = small_checkout(here / "checkout")
-    with (checkout / ".dvc" / "config").open("a") as config:
-        config.write("['remote \"ours\"']\n    url = s3://ours\n    password = hunter2\n")
-    monkeypatch.setattr("chatladder.cli.init.command.CHECKOUT", checkout)
-    made("friends", "--yes")
-    config = (here / "friends" / ".dvc" / "config").read_text()
-    assert "ours" not in config
-    assert "hunter2" not in config
-    assert "bool = boolean_optional" in config
-
-
-def small_checkout(folder):
-    """A checkout of the few files without which there is no pipeline, beside a demo and somebody's private file."""
-    for name in ("dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".gitignore", "chatladder/cli/app.py"):
+def small_clone(folder):
+    """A clone of no more than a project has, and a remote that is somebody's own."""
+    for name in project_files(ROOT):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes((ROOT / name).read_bytes())
-    for name in ("data/raw/demo.txt", "data/marks/me.jsonl", "data/annotations/round_1/li.jsonl", "kept.zip.dvc"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("theirs")
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
-    (folder / "private.txt").write_text("theirs")
+    (folder / ".dvc" / "config").write_text("['remote \"ours\"']\n    url = s3://ours\n    password = hunter2\n")
+    (folder / "data" / "raw").mkdir()
+    (folder / "data" / "raw" / "chat.txt").write_text("theirs")
     return folder
 
 
-def test_what_is_not_in_git_and_what_people_own_stays_behind(here, monkeypatch):
-    checkout = small_checkout(here / "checkout")
-    monkeypatch.setattr("chatladder.cli.init.command.CHECKOUT", checkout)
-    (checkout / "chatladder" / "new\x1b.py").write_text("ours")
+def test_settings_and_data_of_a_clone_stay_behind(here, monkeypatch):
+    monkeypatch.setattr(code, "PACKAGE", small_clone(here / "clone") / "chatladder")
     made("friends", "--yes")
-    own = {
-        ".chatladder/privacy_key",
-        ".chatladder/.gitignore",
-        "README.md",
-        "data/raw/README.md",
-        "data/raw/.gitignore",
-    }
-    assert files_of(here / "friends") == own | {
-        ".dvc/config",
-        ".gitignore",
-        "dvc.yaml",
-        "params.yaml",
-        "pyproject.toml",
-        "chatladder/cli/app.py",
-    }
+    config = (here / "friends" / ".dvc" / "config").read_text()
+    assert config == (ROOT / ".dvc" / "config").read_text(encoding="utf-8") == OWN_FILES[".dvc/config"]
+    assert not (here / "friends" / "data" / "raw" / "chat.txt").exists()
 
 
-def test_a_project_in_the_checkout_is_told_to_move_out(here, monkeypatch):
-    checkout = small_checkout(here / "checkout")
-    monkeypatch.setattr("chatladder.cli.init.command.CHECKOUT", checkout)
-    told = "lies in the checkout of chatladder"
-    assert f"checkout/friends {told}" in made("checkout/friends", "--yes")
+def test_a_project_in_the_clone_is_told_to_move_out(here, monkeypatch):
+    monkeypatch.setattr(init, "PACKAGE", here / "clone" / "chatladder")
+    told = "lies in the clone of chatladder"
+    assert f"clone/friends {told}" in made("clone/friends", "--yes")
     assert told not in made("friends", "--yes")
 
 
-def test_a_checkout_that_is_none_is_refused(here, monkeypatch):
-    checkout = small_checkout(here / "checkout")
-    monkeypatch.setattr("chatladder.cli.init.command.CHECKOUT", checkout)
-    (checkout / "chatladder" / "cli" / "app.py").unlink()
-    assert "app.py: expected a file, as git has it" in refused("friends", "--yes")
-    subprocess.run(["git", "rm", "-q", "--cached", "chatladder/cli/app.py"], cwd=checkout, check=True)
-    assert "got one without chatladder/cli/app.py in git" in refused("friends", "--yes")
-    monkeypatch.setattr("chatladder.cli.init.command.CHECKOUT", here)
-    assert "got a folder without .git" in refused("friends", "--yes")
+def test_a_clone_that_lacks_a_file_of_projects_is_named(here, monkeypatch):
+    clone = small_clone(here / "clone")
+    monkeypatch.setattr(code, "PACKAGE", clone / "chatladder")
+    (clone / "params.yaml").unlink()
+    assert "No such file" in refused("friends", "--yes")
     assert not (here / "friends").exists()
 
 
@@ -274,7 +272,7 @@ def test_the_current_folder_is_filled_unless_another_is_given(here, monkeypatch)
     assert "got a project; it was left as it is. Run chatladder status" in refused("--yes")
 
 
-@pytest.mark.parametrize("step", ["copy_pipeline", "create", "git"])
+@pytest.mark.parametrize("step", ["write_files", "create", "commit"])
 def test_whatever_fails_the_current_folder_stays_empty(here, monkeypatch, step):
     def fail(*_arguments, **_more):
         raise OSError(28, "No space left on device")
@@ -369,7 +367,7 @@ def test_a_hostile_name_is_never_printed_raw(here):
 
 
 @pytest.mark.parametrize(
-    "step", ["copy_pipeline", "adapt_params", "create", "_copy_export", "settle_assignment", "git"]
+    "step", ["write_files", "adapt_params", "create", "_copy_export", "settle_assignment", "commit"]
 )
 def test_whatever_fails_nothing_is_half_made(here, monkeypatch, step):
     (here / "chat.txt").write_text("hello")
@@ -389,7 +387,7 @@ def test_what_somebody_puts_there_meanwhile_is_kept(here, monkeypatch):
     def meddle(*_arguments):
         (here / "friends" / "theirs.txt").write_text("theirs")
 
-    monkeypatch.setattr(project, "git", meddle)
+    monkeypatch.setattr(project, "commit", meddle)
     assert "got one that holds theirs.txt; it was left" in refused("friends", "--yes")
     assert names_in(here) == ["friends"]
     assert files_of(here / "friends") == {"theirs.txt"}
@@ -524,26 +522,6 @@ def test_every_ladder_goes_into_params(here, name):
     assert [*params["review"]["rungs"]] == catalogue.review
     for rung in params["ladder"].values():
         assert rung["base"]["source"] != "hub" or len(rung["base"]["revision"]) == 40
-
-
-def test_what_is_taken():
-    assert is_taken("stages/merge.py")
-    assert is_taken("data/raw/README.md")
-    assert is_taken("data/predictions/vanilla/.gitignore")
-    assert not is_taken("data/raw/demo.txt.bz2")
-    assert not is_taken("data/annotations/round_1/li.jsonl")
-    assert not is_taken("tests/conftest.py")
-    assert not any(is_taken(path.name) for path in ROOT.glob("*.md"))
-    assert not is_taken("export.zip.dvc")
-    assert is_taken("stages/tests.py")
-
-
-def test_the_checkout_is_this_one():
-    assert CHECKOUT == ROOT
-
-
-def test_the_settings_of_dvc_are_the_checkouts():
-    assert (ROOT / ".dvc" / "config").read_text(encoding="utf-8") == DVC_CONFIG
 
 
 @pytest.mark.slow

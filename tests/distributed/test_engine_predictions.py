@@ -189,7 +189,7 @@ def test_ray_is_imported_when_there_is_work_for_it(monkeypatch):
     with engine.workers() as pool:
         pass
     for ask in (lambda: pool.parts(Need(1, False)), lambda: next(pool.map(str, [1]))):
-        with pytest.raises(DataError, match=r"Ray is not installed\. Run pip install 'chatladder\[ray\]'"):
+        with pytest.raises(DataError, match=r"Ray is not installed\. Run pip install ray"):
             ask()
 
 

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chatladder.cli.init.checkout import git
-from chatladder.cli.status import exports
+from chatladder.cli.git import git
+from chatladder.cli.status import exports, other_code
 from chatladder.io.console import DataError
 from chatladder.privacy.secret import KEY_FILE, KEY_VARIABLE, local_key
 
@@ -31,7 +31,7 @@ def problems(root: Path) -> list[str]:
     Args:
         root: Folder where stages run.
     """
-    return [*packages(), *repository(root), *raw_data(root), *launcher(os.environ.get(LAUNCHER, ""))]
+    return [*packages(), *code(root), *repository(root), *raw_data(root), *launcher(os.environ.get(LAUNCHER, ""))]
 
 
 def hints(gpus: int) -> list[str]:
@@ -50,7 +50,7 @@ def packages() -> Iterator[str]:
     try:
         about = metadata.metadata(PACKAGE)
     except metadata.PackageNotFoundError:
-        yield "chatladder is not installed as a package: run pip install -e . in the repository."
+        yield "chatladder is not installed as a package: pip install its wheel, or its clone."
         return
     python = ".".join(map(str, sys.version_info[:3]))
     if not SpecifierSet(about["Requires-Python"] or "").contains(python):
@@ -59,7 +59,13 @@ def packages() -> Iterator[str]:
         try:
             metadata.version(wanted.name)
         except metadata.PackageNotFoundError:
-            yield f"{wanted.name} is not installed: run pip install -e . in the repository."
+            yield f"{wanted.name} is not installed: run pip install '{wanted.name}{wanted.specifier}'."
+
+
+def code(root: Path) -> Iterator[str]:
+    """Say whether the project is of another chatladder than the installed one."""
+    if other := other_code(root):
+        yield f"{other}. Run chatladder upgrade."
 
 
 def releases() -> Iterator[str]:

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from chatladder.cli.init.checkout import git
+from chatladder.cli.git import git
 from chatladder.evaluation.threshold import THRESHOLDS
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json

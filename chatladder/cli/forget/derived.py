@@ -16,7 +16,7 @@ import yaml
 
 from chatladder.chat.exports import FORGOTTEN
 from chatladder.cli.annotate.round_records import SAMPLE_FILE, read_sample
-from chatladder.cli.init.checkout import git
+from chatladder.cli.git import git
 from chatladder.io.console import DataError
 from chatladder.io.files import whole_file, write_json
 from chatladder.io.rows import QUESTIONS, TURNS, Rows, read_rows, write_rows

@@ -1,1 +1,1 @@
-"""Begin a project: the pipeline without the demo, in a folder of its own."""
+"""Begin a project: the graph without the demo, in a folder of its own."""

@@ -1,4 +1,4 @@
-"""Begin a project of your own in an empty folder: the pipeline without the demo, your settings, a secret, your export.
+"""Begin a project of your own in an empty folder: the graph of stages, your settings, a secret, your export.
 
 Example:
     mkdir friends && cd friends && chatladder init
@@ -6,8 +6,8 @@ Example:
     chatladder init friends --yes
 
 What is not given as an option is asked. The models are those that suit the chat's language and this machine, unless
---ladder names others; embedded ones are for the demo. The pipeline is that of the checkout that this command belongs
-to, as git tracks it. The export is copied and never moved; git passes over it. If anything fails, nothing is left.
+--ladder names others; embedded ones are for the demo. Everything but the export and the secret is committed. The export
+is copied and never moved; git passes over it. If anything fails, nothing is left.
 """
 
 import os
@@ -23,9 +23,9 @@ import click
 
 from chatladder.cli.annotate.options import zone
 from chatladder.cli.doctor.recommend import RECOMMENDED
-from chatladder.cli.init.checkout import CHECKOUT
 from chatladder.cli.init.project import ProjectPlan, check_export, check_folder, make
 from chatladder.cli.status import Standing, next_step
+from chatladder.io.code import PACKAGE
 from chatladder.io.console import SETTINGS, DataError, example, printable
 from chatladder.io.options import options_of
 from chatladder.models.prompts import LANGUAGES
@@ -99,11 +99,11 @@ def init_command(folder: Path, takes_defaults: bool, given: Mapping[str, Any]) -
     """Begin a project in FOLDER, which must be new or empty; the current one unless given."""
     path = check_folder(folder)
     plan = complete_plan(given, path, takes_defaults=takes_defaults)
-    made = make(folder, plan, CHECKOUT)
+    made = make(folder, plan)
     shown = printable(str(folder) if folder.name else path.name)
-    if path.is_relative_to(CHECKOUT):
-        click.echo(f"{shown} lies in the checkout of chatladder, whose git lists it from now on: better move it out.")
-    click.echo(f"{shown}: {made.files} files of the pipeline, a git and DVC repository, and a new secret key.")
+    if path.is_relative_to(PACKAGE.parent):
+        click.echo(f"{shown} lies in the clone of chatladder, whose git lists it from now on: better move it out.")
+    click.echo(f"{shown}: {made.files} files in a git and DVC repository, and a new secret key.")
     click.echo(f"params.yaml: timezone {plan.timezone}, language {plan.language}, ladder {', '.join(made.rungs)}")
     if made.notes:
         click.echo("\n".join(made.notes))

@@ -1,4 +1,4 @@
-"""Make a new project whole or not at all: the pipeline, git, DVC, params, the secret, an export, the annotators."""
+"""Make a new project whole or not at all: the graph, git, DVC, params, the secret, an export, the annotators."""
 
 import errno
 import re
@@ -18,7 +18,9 @@ from chatladder.cli.annotate.round_records import settle_assignment
 from chatladder.cli.doctor.duration import workload
 from chatladder.cli.doctor.memory import Machine, facts_of, needs, this_machine
 from chatladder.cli.doctor.recommend import FEWEST_RUNGS, FOR_THE_DEMO, LANGUAGE_NAMES, RECOMMENDED, describe, recommend
-from chatladder.cli.init.checkout import copy_pipeline, git
+from chatladder.cli.git import git
+from chatladder.cli.upgrade import write_code
+from chatladder.io.code import shipped
 from chatladder.io.console import DataError, printable, shortened
 from chatladder.io.files import whole_folder
 from chatladder.io.options import setting
@@ -43,12 +45,53 @@ MOST_NAMES, NAME_COLUMNS = 4, 40
 README = """\
 # A chatladder project
 
-`chatladder status` says where this project stands and what to do next; `chatladder doctor` what its models need.
+Activate the environment that has chatladder (`. .venv/bin/activate`, where yours is). A colleague makes one, and
+installs the same release there from its wheel or its clone: `pip install PATH`. Then
+
+    chatladder status            # where this project stands, and what to do next; at any time
+    chatladder doctor            # what its models need, and whether the setup is complete
+    dvc repro pick_questions     # from the exports in data/raw/ to the questions
+    dvc repro                    # all that follows from the answers, with the results in metrics/
 
 The chat is in `data/raw/` and the key of the pseudonyms in `.chatladder/`; git passes over both. Keep the key: another
 one gives other pseudonyms and ids. The answers of the annotators are in `data/annotations/`; commit them. Numbers live
-in `params.yaml`; `dvc repro` makes everything else, and the results in `metrics/`.
+in `params.yaml`.
+
+To upgrade, install another release in the environment and run `chatladder upgrade` here: it renews `stages/`,
+`dvc.yaml` and `code.json`, and says which stages run again. Until then stages refuse to run. Do not edit these files:
+it replaces them.
 """
+#: What a project has beside the shipped files.
+OWN_FILES = {
+    "README.md": README,
+    # Of no clone, for its remote: a new chat must not go where the demo went.
+    ".dvc/config": """\
+[core]
+    analytics = false
+    autostage = false
+[parsing]
+    bool = boolean_optional
+    list = append
+""",
+    "data/.gitignore": """\
+# Stages write everything else, and DVC keeps it.
+/*
+!/.gitignore
+!/raw/
+!/annotations/
+!/marks/
+!/predictions/
+/predictions/*
+!/predictions/out_of_fold/
+""",
+    # A dependency, which is empty where no rung judges labels.
+    "data/predictions/out_of_fold/.gitignore": "*\n!.gitignore\n",
+    "data/raw/.gitignore": "*\n!.gitignore\n!README.md\n!*.dvc\n!*.deny\n!*.keep\n!*.forgotten\n",
+    "data/raw/README.md": """\
+Exports of the group chat go here; stages only read them. Git passes over them (`.gitignore`), so that the chat is
+never committed; `dvc add data/raw/<export>` keeps a version of one all the same.
+""",
+}
 
 
 def _reader(read: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -113,7 +156,7 @@ class Made:
     """The parts of a project that was made.
 
     Attributes:
-        files: Number of files of the pipeline.
+        files: Number of files in git.
         rungs: Keys of the ladder, smallest first.
         exports: Number of files below data/raw that stages read.
         notes: Lines about the models.
@@ -207,18 +250,17 @@ def check_export(export: Path, folder: Path) -> None:
         raise DataError(f"{place}: expected an export outside of the new project, got a folder that would hold it.")
 
 
-def make(folder: Path, plan: ProjectPlan, checkout: Path) -> Made:
-    """Make the project; if anything fails, nothing is left of it.
+def make(folder: Path, plan: ProjectPlan) -> Made:
+    """Make the project, with all but the chat and the key in a commit; if anything fails, nothing is left of it.
 
     Raises:
-        DataError: If the folder, the export or the checkout do not allow it, git fails, or the disk is full.
+        DataError: If the folder or the export do not allow it, git fails, or the disk is full.
     """
     path = check_folder(folder)
     if plan.export is not None:
         check_export(plan.export, path)
     with filled(path) as made:
-        files = copy_pipeline(checkout, made)
-        (made / "README.md").write_text(README, encoding="utf-8", newline="\n")
+        write_files(made)
         params = read_yaml(made / "params.yaml")
         rungs, notes = adapt_params(params, plan)
         write_yaml(made / "params.yaml", params)
@@ -228,9 +270,33 @@ def make(folder: Path, plan: ProjectPlan, checkout: Path) -> Made:
             round_1 = made / "data" / "annotations" / "round_1"
             round_1.mkdir(parents=True, exist_ok=True)
             settle_assignment(round_1, plan.annotators, 2)
-        git(made, "init", "--quiet", "--initial-branch=main")
+        files = commit(made)
         check_folder(folder)  # somebody may have put something there meanwhile, which must not be replaced
     return Made(files, rungs, exports, notes)
+
+
+def write_files(project: Path) -> None:
+    """Write what every project has, and take what is true of the demo alone from the notes about answers."""
+    for name, content in shipped().items():
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".md":
+            content = b"\n\n".join(part for part in content.split(b"\n\n") if b"simulate" not in part)
+        path.write_bytes(content)
+    write_code(project)
+    for name, text in OWN_FILES.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def commit(project: Path) -> int:
+    """Commit a new project, which dvc exp wants, and return the number of files; who git knows is its author."""
+    git(project, "init", "--quiet", "--initial-branch=main")
+    git(project, "add", "--all")
+    named = git(project, "config", "--default", "", "--get", "user.email").strip()
+    author = () if named else ("-c", "user.name=chatladder", "-c", "user.email=chatladder@localhost")
+    git(project, *author, "commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message=A project of chatladder")
+    return git(project, "ls-files", "-z").count("\0")
 
 
 def adapt_params(params: "CommentedMap", plan: ProjectPlan) -> tuple[list[str], list[str]]:
