@@ -1,6 +1,7 @@
 """What other systems lack, taken away here: modules, locks and moves of open files, limits, UTF-8, line feeds."""
 
 import ast
+import errno
 import io
 import os
 import subprocess
@@ -11,10 +12,11 @@ import pytest
 import yaml
 
 from chatladder.io import console, files
+from chatladder.io.console import DataError
 from chatladder.io.files import create_json, read_json, whole_file, whole_folder, write_json
 from chatladder.labels import log
 from chatladder.labels.answer import Answer
-from chatladder.labels.log import HeldError, LogWriter, replay
+from chatladder.labels.log import HeldError, LogWriter, held, replay
 from chatladder.models import confined
 from chatladder.models.confined import write_chats
 from tests.conftest import ROOT
@@ -114,23 +116,48 @@ class TestWindows:
         with LogWriter(path):
             assert (path.parent / ".li.begun").exists()
         assert not (path.parent / ".li.begun").exists()
-        with LogWriter(path) as held:
+        with LogWriter(path) as writer:
             with pytest.raises(HeldError, match="another process is writing this log"):
                 LogWriter(path)
-            held.append(answers[0])
-            held.append(answers[1])
-        with LogWriter(path) as held:
-            held.append(answers[2])
+            writer.append(answers[0])
+            writer.append(answers[1])
+        with LogWriter(path) as writer:
+            writer.append(answers[2])
         assert list(replay(path).answers.values()) == answers
         assert b"\r" not in path.read_bytes()
+
+    def test_a_log_is_replaced_while_nobody_may_write_it(self, windows, tmp_path):
+        path = tmp_path / "round_1" / "li.jsonl"
+        with LogWriter(path) as writer:
+            writer.append(Answer("1", "li", 1, "needed", "2024-01-01T00:00:00Z"))
+            with pytest.raises(HeldError), held(path):
+                pass
+        with held(path):
+            with pytest.raises(HeldError):
+                LogWriter(path)
+            with whole_file(path, answers=True) as temporary:
+                temporary.write_bytes(path.read_bytes().replace(b'"1"', b'"2"'))
+        assert [*replay(path).answers] == ["2"]
+
+    def test_an_error_is_told_though_what_failed_is_open_still(self, windows, tmp_path):
+        left = []
+
+        def write():
+            with whole_file(tmp_path / "a") as temporary:
+                left.append(temporary.open("wb"))
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        with pytest.raises(DataError, match="the disk is full"):
+            write()
+        left[0].close()
 
     def test_a_line_that_was_cut_short_is_set_aside(self, windows, tmp_path):
         path = tmp_path / "round_1" / "li.jsonl"
         path.parent.mkdir()
         path.write_text('{"item_id": "1", "annot')
-        with LogWriter(path) as held:
-            assert held.set_aside == 23
-            held.append(Answer("1", "li", 1, "needed", "2024-01-01T00:00:00Z"))
+        with LogWriter(path) as writer:
+            assert writer.set_aside == 23
+            writer.append(Answer("1", "li", 1, "needed", "2024-01-01T00:00:00Z"))
         assert [*replay(path).answers] == ["1"]
 
 

@@ -28,7 +28,7 @@ from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, e
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of, setting
 from chatladder.io.rows import QUESTIONS, TURNS, Rows
-from chatladder.labels.log import LogWriter
+from chatladder.labels.log import held
 from chatladder.labels.review import FILE as REVIEW_FILE
 from chatladder.labels.rounds import every_log, round_folders
 
@@ -182,7 +182,7 @@ def carry_answers_command(options: CarryOptions) -> None:
     lists = [path for folder in folders for name in (REVIEW_FILE, SAMPLE_FILE) if (path := folder / name).is_file()]
     with ExitStack() as stack:
         for log in logs:
-            stack.enter_context(LogWriter(log))  # nobody answers meanwhile
+            stack.enter_context(held(log))  # nobody answers meanwhile
         marks = sorted((options.data / "marks").glob("*.jsonl"))
         changed = sum(rewrite(path, ids) for path in (*logs, *lists, *marks))
     click.echo(f"{annotations}: {changed:,} ids replaced")

@@ -61,7 +61,8 @@ def whole_file(path: Path, *, answers: bool = False) -> Iterator[Path]:
             temporary.chmod(mode)  # safetensors puts a file in its place that only the owner can read
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of what failed the writer may be open still
+            temporary.unlink(missing_ok=True)
         lock.close()
 
 

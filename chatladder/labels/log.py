@@ -16,7 +16,7 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,7 @@ class LogWriter:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not OPEN_FILES_MOVE:
-                self._hold()
+                self._held.enter_context(_locked_beside(path))
             self._handle = self._open()
         except OSError as error:
             self._held.close()
@@ -180,21 +180,7 @@ class LogWriter:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise self._is_held() from error
-
-    def _hold(self) -> None:
-        from filelock import FileLock, Timeout
-
-        try:
-            self._held.enter_context(FileLock(self.path.with_name(f".{self.path.stem}.lock"), timeout=0))
-        except Timeout as error:
-            raise self._is_held() from error
-
-    def _is_held(self) -> HeldError:
-        return HeldError(
-            f"{self.path}: another process is writing this log: {self._owner.name!a} {self._owner.does} in another "
-            "window. Close that one, or go on under another name."
-        )
+            raise _is_held(self.path) from error
 
     def _move(self, source: Path, target: Path) -> None:
         """Move the log, which is open."""
@@ -249,6 +235,44 @@ class LogWriter:
                 f"{self.path}: expected the log as this process left it, but something else changed, replaced or "
                 "removed it meanwhile. The answer was not recorded. Quit, look at the file, and start again."
             )
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep others from writing a log while a block replaces it; first its end is mended.
+
+    Raises:
+        DataError: As ``LogWriter``.
+    """
+    with LogWriter(path):
+        if OPEN_FILES_MOVE:
+            yield
+    if not OPEN_FILES_MOVE:  # what is open could not be replaced
+        with _locked_beside(path):
+            yield
+
+
+@contextmanager
+def _locked_beside(path: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_name(f".{path.stem}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise _is_held(path) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_held(path: Path) -> HeldError:
+    who = owner(path)
+    return HeldError(
+        f"{path}: another process is writing this log: {who.name!a} {who.does} in another window. Close that one, or "
+        "go on under another name."
+    )
 
 
 def create(path: Path, answers: Iterable[Answer]) -> None:

@@ -20,7 +20,7 @@ from chatladder.cli.git import git
 from chatladder.io.console import DataError
 from chatladder.io.files import whole_file, write_json
 from chatladder.io.rows import QUESTIONS, TURNS, Rows, read_rows, write_rows
-from chatladder.labels.log import LogWriter, replay
+from chatladder.labels.log import held, replay
 from chatladder.labels.review import FILE, Review, read_review, record_of
 from chatladder.labels.rounds import every_log, round_folders
 from chatladder.privacy.pseudonyms import PLACEHOLDER
@@ -113,7 +113,7 @@ def remove_answers(data: Path, items: MemberItems, people: Collection[str]) -> i
     removed = 0
     for path in every_log(data / "annotations"):
         replay(path)  # a damaged log is not rewritten
-        with LogWriter(path):
+        with held(path):
             _remove_rewrites(path, items.shown, people)
             removed += _remove_lines(path, "item_id", items.questions)
     if (data / "annotations").is_dir():
