@@ -69,6 +69,7 @@ def project(tmp_path):
     (data / "annotations/round_2/review.json").write_text(
         json.dumps({"items": ids[:2], "suspects": ids[:1], "random": ids[1:2]})
     )
+    (data / "annotations/round_1/sample.json").write_text(json.dumps({"items": ids}))
     (data / "marks").mkdir()
     (data / "marks/me.jsonl").write_text(f'{{"turn_id": "t{"a" * 15}3", "question": true}}\n')
     return tmp_path
@@ -94,6 +95,7 @@ def test_answers_reviews_and_marks_are_carried_over(project):
     assert list(after) == [*new, "c" * 16]  # an answer without a question stays
     assert [answer.label for answer in after.values()] == [answer.label for answer in before.values()]
     assert list(replay(project / "data/annotations/round_1/adjudication/chen.jsonl").answers) == new[:1]
+    assert json.loads((project / "data/annotations/round_1/sample.json").read_text()) == {"items": new}
     review = json.loads((project / "data/annotations/round_2/review.json").read_text())
     assert review == {"items": new[:2], "suspects": new[:1], "random": new[1:2]}
     assert json.loads((project / "data/marks/me.jsonl").read_text())["turn_id"] == f"t{new[3]}"

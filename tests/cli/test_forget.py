@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from chatladder.chat.messages import ingest
+from chatladder.cli.annotate.round_records import read_sample, settle_sample
 from chatladder.cli.app import main as chatladder
 from chatladder.io.console import DataError
 from chatladder.io.rows import MESSAGES, QUESTIONS, read_rows
@@ -255,6 +256,8 @@ def test_nothing_of_a_member_is_left_in_the_project(project):
         Path("data/annotations/round_2"),
         Review((hers[0]["item_id"], his[0]["item_id"]), (his[0]["item_id"],), frozenset([hers[0]["item_id"]])),
     )
+    settle_sample(Path("data/annotations/round_1"), [hers[0]["item_id"], his[0]["item_id"]], 2)
+    settle_sample(Path("data/annotations/round_2"), [hers[0]["item_id"]], 1)
     Path("data/marks").mkdir()
     marks = [{"turn_id": row["turn_id"], "question": True} for row in items()]
     Path("data/marks/me.jsonl").write_text("".join(json.dumps(mark) + "\n" for mark in marks))
@@ -274,6 +277,8 @@ def test_nothing_of_a_member_is_left_in_the_project(project):
         assert list(replay(log_path(Path("data/annotations"), 1, name)).answers) == [row["item_id"] for row in his]
     assert not adjudication_path(Path("data/annotations"), 1, "chen").exists()
     assert read_review(Path("data/annotations/round_2")) == Review((his[0]["item_id"],), (his[0]["item_id"],))
+    assert read_sample(Path("data/annotations/round_1")) == [his[0]["item_id"]]
+    assert read_sample(Path("data/annotations/round_2")) is None
     kept = [json.loads(line)["turn_id"] for line in Path("data/marks/me.jsonl").read_text().splitlines()]
     assert kept == [row["turn_id"] for row in his]
     assert "7 answers and marks removed" in done.output

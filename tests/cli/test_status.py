@@ -1,6 +1,7 @@
 """The next step in every state of a project, from an empty one to all done, and the figures that it follows from."""
 
 import json
+import re
 import shlex
 import subprocess
 from dataclasses import replace
@@ -10,14 +11,16 @@ import pytest
 from click.testing import CliRunner
 
 from chatladder.cli import status
-from chatladder.cli.annotate.round_records import assigned, settle_assignment
+from chatladder.cli.annotate.round_records import assigned, settle_assignment, settle_sample
 from chatladder.cli.status import (
+    Labels,
     RoundAnswers,
     Staleness,
     Standing,
     Tuned,
     Worker,
     answers_of,
+    count_labels,
     exports,
     gather,
     largest_tuned,
@@ -27,7 +30,7 @@ from chatladder.cli.status import (
     verdict,
 )
 from chatladder.io.console import UNPRINTABLE, DataError
-from chatladder.io.rows import QUESTIONS, row_writer
+from chatladder.io.rows import QUESTIONS, row_writer, write_rows
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import create
 from chatladder.labels.review import Review, begin
@@ -95,6 +98,13 @@ EXPORT = "chatladder export large --out exported/large"
         (replace(HALF, gate="fail"), REVIEW_NAME, "larger models agree less"),
         (replace(HALF, gate="inconclusive"), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
         (HALF, EXPORT, "the gate passes and nothing is stale"),
+        (replace(BEGUN, labels=Labels(250, 600, 300)), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
+        (replace(BEGUN, labels=Labels(270, 600, 300)), "dvc repro", "stale: label, train"),
+        (
+            replace(REVIEW, workers=(Worker("li", 3, 40),), labels=Labels(270, 600, 300)),
+            "chatladder review --annotator li",
+            "37 of 40",
+        ),
         (replace(HALF, stale=("label",)), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
         (replace(RUN, gate="inconclusive"), REVIEW_NAME, "too few labels or models to tell"),
         (replace(RUN, gate="inconclusive", undecided=9), ADJUDICATE, "each one settled is a label more"),
@@ -145,6 +155,7 @@ def test_the_figures_of_a_project_in_the_middle():
         "Exports:   1 file in data/raw, the demo alone",
         "Questions: 400",
         "Round 1:   li 400 of 400, wu 400 of 400; 12 undecided",
+        "Labels:    not counted: dvc repro label says why",
         "Gate:      fail, of an earlier run",
         "Tuned:     macro-F1 0.810 of large, of an earlier run",
         "Stale:     train (2), evaluate",
@@ -162,7 +173,81 @@ def test_the_figures_of_a_project_in_the_middle():
 )
 def test_a_figure_is_old_once_anything_has_changed(stale, age):
     said = status.lines(replace(RUN, gate="fail", stale=stale))
-    assert said[3:5] == [f"Gate:      fail{age}", f"Tuned:     macro-F1 0.810 of large{age}"]
+    assert said[4:6] == [f"Gate:      fail{age}", f"Tuned:     macro-F1 0.810 of large{age}"]
+
+
+RESTS_ON = "; on one real chat 522 were level with words, 786 above"
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (PICKED, "none yet"),
+        (replace(PICKED, answered=1, questions=None), "not counted without questions"),
+        (
+            replace(BEGUN, labels=Labels(100, 222, 90)),
+            f"322 outside the test, 90 in it, worth 300 since 100 are needed: too few yet{RESTS_ON}",
+        ),
+        (
+            replace(BEGUN, labels=Labels(180, 341, 90)),
+            f"521 outside the test, 90 in it: too few yet{RESTS_ON}",
+        ),
+        (
+            replace(BEGUN, labels=Labels(180, 342, 90)),
+            f"522 outside the test, 90 in it: may be enough{RESTS_ON}",
+        ),
+        (
+            replace(BEGUN, labels=Labels(500, 286, 9)),
+            f"786 outside the test, 9 in it: enough to go on{RESTS_ON}",
+        ),
+        (
+            replace(BEGUN, labels=Labels(1000, 9, 9)),
+            f"1,009 outside the test, 9 in it, worth 27 since 9 are not needed: too few yet{RESTS_ON}",
+        ),
+        (
+            replace(RUN, labels=Labels(30, 60, 30)),
+            "90 outside the test, 30 in it: enough to go on, the tuned model is above the baselines",
+        ),
+        (
+            replace(RUN, labels=Labels(30, 60, 30), stale=("label",)),
+            f"90 outside the test, 30 in it: too few yet{RESTS_ON}",
+        ),
+        (
+            replace(RUN, labels=Labels(30, 60, 30), tuned=Tuned("large", 0.81, ("words",))),
+            f"90 outside the test, 30 in it: too few yet{RESTS_ON}",
+        ),
+    ],
+)
+def test_it_says_whether_there_are_labels_enough_and_what_that_rests_on(now, said):
+    assert status.lines(now)[3] == f"Labels:    {said}"
+
+
+def test_the_figures_of_one_real_chat_are_those_that_were_measured():
+    curve = (ROOT / "benchmarks" / "real" / "results" / "learning.md").read_text(encoding="utf-8")
+    above = {int(labels): (float(low), float(high)) for labels, low, high in re.findall(
+        r"^\| gemma3_270m \| (\d+) \|.*\[(\S+), (\S+)\] \|$", curve, flags=re.M)}  # fmt: skip
+    assert min(labels for labels, (_, high) in above.items() if high > 0) == status.LEVEL
+    assert min(labels for labels, (low, _) in above.items() if low > 0) == status.ABOVE
+
+
+def test_labels_are_counted_apart_from_the_test_and_where_annotators_agree(tmp_path):
+    talks = [f"c{number}" for number in range(40)]
+    rows = [{**{field.name: None for field in QUESTIONS}, "item_id": f"q{talk}", "conversation": talk, "window": [],
+             "timestamp": 1_700_000_000 + 86_400 * number} for number, talk in enumerate(talks)]  # fmt: skip
+    write_rows(tmp_path / "data" / "questions.parquet", rows, QUESTIONS)
+    (tmp_path / "params.yaml").write_text("split: {test: 0.25, test_from: '2023-12-14'}\n")
+    labels = {"qc0": Label.NEEDED, "qc1": Label.NOT_NEEDED, "qc2": Label.NOT_NEEDED, "qc3": Label.NOT_A_QUESTION,
+              "qc4": Label.NEEDED, "qc35": Label.NEEDED, "gone": Label.NEEDED}  # fmt: skip
+    answered(tmp_path / "data" / "annotations", "li", labels)
+    answered(tmp_path / "data" / "annotations", "wu", {"qc4": Label.NOT_NEEDED})
+    assert count_labels(tmp_path, 1) == Labels(1, 2, 1)
+    append(adjudication_path(tmp_path / "data" / "annotations", 1, "chen"), answer("qc4", "chen"))
+    assert count_labels(tmp_path, 1) == Labels(2, 2, 1)
+    (tmp_path / "params.yaml").write_text("split: {test: 0.0}\n")
+    assert count_labels(tmp_path, 1) == Labels(3, 2, 0)
+    (tmp_path / "params.yaml").write_text("split: {test_from: soon}\n")
+    assert count_labels(tmp_path, 1) is None
+    assert count_labels(tmp_path, 0) == Labels(0, 0, 0)
 
 
 def test_of_many_annotators_those_with_most_left_are_named():
@@ -184,7 +269,7 @@ def test_nothing_hostile_is_printed():
     for each in (now, replace(RUN, tuned=Tuned(evil, 0.5)), replace(now, stale=None)):
         said = status.lines(each)
         assert not any(UNPRINTABLE.search(line) for line in said)
-        assert len(said) == 7
+        assert len(said) == 8
         # Pasted into a shell, the line names one annotator or rung, whatever stands in its name.
         words = shlex.split(said[-1])
         assert not any(word.startswith(("li;", "rm")) for word in words)
@@ -250,6 +335,19 @@ def test_a_round_over_a_list_that_people_drew_is_counted_on_it_and_is_no_review(
     begin(tmp_path / "round_2", Review(("q3", "q1"), random=frozenset({"q1"})))
     answered(tmp_path, "li", {"q3": Label.NEEDED}, number=2)
     assert answers_of(tmp_path, ITEMS) == RoundAnswers(2, 2, False, (Worker("li", 1, 2),))
+
+
+def test_a_round_that_asks_a_sample_is_counted_on_it(tmp_path):
+    (tmp_path / "round_1").mkdir()
+    settle_sample(tmp_path / "round_1", ["q3", "q1", "q2", "q4"], 2)
+    answered(tmp_path, "li", {"q1": Label.NEEDED, "q2": Label.NEEDED})
+    assert answers_of(tmp_path, ITEMS).workers == (Worker("li", 1, 2),)
+
+
+def test_a_round_that_was_opened_and_left_is_not_the_one_people_are_in(tmp_path):
+    answered(tmp_path, "li", dict.fromkeys(ITEMS, Label.NEEDED))
+    (tmp_path / "round_2").mkdir()
+    assert answers_of(tmp_path, ITEMS) == RoundAnswers(1, 1, False, (Worker("li", 4, 4),))
 
 
 def test_a_later_round_over_some_questions_is_done_once_all_have_those(tmp_path):
@@ -346,7 +444,7 @@ def test_the_command_from_an_empty_project_on(project):
 
     assert said()[0] == "Exports:   none in data/raw"
     assert said()[-1].startswith("Next:      cp EXPORT data/raw/ ")
-    assert said()[5].startswith("Stale:     ingest, merge, score (2), pick_questions, label, ")
+    assert said()[6].startswith("Stale:     ingest, merge, score (2), pick_questions, label, ")
     (project / "data" / "raw").mkdir(parents=True)
     (project / "data" / "raw" / "chat.txt").write_text("hello")
     assert said()[-1].startswith("Next:      chatladder secret ")
