@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.warm_python import warm_commands
 
 pytestmark = pytest.mark.slow
 
@@ -55,26 +56,26 @@ JUDGE = "small"
 
 
 class Project:
-    """A copy of the repository that runs commands in it."""
+    """A copy of the repository that runs commands in it.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Attributes:
+        folder: Where it is.
+        environment: Of its commands; those of Python are warm.
+    """
 
-    def run(self, *command: str, hash_seed: str = "0") -> str:
-        binaries = Path(sys.executable).parent
-        environment = os.environ | {
-            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONHASHSEED": hash_seed,
-            "PYTHONPATH": str(self.folder),
-        }
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self.environment = folder, environment
+
+    def run(self, *command: str, environment: dict[str, str] | None = None) -> str:
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment or self.environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
-    def repro(self, *arguments: str, hash_seed: str = "0") -> set[str]:
+    def repro(self, *arguments: str) -> set[str]:
         """Run ``dvc repro`` and name the stages that really ran (not those that the run cache restored)."""
-        output = self.run("dvc", "repro", *arguments, hash_seed=hash_seed)
-        return set(re.findall(r"Running stage '([^']+)'", output))
+        return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments)))
 
     def edit(self, name: str, change) -> None:
         path = self.folder / name
@@ -108,8 +109,19 @@ def small_params(params: dict) -> None:
     params["review"]["rungs"] = [JUDGE]
 
 
+def environment_of(hash_seed: str) -> dict[str, str]:
+    """The environment of a project's commands, each of which takes its code from where it runs."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PYTHONHASHSEED": hash_seed}
+
+
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def warm():
+    with warm_commands(ROOT, environment_of("0")) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, warm):
     folder = tmp_path_factory.mktemp("project")
     tracked = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -121,10 +133,10 @@ def project(tmp_path_factory):
         ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    project = Project(folder)
+    project = Project(folder, warm)
     project.run("git", "init", "-q")
     project.edit("params.yaml", small_params)
-    simulate = [sys.executable, "-m", "chatladder.cli.app"]
+    simulate = ["python", "-m", "chatladder.cli.app"]
     made = ["--seed", SEED, "--truth", "truth.jsonl"]
     (folder / "data" / "annotations").mkdir(parents=True, exist_ok=True)
     project.run(*simulate, "simulate", "--lines", LINES, *made, "--out", "data/raw/chat.txt")
@@ -202,7 +214,7 @@ def clone(built, tmp_path):
     """A clone of the project as it is now."""
     commit(built, "All done")
     built.run("git", "clone", "--quiet", ".", str(tmp_path / "clone"))
-    return Project(tmp_path / "clone")
+    return Project(tmp_path / "clone", built.environment)
 
 
 def test_a_colleague_pulls_from_a_server_and_goes_on_without_computing_anything_again(built, shared, clone):
@@ -237,7 +249,8 @@ def test_two_people_annotate_on_branches_that_merge(clone):
 def test_another_hash_seed_gives_the_same_data_metrics_and_predictions(built):
     before, predicted = built.digests(*EQUAL), built.predictions()
     assert before.keys() >= {"data/questions.parquet", "data/labelled.parquet", "metrics/models.json"}
-    built.run("dvc", "repro", "--force", "--no-run-cache", hash_seed="4242")
+    with warm_commands(ROOT, environment_of("4242")) as environment:
+        built.run("dvc", "repro", "--force", "--no-run-cache", environment=environment)
     assert built.digests(*EQUAL) == before
     again = built.predictions()
     assert again.keys() == predicted.keys()
