@@ -29,6 +29,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeVar
 
+from chatladder.chat.file_names import DENY, FORGOTTEN, KEEP, MEDIA, is_note
 from chatladder.chat.formats import FORMATS
 from chatladder.chat.source import UNREADABLE, Archive, Budget, Source
 from chatladder.io.console import DataError
@@ -41,17 +42,6 @@ MOST_MEMBERS = 200_000
 #: No system takes a longer path; patterns are tried on names, which need not be fast on 60,000 blanks then.
 LONGEST_PATH = 4_096
 ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
-#: Lists of names that a person wants out of every text, or kept in though somebody is called so, and of the marks of
-#: members who are forgotten; they are no exports.
-DENY, KEEP, FORGOTTEN = ".deny", ".keep", ".forgotten"
-#: What exports hold beside their messages: pictures, sound and films; documents that people send, and pages that an
-#: exporter makes of the same messages.
-MEDIA = re.compile(
-    r"\.(?:jpe?g|png|gif|webp|bmp|tiff?|svg|hei[cf]|avif|ico|tgs|was|apng|mp[34]|m4[av]|og[agv]|opus|wav|aac|flac|amr|wma"
-    r"|mov|webm|mkv|avi|3gp|wmv|pdf|docx?|xlsx?|pptx?|od[tsp]|rtf|epub|vcf|ics|apk|exe|dmg|iso|html?|css|js|mht|woff2?|[to]tf"
-    r"|eot|db|dat|bin|7z|rar|tar|tgz|p7s|crypt1[45])",
-    re.IGNORECASE,
-)
 
 
 def find_exports(folder: Path, counts: Counter[str]) -> list[Source]:
@@ -165,16 +155,6 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
         else:
             raise DataError(f"{path}: expected a file, got something else. Move it out of the folder.")
-
-
-def is_note(name: str) -> bool:
-    """Whether a file or folder of this name lies among exports and is none: hidden, a note, a list of names."""
-    return (
-        name.startswith(".")
-        or name == "__MACOSX"
-        or name.lower() in ("readme.md", "desktop.ini")
-        or PurePosixPath(name).suffix in (".dvc", DENY, KEEP, FORGOTTEN)
-    )
 
 
 def _made_by_dvc(path: Path) -> bool:

@@ -31,7 +31,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from chatladder.chat.exports import DENY, listed_names, read_names
+from chatladder.chat.exports import listed_names, read_names
+from chatladder.chat.file_names import DENY
 from chatladder.chat.source import UNREADABLE, BudgetError, Source
 from chatladder.cli.forget.exports import read_exports
 from chatladder.io.console import SETTINGS, InputFile, InputFolder, example, printable

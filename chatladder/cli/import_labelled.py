@@ -205,7 +205,8 @@ def import_labelled(source: Path, options: ImportOptions) -> dict[str, int]:
     Raises:
         DataError: If a line cannot be used, nothing is left, ``out`` holds something, or the key is the public one.
     """
-    from chatladder.chat.exports import DENY, KEEP, listed_names
+    from chatladder.chat.exports import listed_names
+    from chatladder.chat.file_names import DENY, KEEP
 
     out = options.out
     if out.exists() and any(out.iterdir()):

@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import click
 
+from chatladder.chat.file_names import MEDIA, is_note
+from chatladder.evaluation.above import not_above
 from chatladder.io.code import other_parts
 from chatladder.io.console import SETTINGS, DataError, example, printable, shortened
 from chatladder.io.files import read_json
@@ -320,8 +322,6 @@ def gather(root: Path) -> Standing:
 
 def exports(raw: Path) -> tuple[list[Path], int]:
     """Return the files that are read as exports, and how many of those that DVC keeps are missing."""
-    from chatladder.chat.exports import MEDIA, is_note  # brings the readers of all formats
-
     hidden = {path for path in raw.rglob("*") if path.name.startswith(".") or path.name == "__MACOSX"}
     paths = [path for path in sorted(raw.rglob("*")) if not hidden & {path, *path.parents}]
     files = [path for path in paths if path.is_file() and not is_note(path.name) and not MEDIA.fullmatch(path.suffix)]
@@ -494,8 +494,6 @@ def largest_tuned(path: Path) -> Tuned | None:
     """
     if not path.exists():
         return None
-    from chatladder.evaluation.summary import not_above
-
     try:
         rungs = [(key, rung) for key, rung in read_json(path).items() if isinstance(rung, dict) and "tuned" in rung]
         scores = [(rung["params"], key, rung["tuned"]["macro_f1"]) for key, rung in rungs]

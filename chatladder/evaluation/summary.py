@@ -1,9 +1,10 @@
 """The result of the whole graph: a table of scores, the data that they rest on, the way from raw lines to labels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chatladder.evaluation.above import HELD_AGAINST, not_above
 from chatladder.evaluation.label_sets import lead
 from chatladder.evaluation.pairs import FEWEST_PAIRS
 from chatladder.evaluation.predictions import WORD_BASELINES
@@ -25,8 +26,6 @@ _HEADER = (
 )
 #: How the table calls the baselines of metrics/models.json.
 _BASELINES = {"naming": "naming rule", "counts": "fifteen counts", "line": "words: line", "trees": "words: trees"}
-#: What a tuned rung is held against, by the key of the difference in metrics/models.json.
-_HELD_AGAINST = {"above_words": "a classifier of words", "above_floor": 'always answering "needed"'}
 #: Behind a rung that is not above what it is held against.
 _MARK = " *"
 _UNITS = (("T", 10**12), ("B", 10**9), ("M", 10**6), ("k", 10**3))
@@ -86,24 +85,6 @@ def read_metrics(path: Path) -> Metrics:
     return Metrics(path, values)
 
 
-def not_above(rung: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a tuned rung's macro-F1 is not credibly above.
-
-    That is a difference whose interval, which holds conversations and seeds, is not wholly above 0.
-
-    Args:
-        rung: One rung of ``metrics/models.json``.
-
-    Returns:
-        Key of the difference -> what it is with, in words; nothing where all is well, or nothing was compared.
-    """
-    return {
-        key: words
-        for key, words in _HELD_AGAINST.items()
-        if key in rung and (rung[key]["macro_f1_lo"] is None or rung[key]["macro_f1_lo"] <= 0)
-    }
-
-
 def _rungs(models: Metrics) -> list[str]:
     rungs = [key for key, value in models.values.items() if isinstance(value, dict) and "params" in value]
     return sorted(rungs, key=lambda key: (models(key, "params"), key))
@@ -141,7 +122,7 @@ def _figures(models: Metrics, *keys: str) -> tuple[list[str], str]:
 def footnotes(models: Metrics) -> Iterator[str]:
     """Yield which rungs the table marks and why, how tuned answers are decided, and what the table's last column is."""
     marked = {key: not_above(models(key)) for key in _rungs(models)}
-    for key, words in _HELD_AGAINST.items():
+    for key, words in HELD_AGAINST.items():
         if rungs := [rung for rung, found in marked.items() if key in found]:
             if key == "above_words":
                 words += f" ({max(WORD_BASELINES, key=lambda name: models('baselines', name, 'macro_f1'))})"

@@ -18,8 +18,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 PACKED = PACKAGE / "project.zip"
 #: The files of a clone that every project has.
 FILES = (
-    ".dvcignore", ".gitattributes", ".gitignore", ".dvc/.gitignore", ".dvc/plots/*.json", "dvc.yaml", "params.yaml", "stages/*.py",
-    "data/annotations/README.md", "data/marks/README.md",
+    ".dvcignore", ".gitattributes", ".gitignore", ".dvc/.gitignore", ".dvc/plots/*.json", "dvc.yaml", "params.yaml",
+    "stages/*.py", "data/annotations/README.md", "data/marks/README.md",
 )  # fmt: skip
 #: In the project: the hash of each part, of the stages with their graph, and under EXACT one of every byte of these.
 CODE, STAGES, EXACT = "code.json", "stages", "exact"

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from chatladder.chat.exports import DENY, KEEP, find_exports, listed_names
+from chatladder.chat.exports import find_exports, listed_names
 from chatladder.chat.external_sort import HiddenFile, sort_rows
+from chatladder.chat.file_names import DENY, KEEP
 from chatladder.chat.source import LIMITS, LONGEST_LINE, Source
 from chatladder.io.console import DataError, printable
 

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from score_rows import write_base, write_labelled, write_params, write_predictions
 from sklearn.metrics import f1_score
 
+from chatladder.evaluation.above import not_above
 from chatladder.evaluation.predictions import centre, read_items, read_predictions, read_seeds
 from chatladder.evaluation.scores import METRICS, UNKNOWN
-from chatladder.evaluation.summary import not_above
 from chatladder.io.rows import LABELLED, PREDICTIONS, write_rows
 from stages.evaluate import main
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from chatladder.cli.export.record import Settings
-from chatladder.evaluation.summary import not_above
+from chatladder.evaluation.above import not_above
 from chatladder.evaluation.threshold import ARGMAX
 from chatladder.io.console import DataError
 from chatladder.models.prompts import LETTERS, LINE_BREAK, SEPARATOR, SPEAKERS, wording_of

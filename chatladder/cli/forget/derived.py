@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from chatladder.chat.exports import FORGOTTEN
+from chatladder.chat.file_names import FORGOTTEN
 from chatladder.cli.annotate.round_records import SAMPLE_FILE, read_sample
 from chatladder.cli.git import git
 from chatladder.io.console import DataError

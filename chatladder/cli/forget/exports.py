@@ -20,7 +20,8 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from chatladder.chat.exports import KEEP, find_exports, listed_names
+from chatladder.chat.exports import find_exports, listed_names
+from chatladder.chat.file_names import KEEP
 from chatladder.chat.formats import Format, find_format, irc, qq, table, wechat, whatsapp, with_formats
 from chatladder.chat.message import Context, Message, Skipped
 from chatladder.chat.options import ExportOptions

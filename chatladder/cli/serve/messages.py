@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from chatladder.chat.exports import DENY, KEEP, listed_names
+from chatladder.chat.exports import listed_names
+from chatladder.chat.file_names import DENY, KEEP
 from chatladder.cli.answering import passing_key
 from chatladder.cli.export.record import Settings
 from chatladder.cli.resolve.reading import no_question
