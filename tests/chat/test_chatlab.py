@@ -6,7 +6,7 @@ import pytest
 
 from chatladder.chat.message import Message, Skipped
 from chatladder.io.console import DataError
-from tests.chat.reading import Reading, person
+from tests.reading import Reading, person
 
 HEAD = {"version": "0.0.2", "exportedAt": 1703001600}
 META = {"name": "Club", "platform": "wechat", "type": "group", "groupId": "38988428513"}

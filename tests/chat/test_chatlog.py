@@ -8,7 +8,7 @@ import pytest
 
 from chatladder.chat.message import Message, Skipped
 from chatladder.io.console import DataError
-from tests.chat.reading import Reading, person
+from tests.reading import Reading, person
 
 ROOM = "20814553575@chatroom"
 AT = 1705312800

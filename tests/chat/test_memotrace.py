@@ -7,7 +7,7 @@ import pytest
 
 from chatladder.chat.message import Message, Skipped
 from chatladder.io.console import DataError
-from tests.chat.reading import Reading, person
+from tests.reading import Reading, person
 
 AT = 1705312800
 NUMBERED = "localId,TalkerId,Type,SubType,IsSender,CreateTime,Status,StrContent,StrTime,Remark,NickName,Sender"

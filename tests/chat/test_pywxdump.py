@@ -10,7 +10,7 @@ from chatladder.chat.formats import pywxdump
 from chatladder.chat.message import Context, Message, Skipped
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError
-from tests.chat.reading import NAMES, Reading, person
+from tests.reading import NAMES, Reading, person
 
 ROOM = "20814553575@chatroom"
 HEAD = ("id", "MsgSvrID", "type_name", "is_sender", "talker", "room_name", "msg", "src", "CreateTime")

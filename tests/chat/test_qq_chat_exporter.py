@@ -6,7 +6,7 @@ import pytest
 
 from chatladder.chat.message import Message, Skipped
 from chatladder.io.console import DataError
-from tests.chat.reading import Reading, person
+from tests.reading import Reading, person
 
 ANN = {
     "uid": "u_ann7",
