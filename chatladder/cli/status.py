@@ -465,7 +465,7 @@ def count_labels(root: Path, answered: int) -> Labels | None:
         (splits[where] == "test", verdicts[item_id].label) for item_id, where in pairs if item_id in verdicts
     )
     outside = (counts[False, Label.NEEDED], counts[False, Label.NOT_NEEDED])
-    return Labels(*outside, sum(counts[True, label] for label in SCORED))
+    return Labels(*outside, sum(counts[True, Label(name)] for name in SCORED))
 
 
 def verdict(path: Path) -> tuple[str | None, int | None]:
