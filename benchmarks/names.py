@@ -384,9 +384,10 @@ def texts_after(files: dict[str, bytes]) -> list[list[str]]:
     return [[text for _, text in sorted(rows)] for rows in groups.values()]
 
 
-def blanks(text: str) -> str:
-    """A text in lower case, with blanks for underscores."""
-    return text.replace("_", " ").casefold()
+def blanks(text: str, fold: bool = True) -> str:
+    """A text with blanks for underscores, in lower case or as it is."""
+    plain = text.replace("_", " ")
+    return plain.casefold() if fold else plain
 
 
 def measure(name: str, seed: int, misses: list[str]) -> Counter[str]:

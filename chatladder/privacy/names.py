@@ -42,6 +42,8 @@ MOST_SHARED = 2
 #: A name longer than this is a sentence; so much of it, with what nobody sees, is looked at.
 LONGEST = 64
 LONGEST_RAW = 4 * LONGEST
+#: Shorter numbers are no names, but after an @.
+SHORTEST_NUMBER, SHORTEST_MENTIONED = 6, 3
 #: What masking and parsers write in angle brackets.
 PLACEHOLDERS = frozenset({"phone", "email", "id", "ip", "key", "name", "user", "url", "file", "image"})
 #: Scripts that are written without spaces between words.
@@ -52,9 +54,14 @@ LONGEST_CALL = 80
 #: At the start of a message: who it is for.
 _ADDRESS = re.compile(r"\s*@?([^\s:,：，]{1,64})([:,：，])\s*")
 #: What may be somebody's name, with all that may follow it.
-_MENTION = re.compile(r"(?<![A-Za-z0-9._%+/-])@([^\s@][^@\n]{0,63})")
+_MENTION = re.compile(rf"(?:(?<![A-Za-z0-9._%+/-])@|@(?=[{CJK}]))([^\s@][^@\n]{{0,63}})")
 #: Where a name after an @ may end.
-_MENTION_END = re.compile(r"[\s:,：，。!！?？、]|\.(?=\s|$)|$")
+_MENTION_END = re.compile(r"[\s:,：，。!！?？、;；…~～)）\]】\"'”’」』》>*|]|\.(?=\s|$)|$")
+#: Somebody whom no export makes known: apps end a mention by a space; short of that, a name is short.
+_UNKNOWN = re.compile(
+    rf"[{CJK}](?:[^\s@,，。:：;；!！?？、…()（）\[\]【】<>《》\"'“”‘’/\\]{{0,15}}(?=\s)|[{CJK}]{{1,3}}(?=[\s,，。:：!！?？、)）]|$))"
+)
+_EVERYBODY = ("所有人", "全体成员", "全体", "大家", "管理员", "群主")
 #: What a sentence has before its first word.
 _SENTENCE_START = re.compile(r"(?:^|[.!?。！？…\n:：;；\"“'(\[>*-])\s*$")
 _ALL_CJK = re.compile(f"[{CJK}]+")
@@ -171,13 +178,16 @@ class Replacer:
             for match in _MENTION.finditer(folded):
                 if name := self._mentioned(match[1]):
                     yield match.start(1), -len(name), self._addressed[name], False
+                elif (unknown := _UNKNOWN.match(match[1])) and unknown[0] not in _EVERYBODY:
+                    yield match.start(1), -len(unknown[0]), PLACEHOLDER, False
         for start, name in _vocatives(folded):
             if (person := self._called(name)) and self._lexicon.frequency(name) < self._lexicon.COMMON:
                 yield start, -len(name), person, False
 
     def _called(self, name: str) -> str | None:
         """Return who is called by a name without an @. One letter is nobody: "E: ..." is an error of apt's."""
-        return self._addressed.get(name) if len(name) > 1 or CJK_LETTER.match(name) else None
+        is_nobody = (len(name) < 2 and not CJK_LETTER.match(name)) or (name.isdigit() and len(name) < SHORTEST_NUMBER)
+        return None if is_nobody else self._addressed.get(name)
 
     def _mentioned(self, words: str) -> str:
         """The longest name at the start of what follows an @, where a name may end; empty if there is none."""
@@ -314,10 +324,12 @@ class Names:
         for name, known in owners.items():
             if only is not None and set(only).isdisjoint(known):
                 continue
-            if name in self._keep or name in issued or (name.isdigit() and len(name) < 6):
+            if name in self._keep or name in issued or (name.isdigit() and len(name) < SHORTEST_MENTIONED):
                 continue
             if addresses:
                 addressed[name] = self._replacement(known)
+            if name.isdigit() and len(name) < SHORTEST_NUMBER:
+                continue
             policy = _policy(name, forms[name], self._replacement(known), lexicon, self._split.get(name, False))
             if policy is not None:
                 anywhere[name] = policy

@@ -122,6 +122,36 @@ def test_names_become_pseudonyms(text, identity, expected):
     assert ALL(text, Counter()) == expected.format(u(identity))
 
 
+MENTIONED = names(("1", "天空"), ("2", "linux"), ("3", "1024")).replacer()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ok@天空 看下", f"ok@{u('1')} 看下"),
+        ("@linux's box", f"@{u('2')}'s box"),
+        *((f"(cc @linux{end}", f"(cc @{u('2')}{end}") for end in (")", "”", "; hi", "…", "]", "～")),
+        ("@1024 看下", f"@{u('3')} 看下"),
+        ("@赵六七 看下", "@<name> 看下"),  # nobody told who that is
+        ("@赵六七\u2005看下", "@<name>\u2005看下"),
+        ("ok@赵六七", "ok@<name>"),
+        ("@赵六七，看下", "@<name>，看下"),
+        ("@赵六七的小号Ann 看下", "@<name> 看下"),
+        *(
+            (text, text)
+            for text in ("root@linux", "@linux-kernel", "@types/linux", "1024: failed", "ask 1024", "@10 24")
+        ),
+        *(
+            (text, text)
+            for text in ("@所有人 看下", "@全体成员 看下", "@，我看看 在", "@120fps的", "@ARGV和print", "a @ 天气")
+        ),
+        ("@赵六七你昨天说的那个东西现在怎么样了呢", "@赵六七你昨天说的那个东西现在怎么样了呢"),  # where does it end?
+    ],
+)
+def test_a_mention_is_a_name_wherever_it_ends(text, expected):
+    assert MENTIONED(text, Counter()) == expected
+
+
 @pytest.mark.parametrize(
     "text",
     [
