@@ -38,6 +38,32 @@ _TESTS = ROOT.joinpath("tests").rglob("test_*.py") if os.name == "nt" else ()
 collect_ignore = [str(path) for path in _TESTS if _POSIX.search(path.read_text(encoding="utf-8"))]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
+#: The test files that take longest, longest first: they are begun first, and two processes then end together.
+LONGEST = (
+    "cli/test_commands.py",
+    "test_end_to_end.py",
+    "distributed/test_engine_predictions.py",
+    "distributed/test_side_by_side.py",
+    "cli/test_label_studio_server.py",
+    "stages/test_train.py",
+    "distributed/test_engine.py",
+    "training/test_launchers.py",
+    "endpoint/test_budget.py",
+    "cli/test_forget.py",
+    "stages/test_train_kills.py",
+    "models/test_packages.py",
+    "stages/test_predict_served_server.py",
+    "cli/test_export.py",
+    "cli/test_serve.py",
+    "models/test_folders.py",
+    "test_gathering.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
 
 def copy_code(project: Path, *files: str) -> None:
     """Copy the package, the stages and some further files of the repository into a project."""

@@ -1,5 +1,6 @@
 """The judges: what the rules say of single texts, and what the chat's own marks teach."""
 
+import json
 import random
 import subprocess
 import sys
@@ -191,19 +192,16 @@ def test_punctuation_refuses_a_chat_with_too_few_marks():
         punctuation.score(Texts(small_chat(400, marked=False)), seed=0)
 
 
+def scores_of_all():
+    turns = Texts(small_chat(400))
+    return {name: np.asarray(judge.score(turns, 0)).tobytes().hex() for name, judge in JUDGES.items()}
+
+
 def test_scores_do_not_depend_on_the_hash_seed():
-    code = (
-        "import sys; sys.path.insert(0, 'tests/judges'); import test_judges as t, hashlib, numpy as np\n"
-        "turns = t.Texts(t.small_chat(400))\n"
-        "for name, judge in t.JUDGES.items(): print(name, np.asarray(judge.score(turns, 0)).tobytes().hex()[:4000])"
-    )
-    runs = {
-        subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(runs) == 1
+    code = "import json, sys; sys.path.insert(0, 'tests/judges'); import test_judges; "
+    command = [sys.executable, "-c", f"{code}print(json.dumps(test_judges.scores_of_all()))"]
+    done = subprocess.run(command, env={"PYTHONHASHSEED": "1"}, capture_output=True, check=True)
+    assert json.loads(done.stdout) == scores_of_all()
 
 
 def test_every_judge_scores_each_turn_from_0_to_10():

@@ -31,12 +31,11 @@ def test_an_embedded_base_is_a_model_with_its_size(tiny_base):
 
 
 @pytest.mark.slow
-def test_equal_seeds_give_equal_bytes_whatever_the_hash_seed(tmp_path):
-    for seed in ("1", "2"):
-        command = [sys.executable, "-m", "stages.base", *EMBEDDED, "--out", str(tmp_path / seed / "tiny")]
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        subprocess.run(command, check=True, env=environment, cwd=ROOT)
-    first, second = ({path.name: path.read_bytes() for path in (tmp_path / seed / "tiny").iterdir()} for seed in "12")
+def test_equal_seeds_give_equal_bytes_whatever_the_hash_seed(tiny_base, tmp_path):
+    again = tmp_path / "tiny"
+    command = [sys.executable, "-m", "stages.base", *EMBEDDED, "--out", str(again)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "1"}, cwd=ROOT)
+    first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (tiny_base, again))
     assert first == second
 
 
