@@ -329,6 +329,7 @@ def messenger(name: str, chat: list[Person], said: list[Said]) -> bytes:
 WECHAT_FILES = {
     "ChatLab": "chatlab.json",
     "qq-chat-exporter": "qce.json",
+    "qq-chat-exporter, text": "qce.txt",
     "PyWxDump": "1@chatroom_0_5000.csv",
     "WeFlow": "weflow.json",
     "WeFlow, text": "weflow.txt",

@@ -55,6 +55,11 @@ def qq_chunk(times: Times) -> bytes:
     return "".join(json.dumps(qq_message(*each), ensure_ascii=False) + "\n" for each in times()).encode()
 
 
+def qq_text(times: Times) -> bytes:
+    said = "".join(f"{who}:\n时间: {local(at)}\n内容: {text}\n\n\n" for _, at, who, text in times())
+    return f"[QQChatExporter V5 / https://example.org]\n\n聊天名称: g\n\n\n{said}{'=' * 47}\n    导出完成\n".encode()
+
+
 def cells(rows: Iterable[Sequence[object]]) -> bytes:
     out = io.StringIO()
     csv.writer(out).writerows(rows)
@@ -127,6 +132,7 @@ EXPORTS = {
     "chatlab.json": chatlab,
     "qce.json": qq_chat_exporter,
     "c000001.jsonl": qq_chunk,
+    "qce.txt": qq_text,
     "1@chatroom_0_5000.csv": pywxdump,
     "weflow.json": weflow,
     "weflow.txt": weflow_text,

@@ -95,3 +95,9 @@ def test_detection():
     assert matrix.detects("a.json", json.dumps({"room_name": "x", "exported_by": "y", "messages": []}).encode())
     assert matrix.detects("a.json", json.dumps({"messages": [event()]}).encode())
     assert not matrix.detects("a.json", json.dumps([event()]).encode())
+
+
+def test_what_the_server_answers_is_read_too(tmp_path):
+    page = {"start": "t1", "end": "t2", "chunk": [event()]}
+    assert matrix.detects("page.json", json.dumps(page).encode())
+    assert [each.text for each in parse(matrix, tmp_path, page, "page.json")] == ["hi"]

@@ -130,3 +130,12 @@ def test_a_header_without_the_columns_is_refused_where_the_format_is_named(tmp_p
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match=r"a\.csv:1: expected the columns MsgSvrID, .*; missing MsgSvrID, "):
         list(pywxdump.parse(Source(tmp_path / "a.csv"), Context(NAMES)))
+
+
+def test_the_json_has_the_same_rows(tmp_path):
+    rows = [row("hi"), row("[图片]", "图片", src="a.jpg"), row("yo", talker="我", is_sender=1, own_id=9)]
+    objects = [dict(zip(HEAD, each, strict=True)) | {"extra": {"x": [1]}} for each in rows]
+    as_json = Reading(tmp_path / "a.json", json.dumps([*objects, {}, 7], ensure_ascii=False, indent=4))
+    as_table = Reading(tmp_path / "a.csv", table(*rows))
+    assert [each._replace(line=1) for each in as_json.messages] == [each._replace(line=1) for each in as_table.messages]
+    assert [each.reason for each in as_json.items if isinstance(each, Skipped)] == ["blank", "blank"]

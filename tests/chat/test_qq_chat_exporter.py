@@ -143,3 +143,72 @@ def test_what_is_no_message_is_counted(tmp_path):
 def test_refusals_name_file_and_line(tmp_path, content, match):
     with pytest.raises(DataError, match=match):
         Reading(tmp_path / "a.json", content)
+
+
+TEXT = """[QQChatExporter V5 / https://github.com/shuakami/qq-chat-exporter]
+[free]
+
+===============================================
+           QQ聊天记录导出文件
+===============================================
+
+聊天名称: 俱乐部
+聊天类型: 群聊
+
+
+qx_tibor77:
+时间: 2024-01-15 10:00:00
+内容: 看这里:
+时间: 明天
+
+第二:
+ @陌生人某某 来吗
+提及: 陌生人某某
+回复: 王小明 - what he said
+
+
+王小明:
+时间: 2024-01-15 10:01:00
+内容: [图片: a.jpg]
+资源: 1 个文件
+  - image: a.jpg
+
+
+王小明:
+时间: 2024-01-15 10:02:00
+内容: [file消息]
+资源: 1 个文件
+  - file: 报告.pdf
+
+
+王小明:
+时间: 2024-01-15 10:03:00
+内容: [表情消息]
+
+
+Ann:
+时间: 2024-01-15 10:04:00
+内容: [系统消息]
+
+===============================================
+              导出完成
+===============================================
+总计导出 5 条消息
+导出时间: 2024-01-16 10:00:00
+"""
+
+
+def test_the_text_is_read(tmp_path):
+    reading = Reading(tmp_path / "a.txt", TEXT, "Asia/Shanghai")
+    assert [(each.group, each.sender, each.timestamp) for each in reading.messages] == [
+        ("俱乐部", sender, 1_705_284_000 + 60 * minute)
+        for minute, sender in enumerate(("qx_tibor77", "王小明", "王小明", "王小明", "Ann"))
+    ]
+    assert reading.said == [
+        ("text", f"看这里:\n时间: 明天\n\n第二:\n @{person('陌生人某某')} 来吗"),
+        ("image", ""),
+        ("file", "报告.pdf"),
+        ("other", ""),
+        ("system", ""),
+    ]
+    assert {("王小明",), ("陌生人某某",)} == set(reading.known)  # who is quoted and mentioned

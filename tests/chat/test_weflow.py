@@ -137,3 +137,9 @@ def test_text(tmp_path):
 def test_refusals_name_file_and_line(tmp_path, name, content, match):
     with pytest.raises(DataError, match=match):
         Reading(tmp_path / name, content)
+
+
+def test_echotrace_has_no_header(tmp_path):
+    theirs = json.loads(document(message()))
+    del theirs["weflow"]
+    assert Reading(tmp_path / "a.json", json.dumps(theirs)).said == [("text", "hello")]

@@ -41,14 +41,16 @@ PILL = re.compile(r'<a href="https://matrix\.to/#/(@[^"<>/?]{1,255})(?:[/?][^"<>
 def detects(name: str, head: bytes) -> bool:
     """An object with a room's name and who exported it, or with messages that are events."""
     keys = keys_of(head) if head.lstrip().startswith(b"{") else set()
-    return {"room_name", "exported_by"} <= keys or {"messages", "origin_server_ts", "event_id"} <= keys
+    return {"room_name", "exported_by"} <= keys or (
+        {"origin_server_ts", "event_id"} <= keys and not keys.isdisjoint(("messages", "chunk"))
+    )
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     """One Message or Skipped for each event (see ``chatladder.chat.formats``)."""
     people = _People(context)
     group: str | None = None
-    for record in records(source, ["messages.*"], ["room_name"]):
+    for record in records(source, ["messages.*", "chunk.*"], ["room_name"]):
         event = record.value
         if not isinstance(event, dict):
             yield Skipped(record.line, "not_a_message")

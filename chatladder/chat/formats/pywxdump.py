@@ -1,8 +1,8 @@
-"""The CSV of PyWxDump: one chat, in files of some thousand messages each, with ``users.json`` beside them.
+"""The CSV of PyWxDump: one chat, in files of some thousand messages each, with ``users.json`` beside them; its JSON.
 
 The columns are those of its writer (https://github.com/xaoyaoo/PyWxDump: pywxdump/api/export/exportCSV.py, and
 pywxdump/db/dbMSG.py for what they hold). Older versions have msg and src as JSON in one column, ``content``
-(pywxdump/analyzer/export_chat.py).
+(pywxdump/analyzer/export_chat.py). The JSON is a list of the same rows as objects (pywxdump/api/export/exportJSON.py).
 WeFlow writes the same columns for WeClone, without the room, with names in place of ids
 (https://github.com/hicccc77/WeFlow: electron/services/exportWeCloneWriter.ts)::
 
@@ -25,7 +25,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 from chatladder.chat.formats import wechat_texts
 from chatladder.chat.formats.csv_rows import has_columns, named_rows
-from chatladder.chat.formats.json_stream import object_of, text_of, values
+from chatladder.chat.formats.json_stream import id_of, keys_of, object_of, records, text_of, values
 from chatladder.chat.formats.times import parse_timestamp
 from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
@@ -40,8 +40,11 @@ QUOTE = re.compile(r"\n\n\[引用\]\([^()\n]{0,40}\)(?:(?P<name>[^\n:]{1,64}):)?
 
 
 def detects(name: str, head: bytes) -> bool:
-    """A header with the tool's columns, or its list of users."""
-    return has_columns(head, *COLUMNS) or USER.match(head.lstrip()) is not None
+    """A header or objects with the tool's columns, or its list of users."""
+    start, keys = head.lstrip(), keys_of(head)
+    if start[:1] == b"[":
+        return set(COLUMNS) <= keys
+    return has_columns(head, *COLUMNS) or (USER.match(start) is not None and "messages" not in keys)
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
@@ -54,12 +57,23 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
             yield Skipped(line, "file_head")
         return
     group = PurePosixPath(source.plain_name).stem
-    for line, row in named_rows(source, COLUMNS):
+    for line, row in _rows(source):
         if row is None:
             yield Skipped(line, "blank")
         else:
             yield _message({"room_name": group, **row}, line, people, context.timezone, source.where(line))
     people.tell_strangers()
+
+
+def _rows(source: Source) -> Iterator[tuple[int, dict[str, str] | None]]:
+    """Rows of the CSV, or of the JSON with its values as the CSV has them."""
+    if source.head().lstrip()[:1] != b"[":
+        yield from named_rows(source, COLUMNS)
+        return
+    for record in records(source, ("*",)):
+        row = object_of(record.value)
+        told = {field: id_of(value) or "" for field, value in row.items()}
+        yield record.line, {**dict.fromkeys(COLUMNS, ""), **told} if row else None
 
 
 def _message(row: dict[str, str], line: int, people: People, timezone: tzinfo, where: str) -> Message | Skipped:

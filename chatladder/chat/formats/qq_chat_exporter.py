@@ -1,7 +1,8 @@
-"""The JSON of qq-chat-exporter: one chat a file, in chunks inside a file, or a manifest with a folder of JSON lines.
+"""qq-chat-exporter's JSON (one chat a file, in chunks inside a file, or a manifest with a folder of lines) and text.
 
 The fields are those of its writer, of which older versions have fewer (https://github.com/shuakami/qq-chat-exporter:
-plugins/qq-chat-exporter/lib/core/exporter/JsonExporter.ts and .../core/parser/SimpleMessageParser.ts)::
+plugins/qq-chat-exporter/lib/core/exporter/JsonExporter.ts and .../core/parser/SimpleMessageParser.ts; TextExporter.ts
+for the text)::
 
     {"metadata": {...}, "chatInfo": {"name": "Club", "type": "group"}, "statistics": {...}, "messages": [
      {"id": "7", "timestamp": 1705312800000, "type": "reply", "recalled": false, "system": false,
@@ -14,16 +15,31 @@ plugins/qq-chat-exporter/lib/core/exporter/JsonExporter.ts and .../core/parser/S
     {"metadata": {...}, "chunkInfo": {...}, "chunks": [{"chatInfo": {...}, "messages": [...]}]}
     manifest.json {"metadata": {...}, "chatInfo": {...}, "chunked": {...}}   chunks/c000001.jsonl   avatars.json
 
+    [QQChatExporter V5 / https://github.com/shuakami/qq-chat-exporter]
+    聊天名称: Club
+
+    Annie:
+    时间: 2024-01-15 10:00:00
+    内容: @Bob yes
+    资源: 1 个文件
+      - image: a.jpg
+    提及: Bob
+    回复: Bob - what Bob said
+
+The text tells neither numbers nor ids; its times are local.
+
 A group is the chat's name, since its number is not told; who speaks is their QQ number, as in QQ's own export. A text
 is made of the elements, since the one beside them holds marks for what is no text.
 """
 
 import re
 from collections.abc import Iterator
+from datetime import tzinfo
 from pathlib import PurePosixPath
 from typing import Any
 
 from chatladder.chat.formats import wechat_texts
+from chatladder.chat.formats.entries import entries
 from chatladder.chat.formats.json_stream import id_of, keys_of, object_of, objects_of, records, text_of, values
 from chatladder.chat.formats.times import LATEST_SECONDS, parse_timestamp
 from chatladder.chat.message import Context, Message, People, Skipped
@@ -35,12 +51,25 @@ MANIFEST = "manifest.json"
 #: Pictures of members by their number, which may stand beside a manifest.
 AVATARS = re.compile(rb'\{\s*"\d{5,12}"\s*:\s*"data:image/')
 LINE = re.compile(rb'\s*\{\s*"id"\s*:')
+TEXT = b"[QQChatExporter"
+TIME = re.compile(r"时间: (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
+CHAT = re.compile(r"聊天名称: (.*\S)")
+#: Behind what somebody wrote: files, whom they mention, whom they answer.
+FIELD = re.compile(r"资源: \d+ 个文件|(?P<field>提及|回复): (?P<names>.*)")
+RESOURCE = re.compile(r"  - (?P<type>\w+): (?P<name>.*)")
+FOOTER = re.compile(r"\n={40,}\n *导出完成")
+#: In place of what is no text.
+MARK = re.compile(
+    r"\[(?:[^\[\]\n]{1,20}消息|无文本内容|(?:图片|视频|语音|文件|表情|动画表情|商城表情|位置|转发)(?:[:：][^\[\]\n]{0,255})?)\]"
+)
 UNKNOWN = ("", "0", "unknown", "未知", "未知用户")
 NAME_FIELDS = ("name", "nickname", "groupCard", "remark")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """A document or a manifest with what the exporter says of the chat, a line of a chunk, or members' pictures."""
+    """What the exporter says of itself or of the chat, a line of a chunk, or members' pictures."""
+    if head.startswith(TEXT):
+        return True
     keys = keys_of(head)
     if LINE.match(head):
         return {"seq", "sender", "elements", "recalled"} <= keys
@@ -52,6 +81,10 @@ def detects(name: str, head: bytes) -> bool:
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
     """One Message or Skipped for each message (see ``chatladder.chat.formats``)."""
     people = People(context)
+    if source.head().startswith(TEXT):
+        yield from _entries(source, people, context.timezone)
+        people.tell_strangers()
+        return
     for line, value, chat in _messages(source):
         if not isinstance(value, dict):
             yield Skipped(line, "file_head" if value is None else "not_a_message")
@@ -59,6 +92,57 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
         group = text_of(chat.get("name")) or source.folder or PurePosixPath(source.plain_name).stem
         yield _message(value, line, group, people, source.where(line))
     people.tell_strangers()
+
+
+def _entries(source: Source, people: People, timezone: tzinfo) -> Iterator[Message | Skipped]:
+    """Messages of the text, which start with a line of the name and one of the time."""
+    group = PurePosixPath(source.plain_name).stem
+    before = ""
+
+    def start(line: str) -> tuple[tuple[str, str], str] | None:
+        nonlocal before
+        name, before = before, line
+        match = TIME.fullmatch(line) if name.endswith(":") else None
+        return ((name[:-1].strip(), match[1]), "") if match else None
+
+    for line, opened, text in entries(source, start):
+        if opened is None:
+            if match := CHAT.fullmatch(text):
+                group = match[1]
+            yield Skipped(line, "file_head" if text.strip() else "blank")
+        elif not opened[0]:
+            yield Skipped(line, "no_sender")
+        else:
+            yield _entry(*opened, text, line, group, people, timezone, source)
+
+
+def _entry(
+    sender: str, time: str, text: str, line: int, group: str, people: People, timezone: tzinfo, source: Source
+) -> Message:
+    # The name of the next one, or the file's last words, stand behind the text.
+    footer = FOOTER.search(text)
+    body = text[: footer.start()] if footer else text.rpartition("\n")[0]
+    lines = body.strip().split("\n")
+    said = next((place for place, each in enumerate(lines) if FIELD.fullmatch(each)), len(lines))
+    content = "\n".join(lines[:said]).removeprefix("内容: ").strip()
+    files: dict[str, str] = {}
+    for each in lines[said:]:
+        if match := RESOURCE.fullmatch(each):
+            files.setdefault(match["type"], match["name"])
+        elif (match := FIELD.fullmatch(each)) and match["field"] == "提及":
+            for name in match["names"].split(", "):
+                people.stranger("" if name == "all" else name)
+        elif match and match["field"]:
+            people.stranger(match["names"].partition(" - ")[0])
+    kind = (
+        "text"
+        if MARK.sub("", content).strip()
+        else next((each for each in ("image", "file") if each in files), "other")
+    )
+    if content == "[系统消息]":
+        kind = "system"
+    text = wechat_texts.with_mentions(content, people) if kind == "text" else files["file"] if kind == "file" else ""
+    return Message(line, group, sender, parse_timestamp(time, source.where(line), timezone), kind, text, typed=content)
 
 
 def _messages(source: Source) -> Iterator[tuple[int, Any, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""The JSON and the text of WeFlow, one chat a file; its CSV for WeClone is read as PyWxDump's.
+"""The JSON and the text of WeFlow, one chat a file; its CSV for WeClone is read as PyWxDump's. EchoTrace's JSON, too.
 
 The fields are those of its writers (https://github.com/hicccc77/WeFlow: electron/services/exportJsonWriter.ts,
 exportTxtWriter.ts and exportService.ts for what they hold)::
@@ -14,7 +14,9 @@ exportTxtWriter.ts and exportService.ts for what they hold)::
     2024-01-15 10:00:00 'Ann'
     yes[引用 Bob：what Bob said]
 
-The text tells neither ids nor kinds; its times are local. Whoever made an export of a private chat is 我 in it.
+EchoTrace (https://github.com/ycccccccy/echotrace) writes the first without its header, as ChatLab's readers say
+(https://github.com/ChatLab/ChatLab). The text tells neither ids nor kinds; its times are local. Whoever made an export
+of a private chat is 我 in it.
 """
 
 import re
@@ -37,9 +39,10 @@ NAME_FIELDS = ("displayName", "nickname", "remark", "alias", "groupNickname")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """A document with the program's header, or an entry with a name in quotes."""
+    """A document with the program's header or EchoTrace's fields, or an entry with a name in quotes."""
     if head.lstrip().startswith(b"{"):
-        return {"weflow", "session"} <= keys_of(head)
+        keys = keys_of(head)
+        return {"weflow", "session"} <= keys or {"session", "messages", "senderUsername", "createTime"} <= keys
     return ENTRY.fullmatch(first_line(head)) is not None
 
 
