@@ -84,7 +84,7 @@ def test_an_unknown_table_is_told_how_to_be_read(tmp_path):
         (b'{"Ann Smith": {"user_id": 2, "annsmith": {"messages": []}}}', "JSON with the fields messages, user_id."),
         (b'{"annsmith": 1}', "JSON without fields that are known"),
         (b'{"envelope": {"source": "Ann", "dataMessage": {}}}', "an export of signal-cli, which is not read"),
-        (b'{"chunk": [{"origin_server_ts": 1, "event_id": "$a"}]}', "an export of Matrix, which is not read"),
+        (b'{"events": [{"origin_server_ts": 1, "event_id": "$a"}]}', "an export of Matrix, which is not read"),
         (b"[Ann] [9:20] hello\n", "the shape '[a] [9:99] a'"),
         (b"SQLite format 3\0Ann", "a database"),
         (b"15.01.24 // Ann Smith // hello\n", "the shape '99.99.99 // a a // a'"),
