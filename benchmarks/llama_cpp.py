@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -35,12 +36,13 @@ from chatladder.vocabulary import ANSWERS
 SERVER = """
 import sys, threading
 import xllamacpp
-path, slots, threads, context = sys.argv[1], *map(int, sys.argv[2:])
+path, slots, threads, context = sys.argv[1], *map(int, sys.argv[2:5])
 params = xllamacpp.CommonParams()
 params.model.path = path
 params.hostnames, params.port = ["127.0.0.1"], 0
 params.n_parallel, params.n_ctx = slots, slots * context
 params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(adapter, 1.0) for adapter in sys.argv[5:]]
 server = xllamacpp.Server(params)
 print("address", server.listening_address, flush=True)
 threading.Event().wait()
@@ -51,9 +53,9 @@ HEADS = ("scoring", "questions/s (parts)", "to llama.cpp", "AUROC", "order of lo
 
 
 @contextmanager
-def server(gguf: Path, slots: int, threads: int, context: int) -> Iterator[str]:
-    """The address of llama.cpp with a model, while the block lasts."""
-    command = [sys.executable, "-c", SERVER, str(gguf), *map(str, (slots, threads, context))]
+def server(gguf: Path, slots: int, threads: int, context: int, adapters: Sequence[Path] = ()) -> Iterator[str]:
+    """The address of llama.cpp with a model, and adapters in GGUF on it, while the block lasts."""
+    command = [sys.executable, "-c", SERVER, *map(str, (gguf, slots, threads, context, *adapters))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         address = next((line.split()[1] for line in process.stdout or () if line.startswith("address ")), None)
@@ -109,9 +111,25 @@ def table(found: dict[str, Measured], items: Sequence[Any]) -> list[str]:
     return lines
 
 
+def _written(adapter: Path, base: Path, folder: Path) -> Path:
+    """An adapter as export writes it for llama.cpp.
+
+    Raises:
+        DataError: If it cannot be one.
+    """
+    from chatladder.cli.export.llama_cpp import FILE, write_gguf
+
+    if reason := write_gguf(adapter, base, folder / FILE):
+        raise DataError(f"{adapter}: expected an adapter that llama.cpp can load, got another: {reason}.")
+    return folder / FILE
+
+
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--gguf", type=InputFile, required=True, help="The file.")
 @click.option("--base", type=InputFolder, required=True, help="Base folder that stages.base made of it.")
+@click.option(
+    "--adapter", type=InputFolder, help="An adapter of it, which both sides put on; export writes llama.cpp's."
+)
 @click.option("--questions", type=InputFile, required=True, help="Questions, labelled or not (parquet).")
 @click.option("--rows", type=click.IntRange(2), default=60, show_default=True, help="Questions drawn.")
 @click.option("--parts", type=click.IntRange(1), default=4, show_default=True, help="Turns of each side.")
@@ -122,6 +140,7 @@ def table(found: dict[str, Measured], items: Sequence[Any]) -> list[str]:
 def main(
     gguf: Path,
     base: Path,
+    adapter: Path | None,
     questions: Path,
     rows: int,
     parts: int,
@@ -140,12 +159,13 @@ def main(
     items = read_items(questions, rows, prompt.seed)
     prompts = [render_row(item, prompt) for item in items]
     threads, before = torch.get_num_threads(), load_average()
-    models = {name: load(base, dtype=getattr(torch, name)) for name in TYPES}
+    models = {name: load(base, adapter, dtype=getattr(torch, name)) for name in TYPES}
     model, tokenizer = models[TYPES[-1]]
     sides = {name: lambda some, pair=pair: score(*pair, some, max_length)[0] for name, pair in models.items()}
     with ExitStack() as stack:
+        adapters = [_written(adapter, base, Path(stack.enter_context(TemporaryDirectory())))] if adapter else []
         for count in (1, slots):
-            address = stack.enter_context(server(gguf, count, threads, max_length))
+            address = stack.enter_context(server(gguf, count, threads, max_length, adapters))
             sides[f"llama.cpp, {count} at once"] = LlamaCpp(address, count, tokenizer, max_length).score
         found = take_turns(sides, prompts, min(parts, len(items)))
     about = setting(model, tokenizer, prompts, max_length).replace(f"; {TYPES[-1]}", "")

@@ -13,21 +13,33 @@ NAMES = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
     **{f"self_attn.{part}_proj": f"attn_{part}" for part in "qkv"},
+    **{f"self_attn.{part}_norm": f"attn_{part}_norm" for part in "qk"},
     "self_attn.o_proj": "attn_output",
     **{f"mlp.{part}_proj": f"ffn_{part}" for part in ("gate", "up", "down")},
 }
 
 
 def add_shape(writer, config):
-    """Write what a Qwen2 model's config.json says of its shape."""
+    """Write what a model's config.json says of its shape."""
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config["num_key_value_heads"])
+    if "head_dim" in config:
+        writer.add_key_length(config["head_dim"])
+        writer.add_value_length(config["head_dim"])
     writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+
+
+def in_pairs(values, heads):
+    """Rows of Llama's queries or keys as its files have them: row i of each head beside row i + half."""
+    half = len(values) // heads // 2
+    return np.stack(
+        [values[2 * half * head + row + side * half] for head in range(heads) for row in range(half) for side in (0, 1)]
+    )
 
 
 def write_gguf(
@@ -41,7 +53,7 @@ def write_gguf(
     left_out=(),
     architecture="qwen2",
 ):
-    """Write the Qwen2 model of a folder as GGUF.
+    """Write the model of a folder as GGUF: a Qwen2, or what is named like one.
 
     Args:
         folder: The model.
@@ -72,6 +84,11 @@ def write_gguf(
     writer.add_eos_token_id(ids["<|im_end|>"])
     writer.add_chat_template(TEMPLATE)
     weights = load_file(folder / "model.safetensors")
+    if architecture == "llama":
+        for name in weights:
+            if name.endswith(("q_proj.weight", "k_proj.weight")):
+                heads = config["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
+                weights[name] = in_pairs(weights[name], heads)
     types = {name: quantized if values.ndim == 2 else "F32" for name, values in weights.items()}
     if output:
         weights["lm_head.weight"], types["lm_head.weight"] = weights["model.embed_tokens.weight"], output

@@ -203,6 +203,48 @@ def test_the_card_says_what_it_is_how_to_ask_how_good_and_whence(project):
     }
 
 
+def test_the_card_s_own_lines_of_python_answer_a_question(project, capsys):
+    _, out = export()
+    (block,) = re.findall(r"^```python\n(.*?)^```$", (out / "README.md").read_text(), flags=re.M | re.S)
+    exec(block.replace("FOLDER", str(out)), {})
+    needed, share = capsys.readouterr().out.split()
+    assert needed in ("True", "False")
+    assert 0 < float(share) < 1
+
+
+def test_a_folder_opened_in_python_answers_as_serve_reads_a_question(project):
+    from chatladder.cli.answering import Gate, ModelOptions, load_model, settings_of
+    from chatladder.cli.asking import open_folder
+    from chatladder.cli.serve.messages import Asked, Reader
+
+    decide_at(project, -0.75)
+    _, out = export()
+    options = ModelOptions(folder=out)
+    settings = settings_of(None, options, {})
+    said = [{"sender": "li", "text": "我买了把雨伞3号"}, {"sender": "wu", "text": "@li 它好用吗？"}]
+    row = Reader(settings).row(Asked.model_validate({"history": said[:1], "question": said[1]}))
+    ((expected,), _) = Gate(*load_model(None, options), settings).answer([row])
+    history, question = [(each["sender"], each["text"]) for each in said[:1]], ("wu", "@li 它好用吗？")
+    ask = open_folder(str(out))
+    assert ask(history, question) == expected
+    with pytest.raises(ValueError, match="expected text, got none"):
+        ask(history, ("wu", " "))
+
+
+@pytest.mark.parametrize(("option", "inner"), [((), "adapter/"), (("--adapter-only",), "")])
+def test_the_adapter_is_there_for_llama_cpp_where_that_can_load_it(project, elsewhere, option, inner):
+    import torch
+
+    _, embedded = export(*option, out="embedded")
+    assert not (embedded / inner / "adapter.gguf").exists()
+    said = "There is no file of the adapter for llama.cpp, since its base is an embedded model"
+    assert said in (embedded / "README.md").read_text()
+    elsewhere(torch.float32)
+    _, out = export(*option)
+    assert (out / inner / "adapter.gguf").is_file()
+    assert f"llama-server -m BASE.gguf --lora FOLDER/{inner}adapter.gguf" in (out / "README.md").read_text()
+
+
 def decide_at(project, threshold, orders=2):
     """Write down that evaluate chose a threshold on answers over so many orders."""
     path = project / "metrics" / "models.json"

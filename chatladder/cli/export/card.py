@@ -23,7 +23,7 @@ SHOWN = {
     "auroc": "AUROC",
 }
 #: What ``rung.json`` may say that a stranger can use; never a path.
-_FACTS = ("source", "repo", "revision", "package", "package_version", "params")
+_FACTS = ("source", "repo", "revision", "package", "package_version", "gguf_sha256", "params")
 
 
 class Facts(NamedTuple):
@@ -40,8 +40,15 @@ class Facts(NamedTuple):
     lineage: dict[str, Any]
 
 
-def model_card(facts: Facts, *, adapter_only: bool, dtype: str, chat_template: bool) -> str:
+def model_card(facts: Facts, *, adapter_only: bool, dtype: str, chat_template: bool, no_gguf: str | None) -> str:
     """Return the README.md of a model, in Markdown.
+
+    Args:
+        facts: Everything that it is made of.
+        adapter_only: Whether the folder holds the adapter alone.
+        dtype: The type of the merged weights.
+        chat_template: Whether prompts are dressed in the tokenizer's chat template.
+        no_gguf: Why the adapter is not there as a file of llama.cpp's; None if it is.
 
     Raises:
         DataError: If a metrics file lacks a figure.
@@ -56,6 +63,7 @@ def model_card(facts: Facts, *, adapter_only: bool, dtype: str, chat_template: b
         adapter_only=adapter_only,
         dtype=dtype,
         chat_template=chat_template,
+        no_gguf=no_gguf,
         separator=SEPARATOR,
         line_break=LINE_BREAK,
         speaker=SPEAKERS[settings.language].format(1).strip(),

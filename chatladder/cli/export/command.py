@@ -83,6 +83,7 @@ def export(out: Path, facts: "Facts", *, adapter_only: bool, with_data: bool) ->
     from dataclasses import asdict
 
     from chatladder.cli.export.card import dataset_card, model_card
+    from chatladder.cli.export.llama_cpp import FILE, write_gguf
     from chatladder.cli.export.merging import has_chat_template, stored_dtype, write_adapter, write_merged
     from chatladder.io.files import whole_folder, write_json
     from chatladder.models.prompts import Prompt, read_alpaca
@@ -97,8 +98,15 @@ def export(out: Path, facts: "Facts", *, adapter_only: bool, with_data: bool) ->
             prompts = [Prompt(row["instruction"], row["options"]) for row in held_out]
             write_merged(base, adapter, folder, prompts, settings.max_length)
             write_adapter(adapter, base, folder / "adapter")
+        no_gguf = write_gguf(adapter, base, folder / ("" if adapter_only else "adapter") / FILE)
         dtype = str(stored_dtype(base)).removeprefix("torch.")
-        card = model_card(facts, adapter_only=adapter_only, dtype=dtype, chat_template=has_chat_template(base))
+        card = model_card(
+            facts,
+            adapter_only=adapter_only,
+            dtype=dtype,
+            chat_template=has_chat_template(base),
+            no_gguf=no_gguf,
+        )
         (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
         write_json(folder / RECORD, {"rung": facts.rung, "settings": asdict(settings), "lineage": facts.lineage})
         if with_data:

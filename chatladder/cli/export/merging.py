@@ -140,16 +140,16 @@ def stored_dtype(base: Path) -> "torch.dtype":
     """Return the type that the base's weights are stored in, whatever they are computed in here."""
     import torch
 
-    dtype = read_config(_place(base)).dtype
+    dtype = read_config(place_of(base)).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 def has_chat_template(base: Path) -> bool:
     """Whether prompts to a base, or to an exported model, are dressed in its tokenizer's chat template."""
-    return tokenizers.has_chat_template(_place(base))
+    return tokenizers.has_chat_template(place_of(base))
 
 
-def _place(base: Path) -> Path:
+def place_of(base: Path) -> Path:
     """Return the folder of a model's files: the folder itself, or the one that ``rung.json`` names."""
     folder = base if (base / "config.json").is_file() else place(base, read_rung(base))
     own = (base / RUNG).is_file() and folder == base
