@@ -623,6 +623,7 @@ def test_a_ladder_that_runs_is_timed_rung_by_rung_and_ends_well(project, monkeyp
     assert "Time for 500 questions, if there come so many, downloads not counted:\n" in said
     lines = [line for line in said.splitlines() if line.startswith("qwen2_5_0_5b: about ")]
     assert re.search(r"\(untouched answers .*, training .*, tuned .*, adapters that judge labels .*\)\.$", lines[0])
+    assert "\nreview.rungs: [] in params.yaml leaves out the adapters that judge labels.\n" in said
     assert re.search(r"^In all about [\d.]+ h\.$", said, flags=re.M)
     assert said.endswith("All rungs run here, and the setup is complete.\n")
     document = json.loads(doctor("--json"))

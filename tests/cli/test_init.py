@@ -165,7 +165,9 @@ def test_comments_and_all_other_lines_stay():
     new = adapted("Asia/Shanghai")
     changed = [(a, b) for a, b in zip(PARAMS.split("\n"), new.split("\n"), strict=True) if a != b]
     assert [old.split(":")[0].strip() for old, _ in changed] == ["timezone", "sample", "round", "test_from"]
-    assert [line.strip()[:14] for line in new.split("\n") if "test_from" in line] == ['# test_from: "']
+    (dated,) = [line for line in new.split("\n") if "test_from" in line]
+    with_date = yaml.safe_load(new.replace(dated, dated.replace("# ", "", 1)))
+    assert with_date["split"] == {"test_from": "YYYY-MM-DD", **yaml.safe_load(new)["split"]}
     for old, line in changed:
         assert "test_from" in old or old.partition("#")[2] in line
     assert new.count("Asia/Shanghai ") == 1
@@ -485,7 +487,7 @@ def test_models_suit_the_language_and_the_machine(here, monkeypatch, language, m
     assert not [rung for rung in params["ladder"].values() if rung["base"]["source"] == "embedded"]
     for key in rungs:
         assert re.search(rf"^  {key} .* (about [\d.]+|under 1) (min|h)", said, flags=re.M), said
-    assert "500 questions, if there come so many" in said
+    assert "600 questions, if there come so many" in said
     other = " --language other" if language == "other" else ""
     assert f"Others: chatladder ladder{other} lists them, chatladder ladder NAME takes them.\n" in said
 

@@ -89,6 +89,8 @@ def time_lines(durations: Mapping[str, Duration | None], work: Workload) -> list
         parts |= {"adapters that judge labels": each.folds} if each.folds else {}
         said = ", ".join(f"{name} {show_duration(part).removeprefix('about ')}" for name, part in parts.items())
         lines.append(f"{key}: {show_duration(each.total)} ({said}).")
+    if any(each.folds for each in known.values()):
+        lines.append("review.rungs: [] in params.yaml leaves out the adapters that judge labels.")
     if len(known) > 1:
         lines.append(f"In all {show_duration(sum(each.total for each in known.values()))}.")
     return lines

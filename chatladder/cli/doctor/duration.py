@@ -1,7 +1,8 @@
 """The time that a rung takes, before it runs: the arithmetic of its stages over the measured speed of a machine.
 
 A token costs two operations a weight that it passes through, the embedding apart; the output layer costs them at the
-few positions that are read. Training costs three such passes, with gradient checkpointing four. A machine reaches
+few positions that are read. An adapter costs two such passes in training, all weights three, and gradient
+checkpointing one more; what all prompts begin with is passed once a batch. A machine reaches
 ``EFFICIENCY`` of the speed of a plain matrix product, which is measured (``matmul_speed``). Downloads are not counted.
 """
 
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 #: The share of a matrix product's speed that a model reaches. On two cores of an EPYC with AVX512-BF16, where a product
 #: reaches 180e9 operations a second in float32 and 400e9 in bfloat16, Qwen2.5 0.5B read 105 tokens a second in
-#: float32 (.42) and 219-240 in bfloat16 (.39-.43), and learned from 90 (.48), with one core busy; on one core that is
-#: free it reaches .64, and .85 in training. SmolLM2 135M answered 16 questions in 18 s of one core; 17 are
-#: estimated. Not measured on a GPU.
+#: float32 (.42) and 219-240 in bfloat16 (.39-.43) with one core busy, and 310 with none (.55). A thread beside much
+#: other work took 14.9 s of its core to learn from 8 rows of 174 tokens (.45). SmolLM2 135M answered 16 questions in
+#: 18 s of one core; 17 are estimated. Not measured on a GPU.
 EFFICIENCY = 0.5
 #: A model in 4 or 8 bits is multiplied out again in each pass. A guess: not measured.
 QUANTIZED_COST = 1.5
-#: Passes of a training step: forward, and backward twice the work; one more forward with checkpointing.
-TRAINING_PASSES, CHECKPOINTED_PASSES = 3, 4
+#: Passes of a training step: forward, backward to the activations, and to the weights where they are trained.
+ADAPTER_PASSES, FULL_PASSES = 2, 3
 #: Seconds of a stage before it computes: libraries and weights are loaded.
 START = 15.0
 #: Operations of the product that measures a machine, and the seconds that it is repeated for.
@@ -43,7 +44,7 @@ _CHAT, _SPEAKER = 25, 4
 _TURN = 20
 #: Rows of a file whose texts are counted.
 _SAMPLE = 500
-#: Questions of a project that has none yet.
+#: Questions of a project that has none yet and draws no sample.
 USUAL_QUESTIONS = 500
 
 
@@ -139,7 +140,8 @@ def workload(params: Mapping[str, Any], questions: Iterable[Mapping[str, Any]], 
     own = sum(sizes) / len(sizes) if sizes else turns * (_TURN + _SPEAKER)
     shared, order = int(tokens_of(wording.text)) + _CHAT, int(2 * options) + _CHAT // 2
     own = min(own, max(0, int(params.get("max_length", 1400)) - shared - order))
-    number = counts.get("questions") or USUAL_QUESTIONS
+    sample = int(section(params, "questions").get("sample", 0))
+    number = counts.get("questions") or sample or USUAL_QUESTIONS
     tested = counts.get("test", int(number * float(split.get("test", 0.25))))
     validated = counts.get("validation", int((number - tested) * float(split.get("validation", 0.1))))
     return Workload(
@@ -193,8 +195,12 @@ def duration(
     """
     speed *= EFFICIENCY / (QUANTIZED_COST if quantized else 1)
     seeds = len(str(train.get("seeds") or "0").split(","))
-    passes = CHECKPOINTED_PASSES if train.get("gradient_checkpointing") else TRAINING_PASSES
-    row = passes * forward(shape, work.learned, ANSWER_TOKENS) * int(train.get("num_train_epochs") or 1)
+    checkpointed = bool(train.get("gradient_checkpointing"))
+    passes = (FULL_PASSES if train.get("method") == "full" else ADAPTER_PASSES) + checkpointed
+    together = int(train.get("per_device_train_batch_size") or 1) * int(train.get("gradient_accumulation_steps") or 1)
+    # Recomputed activations are those of whole prompts.
+    tokens = work.learned - (0 if checkpointed else work.shared * (1 - 1 / together))
+    row = passes * forward(shape, tokens, ANSWER_TOKENS) * int(train.get("num_train_epochs") or 1)
     question = forward(shape, work.scored, 5 * work.orders)
     held_out, judged = work.validated + work.tested, work.trained + work.validated
     kept = 1 - 1 / work.folds if work.folds else 0

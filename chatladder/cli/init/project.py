@@ -320,7 +320,7 @@ def adapt_params(params: "CommentedMap", plan: ProjectPlan) -> tuple[list[str], 
     split = section_of(params, "split", "params.yaml")
     if split.pop("test_from", None) is not None:
         split.yaml_set_comment_before_after_key(
-            "test", before='test_from: "YYYY-MM-DD"   conversations from here on are the test', indent=2
+            "test", before='test_from: "YYYY-MM-DD"  # conversations from here on are the test', indent=2
         )
     catalogue, notes = catalogue_of(plan, params)
     swap_ladder(params, catalogue.rungs, catalogue.review, catalogue.params, "params.yaml")
