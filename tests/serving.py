@@ -8,7 +8,8 @@ import httpx2
 
 from chatladder.cli.answering import Answer
 from chatladder.cli.export.record import checked
-from chatladder.cli.serve.app import Limits, Server, create_app, listen, spellings
+from chatladder.cli.listening import Server, listen, spellings
+from chatladder.cli.serve.app import Limits, create_app
 from chatladder.cli.serve.messages import Reader
 from tests.export_project import PROMPT
 from tests.export_project import QUESTIONS as REACH
@@ -31,20 +32,29 @@ def app_of(answer=by_number, *, settings=SETTINGS, limits=Limits(), hosts=("test
 
 
 @contextmanager
-def served(answer=by_number, **options):
-    """A client of the server."""
+def running(make_app):
+    """The address of a server of what ``make_app`` makes for the spellings of that address."""
     with listen("127.0.0.1", 0) as listening:
         hosts = spellings(listening, "127.0.0.1")
-        server = Server(app_of(answer, hosts=hosts, **options), lambda: None)
+        server = Server(make_app(hosts), lambda: None)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            with httpx2.Client(base_url=f"http://{hosts[0]}", timeout=60, trust_env=False) as client:
-                yield client
+            yield f"http://{hosts[0]}"
         finally:
             server.should_exit = True
             thread.join(30)
             assert not thread.is_alive()
+
+
+@contextmanager
+def served(answer=by_number, **options):
+    """A client of the server."""
+    with (
+        running(lambda hosts: app_of(answer, hosts=hosts, **options)) as address,
+        httpx2.Client(base_url=address, timeout=60, trust_env=False) as client,
+    ):
+        yield client
 
 
 def question(text="它好用吗？", history=(), sender="wu", **rest):

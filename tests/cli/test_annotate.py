@@ -689,7 +689,7 @@ def test_the_command_module_needs_no_screen_library_to_load():
 
     code = (
         "import sys, chatladder.cli.annotate.command; "
-        "print({'textual', 'rich', 'aiohttp', 'textual_serve'} & set(sys.modules))"
+        "print({'textual', 'rich', 'fastapi', 'uvicorn'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -13,7 +13,7 @@ from textual.widgets import Input
 from chatladder.cli.annotate.app import AnnotateApp
 from chatladder.cli.annotate.options import parse_keys
 from chatladder.cli.annotate.running import Task
-from chatladder.cli.annotate.screens import Ask, Definition, Failure, Refusal, WriteOut
+from chatladder.cli.annotate.screens import Ask, Definition, Failure, WriteOut
 from chatladder.cli.annotate.session import Session, SessionItems
 from chatladder.io.rows import QUESTIONS, write_rows
 from chatladder.labels import log as log_module
@@ -403,13 +403,3 @@ def test_questions_that_cannot_be_read_end_the_app_with_the_reason(desk, monkeyp
     monkeypatch.setattr(desk.items._file, "iter_batches", damaged)
     desk.run([], lambda app: seen.append(app.error))
     assert "questions.parquet: expected a parquet file of questions: OSError" in seen[0].message
-
-
-def test_a_browser_is_told_why_the_annotator_did_not_begin():
-    async def drive():
-        app = Refusal("li annotates [bold]in another window[/]")
-        async with app.run_test() as pilot:
-            await pilot.pause()
-            assert "li annotates [bold]in another window[/]" in shown(app)
-
-    asyncio.run(drive())

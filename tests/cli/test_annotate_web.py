@@ -1,226 +1,378 @@
-"""The annotator in a browser: who gets in, what other pages of the same browser can do, and where it listens."""
+"""The annotator's page: who gets in, what each step does, what other pages can do, and where it listens."""
 
-import asyncio
+import errno
+import itertools
+import json
+import os
+import signal
 import subprocess
 import sys
 import threading
-import time
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from importlib.resources import files
+from types import SimpleNamespace
+from typing import ClassVar
 
+import httpx2
 import pytest
 from click.testing import CliRunner
+from starlette.testclient import TestClient
 
 from chatladder.cli.annotate.command import annotate_command
+from chatladder.cli.annotate.desk import Desk
+from chatladder.cli.annotate.display import NAMES, People
+from chatladder.cli.annotate.running import Task
+from chatladder.cli.annotate.session import Session, SessionItems
+from chatladder.cli.annotate.web import Page, create_app
+from chatladder.cli.listening import MOST_BYTES, listening_address
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, write_rows
+from chatladder.labels import log as log_module
 from chatladder.labels.answer import Label
-from chatladder.labels.log import HeldError, LogWriter, replay
+from chatladder.labels.log import LogWriter, replay
+from chatladder.labels.rounds import log_path
+from chatladder.labels.verdicts import Case
 from tests.browser import chromium
-from tests.cli.test_annotate import row
 from tests.conftest import ROOT
+from tests.serving import running
+
+TOKEN = "a-token-of-the-tests"
+START = 1_696_150_800  # 2023-10-01 09:00 UTC
+ANN, BOB, EVE = "u1a2b3c4d", "u00ff00ff11ee11ee", "udeadbeef"
+HOSTILE = "<b>x</b><img src=x onerror=alert(1)> \x1b[2J\x07 \u202egnp.exe\u2066"
+
+
+def row(number, text=None):
+    said = [(ANN, "我装了 2.1 版"), (BOB, f"@{ANN} number {number}?")]
+    return {
+        "item_id": f"item{number:04}",
+        "turn_id": f"turn{number:04}",
+        "group": "g",
+        "conversation": f"g:{number}",
+        "sender": BOB,
+        "text": text or f"question {number}?",
+        "timestamp": START + 60 * number,
+        "window": [{"sender": who, "text": text, "timestamp": START + 60 * number - 30} for who, text in said],
+    }
+
+
+class Work:
+    """A person's files, and a client of the app on them."""
+
+    def __init__(self, folder, count=6, cases=None, **rows):
+        self.folder = folder
+        write_rows(
+            folder / "questions.parquet", [row(number, rows.get(f"q{number}")) for number in range(count)], QUESTIONS
+        )
+        self.path = log_path(folder / "annotations", 1, "li")
+        self.cases = cases or {}
+
+    @contextmanager
+    def app(self, hosts=("testserver",), keys="", notices=()):
+        """The app, with the log held."""
+        items = SessionItems(self.folder / "questions.parquet")
+        with LogWriter(self.path) as log:
+            rounds = dict.fromkeys(items.ids, 1)
+            session = Session(rounds, replay(self.path).history, log.append, annotator="li")
+            guidelines = "# 标注 Guidelines\n\n## needed\nIt **leaves out**\nsomething.\n\n- <i>one</i>\n"
+            task = Task("li", "li · round 1", rounds, {1: self.path}, guidelines, notices, self.cases)
+            page = Page(Desk(session, items), task, SimpleNamespace(keys=keys, timezone="Asia/Shanghai"))
+            yield create_app(page, list(hosts), TOKEN)
+
+    @contextmanager
+    def client(self, **options):
+        with self.app(**options) as app:
+            client = TestClient(app, raise_server_exceptions=False, headers={"Authorization": f"Bearer {TOKEN}"})
+            yield lambda path, **body: said(
+                client.post(f"/v1/{path}", json=body) if body else client.get(f"/v1/{path}")
+            )
+
+    @contextmanager
+    def app_at(self, **options):
+        """The address of the app on a port of its own."""
+        with ExitStack() as stack:
+            address = stack.enter_context(running(lambda hosts: stack.enter_context(self.app(hosts, **options))))
+            yield f"{address}/#{TOKEN}"
+
+    def lines(self):
+        return [json.loads(line) for line in self.path.read_text("utf-8").splitlines()] if self.path.exists() else []
+
+    def answers(self):
+        return {item_id: (answer.label, answer.rewrite) for item_id, answer in replay(self.path).answers.items()}
+
+
+def said(reply):
+    assert reply.status_code == 200, reply.text
+    return reply.json()
 
 
 @pytest.fixture
-def questions(tmp_path):
-    path = tmp_path / "questions.parquet"
-    write_rows(path, [row(number) for number in range(30)], QUESTIONS)
-    return path
-
-
-@pytest.fixture
-def arguments(questions, tmp_path):
-    return ["--annotator", "li", "--questions", str(questions), "--annotations", str(tmp_path / "annotations")]
-
-
-@asynccontextmanager
-async def started(command="true"):
-    """The server on a port of its own, and a client without a memory for cookies."""
-    from aiohttp import DummyCookieJar
-    from aiohttp.test_utils import TestClient, TestServer, unused_port
-
-    from chatladder.cli.annotate.web import GuardedServer
-
-    server = GuardedServer(command, "127.0.0.1", unused_port())
-    served = TestServer(await server._make_app(), port=server.port)
-    async with TestClient(served, cookie_jar=DummyCookieJar()) as client:
-        yield server, client
-
-
-async def enter(server, client):
-    """Spend the token; the app's folder and the cookie for it."""
-    entered = await client.get(server.address.removeprefix(server.public_url), allow_redirects=False)
-    assert entered.status == 303
-    return entered.headers["Location"], entered.headers["Set-Cookie"]
-
-
-def paths_of(app):
-    """A path of every route that textual-serve has, whatever its release."""
-    for resource in app.router.resources():
-        if resource.canonical.startswith("/static"):
-            yield f"{resource.canonical}/js/textual.js"
-            yield f"{resource.canonical}/"
-        else:
-            yield resource.canonical.format(key="x")
-
-
-async def textual_serves_paths():
-    from textual_serve.server import Server
-
-    return list(paths_of(await Server("true")._make_app()))
-
-
-SOCKET = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
-          "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}  # fmt: skip
+def work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Work(tmp_path)
 
 
 class TestTheDoor:
-    def test_every_route_needs_the_folder_the_cookie_the_host_and_no_other_origin(self):
-        async def visit():
-            paths = await textual_serves_paths()
-            assert {"/", "/ws", "/static/js/textual.js", "/download/x"} <= set(paths)
-            async with started() as (server, client):
-                folder, cookie = await enter(server, client)
-                cookie, own = cookie.partition(";")[0], server.public_url
-                seen = {}
+    STEP: ClassVar = {"item_id": "item0000", "label": "needed"}
 
-                async def status(path, **headers):
-                    given = {name.capitalize(): value for name, value in headers.items() if value}
-                    given |= SOCKET if path.endswith("/ws") else {}
-                    async with client.get(path, headers=given, allow_redirects=False) as reply:
-                        seen[reply.status] = seen.get(reply.status, 0) + 1
-                        assert reply.headers["Cache-Control"] == "no-store"
-                        return reply.status
-
-                for path in paths:
-                    inside = f"{folder}{path[1:]}"
-                    origin = own if path.endswith("/ws") else None
-                    for refused in (
-                        (path, {"origin": origin}),
-                        (path, {"origin": origin, "cookie": cookie}),
-                        (path, {"origin": origin, "cookie": f"chatladder_{server.port}={cookie.partition('=')[2]}"}),
-                        (f"{path}?token={cookie.partition('=')[2]}", {"origin": origin}),
-                        (inside, {"origin": origin}),
-                        (inside, {"origin": origin, "cookie": f"{cookie}x"}),
-                        (inside, {"origin": origin, "cookie": "chatladder="}),
-                        (inside, {"origin": "null", "cookie": cookie}),
-                        (inside, {"origin": "http://127.0.0.1:1", "cookie": cookie}),
-                        (inside, {"origin": f"{own}.example", "cookie": cookie}),
-                        (inside, {"origin": own.replace("127.0.0.1", "localhost"), "cookie": cookie}),
-                        (inside, {"origin": origin, "cookie": cookie, "host": "evil.example"}),
-                        (inside, {"origin": origin, "cookie": cookie, "host": f"evil.example:{server.port}"}),
-                        (inside, {"origin": origin, "cookie": cookie, "host": f"localhost:{server.port}"}),
-                        (inside, {"origin": origin, "cookie": cookie, "host": "127.0.0.1"}),
-                    ):
-                        assert await status(refused[0], **refused[1]) == 403, refused
-                    if path.endswith("/ws"):
-                        assert await status(inside, cookie=cookie) == 403  # no page says that it asks
-                    expected = {"/ws": 101, "/download/x": 404}.get(path, 200)
-                    assert await status(inside, cookie=cookie, origin=origin) == expected
-                return seen
-
-        seen = asyncio.run(visit())
-        assert seen[403] > 15 * 4
-        assert set(seen) == {101, 200, 403, 404}
-
-    @pytest.mark.parametrize("other", ["chatladder=x", 'broken"="; ,=', '_xsrf=2|a|b|1; session="a b"'])
-    def test_cookies_of_other_ports_keep_nobody_out(self, other):
-        async def visit():
-            async with started() as (server, client):
-                folder, cookie = await enter(server, client)
-                own = cookie.partition(";")[0]
-                for both in (f"{own}; {other}", f"{other}; {own}"):
-                    assert (await client.get(folder, headers={"Cookie": both})).status == 200
-                assert (await client.get(folder, headers={"Cookie": other})).status == 403
-
-        asyncio.run(visit())
-
-    def test_the_address_opens_once_and_another_is_printed(self, capsys):
-        async def visit():
-            async with started() as (server, client):
-                first = server.address
-                path = first.removeprefix(server.public_url)
-                for wrong in ("/", "/?token=", "/?token=wrong", "/?token=%ff", f"{path}x", f"/x{path[1:]}"):
-                    assert (await client.get(wrong)).status == 403, wrong
-                for method in ("HEAD", "POST", "OPTIONS"):
-                    assert (await client.request(method, path)).status == 403
-                assert (await client.get(path, headers={"Host": "evil.example"})).status == 403
-                assert server.address == first  # nothing of that spent it
-                folder, cookie = await enter(server, client)
-                assert (await client.get(path)).status == 403
-                assert first.rpartition("=")[2] not in folder + cookie
-                assert {word.strip() for word in cookie.split(";")[1:]} == {
-                    "HttpOnly",
-                    f"Path={folder}",
-                    "SameSite=Lax",
-                }
-                assert (await enter(server, client))[0] == folder
-                return first, server.address
-
-        first, last = asyncio.run(visit())
-        printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("http://")]
-        assert (printed[0], printed[-1]) == (first, last)
-        assert len(set(printed)) == 3
-
-    def test_the_page_is_for_no_other_page_no_cache_and_no_other_host(self):
-        async def visit():
-            async with started() as (server, client):
-                folder, cookie = await enter(server, client)
-                page = await client.get(folder, headers={"Cookie": cookie.partition(";")[0]})
-                return server, folder, page.headers, await page.text()
-
-        server, folder, headers, text = asyncio.run(visit())
-        policy = dict(each.strip().split(" ", 1) for each in headers["Content-Security-Policy"].split(";"))
-        assert policy["default-src"] == policy["frame-ancestors"] == policy["form-action"] == "'none'"
-        assert not any("http:" in sources or "*" in sources for sources in policy.values())
-        assert (headers["Referrer-Policy"], headers["Cache-Control"]) == ("no-referrer", "no-store")
-        assert f"ws{server.public_url[4:]}{folder}ws" in text
-        assert f"{server.public_url}{folder}static/js/textual.js" in text
-        assert "terminal.focus()" in text
-        assert server.address.rpartition("=")[2] not in text
+    def test_what_is_below_v1_needs_the_token(self, work):
+        with work.app() as app:
+            client = TestClient(app)
+            for wrong in ({}, {"Authorization": TOKEN}, {"Authorization": f"Bearer {TOKEN}x"}, {"Cookie": TOKEN}):
+                assert client.get("/v1/state", headers=wrong).status_code == 401
+                for path in ("answer", "write", "undo", "go", "other"):
+                    assert client.post(f"/v1/{path}", content=b"{", headers=wrong).status_code == 401
+                assert client.get(f"/v1/state?token={TOKEN}", headers=wrong).status_code == 401
+            assert TOKEN not in "".join(client.get(path).text for path in ("/", "/page.js", "/openapi.json"))
+        assert work.lines() == []
 
     @pytest.mark.parametrize(
-        ("host", "port", "expected"),
-        [("127.0.0.1", 8765, "127.0.0.1:8765"), ("127.0.0.1", 80, "127.0.0.1"), ("::1", 8765, "[::1]:8765")],
+        "wrong",
+        [{"Host": "evil.example"}, {"Host": "testserver:1"}, {"Origin": "http://evil.example"}, {"Origin": "null"},
+         {"Origin": "http://testserver.example"}, {"Origin": "https://testserver"}],
+    )  # fmt: skip
+    def test_whoever_has_the_token_must_ask_the_printed_address_from_its_own_page(self, work, wrong):
+        with work.app() as app:
+            client = TestClient(app, headers={"Authorization": f"Bearer {TOKEN}"})
+            for path in ("/", "/page.js", "/v1/state"):
+                assert client.get(path, headers=wrong).status_code == 403
+            assert client.post("/v1/answer", json=self.STEP, headers=wrong).status_code == 403
+            assert work.lines() == []
+            assert client.post("/v1/answer", json=self.STEP, headers={"Origin": "http://testserver"}).status_code == 200
+
+    def test_the_page_is_for_no_other_page_no_cache_and_no_other_host(self, work):
+        with work.app() as app:
+            headers = TestClient(app).get("/").headers
+        policy = dict(each.strip().split(" ", 1) for each in headers["Content-Security-Policy"].split(";"))
+        assert policy["default-src"] == policy["frame-ancestors"] == policy["form-action"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert (headers["Referrer-Policy"], headers["Cache-Control"]) == ("no-referrer", "no-store")
+        for name in ("page.html", "page.css", "page.js"):
+            text = files("chatladder.cli.annotate").joinpath(name).read_text(encoding="utf-8")
+            assert not [word for word in ("http:", "https:", "@import", "innerHTML", "insertAdjacent") if word in text]
+
+    @pytest.mark.parametrize(
+        ("body", "code", "message"),
+        [
+            (b"{", 400, "expected a JSON text"),
+            ("[" * 500_000, 400, "expected a JSON text"),
+            ({"item_id": "item0000"}, 422, "label: "),
+            ({"item_id": "item0000", "label": "sure"}, 422, "label: "),
+            ({"item_id": 7, "label": "needed"}, 422, "item_id: "),
+            ({"item_id": "item0000", "label": "needed", "x": 1}, 422, "x: "),
+            ({"item_id": "0", "label": "needed"}, 422, "expected a question of this work, got another"),
+            (b'{"item_id": "\\ud83d", "label": "needed"}', 422, "expected a question of this work, got another"),
+            (b" " * (MOST_BYTES + 1), 413, "at most 1,048,576 bytes"),
+        ],
     )
-    def test_the_address_is_spelled_as_browsers_spell_it(self, host, port, expected):
-        from chatladder.cli.annotate.web import GuardedServer
+    def test_what_is_no_answer_is_refused_in_words(self, work, body, code, message):
+        with work.app() as app:
+            client = TestClient(app, headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"})
+            reply = client.post("/v1/answer", content=json.dumps(body) if isinstance(body, dict) else body)
+            assert (reply.status_code, set(reply.json())) == (code, {"detail"})
+            assert message in reply.json()["detail"]
+            form = client.post("/v1/answer", content=json.dumps(self.STEP), headers={"Content-Type": "text/plain"})
+            assert form.status_code == 415
+        assert work.lines() == []
 
-        assert GuardedServer("true", host, port).address.startswith(f"http://{expected}/?token=")
+    @pytest.mark.parametrize(
+        ("path", "more"),
+        [("go", {}), ("go", {"by": 2}), ("go", {"by": 1, "skip": True}), ("go", {"search": ""}),
+         ("go", {"to": "x" * 10_001}), ("write", {}), ("write", {"text": "x" * 10_001}),
+         ("undo", {}), ("undo", {"standing": "all"})],
+    )  # fmt: skip
+    def test_a_step_that_says_too_little_or_too_much_is_refused(self, work, path, more):
+        with work.app() as app:
+            client = TestClient(app, headers={"Authorization": f"Bearer {TOKEN}"})
+            assert client.post(f"/v1/{path}", json={"item_id": "item0000", **more}).status_code == 422
 
-    def test_a_page_that_is_loaded_again_goes_on_where_it_was(self, arguments, tmp_path):
-        async def visit():
-            async with started(f"{sys.executable} -m chatladder.cli.annotate.command {' '.join(arguments)}") as (
-                server,
-                client,
-            ):
-                folder, cookie = await enter(server, client)
-                headers = {"Cookie": cookie.partition(";")[0], "Origin": server.public_url}
-                for key, shown in (("j", b"0 done"), ("k", b"1 done")):
-                    async with client.ws_connect(f"{folder}ws?width=100&height=30", headers=headers) as socket:
-                        drawn = b""
-                        while shown not in drawn:
-                            drawn += (await socket.receive(timeout=30)).data
-                        await socket.send_json(["stdin", key])
-                        while b"takes it back" not in drawn:
-                            drawn += (await socket.receive(timeout=30)).data
-                        if key == "k":
-                            await socket.send_json(["stdin", "q"])
-                            while not socket.closed:
-                                await socket.receive(timeout=30)
-            path = tmp_path / "annotations" / "round_1" / "li.jsonl"
-            for _ in range(50):
-                await asyncio.sleep(0.1)
-                with suppress(HeldError):
-                    LogWriter(path).close()  # the app let go of it
-                    break
-            else:
-                pytest.fail("the app outlives its page")
-            await asyncio.sleep(1)  # textual-serve waits for no process; the loop must outlive them
-            return replay(path).answers
 
-        assert [answer.label for answer in asyncio.run(visit()).values()] == [Label.NEEDED, Label.NOT_NEEDED]
+class TestSteps:
+    def test_the_state_has_all_that_the_page_shows(self, work):
+        with work.client(keys="needed=a,undo=;", notices=["Something happened."]) as ask:
+            state = ask("state")
+        assert (state["title"], state["place"], state["done"], state["total"]) == ("li · round 1", 1, 0, 6)
+        assert state["remark"] == "Something happened."
+        first, second, question = state["turns"]
+        assert {first["who"], second["who"]} < set(NAMES)
+        assert first["who"] != second["who"] == question["who"]
+        assert second["text"] == f"@{first['who']} number 0?"
+        assert (first["note"], second["note"], first["time"]) == ("2023-10-01 Sun", "", "16:59")
+        assert [each["name"] for each in state["labels"]] == ["needed", "not_needed", "not_a_question", "unsure"]
+        assert {state["keys"][key] for key in ("a", ";", "ArrowLeft", "?")} == {
+            "needed",
+            "undo",
+            "previous",
+            "definition",
+        }
+        assert "j" not in state["keys"]
+        assert ANN not in json.dumps(state)
+        assert state["said"] == []
+
+    def test_an_answer_is_of_the_question_it_names_and_counts_once(self, work):
+        with work.client() as ask:
+            assert ask("answer", item_id="item0000", label="needed")["item_id"] == "item0001"
+            again = ask("answer", item_id="item0000", label="needed")
+            assert (again["item_id"], again["done"]) == ("item0001", 1)
+            # A second tab shows another question.
+            assert ask("answer", item_id="item0003", label="unsure")["item_id"] == "item0004"
+            assert ask("answer", item_id="item0000", label="not_needed")["item_id"] == "item0001"
+        assert [(line["item_id"], line["label"]) for line in work.lines()] == [
+            ("item0000", "needed"), ("item0003", "unsure"), ("item0000", "not_needed"),
+        ]  # fmt: skip
+        with work.client() as ask:
+            assert ask("state")["item_id"] == "item0001"
+            assert ask("go", item_id="item0001", by=-1)["answer"] == "not_needed"
+
+    def test_an_undo_that_arrives_twice_takes_one_answer_back(self, work):
+        with work.client() as ask:
+            ask("answer", item_id="item0000", label="needed")
+            standing = ask("answer", item_id="item0001", label="unsure")["standing"]
+            undone = ask("undo", item_id="item0002", standing=standing)
+            assert (undone["item_id"], undone["remark"]) == ("item0001", "Took back unsure of 2.")
+            again = ask("undo", item_id="item0002", standing=standing)
+            assert "Something else happened" in again["remark"]
+            assert list(work.answers()) == ["item0000"]
+            ask("undo", item_id="item0001", standing=1)
+            assert ask("undo", item_id="item0000", standing=0)["remark"] == "Nothing to undo."
+
+    def test_one_goes_on_and_back_to_numbers_ids_and_texts(self, work):
+        with work.client() as ask:
+
+            def go(item_id, **where):
+                state = ask("go", item_id=item_id, **where)
+                return state["item_id"], state["remark"]
+
+            assert go("item0000", by=1) == ("item0001", "")
+            assert go("item0005", by=1) == ("item0005", "This is the last item.")
+            assert go("item0002", skip=True) == ("item0003", "")
+            assert go("item0000", to="5") == ("item0004", "")
+            assert go("item0000", to="item0002") == ("item0002", "")
+            assert go("item0000", to="99")[1].startswith("Expected a number from 1 to 6")
+            assert go("item0000", search="QUESTION 4") == ("item0004", "1 questions have it.")
+            assert go("item0000", search="question", again=True) == ("item0001", "6 questions have it.")
+            assert go("item0000", search="nowhere") == ("item0000", "No question has it.")
+
+    def test_a_question_is_written_out_with_people_by_pseudonym_and_masked(self, work):
+        (work.folder / "params.yaml").write_text("ingest: {phone_region: [GB]}\n")
+        with work.client() as ask:
+            refused = ask("write", item_id="item0000", text="x")
+            assert refused["remark"] == "A question is written out once its answer is needed."
+            state = ask("answer", item_id="item0000", label="needed")
+            assert state["write_out"] == "item0000"
+            state = ask("go", item_id="item0001", to="item0000")
+            assert state["line"] == "question 0?"
+            who = state["turns"][0]["who"]
+            state = ask("write", item_id="item0000", text=f"{who}的 2.1\nof @{who}, 020 7946 0018?")
+            assert state["remark"] == "1: written out, 1 masked."
+            assert state["line"] == f"{who}的 2.1 of @{who}, <phone>?"
+            assert state["is_written"]
+            assert work.answers()["item0000"] == (Label.NEEDED, f"{ANN}的 2.1 of @{ANN}, <phone>?")
+            assert ask("write", item_id="item0000", text=state["line"])["remark"] == "Left as it was."
+            assert ask("write", item_id="item0000", text="\x1b[1m\u202ex\x00")["line"] == "\ufffd[1m\ufffdx\ufffd"
+            assert ask("write", item_id="item0000", text=None)["remark"] == "1: no longer written out."
+            assert ask("write", item_id="item0000", text="question 0?")["remark"] == "Left as it was."
+
+    def test_text_of_the_chat_has_no_control_or_direction_characters(self, tmp_path):
+        with Work(tmp_path, q0=HOSTILE).client() as ask:
+            state = ask("state")
+        assert state["turns"][-1]["text"].startswith("<b>x</b><img src=x onerror=alert(1)> ")
+        assert not set(json.dumps(state, ensure_ascii=False)) & {"\x1b", "\x07", "\u202e", "\u2066"}
+
+    def test_who_settles_sees_what_others_said(self, tmp_path):
+        cases = {"item0000": Case(1, {"wu": Label.UNSURE, "li": Label.NEEDED}, {"chen": Label.NEEDED})}
+        with Work(tmp_path, count=1, cases=cases).client() as ask:
+            said = ask("state")["said"]
+        assert [each["who"] for each in said] == ["li", "wu", "adjudicator chen"]
+        assert [each["words"].split()[0] for each in said] == ["needed", "unsure", "needed"]
+
+    def test_what_could_not_be_recorded_is_said_and_counts_as_no_answer(self, work, monkeypatch):
+        def full(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with work.app() as app:
+            client = TestClient(app, headers={"Authorization": f"Bearer {TOKEN}"}, raise_server_exceptions=False)
+            step = {"item_id": "item0000", "label": "needed"}
+            with monkeypatch.context() as patched:
+                patched.setattr(log_module.os, "write", full)
+                reply = client.post("/v1/answer", json=step)
+            assert (reply.status_code, "the disk is full" in reply.json()["detail"]) == (500, True)
+            assert client.get("/v1/state").json()["done"] == 0
+            assert client.post("/v1/answer", json=step).json()["done"] == 1
+
+
+class TestPeople:
+    def test_names_are_ones_own_unless_taken_or_in_a_message(self):
+        alone = People([ANN], ["hi"]).names[ANN]
+        assert People([ANN, BOB], [f"@{EVE} hi"]).names[ANN] == alone
+        assert People([BOB, ANN], [f"my {alone.upper()}, @{EVE}"]).names[ANN] != alone
+        many = People([f"u{number:08x}" for number in range(200)], [])
+        assert len(set(many.names.values())) == len(many.names) == len(NAMES)
+
+    def test_a_text_comes_back_as_it_was(self):
+        text = f"@{ANN}:{BOB}说 u12345678 {EVE}x {HOSTILE} Some Words"
+        people = People([ANN, BOB], [text])
+        assert ANN not in people.named(text)
+        assert EVE in people.named(text)  # a longer word is nobody
+        assert people.unnamed(people.named(text)) == text
+
+
+# The command
+
+
+@contextmanager
+def annotator(folder, port=0):
+    """The command itself, and the address that it prints."""
+    words = [sys.executable, "-m", "chatladder.cli.annotate.command", "--annotator", "li", "--web", "--port", str(port)]
+    places = ["--questions", folder / "questions.parquet", "--annotations", folder / "annotations"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([*words, *places], cwd=folder, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def test_answers_over_http_outlive_a_killed_server_none_is_lost_and_none_doubled(tmp_path):
+    work, confirmed, tokens = Work(tmp_path, count=300), [], set()
+    for moment in (0.0, 0.05):
+        with annotator(tmp_path) as (process, address):
+            root, _, token = address.partition("/#")
+            tokens.add(token)
+            with httpx2.Client(
+                base_url=root, headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False
+            ) as client:
+                state = said(client.get("/v1/state"))
+                for number in itertools.count():
+                    if number == 20:
+                        threading.Timer(moment, process.kill).start()
+                    step = {"item_id": state["item_id"], "label": "unsure" if number % 2 else "needed"}
+                    try:
+                        state = said(client.post("/v1/answer", json=step))
+                    except httpx2.TransportError:
+                        break
+                    confirmed.append((step["item_id"], step["label"]))
+    logged = [(line["item_id"], line["label"]) for line in work.lines()]
+    assert len(tokens) == 2
+    assert len(confirmed) >= 40
+    assert [each for each in logged if each in set(confirmed)] == confirmed
+    assert len(logged) - len(confirmed) <= 2
+    assert len({item_id for item_id, _ in logged}) == len(logged)
+
+
+def test_ctrl_c_ends_it_with_what_was_done_and_a_second_start_is_refused(tmp_path):
+    Work(tmp_path)
+    with annotator(tmp_path) as (process, address):
+        assert address.startswith("http://127.0.0.1:")
+        arguments = ["--annotator", "li", "--questions", str(tmp_path / "questions.parquet"), "--web"]
+        second = CliRunner().invoke(annotate_command, [*arguments, "--annotations", str(tmp_path / "annotations")])
+        assert (second.exit_code, "another window" in second.output) == (1, True)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        told = process.stdout.read()
+    assert "li.jsonl: 0 answers added, 0 of 6 items done." in told
+    assert "Traceback" not in told
 
 
 class TestWhereItListens:
@@ -233,7 +385,8 @@ class TestWhereItListens:
             ("example.org", "expected an address such as 127.0.0.1"),
         ],
     )
-    def test_other_machines_are_kept_out_unless_asked_for(self, arguments, host, message):
+    def test_other_machines_are_kept_out_unless_asked_for(self, work, host, message):
+        arguments = ["--annotator", "li", "--questions", "questions.parquet", "--annotations", "annotations"]
         result = CliRunner().invoke(annotate_command, [*arguments, "--web", "--host", host])
         assert result.exit_code == 1
         assert message in result.output
@@ -245,8 +398,6 @@ class TestWhereItListens:
          "[::1]", "fe80::1%eth0"],
     )  # fmt: skip
     def test_no_spelling_of_every_address_or_of_a_name_passes_even_exposed(self, host):
-        from chatladder.cli.annotate.web import listening_address
-
         with pytest.raises(DataError, match="--host"):
             listening_address(host, is_exposed=True)
 
@@ -265,71 +416,233 @@ class TestWhereItListens:
         ],
     )
     def test_an_address_is_taken_for_what_it_is(self, host, is_exposed, expected):
-        from chatladder.cli.annotate.web import listening_address
-
         assert listening_address(host, is_exposed=is_exposed) == expected
         if is_exposed:
             with pytest.raises(DataError, match="Add --expose"):
                 listening_address(host, is_exposed=False)
 
-    def test_the_browsers_app_gets_the_options_that_were_given(self, questions, monkeypatch):
-        import chatladder.cli.annotate.web
 
-        started = []
-        monkeypatch.setattr(chatladder.cli.annotate.web, "serve", lambda *args, **_options: started.append(args))
-        arguments = ["--annotator", "li", "--questions", str(questions), "--web", "--port", "9000", "--keys", "undo=x"]
-        CliRunner().invoke(annotate_command, [*arguments, "--allow_changed_guidelines"], catch_exceptions=False)
-        assert started[0][1:] == ("127.0.0.1", 9000)
-        words = started[0][0].split()
-        assert words[1:3] == ["-m", "chatladder.cli.annotate.command"]
-        assert words[3:7] == ["--annotator", "li", "--questions", str(questions)]
-        assert words[7:] == ["--allow-changed-guidelines", "--keys", "undo=x"]
+# In a browser
 
 
-# In a browser, beside a page of another port
+@pytest.fixture(scope="module")
+def browser():
+    with chromium("--host-resolver-rules=MAP evil.example 127.0.0.1") as started:
+        yield started
 
-#: All that a page may try on these addresses with the browser's cookies: what it could read, and over which way.
-ATTACK = """async (addresses) => {
+
+class Tab:
+    """A tab with its clock stopped, so that no time passes between two taps but what a test lets pass."""
+
+    def __init__(self, context, address):
+        self.page = context.new_page()
+        self.page.set_default_timeout(120_000)
+        self.asked, self.errors = [], []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.clock.install(time=START)
+        self.page.clock.pause_at(START + 1)
+        self.page.goto(address)
+        self.at(None)
+
+    def at(self, place):
+        """Wait for a question, and for as long as one looks at it."""
+        is_there = "(start) => document.title.startsWith(start) && document.querySelector('li.question')"
+        self.page.wait_for_function(is_there, arg=f"{place} of" if place else "")
+        self.page.clock.fast_forward(300)
+
+    def press(self, keys, place):
+        self.page.keyboard.press(keys)
+        self.at(place)
+
+    def says(self, text, selector="#remark"):
+        self.page.wait_for_function(
+            "([selector, text]) => document.querySelector(selector).innerText.includes(text)", arg=[selector, text]
+        )
+
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark", "has_touch": True, "is_mobile": True}
+
+
+def test_two_hundred_answers_by_keys_at_a_desk_and_by_taps_on_a_phone(browser, tmp_path):
+    work = Work(tmp_path, count=210, q1=HOSTILE, q2="long " * 5_000)
+    with work.app_at() as address:
+        desk = Tab(browser.new_context(viewport={"width": 1200, "height": 800}), address)
+        desk.page.keyboard.press("j")
+        desk.at(2)
+        desk.page.keyboard.press("k")  # answered at once, and then typed ahead, before anybody can have read it
+        desk.at(3)
+        desk.page.keyboard.press("b")
+        desk.at(2)
+        assert desk.page.locator("li.question .text").inner_text().startswith("<b>x</b><img src=x onerror=alert(1)>")
+        assert desk.page.locator("#turns b:not(.who b), #turns img").count() == 0
+        desk.press("f", 3)
+        assert desk.page.locator(".more").inner_text() == "23,500 more characters"
+        desk.page.keyboard.press("e")
+        assert desk.page.locator(".more").count() == 0
+        for number in range(3, 101):
+            desk.press("jkiu"[number % 4], number + 1)
+        desk.page.keyboard.down("j")
+        desk.page.keyboard.down("j")  # held: the same key again
+        desk.page.keyboard.up("j")
+        desk.at(102)
+        assert len(work.answers()) == 101
+
+        phone = Tab(browser.new_context(**PHONE), address)
+        assert phone.page.title().startswith("102 of 210")
+        buttons = phone.page.locator("#labels button")
+        assert buttons.count() == 4
+        for each in phone.page.locator("button:visible").all():
+            assert each.bounding_box()["height"] >= 44
+        assert phone.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert phone.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 25, 26)"
+        question = phone.page.locator("li.question").bounding_box()
+        assert question["y"] + question["height"] <= phone.page.locator("footer").bounding_box()["y"]
+        for number in range(102, 201):
+            buttons.nth(number % 4).tap()
+            phone.at(number + 1)
+        buttons.nth(0).tap()
+        phone.says("201: needed")
+        phone.page.wait_for_function("document.title.startsWith('202 of')")
+        buttons.nth(0).tap()  # the same finger again, and no time for anybody to read
+        phone.at(202)
+        assert len(work.answers()) == 201
+        phone.page.tap("[data-action=previous]")
+        phone.at(201)
+        assert buttons.nth(0).get_attribute("aria-pressed") == "true"
+
+        # The desk still shows 102, which is answered by now; the answer is about what it shows.
+        desk.press("u", 202)
+        assert work.answers()["item0101"] == (Label.UNSURE, None)
+        assert len(work.answers()) == 201
+        for tab in (desk, phone):
+            assert tab.errors == []
+            assert {
+                url.split("/#")[0].rsplit("/", 1)[0].split("/v1")[0] for url in tab.asked if url[:5] != "data:"
+            } == {address.split("/#")[0]}
+    assert len(work.lines()) == 202
+
+
+def test_a_question_is_written_out_and_nothing_loses_the_focus(browser, tmp_path):
+    work = Work(tmp_path)
+    with work.app_at(keys="needed=a") as address:
+        tab = Tab(browser.new_context(viewport={"width": 1200, "height": 800}), address)
+        page = tab.page
+        tab.press("j", 1)
+        assert work.answers() == {}
+        tab.press("a", 2)
+        page.keyboard.press("w")
+        page.wait_for_selector("#line:focus")
+        assert page.title().startswith("1 of")
+        assert page.input_value("#line") == "question 0?"
+        page.keyboard.press("End")
+        page.keyboard.type(" jkz")
+        page.keyboard.press("Enter")
+        tab.says("1: written out.")
+        tab.at(2)
+        assert work.answers() == {"item0000": (Label.NEEDED, "question 0? jkz")}
+        page.keyboard.press("w")
+        page.wait_for_selector("#line:focus")
+        page.keyboard.press("Escape")
+        tab.says("Left as it was.")
+        tab.at(2)
+        page.click("#rewrite")
+        page.wait_for_selector("#line:focus")
+        page.click("#turns")
+        page.keyboard.press("k")  # what is typed beside the line answers nothing
+        page.click("#leave")
+        tab.at(2)
+        tab.press("k", 3)
+        assert page.locator("#rewrite:visible").count() == 0
+        page.click("#labels button:nth-child(4)")
+        tab.at(4)
+        page.keyboard.press("Space")  # scrolls, and presses no button
+        page.keyboard.press("w")
+        tab.press("z", 3)
+        tab.says("Took back unsure of 3.")
+
+        page.keyboard.press("?")
+        page.wait_for_selector("#guidelines[open]")
+        assert page.locator("#guidelines h2").all_inner_texts() == ["标注 Guidelines", "needed"]
+        assert page.locator("#guidelines p").all_inner_texts() == ["It leaves out something.", "• <i>one</i>"]
+        assert page.locator("#guidelines p b").inner_text() == "leaves out"
+        page.keyboard.press("k")
+        page.keyboard.press("?")
+        page.wait_for_selector("#guidelines", state="hidden")
+        page.keyboard.press("/")
+        page.keyboard.type("question")
+        page.keyboard.press("Enter")
+        tab.says("6 questions have it.")
+        tab.press("n", 4)
+        page.keyboard.press("g")
+        page.keyboard.type("6")
+        page.keyboard.press("Escape")
+        page.keyboard.press("g")
+        page.keyboard.type("5")
+        page.keyboard.press("Enter")
+        tab.at(5)
+        page.click("#place")
+        page.keyboard.type("6")
+        page.click("#find button.act")
+        tab.at(6)
+        tab.press("s", 3)
+        tab.press("k", 4)
+        assert tab.errors == []
+    assert [*work.answers()] == ["item0000", "item0001", "item0002"]
+
+
+def test_a_page_goes_on_after_its_server_was_killed_and_started_again(browser, tmp_path):
+    work = Work(tmp_path)
+    context = browser.new_context()
+    with annotator(tmp_path) as (process, address):
+        tab = Tab(context, address)
+        page = tab.page
+        tab.press("j", 2)
+        page.reload()
+        tab.at(2)
+        process.kill()
+        process.wait()
+        page.keyboard.press("k")
+        tab.says("The server does not answer.", "#trouble")
+    with annotator(tmp_path, port=int(address.split(":")[2].split("/")[0])) as (process, again):
+        page.click("#retry")
+        tab.says("Open the one that chatladder printed last", "#trouble")
+        assert len(work.answers()) == 1
+        page.goto(again)  # only what is behind the # differs
+        tab.at(2)
+        process.send_signal(signal.SIGSTOP)
+        page.keyboard.press("k")
+        process.send_signal(signal.SIGCONT)
+        tab.at(3)
+        assert page.locator("#trouble:visible").count() == 0
+    assert [label for label, _ in work.answers().values()] == [Label.NEEDED, Label.NOT_NEEDED]
+
+
+#: What a page of another port may try with the browser's cookies, and even with the token's name: what it could read.
+ATTACK = """async (root) => {
   const read = [];
-  for (const address of addresses) {
-    for (const mode of ["cors", "no-cors"]) {
-      try {
-        const reply = await fetch(address, {credentials: "include", mode});
-        const text = await reply.text();
-        if (text) read.push([address, mode, text.length]);
-      } catch (error) {}
-    }
-    const size = await new Promise((done) => {
-      const socket = new WebSocket(address.replace("http:", "ws:") + "?width=80&height=24");
-      let size = 0;
-      socket.onopen = () => { socket.send('["stdin", "j"]'); setTimeout(() => done(size || 1), 4000); };
-      socket.onmessage = (message) => { size += message.data.size; socket.send('["stdin", "j"]'); };
-      socket.onerror = socket.onclose = () => done(size);
-    });
-    if (size) read.push([address, "websocket", size]);
-    await new Promise((done) => {
-      const script = document.createElement("script");
-      script.onload = () => { read.push([address, "script"]); done(); };
-      script.onerror = done;
-      script.src = address;
-      document.body.append(script);
-    });
-  }
-  return read;
-}"""
-
-FRAME = """(address) => new Promise((done) => {
+  for (const [path, body] of [["/", null], ["/page.js", null], ["/v1/state", null], ["/v1/answer", STEP]])
+    for (const mode of ["cors", "no-cors"])
+      for (const type of ["text/plain", "application/json"]) {
+        try {
+          const headers = body ? {"Content-Type": type} : {};
+          const method = body ? "POST" : "GET";
+          const reply = await fetch(root + path, {method, body, mode, headers, credentials: "include"});
+          if (await reply.text()) read.push([path, mode, type]);
+        } catch (error) {}
+      }
+  for (const path of ["/page.js", "/v1/state"]) await new Promise((done) => {
+    const script = document.createElement("script");
+    script.onload = () => { read.push([path, "script"]); done(); };
+    script.onerror = done;
+    script.src = root + path;
+    document.body.append(script);
+  });
   const frame = document.createElement("iframe");
-  frame.onload = done;
-  frame.src = address;
+  frame.src = root + "/";
   document.body.append(frame);
-})"""
-FORM = """(address) => {
-  const form = document.createElement("form");
-  Object.assign(form, {method: "post", action: address, target: "_blank"});
-  document.body.append(form);
-  form.submit();
-}"""
+  return read;
+}""".replace("STEP", json.dumps(json.dumps(TestTheDoor.STEP)))
 
 
 @contextmanager
@@ -357,97 +670,21 @@ def other_port():
         server.server_close()
 
 
-@contextmanager
-def annotator(arguments):
-    """The command itself; a function that gives the next address it prints."""
-    from aiohttp.test_utils import unused_port
-
-    command = [
-        sys.executable,
-        "-m",
-        "chatladder.cli.annotate.command",
-        *arguments,
-        "--web",
-        "--port",
-        str(unused_port()),
-    ]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield lambda: next(line.strip() for line in process.stdout if line.startswith("http://"))
-        finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            finally:
-                process.kill()
-
-
-@pytest.mark.slow
-def test_no_page_of_another_port_or_name_reads_or_answers_and_a_person_goes_on(arguments, tmp_path):
-    log = tmp_path / "annotations" / "round_1" / "li.jsonl"
-
-    def answers():
-        return len(replay(log).answers) if log.exists() else 0
-
-    rebound = "--host-resolver-rules=MAP evil.example 127.0.0.1"
-    with annotator(arguments) as next_address, chromium(rebound) as browser, other_port() as (other, cookies):
-        context = browser.new_context()
-        page = context.new_page()
-        first = next_address()
-        root = f"http://{urlsplit(first).netloc}"
-        page.goto(first)
-        page.wait_for_selector("body.-first-byte .xterm-helper-textarea:focus", state="attached", timeout=60_000)
-        assert "token" not in page.url
-        page.keyboard.press("j")
-        until = time.monotonic() + 60
-        while answers() < 1 and time.monotonic() < until:
-            page.wait_for_timeout(100)
-        assert answers() == 1
-        until, written = time.monotonic() + 60, False
-        while not written and time.monotonic() < until:
-            page.keyboard.press("w")
-            page.wait_for_timeout(500)  # no person types while the line opens
-            page.keyboard.type("用 2.1")
-            page.keyboard.press("Enter")
-            page.wait_for_timeout(500)
-            written = any((answer.rewrite or "").endswith("用 2.1") for answer in replay(log).answers.values())
-        assert written
-        assert answers() == 1
-
-        # Another port, even one that has learned the folder's name.
+def test_no_page_of_another_port_or_name_reads_or_answers(browser, tmp_path):
+    work, context = Work(tmp_path), browser.new_context()
+    with work.app_at() as address, other_port() as (other, cookies):
+        tab = Tab(context, address)
+        root = address.split("/#")[0]
         attacker = context.new_page()
-        attacker.goto(other)
-        places = ["/", "/ws", "/static/js/textual.js", "/download/x"]
-        addresses = [f"{base.rstrip('/')}{place}" for base in (root, page.url) for place in places]
-        assert attacker.evaluate(ATTACK, addresses) == []
-        attacker.evaluate(FRAME, page.url)
-        assert [frame.locator("#terminal").count() for frame in attacker.frames] == [0, 0]
-        with context.expect_page() as opened:
-            attacker.evaluate(FORM, page.url)
-        assert "Open the address" in opened.value.inner_text("body")
+        for page in (other, other.replace("127.0.0.1", "evil.example")):
+            attacker.goto(page)
+            assert attacker.evaluate(ATTACK, root) == []
+            assert [frame.locator("#chat").count() for frame in attacker.frames] == [0] * len(attacker.frames)
+        # A name that leads here, with the token.
+        reply = attacker.goto(address.replace("127.0.0.1", "evil.example"))
+        assert (reply.status, attacker.locator("#chat").count()) == (403, 0)
         assert cookies
         assert not any(cookies)
-
-        # A name that leads here, with the token that is still good.
-        second = next_address()
-        reply = attacker.goto(second.replace(root, f"http://evil.example:{urlsplit(root).port}"))
-        assert (reply.status, "Open the address" in attacker.inner_text("body")) == (403, True)
-        assert attacker.goto(first).status == 403
-        assert answers() == 1
-
-        # The person: loads the page again, opens a second tab, and opens the address that was printed last.
-        page.reload()
-        page.wait_for_selector("body.-first-byte", timeout=60_000)
-        page.keyboard.press("k")
-        until = time.monotonic() + 60
-        while answers() < 2 and time.monotonic() < until:
-            page.wait_for_timeout(100)
-            page.keyboard.press("k") if answers() < 2 else None
-        assert answers() >= 2
-        for address in (page.url, second):
-            tab = context.new_page()
-            tab.goto(address)
-            tab.wait_for_selector("body.-first-byte", timeout=60_000)
-            assert tab.url == page.url
-        elsewhere = browser.new_context().new_page()
-        assert elsewhere.goto(page.url).status == 403
+        assert work.answers() == {}
+        tab.press("j", 2)
+    assert len(work.answers()) == 1

@@ -14,7 +14,6 @@ from chatladder.cli.annotate import running
 from chatladder.cli.annotate.app import AnnotateApp
 from chatladder.cli.annotate.command import annotate_command
 from chatladder.cli.annotate.review import read_queue, review_command
-from chatladder.cli.annotate.screens import Refusal
 from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, QUESTIONS, write_rows
 from chatladder.labels import review as review_module
@@ -482,35 +481,6 @@ def test_the_screen_tells_nothing_of_a_label_and_is_the_same_for_suspects_and_ot
     } == {looked_at.items[5]: N}
 
 
-class TestWeb:
-    def test_the_browsers_app_gets_the_options_that_were_given(self, place, monkeypatch):
-        import chatladder.cli.annotate.web
-
-        started = []
-        monkeypatch.setattr(chatladder.cli.annotate.web, "serve", lambda *args, **_options: started.append(args))
-        CliRunner().invoke(review_command, place.arguments("--web", "--round", "2"), catch_exceptions=False)
-        words = started[0][0].split()
-        assert words[:3] == [sys.executable, "-m", "chatladder.cli.annotate.review"]
-        given = dict(zip(words[3::2], words[4::2], strict=True))
-        places = {f"--{name}": str(getattr(place, name)) for name in ("questions", "annotations", "queue", "labelled")}
-        assert given == {"--annotator": "li", "--round": "2", **places}
-
-    def test_a_browser_is_told_that_a_review_is_finished_or_why_it_does_not_begin(self, run, place, monkeypatch):
-        run(keys=finish)
-        shown = []
-        monkeypatch.setattr(Refusal, "run", lambda app: shown.append(app._message))
-        monkeypatch.setenv("TEXTUAL_DRIVER", "x")
-        assert run()["result"].output == ""
-        assert "round 2, is answered" in shown[0]
-        place.queue.write_text("{")
-        assert run()["result"].output == ""
-        assert "queue.jsonl:1: expected a JSON object" in shown[1]
-
-    def test_behind_a_page_a_finished_review_writes_nothing_to_its_output(self, run, monkeypatch):
-        monkeypatch.setenv("TEXTUAL_DRIVER", "x")
-        assert run(keys=finish)["result"].output == ""
-
-
 class TestFlips:
     REVIEW = Review(tuple("abcdefghi"), tuple("abcdef"), frozenset("gh"))
 
@@ -578,7 +548,7 @@ def test_the_command_module_needs_no_heavy_library_to_load():
 
     code = (
         "import sys, chatladder.cli.annotate.review; "
-        "print({'textual', 'rich', 'aiohttp', 'scipy', 'sklearn'} & set(sys.modules))"
+        "print({'textual', 'rich', 'fastapi', 'scipy', 'sklearn'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -23,7 +23,8 @@ from model_fixtures import run, write_questions
 from starlette.testclient import TestClient
 
 from chatladder.cli.answering import WRITER, Gate
-from chatladder.cli.serve.app import MOST_BYTES, Limits, listen, serve
+from chatladder.cli.listening import MOST_BYTES, listen, serve
+from chatladder.cli.serve.app import Limits
 from chatladder.cli.serve.command import serve_command
 from chatladder.cli.serve.messages import MOST_OF_TEXT, Asked, Chat, Reader
 from chatladder.evaluation.predictions import read_predictions

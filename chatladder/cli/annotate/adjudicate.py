@@ -20,7 +20,7 @@ import click
 
 from chatladder.cli.annotate.options import AdjudicateOptions
 from chatladder.cli.annotate.round_records import assigned, chat_order, settle_assignment
-from chatladder.cli.annotate.running import Task, follow_guidelines, launch, tell, told, work
+from chatladder.cli.annotate.running import Task, follow_guidelines, launch, told, work
 from chatladder.cli.annotate.session import SessionItems
 from chatladder.io.console import SETTINGS, example
 from chatladder.io.options import options_of
@@ -120,7 +120,7 @@ def adjudicate(options: AdjudicateOptions) -> None:
         rounds = "round 1" if last_round == 1 else f"rounds 1 to {last_round}"
         nothing = f"{annotations}: nothing to adjudicate among {len(found):,} items of {rounds}."
         hint = [] if options.all else ["--all asks also what a majority decided against others."]
-        tell(" ".join([nothing, *hint, *notices]))
+        click.echo(" ".join([nothing, *hint, *notices]))
         return
     work(_task(asked, notices, options), items, options)
 
@@ -142,10 +142,9 @@ def _now() -> str:
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(AdjudicateOptions, "options")
-@click.pass_context
-def adjudicate_command(context: click.Context, options: AdjudicateOptions) -> None:
+def adjudicate_command(options: AdjudicateOptions) -> None:
     """Settle what annotators disagree about, one key an answer."""
-    launch(context, "chatladder.cli.annotate.adjudicate", adjudicate, options)
+    launch(adjudicate, options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The annotator's screen: a chat, the question set apart, one key for an answer. Its state is a ``Session``."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, tzinfo
 from functools import partial
@@ -11,15 +11,13 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import ProgressBar, Static
 
+from chatladder.cli.annotate.desk import Desk
 from chatladder.cli.annotate.display import colours, day, duration, literal
 from chatladder.cli.annotate.options import KEYS, shown
 from chatladder.cli.annotate.running import Task
 from chatladder.cli.annotate.screens import Ask, Definition, Failure, WriteOut, chat_table, label_keys, said
 from chatladder.cli.annotate.session import AHEAD, Session, SessionItems
-from chatladder.cli.annotate.writing import masked_line, phone_regions
 from chatladder.io.console import DataError
-from chatladder.labels.answer import Label
-from chatladder.labels.rewrites import one_line
 
 #: The other keys at the foot of the screen; "write out", "next hit" and "all text" are named where they are of use.
 _ALWAYS_SHOWN = ("definition", "undo", "skip", "previous", "next", "jump", "search", "quit")
@@ -45,10 +43,10 @@ class AnnotateApp(App[None]):
         self.session = session
         self.error: DataError | None = None
         self.work = task
+        self._desk = Desk(session, items)
         self._items = items
         self._keys = keys
         self._zone = zone
-        self._hits: set[str] | None = None
         self._is_whole = False
         self._reads_ahead = False
         for name, key in KEYS.items():
@@ -83,18 +81,7 @@ class AnnotateApp(App[None]):
 
     def action_answer(self, label: str) -> None:
         """Answer, and go on to the next item without an answer."""
-        place = self.session.position
-        try:
-            self.session.answer(Label(label))
-        except DataError as error:
-            self.push_screen(Failure(error.message))
-            return
-        self._show()
-        if self.session.is_finished:
-            self._say("Every item is answered. Look back, or quit: all is on the disk.", "bold $success")
-        else:
-            writes = f"{shown(self._keys['rewrite'][0])} writes it out, " if label == Label.NEEDED else ""
-            self._say(f"{place + 1:,}: {label}. {writes}{shown(self._keys['undo'][0])} takes it back.")
+        self._act(partial(self._desk.answer, label))
 
     def action_write_out(self) -> None:
         """Ask for the text of a question that is needed so that it stands alone; the one just answered, or this one."""
@@ -106,63 +93,42 @@ class AnnotateApp(App[None]):
         self.session.jump(item_id)
         self._show()
         with self._stopping():
-            question = literal(one_line(self._items.get(item_id)["text"] or ""))
-            given = self.session.rewrite(item_id)
-            text = question if given is None else literal(given)
             what = "Write it out so that it stands alone. Enter keeps it, Escape leaves it."
-            self.push_screen(WriteOut(what, text), partial(self._write_out, question, place))
+            self.push_screen(WriteOut(what, self._desk.line()), partial(self._write_out, place))
 
     def action_undo(self) -> None:
         """Take the latest answer back."""
-        try:
-            taken = self.session.undo()
-        except DataError as error:
-            self.push_screen(Failure(error.message))
-            return
-        self._show()
-        if taken is None:
-            self._say("Nothing to undo.")
-            return
-        what = "what was written out" if self.session.label(taken.item_id) == taken.label else taken.label
-        self._say(f"Took back {what} of {self.session.position + 1:,}.")
+        self._act(self._desk.undo)
 
     def action_skip(self) -> None:
         """Leave the item for later."""
-        moved = self.session.skip()
-        self._show()
-        if not moved:
-            self._say("No other item is open.")
+        self._act(self._desk.skip)
 
     def action_step(self, by: int) -> None:
         """Go some items on, or back."""
-        moved = self.session.step(by)
-        self._show()
-        if not moved:
-            self._say("This is the first item." if by < 0 else "This is the last item.")
+        self._act(partial(self._desk.step, by))
 
     def action_jump(self) -> None:
         """Ask for a number or an id and go there."""
 
         def go(target: str | None) -> None:
-            if target is None:
-                return
-            found = self.session.jump(target.strip())
-            self._show()
-            if not found:
-                self._say(f"Expected a number from 1 to {len(self.session.order):,}, or the beginning of an id.")
+            if target is not None:
+                self._act(partial(self._desk.jump, target))
 
         self.push_screen(Ask("Go to: number, or beginning of an id"), go)
 
     def action_search(self) -> None:
         """Ask for a text and go to the next question that has it."""
-        self.push_screen(Ask("Search the questions"), self._search)
+
+        def search(text: str | None) -> None:
+            if text:
+                self._find(text)
+
+        self.push_screen(Ask("Search the questions"), search)
 
     def action_again(self) -> None:
         """Go to the next hit."""
-        if self._hits is None:
-            self._say("Nothing was searched for yet.")
-        else:
-            self._find(again=True)
+        self._find(None, again=True)
 
     def action_expand(self) -> None:
         """Show long messages whole."""
@@ -181,44 +147,41 @@ class AnnotateApp(App[None]):
         """Scroll the chat."""
         getattr(self.query_one("#chat", VerticalScroll), f"scroll_{where}")(animate=False)
 
-    def _write_out(self, question: str, place: int, typed: str | None) -> None:
-        """Record what was typed, if it says more than the question, and go back to where one was.
+    def _write_out(self, place: int, typed: str | None) -> None:
+        """Record what was typed, unless it is None, and go back to where one was."""
 
-        Args:
-            question: The text that needs no recording.
-            place: Where one was.
-            typed: The line, or None where the person declined.
-        """
-        number = self.session.position + 1
-        message, failure = "Left as it was.", None
+        def write() -> str:
+            try:
+                return "Left as it was." if typed is None else self._desk.write_out(typed)
+            finally:
+                self.session.go(place)
+
+        self._act(write)
+
+    def _act(self, step: Callable[[], str]) -> None:
+        """Take a step and show where one is then, with the remark on it."""
+        given = self.session.given
         try:
-            if typed is not None:
-                text, masked = masked_line(typed, phone_regions())
-                if self.session.write_out(text if text not in ("", question) else None):
-                    what = "written out" if self.session.rewrite(self.session.current) else "no longer written out"
-                    note = f", {masked:,} masked" if masked else ""
-                    message = f"{number:,}: {what}{note}. {shown(self._keys['undo'][0])} takes it back."
+            remark = step()
         except DataError as error:
-            failure = Failure(error.message)
-        self.session.go(place)
-        self._show()
-        self._say(message)
-        if failure:
-            self.push_screen(failure)
-
-    def _search(self, text: str | None) -> None:
-        if not text:
+            self._show()
+            self.push_screen(Failure(error.message))
             return
-        with self._stopping():
-            self._hits = self._items.containing(text).intersection(self.session.order)
-            self._find(again=False)
-
-    def _find(self, *, again: bool) -> None:
-        hits = self._hits or set()
-        self.session.find(hits.__contains__, again=again)
         self._show()
-        next_key = shown(self._keys["again"][0])
-        self._say(f"{len(hits):,} questions have it; {next_key} goes to the next." if hits else "No question has it.")
+        if self.session.given == given:
+            self._say(remark)
+            return
+        item_id = self.session.to_write_out()
+        is_open = item_id is not None and self.session.rewrite(item_id) is None
+        writes = f"{shown(self._keys['rewrite'][0])} writes it out, " if is_open else ""
+        remark = f"{remark} {writes}{shown(self._keys['undo'][0])} takes it back."
+        self._say(remark, "bold $success" if self.session.is_finished else "$text-muted")
+
+    def _find(self, text: str | None, *, again: bool = False) -> None:
+        with self._stopping():
+            remark = self._desk.search(text, again=again)
+            self._show()
+            self._say(remark.replace("have it.", f"have it; {shown(self._keys['again'][0])} goes to the next."))
 
     def _read_ahead(self) -> None:
         """Read what comes next once the first item, which reads faster alone, is on the screen."""

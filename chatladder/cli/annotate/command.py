@@ -122,10 +122,9 @@ def annotate(options: AnnotateOptions) -> None:
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(AnnotateOptions, "options")
-@click.pass_context
-def annotate_command(context: click.Context, options: AnnotateOptions) -> None:
+def annotate_command(options: AnnotateOptions) -> None:
     """Answer whether each question needs the messages before it, one key an answer."""
-    launch(context, "chatladder.cli.annotate.command", annotate, options)
+    launch(annotate, options)
 
 
 if __name__ == "__main__":

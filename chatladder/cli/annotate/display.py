@@ -1,9 +1,11 @@
-"""How a chat is put on a screen: hostile text made harmless, senders told apart, times. Nothing of a screen library."""
+"""How a chat is put on a screen: hostile text made harmless, people told apart, times. Nothing of a screen library."""
 
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from hashlib import blake2b
+from typing import Any
 
 from chatladder.io.console import printable
 
@@ -14,6 +16,15 @@ PALETTE = (
     "#5fb3ff", "#ffb454", "#7fd962", "#f07ac0", "#59d5e0", "#ff8f70",
     "#c792ea", "#d8d254", "#4cd9a3", "#ff6f91", "#9fb4ff", "#c9a26b",
 )  # fmt: skip
+#: What people are called in place of their pseudonyms, on a page.
+NAMES = (
+    "Bat", "Bear", "Bison", "Cat", "Crab", "Crane", "Crow", "Deer", "Dove", "Duck", "Eagle", "Elk", "Emu", "Finch",
+    "Fox", "Frog", "Goat", "Goose", "Hare", "Hawk", "Heron", "Horse", "Ibex", "Jay", "Lark", "Lemur", "Lion", "Lynx",
+    "Mole", "Moose", "Moth", "Newt", "Otter", "Owl", "Pony", "Quail", "Rabbit", "Robin", "Seal", "Sheep", "Stork",
+    "Swan", "Tapir", "Toad", "Trout", "Tuna", "Whale", "Wren", "Yak", "Zebra",
+)  # fmt: skip
+_WORD = re.compile("[A-Za-z]+")
+_PSEUDONYM = re.compile(r"(?<![0-9A-Za-z])u(?:[0-9a-f]{16}|[0-9a-f]{8})(?![0-9A-Za-z])")
 #: Join emoji, and letters of several scripts; they move nothing.
 _JOINERS = "\u200c\u200d"
 #: Marks that pile on one letter; no writing needs more.
@@ -52,12 +63,48 @@ def colours(senders: Iterable[str]) -> dict[str, str]:
     """A colour for each sender: their own wherever they speak, unless another sender of these took it first."""
     chosen: dict[str, str] = {}
     for sender in dict.fromkeys(senders):
-        first = blake2b(sender.encode("utf-8", "surrogatepass"), digest_size=4).digest()
-        start = int.from_bytes(first, "big")
-        turned = [PALETTE[(start + step) % len(PALETTE)] for step in range(len(PALETTE))]
+        turned = _turned(PALETTE, sender)
         free = [colour for colour in turned if colour not in chosen.values()]
         chosen[sender] = (free or turned)[0]
     return chosen
+
+
+class People:
+    """Those who speak in some messages or are mentioned there, by short names that no message has in it.
+
+    As with colours, a name is somebody's own wherever they appear, unless it is taken. So a text with names in it can
+    be brought back to pseudonyms. Who is beyond the last name, or has no pseudonym, is called as they are.
+
+    Attributes:
+        names: Pseudonym -> name.
+    """
+
+    def __init__(self, senders: Sequence[str], texts: Sequence[str]) -> None:
+        """Choose the names; who comes first has the first choice."""
+        said = "\n".join([*senders, *texts])
+        taken = {word.title() for word in _WORD.findall(said)}
+        self.names: dict[str, str] = {}
+        for pseudonym in dict.fromkeys(_PSEUDONYM.findall(said)):
+            name = next((each for each in _turned(NAMES, pseudonym) if each not in taken), None)
+            if name:
+                self.names[pseudonym] = name
+                taken.add(name)
+        self._back = {name: pseudonym for pseudonym, name in self.names.items()}
+
+    def named(self, text: str) -> str:
+        """Return a text with names in place of pseudonyms."""
+        return _PSEUDONYM.sub(lambda found: self.names.get(found[0], found[0]), text)
+
+    def unnamed(self, text: str) -> str:
+        """Return a text with pseudonyms in place of names."""
+        return _WORD.sub(lambda found: self._back.get(found[0], found[0]), text)
+
+
+def _turned(choices: Sequence[str], person: str) -> list[str]:
+    """The choices, from one on that depends on the person alone."""
+    first = blake2b(person.encode("utf-8", "surrogatepass"), digest_size=4).digest()
+    start = int.from_bytes(first, "big") % len(choices)
+    return [*choices[start:], *choices[:start]]
 
 
 def clock(timestamp: int | None, zone: tzinfo = UTC) -> str:
@@ -77,6 +124,29 @@ def pause(before: int | None, after: int | None) -> str:
     if before is None or after is None or after - before < 600:
         return ""
     return f"{duration(after - before)} later"
+
+
+def notes(
+    turns: Iterable[Mapping[str, Any]], zone: tzinfo = UTC, before: int | None = None, *, with_days: bool = True
+) -> list[str]:
+    """Say before each message on which day it was written, where that is another than before, and a long pause.
+
+    Args:
+        turns: Messages with a timestamp, oldest first, shape ``(n,)``.
+        zone: In which days are told.
+        before: Time of what was said before the first of them (UTC seconds).
+        with_days: Whether days are told.
+
+    Returns:
+        Words for each, empty where there is nothing to say, shape ``(n,)``.
+    """
+    found, last_day = [], ""
+    for turn in turns:
+        at = turn["timestamp"]
+        today = day(at, zone) if with_days else ""
+        found.append(" · ".join(filter(None, [today if today != last_day else "", pause(before, at)])))
+        before, last_day = at, today or last_day
+    return found
 
 
 def duration(seconds: float) -> str:

@@ -114,7 +114,7 @@ def project_zone() -> str:
 
 
 class Checked(click.ParamType[str]):
-    """Text that is checked and stays as it was typed, so that --web can hand it on."""
+    """Text that is checked and stays as it was typed."""
 
     name = "text"
 
@@ -148,7 +148,7 @@ class ScreenOptions:
     timezone: str = setting("Zone of the times: ingest.timezone, else UTC.", type=Checked(zone), default=project_zone)
     web: bool = setting("In a browser instead of this terminal.", default=False)
     host: str = setting("Where --web listens.", default="127.0.0.1")
-    port: int = setting("Port of --web.", least=1, most=65535, default=8765)
+    port: int = setting("Port of --web; 0: any that is free.", least=0, most=65535, default=8765)
     expose: bool = setting("Let --host be an address that other machines reach.", default=False)
 
 

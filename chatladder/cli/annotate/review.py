@@ -21,7 +21,7 @@ import click
 
 from chatladder.cli.annotate.options import ReviewOptions, names
 from chatladder.cli.annotate.round_records import Sharing, begun_rounds, own_share, settle_assignment
-from chatladder.cli.annotate.running import follow_guidelines, in_browser, launch, own_task, tell, told, work
+from chatladder.cli.annotate.running import follow_guidelines, launch, own_task, told, work
 from chatladder.cli.annotate.session import SessionItems
 from chatladder.io.console import SETTINGS, DataError, example
 from chatladder.io.files import read_jsonl
@@ -211,7 +211,7 @@ def review(options: ReviewOptions) -> None:
     known = frozenset(items.ids)
     chosen = choose(options, known)
     if chosen is None:
-        tell(_what_next(begun_rounds(options.annotations)[-1]))
+        click.echo(_what_next(begun_rounds(options.annotations)[-1]))
         return
     number, wanted = chosen
     log = log_path(options.annotations, number, options.person)
@@ -232,8 +232,8 @@ def review(options: ReviewOptions) -> None:
     session = work(replace(own_task(order, log, guidelines, notices), begin=begin_round), items, options)
     with suppress(OSError):  # it holds something, unless nobody answered
         log.parent.rmdir()
-    if session.is_finished and not in_browser():
-        tell(_what_next(number))
+    if session.is_finished:
+        click.echo(_what_next(number))
 
 
 def _what_next(number: int) -> str:
@@ -246,10 +246,9 @@ def _what_next(number: int) -> str:
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(ReviewOptions, "options")
-@click.pass_context
-def review_command(context: click.Context, options: ReviewOptions) -> None:
+def review_command(options: ReviewOptions) -> None:
     """Look again, blind, at the labels that are probably wrong and at a random share of all."""
-    launch(context, "chatladder.cli.annotate.review", review, options)
+    launch(review, options)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,9 @@
 """One person's work, from the command line to the screen: in this terminal or in a browser.
 
-A command decides what is asked, as a ``Task``, and ``work`` shows it until the person leaves. ``launch`` runs that
-where the person wants the screen.
+A command decides what is asked, as a ``Task``, and ``work`` shows it until the person leaves.
 """
 
-import os
-import shlex
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -17,20 +13,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
-from click.core import ParameterSource
 
 from chatladder.cli.annotate import round_records
+from chatladder.cli.annotate.desk import Desk
 from chatladder.cli.annotate.options import ScreenOptions, parse_keys, zone
 from chatladder.cli.annotate.session import Session, SessionItems
 from chatladder.io.console import DataError, stoppable
 from chatladder.labels.answer import Answer, now
-from chatladder.labels.log import HeldError, LogWriter, replay
+from chatladder.labels.log import LogWriter, replay
 from chatladder.labels.rounds import owner
 from chatladder.labels.verdicts import Case
 
-#: How long a browser's app waits for the log.
-_RELOAD_SECONDS = 5
-_OF_WEB = ("web", "host", "port", "expose")
 Options = TypeVar("Options", bound=ScreenOptions)
 
 
@@ -112,7 +105,7 @@ def work(task: Task, items: SessionItems, options: ScreenOptions) -> Session:
         DataError: If a log or the questions do not allow it.
     """
     with ExitStack() as stack:
-        logs = {number: stack.enter_context(open_log(path)) for number, path in task.logs.items()}
+        logs = {number: stack.enter_context(LogWriter(path)) for number, path in task.logs.items()}
 
         def record(answer: Answer) -> None:
             task.begin()
@@ -134,9 +127,8 @@ def work(task: Task, items: SessionItems, options: ScreenOptions) -> Session:
         )
         show(session, items, replace(task, notices=[*task.notices, *notices]), options)
     done, total, *_ = session.progress()
-    if not in_browser():
-        places = ", ".join(map(str, task.logs.values()))
-        click.echo(f"{places}: {session.given:,} answers added, {done:,} of {total:,} items done.")
+    places = ", ".join(map(str, task.logs.values()))
+    click.echo(f"{places}: {session.given:,} answers added, {done:,} of {total:,} items done.")
     return session
 
 
@@ -149,26 +141,8 @@ def own_history(paths: Iterable[Path]) -> list[Answer]:
     return list(merge(*histories, key=lambda answer: datetime.fromisoformat(answer.at)))
 
 
-def open_log(path: Path) -> LogWriter:
-    """Open the log to add answers to.
-
-    Raises:
-        HeldError: If another window of the annotator holds it.
-        DataError: If it cannot be written.
-    """
-    # A page that is loaded again starts its app before the one it had is gone.
-    deadline = time.monotonic() + (_RELOAD_SECONDS if in_browser() else 0)
-    while True:
-        try:
-            return LogWriter(path)
-        except HeldError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(0.1)
-
-
 def show(session: Session, items: SessionItems, task: Task, options: ScreenOptions) -> None:
-    """Run the screen until whoever answers leaves it.
+    """Run the screen in the terminal until whoever answers leaves it, or serve the page until Ctrl+C.
 
     Args:
         session: The answers so far.
@@ -177,8 +151,13 @@ def show(session: Session, items: SessionItems, task: Task, options: ScreenOptio
         options: The command's.
 
     Raises:
-        DataError: If the questions cannot be read.
+        DataError: If the questions cannot be read, or the page cannot be served where it should be.
     """
+    if options.web:
+        from chatladder.cli.annotate.web import serve_page
+
+        serve_page(Desk(session, items), task, options)
+        return
     from chatladder.cli.annotate.app import AnnotateApp
 
     app = AnnotateApp(session, items, task, parse_keys(options.keys), zone(options.timezone))
@@ -189,64 +168,22 @@ def show(session: Session, items: SessionItems, task: Task, options: ScreenOptio
         raise click.exceptions.Exit(app.return_code)
 
 
-def tell(message: str) -> None:
-    """Say something to a person who has no screen of questions before them."""
-    if in_browser():
-        from chatladder.cli.annotate.screens import Refusal
-
-        Refusal(message).run()
-    else:
-        click.echo(message)
-
-
 @stoppable("Every answer is in the log; the same command goes on.")
-def launch(context: click.Context, module: str, run: Callable[[Options], None], options: Options) -> None:
-    """Run a command in the terminal, serve it to a browser, or be what a browser shows.
+def launch(run: Callable[[Options], None], options: Options) -> None:
+    """Run a command, if there is a screen for it.
 
     Args:
-        context: The command's.
-        module: Its name, as in ``python -m``.
-        run: The command's work in a terminal or behind a page.
+        run: The command's work.
         options: The command's.
 
     Raises:
         DataError: If there is no terminal, or as ``run`` does.
     """
-    if options.web:
-        from chatladder.cli.annotate.web import serve
-
-        serve(_command_line(context, module), options.host, options.port, is_exposed=options.expose)
-    elif in_browser():
-        try:
-            run(options)
-        except DataError as error:
-            tell(error.message)
-    elif in_terminal():
-        run(options)
-    else:
+    if not options.web and not in_terminal():
         raise DataError("expected a terminal to annotate in, got a file or a pipe. Or try --web.")
-
-
-def in_browser() -> bool:
-    """Whether the screen is a page, whose app this process is."""
-    return "TEXTUAL_DRIVER" in os.environ
+    run(options)
 
 
 def in_terminal() -> bool:
     """Whether the screen is a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def _command_line(context: click.Context, module: str) -> str:
-    """Return the command line that a browser's app is started with: this one, with the options that were given."""
-    words = [sys.executable, "-m", module]
-    for option in context.command.params:
-        name = option.name or ""
-        if name in _OF_WEB or context.get_parameter_source(name) == ParameterSource.DEFAULT:
-            continue
-        value = context.params[name]
-        if isinstance(value, bool):
-            words.append((option.opts if value else option.secondary_opts)[0])
-        else:
-            words += [option.opts[0], str(value)]
-    return shlex.join(words)

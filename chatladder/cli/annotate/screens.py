@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 
 from rich.table import Table
 from rich.text import Text
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Markdown, Static
 
-from chatladder.cli.annotate.display import clock, day, literal, pause, shortened
+from chatladder.cli.annotate.display import clock, literal, notes, shortened
 from chatladder.cli.annotate.options import shown
 from chatladder.labels.verdicts import Case
 from chatladder.vocabulary import KINDS, LABELS
@@ -86,20 +86,6 @@ class Failure(ModalScreen[None]):
             self.dismiss()
 
 
-class Refusal(App[None]):
-    """Says in a browser why the annotator could not begin, where no terminal shows it."""
-
-    ENABLE_COMMAND_PALETTE = False
-
-    def __init__(self, message: str) -> None:
-        super().__init__()
-        self._message = message
-
-    def compose(self) -> ComposeResult:
-        """Give the error."""
-        yield Static(Content(literal(self._message)))
-
-
 def label_keys(keys: Mapping[str, Sequence[str]]) -> Content:
     """Return which key gives which label.
 
@@ -151,18 +137,13 @@ def chat_table(
     table.add_column(width=5, no_wrap=True)
     table.add_column(width=11, no_wrap=True, overflow="ellipsis")
     table.add_column(ratio=1, overflow="fold")
-    last_day = ""
-    for turn in turns:
-        at = turn["timestamp"]
-        today = "" if is_question else day(at, zone)
-        notes = [today if today != last_day else "", pause(before, at)]
-        if note := " · ".join(filter(None, notes)):
+    for turn, note in zip(turns, notes(turns, zone, before, with_days=not is_question), strict=True):
+        if note:
             table.add_row("", "", Text(note, style="dim italic"))
-        before, last_day = at, today or last_day
         sender = turn["sender"] or ""
         name = Text(literal(sender).replace("\n", " "), style=tints[sender])
         text = _text(turn["text"] or "", "bold" if is_question else "", expand_key)
-        table.add_row(Text(clock(at, zone), style="dim"), name, text)
+        table.add_row(Text(clock(turn["timestamp"], zone), style="dim"), name, text)
     return table
 
 

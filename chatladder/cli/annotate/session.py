@@ -210,6 +210,11 @@ class Session:
         """Whether every item has an answer."""
         return len(self._answers) == len(self.order)
 
+    @property
+    def standing(self) -> int:
+        """How many answers could be taken back, replaced ones among them."""
+        return len(self._history)
+
     def label(self, item_id: str) -> Label | None:
         """The answer to an item that counts."""
         answer = self._answers.get(item_id)

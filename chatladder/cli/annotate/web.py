@@ -1,128 +1,259 @@
-"""The annotator in a browser: textual-serve, behind a door that only the printed address opens, once.
+"""The annotator in a browser: a page, and what it asks of the one session behind it.
 
-The address holds a token. Who brings it is sent on to the app's own folder, whose name nobody can guess, with a cookie
-for that folder alone; the token is spent, and another is printed. Both the folder's name and the cookie are needed:
-browsers send cookies to every port of a host, and an address is seen by whoever looks at the screen. So a page can be
-loaded again and opened in a second tab of that browser, and an address that was seen elsewhere opens nothing.
-
-Before that, Host must be the printed one, whatever name was made to lead here, and Origin, where a browser tells it,
-that of the page itself. A websocket without one is refused: there alone any page may read what comes back.
-
-Sources:
-    RFC 6265, sections 5.1.4 and 8.5 (cookies: paths; ports are not told apart);
-    RFC 6455, section 10.2 (a websocket's Origin).
+The printed address ends in a token behind a #, which browsers send nowhere; the page brings it with all that it asks.
+Each step names the question that the page shows, so that neither a second tab nor an answer sent twice meets another
+one, and an undo how many answers stand.
 """
 
-import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Literal
 
 import click
-from aiohttp import hdrs, web
-from textual_serve.server import Server
+from fastapi import FastAPI, HTTPException, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from chatladder.cli.listening import SEALED, equal, listening_address, spelled
+from chatladder.cli.annotate.desk import Desk
+from chatladder.cli.annotate.display import People, clock, colours, duration, literal, notes
+from chatladder.cli.annotate.options import SIGNS, ScreenOptions, parse_keys, shown, zone
+from chatladder.cli.annotate.running import Task
+from chatladder.cli.annotate.session import AHEAD
+from chatladder.cli.listening import Guard, api, listen, listening_address, problem, serve, spellings
 from chatladder.io.console import DataError
+from chatladder.labels.answer import Label
+from chatladder.vocabulary import KINDS, LABELS
 
-COOKIE = "chatladder"
-REFUSAL = "Open the address that chatladder printed last; each opens once."
-#: Keys reach the terminal in the page once it is there; textual-serve leaves that to a click.
-FOCUS = """<script>
-  const waiting = setInterval(() => {
-    const terminal = document.querySelector("body.-first-byte .xterm-helper-textarea");
-    if (terminal) { terminal.focus(); clearInterval(waiting); }
-  }, 100);
-</script>"""
-
-
-class GuardedServer(Server):
-    """Serves the app to who brings the token; textual-serve itself would let in any program on the machine."""
-
-    def __init__(self, command: str, host: str, port: int) -> None:
-        self._host = spelled(host, port)
-        super().__init__(command, host=host, port=port, title="chatladder", public_url=f"http://{self._host}")
-        self._token, self._secret, folder = (secrets.token_urlsafe(32) for _ in range(3))
-        self._folder = f"/{folder}/"
-
-    @property
-    def address(self) -> str:
-        """Where the annotator goes, with the token that is not spent yet."""
-        return f"{self.public_url}/?token={self._token}"
-
-    def initialize_logging(self) -> None:
-        """Warnings only: a log of requests would hold the token."""
-        logging.basicConfig(level="WARNING")
-
-    async def on_startup(self, app: web.Application) -> None:
-        """Say where the app is."""
-        click.echo(f"{self.address}\nCtrl+C ends it; what was answered is on the disk.")
-
-    async def _make_app(self) -> web.Application:
-        app = web.Application(middlewares=[self._guard])
-        app.add_subapp(self._folder, await super()._make_app())
-        app.on_response_prepare.append(self._seal)
-        return app
-
-    @web.middleware
-    async def _guard(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Let pass who has been let in, and let in who brings the token."""
-        if not self._comes_from_here(request):
-            return web.Response(status=403, text=REFUSAL)
-        if request.path.startswith(self._folder) and self._has_cookie(request):
-            response = await handler(request)
-            if isinstance(response, web.Response) and response.content_type == "text/html" and response.text:
-                response.text = response.text.replace("</body>", f"{FOCUS}</body>")
-            return response
-        brought = request.query.get("token", "")
-        if request.path == "/" and request.method == hdrs.METH_GET and equal(brought, self._token):
-            self._token = secrets.token_urlsafe(32)
-            click.echo(f"Opened; that page may be loaded again. To open it elsewhere:\n{self.address}")
-            entered = web.Response(status=303, headers={hdrs.LOCATION: self._folder})
-            # Not Strict: who comes from a link in another page, such as a terminal in a browser, would be sent away.
-            entered.set_cookie(COOKIE, self._secret, path=self._folder, httponly=True, samesite="Lax")
-            return entered
-        return web.Response(status=403, text=REFUSAL)
-
-    def _comes_from_here(self, request: web.Request) -> bool:
-        """Whether a request was meant for the printed address and sent by its page, or by no page at all."""
-        origins = request.headers.getall(hdrs.ORIGIN, [])
-        is_socket = hdrs.UPGRADE in request.headers
-        return request.headers.getall(hdrs.HOST, []) == [self._host] and (
-            origins == [self.public_url] or not (origins or is_socket)
-        )
-
-    def _has_cookie(self, request: web.Request) -> bool:
-        """Whether the cookie is there, whatever a page of another port has put beside it, under the same name even."""
-        cookies = request.headers.get(hdrs.COOKIE, "").split(";")
-        return any(equal(cookie.strip(), f"{COOKIE}={self._secret}") for cookie in cookies)
-
-    async def _seal(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Keep what is shown in this page: no other page may hold it, no cache keep it, no other host hear of it."""
-        # textual-serve's page has its scripts and styles in it, and asks another host for a font.
-        response.headers["Content-Security-Policy"] = (
-            "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-            "img-src 'self' data:; font-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-            f"connect-src 'self' ws{self.public_url[4:]}"
-        )
-        response.headers.update(SEALED)
+#: Seconds for a request to arrive.
+SECONDS = 20
+#: Characters of a line that is typed.
+MOST_TYPED = 10_000
+#: Keys that browsers call otherwise.
+_KEYS = {name: sign for sign, name in SIGNS.items()} | {
+    "left": "ArrowLeft", "right": "ArrowRight", "backspace": "Backspace",
+}  # fmt: skip
 
 
-def serve(command: str, host: str, port: int, *, is_exposed: bool) -> None:
-    """Serve the app until Ctrl+C.
+class Step(BaseModel):
+    """What is done with the question that the page shows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item_id: str
+
+
+class Answered(Step):
+    """An answer."""
+
+    label: Label
+
+
+class Written(Step):
+    """The question written out; null or "" where it should not be."""
+
+    text: str | None = Field(max_length=MOST_TYPED)
+
+
+class Undone(Step):
+    """The latest answer taken back, if so many stand."""
+
+    standing: int
+
+
+class Gone(Step):
+    """To another question: one on or back, to a number or an id, to the next open one, or to one that has a text."""
+
+    by: Literal[-1, 1] | None = None
+    to: str | None = Field(None, max_length=MOST_TYPED)
+    skip: Literal[True] | None = None
+    search: str | None = Field(None, min_length=1, max_length=MOST_TYPED)
+    again: bool = False
+
+    @model_validator(mode="after")
+    def _check_one_way(self) -> "Gone":
+        if sum(way is not None for way in (self.by, self.to, self.skip, self.search)) != 1:
+            raise ValueError("expected one of by, to, skip and search.")
+        return self
+
+
+@dataclass
+class Page:
+    """What one person sees and does; one step at a time.
+
+    Attributes:
+        desk: The questions and the answers.
+        task: The work.
+        options: The command's.
+    """
+
+    desk: Desk
+    task: Task
+    options: ScreenOptions
+    _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        """Read the options once."""
+        self._keys, self._zone = parse_keys(self.options.keys), zone(self.options.timezone)
+
+    def begin(self) -> dict[str, Any]:
+        """Return what is shown first."""
+        with self._lock:
+            return self._state(" ".join(self.task.notices))
+
+    def take(self, step: Step, act: Callable[[], str]) -> dict[str, Any]:
+        """Take a step from the question that the page shows, and return what is shown then.
+
+        Raises:
+            HTTPException: If no such question is asked here.
+            DataError: If an answer could not be recorded or the questions cannot be read.
+        """
+        with self._lock:
+            if step.item_id not in self.task.rounds:
+                raise HTTPException(422, "expected a question of this work, got another; load the page again.")
+            self.desk.session.jump(step.item_id)
+            return self._state(act())
+
+    def undo(self, standing: int) -> str:
+        """Take the latest answer back, unless that was done already or something was answered since."""
+        if standing != self.desk.session.standing:
+            return "Something else happened meanwhile: look, and undo again if that is meant."
+        return self.desk.undo()
+
+    def write_out(self, text: str | None) -> str:
+        """Record the question written out, with people by their pseudonyms again."""
+        if self.desk.session.label(self.desk.session.current) != Label.NEEDED:
+            return "A question is written out once its answer is needed."
+        return self.desk.write_out(self._people().unnamed(literal(text or "")))
+
+    def go(self, to: Gone) -> str:
+        """Go where a step says."""
+        if to.by:
+            return self.desk.step(to.by)
+        if to.to is not None:
+            return self.desk.jump(to.to)
+        return self.desk.search(to.search, again=to.again) if to.search else self.desk.skip()
+
+    def _turns(self) -> list[dict[str, Any]]:
+        """The messages before the question, and it."""
+        session = self.desk.session
+        item = self.desk.items.get(session.current, session.upcoming(AHEAD))
+        return [*(item["window"] or []), item]
+
+    def _people(self) -> People:
+        turns = self._turns()[::-1]
+        return People([turn["sender"] or "" for turn in turns], [turn["text"] or "" for turn in turns])
+
+    def _state(self, remark: str) -> dict[str, Any]:
+        session, turns, people = self.desk.session, self._turns(), self._people()
+        tints = colours(turn["sender"] or "" for turn in reversed(turns))
+        progress = session.progress()
+        pace = ""
+        if progress.per_hour and progress.seconds_left is not None:
+            pace = f"{progress.per_hour:,.0f}/h · {duration(progress.seconds_left)} left"
+        return {
+            "title": self.task.title,
+            "item_id": session.current,
+            "place": session.position + 1,
+            "done": progress.done,
+            "total": progress.total,
+            "pace": pace,
+            "turns": [
+                {
+                    "who": _one_line(people.named(turn["sender"] or "")),
+                    "colour": tints[turn["sender"] or ""],
+                    "time": clock(turn["timestamp"], self._zone).strip(),
+                    "note": note,
+                    "text": people.named(literal(turn["text"] or "")),
+                }
+                for turn, note in zip(turns, notes(turns, self._zone), strict=True)
+            ],
+            "answer": session.label(session.current),
+            "line": people.named(self.desk.line()),
+            "is_written": session.rewrite(session.current) is not None,
+            "write_out": session.to_write_out(),
+            "standing": session.standing,
+            "said": [*self._said()],
+            "labels": [
+                {"name": name, "words": KINDS[name].screen, "colour": KINDS[name].colour} for name in LABELS
+            ],
+            "keys": {_KEYS.get(key, key): name for name, keys in self._keys.items() for key in keys},
+            "shown": {name: shown(keys[0]) for name, keys in self._keys.items()},
+            "guidelines": self.task.guidelines,
+            "remark": remark,
+        }  # fmt: skip
+
+    def _said(self) -> Iterator[dict[str, str]]:
+        """Who said what, for who settles it."""
+        case = self.task.cases.get(self.desk.session.current)
+        for role, given in (("", case.annotators), ("adjudicator ", case.adjudicators)) if case else ():
+            for name, label in sorted(given.items()):
+                yield {"who": _one_line(f"{role}{name}"), "words": KINDS[label].screen}
+
+
+def _one_line(text: str) -> str:
+    return literal(text).replace("\n", " ")
+
+
+def create_app(page: Page, hosts: list[str], token: str) -> Guard:
+    """Return the app behind a page, guarded.
 
     Args:
-        command: Starts the app, once for each browser tab.
-        host: Address to listen on.
-        port: Port to listen on.
-        is_exposed: Whether other machines may reach it.
+        page: What is shown and done.
+        hosts: Spellings of the address that the server listens on, the printed one first.
+        token: What every request below /v1/ must bring.
+    """
+    app: FastAPI = api("Questions of a group chat, for one person to answer.", "chatladder.cli.annotate")
+
+    @app.exception_handler(DataError)
+    async def tell(request: Request, error: DataError) -> Response:
+        return problem(500, error.message)
+
+    @app.get("/v1/state")
+    def state() -> dict[str, Any]:
+        """Say what is shown."""
+        return page.begin()
+
+    @app.post("/v1/answer")
+    def answer(step: Answered) -> dict[str, Any]:
+        """Answer a question, and go on to the next open one."""
+        return page.take(step, lambda: page.desk.answer(step.label))
+
+    @app.post("/v1/write")
+    def write(step: Written) -> dict[str, Any]:
+        """Write out a question whose answer is "needed"."""
+        return page.take(step, lambda: page.write_out(step.text))
+
+    @app.post("/v1/undo")
+    def undo(step: Undone) -> dict[str, Any]:
+        """Take the latest answer back, and go to its question."""
+        return page.take(step, lambda: page.undo(step.standing))
+
+    @app.post("/v1/go")
+    def go(step: Gone) -> dict[str, Any]:
+        """Go to another question."""
+        return page.take(step, lambda: page.go(step))
+
+    return Guard(app, hosts=hosts, token=token, seconds=SECONDS)
+
+
+def serve_page(desk: Desk, task: Task, options: ScreenOptions) -> None:
+    """Serve the page until Ctrl+C.
+
+    Args:
+        desk: The questions and the answers.
+        task: The work.
+        options: The command's.
 
     Raises:
         DataError: If the address is refused or taken.
     """
-    address = listening_address(host, is_exposed=is_exposed)
-    try:
-        GuardedServer(command, address, port).serve()
-    except OSError as error:
-        raise DataError(f"--host {host} --port {port}: cannot listen there: {error.strerror or error}.") from error
+    address = listening_address(options.host, is_exposed=options.expose)
+    with listen(address, options.port) as listening:
+        hosts, token = spellings(listening, address), secrets.token_urlsafe(32)
+        app = create_app(Page(desk, task, options), hosts, token)
+        serve(
+            app,
+            listening,
+            lambda: click.echo(f"http://{hosts[0]}/#{token}\nCtrl+C ends it; what was answered is on the disk."),
+        )

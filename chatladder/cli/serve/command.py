@@ -24,8 +24,8 @@ import click
 from chatladder.chat.options import MaskingOptions
 from chatladder.cli.answering import Gate, ModelOptions, load_model, settings_of
 from chatladder.cli.export.record import Settings
-from chatladder.cli.listening import listening_address
-from chatladder.cli.serve.app import Limits, create_app, listen, serve, spellings
+from chatladder.cli.listening import listen, listening_address, serve, spellings
+from chatladder.cli.serve.app import Limits, create_app
 from chatladder.cli.serve.messages import Reader
 from chatladder.io.console import SETTINGS, DataError, InputFolder, example, share_terminal, stoppable
 from chatladder.io.options import options_of
