@@ -12,8 +12,6 @@ from benchmarks.llama_cpp import server
 from chatladder.cli.export.llama_cpp import ARCHITECTURES, FILE, write_gguf
 from chatladder.models.loading import load
 
-#: As export writes it, but for Gemma, whose file takes more to write: benchmarks.llama_cpp was run on a real one.
-WRITTEN = sorted({*ARCHITECTURES} - {"gemma3_text"})
 #: The letter a among the tokens.
 A = 64
 
@@ -70,7 +68,7 @@ def of_llama_cpp(gguf, adapters, texts, vocabulary):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", WRITTEN)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("settings", [{}, {"use_rslora": True}], ids=["lora", "rslora"])
 def test_llama_cpp_with_the_file_says_what_the_adapter_on_its_base_says(tmp_path, architecture, settings):
     pytest.importorskip("xllamacpp", reason="xllamacpp, which runs llama.cpp, is not installed")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FILE = "adapter.gguf"
 #: transformers' name of an architecture -> llama.cpp's. Each was run in both; of another, rows may change places.
-ARCHITECTURES = {"gemma3_text": "gemma3", "llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 #: Those whose rows of queries and keys change places.
 _PAIRED = ("llama",)
 _NAME = re.compile(r"base_model\.model\.(?P<layer>model\.layers\.\d+\.(?P<part>.+))\.lora_(?P<side>[AB])\.weight")
