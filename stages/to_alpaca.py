@@ -1,7 +1,8 @@
 r"""Turn labelled questions into alpaca rows: instruction, input, output, one JSON file for each split.
 
 Of those that somebody wrote out, rows for a second adapter can be written beside them: instruction, and the question
-written out as output; and as many questions that need nothing, which stay as they are.
+written out as output; and as many questions that need nothing, which stay as they are. Longer texts than a model is let
+write are left out: the longest one decides how much room every prompt has.
 
 Example:
     python -m stages.to_alpaca --labelled data/labelled.parquet --language zh --answer text --seed 0 \
@@ -22,6 +23,9 @@ from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, read_rows, read_written_out
 from chatladder.models.prompts import PromptSettings, alpaca_row, alpaca_splits, rewrite_row, to_write_out
 
+#: Characters of a text that is learned.
+LONGEST = 256
+
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
@@ -36,7 +40,12 @@ def main(labelled: Path, prompt: PromptSettings, rewrites: Path | None, rewritin
         raise click.UsageError("--rewrites and --rewriting go together.")
     write(out, alpaca_splits(read_rows(labelled, LABELLED).to_pylist(), lambda row: alpaca_row(row, prompt)))
     if rewrites and rewriting:
-        rows = to_write_out(read_written_out(labelled, rewrites).to_pylist(), prompt.seed)
+        short = [
+            row
+            for row in read_written_out(labelled, rewrites).to_pylist()
+            if len(row["rewrite"] or row["text"]) <= LONGEST
+        ]
+        rows = to_write_out(short, prompt.seed)
         write(rewriting, alpaca_splits(rows, lambda row: rewrite_row(row, prompt.language)))
 
 

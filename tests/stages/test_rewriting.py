@@ -71,6 +71,20 @@ def test_rows_are_what_somebody_wrote_and_as_many_that_stay(project):
     assert all(row["options"] == {} and row["input"] == "" for row in rows)
 
 
+def test_a_long_text_takes_no_room_from_the_prompts(project, tmp_path):
+    """The longest text decides how much of every prompt is read: in a real chat nearly all lost their history."""
+    rows = read_rows(project / "labelled.parquet", LABELLED).to_pylist()
+    for row in rows:
+        if row["item_id"] in ("q0", "q2"):
+            row["text"] = row["text"] * 40
+    write_rows(tmp_path / "labelled.parquet", rows, LABELLED)
+    labelled = ("--labelled", tmp_path / "labelled.parquet", "--rewrites", project / "rewrites.parquet")
+    assert run(to_alpaca, *labelled, *PROMPT, "--out", tmp_path / "a", "--rewriting", tmp_path / "r").exit_code == 0
+    learned = json.loads((tmp_path / "r" / "train.json").read_text(encoding="utf-8"))
+    assert max(len(row["output"]) for row in learned) <= 256
+    assert len(learned) == 38 - 1  # 19 that are needed, and the 18 short ones of the others
+
+
 def test_people_have_numbers_in_what_is_read_and_in_what_is_learned():
     row = row_of(f"@{OTHER} 它呢？\n@{OTHER}: 好吗", [(OTHER, f"@{ASKED} 买了雨伞")])
     instruction = render_rewrite(row, "zh").instruction
