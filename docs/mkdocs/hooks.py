@@ -15,10 +15,9 @@ from mkdocs.utils import get_relative_url
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-# Hooks are loaded by file; their neighbours, and the commands that mkdocs-click imports, are found by path.
-for folder in (str(HERE), str(ROOT)):
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+# Hooks are loaded by file; their neighbours are found by path.
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
 
 import made  # noqa: E402 - after the path above
 
@@ -31,6 +30,13 @@ ELSEWHERE = {
 }
 _LINK = re.compile(r"(?<!!)\]\((?!https?://|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _MADE = re.compile(r"^<!-- made: (\w[\w-]*)(?: ([\w./-]+))? -->$", flags=re.M)
+
+
+def on_config(config: Any, **_: Any) -> Any:
+    """Let the commands of stages be imported, which are not installed; MkDocs takes back what a hook's file does."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    return config
 
 
 def on_files(files: Any, config: Any, **_: Any) -> Any:

@@ -106,7 +106,8 @@ def test_the_command_writes_pages_and_names_what_is_due(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     (tmp_path / "metrics" / "summary.md").write_text("# Summary\n\n| new |\n")
     (tmp_path / "README.md").write_text("<!-- result -->\n| old |\n<!-- /result -->\n")
-    (tmp_path / BENCHMARKS).write_text("nothing\n")
+    for name in (BENCHMARKS, write.CHINESE):
+        (tmp_path / name).write_text("nothing\n")
     monkeypatch.setattr(write, "ROOT", tmp_path)
     monkeypatch.setattr(write, "read_all", lambda: {"a": Result(["run it"])})
     done = CliRunner().invoke(write.main)

@@ -473,7 +473,7 @@ def test_a_zone_that_is_no_name_is_passed_over(monkeypatch):
     [
         ("zh", SMALL, ["qwen2_5_0_5b"]),
         ("en", SMALL, ["smollm2_135m", "smollm2_360m"]),
-        ("other", SMALL, ["qwen2_5_0_5b"]),
+        ("other", SMALL, ["qwen3_0_6b"]),
         ("zh", LARGE, ["qwen2_5_0_5b", "qwen2_5_1_5b", "qwen2_5_3b", "qwen2_5_7b", "qwen2_5_14b"]),
     ],
 )

@@ -309,7 +309,7 @@ def test_without_a_name_what_suits_comes_first_with_minutes(project):
     assert re.search(r"^  in all about [\d.]+ h, downloads of 3.8G not counted$", said, flags=re.M)
     assert said.endswith("  recommended: chatladder ladder recommended")
     assert "Models of smollm2 for a chat in English" in swap("--language", "en")
-    assert "Models of qwen2_5 for a chat in another language" in (said := swap("--language", "other"))
+    assert "Models of qwen3 for a chat in another language" in (said := swap("--language", "other"))
     assert "  recommended: chatladder ladder recommended --language other\n" in said
     assert contents(project) == before
 

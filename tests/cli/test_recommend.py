@@ -41,7 +41,7 @@ def chosen(language, machine, work=WORK):
         ("en", CORES, ["smollm2_135m", "smollm2_360m", "smollm2_1_7b"]),
         ("en", LAPTOP, ["smollm2_135m", "smollm2_360m"]),
         ("en", CARD, ["qwen2_5_0_5b", "qwen2_5_1_5b", "qwen2_5_3b", "qwen2_5_7b"]),
-        ("other", CORES, ["qwen2_5_0_5b", "qwen2_5_1_5b"]),
+        ("other", CORES, ["qwen3_0_6b", "qwen3_1_7b"]),
         ("other", SERVER, ["qwen3_0_6b", "qwen3_1_7b", "qwen3_4b", "qwen3_8b", "qwen3_14b", "qwen3_32b"]),
     ],
 )
