@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.real.readings import READERS, read_labels, read_questions
 from chatladder.evaluation.predictions import Predictions, read_predictions
+from chatladder.evaluation.rewriting import mean_over
 from chatladder.evaluation.rungs import read_named, read_rungs
 from chatladder.evaluation.scores import Draws, Floats, Interval, bootstrap, interval
 from chatladder.evaluation.word_baselines import Deals, boosted, cross_fitted, linear_features, logistic, tree_features
@@ -129,14 +130,9 @@ def share(hits: Bools | Floats, of: Bools, conversations: Sequence[str]) -> Inte
         of: The items that count, shape ``(n,)``.
         conversations: The conversation of each.
     """
-    drawn = bootstrap(conversations, DRAWS)
-    above, below = (
-        drawn.weights @ np.bincount(drawn.clusters, weights=counts, minlength=drawn.weights.shape[1])
-        for counts in (hits * of, of.astype(np.float64))
-    )
-    ratios = np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+    ratios = mean_over(hits.astype(np.float64), of, bootstrap(conversations, DRAWS))
     # A draw without an item that counts says nothing.
-    return interval(ratios[~np.isnan(ratios)]) if below[0] else Interval(np.nan, np.nan, np.nan)
+    return interval(ratios[~np.isnan(ratios)]) if of.any() else Interval(np.nan, np.nan, np.nan)
 
 
 def in_brackets(value: Interval, form: str = ".3f") -> str:
