@@ -62,7 +62,7 @@ class Orders(NamedTuple):
 
 
 def encode_prompts(
-    tokenizer: "PreTrainedTokenizerBase", instructions: Sequence[str], max_length: int
+    tokenizer: "PreTrainedTokenizerBase", instructions: Sequence[str], max_length: int | Sequence[int]
 ) -> tuple[list[list[int]], int]:
     """Token ids of each prompt, and how many had to be shortened; see ``encode_orders``."""
     rows, shortened = encode_orders(tokenizer, [[instruction] for instruction in instructions], max_length)
@@ -70,7 +70,7 @@ def encode_prompts(
 
 
 def encode_orders(
-    tokenizer: "PreTrainedTokenizerBase", items: Sequence[Sequence[str]], max_length: int
+    tokenizer: "PreTrainedTokenizerBase", items: Sequence[Sequence[str]], max_length: int | Sequence[int]
 ) -> tuple[list[Orders], int]:
     """Token ids of each item's prompts as the model wants them, and how many items had to be shortened.
 
@@ -81,14 +81,15 @@ def encode_orders(
     Args:
         tokenizer: The model's tokenizer.
         items: The instructions of each item, equal but for the order of the options.
-        max_length: Most tokens of a prompt.
+        max_length: Most tokens of a prompt, of all items or of each.
 
     Raises:
         DataError: If there is no room for a prompt at all.
     """
-    if max_length < 1:
+    limits = [max_length] * len(items) if isinstance(max_length, int) else max_length
+    if (least := min(limits, default=1)) < 1:
         raise DataError(
-            f"max_length: expected room for a prompt beside its answer, got {max_length} tokens. "
+            f"max_length: expected room for a prompt beside its answer, got {least} tokens. "
             "Raise max_length, or choose a model that reads more at once."
         )
     dressed = _dresser(tokenizer)
@@ -96,10 +97,10 @@ def encode_orders(
     for start in range(0, len(items), SLICE):
         part = items[start : start + SLICE]
         flat = iter(_tokens(tokenizer, [dressed(instruction) for item in part for instruction in item]))
-        for item in part:
+        for item, limit in zip(part, limits[start : start + SLICE], strict=True):
             rows = [next(flat) for _ in item]
-            if max(map(len, rows)) > max_length:
-                rows = _shortened(tokenizer, item, rows, max_length, dressed)
+            if max(map(len, rows)) > limit:
+                rows = _shortened(tokenizer, item, rows, limit, dressed)
                 shortened += 1
             # Something of each prompt is left to be read after what is shared.
             shared = min(deciding_index(rows), *(len(row) - 1 for row in rows))
@@ -286,7 +287,8 @@ def _encode_texts(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Mapping[s
     answers = [
         whole[len(start) :] if whole[: len(start)] == start else ids for whole, ids in zip(joined, alone, strict=True)
     ]
-    room = max_length - 1 - max(map(len, answers))
+    # Each prompt has the room that its own text leaves: one long text would take the history of all.
+    room = [max_length - 1 - len(ids) for ids in answers]
     prompts, shortened = encode_prompts(tokenizer, [str(row["instruction"]) for row in rows], room)
     examples = [
         Example(prompt, [*ids, tokenizer.eos_token_id], -1) for prompt, ids in zip(prompts, answers, strict=True)

@@ -113,6 +113,17 @@ def test_the_answer_that_is_learned_ends_the_turn(tmp_path):
         assert example.answer[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
 
 
+def test_a_long_text_to_learn_takes_no_room_from_the_prompts_of_others(tmp_path):
+    tokenizer = load_tokenizer(folder_of(bytes_tokenizer(), tmp_path / "model"))
+    rows = [{"instruction": p.instruction, "output": "so?", "options": {}} for p in prompts(2)[:2]]
+    room = max(len(example.prompt) + len(example.answer) for example in encode_rows(tokenizer, rows, 5000).examples)
+    rows[1]["output"] = "so?" * 20
+    short, long = encode_rows(tokenizer, rows, room).examples
+    assert (len(short.answer), len(long.answer)) == (4, 61)
+    assert short.prompt == encode_rows(tokenizer, rows[:1], 5000).examples[0].prompt
+    assert len(long.prompt) + len(long.answer) <= room
+
+
 @pytest.mark.parametrize("template", [TEMPLATE, "<|endoftext|>" + TEMPLATE, None])
 def test_no_beginning_is_doubled_and_no_end_stands_before_the_answer(tmp_path, template):
     from tokenizers import processors
