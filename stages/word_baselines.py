@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from chatladder.evaluation.cheap_baselines import cheap_baselines, counts_out_of_fold
 from chatladder.evaluation.predictions import CHEAP_BASELINES
@@ -38,6 +39,8 @@ from chatladder.vocabulary import POSITIVE
 @stoppable(NOTHING_KEPT)
 def main(labelled: Path, deals: Deals, out: Path, baselines: Path | None) -> None:
     """Write, for every labelled question outside the test split, what classifiers say that never saw its label."""
+    # Boosted trees on some thousand rows gain nothing by threads, and lose minutes where a core is busy.
+    threadpool_limits(1)
     items = reviewable(labelled)
     labels = [item["label"] for item in items]
     check_folds(labels, folds_of([item["conversation"] for item in items], deals.folds, deals.seed), labelled)

@@ -60,11 +60,11 @@ class Labels(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """The largest rung that was tuned, its macro-F1 on the test items, and what that is not credibly above."""
+    """The largest tuned rung, its macro-F1 on the test items, and the baseline that it is not credibly above."""
 
     rung: str
     macro_f1: float
-    not_above: tuple[str, ...] = ()
+    not_above: str | None = None
 
 
 class Todo(NamedTuple):
@@ -142,7 +142,7 @@ class Standing(RoundAnswers, Staleness):
 
     @property
     def is_above(self) -> bool:
-        """Whether the largest tuned rung is credibly above all that it is held against, by the labels of now."""
+        """Whether the largest tuned rung is credibly above the best baseline, by the labels of now."""
         return self.tuned is not None and not self.tuned.not_above and self.stale == ()
 
     def is_stale(self, *stages: str) -> bool:
@@ -498,7 +498,7 @@ def largest_tuned(path: Path) -> Tuned | None:
         rungs = [(key, rung) for key, rung in read_json(path).items() if isinstance(rung, dict) and "tuned" in rung]
         scores = [(rung["params"], key, rung["tuned"]["macro_f1"]) for key, rung in rungs]
         _, key, macro_f1 = max(each for each in scores if None not in each)
-        return Tuned(key, float(macro_f1), tuple(not_above(dict(rungs)[key]).values()))
+        return Tuned(key, float(macro_f1), not_above(dict(rungs)[key]))
     except ValueError:
         return None
     except (AttributeError, KeyError, TypeError) as error:
@@ -621,7 +621,7 @@ def _age(now: Standing) -> str:
 def _tuned(now: Standing) -> str:
     if now.tuned is None:
         return "not run yet"
-    not_above = f", not above {' or '.join(now.tuned.not_above)}" if now.tuned.not_above else ""
+    not_above = f", not above {now.tuned.not_above}" if now.tuned.not_above else ""
     return f"macro-F1 {now.tuned.macro_f1:.3f} of {shortened(now.tuned.rung, NAME_COLUMNS)}{not_above}{_age(now)}"
 
 

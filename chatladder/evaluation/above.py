@@ -1,14 +1,20 @@
-"""What a tuned rung is held against; read from metrics/models.json, without the libraries that compute."""
+"""The baselines that a tuned rung has to beat; read from metrics/models.json, without the libraries that compute."""
 
 from collections.abc import Mapping
 from typing import Any
 
-#: What a tuned rung is held against, by the key of the difference in metrics/models.json.
-HELD_AGAINST = {"above_words": "a classifier of words", "above_floor": 'always answering "needed"'}
+#: Names of the baselines in tables and sentences, by their key in metrics/models.json.
+BASELINES = {
+    "floor": "always needed",
+    "naming": "naming rule",
+    "counts": "fifteen counts",
+    "line": "words: line",
+    "trees": "words: trees",
+}
 
 
-def not_above(rung: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a tuned rung's macro-F1 is not credibly above.
+def not_above(rung: Mapping[str, Any]) -> str | None:
+    """Return the best baseline if a tuned rung's macro-F1 is not credibly above its.
 
     That is a difference whose interval, which holds conversations and seeds, is not wholly above 0.
 
@@ -16,10 +22,9 @@ def not_above(rung: Mapping[str, Any]) -> dict[str, str]:
         rung: One rung of ``metrics/models.json``.
 
     Returns:
-        Key of the difference -> what it is with, in words; nothing where all is well, or nothing was compared.
+        The baseline's name in a sentence; None where all is well, or nothing was compared.
     """
-    return {
-        key: words
-        for key, words in HELD_AGAINST.items()
-        if key in rung and (rung[key]["macro_f1_lo"] is None or rung[key]["macro_f1_lo"] <= 0)
-    }
+    above = rung.get("above_baselines")
+    if above is None or (above["macro_f1_lo"] or 0) > 0:
+        return None
+    return BASELINES.get(above["best"], above["best"])

@@ -45,7 +45,7 @@ from chatladder.io.files import read_json, whole_folder, write_csv
 from chatladder.vocabulary import ANSWERS, POSITIVE
 
 #: Metrics whose change from vanilla to tuned is reported.
-GAINS = ("precision", "recall", "f1", "macro_f1", "balanced_accuracy")
+GAINS = ("precision", "recall", "f1", "macro_f1", "balanced_accuracy", "auroc")
 #: Scores that curves over experiments show.
 TUNING_METRICS = ("f1", "macro_f1")
 #: Scores of the validation items, by which settings are chosen.
@@ -88,6 +88,11 @@ class Scored(NamedTuple):
     draws: dict[str, Floats]
     conversations: int
 
+    @property
+    def is_ranked(self) -> bool:
+        """Whether every seed gave probabilities enough to rank items by."""
+        return all(each.has_probabilities for each in self.seeds.values())
+
     def of(self, metric: str) -> OverSeeds:
         """Return a metric's mean over seeds, its interval within what the metric can be."""
         (value, low, high), sd = over_seeds(self.draws[metric], self.conversations)
@@ -102,7 +107,7 @@ class Scored(NamedTuple):
         values: dict[str, float | None] = {}
         for metric in self.draws:
             values |= self.of(metric).named(metric)
-        if not all(each.has_probabilities for each in self.seeds.values()):
+        if not self.is_ranked:
             values |= {name: None for name in values if name.startswith("auroc")}
         if "pairs_right" not in self.draws:
             values |= dict.fromkeys(("pairs_right", "pairs_right_lo", "pairs_right_hi"))
@@ -242,22 +247,22 @@ def models_metrics(
 
     ``validation`` under ``tuned`` is what settings are chosen by; all else is on the test items. ``thresholds`` beside
     it are of the tuned answers, and ``macro_f1_argmax`` is the score of the most probable options without them. A tuned
-    rung is held against the floor, and against the better of the classifiers of words, if there are any.
+    rung is compared with the baseline that is best on the test items: the choice is in the baseline's favour.
     """
-    held_against = {"above_floor": floor}
-    words = [baselines[name] for name in WORD_BASELINES if name in baselines]
-    if words:
-        held_against["above_words"] = max(words, key=lambda each: float(each.draws["macro_f1"][0, 0]))
+    all_baselines = {"floor": floor, **baselines}
+    best = max(all_baselines, key=lambda name: float(all_baselines[name].draws["macro_f1"][0, 0]))
     metrics: dict[str, Any] = {}
     for each in compared:
         gain: dict[str, float | None] = {}
         for metric in GAINS:
             gain |= each.gain(metric).named(metric)
+        if not (each.kinds["vanilla"].is_ranked and each.kinds["tuned"].is_ranked):
+            gain |= {name: None for name in gain if name.startswith("auroc")}
         by_kind: dict[str, Any] = {kind: scored.metrics() for kind, scored in each.kinds.items()}
         by_kind["tuned"]["validation"] = {**each.validation, "items": len(chosen_on.ids)}
         by_kind["tuned"][THRESHOLDS] = {str(seed): threshold for seed, threshold in each.thresholds.items()}
-        above = {key: each.above(other).named("macro_f1") for key, other in held_against.items()}
-        metrics[each.rung.key] = {"params": each.rung.params, **by_kind, "gain": gain, **above}
+        above = {"best": best, **each.above(all_baselines[best]).named("macro_f1")}
+        metrics[each.rung.key] = {"params": each.rung.params, **by_kind, "gain": gain, "above_baselines": above}
     return {
         **metrics,
         "floor": floor.metrics(),

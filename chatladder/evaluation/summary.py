@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from chatladder.evaluation.above import HELD_AGAINST, not_above
+from chatladder.evaluation.above import BASELINES, not_above
 from chatladder.evaluation.label_sets import lead
 from chatladder.evaluation.pairs import FEWEST_PAIRS
-from chatladder.evaluation.predictions import WORD_BASELINES
 from chatladder.evaluation.scores import FEWEST_DRAWN, rounded
 from chatladder.evaluation.threshold import ARGMAX, THRESHOLDS
 from chatladder.io.console import DataError
@@ -15,18 +14,16 @@ from chatladder.io.files import read_json
 from chatladder.io.rows import SPLITS
 from chatladder.vocabulary import KINDS, LABELS, NEGATIVE, POSITIVE, SCORED
 
-_SHOWN = ("precision", "recall", "f1")
+_SHOWN = ("auroc", "precision", "recall", "f1")
 _HEADER = (
-    "rung",
+    "model",
     "parameters",
-    "vanilla macro-F1",
-    *(f"tuned {name}" for name in ("P", "R", "F1", "macro-F1")),
-    "gain [95 %]",
+    "untouched AUROC",
+    *(f"tuned {name}" for name in ("AUROC", "P", "R", "F1", "macro-F1")),
+    "above baselines [95 %]",
     "pairs right",
 )
-#: How the table calls the baselines of metrics/models.json.
-_BASELINES = {"naming": "naming rule", "counts": "fifteen counts", "line": "words: line", "trees": "words: trees"}
-#: Behind a rung that is not above what it is held against.
+#: Behind a rung that is not above the best baseline.
 _MARK = " *"
 _UNITS = (("T", 10**12), ("B", 10**9), ("M", 10**6), ("k", 10**3))
 
@@ -93,40 +90,41 @@ def _rungs(models: Metrics) -> list[str]:
 def model_rows(models: Metrics) -> list[tuple[str, ...]]:
     """Return the header, one row per rung, sizes ascending, then the always-needed floor and the other baselines.
 
-    A rung that is not above what it is held against is marked. Pairs are a column where there are enough.
+    A rung that is not above the best baseline is marked. Pairs are a column where there are enough.
     """
     rows = [_HEADER]
     for key in _rungs(models):
-        vanilla, gain = f"{models(key, 'vanilla', 'macro_f1'):.3f}", models.interval(key, "gain", "macro_f1")
+        untouched, above = _share(models(key, "vanilla", "auroc")), models.interval(key, "above_baselines", "macro_f1")
         scores, pairs = _figures(models, key, "tuned")
         name = key + (_MARK if not_above(models(key)) else "")
-        rows.append((name, short_count(models(key, "params")), vanilla, *scores, gain, pairs))
-    baselines = {"always needed": ("floor",)}
-    baselines |= {_BASELINES.get(name, name): ("baselines", name) for name in models.values.get("baselines", {})}
-    for name, keys in baselines.items():
+        rows.append((name, short_count(models(key, "params")), untouched, *scores, above, pairs))
+    for name, keys in {"floor": ("floor",), **{name: ("baselines", name) for name in models("baselines")}}.items():
         scores, pairs = _figures(models, *keys)
-        rows.append((name, "", "", *scores, "", pairs))
+        rows.append((BASELINES.get(name, name), "", "", *scores, "", pairs))
     has_pairs = models.values.get("test_pairs", 0) >= FEWEST_PAIRS
     return rows if has_pairs else [row[:-1] for row in rows]
 
 
 def _figures(models: Metrics, *keys: str) -> tuple[list[str], str]:
-    """Precision, recall, F1 and macro-F1 with its spread over seeds, and the share of pairs got right."""
+    """AUROC, precision, recall, F1 and macro-F1 with its spread over seeds, and the share of pairs got right."""
     values = models(*keys)
     spread = f" ± {values['macro_f1_sd']:.3f}" if "macro_f1_sd" in values else ""
-    pairs = values.get("pairs_right")
-    scores = [*(f"{models(*keys, name):.3f}" for name in _SHOWN), f"{models(*keys, 'macro_f1'):.3f}{spread}"]
-    return scores, "" if pairs is None else f"{pairs:.3f}"
+    return [*(_share(models(*keys, name)) for name in _SHOWN), f"{models(*keys, 'macro_f1'):.3f}{spread}"], _share(
+        values.get("pairs_right")
+    )
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def footnotes(models: Metrics) -> Iterator[str]:
     """Yield which rungs the table marks and why, how tuned answers are decided, and what the table's last column is."""
     marked = {key: not_above(models(key)) for key in _rungs(models)}
-    for key, words in HELD_AGAINST.items():
-        if rungs := [rung for rung, found in marked.items() if key in found]:
-            if key == "above_words":
-                words += f" ({max(WORD_BASELINES, key=lambda name: models('baselines', name, 'macro_f1'))})"
-            yield f"{_MARK.strip()} not above {words}: {', '.join(rungs)}."
+    if rungs := [rung for rung, best in marked.items() if best]:
+        yield f"{_MARK.strip()} not above the best baseline: {', '.join(rungs)}."
+    gains = [f"{key} {models.interval(key, 'gain', 'auroc')}" for key in _rungs(models)]
+    yield f"LoRA's gain in AUROC, which needs no threshold: {', '.join(gains)}."
     tuned = {key: models(key, "tuned") for key in _rungs(models)}
     decided = [key for key, scores in tuned.items() if {*scores.get(THRESHOLDS, {}).values()} - {None}]
     if by_argmax := [f"{key} {tuned[key][ARGMAX]:.3f}" for key in decided]:
@@ -181,7 +179,7 @@ def text_table(rows: Sequence[tuple[str, ...]]) -> str:
     Args:
         rows: The header first.
     """
-    kinds = [name.split()[0] if name.startswith(("vanilla ", "tuned ")) else "" for name in rows[0]]
+    kinds = [name.split()[0] if name.startswith(("untouched ", "tuned ")) else "" for name in rows[0]]
     above = [kind if kind not in kinds[:place] else "" for place, kind in enumerate(kinds)]
     names = [name.removeprefix(f"{kind} ") for name, kind in zip(rows[0], kinds, strict=True)]
     table = [above, names, *rows[1:]]

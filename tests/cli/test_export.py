@@ -301,13 +301,13 @@ def test_a_rung_that_words_do_as_well_has_a_card_that_says_so(project):
     path = project / "metrics" / "models.json"
     models = json.loads(path.read_text())
     models[RUNG]["tuned"]["seeds"] = 3
-    models[RUNG]["above_words"] = {"macro_f1": 0.01, "macro_f1_lo": -0.02, "macro_f1_hi": 0.04}
+    models[RUNG]["above_baselines"] = {"best": "line", "macro_f1": 0.01, "macro_f1_lo": -0.02, "macro_f1_hi": 0.04}
     path.write_text(json.dumps(models))
     lock(project)
     result, out = export("--adapter-only", out="again")
     assert result.exit_code == 0, result.output
     card = (out / "README.md").read_text()
-    assert "\n\n**Its macro-F1 is not above a classifier of words**" in card
+    assert "\n\n**Its macro-F1 is not above that of a baseline without a model (words: line)**" in card
     assert "Figures are means over adapters of 3 seeds, and these files are one of them." in card
 
 

@@ -126,13 +126,13 @@ def test_the_next_step_of_every_state(now, command, why):
 
 def test_a_tuned_rung_that_words_do_as_well_is_said_to_be_so(tmp_path):
     scores = {"macro_f1": 0.8}
-    rung = {"params": 9, "tuned": scores, "above_floor": {"macro_f1_lo": 0.1}, "above_words": {"macro_f1_lo": -0.1}}
+    rung = {"params": 9, "tuned": scores, "above_baselines": {"best": "line", "macro_f1_lo": -0.1}}
     path = tmp_path / "models.json"
     path.write_text(json.dumps({"large": rung, "small": {**rung, "params": 1}, "floor": scores, "test_items": 3}))
     tuned = largest_tuned(path)
-    assert tuned == Tuned("large", 0.8, ("a classifier of words",))
+    assert tuned == Tuned("large", 0.8, "words: line")
     said = status.lines(replace(RUN, tuned=tuned))
-    assert "Tuned:     macro-F1 0.800 of large, not above a classifier of words" in said
+    assert "Tuned:     macro-F1 0.800 of large, not above words: line" in said
 
 
 def test_every_command_that_is_advised_exists():

@@ -123,7 +123,7 @@ def test_a_seed_without_an_untouched_twin_is_held_against_the_mean_of_them(proje
     )
 
 
-def test_a_rung_is_held_against_the_floor_and_the_better_classifier_of_words(project, tmp_path):
+def test_a_rung_is_compared_with_the_best_baseline(project, tmp_path):
     rows = pq.read_table(tmp_path / "labelled.parquet").to_pylist()
     for number, (name, skill) in enumerate((("naming", 0.1), ("counts", 0.1), ("line", 1.0), ("trees", 9.0))):
         write_predictions(tmp_path / "baselines" / f"{name}.parquet", rows, skill, seed=20 + number)
@@ -132,9 +132,9 @@ def test_a_rung_is_held_against_the_floor_and_the_better_classifier_of_words(pro
     assert list(found["baselines"]) == ["naming", "counts", "line", "trees"]
     assert found["baselines"]["trees"]["macro_f1"] == 1
     large = found["large"]
-    assert large["above_floor"]["macro_f1_lo"] > 0
-    assert large["above_words"]["macro_f1"] == pytest.approx(large["tuned"]["macro_f1"] - 1, abs=2e-5)
-    assert list(not_above(large)) == ["above_words"]
+    assert large["above_baselines"]["best"] == "trees"
+    assert large["above_baselines"]["macro_f1"] == pytest.approx(large["tuned"]["macro_f1"] - 1, abs=2e-5)
+    assert not_above(large) == "words: trees"
     (tmp_path / "baselines" / "line.parquet").unlink()
     refused = project(f"--baselines={tmp_path / 'baselines'}")
     assert refused.exit_code == 1
@@ -272,7 +272,9 @@ def test_tuned_answers_are_decided_at_a_threshold_that_each_seed_has_of_validati
     assert {"macro_f1_sd", "macro_f1_argmax_sd"} < {*tuned}
     # All that is made of answers is made of the decided ones.
     assert large["gain"]["macro_f1"] == pytest.approx(tuned["macro_f1"] - large["vanilla"]["macro_f1"], abs=2e-5)
-    assert large["above_floor"]["macro_f1_lo"] > 0
+    assert large["above_baselines"]["best"] == "floor"
+    assert large["above_baselines"]["macro_f1_lo"] > 0
+    assert not_above(large) is None
     assert tuned["validation"]["macro_f1"] > 0.6
     with (tmp_path / "plots" / "confusion.csv").open() as lines:
         cells = [row for row in csv.DictReader(lines) if (row["rung"], row["kind"]) == ("large", "tuned")]

@@ -29,10 +29,9 @@ def kind(value, seeds=1):
 
 
 def rung(params, value, above=0.3):
-    gain = with_interval("macro_f1", 0.2) | with_interval("f1", 0.1)
+    gain = with_interval("auroc", 0.2) | with_interval("f1", 0.1)
     return {
-        "above_floor": with_interval("macro_f1", 0.2),
-        "above_words": with_interval("macro_f1", above),
+        "above_baselines": {"best": "counts"} | with_interval("macro_f1", above),
         "params": params,
         "vanilla": kind(value),
         "centred": kind(value),
@@ -74,8 +73,8 @@ def test_summarize_prints_and_writes_the_table_sizes_ascending(files, tmp_path):
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     table = lines[1:11]
-    assert table[0].split() == ["vanilla", "tuned"]
-    cells = ["17.0 k", "0.400", "0.600", "0.600", "0.600", "0.600 ± 0.012", "+0.200 [+0.160, +0.240]", "0.600"]
+    assert table[0].split() == ["untouched", "tuned"]
+    cells = ["17.0 k", "0.400", *["0.600"] * 4, "0.600 ± 0.012", "+0.030 [-0.010, +0.070]", "0.600"]
     assert re.split(r" {2,}", table[3]) == ["tiny *", *cells]
     assert table[4].startswith("large               1.12 M")
     names = ("always needed", "naming rule", "fifteen counts", "words: line", "words: trees")
@@ -84,7 +83,7 @@ def test_summarize_prints_and_writes_the_table_sizes_ascending(files, tmp_path):
     assert max(len(line) for line in table) <= 120
     written = (tmp_path / "summary.md").read_text()
     assert f"| tiny \\* | {' | '.join(cells)} |" in written
-    assert "| fifteen counts |  |  | 0.500 | 0.500 | 0.500 | 0.500 |  | 0.500 |" in written
+    assert "| fifteen counts |  |  | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 |  | 0.500 |" in written
     assert "58,000 raw lines, 2,302 questions, 2,000 labelled in 2 round(s) (kappa 0.71, 9 disagreed" in written
     assert '500 test items, which no model was trained on; 55.0% "needed"' in written
     assert "means over 3 seeds (± their standard deviation)" in written
@@ -98,14 +97,18 @@ def change(tmp_path, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_a_rung_that_is_not_above_words_or_the_floor_is_named_under_the_table(files, tmp_path):
+def test_a_rung_that_is_not_above_the_best_baseline_is_named_under_the_table(files, tmp_path):
     result = CliRunner().invoke(main, files)
-    assert "\n* not above a classifier of words (line): tiny.\n" in result.output
-    assert "always answering" not in result.output
-    assert "\n\\* not above a classifier of words (line): tiny.\n" in (tmp_path / "summary.md").read_text()
-    low = rung(1_118_208, 0.2) | {"above_floor": {"macro_f1": 0.1, "macro_f1_lo": -0.01, "macro_f1_hi": 0.2}}
-    change(tmp_path, large=low)
-    assert '\n* not above always answering "needed": large.\n' in CliRunner().invoke(main, files).output
+    assert "\n* not above the best baseline: tiny.\n" in result.output
+    assert "\n\\* not above the best baseline: tiny.\n" in (tmp_path / "summary.md").read_text()
+
+
+def test_the_gain_that_no_threshold_has_a_part_in_is_named_under_the_table(files, tmp_path):
+    large = rung(1_118_208, 0.6)
+    large["gain"] |= {"auroc": None, "auroc_lo": None, "auroc_hi": None}
+    change(tmp_path, large=large)
+    expected = "LoRA's gain in AUROC, which needs no threshold: tiny +0.200 [+0.160, +0.240], large not defined."
+    assert expected in CliRunner().invoke(main, files).output
 
 
 def test_the_scores_without_a_threshold_are_named_under_the_table(files, tmp_path):
@@ -123,17 +126,16 @@ def test_pairs_are_a_column_where_there_are_enough(files, tmp_path):
     change(tmp_path, test_pairs=19)
     output = CliRunner().invoke(main, files).output
     assert "pairs right" not in output.lower()
-    assert "0.600 ± 0.012  +0.200 [+0.160, +0.240]\n" in output
+    assert "0.600 ± 0.012  +0.030 [-0.010, +0.070]\n" in output
 
 
 def test_scores_without_an_interval_say_why(files, tmp_path):
     alone = rung(1_118_208, 0.6)
-    alone["gain"] |= {"macro_f1_lo": None, "macro_f1_hi": None}
-    alone["above_words"] |= {"macro_f1_lo": None, "macro_f1_hi": None}
+    alone["above_baselines"] |= {"macro_f1_lo": None, "macro_f1_hi": None}
     change(tmp_path, large=alone, test_conversations=7)
     output = CliRunner().invoke(main, files).output
     assert "Too few conversations for an interval (7 of at least 10)." in output
-    assert "not above a classifier of words (line): tiny, large." in output
+    assert "not above the best baseline: tiny, large." in output
 
 
 def test_what_it_prints_is_written_too(files, tmp_path):

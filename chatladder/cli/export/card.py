@@ -179,7 +179,7 @@ def _results(models: dict[str, Any] | None, rung: str) -> dict[str, Any] | None:
             "needed": models["test_needed"],
             "seeds": models[rung]["tuned"].get("seeds", 1),
             "argmax": models[rung]["tuned"].get(ARGMAX),
-            "not_above": list(not_above(models[rung]).values()),
+            "not_above": not_above(models[rung]),
             "rows": rows,
         }
     except (KeyError, TypeError) as error:
