@@ -29,6 +29,24 @@ BLOCK = re.compile(r"^<!-- (?P<name>[\w-]+) -->\n(?P<text>.*?)^<!-- /(?P=name) -
 FIGURE = re.compile(
     r"<!-- n: (?P<key>[^|>]+?)(?: \|(?P<points> \*100)? (?P<form>[^\s>]+))? -->(.*?)<!-- /n -->", flags=re.S
 )
+#: What the cells of a result table say in Chinese.
+IN_CHINESE = {
+    "model": "模型",
+    "parameters": "参数量",
+    "untouched AUROC": "微调前 AUROC",
+    "tuned AUROC": "微调后 AUROC",
+    "tuned P": "精确率",
+    "tuned R": "召回率",
+    "tuned F1": "F1",
+    "tuned macro-F1": "宏平均 F1",
+    "above baselines [95 %]": "比最强基线高 [95 %]",
+    "pairs right": "对子全对",
+    "always needed": "全判“需要”",
+    "naming rule": "名称规则",
+    "fifteen counts": "十五个计数",
+    "words: line": "词：线性",
+    "words: trees": "词：树",
+}
 #: Blocks of the pages that other tests watch.
 NO_RESULTS = ("tree", "layers")
 
@@ -98,6 +116,8 @@ def written(page: str, text: str, results: Mapping[str, Result]) -> str:
             content = summary.removeprefix("# Summary").strip()
             if page in (README, CHINESE):  # the table alone
                 content = content.partition("\n\n")[0]
+            if page == CHINESE:
+                content = re.sub(r"(?<=\| )[^|]+(?= \|)", lambda cell: IN_CHINESE.get(cell[0], cell[0]), content)
         elif name in results:
             content = described(results[name]) if page == BENCHMARKS else results[name].text
         elif name in NO_RESULTS:

@@ -113,7 +113,7 @@ def parts(text):
         [f"a heading {found[0]}" for line in lines if (found := re.match("#+", line))]
         + [f"a row of {line.count('|') - 1} cells" for line in lines if line.startswith("|")]
         + [re.sub(r"\s+# .*", "", line) for found in code.finditer(bare) for line in found[0].splitlines()]
-        + [found[0] for found in BLOCK.finditer(text)]
+        + [f"the table {found['name']}" for found in BLOCK.finditer(text)]
         + [f"the number {found['key']}, {found['form']}" for found in FIGURE.finditer(text)]
         + [f"a link to {target}" for target in re.findall(r"\]\(([^)]+)\)", bare) if target not in (ENGLISH, CHINESE)]
         + re.findall(r"<!-- (?!n:)[^>]* -->", bare)

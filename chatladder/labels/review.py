@@ -146,7 +146,7 @@ def refuse_review(folder: Path) -> None:
     if os.path.lexists(folder / FILE):
         raise DataError(
             f"{folder / FILE}: expected a round of annotation, but this one is a review. "
-            f"Go on with chatladder review --round {folder.name.rpartition('_')[2]}, or name another --round."
+            f"Go on with chatladder review --round {folder.name.rpartition('_')[2]}, or begin a round: --new-round."
         )
 
 

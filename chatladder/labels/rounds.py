@@ -146,12 +146,6 @@ def lost(path: Path) -> DataError:
     )
 
 
-def latest_round(annotations: Path) -> int:
-    """Return the number of the latest round that has a folder, or 1 where there is none yet."""
-    matches = [ROUND_FOLDER.fullmatch(path.name) for path in annotations.glob("round_*") if path.is_dir()]
-    return max((int(match[1]) for match in matches if match), default=1)
-
-
 def latest_answered(annotations: Path) -> int:
     """Return the number of the latest round in which an annotator answered anything, or 0 if none did.
 

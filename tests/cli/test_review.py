@@ -254,7 +254,7 @@ class TestRounds:
         run("--annotator", "wu", keys=lambda session: session.answer(N))
         result = annotate()
         assert result.exit_code == 1
-        assert "this one is a review. Go on with chatladder review --round 2, or name another --round" in result.output
+        assert "is a review. Go on with chatladder review --round 2, or begin a round: --new-round." in result.output
         assert not log_path(place.annotations, 2, "li").exists()
         assert annotate("--new-round").exit_code == 0
         assert (place.folder_of(3) / "guidelines.json").exists()

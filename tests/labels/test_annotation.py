@@ -24,7 +24,6 @@ from chatladder.labels.rounds import (
     adjudication_path,
     check_owner,
     latest_answered,
-    latest_round,
     log_files,
     log_path,
     owner,
@@ -308,14 +307,6 @@ def test_a_log_is_created_whole_and_never_into_one_that_is_there(li):
     with LogWriter(wu), pytest.raises(HeldError):
         create(wu, [answer("i1", annotator="wu")])
     assert [path.name for path in li.parent.iterdir()] == ["li.jsonl"]
-
-
-def test_the_latest_round_is_the_one_with_the_highest_number(tmp_path):
-    assert latest_round(tmp_path / "none") == 1
-    for name in ("round_2", "round_10", "round_x", "round_011"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "round_99").write_text("no folder")
-    assert latest_round(tmp_path) == 10
 
 
 def test_the_latest_answered_round_is_not_one_that_was_only_begun(tmp_path):
@@ -610,7 +601,7 @@ def test_a_round_counts_as_answered_if_it_has_a_log(tmp_path):
         folder.mkdir()
         for place in range(logs):
             (folder / f"a{place}.jsonl").write_text("x")
-    assert (latest_answered(tmp_path), latest_round(tmp_path)) == (2, 3)
+    assert latest_answered(tmp_path) == 2
 
 
 def test_an_answer_is_held_against_the_round_and_the_name_of_its_log():
