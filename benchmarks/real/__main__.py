@@ -18,10 +18,11 @@ import click
 from benchmarks.real.chats import CHATS, RESULTS, ROOT
 from chatladder.evaluation.rungs import read_named
 from chatladder.io.console import SETTINGS, DataError, example
+from chatladder.io.params import read_yaml
 
 REPOSITORY = ROOT.parents[1]
 #: Stages that read no model's answers, and those that do.
-LABELS = ("import", "label", "label_first", "word_baselines")
+LABELS = ("import", "label", "label_first", "to_alpaca", "word_baselines")
 TABLES = ("check_scaling", "evaluate", "summarize")
 ANALYSES = ("judges", "doubt", "noise", "scaling", "learning")
 
@@ -35,6 +36,18 @@ def missing(folder: Path) -> list[Path]:
     sizes = [folder / "rungs" / rung / "rung.json" for rung in untouched]
     curves = [folder / "curves" / rung for rung in named.ladder]
     return [path for path in (*answers, *sizes, *curves) if not path.exists()]
+
+
+def stages_of(folder: Path) -> list[str]:
+    """Return the stages of a chat that need no model, in an order in which they can run."""
+    params = read_yaml(folder / "params.yaml")
+    # Classifiers of words learn from the labels of the learning curve, too.
+    stages = [*LABELS, *(f"fewer@{rows}" for rows in params["fewer"]["rows"])]
+    if written := [
+        rung for rung in params["rewriting"]["rungs"] if (folder / f"rewritten/tuned/{rung}.parquet").exists()
+    ]:
+        stages += ["to_rewrite", *(f"score_rewrites@{rung}" for rung in written)]
+    return stages if missing(folder) else [*stages, *TABLES]
 
 
 def start(*command: str, folder: Path, output: int | None = None) -> subprocess.Popen[bytes]:
@@ -68,8 +81,7 @@ def main() -> None:
                 "as they are, and the analyses do with the models that are there.",
                 err=True,
             )
-        stages = LABELS if lacking else (*LABELS, *TABLES)
-        wait_for(start("dvc", "repro", "-q", "--single-item", "--force", *stages, folder=folder))
+        wait_for(start("dvc", "repro", "-q", "--single-item", "--force", *stages_of(folder), folder=folder))
     analyses = (start(f"benchmarks.real.{name}", folder=REPOSITORY, output=subprocess.DEVNULL) for name in ANALYSES)
     wait_for(*analyses)
     for name in ANALYSES:

@@ -27,4 +27,4 @@ def not_above(rung: Mapping[str, Any]) -> str | None:
     above = rung.get("above_baselines")
     if above is None or (above["macro_f1_lo"] or 0) > 0:
         return None
-    return BASELINES.get(above["best"], above["best"])
+    return BASELINES.get(above["best"], str(above["best"]))

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from chatladder.evaluation.calibration import NONE, Bin, Calibration, calibrate, calibration_error, reliability
 from chatladder.evaluation.pairs import FEWEST_PAIRS, Pairs, contrast_pairs, pairs_right
 from chatladder.evaluation.predictions import (
     CHEAP_BASELINES,
@@ -39,7 +41,7 @@ from chatladder.evaluation.scores import (
     rounded,
     scores,
 )
-from chatladder.evaluation.threshold import ARGMAX, THRESHOLDS, choose, decide
+from chatladder.evaluation.threshold import ARGMAX, THRESHOLDS, choose, decide, is_enough
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json, whole_folder, write_csv
 from chatladder.vocabulary import ANSWERS, POSITIVE
@@ -57,6 +59,7 @@ SCALING_COLUMNS = ("rung", "params", "kind", "metric", "value", "lo", "hi")
 CONFUSION_COLUMNS = ("rung", "params", "kind", "reference", "answer", "items", "share")
 #: Columns before those of the settings, one each.
 TUNING_COLUMNS = ("rung", "params", "split", "items", "metric", "value", "lo", "hi", "settings")
+RELIABILITY_COLUMNS = ("rung", "params", "kind", "p_needed", "share_needed", "items")
 LOSS_COLUMNS = ("rung", "step", "loss", "deciding_loss")
 #: Where train writes them in a rung's folder of curves: its settings, and the losses by step.
 SETTINGS = "settings.json"
@@ -124,12 +127,15 @@ class Compared(NamedTuple):
         validation: Scores of the tuned rung on the validation items, means over seeds.
         thresholds: Seed -> the log-odds at which its tuned answers are decided; None where the most probable option is
             the answer.
+        reliability: Its tuned probabilities of the test items in bins, all seeds together: "as answered", and
+            "calibrated" on the validation items where there are enough.
     """
 
     rung: Rung
     kinds: dict[str, Scored]
     validation: dict[str, float]
     thresholds: dict[int, float | None]
+    reliability: dict[str, list[Bin]]
 
     def gain(self, metric: str) -> OverSeeds:
         """Return tuned minus vanilla, each seed less the untouched model of the same seed, or else less their mean."""
@@ -208,7 +214,36 @@ def compare(exam: Exam, chosen_on: Items, rung: Rung, vanilla: Path, tuned: Path
     kinds = {"vanilla": before, "centred": centred, "tuned": after}
     scored = {kind: score(exam, seeds) for kind, seeds in kinds.items()}
     scored["tuned"].draws[ARGMAX] = score(exam, most_probable).draws["macro_f1"]
-    return Compared(rung, scored, validation_scores(chosen_on, decided) if chosen_on.ids else {}, thresholds)
+    return Compared(
+        rung,
+        scored,
+        validation_scores(chosen_on, decided) if chosen_on.ids else {},
+        thresholds,
+        _reliability(exam.items, most_probable, chosen_on, validation),
+    )
+
+
+def _reliability(
+    items: Items, answers: Mapping[int, Predictions], chosen_on: Items, validation: Mapping[int, Predictions]
+) -> dict[str, list[Bin]]:
+    """Return a tuned rung's probabilities in bins; see ``Compared``."""
+    kinds = {"as answered": dict.fromkeys(answers, NONE)}
+    fitted = {seed: _calibrated(each, chosen_on.references) for seed, each in validation.items()}
+    if all(fitted.values()):
+        kinds["calibrated"] = {seed: each for seed, each in fitted.items() if each}
+    found = {}
+    for kind, calibrations in kinds.items():
+        known = {seed: each.known for seed, each in answers.items()}
+        shares = [calibrations[seed].probabilities(each.log_odds[known[seed]]) for seed, each in answers.items()]
+        if sum(map(len, shares)):
+            labels = np.concatenate([items.references[known[seed]] for seed in answers])
+            found[kind] = reliability(np.concatenate(shares), labels)
+    return found
+
+
+def _calibrated(predictions: Predictions, references: NDArray[np.int64]) -> Calibration | None:
+    known = predictions.known
+    return calibrate(predictions.log_odds[known], references[known]) if is_enough(references[known]) else None
 
 
 def validation_scores(items: Items, seeds: Mapping[int, Predictions]) -> dict[str, float]:
@@ -260,6 +295,9 @@ def models_metrics(
             gain |= {name: None for name in gain if name.startswith("auroc")}
         by_kind: dict[str, Any] = {kind: scored.metrics() for kind, scored in each.kinds.items()}
         by_kind["tuned"]["validation"] = {**each.validation, "items": len(chosen_on.ids)}
+        by_kind["tuned"]["calibration_error"] = {
+            kind.replace(" ", "_"): rounded(calibration_error(bins)) for kind, bins in each.reliability.items()
+        }
         by_kind["tuned"][THRESHOLDS] = {str(seed): threshold for seed, threshold in each.thresholds.items()}
         above = {"best": best, **each.above(all_baselines[best]).named("macro_f1")}
         metrics[each.rung.key] = {"params": each.rung.params, **by_kind, "gain": gain, "above_baselines": above}
@@ -277,23 +315,25 @@ def models_metrics(
 def write_plots(
     folder: Path, exam: Exam, chosen_on: Items, compared: Sequence[Compared], floor: Scored, curves: Path | None
 ) -> None:
-    """Write ``scaling.csv`` and ``confusion.csv``, and with curves ``tuning.csv`` and ``loss.csv``.
+    """Write ``scaling.csv``, ``confusion.csv`` and ``reliability.csv``, with curves ``tuning.csv`` and ``loss.csv``.
 
     Raises:
         DataError: If a rung's folder of curves cannot be used.
     """
-    with whole_folder(folder, "scaling.csv", "confusion.csv", "tuning.csv", "loss.csv") as temporary:
+    names = ("scaling.csv", "confusion.csv", "reliability.csv", "tuning.csv", "loss.csv")
+    with whole_folder(folder, *names) as temporary:
         write_csv(temporary / "scaling.csv", SCALING_COLUMNS, _scaling_rows(compared, floor))
         write_csv(temporary / "confusion.csv", CONFUSION_COLUMNS, _confusion_rows(exam.items, compared))
+        write_csv(temporary / "reliability.csv", RELIABILITY_COLUMNS, _reliability_rows(compared))
         if curves:
             settings = {each.rung.key: read_settings(curves / each.rung.key) for each in compared}
-            names = tuple(dict.fromkeys(name for of_rung in settings.values() for name in of_rung))
+            trained_with = tuple(dict.fromkeys(name for of_rung in settings.values() for name in of_rung))
             tuning = (
                 row
                 for each in compared
-                for row in _tuning_rows(each, curves / each.rung.key, settings[each.rung.key], names, chosen_on)
+                for row in _tuning_rows(each, curves / each.rung.key, settings[each.rung.key], trained_with, chosen_on)
             )
-            write_csv(temporary / "tuning.csv", (*TUNING_COLUMNS, *names), tuning)
+            write_csv(temporary / "tuning.csv", (*TUNING_COLUMNS, *trained_with), tuning)
             write_csv(temporary / "loss.csv", LOSS_COLUMNS, _loss_rows(compared, curves))
 
 
@@ -318,6 +358,14 @@ def _confusion_rows(items: Items, compared: Sequence[Compared]) -> Iterator[tupl
             for (reference, answer), count in np.ndenumerate(cells):
                 share = rounded(count / cells[reference].sum())
                 yield (*rung, kind, ANSWERS[reference], ANSWERS[answer], int(count), share)
+
+
+def _reliability_rows(compared: Sequence[Compared]) -> Iterator[tuple[Any, ...]]:
+    """One row per rung, kind and bin."""
+    for each in compared:
+        for kind, bins in each.reliability.items():
+            for one in bins:
+                yield (*each.rung, kind, rounded(one.probability), rounded(one.share), one.items)
 
 
 def _tuning_rows(

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 
 from benchmarks.real import chats, doubt, fewer, judges, noise, readings, scaling, weights
-from benchmarks.real.__main__ import missing, start, wait_for
+from benchmarks.real.__main__ import missing, stages_of, start, wait_for
 from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows, read_written_out, write_rows
 from chatladder.labels.answer import Label
@@ -96,6 +98,30 @@ def test_the_readings_give_the_labels_that_the_page_names(tmp_path):
         assert max(len(row["window"]) for row in rows) == params["import"]["window"]
     assert counts == {"ubuntu-cn": (786, 572, 43), "ubuntu": (224, 111, 66)}
     assert written == {"ubuntu-cn": 448, "ubuntu": 93}
+
+
+def test_a_clone_has_all_that_the_tables_are_made_of():
+    """All that the stages without a model read is in git, or made by a stage before."""
+    from dvc.repo import Repo
+
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=chats.ROOT, capture_output=True, text=True, check=True)
+    files = {chats.ROOT / name for name in tracked.stdout.split("\0")}
+    with Repo(chats.ROOT) as repo:
+        stages = {(Path(stage.path).parent, stage.name): stage for stage in repo.index.stages}
+    # The learning curve reads these by itself.
+    assert {"to_alpaca", "fewer@200", "fewer@400"} <= {*stages_of(chats.ROOT / "ubuntu-cn")}
+    for name in chats.CHATS:
+        made = []
+        for stage in (stages[chats.ROOT / name, each] for each in stages_of(chats.ROOT / name)):
+            paths = [Path(dep.fs_path) for dep in stage.deps if dep.fs_path]
+            known = [*files, *made]
+            lacking = [
+                path
+                for path in paths
+                if not any(each.is_relative_to(path) or path.is_relative_to(each) for each in known)
+            ]
+            assert not lacking, f"{name}: {stage.name}"
+            made += [Path(out.fs_path) for out in stage.outs]
 
 
 def test_a_question_that_one_reader_left_out_is_refused(tmp_path):

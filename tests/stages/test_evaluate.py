@@ -59,7 +59,8 @@ def test_evaluate_writes_scores_with_intervals_gain_and_floor(project, tmp_path)
             scores = metrics[key][kind]
             others, metrics_of = {"unparsed", "seeds"}, {*METRICS, "pairs_right"}
             if kind == "tuned":
-                others, metrics_of = others | {"validation", "thresholds"}, metrics_of | {"macro_f1_argmax"}
+                others |= {"validation", "thresholds", "calibration_error"}
+                metrics_of |= {"macro_f1_argmax"}
             assert set(scores) == {m + end for m in metrics_of for end in ("", "_lo", "_hi")} | others
             assert all(scores[f"{m}_lo"] <= scores[m] <= scores[f"{m}_hi"] for m in METRICS)
         gain = metrics[key]["tuned"]["macro_f1"] - metrics[key]["vanilla"]["macro_f1"]
