@@ -257,13 +257,13 @@ def test_costs_without_enough_validation_answers_or_of_other_predictions_are_ref
     rows = read_rows(path, PREDICTIONS).to_pylist()
     write_rows(path, [{**row, "p_needed": 0.5} for row in rows], PREDICTIONS)
     assert "expected what dvc.lock records of predict_tuned@tiny, got another state" in refused(*given)
+    (project / "metrics" / "models.json").write_text(json.dumps(models_metrics()))
     wrong_way = [{**row, "p_needed": row["p_not_needed"], "p_not_needed": row["p_needed"]} for row in rows]
     write_rows(path, wrong_way, PREDICTIONS)
     lock(project)
     assert "ranks no better than chance" in refused(*given)
     write_rows(path, rows, PREDICTIONS)
     write_questions(project / "data" / "labelled.parquet", 24)
-    (project / "metrics" / "models.json").write_text(json.dumps(models_metrics()))
     lock(project)
     assert "expected 20 validation items, 5 of each label, to calibrate on, got 6" in refused(*given)
 
