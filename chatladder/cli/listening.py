@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from importlib.resources import files
@@ -58,16 +58,17 @@ _PLAINER = {
 class Guard:
     """Stands before the app: turns away who may not ask, and sees to it that requests arrive in time."""
 
-    def __init__(self, app: ASGIApp, *, hosts: Sequence[str], token: str | None, seconds: float) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Sequence[str], users: Mapping[str, object], seconds: float) -> None:
         """Guard an app.
 
         Args:
             app: The app.
             hosts: Spellings of the address that a request must name, the printed one first; empty for any.
-            token: What a request below /v1/ must bring; None where everybody on this machine may ask.
+            users: Token -> who asks with it, the ``user`` of the request; a request below /v1/ must bring one of the
+                tokens. Empty where everybody on this machine may ask.
             seconds: That a request may take to arrive.
         """
-        self._app, self._hosts, self._token, self._seconds = app, hosts, token, seconds
+        self._app, self._hosts, self._users, self._seconds = app, hosts, users, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -81,21 +82,26 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        if refusal := self._refusal(scope["path"], headers) or _too_large(headers):
+        if refusal := self._refusal(scope, headers) or _too_large(headers):
             await refusal(scope, receive, sealed)
         else:
             await self._app(scope, self._timely(receive), sealed)
 
-    def _refusal(self, path: str, headers: Headers) -> Response | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
+        """Return the answer to who may not ask; to a request of who may, add its ``user``."""
         origins, hosts = headers.getlist("origin"), headers.getlist("host")
         is_local = len(hosts) == 1 and hosts[0] in self._hosts
         if self._hosts and not (is_local and all(origin == f"http://{hosts[0]}" for origin in origins)):
             return problem(403, f"expected a request to http://{self._hosts[0]} and from no other page.")
-        given = headers.get("authorization", "")
-        if self._token is not None and path.startswith("/v1/") and not _equal(given, f"Bearer {self._token}"):
-            return problem(
-                401, "expected the server's token: Authorization: Bearer TOKEN.", {"WWW-Authenticate": "Bearer"}
-            )
+        if self._users and scope["path"].startswith("/v1/"):
+            given = headers.get("authorization", "")
+            # Compared with all, so that the time does not tell which one.
+            matching = [user for token, user in self._users.items() if _equal(given, f"Bearer {token}")]
+            if not matching:
+                return problem(
+                    401, "expected the server's token: Authorization: Bearer TOKEN.", {"WWW-Authenticate": "Bearer"}
+                )
+            scope["user"] = matching[0]
         return None
 
     def _timely(self, receive: Receive) -> Receive:

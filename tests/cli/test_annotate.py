@@ -203,6 +203,18 @@ class TestAssignment:
         with pytest.raises(DataError, match="this round is shared by li, wu, 1 for each item"):
             round_records.settle_assignment(folder, ["li", "wu"], 2)
 
+    def test_somebody_new_shares_a_round_in_which_everybody_gets_every_question(self, tmp_path):
+        folder = tmp_path / "round_1"
+        assert round_records.settle_assignment(folder, ["wu", "li"]) == (["li", "wu"], 2)
+        grown = (["chen", "li", "wu"], 3)
+        assert round_records.settle_assignment(folder, ["li", "wu", "chen"], begin=False) == grown
+        assert round_records.settle_assignment(folder) == (["li", "wu"], 2)
+        assert round_records.settle_assignment(folder, ["li", "wu", "chen"]) == grown
+        assert round_records.settle_assignment(folder) == grown
+        for names, overlap in ((["li", "wu"], None), (["li", "chen", "zhao"], None), ([*grown[0], "zhao"], 3)):
+            with pytest.raises(DataError, match="this round is shared by chen, li, wu, 3 for each item"):
+                round_records.settle_assignment(folder, names, overlap)
+
     @pytest.mark.parametrize(
         "content", ["[]", '{"annotators": ["li"], "overlap": 2}', '{"annotators": "li", "overlap": 1}',
                     '{"annotators": ["li", "li"], "overlap": 1}', '{"annotators": ["li"], "overlap": true}', "{"],
@@ -630,8 +642,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--annotators", "li,wu"], "--annotators and --overlap belong together"),
-            (["--overlap", "1"], "--annotators and --overlap belong together"),
+            (["--overlap", "1"], "--overlap: expected --annotators too"),
+            (["--annotator", "", "--annotators", "li,wu"], "expected your name. Only --web serves all"),
             (["--annotators", "li,wu", "--overlap", "3"], "expected at most 2"),
             (["--annotators", "wu,chen", "--overlap", "1"], "expected 'li' among them"),
             (["--annotators", "li,li", "--overlap", "1"], "expected different names"),

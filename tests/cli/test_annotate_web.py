@@ -1,16 +1,17 @@
 """The annotator's page: who gets in, what each step does, what other pages can do, and where it listens."""
 
 import errno
-import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, contextmanager
+import time
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from io import StringIO
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -19,12 +20,13 @@ import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
 
+from chatladder.cli.annotate import web
 from chatladder.cli.annotate.command import annotate_command
 from chatladder.cli.annotate.desk import Desk
 from chatladder.cli.annotate.display import NAMES, People
 from chatladder.cli.annotate.running import Task
 from chatladder.cli.annotate.session import Session, SessionItems
-from chatladder.cli.annotate.web import Page, create_app
+from chatladder.cli.annotate.web import Page, Tally, create_app
 from chatladder.cli.listening import MOST_BYTES, listening_address
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, write_rows
@@ -78,7 +80,7 @@ class Work:
             guidelines = "# 标注 Guidelines\n\n## needed\nIt **leaves out**\nsomething.\n\n- <i>one</i>\n"
             task = Task("li", "li · round 1", rounds, {1: self.path}, guidelines, notices, self.cases)
             page = Page(Desk(session, items), task, SimpleNamespace(keys=keys, timezone="Asia/Shanghai"))
-            yield create_app(page, list(hosts), TOKEN)
+            yield create_app({TOKEN: page}, list(hosts))
 
     @contextmanager
     def client(self, **options):
@@ -322,48 +324,69 @@ class TestPeople:
 
 
 @contextmanager
-def annotator(folder, port=0):
-    """The command itself, and the address that it prints."""
-    words = [sys.executable, "-m", "chatladder.cli.annotate.command", "--annotator", "li", "--web", "--port", str(port)]
+def annotator(folder, *arguments):
+    """The command itself, and the first address that it prints."""
+    words = [sys.executable, "-m", "chatladder.cli.annotate.command", "--web", "--port", "0"]
     places = ["--questions", folder / "questions.parquet", "--annotations", folder / "annotations"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([*words, *places], cwd=folder, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        [*words, *places, *arguments], cwd=folder, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
         try:
             yield process, process.stdout.readline().strip()
         finally:
             process.kill()
 
 
-def test_answers_over_http_outlive_a_killed_server_none_is_lost_and_none_doubled(tmp_path):
-    work, confirmed, tokens = Work(tmp_path, count=300), [], set()
-    for moment in (0.0, 0.05):
-        with annotator(tmp_path) as (process, address):
-            root, _, token = address.partition("/#")
-            tokens.add(token)
-            with httpx2.Client(
-                base_url=root, headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False
-            ) as client:
-                state = said(client.get("/v1/state"))
-                for number in itertools.count():
-                    if number == 20:
-                        threading.Timer(moment, process.kill).start()
-                    step = {"item_id": state["item_id"], "label": "unsure" if number % 2 else "needed"}
-                    try:
-                        state = said(client.post("/v1/answer", json=step))
-                    except httpx2.TransportError:
-                        break
-                    confirmed.append((step["item_id"], step["label"]))
-    logged = [(line["item_id"], line["label"]) for line in work.lines()]
-    assert len(tokens) == 2
-    assert len(confirmed) >= 40
-    assert [each for each in logged if each in set(confirmed)] == confirmed
-    assert len(logged) - len(confirmed) <= 2
-    assert len({item_id for item_id, _ in logged}) == len(logged)
+def client_of(line):
+    """A client of the address in a printed line."""
+    root, _, token = line[line.index("http://") :].strip().partition("/#")
+    return httpx2.Client(base_url=root, headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False)
+
+
+def test_two_answer_at_once_and_a_killed_server_loses_none_and_doubles_none(tmp_path):
+    Work(tmp_path, count=300)
+    confirmed = {"li": [], "wu": []}
+    for moment, arguments in ((0.0, ["--annotators", "wu,li"]), (0.05, [])):
+        with ExitStack() as stack:
+            process, first = stack.enter_context(annotator(tmp_path, *arguments))
+            lines = [first, process.stdout.readline()]
+            assert [line[: line.index("http")] for line in lines] == ["li · round 1: ", "wu · round 1: "]
+            threads = [
+                threading.Thread(target=answer_on, args=(stack.enter_context(client_of(line)), own))
+                for line, own in zip(lines, confirmed.values(), strict=True)
+            ]
+            for thread in threads:
+                thread.start()
+            while min(map(len, confirmed.values())) < 20 * (1 + (not arguments)):
+                assert process.poll() is None
+                time.sleep(0.01)
+            time.sleep(moment)
+            process.kill()
+            for thread in threads:
+                thread.join(60)
+    for name, own in confirmed.items():
+        log = log_path(tmp_path / "annotations", 1, name).read_text("utf-8").splitlines()
+        logged = [(line["item_id"], line["label"]) for line in map(json.loads, log)]
+        assert len(own) >= 40
+        assert [each for each in logged if each in set(own)] == own
+        assert len(logged) - len(own) <= 2
+        assert len({item_id for item_id, _ in logged}) == len(logged)
+
+
+def answer_on(client, confirmed):
+    """Answer until the server is gone, and add what it confirmed."""
+    with suppress(httpx2.TransportError):
+        state = said(client.get("/v1/state"))
+        while True:
+            step = {"item_id": state["item_id"], "label": "unsure" if len(confirmed) % 2 else "needed"}
+            state = said(client.post("/v1/answer", json=step))
+            confirmed.append((step["item_id"], step["label"]))
 
 
 def test_ctrl_c_ends_it_with_what_was_done_and_a_second_start_is_refused(tmp_path):
     Work(tmp_path)
-    with annotator(tmp_path) as (process, address):
+    with annotator(tmp_path, "--annotator", "li") as (process, address):
         assert address.startswith("http://127.0.0.1:")
         arguments = ["--annotator", "li", "--questions", str(tmp_path / "questions.parquet"), "--web"]
         second = CliRunner().invoke(annotate_command, [*arguments, "--annotations", str(tmp_path / "annotations")])
@@ -373,6 +396,122 @@ def test_ctrl_c_ends_it_with_what_was_done_and_a_second_start_is_refused(tmp_pat
         told = process.stdout.read()
     assert "li.jsonl: 0 answers added, 0 of 6 items done." in told
     assert "Traceback" not in told
+
+
+class Started:
+    """What one start printed, and a client of each person."""
+
+    def __init__(self, app, lines):
+        self.app, self.lines = app, lines
+        self.links = dict(line.rpartition(": ")[::2] for line in lines[:-1])
+
+    def ask(self, person, path, *, status=200, **body):
+        root, _, token = self.links[f"{person} · round 1"].partition("/#")
+        client = TestClient(self.app, base_url=root, headers={"Authorization": f"Bearer {token}"})
+        reply = client.post(f"/v1/{path}", json=body) if body else client.get(f"/v1/{path}")
+        assert reply.status_code == status, reply.text
+        return reply.json()
+
+
+@pytest.fixture
+def start(work, monkeypatch):
+    """Start the command in this process, and use what it serves."""
+
+    def run(*arguments, use=lambda started: None):
+        def serve(app, _listening, on_start):
+            with redirect_stdout(StringIO()) as printed:
+                on_start()
+            use(Started(app, printed.getvalue().splitlines()))
+
+        monkeypatch.setattr(web, "serve", serve)
+        places = ["--questions", "questions.parquet", "--annotations", "annotations", "--port", "0"]
+        return CliRunner().invoke(annotate_command, [*places, "--web", *arguments], catch_exceptions=False)
+
+    return run
+
+
+class TestSeveral:
+    def test_each_reaches_their_own_questions_and_nobody_elses(self, start, work):
+        def use(started):
+            ask = started.ask
+            li, wu = ask("li", "state"), ask("wu", "state")
+            assert (li["title"], wu["title"], li["total"], wu["total"]) == ("li · round 1", "wu · round 1", 3, 3)
+            for _ in range(2):
+                li = ask("li", "answer", item_id=li["item_id"], label="needed")
+                wu = ask("wu", "answer", item_id=wu["item_id"], label="unsure")
+            assert (li["done"], li["standing"], wu["done"], wu["standing"]) == (2, 2, 2, 2)
+            for path, more in {
+                "answer": {"label": "needed"}, "go": {"by": 1}, "undo": {"standing": 2}, "write": {"text": "x"}
+            }.items():  # fmt: skip
+                refused = ask("wu", path, item_id=li["item_id"], status=422, **more)
+                assert "expected a question of this work" in refused["detail"]
+            assert ask("wu", "go", item_id=wu["item_id"], search="question")["remark"] == "3 questions have it."
+            ask("wu", "undo", item_id=wu["item_id"], standing=2)
+            assert ask("li", "state")["standing"] == 2
+            stranger = TestClient(started.app, base_url=started.links["li · round 1"].partition("/#")[0])
+            assert stranger.get("/v1/state", headers={"Authorization": "Bearer "}).status_code == 401
+            assert "another window" in start("--annotator", "li").output
+
+        result = start("--annotators", "li,wu", "--overlap", "1", use=use)
+        logs = [replay(log_path(work.folder / "annotations", 1, name)).answers for name in ("li", "wu")]
+        assert [[answer.label for answer in log.values()] for log in logs] == [["needed"] * 2, ["unsure"]]
+        assert not {*logs[0]} & {*logs[1]}
+        for line in (
+            "li opened the page, 0 of 3 answered.",
+            "wu opened the page, 0 of 3 answered.",
+            "li.jsonl: 2 answers added, 2 of 3",
+        ):
+            assert line in result.output
+
+    def test_addresses_stay_until_their_secret_or_the_round_is_another(self, start):
+        def links(*arguments):
+            given = []
+            result = start(*arguments, use=lambda started: given.extend(started.links.values()))
+            return [link.partition("#")[2] for link in given] or result.output
+
+        first = links("--annotators", "li,wu")
+        assert (len({*first}), {*map(len, first)}) == (2, {43})
+        assert links() == first
+        assert links("--annotators", "chen,li,wu")[1:] == first
+        start(use=lambda started: started.ask("li", "answer", item_id="item0000", label="needed"))
+        assert not {*first} & {*links("--round", "2", "--new-round", "--annotators", "li,wu")}
+        key = web.LINKS_FILE
+        assert (key.stat().st_mode & 0o777, key.with_name(".gitignore").read_text()) == (0o600, "*\n")
+        key.write_text("")
+        assert "expected a secret, got 0 characters" in links("--round", "1")
+        key.unlink()
+        assert not {*first} & {*links("--round", "1")}
+        assert links("--annotator", "li") != links("--annotator", "li")
+
+    def test_where_nobody_or_nobody_of_that_name_can_be_asked_nothing_begins(self, start, work):
+        assert "nobody shares this round yet. Say who does: --annotators li,wu" in start().output
+        assert "expected letters, digits" in start("--annotators", "li,../wu").output
+        assert not (work.folder / "annotations").exists()
+
+    def test_no_other_round_begins_while_somebody_has_questions_left(self, start):
+        def use(started):
+            started.ask("li", "answer", item_id="item0000", label="needed")
+
+        start("--annotators", "li,wu", use=use)
+        assert "People have 11 questions left in round 1, so no other was begun." in start("--new-round").output
+
+    def test_progress_is_told_once_a_minute_but_a_beginning_and_an_end_at_once(self, monkeypatch):
+        lines, timers = [], []
+        monkeypatch.setattr(web, "Timer", lambda *given: timers.append(given) or SimpleNamespace(start=lambda: None))
+        tally = Tally(lines.append)
+        for person, done in (("li", 0), ("li", 1), ("wu", 5), ("li", 2), ("wu", 5), ("wu", 6)):
+            tally(person, done, 7)
+        [(seconds, report)] = timers
+        report()
+        tally("li", 2, 7)
+        assert len(timers) == 1
+        tally("wu", 7, 7)
+        tally("li", 3, 7)
+        assert [each[0] for each in timers] == [seconds] * 2 == [60] * 2
+        assert [line.partition(" ")[2] for line in lines] == [
+            "li opened the page, 0 of 7 answered.", "wu opened the page, 5 of 7 answered.", "li 2 of 7, wu 6 of 7.",
+            "wu answered all 7.",
+        ]  # fmt: skip
 
 
 class TestWhereItListens:
@@ -594,7 +733,7 @@ def test_a_question_is_written_out_and_nothing_loses_the_focus(browser, tmp_path
 def test_a_page_goes_on_after_its_server_was_killed_and_started_again(browser, tmp_path):
     work = Work(tmp_path)
     context = browser.new_context()
-    with annotator(tmp_path) as (process, address):
+    with annotator(tmp_path, "--annotator", "li") as (process, address):
         tab = Tab(context, address)
         page = tab.page
         tab.press("j", 2)
@@ -604,7 +743,8 @@ def test_a_page_goes_on_after_its_server_was_killed_and_started_again(browser, t
         process.wait()
         page.keyboard.press("k")
         tab.says("The server does not answer.", "#trouble")
-    with annotator(tmp_path, port=int(address.split(":")[2].split("/")[0])) as (process, again):
+    port = address.split(":")[2].split("/")[0]
+    with annotator(tmp_path, "--annotator", "li", "--port", port) as (process, again):
         page.click("#retry")
         tab.says("Open the one that chatladder printed last", "#trouble")
         assert len(work.answers()) == 1

@@ -122,7 +122,7 @@ def adjudicate(options: AdjudicateOptions) -> None:
         hint = [] if options.all else ["--all asks also what a majority decided against others."]
         click.echo(" ".join([nothing, *hint, *notices]))
         return
-    work(_task(asked, notices, options), items, options)
+    work([_task(asked, notices, options)], items, options)
 
 
 def _task(asked: Mapping[str, Case], notices: list[str], options: AdjudicateOptions) -> Task:

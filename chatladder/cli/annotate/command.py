@@ -3,14 +3,17 @@ r"""Annotate the questions by hand, in the terminal or in a browser: one key an 
 Example:
     chatladder annotate --annotator li --sample 400
     chatladder annotate --annotator li --new-round --annotators li,wu,chen --overlap 2 --keys needed=a,not_needed=l
+    chatladder annotate --web --annotators li,wu,chen --host 192.168.1.5 --expose
 
 Every answer is on the disk before the next question is shown, in data/annotations/round_N/NAME.jsonl; starting
 again goes on where one left off. Everybody gets the same questions in the same order, whole conversations of them.
 With --sample the round asks so many of all, with --annotators and --overlap each question goes to so many of them:
 whoever begins the round says it once, and a larger --sample later holds the smaller one. Nobody sees what others or
-a model answered.
+a model answered. With --web and no --annotator, all who share the round can answer at once, each at an address of
+their own.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -18,6 +21,7 @@ import click
 from chatladder.cli.annotate.options import AnnotateOptions, names
 from chatladder.cli.annotate.round_records import (
     SAMPLE_FILE,
+    Sharing,
     begun_rounds,
     check_round,
     next_round,
@@ -37,7 +41,7 @@ from chatladder.labels.rounds import log_path
 
 
 def choose_round(options: AnnotateOptions, items: SessionItems) -> tuple[int, int]:
-    """Return the round to work in, and how many questions of theirs in it kept the person from beginning another.
+    """Return the round to work in, and how many questions in it, of those who are asked, kept another from beginning.
 
     So whoever starts the same command again, or after another who said the same, goes on with the round that it began.
 
@@ -51,17 +55,26 @@ def choose_round(options: AnnotateOptions, items: SessionItems) -> tuple[int, in
     following = next_round(annotations)
     if not options.new_round or following == latest:
         return latest, 0
-    waiting = _waiting(log_path(annotations, latest, options.person), items)
+    shared = settle_assignment(annotations / f"round_{latest}")
+    logs = [log_path(annotations, latest, name) for name in people(options, shared)]
+    waiting = _waiting(logs, shared, items)
     return (latest, waiting) if waiting else (following, 0)
 
 
-def _waiting(log: Path, items: SessionItems) -> int:
-    """Return how many questions of theirs in a round a person has not answered; none of a review, or of others'."""
-    shared = settle_assignment(log.parent)
-    if read_review(log.parent) is not None or (shared and log.stem not in shared[0]):
+def people(options: AnnotateOptions, shared: Sharing | None) -> list[str]:
+    """Return who is asked in a round: the person who is named, or else everybody who shares it."""
+    if options.person:
+        return [options.person]
+    return shared[0] if shared else []
+
+
+def _waiting(logs: Iterable[Path], shared: Sharing | None, items: SessionItems) -> int:
+    """Return how many questions of theirs in a round people have not answered; none of a review, or of others'."""
+    own = [log for log in logs if shared is None or log.stem in shared[0]]
+    if not own or read_review(own[0].parent) is not None:
         return 0
-    order, _ = asked(log.parent, items)
-    return len({*own_share(order, log.stem, shared, log.parent)} - replay(log).answers.keys())
+    order, _ = asked(own[0].parent, items)
+    return sum(len({*own_share(order, log.stem, shared, log.parent)} - replay(log).answers.keys()) for log in own)
 
 
 def asked(folder: Path, items: SessionItems, size: int | None = None) -> tuple[list[str], int]:
@@ -90,34 +103,46 @@ def asked(folder: Path, items: SessionItems, size: int | None = None) -> tuple[l
 
 
 def annotate(options: AnnotateOptions) -> None:
-    """Run the app on one annotator's share of a round.
+    """Run the app on one annotator's share of a round, or serve everybody's.
 
     Raises:
-        DataError: If the questions, the log or the round do not allow it.
+        DataError: If the questions, a log or the round do not allow it, or nobody is named.
     """
     items = SessionItems(options.questions)
     number, waiting = choose_round(options, items)
-    log = log_path(options.annotations, number, options.person)
-    refuse_review(log.parent)
-    guidelines = follow_guidelines(options, [log.parent])
-    shared = settle_assignment(log.parent, names(options.annotators), options.overlap)
+    folder = options.annotations / f"round_{number}"
+    sharing = names(options.annotators), options.overlap
+    refuse_review(folder)
+    who = people(options, settle_assignment(folder, *sharing, begin=False))
+    if not who:
+        raise DataError(f"{folder}: nobody shares this round yet. Say who does: --annotators li,wu. Or --annotator li.")
+    logs = [log_path(options.annotations, number, name) for name in who]
+    guidelines = follow_guidelines(options, [folder])
+    shared = settle_assignment(folder, *sharing)
     unknown = lost = 0
     if options.items:
         order, unknown = listed_items(options.items, set(items.ids))
     else:
-        order, lost = asked(log.parent, items, options.sample)
+        order, lost = asked(folder, items, options.sample)
     notices = told(
         [
             (unknown, "{:,} listed items are not among the questions."),
             (lost, "{:,} items of the sample are no longer questions."),
             (
                 waiting,
-                f"You have {{:,}} questions left in round {number}, so no other was begun. "
+                f"{'You' if options.person else 'People'} have {{:,}} questions left in round {number}, "
+                "so no other was begun. "
                 f"--round {number + 1} --new-round begins one all the same.",
             ),
         ]
     )
-    work(own_task(own_share(order, options.person, shared, log.parent), log, guidelines, notices), items, options)
+    if not options.person:
+        # Whoever starts it for others has to know, not they.
+        for notice in notices:
+            click.echo(notice)
+        notices = []
+    tasks = [own_task(own_share(order, log.stem, shared, folder), log, guidelines, notices) for log in logs]
+    work(tasks, items, options)
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))

@@ -157,7 +157,7 @@ class SharedOptions(ScreenOptions):
     """Besides, who gets which item."""
 
     annotators: str | None = setting("Who shares the round, as li,wu; said once.", type=Checked(names), default=None)
-    overlap: int | None = setting("How many of them get each question.", least=1, default=None)
+    overlap: int | None = setting("How many of them get each question; all, unless given.", least=1, default=None)
 
     def __post_init__(self) -> None:
         """Refuse an annotator, annotators and an overlap that do not fit together.
@@ -166,20 +166,26 @@ class SharedOptions(ScreenOptions):
             click.UsageError: If they do not.
         """
         sharing = names(self.annotators)
-        if bool(sharing) != bool(self.overlap):
-            raise click.UsageError(
-                "--annotators and --overlap belong together: who shares the round, how many get each."
-            )
+        if self.overlap and not sharing:
+            raise click.UsageError("--overlap: expected --annotators too, who share the round.")
         if self.overlap and self.overlap > len(sharing):
             raise click.UsageError(f"--overlap: expected at most {len(sharing)}, as many as --annotators names.")
-        if sharing and self.person not in sharing:
+        if sharing and self.person and self.person not in sharing:
             raise click.UsageError(f"--annotators: expected {self.person!a} among them, the --annotator.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotateOptions(SharedOptions):
-    """The options of annotate."""
+    """The options of annotate.
 
+    Without a person it serves everybody who shares the round.
+    """
+
+    person: str = setting(
+        "Your name; also the name of your log. With --web all who share the round, unless given.",
+        names=("--annotator",),
+        default="",
+    )
     new_round: bool = setting("Begin the next round, for everybody.", default=False)
     sample: int | None = setting("Ask everybody the same so many; said once.", least=1, default=None)
     items: Path | None = setting("Only these, in their order: JSON lines of item_id.", type=InputFile, default=None)
@@ -191,6 +197,8 @@ class AnnotateOptions(SharedOptions):
             click.UsageError: If they do not.
         """
         super().__post_init__()
+        if not self.person and not self.web:
+            raise click.UsageError("--annotator: expected your name. Only --web serves all who share a round.")
         if self.sample and self.items:
             raise click.UsageError("--sample and --items: expected one of them; a list of items is no sample.")
 

@@ -11,8 +11,8 @@ const MOST_CHARACTERS = 1500;
 // Milliseconds in which nobody can have read a question: a second tap of the same finger is not meant for it.
 const TOO_SOON = 250;
 const PATIENCE = 20000;
-const GONE = "The server does not answer. What it took is saved. If it ended, start the command again and open the address that it prints.";
-const SPENT = "This address is of an earlier start. Open the one that chatladder printed last.";
+const GONE = "The server does not answer. What it took is saved. If it ended, it must be started again: then try again, or open the address that it prints.";
+const SPENT = "This address is no longer good. Open the one that chatladder printed last.";
 
 let state = null, shownAt = 0, isWhole = false, sought = null, back = null;
 let steps = Promise.resolve(), waiting = 0;

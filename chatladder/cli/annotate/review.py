@@ -229,7 +229,7 @@ def review(options: ReviewOptions) -> None:
             raise DataError(f"{log.parent}: somebody else began another review meanwhile. Start again.")
         follow_guidelines(options, [log.parent])
 
-    session = work(replace(own_task(order, log, guidelines, notices), begin=begin_round), items, options)
+    [session] = work([replace(own_task(order, log, guidelines, notices), begin=begin_round)], items, options)
     with suppress(OSError):  # it holds something, unless nobody answered
         log.parent.rmdir()
     if session.is_finished:

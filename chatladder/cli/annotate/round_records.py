@@ -191,7 +191,7 @@ def settle_assignment(
     Args:
         folder: ``round_<n>``, where ``assignment.json`` lies.
         annotators: Names of those who share the round; empty to take what the round has.
-        overlap: How many annotators get each item; None to take what the round has.
+        overlap: How many annotators get each item; None for all of them.
         begin: Whether a round without one gets it.
 
     Returns:
@@ -201,18 +201,31 @@ def settle_assignment(
         DataError: If the round has another assignment, or the file is damaged.
     """
     path = folder / ASSIGNMENT_FILE
-    wanted = (sorted(annotators), overlap) if annotators and overlap is not None else None
+    wanted = (sorted(annotators), overlap or len(annotators)) if annotators else None
     if not os.path.lexists(path):
         if wanted is None or not begin:
             return wanted
-        create_json(path, {"annotators": wanted[0], "overlap": wanted[1]})
+        create_json(path, _assignment(wanted))
     settled = _read_assignment(path)
+    # Where everybody gets every item, somebody new takes none from the others.
+    if wanted and _is_everybodys(wanted) and _is_everybodys(settled) and {*settled[0]} < {*wanted[0]}:
+        if begin:
+            write_json(path, _assignment(wanted), answers=True)
+        return wanted
     if wanted not in (None, settled):
         raise DataError(
             f"{path}: this round is shared by {', '.join(settled[0])}, {settled[1]} for each item. Leave "
             "--annotators and --overlap out to follow it, or begin another with --new-round."
         )
     return settled
+
+
+def _assignment(sharing: Sharing) -> dict[str, object]:
+    return {"annotators": sharing[0], "overlap": sharing[1]}
+
+
+def _is_everybodys(sharing: Sharing) -> bool:
+    return sharing[1] == len(sharing[0])
 
 
 def _read_assignment(path: Path) -> Sharing:

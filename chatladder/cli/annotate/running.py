@@ -1,6 +1,6 @@
-"""One person's work, from the command line to the screen: in this terminal or in a browser.
+"""The work from the command line to the screen: one person's in this terminal, or that of several in browsers.
 
-A command decides what is asked, as a ``Task``, and ``work`` shows it until the person leaves.
+A command decides what is asked, as a ``Task`` for each person, and ``work`` shows it until they leave.
 """
 
 import sys
@@ -93,43 +93,56 @@ def told(counts: Iterable[tuple[int, str]]) -> list[str]:
     return [text.format(count) for count, text in counts if count]
 
 
-def work(task: Task, items: SessionItems, options: ScreenOptions) -> Session:
-    """Show one item after another until the person leaves, and say how far they are.
+def work(tasks: Sequence[Task], items: SessionItems, options: ScreenOptions) -> list[Session]:
+    """Show one item after another until whoever answers leaves, and say how far each person is.
 
     Args:
-        task: The work.
+        tasks: Each person's work; several for --web alone.
         items: The questions.
         options: The command's.
 
     Raises:
-        DataError: If a log or the questions do not allow it.
+        DataError: If a log or the questions do not allow it, or the page cannot be served where it should be.
     """
     with ExitStack() as stack:
-        logs = {number: stack.enter_context(LogWriter(path)) for number, path in task.logs.items()}
+        opened = [_open(task, stack) for task in tasks]
+        if options.web:
+            from chatladder.cli.annotate.web import serve_pages
 
-        def record(answer: Answer) -> None:
-            task.begin()
-            logs[answer.round].append(answer)
+            serve_pages([(Desk(session, items.reopened()), task) for session, task in opened], options)
+        else:
+            [(session, task)] = opened
+            show(session, items, task, options)
+    for session, task in opened:
+        done, total, *_ = session.progress()
+        places = ", ".join(map(str, task.logs.values()))
+        click.echo(f"{places}: {session.given:,} answers added, {done:,} of {total:,} items done.")
+    return [session for session, _ in opened]
 
-        session = Session(
-            task.rounds,
-            own_history(task.logs.values()),
-            record,
-            annotator=task.person,
-            clock=task.clock,
-        )
-        cut = "The last line of the log was cut short ({:,} bytes) and moved aside; it is asked again."
-        notices = told(
-            [
-                *((log.set_aside, cut) for log in logs.values()),
-                (session.elsewhere, "{:,} answers in the log are about items not shown here."),
-            ]
-        )
-        show(session, items, replace(task, notices=[*task.notices, *notices]), options)
-    done, total, *_ = session.progress()
-    places = ", ".join(map(str, task.logs.values()))
-    click.echo(f"{places}: {session.given:,} answers added, {done:,} of {total:,} items done.")
-    return session
+
+def _open(task: Task, stack: ExitStack) -> tuple[Session, Task]:
+    """Hold a person's logs and go on where they end; return what was found as notices of the task, too."""
+    logs = {number: stack.enter_context(LogWriter(path)) for number, path in task.logs.items()}
+
+    def record(answer: Answer) -> None:
+        task.begin()
+        logs[answer.round].append(answer)
+
+    session = Session(
+        task.rounds,
+        own_history(task.logs.values()),
+        record,
+        annotator=task.person,
+        clock=task.clock,
+    )
+    cut = "The last line of the log was cut short ({:,} bytes) and moved aside; it is asked again."
+    notices = told(
+        [
+            *((log.set_aside, cut) for log in logs.values()),
+            (session.elsewhere, "{:,} answers in the log are about items not shown here."),
+        ]
+    )
+    return session, replace(task, notices=[*task.notices, *notices])
 
 
 def own_history(paths: Iterable[Path]) -> list[Answer]:
@@ -142,7 +155,7 @@ def own_history(paths: Iterable[Path]) -> list[Answer]:
 
 
 def show(session: Session, items: SessionItems, task: Task, options: ScreenOptions) -> None:
-    """Run the screen in the terminal until whoever answers leaves it, or serve the page until Ctrl+C.
+    """Run the screen in the terminal until whoever answers leaves it.
 
     Args:
         session: The answers so far.
@@ -151,13 +164,8 @@ def show(session: Session, items: SessionItems, task: Task, options: ScreenOptio
         options: The command's.
 
     Raises:
-        DataError: If the questions cannot be read, or the page cannot be served where it should be.
+        DataError: If the questions cannot be read.
     """
-    if options.web:
-        from chatladder.cli.annotate.web import serve_page
-
-        serve_page(Desk(session, items), task, options)
-        return
     from chatladder.cli.annotate.app import AnnotateApp
 
     app = AnnotateApp(session, items, task, parse_keys(options.keys), zone(options.timezone))

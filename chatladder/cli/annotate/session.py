@@ -7,6 +7,7 @@ recorded, so what the state calls answered is on the disk.
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from itertools import accumulate, pairwise
@@ -60,6 +61,17 @@ class SessionItems:
             raise DataError(
                 f"{path}: expected an id of its own, and a conversation, for every question. Write it again."
             )
+
+    def reopened(self) -> "SessionItems":
+        """The same questions for another person, whose reading is their own.
+
+        Raises:
+            DataError: If the file is damaged.
+        """
+        other = copy(self)
+        with self._reading():
+            other._file, other._read = pq.ParquetFile(self._path), {}
+        return other
 
     def get(self, item_id: str, upcoming: Sequence[str] = ()) -> dict[str, Any]:
         """One question, a row of ``QUESTIONS``.

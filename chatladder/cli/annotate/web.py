@@ -1,18 +1,23 @@
-"""The annotator in a browser: a page, and what it asks of the one session behind it.
+"""Annotators in browsers: a page, and what it asks of the session of the one person whom its address is for.
 
-The printed address ends in a token behind a #, which browsers send nowhere; the page brings it with all that it asks.
+A printed address ends in a token behind a #, which browsers send nowhere; the page brings it with all that it asks.
 Each step names the question that the page shows, so that neither a second tab nor an answer sent twice meets another
 one, and an undo how many answers stand.
 """
 
+import hmac
 import secrets
-from collections.abc import Callable, Iterator
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from threading import Lock
-from typing import Any, Literal
+from datetime import datetime
+from pathlib import Path
+from threading import Lock, Timer
+from typing import Annotated, Any, Literal
 
 import click
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from chatladder.cli.annotate.desk import Desk
@@ -23,10 +28,15 @@ from chatladder.cli.annotate.session import AHEAD
 from chatladder.cli.listening import Guard, api, listen, listening_address, problem, serve, spellings
 from chatladder.io.console import DataError
 from chatladder.labels.answer import Label
+from chatladder.privacy.secret import SHORTEST, create
 from chatladder.vocabulary import KINDS, LABELS
 
 #: Seconds for a request to arrive.
 SECONDS = 20
+#: Seconds between two lines about how far people are.
+QUIET_SECONDS = 60
+#: The secret that the addresses of several people are made with, so that they stay as they are.
+LINKS_FILE = Path(".chatladder") / "links_key"
 #: Characters of a line that is typed.
 MOST_TYPED = 10_000
 #: Keys that browsers call otherwise.
@@ -85,11 +95,13 @@ class Page:
         desk: The questions and the answers.
         task: The work.
         options: The command's.
+        tell: Called with the person's name, how many questions they answered, and of how many, after each step.
     """
 
     desk: Desk
     task: Task
     options: ScreenOptions
+    tell: Callable[[str, int, int], object] = lambda *_: None
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
@@ -148,6 +160,7 @@ class Page:
         session, turns, people = self.desk.session, self._turns(), self._people()
         tints = colours(turn["sender"] or "" for turn in reversed(turns))
         progress = session.progress()
+        self.tell(self.task.person, progress.done, progress.total)
         pace = ""
         if progress.per_hour and progress.seconds_left is not None:
             pace = f"{progress.per_hour:,.0f}/h · {duration(progress.seconds_left)} left"
@@ -195,65 +208,147 @@ def _one_line(text: str) -> str:
     return literal(text).replace("\n", " ")
 
 
-def create_app(page: Page, hosts: list[str], token: str) -> Guard:
-    """Return the app behind a page, guarded.
+class Tally:
+    """Tells whoever serves the pages how far people are: once a minute, but at once when one begins or ends."""
+
+    def __init__(self, tell: Callable[[str], object] = click.echo) -> None:
+        """Keep what takes a line."""
+        self._tell = tell
+        self._done: dict[str, int] = {}
+        self._news: dict[str, str] = {}
+        self._lock = Lock()
+        self._timer: Timer | None = None
+
+    def __call__(self, person: str, done: int, total: int) -> None:
+        """Take notice of how far a person is."""
+        with self._lock:
+            before = self._done.get(person)
+            self._done[person] = done
+            if before is None:
+                self._say(f"{person} opened the page, {done:,} of {total:,} answered.")
+            elif done == total > before:
+                self._news.pop(person, None)
+                self._say(f"{person} answered all {total:,}.")
+            elif done != before:
+                self._news[person] = f"{person} {done:,} of {total:,}"
+                self._report_later()
+
+    def report(self) -> None:
+        """Tell how far those are who answered since the last line."""
+        with self._lock:
+            self._timer = None
+            if self._news:
+                self._say(f"{', '.join(self._news.values())}.")
+            self._news = {}
+
+    def close(self) -> None:
+        """Tell nothing any more."""
+        with self._lock:
+            if self._timer:
+                self._timer.cancel()
+
+    def _report_later(self) -> None:
+        if self._timer is None:
+            self._timer = Timer(QUIET_SECONDS, self.report)
+            self._timer.start()
+
+    def _say(self, line: str) -> None:
+        with suppress(OSError):  # a terminal that was closed keeps nobody from answering
+            self._tell(f"{datetime.now().astimezone():%H:%M} {line}")
+
+
+async def whose(request: Request) -> Page:
+    """Return the page of the person whose token a request brought."""
+    page: Page = request.user
+    return page
+
+
+#: The one page that a request can reach.
+Own = Annotated[Page, Depends(whose)]
+
+
+def create_app(pages: Mapping[str, Page], hosts: list[str]) -> Guard:
+    """Return the app behind the pages, guarded.
 
     Args:
-        page: What is shown and done.
+        pages: Token, which every request below /v1/ must bring -> the page of the person whom it is for.
         hosts: Spellings of the address that the server listens on, the printed one first.
-        token: What every request below /v1/ must bring.
     """
-    app: FastAPI = api("Questions of a group chat, for one person to answer.", "chatladder.cli.annotate")
+    app: FastAPI = api("Questions of a group chat, for people to answer.", "chatladder.cli.annotate")
 
     @app.exception_handler(DataError)
     async def tell(request: Request, error: DataError) -> Response:
         return problem(500, error.message)
 
     @app.get("/v1/state")
-    def state() -> dict[str, Any]:
+    def state(page: Own) -> dict[str, Any]:
         """Say what is shown."""
         return page.begin()
 
     @app.post("/v1/answer")
-    def answer(step: Answered) -> dict[str, Any]:
+    def answer(step: Answered, page: Own) -> dict[str, Any]:
         """Answer a question, and go on to the next open one."""
         return page.take(step, lambda: page.desk.answer(step.label))
 
     @app.post("/v1/write")
-    def write(step: Written) -> dict[str, Any]:
+    def write(step: Written, page: Own) -> dict[str, Any]:
         """Write out a question whose answer is "needed"."""
         return page.take(step, lambda: page.write_out(step.text))
 
     @app.post("/v1/undo")
-    def undo(step: Undone) -> dict[str, Any]:
+    def undo(step: Undone, page: Own) -> dict[str, Any]:
         """Take the latest answer back, and go to its question."""
         return page.take(step, lambda: page.undo(step.standing))
 
     @app.post("/v1/go")
-    def go(step: Gone) -> dict[str, Any]:
+    def go(step: Gone, page: Own) -> dict[str, Any]:
         """Go to another question."""
         return page.take(step, lambda: page.go(step))
 
-    return Guard(app, hosts=hosts, token=token, seconds=SECONDS)
+    return Guard(app, hosts=hosts, users=pages, seconds=SECONDS)
 
 
-def serve_page(desk: Desk, task: Task, options: ScreenOptions) -> None:
-    """Serve the page until Ctrl+C.
+def lasting_token(task: Task) -> str:
+    """Return the token of a person's work in a round: the same at each start, until ``LINKS_FILE`` is removed.
+
+    Raises:
+        DataError: If the file cannot be read or holds no secret, or is not there and cannot be written.
+    """
+    if not LINKS_FILE.exists():
+        create(LINKS_FILE)
+    try:
+        key = LINKS_FILE.read_bytes().strip()
+    except OSError as error:
+        raise DataError(f"{LINKS_FILE}: cannot be read: {error.strerror or error}.") from error
+    if len(key) < SHORTEST:
+        raise DataError(
+            f"{LINKS_FILE}: expected a secret, got {len(key)} characters. Remove it: addresses change then."
+        )
+    return urlsafe_b64encode(hmac.digest(key, task.title.encode(), "sha256")).decode().rstrip("=")
+
+
+def serve_pages(desks: Sequence[tuple[Desk, Task]], options: ScreenOptions) -> None:
+    """Serve a page for each person until Ctrl+C.
 
     Args:
-        desk: The questions and the answers.
-        task: The work.
+        desks: Each person's questions and answers, and the work.
         options: The command's.
 
     Raises:
         DataError: If the address is refused or taken.
     """
     address = listening_address(options.host, is_exposed=options.expose)
-    with listen(address, options.port) as listening:
-        hosts, token = spellings(listening, address), secrets.token_urlsafe(32)
-        app = create_app(Page(desk, task, options), hosts, token)
-        serve(
-            app,
-            listening,
-            lambda: click.echo(f"http://{hosts[0]}/#{token}\nCtrl+C ends it; what was answered is on the disk."),
-        )
+    with listen(address, options.port) as listening, closing(Tally()) as tally:
+        hosts = spellings(listening, address)
+        if options.person:
+            [(desk, task)] = desks
+            pages = {secrets.token_urlsafe(32): Page(desk, task, options)}
+        else:
+            pages = {lasting_token(task): Page(desk, task, options, tally) for desk, task in desks}
+
+        def tell() -> None:
+            for token, page in pages.items():
+                click.echo(f"{'' if options.person else f'{page.task.title}: '}http://{hosts[0]}/#{token}")
+            click.echo("Ctrl+C ends it; what was answered is on the disk.")
+
+        serve(create_app(pages, hosts), listening, tell)

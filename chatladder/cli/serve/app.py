@@ -86,4 +86,4 @@ def create_app(
         return Health(**model, waiting=batches.waiting)
 
     # No other page knows a token, so with one it matters neither who asks nor under which name.
-    return Guard(app, hosts=[] if token else hosts, token=token, seconds=limits.seconds)
+    return Guard(app, hosts=[] if token else hosts, users={token: None} if token else {}, seconds=limits.seconds)
