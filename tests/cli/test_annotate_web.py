@@ -508,9 +508,10 @@ class TestSeveral:
         tally("wu", 7, 7)
         tally("li", 3, 7)
         assert [each[0] for each in timers] == [seconds] * 2 == [60] * 2
+        timers[1][1]()
         assert [line.partition(" ")[2] for line in lines] == [
             "li opened the page, 0 of 7 answered.", "wu opened the page, 5 of 7 answered.", "li 2 of 7, wu 6 of 7.",
-            "wu answered all 7.",
+            "wu answered all 7.", "li 3 of 7.",
         ]  # fmt: skip
 
 
