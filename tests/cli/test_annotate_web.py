@@ -503,6 +503,7 @@ class TestSeveral:
             tally(person, done, 7)
         [(seconds, report)] = timers
         report()
+        report()
         tally("li", 2, 7)
         assert len(timers) == 1
         tally("wu", 7, 7)
