@@ -1,9 +1,12 @@
 """Shared fixtures: real data where it is at hand, a tiny model, and quiet, offline libraries."""
 
+import importlib
 import os
 import re
 import shutil
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,6 +75,27 @@ def copy_code(project: Path, *files: str) -> None:
     for name in files:
         (project / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, project / name)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[dict[str, str]]:
+    """What the environment of a command gets, whose ``python`` then has the large libraries loaded (``warm_python``).
+
+    Its hash seed is other than this process's. Where nothing forks it is Python itself.
+    """
+    seed = {"PYTHONHASHSEED": "1"}
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | seed
+    if os.name == "nt":
+        yield {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{plain['PATH']}", **seed}
+        return
+    with importlib.import_module("warm_python").warm_commands(ROOT, plain) as environment:
+        yield {"PATH": environment["PATH"], **seed}
+
+
+@pytest.fixture(scope="session")
+def python(warm: dict[str, str]) -> str:
+    """The ``python`` of warm commands."""
+    return shutil.which("python", path=warm["PATH"])
 
 
 @pytest.fixture

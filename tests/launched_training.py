@@ -1,6 +1,6 @@
 """``stages.train`` as accelerate's launcher starts it, where there is no GPU.
 
-    accelerate launch --config_file chatladder/training/launchers/fsdp_14b.yaml tests/launched_training.py TELL
+    accelerate launch --config_file chatladder/training/launchers/fsdp_14b.yaml --module tests.launched_training TELL
     ARGUMENTS...
 
 accelerate spreads weights over GPUs alone. Here a CPU passes for the GPU of each process; all else is as it is there.

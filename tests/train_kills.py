@@ -4,10 +4,11 @@ Example:
     python -m tests.train_kills --kills 10 --seed 0
 
 A tiny base and a few rows are made, and trained on once without a pause. Then the same training starts in process after
-process with a checkpoint after each step. Each is killed with SIGKILL: in its steps (three in five), while it still
-loads, or while it writes what it learned; the last one ends by itself. It tells through a pipe, which a kill cannot
-empty, which steps it began. In the end its adapter and curves must be those of the first run, byte for byte. Steps that
-were begun and are not in the checkpoint are lost; what kills leave beside the two folders is counted.
+process, each forked from one that has the libraries loaded, with a checkpoint after each step. Each is killed with
+SIGKILL: in its steps (three in five), while it still loads, or while it writes what it learned; the last one ends by
+itself. It tells through a pipe, which a kill cannot empty, which steps it began. In the end its adapter and curves must
+be those of the first run, byte for byte. Steps that were begun and are not in the checkpoint are lost; what kills leave
+beside the two folders is counted.
 """
 
 import argparse
@@ -16,14 +17,12 @@ import os
 import random
 import select
 import signal
-import subprocess
-import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
 #: Where a training may be killed, and how many of five kills land there.
 LOADING, STEPS, WRITING = "loading", "steps", "writing"
 SHARES = {STEPS: 3, LOADING: 1, WRITING: 1}
@@ -73,19 +72,28 @@ class Life:
         self._pipe, writer = os.pipe()
         self.told = Counter()
         self._rest = b""
-        temporary = folder / "tmp"
-        temporary.mkdir(exist_ok=True)
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TMPDIR": str(temporary)}
-        with (folder / "errors.txt").open("ab") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.train_kills", "--work", str(writer), *command],
-                cwd=folder,
-                env=environment,
-                pass_fds=[writer],
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-            )
+        self._process = os.fork()
+        if not self._process:
+            os.close(self._pipe)
+            os._exit(self._work(folder, writer, command))
         os.close(writer)
+
+    def _work(self, folder, writer, command):
+        """Train in this process; gives its exit status."""
+        os.chdir(folder)
+        (folder / "tmp").mkdir(exist_ok=True)
+        tempfile.tempdir = str(folder / "tmp")
+        for stream, path in ((1, Path(os.devnull)), (2, folder / "errors.txt")):
+            with path.open("ab") as file:
+                os.dup2(file.fileno(), stream)
+        try:
+            work(writer, command)
+        except SystemExit as ended:
+            return ended.code or 0
+        except BaseException:
+            traceback.print_exc()
+            return 1
+        return 0
 
     def listen(self, seconds):
         """Take in what is told within so many seconds; False once the process has ended."""
@@ -110,8 +118,8 @@ class Life:
     def end(self, seconds):
         """Kill it after so many seconds; gives its exit status."""
         time.sleep(seconds)
-        self._process.kill()
-        status = self._process.wait()
+        os.kill(self._process, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
         while self.listen(0):
             pass
         os.close(self._pipe)
@@ -257,9 +265,6 @@ def run(folder, kills, seed):
 
 def main():
     """Print the counts."""
-    if sys.argv[1:2] == ["--work"]:
-        work(int(sys.argv[2]), sys.argv[3:])
-        return
     parser = argparse.ArgumentParser(description="Kill a training at random moments and compare what it ends in.")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)

@@ -2,7 +2,8 @@
 
 A folder of stand-ins for ``python``, ``dvc`` and ``chatladder`` goes to the front of PATH. A stand-in hands its
 arguments, folder, environment and terminal to the server, which forks, loads the command's own code from where the
-command would, and answers with its exit status. What is not ``python -m MODULE`` goes to Python itself.
+command would, and answers with its exit status. What is not ``python -m MODULE`` goes to Python itself, and what has to
+be an interpreter of its own, because of PYTHONHASHSEED, names ``sys.executable``.
 """
 
 import gc
@@ -52,7 +53,7 @@ STAND_IN = """\
 #!{python} -IS
 import json, os, socket, sys
 name, *arguments = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
-if name.startswith("python") and arguments[:1] != ["-m"]:
+if name.startswith("python") and arguments[arguments[:1] == ["-u"] :][:1] != ["-m"]:
     os.execv({python!r}, [{python!r}, *arguments])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
@@ -110,11 +111,11 @@ def serve(address, checkout):
             if os.fork() == 0:
                 listener.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                return answer(connection, checkout)
+                return answer(connection, address, checkout)
             connection.close()
 
 
-def answer(connection, checkout):
+def answer(connection, address, checkout):
     """Run one command in a process of its own, and tell its exit status."""
     _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
     name, arguments, folder, environment = json.loads(connection.makefile("r", encoding="utf-8").readline())
@@ -130,14 +131,15 @@ def answer(connection, checkout):
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(line_buffering=True)
         random.seed()
-        return run(name, arguments, checkout)
+        return run(name, arguments, address, checkout)
     _, status = os.waitpid(child, 0)
     connection.sendall(b"%d\n" % (os.waitstatus_to_exitcode(status) & 0xFF))
     os._exit(0)
 
 
-def run(name, arguments, checkout):
-    """Become the command."""
+def run(name, arguments, address, checkout):
+    """Become the command, which starts others as warm as itself."""
+    sys.executable = f"{Path(address).parent}/python"
     if name == "dvc":
         sys.argv = ["dvc", *arguments]
         sys.exit(importlib.import_module("dvc.cli").main())
@@ -145,9 +147,10 @@ def run(name, arguments, checkout):
         sys.path[0] = checkout
         sys.argv = ["chatladder", *arguments]
         sys.exit(importlib.import_module("chatladder.cli.app").main())
-    sys.path[0] = str(Path.cwd())
-    sys.argv = arguments[1:]
-    runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    further = os.environ.get("PYTHONPATH", "")
+    sys.path[:1] = [str(Path.cwd()), *(place for place in further.split(os.pathsep) if place)]
+    sys.argv = arguments[arguments.index("-m") + 1 :]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

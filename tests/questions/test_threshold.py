@@ -3,7 +3,6 @@
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -32,8 +31,9 @@ def judges_of(words):
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, monkeypatch, warm):
     """A DVC project with the params of the demo."""
+    monkeypatch.setenv("PATH", warm["PATH"])
     questions = yaml.safe_load((ROOT / "params.yaml").read_text())["questions"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"questions": questions}))
     (tmp_path / "dvc.yaml").write_text(PIPELINE)
@@ -47,8 +47,6 @@ def project(tmp_path):
 
 def run(folder, command):
     words = shlex.split(command)
-    if words[0] == "dvc":
-        words = [sys.executable, "-m", "dvc", *words[1:]]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

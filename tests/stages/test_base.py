@@ -2,7 +2,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 from folder_models import bytes_tokenizer, write_model
@@ -31,10 +30,10 @@ def test_an_embedded_base_is_a_model_with_its_size(tiny_base):
 
 
 @pytest.mark.slow
-def test_equal_seeds_give_equal_bytes_whatever_the_hash_seed(tiny_base, tmp_path):
+def test_equal_seeds_give_equal_bytes_whatever_the_hash_seed(tiny_base, tmp_path, python, warm):
     again = tmp_path / "tiny"
-    command = [sys.executable, "-m", "stages.base", *EMBEDDED, "--out", str(again)]
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "1"}, cwd=ROOT)
+    command = [python, "-m", "stages.base", *EMBEDDED, "--out", str(again)]
+    subprocess.run(command, check=True, env={**os.environ, **warm}, cwd=ROOT)
     first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (tiny_base, again))
     assert first == second
 

@@ -3,8 +3,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -162,7 +160,7 @@ def test_the_funnel_is_written_beside_other_plot_data(files, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_fresh_clone_prints_the_table_and_an_idle_run_does_not(files, tmp_path):
+def test_a_fresh_clone_prints_the_table_and_an_idle_run_does_not(files, tmp_path, warm):
     """By real dvc: the metrics are in git and stay as they are, so what is not in git has to make the stage run."""
     folder = tmp_path / "project"
     copy_code(folder, ".dvc/config", ".dvcignore")
@@ -175,8 +173,8 @@ def test_a_fresh_clone_prints_the_table_and_an_idle_run_does_not(files, tmp_path
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"summarize": stages["summarize"]}}))
 
     def run(place, *command):
-        paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(place)}
-        done = subprocess.run(command, cwd=place, env=os.environ | paths, capture_output=True, text=True, check=False)
+        environment = {**os.environ, **warm, "PYTHONPATH": str(place)}
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -206,23 +205,22 @@ def test_more_gpus_hold_less_each_and_the_same_together():
         assert each.gathered == shares[0].gathered
 
 
-def launch(tmp_path, config: Path, arguments: list, *words: str) -> dict:
+@pytest.fixture
+def launch(tmp_path, python):
     """Train under the launcher; gives how the weights were spread."""
-    told = tmp_path / "told.json"
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "OMP_NUM_THREADS": "1",
-        "DS_ACCELERATOR": "cpu",
-    }
-    start = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "--num_processes", "2"]
-    script = [str(ROOT / "tests" / "launched_training.py"), str(told)]
-    done = subprocess.run(
-        [*start, *words, *script, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(told.read_text(encoding="utf-8"))
+
+    def train(config: Path, arguments: list) -> dict:
+        told = tmp_path / "told.json"
+        environment = {**os.environ, "PYTHON_EXEC": python, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+        start = [python, "-m", "accelerate.commands.launch", "--config_file", str(config), "--num_processes", "2"]
+        script = ["--module", "tests.launched_training", str(told)]
+        done = subprocess.run(
+            [*start, *script, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(told.read_text(encoding="utf-8"))
+
+    return train
 
 
 @pytest.fixture
@@ -265,9 +263,9 @@ def in_float32(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fsdp_14b", pytest.param("deepspeed_14b", marks=needs_deepspeed)])
-def test_two_processes_train_the_adapter_that_one_trains(name, trained, tmp_path):
+def test_two_processes_train_the_adapter_that_one_trains(name, trained, launch, tmp_path):
     arguments, one = trained
-    told = launch(tmp_path, in_float32(name, tmp_path), arguments("two"))
+    told = launch(in_float32(name, tmp_path), arguments("two"))
     assert told["processes"] == 2
     assert told["share"] == pytest.approx(0.5, abs=0.01)
     assert (told["kind"], told["layers"]) == (("FSDP", 1) if name in FSDP else ("DEEPSPEED", 0))
@@ -283,7 +281,7 @@ def test_two_processes_train_the_adapter_that_one_trains(name, trained, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fsdp_32b", pytest.param("deepspeed_32b", marks=needs_deepspeed)])
-def test_in_bfloat16_the_losses_are_the_same_but_for_rounding(name, trained, tmp_path):
+def test_in_bfloat16_the_losses_are_the_same_but_for_rounding(name, trained, launch, tmp_path):
     arguments, _ = trained
-    launch(tmp_path, path_of(name), arguments("two"))
+    launch(path_of(name), arguments("two"))
     assert curve(tmp_path / "two_curves") == pytest.approx(curve(tmp_path / "one_curves"), rel=0.01)
