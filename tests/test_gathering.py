@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -29,18 +27,22 @@ write_predictions(Path("data/predictions/vanilla") / f"{key}.parquet", rows, par
 """
 
 
-def run(folder, *command, expected=0):
-    paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=os.environ | paths, capture_output=True, text=True)
-    said = done.stdout + done.stderr
-    assert (done.returncode == 0) == (expected == 0), said
-    return said
+@pytest.fixture(scope="module")
+def run(warm):
+    def run_command(folder, *command, expected=0):
+        environment = {**os.environ, **warm, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        assert (done.returncode == 0) == (expected == 0), said
+        return said
+
+    return run_command
 
 
-@pytest.fixture
-def project(tmp_path):
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, run):
     """Three made-up rungs and check_scaling, committed and pushed."""
-    folder = tmp_path / "project"
+    folder = tmp_path_factory.mktemp("built") / "project"
     copy_code(folder, ".dvc/config", ".dvcignore")
     (folder / "make.py").write_text(MAKE)
     (folder / "data").mkdir()
@@ -54,7 +56,7 @@ def project(tmp_path):
     given = {"ladder": ladder, "served": {}, "review": {"rungs": []}, "gate": params["gate"]}
     (folder / "params.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
     making = {
-        "cmd": "python make.py ${key} ${item.base.size}",
+        "cmd": "python -m make ${key} ${item.base.size}",
         "deps": ["make.py", "data/labelled.parquet"],
         "params": ["ladder.${key}.base"],
         "outs": ["data/bases/${key}", "data/predictions/vanilla/${key}.parquet"],
@@ -63,7 +65,7 @@ def project(tmp_path):
     graph = {"base": {"foreach": "${ladder}", "do": making}, "check_scaling": stages["check_scaling"]}
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": graph}, sort_keys=False))
     run(folder, "git", "init", "-q")
-    run(folder, "dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+    run(folder, "dvc", "remote", "add", "-q", "-d", "store", str(folder.parent / "store"))
     run(folder, "dvc", "repro", "-q")
     run(folder, "dvc", "push", "-q")
     run(folder, "git", "add", "-A")
@@ -71,11 +73,17 @@ def project(tmp_path):
     return folder
 
 
+@pytest.fixture
+def project(built, tmp_path):
+    """A copy of that project."""
+    return shutil.copytree(built, tmp_path / "project", symlinks=True)
+
+
 def rungs(folder):
     return json.loads((folder / "metrics" / "scaling.json").read_text())["rungs"]
 
 
-def test_a_fresh_clone_never_gathers_an_empty_folder(project, tmp_path):
+def test_a_fresh_clone_never_gathers_an_empty_folder(project, run, tmp_path):
     clone = tmp_path / "clone"
     run(tmp_path, "git", "clone", "-q", str(project), str(clone))
     said = run(clone, "dvc", "repro", "--pull", "--allow-missing", expected=1)
@@ -88,7 +96,7 @@ def test_a_fresh_clone_never_gathers_an_empty_folder(project, tmp_path):
     assert rungs(clone) == 3
 
 
-def test_a_rung_that_left_params_leaves_the_table_or_is_refused(project):
+def test_a_rung_that_left_params_leaves_the_table_or_is_refused(project, run):
     params = yaml.safe_load((project / "params.yaml").read_text())
     del params["ladder"]["b"]
     (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
