@@ -1,10 +1,12 @@
 """A tiny embedded base model, made once for all tests, and labelled questions to go with it."""
 
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from filelock import FileLock
 
 from chatladder.io.rows import LABELLED, write_rows
 from stages.base import main as base
@@ -38,6 +40,17 @@ TRAINING = {
     "target-modules": "all-linear",
     "max-length": 512,
     "seeds": 0,
+}
+#: The smallest that says now one thing and now another, as what was said asks for.
+TAUGHT = TINY | {
+    "hidden-size": 48,
+    "num-hidden-layers": 2,
+    "num-attention-heads": 4,
+    "intermediate-size": 144,
+    "dialogues": 6000,
+    "learning-rate": 1.0e-3,
+    "per-device-train-batch-size": 16,
+    "warmup-steps": 20,
 }
 PROMPT = ["--language", "zh", "--answer", "text", "--seed", "0"]
 
@@ -87,6 +100,19 @@ def tiny_base(tmp_path_factory) -> Path:
     result = run(base, "--source", "embedded", *options(TINY), "--out", folder)
     assert result.exit_code == 0, result.output
     return folder
+
+
+@pytest.fixture(scope="session")
+def taught_base(tmp_path_factory) -> Path:
+    """An embedded model that has learned something, which takes long: one for all processes that test."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with FileLock(folder / "taught.lock"):
+        if not (folder / "taught").exists():
+            result = run(base, "--source", "embedded", *options(TAUGHT), "--out", folder / "taught")
+            assert result.exit_code == 0, result.output
+    return folder / "taught"
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ import ast
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, ZipInfo
@@ -107,10 +108,13 @@ def refuse_other(project: Path) -> None:
         )
 
 
+@cache
 def meaning(name: str, content: bytes) -> bytes:
     """Return what counts of a file: of Python all but comments and docstrings, of YAML all but comments."""
     if name.endswith(".py"):
-        return " ".join(_words(ast.parse(content))).encode("utf-8", "surrogatepass")
+        words: list[str] = []
+        _write(ast.parse(content), words)
+        return " ".join(words).encode("utf-8", "surrogatepass")
     if name.endswith(".yaml"):
         import yaml
 
@@ -118,10 +122,10 @@ def meaning(name: str, content: bytes) -> bytes:
     return content
 
 
-def _words(node: Any) -> Iterator[str]:
+def _write(node: Any, words: list[str]) -> None:
     """Write a syntax tree. What is empty is left out, as Python's releases differ in it."""
     if isinstance(node, ast.AST):
-        yield type(node).__name__
+        words.append(type(node).__name__)
         has_docstring = (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             and ast.get_docstring(node, clean=False) is not None
@@ -130,15 +134,15 @@ def _words(node: Any) -> Iterator[str]:
             if has_docstring and name == "body":
                 value = value[1:]
             if value is not None and value != []:
-                yield name
-                yield from _words(value)
+                words.append(name)
+                _write(value, words)
     elif isinstance(node, list):
-        yield "["
+        words.append("[")
         for each in node:
-            yield from _words(each)
-        yield "]"
+            _write(each, words)
+        words.append("]")
     else:
-        yield repr(node)
+        words.append(repr(node))
 
 
 def _part_files(part: str, package: Path) -> dict[str, bytes]:

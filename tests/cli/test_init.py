@@ -4,7 +4,6 @@ import os
 import re
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -527,15 +526,15 @@ def test_every_ladder_goes_into_params(here, name):
 
 
 @pytest.mark.slow
-def test_a_new_project_reads_its_chat(here):
+def test_a_new_project_reads_its_chat(here, warm, python, monkeypatch):
+    monkeypatch.setattr("sys.executable", python)
     write_chat(200, 7, here / "demo.txt", here / "truth.jsonl")
     export = here / "friends.txt"
     # Another group than the demo's: it is read under the project's own key alone.
     export.write_text((here / "demo.txt").read_text(encoding="utf-8").replace("20231018001@", "7@"), encoding="utf-8")
     made("friends", "--yes", "--export", export)
     folder = here / "friends"
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+    environment = {**os.environ, **warm, "DVC_NO_ANALYTICS": "1"}
 
     def dvc(*arguments):
         done = subprocess.run(["dvc", *arguments], cwd=folder, env=environment, capture_output=True, text=True)

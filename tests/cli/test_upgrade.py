@@ -23,6 +23,12 @@ GIT = ["git", "-c", "user.name=Li", "-c", "user.email=li@example.org"]
 PLAN = ProjectPlan(None, "UTC", "zh", "embedded", ())
 
 
+@pytest.fixture(autouse=True)
+def start_warm(monkeypatch, python):
+    """Have processes started that need not load the large libraries; those of chatladder, too."""
+    monkeypatch.setattr(sys, "executable", python)
+
+
 def commit(folder):
     subprocess.run([*GIT, "add", "-A"], cwd=folder, check=True)
     subprocess.run([*GIT, "commit", "-q", "--allow-empty", "-m", "All"], cwd=folder, check=True)

@@ -1,13 +1,11 @@
 """The embedded family: its tokenizer and its pretraining."""
 
-import json
-
 import pytest
 
 from chatladder.demo import embedded
 from chatladder.demo.world import KINDS, WORDS, articles, dialogues
 from chatladder.models.encoding import encode_rows
-from chatladder.models.prompts import fixed_texts, one_line, option_texts
+from chatladder.models.prompts import PromptSettings, fixed_texts, one_line, option_texts
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +18,17 @@ def ids(tokenizer, text):
 
 
 @pytest.mark.slow
-def test_pretraining_teaches_a_small_model_to_match_a_question_to_what_was_said(tmp_path):
+def test_pretraining_teaches_a_small_model_to_match_a_question_to_what_was_said(taught_base):
     import torch
 
     from chatladder.models.batches import collate
     from chatladder.models.loading import load
 
-    settings = embedded.Pretraining("zh", "text", 8_000, 1.0e-3, 0.01, 16, 20, (1,))
-    described = embedded.build(embedded.EmbeddedShape(48, 2, 4, 144), settings, 1, tmp_path)
-    (tmp_path / "rung.json").write_text(json.dumps({"source": "embedded", "name": "small", **described}))
-    model, tokenizer = load(tmp_path)
+    model, tokenizer = load(taught_base)
     unseen = list(dialogues(400, 9, short=True))
-    rows = encode_rows(tokenizer, embedded.dialogue_rows(unseen, settings.prompt(1)), embedded.CONTEXT).examples
+    rows = encode_rows(
+        tokenizer, embedded.dialogue_rows(unseen, PromptSettings("zh", "text", 0)), embedded.CONTEXT
+    ).examples
     options = tokenizer.convert_tokens_to_ids(["需要", "完整"])
     with torch.no_grad():
         logits = model(**collate(rows, tokenizer.pad_token_id).inputs, logits_to_keep=len(rows[0].answer)).logits

@@ -1,9 +1,9 @@
 """The judges: what the rules say of single texts, and what the chat's own marks teach."""
 
 import json
+import os
 import random
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from chatladder.judges import punctuation
 from chatladder.judges.rules import score_text
 from chatladder.judges.scoring import JUDGES
 from chatladder.judges.texts import sentences, spoken
+from tests.conftest import ROOT
 
 PASSES = 5
 
@@ -197,10 +198,9 @@ def scores_of_all():
     return {name: np.asarray(judge.score(turns, 0)).tobytes().hex() for name, judge in JUDGES.items()}
 
 
-def test_scores_do_not_depend_on_the_hash_seed():
-    code = "import json, sys; sys.path.insert(0, 'tests/judges'); import test_judges; "
-    command = [sys.executable, "-c", f"{code}print(json.dumps(test_judges.scores_of_all()))"]
-    done = subprocess.run(command, env={"PYTHONHASHSEED": "1"}, capture_output=True, check=True)
+def test_scores_do_not_depend_on_the_hash_seed(python, warm):
+    command = [python, "-m", "tests.judges.test_judges"]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **warm}, capture_output=True, check=True)
     assert json.loads(done.stdout) == scores_of_all()
 
 
@@ -211,3 +211,7 @@ def test_every_judge_scores_each_turn_from_0_to_10():
         assert scores.shape == (400,)
         assert scores.min() >= 0
         assert scores.max() <= 10
+
+
+if __name__ == "__main__":
+    print(json.dumps(scores_of_all()))

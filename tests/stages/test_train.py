@@ -2,7 +2,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -90,12 +89,12 @@ def test_equal_runs_give_equal_bytes(train, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_hash_seed_changes_nothing(train, tiny_base, tiny_alpaca, tmp_path):
+def test_the_hash_seed_changes_nothing(train, tiny_base, tiny_alpaca, tmp_path, python, warm):
     assert train("a").exit_code == 0
     folders = ["--out", str(tmp_path / "b"), "--curves", str(tmp_path / "b-curves")]
     inputs = ["--base", str(tiny_base), "--alpaca", str(tiny_alpaca), *options(TRAINING)]
-    command = [sys.executable, "-m", "stages.train", *inputs, *folders]
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "1"}, cwd=ROOT)
+    command = [python, "-m", "stages.train", *inputs, *folders]
+    subprocess.run(command, check=True, env={**os.environ, **warm}, cwd=ROOT)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert contents(tmp_path / "a-curves") == contents(tmp_path / "b-curves")
 
@@ -390,20 +389,25 @@ def read_settings(**changes):
     return TrainSettings(**{**values, "seeds": (0,), **changes})
 
 
-def launched(command, tmp_path, name, launcher):
-    environment = {**os.environ, "LAUNCHER": launcher, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    folders = ["--out", str(tmp_path / name), "--curves", str(tmp_path / f"{name}-curves")]
-    started = [sys.executable, "-m", "stages.train", *command, *folders]
-    return subprocess.run(started, check=False, env=environment, cwd=ROOT, capture_output=True, text=True)
+@pytest.fixture
+def launched(tmp_path, python, warm):
+    def run_train(command, name, launcher):
+        environment = {**os.environ, **warm, "LAUNCHER": launcher, "PYTHON_EXEC": python}
+        environment |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        folders = ["--out", str(tmp_path / name), "--curves", str(tmp_path / f"{name}-curves")]
+        started = [python, "-m", "stages.train", *command, *folders]
+        return subprocess.run(started, check=False, env=environment, cwd=ROOT, capture_output=True, text=True)
+
+    return run_train
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_adapter_of_one(tiny_base, tiny_alpaca, tmp_path):
+def test_two_processes_train_the_adapter_of_one(tiny_base, tiny_alpaca, tmp_path, launched):
     settings = options({**TRAINING, "lora-dropout": 0, "num-train-epochs": 3, "seeds": "0,1"})
     command = ["--base", str(tiny_base), "--alpaca", str(tiny_alpaca), *settings]
-    torchrun = f"{sys.executable} -m torch.distributed.run --standalone --nproc-per-node 2"
+    torchrun = "python -m torch.distributed.run --standalone --nproc-per-node 2"
     for name, launcher in {"one": "", "two": torchrun}.items():
-        ended = launched(command, tmp_path, name, launcher)
+        ended = launched(command, name, launcher)
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("12 rows, 9 steps, 2 seeds, last loss") == 1
     for seed in ("", "seed_1"):
@@ -416,9 +420,9 @@ def test_two_processes_train_the_adapter_of_one(tiny_base, tiny_alpaca, tmp_path
         assert single == pytest.approx(double, abs=1e-4)
 
 
-def test_a_launcher_that_is_not_there_is_a_usage_error(tiny_base, tiny_alpaca, tmp_path):
+def test_a_launcher_that_is_not_there_is_a_usage_error(tiny_base, tiny_alpaca, launched):
     command = ["--base", str(tiny_base), "--alpaca", str(tiny_alpaca), *options(TRAINING)]
-    ended = launched(command, tmp_path, "a", "no-such-launcher --num_processes 2")
+    ended = launched(command, "a", "no-such-launcher --num_processes 2")
     assert ended.returncode == 2
     assert "LAUNCHER: expected a command such as" in ended.stderr
     assert "Traceback" not in ended.stderr
