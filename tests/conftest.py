@@ -25,6 +25,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("CHATLADDER_DTYPE", "float32")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+# Hundreds of processes import the same modules: they compile them once, whatever is set here.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The same examples in every run of CI: what is new there is the change and not the draw.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -50,16 +52,20 @@ LONGEST = (
     "cli/test_label_studio_server.py",
     "stages/test_train.py",
     "distributed/test_engine.py",
-    "training/test_launchers.py",
     "endpoint/test_budget.py",
     "cli/test_forget.py",
-    "stages/test_train_kills.py",
+    "cli/test_upgrade.py",
     "models/test_packages.py",
     "stages/test_predict_served_server.py",
+    "cli/test_annotate_web.py",
     "cli/test_export.py",
     "cli/test_serve.py",
     "models/test_folders.py",
     "test_gathering.py",
+    "chat/test_any_input.py",
+    "training/test_launchers.py",
+    "cli/test_doctor.py",
+    "cli/test_export_server.py",
 )
 
 
@@ -71,7 +77,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def copy_code(project: Path, *files: str) -> None:
     """Copy the package, the stages and some further files of the repository into a project."""
     for code in ("chatladder", "stages"):
-        shutil.copytree(ROOT / code, project / code, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / code, project / code)  # compiled, too, which spares every project a second
+    (project / ".gitignore").write_text("__pycache__/\n", encoding="utf-8")
     for name in files:
         (project / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, project / name)

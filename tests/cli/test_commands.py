@@ -17,14 +17,13 @@ import subprocess
 import sys
 import termios
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import ioctl
 
 import pytest
 
 from tests.conftest import ROOT
-from tests.warm_python import warm_commands
 
 #: Seconds that one command gets, on a machine that does other things as well.
 PATIENCE = 300
@@ -79,7 +78,7 @@ NOISE = re.compile(
 VERDICT = r"^(?:round \d+|annotator_\w)\b.*?power to find 15 points [^)]*\)\.$|(?<=^gate: ).*?(?=^metrics/)"
 #: What ``train`` says beside where it learned nothing, as the short trainings of this test may.
 COIN = r"\. (?:It|Seeds? [\d, ]+) ended no better than a coin .*?num_train_epochs$"
-SETTINGS = {"dialogues": 512, "num_train_epochs": 1, "draws": 100}
+SETTINGS = {"dialogues": 256, "num_train_epochs": 1, "draws": 100, "orders": 2, "seeds": "0,1"}
 
 
 @dataclass(frozen=True)
@@ -142,6 +141,7 @@ NUMBER = r"[+-]?\d[\d,.]*(?:e[+-]?\d+)?[kMGT]?"
 FORMS = [
     (r"\s*\.\.\.\s*", r"(?:\s.*?)?"),
     (rf"{NUMBER} \[{NUMBER}, {NUMBER}\]", rf"(?:{NUMBER}(?:\s+\[{NUMBER},\s+{NUMBER}\])?|not\s+defined)"),
+    (r"\d[\d.]*(?:,\s+\d[\d.]*)+", r"\d[\d.]*(?:,\s+\d[\d.]*)*"),  # one for each seed
     (r"\b(?=[a-z]?[0-9a-f]*\d)[a-z]?[0-9a-f]{7,16}\b", r"[a-z]?[0-9a-f]{7,16}"),
     (r"\d+:\d\d [AP]M", r"\d+:\d\d\s+[AP]M"),
     (rf"(?<![\w]){NUMBER}|(?<=[≈(\[]){NUMBER}", rf"(?:{NUMBER}|-)"),
@@ -375,19 +375,20 @@ class Shell:
         """Shorter trainings and fewer draws, where a reader would wait."""
         text = path.read_text(encoding="utf-8")
         for name, value in SETTINGS.items():
-            text, count = re.subn(rf"^(  {name}: )\d+", rf"\g<1>{value}", text, flags=re.M)
-            assert count == 1, f"params.yaml has {count} lines of {name}"
+            text, count = re.subn(rf"^(  {name}: [\[\"]?)\d+(?:, ?\d+)*", rf"\g<1>{value}", text, flags=re.M)
+            assert count == (2 if name == "seeds" else 1), f"params.yaml has {count} lines of {name}"
         path.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory):
+def shell(tmp_path_factory, warm):
     folder = tmp_path_factory.mktemp("commands")
     person = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
               for what, value in (("NAME", "Li"), ("EMAIL", "li@example.org"))}  # fmt: skip
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "CHATLADDER_"))},
         **person,
+        **warm,
         "BROWSER": "true",  # for what opens a page
         "GIT_EDITOR": "sed -i 1iA-message",
         "HF_HUB_OFFLINE": "1",
@@ -395,11 +396,9 @@ def shell(tmp_path_factory):
         "OMP_NUM_THREADS": "1",  # models of this size only wait for more
         "COLUMNS": "200",
     }
-    with ExitStack() as stack:
-        environment = stack.enter_context(warm_commands(ROOT, environment))
-        clone = folder / "clone"
-        subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True, env=environment)
-        yield Shell(clone, clone, environment)
+    clone = folder / "clone"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True, env=environment)
+    return Shell(clone, clone, environment)
 
 
 @pytest.fixture(scope="module")

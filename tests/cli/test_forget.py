@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -46,24 +45,24 @@ SAID = [
     (CAI, "这个怎么填？"),
 ]
 START = 1_705_312_800
-PIPELINE = f"""\
+PIPELINE = """\
 stages:
   ingest:
     cmd: >-
-      {sys.executable} -m stages.ingest --raw data/raw --format auto --timezone UTC --date-order auto
+      python -m stages.ingest --raw data/raw --format auto --timezone UTC --date-order auto
       --out data/messages.parquet --counts data/counts.json
     deps: [data/raw]
     outs: [data/messages.parquet, data/counts.json]
   pick_questions:
-    cmd: {sys.executable} make.py
+    cmd: python -m make
     deps: [data/messages.parquet]
     outs: [data/questions.parquet, data/turns.parquet, data/alpaca]
   train:
     foreach: [small, large]
     do:
-      cmd: cp -r data/alpaca data/adapter_${{item}}
+      cmd: cp -r data/alpaca data/adapter_${item}
       deps: [data/alpaca]
-      outs: ["data/adapter_${{item}}"]
+      outs: ["data/adapter_${item}"]
   base:
     cmd: echo nobody > data/base
     outs: [data/base]
@@ -150,7 +149,7 @@ def run(*arguments, **more):
 
 
 def dvc(*arguments):
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True)
+    done = subprocess.run(["dvc", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -161,9 +160,10 @@ def git(*arguments):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, warm):
     """A folder with exports and nothing else, under a key of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", warm["PATH"])
     monkeypatch.setenv("CHATLADDER_PRIVACY_KEY", KEY)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     Path("data/raw").mkdir(parents=True)
@@ -171,15 +171,30 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A project that has run, twice."""
-    root = tmp_path_factory.mktemp("built") / "project"
+def begun(tmp_path_factory, warm):
+    """A project in which nothing has run yet."""
+    root = tmp_path_factory.mktemp("begun") / "project"
     (root / "data" / "raw").mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(root)
+        patched.setenv("PATH", warm["PATH"])
+        git("init", "--quiet")
+        dvc("init", "--quiet")
+        Path("dvc.yaml").write_text(PIPELINE)
+        Path("params.yaml").write_text(PARAMS)
+    return root
+
+
+@pytest.fixture(scope="module")
+def built(begun, tmp_path_factory, warm):
+    """A project that has run, twice."""
+    root = tmp_path_factory.mktemp("built") / "project"
+    shutil.copytree(begun, root)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(root)
+        patched.setenv("PATH", warm["PATH"])
         patched.setenv("CHATLADDER_PRIVACY_KEY", KEY)
         patched.setenv("PYTHONPATH", str(ROOT))
-        begin_project()
         Path("make.py").write_text(MAKE)
         Path(".gitignore").write_text("/data\n/.chatladder\n/exported\n")
         for number in (4, 6):
@@ -191,13 +206,6 @@ def built(tmp_path_factory):
             Path(place).mkdir(parents=True)
             (Path(place) / "kept.json").write_text(SECRET)
     return root
-
-
-def begin_project():
-    git("init", "--quiet")
-    dvc("init", "--quiet")
-    Path("dvc.yaml").write_text(PIPELINE)
-    Path("params.yaml").write_text(PARAMS)
 
 
 @pytest.fixture
@@ -318,9 +326,9 @@ def everything(root):
 
 
 @pytest.fixture
-def bare(folder):
-    """A project in which nothing has run yet."""
-    begin_project()
+def bare(begun, folder):
+    """A copy of the one in which nothing has run yet."""
+    shutil.copytree(begun, folder, dirs_exist_ok=True)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -128,12 +127,12 @@ class TestAnswers:
         assert first != other
 
     @pytest.mark.slow
-    def test_the_hash_seed_changes_nothing(self, answer, tiny_base, labelled, tmp_path):
+    def test_the_hash_seed_changes_nothing(self, answer, tiny_base, labelled, tmp_path, python, warm):
         assert answer("here").exit_code == 0
         files = ["--params", tmp_path / "params.yaml", "--base", tiny_base, "--labelled", labelled]
         words = map(str, [*options(SETTINGS), *files, "--out", tmp_path / "there.parquet"])
-        environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "stages.out_of_fold", *words]
+        environment = {**os.environ, **warm, "PYTHONPATH": str(ROOT)}
+        command = [python, "-m", "stages.out_of_fold", *words]
         subprocess.run(command, check=True, env=environment, cwd=tmp_path)
         assert (tmp_path / "here.parquet").read_bytes() == (tmp_path / "there.parquet").read_bytes()
 

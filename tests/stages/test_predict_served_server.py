@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from model_fixtures import TINY, options, run
+from model_fixtures import run
 
 from chatladder.demo.world import dialogues
 from chatladder.io.files import read_json, write_json
@@ -24,7 +24,6 @@ from chatladder.models.loading import load
 from chatladder.models.prompts import ORDERS, PromptSettings, render_row
 from chatladder.models.scoring import probabilities, score
 from chatladder.vocabulary import ANSWERS
-from stages.base import main as base_main
 from stages.predict_served import main
 from tests.cli.test_export_server import wait_for
 from tests.endpoint.test_judge_real_server import SERVER
@@ -33,27 +32,15 @@ from tests.served_scripts import CONNECTION, PROMPT
 
 pytestmark = pytest.mark.slow
 
-#: The smallest that says now one thing and now another.
-TAUGHT = TINY | {
-    "hidden-size": 48,
-    "num-hidden-layers": 2,
-    "num-attention-heads": 4,
-    "intermediate-size": 144,
-    "dialogues": 6000,
-    "learning-rate": 1.0e-3,
-    "per-device-train-batch-size": 16,
-    "warmup-steps": 20,
-}
 #: Where the two likeliest options are this far apart offline, the answer must be the same.
 CLEAR = 0.05
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def project(taught_base, tmp_path_factory):
     """A folder with the base folder ``taught`` and ``questions.parquet``."""
     folder = tmp_path_factory.mktemp("served")
-    result = run(base_main, "--source", "embedded", *options(TAUGHT), "--out", folder / "taught")
-    assert result.exit_code == 0, result.output
+    shutil.copytree(taught_base, folder / "taught")
     rows = [
         {
             "item_id": f"q{number}",
