@@ -1,6 +1,7 @@
 """The benchmark of names finds what it planted, in people never seen before, and writes its table into a page."""
 
 import json
+from collections import Counter
 
 import pytest
 from click.testing import CliRunner
@@ -28,7 +29,9 @@ def test_a_name_that_stays_is_counted(monkeypatch):
     assert counts["harmless right"] == counts["harmless"] > 0
 
 
-def test_the_table_goes_between_the_marks_of_a_page(tmp_path):
+def test_the_table_goes_between_the_marks_of_a_page(tmp_path, monkeypatch):
+    counts = Counter({"whole": 4, "whole right": 3, "part": 1, "harmless": 2, "harmless right": 2})
+    monkeypatch.setattr(names, "measure", lambda *_: counts)
     page, out = tmp_path / "page.md", tmp_path / "out.json"
     page.write_text("above\n<!-- names: start -->\nold\n<!-- names: end -->\nbelow\n")
     before = {"formats": {"IRC": {"whole": 4, "whole right": 1}}, "shares": {}}
@@ -40,7 +43,7 @@ def test_the_table_goes_between_the_marks_of_a_page(tmp_path):
     assert text.startswith("above\n")
     assert text.endswith("<!-- names: end -->\nbelow\n")
     assert "old" not in text
-    assert "| IRC | 25.0 → " in text
+    assert "| IRC | 25.0 → 75.0 " in text
     assert set(json.loads(out.read_text())["formats"]) == {*FORMATS, THREE}
     page.write_text("no marks")
     assert CliRunner().invoke(names.main, [str(option) for option in options]).exit_code == 1

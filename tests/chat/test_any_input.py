@@ -130,9 +130,12 @@ def seconds_to_ingest(folder, name, who):
 @pytest.mark.parametrize("name", EXPORTS)
 def test_a_long_name_takes_linear_time(tmp_path, name, unit):
     length = 30_000 // len(unit)
-    once = min(seconds_to_ingest(tmp_path / f"once{number}", name, unit * length) for number in range(2))
-    twice = min(seconds_to_ingest(tmp_path / f"twice{number}", name, unit * 2 * length) for number in range(2))
-    assert twice < 2.6 * once + 0.2
+    twice = seconds_to_ingest(tmp_path / "twice", name, unit * 2 * length)
+    # Nearly always so fast that half of it need not be measured.
+    if twice >= 0.2:
+        twice = min(twice, seconds_to_ingest(tmp_path / "twice again", name, unit * 2 * length))
+        once = min(seconds_to_ingest(tmp_path / f"once{number}", name, unit * length) for number in range(2))
+        assert twice < 2.6 * once + 0.2
 
 
 @pytest.mark.parametrize("name", EXPORTS)

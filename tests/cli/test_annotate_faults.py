@@ -6,7 +6,6 @@ import pty
 import select
 import shutil
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 
@@ -97,21 +96,14 @@ def run(monkeypatch):
 class Terminal:
     """A command in a terminal of its own."""
 
-    def __init__(self, what, arguments):
+    def __init__(self, python, what, arguments):
         self.shown = b""
         self._child, self._handle = pty.fork()
         if self._child == 0:
             os.chdir(ROOT)
             os.environ.update(TERM="xterm-256color", COLUMNS="100", LINES="30")
-            os.execv(
-                sys.executable,
-                [
-                    sys.executable,
-                    "-m",
-                    f"chatladder.cli.annotate.{what if what != 'annotate' else 'command'}",
-                    *arguments,
-                ],
-            )
+            module = f"chatladder.cli.annotate.{what if what != 'annotate' else 'command'}"
+            os.execv(python, [python, "-m", module, *arguments])
 
     def see(self, text):
         """Wait until the terminal shows it."""
@@ -135,12 +127,12 @@ class Terminal:
 
 
 @every_command
-def test_two_people_at_once_have_a_whole_log_each_and_each_of_them_one_window(what, tmp_path):
+def test_two_people_at_once_have_a_whole_log_each_and_each_of_them_one_window(what, tmp_path, python):
     place = Place(tmp_path, tmp_path / "annotations")
-    people = {who: Terminal(what, place.arguments(what, who)) for who in ("chen", "zhao")}
+    people = {who: Terminal(python, what, place.arguments(what, who)) for who in ("chen", "zhao")}
     for terminal in people.values():
         terminal.see(b"definition")
-    code, said = Terminal(what, place.arguments(what, "chen")).end()
+    code, said = Terminal(python, what, place.arguments(what, "chen")).end()
     assert code == 1
     assert "in another window. Close that one, or go on under another name." in said
     assert "Traceback" not in said

@@ -5,7 +5,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -327,10 +326,10 @@ def test_equal_inputs_give_equal_bytes_and_nothing_of_this_machine(project):
 
 
 @pytest.mark.slow
-def test_bytes_do_not_depend_on_the_hash_seed(project):
+def test_bytes_do_not_depend_on_the_hash_seed(project, python, warm):
     _, here = export()
-    command = [sys.executable, "-m", "chatladder.cli.export.command", RUNG, "--out", "there"]
-    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)}
+    command = [python, "-m", "chatladder.cli.export.command", RUNG, "--out", "there"]
+    environment = {**os.environ, **warm, "PYTHONPATH": str(ROOT)}
     subprocess.run(command, check=True, env=environment, capture_output=True)
     first, second = ({name: path.read_bytes() for name, path in files(out).items()} for out in (here, Path("there")))
     assert first == second

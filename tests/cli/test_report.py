@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from base64 import b64encode
 from pathlib import Path
 
@@ -229,11 +228,11 @@ def test_every_table_has_headers_and_its_own_box(project):
     assert all("scope" in attrs for tag, attrs in page.tags if tag == "th")
 
 
-def test_equal_inputs_give_equal_bytes(project):
+def test_equal_inputs_give_equal_bytes(project, python, warm):
     here = report()
     done = subprocess.run(
-        [sys.executable, "-m", "chatladder.cli.report.command", "--out=again.html"],
-        env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)},
+        [python, "-m", "chatladder.cli.report.command", "--out=again.html"],
+        env={**os.environ, **warm, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )

@@ -395,8 +395,7 @@ def command(project, *options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_a_rung_is_served_until_it_is_stopped(tiny_base, tiny_adapter, tiny_alpaca, tmp_path, monkeypatch, end):
+def test_a_rung_is_served_until_it_is_stopped(tiny_base, tiny_adapter, tiny_alpaca, tmp_path, monkeypatch):
     project = make_project(tmp_path / "project", tiny_base, tiny_adapter, tiny_alpaca)
     monkeypatch.setenv("CHATLADDER_SERVE_TOKEN", TOKEN)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -411,7 +410,7 @@ def test_a_rung_is_served_until_it_is_stopped(tiny_base, tiny_adapter, tiny_alpa
             assert large.status_code == 413
             assert psutil.Process(process.pid).memory_info().rss - before < 64 * 2**20
             assert client.post("/v1/questions", json=GOOD).status_code == 200
-        process.send_signal(end)
+        process.send_signal(signal.SIGTERM)  # Ctrl+C ends it in tests/cli/test_commands.py
         assert process.wait(30) == 0
         said = process.stdout.read()
         assert TOKEN not in said

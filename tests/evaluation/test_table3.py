@@ -1,12 +1,9 @@
 """The grid of ablations: one setting at a time, commands that DVC takes, and a table of what came out."""
 
 import json
-import os
 import shlex
 import subprocess
-import sys
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 import yaml
@@ -240,7 +237,7 @@ def test_a_table_of_nothing_is_refused():
 
 
 @pytest.mark.slow
-def test_queued_once_run_and_shown(project, monkeypatch):
+def test_queued_once_run_and_shown(project, monkeypatch, warm):
     """Two rows of the grid in a real repository, whose evaluation is a line of Python."""
     code = (
         "import json, sys; value = float(sys.argv[1]); "
@@ -249,24 +246,22 @@ def test_queued_once_run_and_shown(project, monkeypatch):
     )
     (project / "evaluate.py").write_text(code, encoding="utf-8")
     stage = {
-        "cmd": f"mkdir -p metrics && {sys.executable} evaluate.py ${{ladder.own.train.learning_rate}} "
-        "> metrics/models.json",
+        "cmd": "mkdir -p metrics && python evaluate.py ${ladder.own.train.learning_rate} > metrics/models.json",
         "params": ["ladder.own.train"],
         "metrics": [{"metrics/models.json": {"cache": False}}],
     }
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"evaluate": stage}}), encoding="utf-8")
+    monkeypatch.setenv("PATH", warm["PATH"])  # DVC starts its worker by name, and without one it would wait for ever
     for words in (
         "git init -q",
-        f"{sys.executable} -m dvc init -q",
-        f"{sys.executable} -m dvc repro -q",
+        "dvc init -q",
+        "dvc repro -q",
         "git add -A",
         "git -c user.name=t -c user.email=t@localhost commit -qm start",
     ):
         subprocess.run(shlex.split(words), check=True)
     whole = table3.grid
     monkeypatch.setattr(table3, "grid", lambda *given, **options: whole(*given, **options)[:2])
-    # DVC starts its worker by name, and without one it would wait for ever.
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     start = ["own", "--learning-rate", "1.0e-3", "--lora-r", "8"]
     first = said(*start, "--queue")
     assert first.exit_code == 0, first.output
@@ -274,7 +269,7 @@ def test_queued_once_run_and_shown(project, monkeypatch):
     again = said(*start, "--queue")
     assert "dvc exp run" not in again.output
     assert "# own-start is there already: queued" in again.output
-    subprocess.run([sys.executable, "-m", "dvc", "exp", "run", "--run-all", "-q"], check=True)
+    subprocess.run(["dvc", "exp", "run", "--run-all", "-q"], check=True)
     assert said(*start, "--show").output.splitlines() == [
         "| experiment | learning_rate | validation macro-F1 | test macro-F1 [95 %] | test F1 [95 %] |",
         "| --- | ---: | ---: | ---: | ---: |",

@@ -3,8 +3,6 @@
 import json
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -119,13 +117,13 @@ stages:
 
 
 @pytest.mark.slow
-def test_no_planted_secret_is_in_a_project_its_cache_its_lock_or_its_logs(tmp_path):
+def test_no_planted_secret_is_in_a_project_its_cache_its_lock_or_its_logs(tmp_path, warm):
     project = tmp_path / "project"
     raw(project / "data" / "raw", *EXPORTS)
     (project / "dvc.yaml").write_text(GRAPH, encoding="utf-8")
     copy_code(project)
     environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        **warm,
         "PYTHONPATH": str(project),
         "CHATLADDER_PRIVACY_KEY": KEY,
     }
@@ -150,12 +148,12 @@ def test_no_planted_secret_is_in_a_project_its_cache_its_lock_or_its_logs(tmp_pa
                 assert leaks(text) == [], path.relative_to(project)
             seen += 1
     assert seen > 20
-    audit = run(sys.executable, "-m", "chatladder.cli.app", "audit")
+    audit = run("python", "-m", "chatladder.cli.app", "audit")
     assert audit.returncode == 0, audit.stdout + audit.stderr
     assert leaks(audit.stdout + audit.stderr) == []
     planted = project / "metrics" / "notes.md"
     planted.write_text(f"call {SECRETS['sender']} on {SECRETS['phone']}\n", encoding="utf-8")
-    audit = run(sys.executable, "-m", "chatladder.cli.app", "audit")
+    audit = run("python", "-m", "chatladder.cli.app", "audit")
     assert audit.returncode == 1, audit.stdout + audit.stderr
     assert "notes.md" in audit.stdout + audit.stderr
     assert leaks(audit.stdout + audit.stderr) == []
