@@ -661,7 +661,7 @@ def test_sixty_answers_by_keys_at_a_desk_and_by_taps_on_a_phone(browser, tmp_pat
             assert {
                 url.split("/#")[0].rsplit("/", 1)[0].split("/v1")[0] for url in tab.asked if url[:5] != "data:"
             } == {address.split("/#")[0]}
-    assert len(work.lines()) == 202
+    assert len(work.lines()) == 62
 
 
 def test_a_question_is_written_out_and_nothing_loses_the_focus(browser, tmp_path):
