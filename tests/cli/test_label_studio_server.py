@@ -1,7 +1,7 @@
 """There and back through a real Label Studio: its server, its database, two of its users, its exports.
 
-It is big (about 1 GB), so it lives in an environment of its own, made once with pip under the user's cache folder and
-used again from then on. Where it cannot be had the tests are skipped and say so. The server hears this machine alone,
+It is big (about 1 GB, minutes), so it is installed for who asks for it: with CHATLADDER_LABEL_STUDIO=1, into an
+environment of its own under the user's cache folder, used again from then on. Else the tests are skipped and say so. The server hears this machine alone,
 keeps its data among the test's temporary files, and reports to nobody.
 """
 
@@ -61,6 +61,8 @@ def label_studio():
     with CACHE.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not whole.exists():
+            if not os.environ.get("CHATLADDER_LABEL_STUDIO"):
+                pytest.skip(f"{RELEASE} is not installed; CHATLADDER_LABEL_STUDIO=1 installs it, about 1 GB")
             shutil.rmtree(CACHE, ignore_errors=True)
             for command in (
                 [sys.executable, "-m", "venv", str(CACHE)],
