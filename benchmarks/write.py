@@ -99,8 +99,9 @@ def projects() -> dict[str, Path]:
 
 
 def metrics_of(project: Path) -> dict[str, Any]:
-    """Return the metrics of a project, by the name of their file."""
-    return {path.stem: read_json(path) for path in (project / "metrics").glob("*.json")}
+    """Return the metrics of a project, by the path of their file below ``metrics``, without its ending."""
+    folder = project / "metrics"
+    return {path.relative_to(folder).with_suffix("").as_posix(): read_json(path) for path in folder.rglob("*.json")}
 
 
 def written(page: str, text: str, results: Mapping[str, Result]) -> str:
