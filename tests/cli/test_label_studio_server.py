@@ -1,8 +1,8 @@
 """There and back through a real Label Studio: its server, its database, two of its users, its exports.
 
 It is big (about 1 GB, minutes), so it is installed for who asks for it: with CHATLADDER_LABEL_STUDIO=1, into an
-environment of its own under the user's cache folder, used again from then on. Else the tests are skipped and say so. The server hears this machine alone,
-keeps its data among the test's temporary files, and reports to nobody.
+environment of its own under the user's cache folder, used again from then on. Else the tests are skipped and say so.
+The server hears this machine alone, keeps its data among the test's temporary files, and reports to nobody.
 """
 
 import fcntl
