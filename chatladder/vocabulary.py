@@ -1,7 +1,27 @@
-"""The labels: names, order, how the screen shows them. All else reads them here; prompts have their own words."""
+"""The task: what is asked of each item of the chat, and the labels, their order and their words.
 
-from collections.abc import Sequence
+A task is a folder: task.toml, read here; prompts/, read in chatladder/models/prompts.py; guidelines.md, which the
+annotators see. All else reads the labels here.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from chatladder.io.console import DataError
+
+#: The tasks that come with chatladder, a folder each.
+SHIPPED = Path(__file__).with_name("tasks")
+#: The answer "do not know" of every task: a prompt offers it, no annotator gives it.
+UNKNOWN = "unknown"
+#: The label, where a task has it, that settles nothing about an item.
+UNSURE = "unsure"
+#: What a task may be asked of, and the word for one of them, in English and Chinese.
+ITEMS = {"questions": ("question", "问题"), "messages": ("message", "消息")}
+_NAME, _COLOUR = re.compile(r"[a-z][a-z0-9_]*"), re.compile(r"#[0-9a-f]{6}")
 
 
 @dataclass(frozen=True)
@@ -25,27 +45,147 @@ class Kind:
     is_answer: bool = False
 
 
-KINDS = {
-    kind.name: kind
-    for kind in (
-        Kind("needed", "needed", "needed 需要", "j", "#2f6fb5", is_answer=True),
-        Kind("not_needed", "not needed", "not needed 不需要", "k", "#2d7d46", is_answer=True),
-        Kind("not_a_question", "not a question", "not a question 非问题", "i", "#8a5a1c"),
-        Kind("unsure", "unsure", "unsure 不确定", "u", "#6a4a8c"),
-        Kind("unknown", "unknown", is_answer=True),
+@dataclass(frozen=True)
+class Task:
+    """One question that is asked of each item.
+
+    Attributes:
+        folder: The folder that says it; its name is the task's.
+        item: The word for one of what it is asked of, in English and Chinese.
+        ask: The question itself as annotators read it, by language.
+        kinds: The labels by name, in the order of every table, and "unknown" last.
+        scored: The two labels that are trained on and scored; precision, recall and F1 are of the first.
+        is_written_out: Whether items of the first label are written out so that they stand alone.
+    """
+
+    folder: Path
+    item: tuple[str, str]
+    ask: dict[str, str]
+    kinds: dict[str, Kind]
+    scored: tuple[str, str]
+    is_written_out: bool
+
+    @property
+    def name(self) -> str:
+        """Its name in params.yaml."""
+        return self.folder.name
+
+
+def read_task(folder: Path) -> Task:
+    """Return the task that a folder says.
+
+    Raises:
+        DataError: If its task.toml is missing or malformed; it names the file, the field, what was expected and got.
+    """
+    fields = _Fields(folder / "task.toml")
+    fields.only("items", "ask", "positive", "negative", "written_out", "labels")
+    item = ITEMS[fields.text("items", tuple(ITEMS).__contains__, " or ".join(ITEMS))]
+    asked = fields.table("ask")
+    ask = {language: asked.text(language) for language in asked.values}
+    labels = fields.table("labels")
+    names = tuple(labels.values)
+    for name in names:
+        if not _NAME.fullmatch(name) or name == UNKNOWN:
+            labels.refuse(name, f"a name of small letters, digits and _, other than {UNKNOWN}", name)
+    scored = tuple(fields.text(each, names.__contains__, f"one of {', '.join(names)}") for each in _SCORED)
+    if scored[0] == scored[1]:
+        fields.refuse("negative", "another label than positive", scored[1])
+    kinds = {name: _kind(labels.table(name), name, name in scored) for name in names}
+    keys: dict[str, str] = {}
+    for name, kind in kinds.items():
+        if (other := keys.setdefault(kind.key, name)) != name:
+            labels.refuse(f"{name}.key", f"another key than that of {other}", kind.key)
+    kinds[UNKNOWN] = Kind(UNKNOWN, UNKNOWN, is_answer=True)
+    return Task(folder, item, ask, kinds, (scored[0], scored[1]), fields.flag("written_out"))
+
+
+_SCORED = ("positive", "negative")
+
+
+def _kind(fields: "_Fields", name: str, is_answer: bool) -> Kind:
+    fields.only("words", "screen", "key", "colour")
+    return Kind(
+        name,
+        fields.text("words"),
+        fields.text("screen"),
+        fields.text("key", lambda text: len(text) == 1 and text.isprintable() and text != " ", "one character"),
+        fields.text("colour", _COLOUR.fullmatch, "a colour such as #2f6fb5"),
+        is_answer,
     )
-}
+
+
+class _Fields:
+    """A table of a TOML file; what is wrong in it is said with its place."""
+
+    def __init__(self, path: Path, values: Mapping[str, Any] | None = None, above: str = "") -> None:
+        self._path, self._above = path, above
+        self.values = _read_toml(path) if values is None else values
+
+    def only(self, *known: str) -> None:
+        """Refuse other fields than these."""
+        for name in self.values:
+            if name not in known:
+                self.refuse(name, f"one of the fields {', '.join(known)}", name)
+
+    def text(self, name: str, holds: Callable[[str], Any] = bool, expected: str = "a text") -> str:
+        """Return a field that is a text of which something holds."""
+        value = self.values.get(name)
+        if not isinstance(value, str) or not value.strip() or not holds(value):
+            self.refuse(name, expected, value)
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Return a field that is true or false."""
+        value = self.values.get(name)
+        if not isinstance(value, bool):
+            self.refuse(name, "true or false", value)
+        return value
+
+    def table(self, name: str) -> "_Fields":
+        """Return a field that is a table with something in it."""
+        value = self.values.get(name)
+        if not isinstance(value, dict) or not value:
+            self.refuse(name, "a table", value)
+        return _Fields(self._path, value, f"{self._above}{name}.")
+
+    def refuse(self, name: str, expected: str, value: Any) -> NoReturn:
+        """Say what is wrong.
+
+        Raises:
+            DataError: Always.
+        """
+        got = "nothing" if value is None else ascii(value)[:60]
+        raise DataError(f"{self._path}: {self._above}{name}: expected {expected}, got {got}.")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a file of a task.
+
+    Raises:
+        DataError: If it is missing, or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: expected a file of a task: {error.strerror or error}.") from error
+    except ValueError as error:  # also of what is not UTF-8
+        raise DataError(f"{path}: expected TOML in UTF-8: {error}.") from error
+
+
+#: The task of this process.
+TASK = read_task(SHIPPED / "needs_history")
+KINDS = TASK.kinds
+#: The labels that are trained on and scored; precision, recall and F1 are of the first.
+SCORED = TASK.scored
+POSITIVE, NEGATIVE = SCORED
 #: What an annotator may answer, in the order of every table.
 LABELS = tuple(kind.name for kind in KINDS.values() if kind.key)
 #: What a model may answer, in the order of the three probabilities wherever they stand side by side.
-ANSWERS = tuple(kind.name for kind in KINDS.values() if kind.is_answer)
-#: The labels that are trained on and scored; precision, recall and F1 are of the first.
-SCORED = tuple(name for name in LABELS if name in ANSWERS)
-POSITIVE, NEGATIVE = SCORED
+ANSWERS = (*SCORED, UNKNOWN)
 
 
 def likeliest(shares: Sequence[float]) -> str:
     """Return the answer that has the largest of the probabilities; "unknown" where two share it: a tie is no answer."""
     largest = max(shares)
     names = [name for name, share in zip(ANSWERS, shares, strict=True) if share == largest]
-    return names[0] if len(names) == 1 else "unknown"
+    return names[0] if len(names) == 1 else UNKNOWN

@@ -41,6 +41,7 @@ from chatladder.privacy.masking import mask
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import ASSISTANT, Pseudonyms
 from chatladder.privacy.secret import key_needed
+from chatladder.vocabulary import NEGATIVE, POSITIVE
 
 #: Who the imported labels are attributed to, and the group that all questions are in.
 ANNOTATOR = GROUP = "imported"
@@ -104,7 +105,7 @@ def _imported(row: Mapping[str, Any], where: str) -> Imported:
     ids = {"item_id": item_id, "turn_id": item_id, "group": GROUP, "conversation": conversation}
     rewrite = None if row.get("rewrite") is None else one_line(_text(row, "rewrite", where, may_be_empty=True))
     question = {**ids, **_turn(row, where), "window": window}
-    return Imported(question, Label.NEEDED, rewrite or None) if needed else Imported(question, Label.NOT_NEEDED, None)
+    return Imported(question, Label(POSITIVE if needed else NEGATIVE), rewrite or None if needed else None)
 
 
 def _turn(row: Mapping[str, Any], where: str, *, may_be_empty: bool = False) -> dict[str, Any]:
@@ -224,7 +225,7 @@ def import_labelled(source: Path, options: ImportOptions) -> dict[str, int]:
         create(log_path(folder / "annotations", 1, ANNOTATOR), answers)
     return {
         "questions": len(hidden),
-        "needed": sum(row.label is Label.NEEDED for row in hidden),
+        "needed": sum(row.label == POSITIVE for row in hidden),
         "conversations": len({row.question["conversation"] for row in hidden}),
         "without_history": len(everything) - len(hidden),
     }

@@ -28,12 +28,12 @@ from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, Ou
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of, setting
 from chatladder.io.rows import QUESTIONS, read_rows
-from chatladder.labels.answer import Answer, Label
+from chatladder.labels.answer import Answer
 from chatladder.labels.log import create, refuse_existing
 from chatladder.labels.review import FILE, Review, begin, read_review
 from chatladder.labels.rounds import adjudication_path, latest_answered, log_path
 from chatladder.privacy.pseudonyms import Pseudonyms
-from chatladder.vocabulary import LABELS
+from chatladder.vocabulary import LABELS, POSITIVE
 
 ANNOTATORS, ADJUDICATOR = ("annotator_a", "annotator_b"), "adjudicator"
 DATA = Path("data")
@@ -137,7 +137,7 @@ def written_out(answers: Iterable[Answer], questions: pa.Table, truths: list[Tru
     known = _known(questions, truths)
     return [
         replace(answer, rewrite=known[answer.item_id].rewrite or None)
-        if answer.label == Label.NEEDED and answer.item_id in known
+        if answer.label == POSITIVE and answer.item_id in known
         else answer
         for answer in answers
     ]

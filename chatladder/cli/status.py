@@ -443,7 +443,7 @@ def count_labels(root: Path, answered: int) -> Labels | None:
     from chatladder.labels.folds import split_conversations
     from chatladder.labels.labelling import conversation_starts
     from chatladder.labels.verdicts import decide, read_answers
-    from chatladder.vocabulary import SCORED
+    from chatladder.vocabulary import NEGATIVE, POSITIVE, SCORED
 
     if not answered:
         return Labels(0, 0, 0)
@@ -464,7 +464,7 @@ def count_labels(root: Path, answered: int) -> Labels | None:
     counts = Counter(
         (splits[where] == "test", verdicts[item_id].label) for item_id, where in pairs if item_id in verdicts
     )
-    outside = (counts[False, Label.NEEDED], counts[False, Label.NOT_NEEDED])
+    outside = (counts[False, Label(POSITIVE)], counts[False, Label(NEGATIVE)])
     return Labels(*outside, sum(counts[True, Label(name)] for name in SCORED))
 
 

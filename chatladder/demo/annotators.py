@@ -12,7 +12,7 @@ from typing import NamedTuple
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.review import Review, random_part
 from chatladder.labels.verdicts import Case, cases
-from chatladder.vocabulary import SCORED
+from chatladder.vocabulary import SCORED, UNSURE
 
 #: When round 1 began, and how long after it every other one does.
 FIRST_ROUND, BETWEEN_ROUNDS = datetime(2024, 2, 5, 1, 30, tzinfo=UTC), timedelta(days=28)
@@ -55,7 +55,7 @@ def second_look(items: Iterable[TrueItem], first: Iterable[Answer]) -> Review:
 
 def is_disputed(case: Case) -> bool:
     """Whether the annotators differ about an item, or one of them is unsure."""
-    return not case.is_unanimous or Label.UNSURE in case.annotators.values()
+    return not case.is_unanimous or UNSURE in case.annotators.values()
 
 
 def look_again(

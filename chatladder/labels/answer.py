@@ -8,13 +8,15 @@ from enum import StrEnum
 from typing import Any
 
 from chatladder.io.console import DataError
-from chatladder.vocabulary import LABELS
+from chatladder.vocabulary import LABELS, POSITIVE
 
 
 class Label(StrEnum):
-    """A label that an annotator may give. It has no truth value: four answers are not two."""
+    """A label of the task that an annotator may give. It has no truth value: several answers are not two."""
 
-    NEEDED, NOT_NEEDED, NOT_A_QUESTION, UNSURE = LABELS
+    _ignore_ = "_name"
+    for _name in LABELS:
+        vars()[_name.upper()] = _name
 
     def __bool__(self) -> bool:
         raise TypeError(f"a label is not true or false: compare it, as in label == Label.{self.name}")
@@ -42,8 +44,8 @@ class Answer:
         label: The answer (of a line with ``undo``: the answer taken back).
         at: When, ISO 8601 in UTC.
         undo: True where the line takes back the latest answer to this item.
-        rewrite: The question written out so that it stands alone, if the person wrote it; only beside "needed", and
-            not in a line with ``undo``.
+        rewrite: The question written out so that it stands alone, if the person wrote it; only beside the
+            positive label, and not in a line with ``undo``.
     """
 
     item_id: str
@@ -125,8 +127,8 @@ def parse(row: Any, where: str) -> Answer:
     rewrite = row.get("rewrite")
     if rewrite is not None and (type(rewrite) is not str or not rewrite):
         raise DataError(f'{where}: expected "rewrite" to be a text, or not there; got {_shown(rewrite)}.')
-    if rewrite is not None and (label is not Label.NEEDED or undo):
-        raise DataError(f'{where}: expected "rewrite" only in an answer {Label.NEEDED.value}. Remove it.')
+    if rewrite is not None and (label != POSITIVE or undo):
+        raise DataError(f'{where}: expected "rewrite" only in an answer {POSITIVE}. Remove it.')
     return Answer(row["item_id"], row["annotator"], row["round"], label, row["at"], undo, rewrite)
 
 

@@ -133,7 +133,5 @@ def _latest(answers: Iterable[Answer]) -> dict[str, dict[str, Written]]:
 def _counting(written: Mapping[str, Written], votes: Mapping[str, Label], question: str) -> dict[str, Written]:
     """Return the texts of those whose vote is "needed", unless they say no more than the question."""
     return {
-        name: each
-        for name, each in written.items()
-        if votes.get(name) == Label.NEEDED and each.text not in ("", question)
+        name: each for name, each in written.items() if votes.get(name) == POSITIVE and each.text not in ("", question)
     }

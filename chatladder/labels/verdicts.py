@@ -17,6 +17,7 @@ from chatladder.labels.agreement import agreement_by_round, largest, majority
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import replay
 from chatladder.labels.rounds import adjudication_files, log_files
+from chatladder.vocabulary import UNSURE
 
 #: Digits that metrics keep.
 DIGITS = 5
@@ -57,7 +58,7 @@ class Case:
     @property
     def is_open(self) -> bool:
         """Whether the annotators alone leave the item undecided: they tie, or most of them are unsure."""
-        return majority(list(self.annotators.values())) in (None, Label.UNSURE)
+        return majority(list(self.annotators.values())) in (None, UNSURE)
 
     @property
     def is_unanimous(self) -> bool:

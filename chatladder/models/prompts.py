@@ -3,11 +3,11 @@
 One asks whether a question needs its history: history, question and three options in shuffled order. The other asks for
 the question itself, written out; it has no options (``REWRITE``).
 
-The fixed texts and those of the answers live in ``prompts/<wording>.<language>.toml``, with the placeholders
-``{history}``, ``{question}`` and ``{options}``; this module fills them in, so training, prediction and the embedded
-family's pretraining agree. Embedded models know the wording ``definition`` alone. ``question`` asks in fewer words, and
-names whom a message mentions as lines name people; the catalogues of downloaded models set it. Untouched models of up
-to 1.5B understand neither (benchmarks/real).
+The fixed texts and those of the answers live in ``prompts/<wording>.<language>.toml`` of the task's folder, with the
+placeholders ``{history}``, ``{question}`` and ``{options}``; this module fills them in, so training, prediction and the
+embedded family's pretraining agree. Embedded models know the wording ``definition`` alone. ``question`` asks in fewer
+words, and names whom a message mentions as lines name people; the catalogues of downloaded models set it. Untouched
+models of up to 1.5B understand neither (benchmarks/real).
 """
 
 import re
@@ -25,7 +25,7 @@ from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
 from chatladder.io.rows import SPLITS
-from chatladder.vocabulary import ANSWERS, NEGATIVE
+from chatladder.vocabulary import ANSWERS, NEGATIVE, TASK
 
 LANGUAGES = ("zh", "en")
 #: ``definition`` says what needed means and asks which it is; ``question`` asks whether a stranger would understand.
@@ -101,7 +101,7 @@ class Wording(NamedTuple):
 @cache
 def wording_of(name: str, language: str) -> Wording:
     """Return one of ``WORDINGS``, or ``REWRITE``, in one of ``LANGUAGES``."""
-    path = Path(__file__).parent / "prompts" / f"{name}.{language}.toml"
+    path = TASK.folder / "prompts" / f"{name}.{language}.toml"
     content = tomllib.loads(path.read_text(encoding="utf-8"))
     options = {answer: content[answer] for answer in ANSWERS if answer in content}
     return Wording(content["text"], options, content.get("mention", ""))

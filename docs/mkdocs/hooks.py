@@ -26,7 +26,7 @@ ELSEWHERE = {
     "benchmarks/README.md": "benchmarks.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
-    "chatladder/cli/annotate/guidelines.md": "reference/guidelines.md",
+    "chatladder/tasks/needs_history/guidelines.md": "reference/guidelines.md",
 }
 _LINK = re.compile(r"(?<!!)\]\((?!https?://|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _MADE = re.compile(r"^<!-- made: (\w[\w-]*)(?: ([\w./-]+))? -->$", flags=re.M)

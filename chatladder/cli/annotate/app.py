@@ -16,8 +16,9 @@ from chatladder.cli.annotate.display import colours, day, duration, literal
 from chatladder.cli.annotate.options import KEYS, shown
 from chatladder.cli.annotate.running import Task
 from chatladder.cli.annotate.screens import Ask, Definition, Failure, WriteOut, chat_table, label_keys, said
-from chatladder.cli.annotate.session import AHEAD, Session, SessionItems
+from chatladder.cli.annotate.session import AHEAD, NOT_WRITTEN_OUT, Session, SessionItems
 from chatladder.io.console import DataError
+from chatladder.vocabulary import TASK
 
 #: The other keys at the foot of the screen; "write out", "next hit" and "all text" are named where they are of use.
 _ALWAYS_SHOWN = ("definition", "undo", "skip", "previous", "next", "jump", "search", "quit")
@@ -87,7 +88,7 @@ class AnnotateApp(App[None]):
         """Ask for the text of a question that is needed so that it stands alone; the one just answered, or this one."""
         item_id = self.session.to_write_out()
         if item_id is None:
-            self._say("A question is written out once its answer is needed.")
+            self._say(NOT_WRITTEN_OUT)
             return
         place = self.session.position
         self.session.jump(item_id)
@@ -218,7 +219,7 @@ class AnnotateApp(App[None]):
         before = window[-1]["timestamp"] if window else None
         question = self.query_one("#question", Static)
         question.update(chat_table([item], tints, zone, before=before, is_question=True, expand_key=cut_until))
-        question.border_title = f"question 问题 {day(item['timestamp'], zone)}"
+        question.border_title = f"{' '.join(TASK.item)} {day(item['timestamp'], zone)}"
         label = self.session.label(self.session.current)
         written = ", written out" if self.session.rewrite(self.session.current) else ""
         question.border_subtitle = f"your answer: {label.value}{written}" if label is not None else ""

@@ -121,7 +121,12 @@ function show(next) {
 }
 
 // Once: the keys and labels of a start stay as they are.
-function setUp({labels, shown, guidelines}) {
+function setUp({ask: asked, labels, shown, guidelines}) {
+  for (const [language, text] of Object.entries(asked)) {
+    const line = piece("span", "", text);
+    line.lang = language;
+    document.querySelector("h1").append(line);
+  }
   for (const {name, words, colour} of labels) {
     const button = piece("button", "", words);
     button.dataset.action = name;
@@ -178,7 +183,7 @@ function toChat() {
 
 function write() {
   if (!state.write_out) {
-    part("remark").textContent = "A question is written out once its answer is needed.";
+    part("remark").textContent = state.not_written_out;
     return;
   }
   back = state.item_id;

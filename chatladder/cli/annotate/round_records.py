@@ -12,11 +12,12 @@ from chatladder.io.console import DataError
 from chatladder.io.files import create_json, read_json, write_json
 from chatladder.labels.review import FILE as REVIEW_FILE
 from chatladder.labels.rounds import round_folders
+from chatladder.vocabulary import TASK
 
 #: The annotators of a round, and how many of them get each item.
 Sharing = tuple[list[str], int]
 #: The meaning of the labels, unless --guidelines names another text.
-GUIDELINES = Path(__file__).with_name("guidelines.md")
+GUIDELINES = TASK.folder / "guidelines.md"
 #: Beside the logs of a round.
 ASSIGNMENT_FILE, GUIDELINES_FILE, SAMPLE_FILE = "assignment.json", "guidelines.json", "sample.json"
 

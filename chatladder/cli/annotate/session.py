@@ -22,7 +22,14 @@ from chatladder.io.console import DataError
 from chatladder.io.files import read_jsonl
 from chatladder.io.rows import QUESTIONS, Rows
 from chatladder.labels.answer import Answer, Label, now
+from chatladder.vocabulary import KINDS, POSITIVE, TASK
 
+#: What is said where an item cannot be written out.
+NOT_WRITTEN_OUT = (
+    f"A {TASK.item[0]} is written out once its answer is {KINDS[POSITIVE].words}."
+    if TASK.is_written_out
+    else f"A {TASK.item[0]} is not written out where it is asked this."
+)
 #: Items that are shown next and read along with one that is needed now.
 AHEAD = 512
 #: Rows decoded at a time while looking for some.
@@ -238,12 +245,14 @@ class Session:
         return None if answer is None else answer.rewrite
 
     def to_write_out(self) -> str | None:
-        """Id of the item that may be written out, or None unless its answer is "needed".
+        """Id of the item that may be written out, or None unless its answer is the one that is.
 
         The current one or, while that has no answer, the one that was answered last.
         """
+        if not TASK.is_written_out:
+            return None
         answer = self._answers.get(self.current) or (self._history[-1] if self._history else None)
-        return answer.item_id if answer is not None and answer.label == Label.NEEDED else None
+        return answer.item_id if answer is not None and answer.label == POSITIVE else None
 
     def answer(self, label: Label) -> None:
         """Record an answer to the current item and go on to the next one without an answer.
@@ -259,7 +268,7 @@ class Session:
         self.skip()
 
     def write_out(self, rewrite: str | None) -> bool:
-        """Record the current item's text written out, or with None that it is not, beside the answer "needed".
+        """Record the current item's text written out, or with None that it is not, beside its answer.
 
         Returns:
             False if that is recorded already.
@@ -269,7 +278,7 @@ class Session:
         """
         if self.rewrite(self.current) == rewrite:
             return False
-        self._give(self.current, Label.NEEDED, rewrite)
+        self._give(self.current, Label(POSITIVE), rewrite)
         return True
 
     def undo(self) -> Answer | None:

@@ -24,12 +24,12 @@ from chatladder.cli.annotate.desk import Desk
 from chatladder.cli.annotate.display import People, clock, colours, duration, literal, notes
 from chatladder.cli.annotate.options import SIGNS, ScreenOptions, parse_keys, shown, zone
 from chatladder.cli.annotate.running import Task
-from chatladder.cli.annotate.session import AHEAD
+from chatladder.cli.annotate.session import AHEAD, NOT_WRITTEN_OUT
 from chatladder.cli.listening import Guard, api, listen, listening_address, problem, serve, spellings
 from chatladder.io.console import DataError
 from chatladder.labels.answer import Label
 from chatladder.privacy.secret import SHORTEST, create
-from chatladder.vocabulary import KINDS, LABELS
+from chatladder.vocabulary import KINDS, LABELS, POSITIVE, TASK
 
 #: Seconds for a request to arrive.
 SECONDS = 20
@@ -134,8 +134,8 @@ class Page:
 
     def write_out(self, text: str | None) -> str:
         """Record the question written out, with people by their pseudonyms again."""
-        if self.desk.session.label(self.desk.session.current) != Label.NEEDED:
-            return "A question is written out once its answer is needed."
+        if self.desk.session.label(self.desk.session.current) != POSITIVE or not TASK.is_written_out:
+            return NOT_WRITTEN_OUT
         return self.desk.write_out(self._people().unnamed(literal(text or "")))
 
     def go(self, to: Gone) -> str:
@@ -185,6 +185,8 @@ class Page:
             "line": people.named(self.desk.line()),
             "is_written": session.rewrite(session.current) is not None,
             "write_out": session.to_write_out(),
+            "not_written_out": NOT_WRITTEN_OUT,
+            "ask": TASK.ask,
             "standing": session.standing,
             "said": [*self._said()],
             "labels": [

@@ -29,7 +29,7 @@ from chatladder.io.console import DataError
 from chatladder.io.files import read_json, whole_file
 from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import Replay
-from chatladder.vocabulary import KINDS, LABELS
+from chatladder.vocabulary import KINDS, LABELS, POSITIVE, TASK
 
 #: Names of the tags that hold the answer, and the question written out.
 CHOICES, TEXT_AREA = "label", "rewrite"
@@ -108,6 +108,12 @@ def config_of(guidelines: str, version: str) -> str:
     panel, words, group = (next(view.iter(name)) for name in ("Panel", "Header", "Choices"))
     panel.set("value", f"{panel.get('value')} {version}")
     words.set("value", _plain(guidelines))
+    header, writing = view.findall("Header")[-1], view.find("View")
+    header.set("value", " · ".join((TASK.item[1], TASK.item[0].capitalize())))
+    if writing is not None and TASK.is_written_out:
+        writing.set("whenChoiceValue", POSITIVE)
+    elif writing is not None:
+        view.remove(writing)
     for label in LABELS:
         Xml.SubElement(group, "Choice", value=label, hotkey=KINDS[label].key)
     Xml.indent(view)
@@ -221,7 +227,7 @@ def _given(task: Mapping[str, Any], where: str, counts: Counter[str], phone_regi
         if not item_id or not _VERSION.fullmatch(version):
             raise DataError(f"{place}: expected an item_id and the version of the guidelines, as tasks are exported.")
         number = _field(annotation, "id", int, place)
-        rewrite = _rewrite(annotation, place, phone_regions) if label == Label.NEEDED else None
+        rewrite = _rewrite(annotation, place, phone_regions) if label == POSITIVE and TASK.is_written_out else None
         yield Given(item_id, user, label, _moment(annotation, place), number, version, place, rewrite)
 
 
