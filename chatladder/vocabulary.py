@@ -1,10 +1,12 @@
 """The task: what is asked of each item of the chat, and the labels, their order and their words.
 
 A task is a folder: task.toml, read here; prompts/, read in chatladder/models/prompts.py; guidelines.md, which the
-annotators see. All else reads the labels here.
+annotators see. All else reads the labels here. Which folder it is says ``chatladder/io/task_folder.py``, once for each
+process.
 """
 
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +14,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from chatladder.io.console import DataError
+from chatladder.io.task_folder import task_folder
 
-#: The tasks that come with chatladder, a folder each.
-SHIPPED = Path(__file__).with_name("tasks")
 #: The answer "do not know" of every task: a prompt offers it, no annotator gives it.
 UNKNOWN = "unknown"
 #: The label, where a task has it, that settles nothing about an item.
 UNSURE = "unsure"
 #: What a task may be asked of, and the word for one of them, in English and Chinese.
 ITEMS = {"questions": ("question", "问题"), "messages": ("message", "消息")}
+#: What of an archive may label items: whether somebody replied (chatladder/cli/silver.py).
+SILVER = ("replies",)
+_PROMPT = re.compile(r"(?!rewrite\.)\w+\.(zh|en)\.toml")
 _NAME, _COLOUR = re.compile(r"[a-z][a-z0-9_]*"), re.compile(r"#[0-9a-f]{6}")
 
 
@@ -56,6 +60,7 @@ class Task:
         kinds: The labels by name, in the order of every table, and "unknown" last.
         scored: The two labels that are trained on and scored; precision, recall and F1 are of the first.
         is_written_out: Whether items of the first label are written out so that they stand alone.
+        silver: What of the archive labels items without a person, one of ``SILVER``; "" where nothing does.
     """
 
     folder: Path
@@ -64,6 +69,7 @@ class Task:
     kinds: dict[str, Kind]
     scored: tuple[str, str]
     is_written_out: bool
+    silver: str
 
     @property
     def name(self) -> str:
@@ -77,8 +83,8 @@ def read_task(folder: Path) -> Task:
     Raises:
         DataError: If its task.toml is missing or malformed; it names the file, the field, what was expected and got.
     """
-    fields = _Fields(folder / "task.toml")
-    fields.only("items", "ask", "positive", "negative", "written_out", "labels")
+    fields = Fields(folder / "task.toml")
+    fields.only("items", "ask", "positive", "negative", "written_out", "silver", "labels")
     item = ITEMS[fields.text("items", tuple(ITEMS).__contains__, " or ".join(ITEMS))]
     asked = fields.table("ask")
     ask = {language: asked.text(language) for language in asked.values}
@@ -96,13 +102,16 @@ def read_task(folder: Path) -> Task:
         if (other := keys.setdefault(kind.key, name)) != name:
             labels.refuse(f"{name}.key", f"another key than that of {other}", kind.key)
     kinds[UNKNOWN] = Kind(UNKNOWN, UNKNOWN, is_answer=True)
-    return Task(folder, item, ask, kinds, (scored[0], scored[1]), fields.flag("written_out"))
+    if not any(_PROMPT.fullmatch(path.name) for path in folder.glob("prompts/*")):
+        raise DataError(f"{folder / 'prompts'}: expected question.en.toml, question.zh.toml or such, got none.")
+    silver = fields.text("silver", SILVER.__contains__, " or ".join(SILVER)) if "silver" in fields.values else ""
+    return Task(folder, item, ask, kinds, (scored[0], scored[1]), fields.flag("written_out"), silver)
 
 
 _SCORED = ("positive", "negative")
 
 
-def _kind(fields: "_Fields", name: str, is_answer: bool) -> Kind:
+def _kind(fields: "Fields", name: str, is_answer: bool) -> Kind:
     fields.only("words", "screen", "key", "colour")
     return Kind(
         name,
@@ -114,10 +123,15 @@ def _kind(fields: "_Fields", name: str, is_answer: bool) -> Kind:
     )
 
 
-class _Fields:
+class Fields:
     """A table of a TOML file; what is wrong in it is said with its place."""
 
     def __init__(self, path: Path, values: Mapping[str, Any] | None = None, above: str = "") -> None:
+        """Take a table, or the whole of a file.
+
+        Raises:
+            DataError: If the file is missing, or not TOML.
+        """
         self._path, self._above = path, above
         self.values = _read_toml(path) if values is None else values
 
@@ -128,7 +142,11 @@ class _Fields:
                 self.refuse(name, f"one of the fields {', '.join(known)}", name)
 
     def text(self, name: str, holds: Callable[[str], Any] = bool, expected: str = "a text") -> str:
-        """Return a field that is a text of which something holds."""
+        """Return a field that is a text of which something holds.
+
+        Raises:
+            DataError: If it is not.
+        """
         value = self.values.get(name)
         if not isinstance(value, str) or not value.strip() or not holds(value):
             self.refuse(name, expected, value)
@@ -141,12 +159,12 @@ class _Fields:
             self.refuse(name, "true or false", value)
         return value
 
-    def table(self, name: str) -> "_Fields":
+    def table(self, name: str) -> "Fields":
         """Return a field that is a table with something in it."""
         value = self.values.get(name)
         if not isinstance(value, dict) or not value:
             self.refuse(name, "a table", value)
-        return _Fields(self._path, value, f"{self._above}{name}.")
+        return Fields(self._path, value, f"{self._above}{name}.")
 
     def refuse(self, name: str, expected: str, value: Any) -> NoReturn:
         """Say what is wrong.
@@ -172,8 +190,15 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: expected TOML in UTF-8: {error}.") from error
 
 
-#: The task of this process.
-TASK = read_task(SHIPPED / "needs_history")
+def _task_of_this_process() -> Task:
+    """Return the task; without one end the process in a line, since no command runs yet that could say it."""
+    try:
+        return read_task(task_folder())
+    except DataError as error:
+        sys.exit(f"Error: {error.message}")
+
+
+TASK = _task_of_this_process()
 KINDS = TASK.kinds
 #: The labels that are trained on and scored; precision, recall and F1 are of the first.
 SCORED = TASK.scored

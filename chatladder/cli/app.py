@@ -18,6 +18,7 @@ COMMANDS = {
     "simulate-answers": ("chatladder.cli.simulate:answers", "Write simulated annotators' answers."),
     "simulate-review": ("chatladder.cli.simulate:review", "Answer a review by simulation."),
     "import": ("chatladder.cli.import_labelled:import_command", "Bring in questions labelled elsewhere."),
+    "silver": ("chatladder.cli.silver:silver_command", "Label by what the archive shows."),
     "init": ("chatladder.cli.init.command:init_command", "Begin a project of your own."),
     "status": ("chatladder.cli.status:status_command", "Say where the project stands, and what to do next."),
     "upgrade": ("chatladder.cli.upgrade:upgrade_command", "Bring the project to the installed chatladder."),

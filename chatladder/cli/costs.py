@@ -12,6 +12,7 @@ from chatladder.evaluation.predictions import read_items, read_predictions
 from chatladder.evaluation.scores import DIGITS, NEEDED, NOT_NEEDED
 from chatladder.evaluation.threshold import answers_at, is_enough
 from chatladder.io.console import DataError
+from chatladder.vocabulary import KINDS, POSITIVE
 
 
 def threshold_of(calibration: Calibration, missed: float, needless: float) -> float:
@@ -56,6 +57,7 @@ def cost_threshold(lock: Lock, rung: str, missed: float, needless: float) -> tup
     extra = int(((references == NOT_NEEDED) & (answers == NEEDED)).sum())
     return threshold, (
         f"Threshold {threshold:.3f} for costs of {missed:g} and {needless:g}: on {len(references)} validation items, "
-        f"{int((references == NEEDED).sum())} of them needed, it misses {missing} and calls {extra} others needed "
+        f"{int((references == NEEDED).sum())} of them {KINDS[POSITIVE].words}, it misses {missing} and calls {extra} "
+        f"others {KINDS[POSITIVE].words} "
         f"(temperature {calibration.temperature:.2f}, shift {calibration.shift:.2f})."
     )

@@ -25,6 +25,7 @@ from chatladder.evaluation.above import not_above
 from chatladder.io.code import other_parts
 from chatladder.io.console import SETTINGS, DataError, example, printable, shortened
 from chatladder.io.files import read_json
+from chatladder.vocabulary import KINDS, NEGATIVE, POSITIVE, SCORED
 
 #: Seconds that DVC gets: it reads again every file that changed since it last looked.
 PATIENCE = 300
@@ -443,7 +444,6 @@ def count_labels(root: Path, answered: int) -> Labels | None:
     from chatladder.labels.folds import split_conversations
     from chatladder.labels.labelling import conversation_starts
     from chatladder.labels.verdicts import decide, read_answers
-    from chatladder.vocabulary import NEGATIVE, POSITIVE, SCORED
 
     if not answered:
         return Labels(0, 0, 0)
@@ -590,7 +590,7 @@ def _labels_in_words(now: Standing) -> str:
         return f"{counts}: enough to go on, the tuned model is above the baselines"
     judged = "enough to go on" if labels.worth >= ABOVE else "may be enough" if labels.worth >= LEVEL else "too few yet"
     if labels.worth < outside:
-        rarer = min((labels.needed, "needed"), (labels.not_needed, "not needed"))
+        rarer = min((labels.needed, KINDS[POSITIVE].words), (labels.not_needed, KINDS[NEGATIVE].words))
         counts += f", worth {labels.worth:,} since {rarer[0]:,} are {rarer[1]}"
     return f"{counts}: {judged}; on one real chat {LEVEL} were level with words, {ABOVE} above"
 

@@ -32,6 +32,13 @@ RENEWED = ("stages", "dvc.yaml", ".dvc/plots", ".dvcignore", CODE)
 PACKAGE = "chatladder"
 COPIED = (PACKAGE, "pyproject.toml", "LICENSE", "requirements.lock", "requirements-torch.lock",
           "requirements-torch-cpu.lock")  # fmt: skip
+#: The folder of a project's own tasks, on which stages depend beside the hash of those that come with chatladder.
+TASKS = "tasks"
+TASKS_README = """\
+A folder here is a question of your own to ask of the chat; `task` of `params.yaml` names the one that is asked. It
+holds `task.toml`, `guidelines.md` and `prompts/`, as those of chatladder's own tasks do (docs/how-to/tasks.md). Stages
+depend on this folder: it stays where it is empty, too.
+"""
 GRAPH_NOTE = """\
 Written by chatladder upgrade, which replaces what is changed here; numbers of experiments are in params.yaml.
 Of the package, stages depend on the hashes in code.json.
@@ -54,6 +61,10 @@ def write_code(project: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     write_json(project / CODE, hashes())
+    readme = project / TASKS / "README.md"
+    if not readme.exists():
+        readme.parent.mkdir(exist_ok=True)
+        readme.write_text(TASKS_README, encoding="utf-8", newline="\n")
 
 
 def render(graph: bytes) -> bytes:
@@ -66,6 +77,8 @@ def render(graph: bytes) -> bytes:
             stage["deps"].remove(dep)
         if code:
             stage.setdefault("params", []).append({CODE: [part_of(dep) for dep in code]})
+        if TASKS in map(part_of, code):
+            stage["deps"].append(TASKS)
     content.yaml_set_start_comment(GRAPH_NOTE)
     return as_text(content).encode()
 

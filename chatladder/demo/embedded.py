@@ -26,15 +26,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chatladder.demo.world import HANZI, WORDS, Dialogue, articles, dialogues
-from chatladder.io.console import bar
+from chatladder.io.console import DataError, bar
 from chatladder.io.options import setting
+from chatladder.io.task_folder import DEFAULT
 from chatladder.models.batches import answer_losses, batches_by_length, check_finite, collate, cosine, reproducible
 from chatladder.models.devices import prepare_torch
 from chatladder.models.encoding import Example, encode_rows
 from chatladder.models.loading import quiet
 from chatladder.models.memory import Shape, parameters
 from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, PromptSettings, fixed_texts, option_texts, render
-from chatladder.vocabulary import NEGATIVE, POSITIVE
+from chatladder.vocabulary import NEGATIVE, POSITIVE, TASK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -296,7 +297,14 @@ def build(shape: EmbeddedShape, settings: Pretraining, seed: int, out: Path) -> 
 
     Returns:
         ``seed``, ``params`` (the shared embedding counted once) and ``loss``, the mean of the last ten steps.
+
+    Raises:
+        DataError: If another task is asked than that of the dialogues.
     """
+    if TASK.name != DEFAULT:
+        raise DataError(
+            f"embedded models know the task {DEFAULT} alone, got {TASK.name}. Take others (chatladder ladder)."
+        )
     prepare_torch()
     count = round(SHORT_SHARE * settings.dialogues)
     parts = [[*dialogues(count, seed, short=True)], [*dialogues(settings.dialogues - count, seed)]]

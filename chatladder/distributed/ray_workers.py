@@ -22,6 +22,7 @@ from typing import Any
 
 from chatladder.distributed import Need
 from chatladder.io.console import DataError
+from chatladder.io.task_folder import VARIABLE, task_folder, task_name
 
 ADDRESS = "RAY_ADDRESS"
 #: GPUs of a task that has a model: 1 where it is not set and there are some. 0.5 lets two share one, several are for
@@ -215,6 +216,7 @@ def _gpus(most: float) -> float:
 def _environment(need: Need, gpu: bool) -> dict[str, str]:
     """Environment of a worker that computes with a model: Ray itself would give it a thread for each processor."""
     passed = {name: os.environ[name] for name in PASSED if name in os.environ}
+    passed[VARIABLE] = task_name(task_folder())
     # A task that was given no GPU would see all of them, and take what is others'.
     return passed | {"OMP_NUM_THREADS": str(need.threads)} | ({} if gpu else {"CUDA_VISIBLE_DEVICES": ""})
 

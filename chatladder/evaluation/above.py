@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from chatladder.vocabulary import KINDS, POSITIVE
+
 #: Names of the baselines in tables and sentences, by their key in metrics/models.json.
 BASELINES = {
-    "floor": "always needed",
+    "floor": f"always {KINDS[POSITIVE].words}",
     "naming": "naming rule",
     "counts": "fifteen counts",
     "line": "words: line",

@@ -44,7 +44,7 @@ from chatladder.evaluation.scores import (
 from chatladder.evaluation.threshold import ARGMAX, THRESHOLDS, choose, decide, is_enough
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json, whole_folder, write_csv
-from chatladder.vocabulary import ANSWERS, POSITIVE
+from chatladder.vocabulary import ANSWERS, KINDS, POSITIVE
 
 #: Metrics whose change from vanilla to tuned is reported.
 GAINS = ("precision", "recall", "f1", "macro_f1", "balanced_accuracy", "auroc")
@@ -340,7 +340,7 @@ def write_plots(
 def _scaling_rows(compared: Sequence[Compared], floor: Scored) -> Iterator[tuple[Any, ...]]:
     """One row per rung, kind and metric; the floor is repeated at every size, so that it draws as a line."""
     for rung, kinds, *_ in compared:
-        for kind, scored in {**kinds, "always needed": floor}.items():
+        for kind, scored in {**kinds, f"always {KINDS[POSITIVE].words}": floor}.items():
             values = scored.metrics()
             for metric in METRICS:
                 yield (*rung, kind, metric, values[metric], values[f"{metric}_lo"], values[f"{metric}_hi"])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from chatladder.evaluation.scores import NEEDED, UNKNOWN, Floats
 from chatladder.io.console import DataError
-from chatladder.io.rows import LABELLED, PREDICTIONS, read_rows
+from chatladder.io.rows import CHANCES, LABELLED, PREDICTIONS, read_rows
 from chatladder.vocabulary import ANSWERS, SCORED
 
 #: Baselines by the names of the files that hold their answers: those that know no word, and classifiers of words.
@@ -80,11 +80,11 @@ def read_items(path: Path, split: str | None, column: str = "label", *, is_small
     labels = _texts(table, column, path)
     unknown = next((label for label in labels if label not in SCORED), None)
     if unknown is not None:
-        raise DataError(f"{path}: expected needed or not_needed, got {unknown!a}. Run stages.label again.")
+        raise DataError(f"{path}: expected {' or '.join(SCORED)}, got {unknown!a}. Run stages.label again.")
     references = np.array([ANSWERS.index(label) for label in labels], dtype=np.int64)
     if len(np.unique(references)) < 2 and not is_small:
         raise DataError(
-            f"{path}: expected needed and not_needed among {split or 'all'} items, got {len(references)} items "
+            f"{path}: expected {' and '.join(SCORED)} among {split or 'all'} items, got {len(references)} items "
             "of one label or none. Annotate more conversations."
         )
     return Items(_texts(table, "item_id", path), _texts(table, "conversation", path), references)
@@ -156,14 +156,14 @@ def _read(path: Path, table: pa.Table, item_ids: Sequence[str]) -> Predictions:
             f"{missing[0]!a}. Predict again on the current labelled items."
         )
     rows = np.array([place[item_id] for item_id in item_ids], dtype=np.int64)
-    log_odds = log_odds_of(_column(table, "p_needed"), _column(table, "p_not_needed"))
+    log_odds = log_odds_of(*(_column(table, name) for name in CHANCES[:2]))
     known = ~np.isnan(log_odds)
     mean = float(log_odds[known].mean()) if known.any() else 0.0
     parsed = np.array(table["parsed"].to_pylist(), dtype=np.bool_)
     return Predictions(
         answers=np.where(parsed, _answer_codes(table, path), UNKNOWN)[rows],
         log_odds=np.where(known, log_odds, mean)[rows],
-        p_unknown=np.nan_to_num(_column(table, "p_unknown"))[rows],
+        p_unknown=np.nan_to_num(_column(table, CHANCES[2]))[rows],
         parsed=parsed[rows],
         mean_log_odds=mean,
         known=known[rows],

@@ -88,7 +88,7 @@ def _rungs(models: Metrics) -> list[str]:
 
 
 def model_rows(models: Metrics) -> list[tuple[str, ...]]:
-    """Return the header, one row per rung, sizes ascending, then the always-needed floor and the other baselines.
+    """Return the header, one row per rung, sizes ascending, then the floor and the other baselines.
 
     A rung that is not above the best baseline is marked. Pairs are a column where there are enough.
     """
@@ -148,8 +148,8 @@ def summary_lines(questions: Metrics, annotation: Metrics, scaling: Metrics, mod
         f"{annotation(POSITIVE) + annotation(NEGATIVE):,} labelled in {annotation('round')} round(s) ({agreement}, "
         f"{annotation('disagreed'):,} disagreed, {annotation('orphaned'):,} orphaned)."
     )
-    items, needed = models("test_items"), models("test_needed")
-    yield f'Scores are on {items:,} test items, which no model was trained on; {needed / items:.1%} "needed".'
+    items, share = models("test_items"), f'{models("test_needed") / models("test_items"):.1%} "{KINDS[POSITIVE].words}"'
+    yield f"Scores are on {items:,} test items, which no model was trained on; {share}."
     seeds = {models(key, "tuned").get("seeds", 1) for key in _rungs(models)}
     if max(seeds, default=1) > 1:
         count = "-".join(map(str, sorted(seeds)))

@@ -16,7 +16,9 @@ from chatladder.evaluation.predictions import WORD_BASELINES, log_odds_of
 from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, Floats
 from chatladder.evaluation.threshold import central_threshold
 from chatladder.io.options import setting
+from chatladder.io.rows import CHANCES
 from chatladder.labels.folds import folds_of
+from chatladder.vocabulary import NEGATIVE, POSITIVE
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -262,11 +264,9 @@ def prediction_rows(items: Sequence[Mapping[str, Any]], shares: Floats, cut: flo
     return [
         {
             "item_id": item["item_id"],
-            "p_needed": float(share),
-            "p_not_needed": float(1 - share),
-            "p_unknown": 0.0,
+            **dict(zip(CHANCES, (float(share), float(1 - share), 0.0), strict=True)),
             "seed": 0,
-            "answer": "needed" if share > cut else "not_needed",
+            "answer": POSITIVE if share > cut else NEGATIVE,
             "parsed": True,
         }
         for item, share in zip(items, shares, strict=True)

@@ -58,7 +58,10 @@ def shipped() -> dict[str, bytes]:
 
 def part_of(dep: str) -> str | None:
     """Return the part of the package that a dependency of a stage is, such as ``chat`` for ``chatladder/chat``."""
-    return dep.removeprefix("chatladder/").removesuffix(".py") if dep.startswith("chatladder/") else None
+    if not dep.startswith("chatladder/"):
+        return None
+    # Of the tasks a clone depends on the one that is picked, a project on all that come with chatladder.
+    return dep.removeprefix("chatladder/").removesuffix(".py").partition("/")[0]
 
 
 def part_hash(part: str, package: Path = PACKAGE) -> str:

@@ -67,7 +67,7 @@ QUESTIONS = pa.schema(
 LABELLED = pa.schema(
     [
         *QUESTIONS,
-        ("label", pa.string()),  # needed or not_needed; it is what models are trained on
+        ("label", pa.string()),  # one of the two that are scored; it is what models are trained on
         ("agreement", pa.float32()),  # share of annotators who gave that label
         ("split", pa.string()),  # one of SPLITS
         ("check_label", pa.string()),  # the label by answers that no model asked for, or null; it is what is scored
@@ -80,7 +80,7 @@ LABEL_SETS = pa.schema(
         ("second", pa.string()),
         ("item_id", pa.string()),
         ("conversation", pa.string()),
-        ("first_label", pa.string()),  # needed or not_needed
+        ("first_label", pa.string()),  # one of the two that are scored
         ("second_label", pa.string()),
     ]
 )
@@ -99,14 +99,16 @@ REWRITTEN = pa.schema(
         ("text", pa.string()),  # the question as a model wrote it out, on one line; people by their number
     ]
 )
+#: Columns of the probabilities of ``PREDICTIONS``, in the order of ``chatladder.vocabulary.ANSWERS``.
+CHANCES = ("p_needed", "p_not_needed", "p_unknown")
 PREDICTIONS = pa.schema(
     [
         ("item_id", pa.string()),
         ("seed", pa.int64()),  # of the model's own training, or of its adapter's; 0 where there is one
-        ("p_needed", pa.float64()),
-        ("p_not_needed", pa.float64()),
+        ("p_needed", pa.float64()),  # of the task's positive label, whatever its name
+        ("p_not_needed", pa.float64()),  # of its negative one
         ("p_unknown", pa.float64()),
-        ("answer", pa.string()),  # needed, not_needed, unknown
+        ("answer", pa.string()),  # one of the two labels that are scored, or unknown
         ("parsed", pa.bool_()),  # False where an endpoint's answer could not be read
     ]
 )

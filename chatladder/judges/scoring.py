@@ -13,10 +13,10 @@ from chatladder.io.console import DataError
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.options import complete
 from chatladder.io.rows import SCORES, Rows, row_writer
-from chatladder.judges import COUNTS_FILE, SCORES_FILE, llm, punctuation, rules
+from chatladder.judges import COUNTS_FILE, SCORES_FILE, llm, punctuation, rules, unaddressed
 from chatladder.judges.texts import TextTurns
 
-JUDGES = {"rules": rules, "punctuation": punctuation}
+JUDGES = {"rules": rules, "punctuation": punctuation, "unaddressed": unaddressed}
 #: The kind of judge that asks a model.
 ENDPOINT = "endpoint"
 

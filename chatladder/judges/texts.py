@@ -23,6 +23,9 @@ PSEUDONYM = r"@?\bu[0-9a-f]{8}(?:[0-9a-f]{8})?\b"
 MARKS = "?？"
 
 _ADDRESSED = re.compile(ADDRESSED)
+#: A line that begins with one name or more: with its sign, or with a pseudonym alone, as "nick : text" leaves it.
+_WHOM = re.compile(rf"(?m)^[ \t]*((?:@\S+[ \t,，:：]*)+|{PSEUDONYM})", re.ASCII)
+_NAME = re.compile(r"@?([^\s,，:：@]+)")
 _LINK = re.compile(LINK, re.IGNORECASE)
 _PSEUDONYM = re.compile(PSEUDONYM, re.ASCII)
 # A dot ends a sentence only before white space: "12.04" and "a.py" do not. A mark inside a word
@@ -57,6 +60,11 @@ class TextTurns:
         for part in self._rows.parts(["text", "kind"]):
             yield part.filter(is_text(part))["text"].to_pylist()
 
+    def replies(self) -> np.ndarray:
+        """Return whether each turn answers a message, as the export says; bool of shape ``(turns,)``."""
+        parts = [part.filter(is_text(part))["reply_to"].is_valid() for part in self._rows.parts(["reply_to", "kind"])]
+        return np.concatenate([np.zeros(0, bool), *(part.to_numpy() for part in parts)])
+
     def map(self, function: Callable[..., Any], *shared: Any) -> Iterator[Any]:
         """Yield ``function(texts, start, *shared)`` of each part, in order; ``start`` text turns come before it.
 
@@ -88,6 +96,11 @@ def on_texts(item: tuple[Range, int], path: Path, function: Callable[..., Any], 
 def is_text(part: pa.Table) -> pa.ChunkedArray:
     """Return whether each turn is of kind text."""
     return pc.equal(part["kind"], "text")
+
+
+def whom(text: str) -> list[str]:
+    """Return the names that lines of the text begin with, to whom it goes; none where it is addressed to nobody."""
+    return [name for names in _WHOM.findall(text) for name in _NAME.findall(names)]
 
 
 def spoken(text: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chatladder.distributed import Workers
 from chatladder.io.console import bar
+from chatladder.io.rows import CHANCES
 from chatladder.models.batches import pad_left
 from chatladder.models.encoding import encode_options, encode_prompts
 from chatladder.models.loading import load, within_context
@@ -183,6 +184,6 @@ def named_rows(
     for item, prompt, text in zip(items, prompts, texts, strict=True):
         shares = read_name({"message": {"content": text}}, prompt.options).shares
         answer = ANSWERS[shares.index(max(shares))] if shares else "unknown"
-        chances = dict.fromkeys(f"p_{name}" for name in ANSWERS)
+        chances = dict.fromkeys(CHANCES)
         rows.append({"item_id": item["item_id"], "seed": seed, **chances, "answer": answer, "parsed": bool(shares)})
     return rows

@@ -11,11 +11,10 @@ models of up to 1.5B understand neither (benchmarks/real).
 """
 
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import permutations, product
+from functools import cache, partial
+from itertools import permutations
 from math import factorial
 from pathlib import Path
 from random import Random
@@ -25,13 +24,22 @@ from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
 from chatladder.io.rows import SPLITS
-from chatladder.vocabulary import ANSWERS, NEGATIVE, TASK
+from chatladder.vocabulary import ANSWERS, NEGATIVE, TASK, Fields
 
 LANGUAGES = ("zh", "en")
-#: ``definition`` says what needed means and asks which it is; ``question`` asks whether a stranger would understand.
-WORDINGS = ("definition", "question")
 #: Asks for the question, written out, and has no options.
 REWRITE = "rewrite"
+#: The prompts of the task: a name and a language each.
+PROMPTS = tuple(
+    (name, language)
+    for name, _, language in sorted(path.stem.partition(".") for path in (TASK.folder / "prompts").glob("*.toml"))
+    if language in LANGUAGES
+)
+#: How the task may be asked. Of needs_history ``definition`` says what needed means and asks which it is; ``question``
+#: asks whether a stranger would understand.
+WORDINGS = tuple(dict.fromkeys(name for name, _ in PROMPTS if name != REWRITE))
+#: The wording that embedded models know.
+EMBEDDED_WORDING = "definition"
 #: ``lettered`` answers "B: needed", ``text`` answers "needed" alone.
 ANSWER_FORMS = ("text", "lettered")
 #: How a line names its speaker; people are numbered, those who speak first, so no pseudonym is learned.
@@ -42,6 +50,7 @@ LETTERS = ("A: ", "B: ", "C: ")
 #: Stands for a line break inside a message: one message is always one line.
 LINE_BREAK = "⏎"
 SEPARATOR = "/"
+_PLACES = ("{history}", "{question}", "{options}")
 #: Orders that the options can stand in.
 ORDERS = factorial(len(ANSWERS))
 #: Fields that an alpaca row must have.
@@ -55,7 +64,7 @@ class PromptSettings:
     language: str = setting("Language of the prompt.", choices=LANGUAGES)
     answer: str = setting("Form of the answer: needed, or B: needed.", choices=ANSWER_FORMS)
     seed: int = setting("Seed of the order of the options.")
-    wording: str = setting("How it is asked; embedded rungs know definition.", choices=WORDINGS, default="definition")
+    wording: str = setting("How it is asked; embedded rungs know definition.", choices=WORDINGS, default=WORDINGS[0])
 
 
 @dataclass(frozen=True)
@@ -100,11 +109,34 @@ class Wording(NamedTuple):
 
 @cache
 def wording_of(name: str, language: str) -> Wording:
-    """Return one of ``WORDINGS``, or ``REWRITE``, in one of ``LANGUAGES``."""
-    path = TASK.folder / "prompts" / f"{name}.{language}.toml"
-    content = tomllib.loads(path.read_text(encoding="utf-8"))
-    options = {answer: content[answer] for answer in ANSWERS if answer in content}
-    return Wording(content["text"], options, content.get("mention", ""))
+    """Return one of ``WORDINGS``, or ``REWRITE``, in one of ``LANGUAGES``.
+
+    Raises:
+        DataError: If the task has no such file, or it is malformed.
+    """
+    fields = Fields(TASK.folder / "prompts" / f"{name}.{language}.toml")
+    answers, places = (ANSWERS, _PLACES) if name != REWRITE else ((), _PLACES[:2])
+    fields.only("text", "mention", *answers)
+    text = fields.text("text", partial(_has, places), f"{' '.join(places)}, each once and in this order")
+    options: dict[str, str] = {}
+    for answer in answers:
+        others = [*options.values()]
+        options[answer] = fields.text(
+            answer,
+            lambda given, others=others: SEPARATOR not in given and not any(map(given.startswith, others)),  # type: ignore[misc]
+            f"a text without {SEPARATOR} that does not begin as another answer does",
+        )
+    mention = (
+        fields.text("mention", lambda given: given.count("{}") == 1, "a text with {}")
+        if "mention" in fields.values
+        else ""
+    )
+    return Wording(text, options, mention)
+
+
+def _has(places: Sequence[str], text: str) -> bool:
+    """Whether a fixed text has its placeholders, each once and in order."""
+    return re.findall("|".join(map(re.escape, _PLACES)), text) == [*places]
 
 
 def render(window: Sequence[tuple[str, str]], sender: str, text: str, item_id: str, settings: PromptSettings) -> Prompt:
@@ -193,7 +225,7 @@ def orders_of(prompt: Prompt, count: int) -> list[Prompt]:
 
 def _split(prompt: Prompt) -> tuple[str, tuple[str, ...], str]:
     """Return a prompt's text before its options, the order in which it lists them, and its text after them."""
-    for wording, language in product(WORDINGS, LANGUAGES):
+    for wording, language in (prompt for prompt in PROMPTS if prompt[0] != REWRITE):
         end = _pieces(wording, language)[-1]
         for order in permutations(ANSWERS):
             tail = SEPARATOR.join(prompt.options[key] for key in order) + end
@@ -324,7 +356,7 @@ def one_line(text: str) -> str:
 
 def without_oldest(instruction: str) -> str | None:
     """The same prompt less its oldest history line, or None if it has none (or is no prompt of ours)."""
-    for wording, language in product((*WORDINGS, REWRITE), LANGUAGES):
+    for wording, language in PROMPTS:
         before, between, _, _ = _pieces(wording, language)
         body = instruction.removeprefix(before)
         if body != instruction and not body.startswith(between):
@@ -341,7 +373,7 @@ def fixed_texts() -> list[str]:
     """
     texts: list[str] = []
     for language in LANGUAGES:
-        texts += [piece.rstrip("\n ") for piece in _pieces(WORDINGS[0], language)]
+        texts += [piece.rstrip("\n ") for piece in _pieces(EMBEDDED_WORDING, language)]
         # 12 turns of history and the question: at most 13 people.
         texts += ["\n" + SPEAKERS[language].format(number) for number in range(1, 14)]
     return texts
@@ -349,7 +381,7 @@ def fixed_texts() -> list[str]:
 
 def option_texts() -> list[str]:
     """The texts that their answers are made of: the options of every language and the letters before them."""
-    return [text for language in LANGUAGES for text in wording_of(WORDINGS[0], language).options.values()] + list(
+    return [text for language in LANGUAGES for text in wording_of(EMBEDDED_WORDING, language).options.values()] + list(
         LETTERS
     )
 

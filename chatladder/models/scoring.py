@@ -23,6 +23,7 @@ import numpy as np
 
 from chatladder.distributed import Need, Workers, check_seen
 from chatladder.io.console import DataError, bar
+from chatladder.io.rows import CHANCES
 from chatladder.models.batches import (
     IGNORE_INDEX,
     Prefix,
@@ -526,7 +527,7 @@ def prediction_rows(items: Sequence[Mapping[str, Any]], scores: np.ndarray, seed
         {
             "item_id": item["item_id"],
             "seed": seed,
-            **{f"p_{name}": float(share) for name, share in zip(ANSWERS, row, strict=True)},
+            **{name: float(share) for name, share in zip(CHANCES, row, strict=True)},
             "answer": likeliest(row.tolist()),
             # Options are scored, not read from generated text: there is nothing to misread.
             "parsed": True,

@@ -1,5 +1,6 @@
 """A new project: what it has, what is asked, that all but the chat is committed, and nothing half made."""
 
+import json
 import os
 import re
 import stat
@@ -89,7 +90,7 @@ def test_a_project_has_the_graph_and_neither_the_code_nor_the_demo(here):
         ".dvc/plots/loss.json",
     } | stages <= files
     assert len(files) <= 45
-    assert {name.split("/")[0] for name in files if "/" in name} == {".chatladder", ".dvc", "data", "stages"}
+    assert {name.split("/")[0] for name in files if "/" in name} == {".chatladder", ".dvc", "data", "stages", "tasks"}
     assert {name for name in files if name.startswith("data/")} == {
         *(f"data/{name}/README.md" for name in ("raw", "annotations", "marks")),
         *(f"data/{name}.gitignore" for name in ("", "raw/", "predictions/out_of_fold/")),
@@ -558,3 +559,14 @@ def test_a_copied_export_is_its_owners_alone(here):
     made("friends", "--export", here / "chat", "--yes")
     copied = here / "friends" / "data" / "raw" / "chat"
     assert [stat.S_IMODE(path.stat().st_mode) for path in (copied, copied / "day.txt")] == [0o700, 0o600]
+
+
+def test_a_project_may_ask_another_task(here):
+    made("friends", "--yes", "--task", "bot_reply", "--language", "en")
+    params = yaml.safe_load((here / "friends" / "params.yaml").read_text(encoding="utf-8"))
+    assert (params["task"], params["prompt"]["wording"]) == ("bot_reply", "question")
+    assert [*params["judges"]] == ["unaddressed"]
+    assert params["questions"]["judge"] == ["unaddressed=5"]
+    graph = yaml.safe_load((here / "friends" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["label"]
+    assert "tasks" in graph["deps"]
+    assert "tasks" in json.loads((here / "friends" / "code.json").read_text(encoding="utf-8"))

@@ -8,11 +8,13 @@ import subprocess
 import numpy as np
 import pytest
 
+from chatladder.distributed import workers
 from chatladder.io.console import DataError
+from chatladder.io.rows import TURNS, Rows, write_rows
 from chatladder.judges import punctuation
 from chatladder.judges.rules import score_text
 from chatladder.judges.scoring import JUDGES
-from chatladder.judges.texts import sentences, spoken
+from chatladder.judges.texts import TextTurns, sentences, spoken
 from tests.conftest import ROOT
 
 PASSES = 5
@@ -28,6 +30,12 @@ class Texts:
     def map(self, function, *shared):
         for start in range(0, self.num_rows, self._size):
             yield function(self._texts[start : start + self._size], start, *shared)
+
+    def texts(self):
+        yield from self.map(lambda texts, start: texts)
+
+    def replies(self):
+        return np.zeros(self.num_rows, bool)
 
     def take(self, positions):
         return [self._texts[position] for position in positions.tolist()]
@@ -211,6 +219,27 @@ def test_every_judge_scores_each_turn_from_0_to_10():
         assert scores.shape == (400,)
         assert scores.min() >= 0
         assert scores.max() <= 10
+
+
+@pytest.mark.parametrize(
+    ("text", "reply_to", "score"),
+    [
+        ("my wifi is gone", None, 10),
+        ("ask @u1a2b3c4d, he knows", None, 10),
+        ("@u1a2b3c4d my wifi is gone", None, 0),
+        ("yes\n@u1a2b3c4d try this", None, 0),
+        ("u1a2b3c4d : try this", None, 0),
+        ("u1a2b3c4d0 is no pseudonym", None, 10),
+        ("it is", "m7", 0),
+    ],
+)
+def test_a_message_is_addressed_by_its_first_words_or_as_a_reply(tmp_path, text, reply_to, score):
+    row = {"turn_id": "t", "group": "g", "sender": "u2", "timestamp": 1, "kind": "text", "text": text}
+    image = row | {"kind": "image", "text": None, "message_ids": ["m0"], "reply_to": "m1"}
+    write_rows(tmp_path / "turns.parquet", [image, row | {"message_ids": ["m"], "reply_to": reply_to}], TURNS)
+    with workers() as pool:
+        scores = JUDGES["unaddressed"].score(TextTurns(Rows(tmp_path / "turns.parquet", TURNS), pool), 0)
+    assert scores.tolist() == [score]
 
 
 if __name__ == "__main__":

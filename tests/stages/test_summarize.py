@@ -171,6 +171,7 @@ def test_a_fresh_clone_prints_the_table_and_an_idle_run_does_not(files, tmp_path
         shutil.copyfile(tmp_path / f"{name}.json", folder / "metrics" / f"{name}.json")
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"summarize": stages["summarize"]}}))
+    (folder / "params.yaml").write_text("task: needs_history\n")
 
     def run(place, *command):
         environment = {**os.environ, **warm, "PYTHONPATH": str(place)}

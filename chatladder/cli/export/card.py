@@ -12,6 +12,7 @@ from chatladder.evaluation.above import not_above
 from chatladder.evaluation.threshold import ARGMAX
 from chatladder.io.console import DataError
 from chatladder.models.prompts import LETTERS, LINE_BREAK, SEPARATOR, SPEAKERS, wording_of
+from chatladder.vocabulary import KINDS, NEGATIVE, POSITIVE, TASK
 
 #: Metrics of the table, and how it calls them.
 SHOWN = {
@@ -121,7 +122,8 @@ def labels_text(annotation: dict[str, Any]) -> str:
     """Say what the labels rest on, without anybody's name."""
     try:
         sentences = [
-            f"{annotation['needed']} needed and {annotation['not_needed']} not needed, after {annotation['round']} "
+            f"{annotation[POSITIVE]} {KINDS[POSITIVE].words} and {annotation[NEGATIVE]} {KINDS[NEGATIVE].words}, "
+            f"after {annotation['round']} "
             f"round(s) of {len(annotation['annotators'])} annotator(s); {annotation['disagreed']} questions on which "
             "they disagreed have no label."
         ]
@@ -213,4 +215,6 @@ def _render(name: str, facts: Facts, **values: Any) -> str:
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     source = (Path(__file__).parent / name).read_text(encoding="utf-8")
     texts = {"labels": labels_text(facts.annotation), "lineage": _lineage_rows(facts.lineage)}
-    return environment.from_string(source).render(facts._asdict() | texts | values)
+    return environment.from_string(source).render(
+        facts._asdict() | texts | values | {"positive": KINDS[POSITIVE], "negative": KINDS[NEGATIVE], "task": TASK}
+    )

@@ -30,6 +30,7 @@ from chatladder.cli.export.record import (
 )
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, DataError, OutputFolder, example, stoppable
 from chatladder.io.rows import SPLITS
+from chatladder.vocabulary import TASK
 
 if TYPE_CHECKING:
     from chatladder.cli.export.card import Facts
@@ -108,7 +109,10 @@ def export(out: Path, facts: "Facts", *, adapter_only: bool, with_data: bool) ->
             no_gguf=no_gguf,
         )
         (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
-        write_json(folder / RECORD, {"rung": facts.rung, "settings": asdict(settings), "lineage": facts.lineage})
+        write_json(
+            folder / RECORD,
+            {"rung": facts.rung, "task": TASK.name, "settings": asdict(settings), "lineage": facts.lineage},
+        )
         if with_data:
             card = dataset_card(facts, {split: len(part) for split, part in rows.items()})
             (folder / DATASET).mkdir()

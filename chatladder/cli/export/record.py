@@ -19,7 +19,9 @@ from chatladder.evaluation.threshold import THRESHOLDS
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
+from chatladder.io.task_folder import DEFAULT, VARIABLE
 from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, ORDERS, WORDINGS
+from chatladder.vocabulary import TASK
 
 #: The file in which an exported folder describes itself to programs.
 RECORD = "chatladder.json"
@@ -46,7 +48,7 @@ class Settings:
     wording: str = setting(_SAME, choices=WORDINGS, default=WORDINGS[0])
     orders: int = setting("As the threshold was chosen.", default=ORDERS, least=1, most=ORDERS)
     threshold: float | None = setting(
-        'Log-odds above which the answer is "needed", as evaluate chose them.', default=None
+        "Log-odds above which the answer is the positive label, as evaluate chose them.", default=None
     )
 
 
@@ -186,7 +188,7 @@ def exported_settings(folder: Path) -> dict[str, Any]:
     """Return the settings in the record of an exported folder; none where it has no record.
 
     Raises:
-        DataError: If the record is damaged.
+        DataError: If the record is damaged, or the model answers another task than this process asks.
     """
     path = folder / RECORD
     if not path.is_file():
@@ -195,6 +197,11 @@ def exported_settings(folder: Path) -> dict[str, Any]:
     settings = record.get("settings") if isinstance(record, dict) else None
     if not isinstance(settings, dict):
         raise DataError(f"{path}: expected a record of chatladder export with its settings. Export the model again.")
+    if (task := record.get("task", DEFAULT)) != TASK.name:
+        raise DataError(
+            f"{path}: expected a model that was taught {TASK.name}, got one that was taught {task!a}. Run in a project "
+            f"that asks it, or set {VARIABLE}."
+        )
     return {name: settings[name] for name in FIELDS if name in settings}
 
 

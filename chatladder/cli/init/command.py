@@ -15,7 +15,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def complete_plan(given: Mapping[str, Any], folder: Path, *, takes_defaults: boo
     Raises:
         click.UsageError: If something would have to be asked and there is no terminal.
     """
-    lacking = [each for each in fields(ProjectPlan) if each.name not in given]
+    lacking = [each for each in fields(ProjectPlan) if each.name not in given and each.default is MISSING]
     if lacking and not takes_defaults and not sys.stdin.isatty():
         options = ", ".join(f"--{each.name}" for each in lacking)
         raise click.UsageError(f"there is no terminal to ask in: give {options}, or --yes to take the defaults.")

@@ -25,11 +25,13 @@ from chatladder.io.console import DataError, printable, shortened
 from chatladder.io.files import whole_folder
 from chatladder.io.options import setting
 from chatladder.io.params import read_yaml, section_of
+from chatladder.io.task_folder import DEFAULT, SHIPPED, shipped_tasks
 from chatladder.labels.rounds import log_path
 from chatladder.models.prompts import LANGUAGES
 from chatladder.presets import CHAT_LANGUAGES, EMBEDDED, Catalogue, read, swap_ladder, write_yaml
 from chatladder.presets import names as catalogues
 from chatladder.privacy.secret import KEY_FILE, create
+from chatladder.vocabulary import ITEMS, read_task
 
 if TYPE_CHECKING:
     from ruamel.yaml.comments import CommentedMap
@@ -149,6 +151,7 @@ class ProjectPlan:
         metavar="NAMES",
         parse=_reader(_people),
     )
+    task: str = setting("The task: which question is asked of the chat.", choices=shipped_tasks(), default=DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -308,6 +311,10 @@ def adapt_params(params: "CommentedMap", plan: ProjectPlan) -> tuple[list[str], 
     Raises:
         DataError: If a section is missing, or the models do not know the language.
     """
+    params["task"] = plan.task
+    if read_task(SHIPPED / plan.task).item == ITEMS["messages"]:
+        params["judges"] = {"unaddressed": {"kind": "unaddressed", "seed": 0}}
+        section_of(params, "questions", "params.yaml")["judge"] = ["unaddressed=5"]
     language = plan.language if plan.language in LANGUAGES else "en"
     values = {
         "ingest": ("timezone", plan.timezone),
@@ -337,6 +344,10 @@ def catalogue_of(plan: ProjectPlan, params: Mapping[str, Any]) -> tuple[Catalogu
         machine, work = this_machine(), workload(params, (), {})
         advice = recommend(plan.language, machine, work)
         return advice.catalogue, describe(advice, machine, work)
+    if plan.ladder == EMBEDDED and plan.task != DEFAULT:
+        raise DataError(
+            f"--ladder {EMBEDDED}: expected models that can be taught {plan.task}; these know {DEFAULT} alone."
+        )
     catalogue = read(plan.ladder)
     if plan.language not in catalogue.languages:
         known = " and ".join(LANGUAGE_NAMES[each] for each in catalogue.languages)

@@ -52,6 +52,7 @@ from chatladder.io.rows import LABELLED, QUESTIONS, Rows
 from chatladder.labels.label_sets import check_verdicts, label_sets
 from chatladder.labels.review import FILE, flips_by_round, read_reviews
 from chatladder.labels.rounds import adjudication_files, log_files
+from chatladder.vocabulary import NEGATIVE, POSITIVE, TASK
 
 #: Kinds of change, in the words that a count stands before.
 KINDS = (
@@ -287,6 +288,8 @@ def build(options: Options, number: int) -> dict[str, Any]:
         "changed": Counter(change.kind() for change in changed),
         "review": review,
         "kinds": KINDS,
+        "positive": TASK.kinds[POSITIVE],
+        "negative": TASK.kinds[NEGATIVE],
         "versions": versions(),
         "hashes": hashes(report.inputs()),
     }

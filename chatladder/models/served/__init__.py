@@ -31,6 +31,7 @@ from chatladder.endpoint.completion import BYTES_A_TOKEN, entry, guess_tokens, r
 from chatladder.endpoint.connection import Connection
 from chatladder.io.console import DataError, printable
 from chatladder.io.options import setting
+from chatladder.io.rows import CHANCES
 from chatladder.models.prompts import Prompt, orders_of, without_oldest
 from chatladder.models.served.reading import NAME, UNREAD, ServedAnswer, is_blank, read_name, read_probabilities
 from chatladder.vocabulary import ANSWERS, likeliest
@@ -107,7 +108,7 @@ class ServedAnswers(NamedTuple):
         for item_id, answer in zip(ids, self.answers, strict=True):
             shares = answer.shares or (None,) * len(ANSWERS)
             named = likeliest(answer.shares) if answer.shares else "unknown"
-            chances = {f"p_{name}": share for name, share in zip(ANSWERS, shares, strict=True)}
+            chances = dict(zip(CHANCES, shares, strict=True))
             parsed = answer.shares is not None
             rows.append({"item_id": item_id, "seed": 0, **chances, "answer": named, "parsed": parsed})
         return rows
@@ -194,7 +195,7 @@ class _Answering(Job):
 
     unit: ClassVar = "questions"
     row_unit: ClassVar = "items"
-    columns: ClassVar = {**dict.fromkeys(ANSWERS, "REAL"), "seen": "REAL NOT NULL"}
+    columns: ClassVar = {**{name.removeprefix("p_"): "REAL" for name in CHANCES}, "seen": "REAL NOT NULL"}
     one_form: ClassVar = True  # answers with probabilities and without cannot be compared
     in_words: ClassVar = {
         PROBABILITIES: "by the probabilities of its first tokens (logprobs)",
