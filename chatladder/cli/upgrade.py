@@ -61,6 +61,11 @@ def write_code(project: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     write_json(project / CODE, hashes())
+    make_tasks(project)
+
+
+def make_tasks(project: Path) -> None:
+    """Make the folder of a project's own tasks, where there is none."""
     readme = project / TASKS / "README.md"
     if not readme.exists():
         readme.parent.mkdir(exist_ok=True)
@@ -98,7 +103,17 @@ def carry_lock(lock: Path, package: Path, stale: Collection[str]) -> None:
         if parts and name not in stale:
             run["deps"] = [dep for dep in deps if not part_of(dep["path"])]
             run.setdefault("params", {})[CODE] = {part: part_hash(part, package) for part in parts}
+            if TASKS in parts:
+                run["deps"].append(_locked(lock.parent, TASKS))
     write_yaml(lock, content)
+
+
+def _locked(project: Path, name: str) -> dict[str, Any]:
+    """Return a folder as dvc.lock names a dependency."""
+    from chatladder.cli.export.record import md5_of
+
+    sizes = [path.stat().st_size for path in (project / name).rglob("*") if path.is_file()]
+    return {"path": name, "hash": "md5", "md5": md5_of(project / name), "size": sum(sizes), "nfiles": len(sizes)}
 
 
 def take_over(project: Path) -> None:
@@ -112,6 +127,7 @@ def take_over(project: Path) -> None:
         now = staleness(project)
         if now.stale is None:
             raise DataError(f"DVC does not say which stages are up to date: {now.trouble}. Nothing was changed.")
+        make_tasks(project)
         carry_lock(lock, project / PACKAGE, now.stale)
     for path in (project / name for name in COPIED):
         if path.is_dir():
