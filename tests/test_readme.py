@@ -18,6 +18,7 @@ ALLOWED = (
     rf"within {PARAMS['merge']['gap_seconds']} s",  # a default
     r"arXiv \d+\.\d+",
     r"95 %",  # intervals
+    r"Ubuntu \d+\.\d+",  # a quotation
     r"(?:Python |Apache-|release |version\s+|版本 )\d+(?:\.\d+)+",
 )
 #: What a figure looks like: decimals, thousands, shares, counts of a whole, points, and how long something took.
