@@ -151,6 +151,8 @@ FORMS = [
     (r"\.validation\.auroc(?=\s)", r"(?:\.validation)?\.(?:auroc|macro_f1)(?:_lo|_hi)?"),
     (r"\b[a-z]+-[a-z]+\b(?=\s|')", r"[\w-]+"),
     (r"-{5,}", r"-+"),  # below the head of a table
+    # Its last column, which a test of few questions has not.
+    (r"\s+pairs right|(?<=\])\s+\d\.\d{3}(?=\n)|\s{15,}\d\.\d{3}(?=\n)", r"(?:\s+pairs right|\s+\d\.\d{3})?"),
     (r"(?<=\dk)(?: \*)?\s+(?=\d+ k\s)", r"(?:\s\*)?\s+"),  # a rung that is not above what it is held against
     (r"\s+", r"\s+"),
 ]
