@@ -38,8 +38,8 @@ def took(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def run(command: str, repository: Path) -> float:
-    """Run a command in a fresh clone and return the seconds it took.
+def run(command: str, repository: Path) -> tuple[float, float]:
+    """Run a command in a fresh clone, and return the seconds that its installation and its last part took.
 
     Raises:
         click.ClickException: If it fails, with the end of what it printed.
@@ -47,12 +47,15 @@ def run(command: str, repository: Path) -> float:
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "chatladder"
         subprocess.run(["git", "clone", "--quiet", str(repository.resolve()), str(clone)], check=True)
-        start = monotonic()
-        done = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True, errors="replace")
-        if done.returncode:
-            tail = "\n".join((done.stdout + done.stderr).splitlines()[-TAIL:])
-            raise click.ClickException(f"{command}: exited with {done.returncode}:\n{tail}")
-        return monotonic() - start
+        install, _, last = command.rpartition(" && ")
+        times = [monotonic()]
+        for part in (install, f". .venv/bin/activate && {last}"):
+            done = subprocess.run(["bash", "-c", part], cwd=clone, capture_output=True, text=True, errors="replace")
+            if done.returncode:
+                tail = "\n".join((done.stdout + done.stderr).splitlines()[-TAIL:])
+                raise click.ClickException(f"{part}: exited with {done.returncode}:\n{tail}")
+            times.append(monotonic())
+        return times[1] - times[0], times[2] - times[1]
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -61,11 +64,12 @@ def run(command: str, repository: Path) -> float:
 def main(repository: Path, save: Path | None) -> None:
     """Time the commands of README.md."""
     readme = (repository / "README.md").read_text(encoding="utf-8")
-    lines, figures = ["| command | took |", "| --- | --- |"], {}
+    lines, figures = ["| command | took | of that the installation |", "| --- | --- | --- |"], {}
     for name, pattern in COMMANDS.items():
         command = command_of(readme, pattern)
-        figures[name] = took(run(command, repository))
-        lines.append(f"| `{command}` | {figures[name]} |")
+        installing, running = run(command, repository)
+        figures |= {name: took(installing + running), f"{name}_alone": took(running)}
+        lines.append(f"| `{command}` | {figures[name]} | {took(installing)} |")
     publish(save, __spec__.name, "\n".join(lines), known(Path("data/labelled.parquet")), figures)
 
 
