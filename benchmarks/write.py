@@ -39,13 +39,13 @@ IN_CHINESE = {
     "tuned R": "召回率",
     "tuned F1": "F1",
     "tuned macro-F1": "宏平均 F1",
-    "above baselines [95 %]": "比最强基线高 [95 %]",
-    "pairs right": "对子全对",
+    "above baselines [95 %]": "比最强基线提升 [95 %]",
+    "pairs right": "成对准确率",
     "always needed": "全判“需要”",
-    "naming rule": "名称规则",
-    "fifteen counts": "十五个计数",
-    "words: line": "词：线性",
-    "words: trees": "词：树",
+    "naming rule": "专名规则",
+    "fifteen counts": "十五个计数 + 提升树",
+    "words: line": "词特征 + 线性模型",
+    "words: trees": "词特征 + 提升树",
 }
 #: Blocks of the pages that other tests watch.
 NO_RESULTS = ("tree", "layers")

@@ -53,7 +53,7 @@ def built(tmp_path_factory, run):
     (out_of_fold / ".gitignore").write_text("/none.parquet\n")  # as DVC leaves it, so that git keeps the folder
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     ladder = {key: {"base": {"size": size}} for key, size in (("a", 1000), ("b", 2000), ("c", 4000))}
-    given = {"ladder": ladder, "served": {}, "review": {"rungs": []}, "gate": params["gate"]}
+    given = {"task": "needs_history", "ladder": ladder, "served": {}, "review": {"rungs": []}, "gate": params["gate"]}
     (folder / "params.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
     making = {
         "cmd": "python -m make ${key} ${item.base.size}",

@@ -176,7 +176,7 @@ def workload_of(params: Mapping[str, Any], data: Path) -> Workload:
         counts |= {split: splits.count(split) for split in ("train", "validation", "test")}
     try:
         return workload(params, rows, counts)
-    except (KeyError, OSError, TypeError, ValueError):  # a stage refuses what is no number, or no language
+    except (DataError, KeyError, OSError, TypeError, ValueError):  # a stage refuses what is no number, or no language
         return workload({}, (), {})
 
 
