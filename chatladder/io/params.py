@@ -28,6 +28,13 @@ def round_trip() -> Any:
     return yaml
 
 
+def not_yaml(path: Path, error: Exception) -> DataError:
+    """Return the error of a file that a YAML reader refused, with the line where the reader names it."""
+    mark = getattr(error, "problem_mark", None)
+    place = f"{path}:{mark.line + 1}" if mark else path
+    return DataError(f"{place}: expected YAML: {getattr(error, 'problem', None) or error}.")
+
+
 def read_yaml(path: Path) -> "CommentedMap":
     """Return the sections of a YAML file, as ``round_trip`` reads them.
 
@@ -47,9 +54,7 @@ def read_yaml(path: Path) -> "CommentedMap":
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected UTF-8, got byte 0x{error.object[error.start]:02x}.") from error
     except (YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else path
-        raise DataError(f"{place}: expected YAML: {getattr(error, 'problem', None) or error}.") from error
+        raise not_yaml(path, error) from error
     if not isinstance(content, CommentedMap):
         raise DataError(f"{path}: expected sections, such as ladder, got none.")
     return content

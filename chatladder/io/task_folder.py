@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from chatladder.io.console import DataError
-from chatladder.io.params import PARAMS
+from chatladder.io.params import PARAMS, not_yaml
 
 #: Names the task before params.yaml does: workers on other machines have that of the process that they work for.
 VARIABLE = "CHATLADDER_TASK"
@@ -75,7 +75,5 @@ def _named(params: Path) -> object:
     except OSError as error:
         raise DataError(f"{params}: cannot be read: {error.strerror or error}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{params}:{mark.line + 1}" if mark else params
-        raise DataError(f"{place}: expected YAML: {getattr(error, 'problem', None) or error}.") from error
+        raise not_yaml(params, error) from error
     return content.get("task", DEFAULT) if isinstance(content, dict) else DEFAULT
