@@ -111,11 +111,16 @@ class Scored(NamedTuple):
         for metric in self.draws:
             values |= self.of(metric).named(metric)
         if not self.is_ranked:
-            values |= {name: None for name in values if name.startswith("auroc")}
+            values |= _without_auroc(values)
         if "pairs_right" not in self.draws:
             values |= dict.fromkeys(("pairs_right", "pairs_right_lo", "pairs_right_hi"))
         unread = 1 - np.mean([each.parsed for each in self.seeds.values()])
         return {**values, "unparsed": rounded(float(unread)), "seeds": len(self.seeds)}
+
+
+def _without_auroc(values: Mapping[str, float | None]) -> dict[str, None]:
+    """Return the names of AUROC among metrics, which too few probabilities leave undefined."""
+    return {name: None for name in values if name.startswith("auroc")}
 
 
 class Compared(NamedTuple):
@@ -231,14 +236,13 @@ def _reliability(
     fitted = {seed: _calibrated(each, chosen_on.references) for seed, each in validation.items()}
     if all(fitted.values()):
         kinds["calibrated"] = {seed: each for seed, each in fitted.items() if each}
-    found = {}
-    for kind, calibrations in kinds.items():
-        known = {seed: each.known for seed, each in answers.items()}
-        shares = [calibrations[seed].probabilities(each.log_odds[known[seed]]) for seed, each in answers.items()]
-        if sum(map(len, shares)):
-            labels = np.concatenate([items.references[known[seed]] for seed in answers])
-            found[kind] = reliability(np.concatenate(shares), labels)
-    return found
+    labels = np.concatenate([items.references[each.known] for each in answers.values()])
+    log_odds = {seed: each.log_odds[each.known] for seed, each in answers.items()}
+
+    def shares(calibrations: Mapping[int, Calibration]) -> Floats:
+        return np.concatenate([calibrations[seed].probabilities(values) for seed, values in log_odds.items()])
+
+    return {kind: reliability(shares(each), labels) for kind, each in kinds.items()} if len(labels) else {}
 
 
 def _calibrated(predictions: Predictions, references: NDArray[np.int64]) -> Calibration | None:
@@ -292,7 +296,7 @@ def models_metrics(
         for metric in GAINS:
             gain |= each.gain(metric).named(metric)
         if not (each.kinds["vanilla"].is_ranked and each.kinds["tuned"].is_ranked):
-            gain |= {name: None for name in gain if name.startswith("auroc")}
+            gain |= _without_auroc(gain)
         by_kind: dict[str, Any] = {kind: scored.metrics() for kind, scored in each.kinds.items()}
         by_kind["tuned"]["validation"] = {**each.validation, "items": len(chosen_on.ids)}
         by_kind["tuned"]["calibration_error"] = {
