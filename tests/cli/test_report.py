@@ -119,7 +119,7 @@ def test_a_page_holds_every_part(project):
     page = Page(report())
     assert page.open == []
     assert [attrs["id"] for tag, attrs in page.tags if tag == "h2"] == [
-        "verdict", "agreement", "changes", "growth", "scaling", "movers", "source",
+        "verdict", "agreement", "changes", "growth", "scaling", "tuned", "movers", "source",
     ]  # fmt: skip
     assert "PASS" in page.text
     assert "Larger models agree better with the labels" in page.text
@@ -131,6 +131,18 @@ def test_a_page_holds_every_part(project):
     assert sum(tag == "svg" for tag, _ in page.tags) == 4 + 2  # two of slopes, two of scores, two in the legend
     assert "small (seed 0), round 2: 0." in page.text
     assert "2 earlier turns" in page.text
+
+
+def test_the_tuned_models_stand_beside_the_baselines(project):
+    assert 'No tuned model is scored yet. Run "dvc repro evaluate", then this command again.' in Page(report()).text
+    scores = json.loads((ROOT / "metrics" / "models.json").read_text())
+    Path("metrics").mkdir()
+    Path("metrics/models.json").write_text(json.dumps(scores))
+    text = Page(report()).text
+    for name, values in (("embedded_150k", scores["embedded_150k"]["tuned"]), ("always needed", scores["floor"])):
+        assert re.search(rf"{name}.{{0,40}}{values['recall']:.3f}", text), name
+    assert "LoRA's gain in AUROC" in text
+    assert "metrics/models.json" in text.partition("Files that were read.")[2]
 
 
 def test_the_slopes_are_those_that_check_scaling_writes(project):

@@ -48,6 +48,7 @@ from chatladder.evaluation.label_sets import (
 )
 from chatladder.evaluation.scaling_check import METRICS, in_words
 from chatladder.evaluation.scores import Interval
+from chatladder.evaluation.summary import footnotes, model_rows, read_metrics
 from chatladder.io.rows import LABELLED, QUESTIONS, Rows
 from chatladder.labels.label_sets import check_verdicts, label_sets
 from chatladder.labels.review import FILE, flips_by_round, read_reviews
@@ -202,6 +203,13 @@ class Report:
             for each in models
         ]
 
+    def result(self) -> tuple[list[tuple[str, ...]], list[str]]:
+        """Return the table of the tuned models and the baselines, and its footnotes; nothing before evaluate ran."""
+        if not self.options.scores.exists():
+            return [], []
+        scores = read_metrics(self.options.scores)
+        return model_rows(scores), list(footnotes(scores))
+
     def quoted(self) -> dict[str, dict[str, Any]]:
         """Return the questions that did most, by id; none if texts are left out."""
         ids = [each.change.item_id for each in self.moves.strongest]
@@ -218,7 +226,7 @@ class Report:
 
     def command(self) -> str:
         """Return the command line that makes the page again."""
-        paths = ("annotations", "questions", "labelled", "bases", "vanilla", "tuned")
+        paths = ("annotations", "questions", "labelled", "bases", "vanilla", "tuned", "scores")
         values = [("round", str(self.now.number))]
         values += [(name, shown_path(getattr(self.options, name))) for name in paths]
         values += [("rung", key) for key in self.options.keys]
@@ -231,7 +239,7 @@ class Report:
         options, number = self.options, self.now.number
         review = options.annotations / f"round_{number}" / FILE
         yield options.questions
-        yield from (path for path in (options.labelled,) if path.exists())
+        yield from (path for path in (options.labelled, options.scores) if path.exists())
         yield from log_files(options.annotations, number)
         yield from adjudication_files(options.annotations, number)
         yield from (path for path in (review,) if path.exists())

@@ -32,6 +32,9 @@ class Options:
     bases: Path = setting("Base folders.", default=Path("data/bases"), type=_LaterFolder)
     vanilla: Path = setting("Untouched answers.", default=Path("data/predictions/vanilla"), type=_LaterFolder)
     tuned: Path = setting("Tuned answers.", default=Path("data/predictions/tuned"), type=_LaterFolder)
+    scores: Path = setting(
+        "Scores of the tuned models and the baselines.", default=Path("metrics/models.json"), type=_LaterFile
+    )
     keys: tuple[str, ...] = setting(
         "Key of a rung; repeat it for each.  [default: all under --bases]", default=(), names=("--rung",)
     )
