@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -298,11 +299,16 @@ def gather(root: Path) -> Standing:
     from chatladder.privacy.secret import KEY_FILE, local_key
 
     check_project(root)
-    ids = question_ids(root / "data" / "questions.parquet")
-    files, absent = exports(root / "data" / "raw")
-    answers = answers_of(root / "data" / "annotations", ids or [])
-    gate, items_needed = verdict(root / "metrics" / "scaling.json")
-    tuned = largest_tuned(root / "metrics" / "models.json")
+    # DVC answers from a process of its own, and takes longest; the rest is read meanwhile.
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(staleness, root)
+        ids = question_ids(root / "data" / "questions.parquet")
+        files, absent = exports(root / "data" / "raw")
+        answers = answers_of(root / "data" / "annotations", ids or [])
+        gate, items_needed = verdict(root / "metrics" / "scaling.json")
+        tuned = largest_tuned(root / "metrics" / "models.json")
+        labels = count_labels(root, answers.answered) if ids else None
+        other = other_code(root)
     return Standing(
         exports=len(files),
         private=sum(not path.name.startswith("demo") for path in files),
@@ -314,10 +320,10 @@ def gather(root: Path) -> Standing:
         gate=gate,
         items_needed=items_needed,
         tuned=tuned,
-        **vars(staleness(root)),
+        **vars(asked.result()),
         exported=tuned is not None and (root / "exported" / tuned.rung).is_dir(),
-        other_code=other_code(root),
-        labels=count_labels(root, answers.answered) if ids else None,
+        other_code=other,
+        labels=labels,
     )
 
 
