@@ -53,15 +53,17 @@ HEADS = ("scoring", "questions/s (parts)", "to llama.cpp", "AUROC", "order of lo
 
 
 @contextmanager
-def server(gguf: Path, slots: int, threads: int, context: int, adapters: Sequence[Path] = ()) -> Iterator[str]:
-    """The address of llama.cpp with a model, and adapters in GGUF on it, while the block lasts."""
+def server(
+    gguf: Path, slots: int, threads: int, context: int, adapters: Sequence[Path] = ()
+) -> Iterator[tuple[str, int]]:
+    """Start llama.cpp with a model, and adapters in GGUF on it; give its address and the id of its process."""
     command = [sys.executable, "-c", SERVER, *map(str, (gguf, slots, threads, context, *adapters))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         address = next((line.split()[1] for line in process.stdout or () if line.startswith("address ")), None)
         if address is None:
             raise DataError(f"{gguf}: expected llama.cpp to load it, got the exit code {process.wait()}.")
-        yield address
+        yield address, process.pid
     finally:
         process.kill()
         process.wait()
@@ -74,7 +76,16 @@ class LlamaCpp:
         self.address, self.slots, self.tokenizer, self.max_length = address, slots, tokenizer, max_length
 
     def score(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Log-probabilities of the options' first tokens, shape (n, 3)."""
+        """Return the log-probabilities of the options' first tokens, shape (n, 3)."""
+        with ThreadPoolExecutor(self.slots) as pool:
+            return np.array([*pool.map(lambda request: self.ask(*request), self.requests(prompts))])
+
+    def requests(self, prompts: Sequence[Prompt]) -> "zip[tuple[list[int], list[int]]]":
+        """Return the token ids of each prompt, and of the first token of each of its options.
+
+        Raises:
+            DataError: If two options begin with the same token.
+        """
         from chatladder.models.encoding import encode_options, encode_prompts
 
         texts = encode_options(self.tokenizer, [prompt.options for prompt in prompts], prompts[0].instruction)
@@ -83,10 +94,10 @@ class LlamaCpp:
             raise DataError("--answer: expected options that differ in their first token, got others. Take lettered.")
         longest = max(len(ids) for row in texts for ids in row.values())
         rows, _ = encode_prompts(self.tokenizer, [prompt.instruction for prompt in prompts], self.max_length - longest)
-        with ThreadPoolExecutor(self.slots) as pool:
-            return np.array([*pool.map(self._ask, rows, options)])
+        return zip(rows, options, strict=True)
 
-    def _ask(self, ids: list[int], options: list[int]) -> list[float]:
+    def ask(self, ids: list[int], options: list[int]) -> list[float]:
+        """Return the log-probability of each option's first token after a prompt."""
         asked = {"prompt": ids, "n_predict": 1, "n_probs": LIKELIEST, "temperature": 0, "cache_prompt": True}
         headers = {"Content-Type": "application/json"}
         with urlopen(Request(f"{self.address}/completion", json.dumps(asked).encode(), headers)) as reply:
@@ -111,8 +122,8 @@ def table(found: dict[str, Measured], items: Sequence[Any]) -> list[str]:
     return lines
 
 
-def _written(adapter: Path, base: Path, folder: Path) -> Path:
-    """An adapter as export writes it for llama.cpp.
+def write_adapter(adapter: Path, base: Path, folder: Path) -> Path:
+    """Write an adapter as export does for llama.cpp, and return the file.
 
     Raises:
         DataError: If it cannot be one.
@@ -163,9 +174,9 @@ def main(
     model, tokenizer = models[TYPES[-1]]
     sides = {name: lambda some, pair=pair: score(*pair, some, max_length)[0] for name, pair in models.items()}
     with ExitStack() as stack:
-        adapters = [_written(adapter, base, Path(stack.enter_context(TemporaryDirectory())))] if adapter else []
+        adapters = [write_adapter(adapter, base, Path(stack.enter_context(TemporaryDirectory())))] if adapter else []
         for count in (1, slots):
-            address = stack.enter_context(server(gguf, count, threads, max_length, adapters))
+            address, _ = stack.enter_context(server(gguf, count, threads, max_length, adapters))
             sides[f"llama.cpp, {count} at once"] = LlamaCpp(address, count, tokenizer, max_length).score
         found = take_turns(sides, prompts, min(parts, len(items)))
     about = setting(model, tokenizer, prompts, max_length).replace(f"; {TYPES[-1]}", "")

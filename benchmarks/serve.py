@@ -10,16 +10,22 @@ The command itself is started, as a user would start it, and asked over HTTP by 
 one question after another. Then many clients at once ask one each, again and again, until every question was asked
 once more; the time of a question is then from its request to its answer, with the wait for those before it. Memory is
 what the server's process holds, before the first question and at the end. ``--predictions`` are what stages.predict
-wrote of the same questions: the largest difference of a probability, and answers that differ, are counted. Prints a
-Markdown table.
+wrote of the same questions: the largest difference of a probability is printed.
+
+With ``--gguf``, the file that the rung's base was made of, llama.cpp's server (the wheel of xllamacpp) is asked the
+same afterwards: the same prompts as token ids, one token each, with the rung's adapter as ``chatladder export`` writes
+it. It runs with 1 slot and with 4, and the faster for many clients counts; it keeps the beginning that prompts share.
+It reads the first order of the options only, and of each option the first token; ours reads the options whole. Prints
+a Markdown table.
 """
 
-import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -28,29 +34,78 @@ import httpx2
 import numpy as np
 import psutil
 
+from benchmarks.llama_cpp import LlamaCpp, write_adapter
+from benchmarks.llama_cpp import server as llama_cpp_server
 from benchmarks.results import known, publish, save_option
+from chatladder.cli.answering import ModelOptions, settings_of
+from chatladder.cli.export.record import Settings
 from chatladder.io.console import SETTINGS, DataError, InputFile, example
+from chatladder.io.options import options_of
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows
+from chatladder.models.prompts import PromptSettings, render_row
+from chatladder.vocabulary import ANSWERS, POSITIVE
 
 MIB = 2**20
+#: Slots that llama.cpp is tried with.
+SLOTS = (1, 4)
 
 
 class Asked(NamedTuple):
-    """What many requests gave.
+    """The answers to many requests.
 
     Attributes:
-        answers: Of each question, in their order.
-        seconds: Of each question, shape (n,).
+        p_needed: The probability of "needed" of each question, shape (n,).
+        seconds: The time of each question, shape (n,).
         whole: Seconds from the first request to the last answer.
     """
 
-    answers: list[dict[str, Any]]
+    p_needed: np.ndarray
     seconds: np.ndarray
     whole: float
 
 
-def body_of(row: dict[str, Any]) -> dict[str, Any]:
-    """A question as the server takes it."""
+class Side(NamedTuple):
+    """One server: what one client and many clients got, and its memory in MiB before the questions and after."""
+
+    name: str
+    single: Asked
+    several: Asked
+    before: float
+    after: float
+
+    @property
+    def apart(self) -> float:
+        """The largest difference of a probability that was asked alone and with others."""
+        return float(np.abs(self.single.p_needed - self.several.p_needed).max())
+
+
+#: Asks the question of a number, and returns the probability of "needed".
+Ask = Callable[[int], float]
+
+
+def ask_all(ask: Ask, count: int, clients: int) -> Asked:
+    """Ask every question once, so many at a time."""
+
+    def one(number: int) -> tuple[float, float]:
+        start = perf_counter()
+        return ask(number), perf_counter() - start
+
+    start = perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        answers, seconds = zip(*pool.map(one, range(count)), strict=True)
+    return Asked(np.array(answers), np.array(seconds), perf_counter() - start)
+
+
+def measure(name: str, ask: Ask, count: int, clients: int, process: psutil.Process) -> Side:
+    """Ask one server all questions, by one client and by many."""
+    before = process.memory_info().rss / MIB
+    ask(0)  # a first answer compiles and allocates
+    single, several = (ask_all(ask, count, number) for number in (1, clients))
+    return Side(name, single, several, before, process.memory_info().rss / MIB)
+
+
+def body_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a question as the server takes it."""
     history = [{"sender": turn["sender"], "text": turn["text"]} for turn in row["window"]]
     return {
         "history": history,
@@ -78,37 +133,81 @@ def server(words: Sequence[str]) -> Iterator[tuple[str, psutil.Process]]:
             process.wait(60)
 
 
-async def ask(address: str, bodies: Sequence[dict[str, Any]], clients: int) -> Asked:
-    """Ask every question once, so many at a time."""
-    answers: list[dict[str, Any]] = [{} for _ in bodies]
-    seconds = np.zeros(len(bodies))
-    numbers = iter(range(len(bodies)))
+def ours(words: Sequence[str], items: Sequence[Mapping[str, Any]], clients: int) -> Side:
+    """Measure ``chatladder serve``."""
+    bodies = [body_of(item) for item in items]
     limits = httpx2.Limits(max_connections=clients)
-    async with httpx2.AsyncClient(base_url=address, timeout=600, limits=limits, trust_env=False) as client:
+    with (
+        server(words) as (address, process),
+        httpx2.Client(base_url=address, timeout=600, limits=limits, trust_env=False) as client,
+    ):
 
-        async def one() -> None:
-            for number in numbers:
-                start = perf_counter()
-                reply = await client.post("/v1/questions", json=bodies[number])
-                reply.raise_for_status()
-                answers[number], seconds[number] = reply.json(), perf_counter() - start
+        def ask(number: int) -> float:
+            reply = client.post("/v1/questions", json=bodies[number])
+            return float(reply.raise_for_status().json()["p_needed"])
 
-        start = perf_counter()
-        await asyncio.gather(*(one() for _ in range(clients)))
-        return Asked(answers, seconds, perf_counter() - start)
+        return measure("chatladder serve", ask, len(items), clients, process)
 
 
-def row_of(name: str, asked: Asked) -> str:
-    """A row of the table."""
+def theirs(
+    gguf: Path, base: Path, adapter: Path, settings: Settings, items: Sequence[Mapping[str, Any]], clients: int
+) -> Side:
+    """Measure llama.cpp's server with the slots that answer many clients fastest."""
+    import torch
+
+    from chatladder.models.loading import load
+
+    prompt = PromptSettings(settings.language, settings.answer, settings.seed, settings.wording)
+    prompts = [render_row(item, prompt) for item in items]
+    _, tokenizer = load(base)
+    sides = []
+    with TemporaryDirectory() as folder:
+        adapters = [write_adapter(adapter, base, Path(folder))]
+        for slots in SLOTS:
+            options = (gguf, slots, torch.get_num_threads(), settings.max_length, adapters)
+            with llama_cpp_server(*options) as (address, pid):
+                model = LlamaCpp(address, slots, tokenizer, settings.max_length)
+                requests = [*model.requests(prompts)]
+
+                def ask(number: int, model: LlamaCpp = model, requests: Sequence[Any] = requests) -> float:
+                    shares = np.exp(model.ask(*requests[number]))
+                    return float(shares[ANSWERS.index(POSITIVE)] / shares.sum())
+
+                name = f"llama.cpp, slots: {slots}"
+                sides.append(measure(name, ask, len(items), clients, psutil.Process(pid)))
+    return min(sides, key=lambda side: side.several.whole)
+
+
+def row_of(name: str, clients: int, asked: Asked) -> str:
+    """Return a row of the table."""
     middle, slow = (1000 * np.quantile(asked.seconds, share) for share in (0.5, 0.95))
-    return f"| {name} | {middle:.0f} | {slow:.0f} | {len(asked.answers) / asked.whole:.1f} |"
+    return f"| {name} | {clients} | {middle:.0f} | {slow:.0f} | {len(asked.seconds) / asked.whole:.1f} |"
 
 
-def differences(answers: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> tuple[float, int]:
-    """The largest difference of a probability, and the number of answers that differ."""
-    largest = max(abs(own["p_needed"] - other["p_needed"]) for own, other in zip(answers, others, strict=True))
-    changed = sum(own["needed"] != other["needed"] for own, other in zip(answers, others, strict=True))
-    return largest, changed
+def table(sides: Sequence[Side], clients: int) -> list[str]:
+    """Return the lines of the table in Markdown, and a line on each server."""
+    lines = ["| server | clients | p50, ms | p95, ms | questions a second |", "| --- | ---: | ---: | ---: | ---: |"]
+    for side in sides:
+        lines += [row_of(side.name, 1, side.single), row_of(side.name, clients, side.several)]
+    lines.append("")
+    lines += [
+        f"{side.name}: memory {side.before:.0f} MiB before the questions, {side.after:.0f} MiB after. Asked alone or "
+        f"with others, a probability differs by {side.apart:.1g} at most.  "
+        for side in sides
+    ]
+    return lines
+
+
+def beside(own: Side, other: Side) -> str:
+    """Return how answers of one server compare with those of another."""
+    from scipy.stats import spearmanr
+
+    gap = np.abs(own.single.p_needed - other.single.p_needed)
+    order = spearmanr(own.single.p_needed, other.single.p_needed).statistic
+    return (
+        f"Answers of both: p_needed differs by {gap.mean():.3f} on average and {gap.max():.2f} at most; their order is "
+        f"the same to a Spearman correlation of {order:.3f}."
+    )
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -117,7 +216,9 @@ def differences(answers: Sequence[dict[str, Any]], others: Sequence[dict[str, An
 @click.option("--predictions", type=InputFile, help="What stages.predict wrote; its questions are asked alone.")
 @click.option("--rows", type=click.IntRange(1), default=200, show_default=True, help="Questions to ask.")
 @click.option("--clients", type=click.IntRange(1), default=50, show_default=True, help="Clients at once.")
-@click.option("--option", "options", multiple=True, help="A further word of the command; repeat it.")
+@click.option("--gguf", type=InputFile, help="File of the rung's base: llama.cpp is asked the same.")
+@options_of(ModelOptions, "model_options")
+@options_of(Settings, "given", partial=True)
 @save_option
 def main(
     rung: str,
@@ -125,7 +226,9 @@ def main(
     predictions: Path | None,
     rows: int,
     clients: int,
-    options: tuple[str, ...],
+    gguf: Path | None,
+    model_options: ModelOptions,
+    given: Mapping[str, Any],
     save: Path | None,
 ) -> None:
     """Time the server of a rung."""
@@ -135,37 +238,28 @@ def main(
         for row in read_rows(predictions, PREDICTIONS).to_pylist():
             offline.setdefault(row["item_id"], row["p_needed"])  # the first seed's rows come first
         items = [item for item in items if item["item_id"] in offline]
-    bodies = [body_of(item) for item in items[:rows]]
-    with server([rung, *options]) as (address, process):
-        before = process.memory_info().rss / MIB
-        asyncio.run(ask(address, bodies[:1], 1))  # a first answer compiles and allocates
-        single = asyncio.run(ask(address, bodies, 1))
-        several = asyncio.run(ask(address, bodies, clients))
-        after = process.memory_info().rss / MIB
-    far, changed = differences(single.answers, several.answers)
-    lines = [
-        "| clients | p50, ms | p95, ms | questions a second |",
-        "| --- | ---: | ---: | ---: |",
-        row_of("1", single),
-        row_of(str(clients), several),
-        "",
-        f"{rung}, {len(bodies)} questions; memory {before:.0f} MiB before them, {after:.0f} MiB after. Alone or with "
-        f"others: {changed} answers differ, probabilities by {far:.1g} at most.",
-    ]
+    items = items[:rows]
+    bases, adapters = model_options.bases, model_options.adapters
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    own = ours([rung, f"--bases={bases}", f"--adapters={adapters}", *words], items, clients)
+    sides = [own]
+    if gguf is not None:
+        settings = settings_of(rung, model_options, given)
+        sides.append(theirs(gguf, bases / rung, adapters / rung, settings, items, clients))
+    lines = [*table(sides, clients), f"{rung}, {len(items)} questions."]
+    lines += [beside(*sides)] if len(sides) > 1 else []
     figures: dict[str, float | str] = {
-        "p50_ms": float(1000 * np.quantile(single.seconds, 0.5)),
-        "p95_ms": float(1000 * np.quantile(single.seconds, 0.95)),
-        "many_p95_ms": float(1000 * np.quantile(several.seconds, 0.95)),
-        "memory_mib": after,
-        "changed": changed,
+        "p50_ms": float(1000 * np.quantile(own.single.seconds, 0.5)),
+        "p95_ms": float(1000 * np.quantile(own.single.seconds, 0.95)),
+        "many_p95_ms": float(1000 * np.quantile(own.several.seconds, 0.95)),
+        "memory_mib": own.after,
+        "apart": own.apart,
     }
     if offline:
-        pairs = zip(items, single.answers, strict=False)
-        away = max(abs(offline[item["item_id"]] - answer["p_needed"]) for item, answer in pairs)
-        figures["from_offline"] = away
-        lines.append(f"From the probabilities of stages.predict they differ by {away:.1g} at most.")
-    rests_on = known(Path("data/labelled.parquet"), Path("data/adapters"))
-    publish(save, __spec__.name, "\n".join(lines), rests_on, figures)
+        expected = np.array([offline[item["item_id"]] for item in items])
+        figures["from_offline"] = float(np.abs(own.single.p_needed - expected).max())
+        lines.append(f"From the probabilities of stages.predict ours differ by {figures['from_offline']:.1g} at most.")
+    publish(save, __spec__.name, "\n".join(lines), known(questions, adapters / rung), figures)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """The benchmark of the server asks every question once, whatever number of clients does."""
 
-import asyncio
+import os
 
+import numpy as np
+import psutil
 import pytest
 
-from benchmarks.serve import ask, body_of, differences, row_of
+from benchmarks.serve import beside, body_of, measure, table
 from tests.serving import served
 
 ROWS = [
@@ -13,12 +15,20 @@ ROWS = [
 ]
 
 
-def test_every_question_is_asked_once_and_answers_are_compared():
+def test_every_question_is_asked_once_and_two_servers_are_compared():
     with served() as client:
-        found = [asyncio.run(ask(str(client.base_url), [body_of(row) for row in ROWS], clients)) for clients in (1, 4)]
-    for asked in found:
-        assert [answer["p_needed"] for answer in asked.answers] == [number / 100 for number in range(9)]
-        assert (asked.seconds > 0).all()
-        assert row_of("1", asked).count("|") == 5
-    other = [{"needed": True, "p_needed": 0.0}, *found[0].answers[1:]]
-    assert differences(found[0].answers, other) == (pytest.approx(0), 1)
+
+        def ask(number):
+            return client.post("/v1/questions", json=body_of(ROWS[number])).json()["p_needed"]
+
+        own = measure("ours", ask, len(ROWS), 4, psutil.Process(os.getpid()))
+    assert own.single.p_needed.tolist() == own.several.p_needed.tolist() == [number / 100 for number in range(9)]
+    assert (own.several.seconds > 0).all()
+    assert own.apart == 0
+    other = own._replace(name="theirs", single=own.single._replace(p_needed=np.linspace(0, 0.8, 9)))
+    assert other.apart == pytest.approx(0.72)
+    lines = table([own, other], 4)
+    assert [line.split(" | ")[:2] for line in lines[2:6]] == [
+        ["| ours", "1"], ["| ours", "4"], ["| theirs", "1"], ["| theirs", "4"],
+    ]  # fmt: skip
+    assert "correlation of 1.000" in beside(own, other)
