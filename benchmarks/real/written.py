@@ -1,12 +1,14 @@
 """How well does a small model write questions out that people wrote out? Dialogues about restaurants, in English.
 
 Example:
-    python -m benchmarks.real.written --labelled ../shared/data/labelled/gecor-camrest.jsonl --rung smollm2_135m
+    python -m benchmarks.real.written --labelled gecor-camrest.jsonl
+    python -m benchmarks.real.written --labelled gecor-camrest.jsonl --rung smollm2_135m
 
 The data is GECOR's annotation of CamRest676 (Quan et al. 2019, <https://github.com/terryqj0107/GECOR>, CC BY 4.0):
 1,807 turns, each with the whole sentence that an annotator wrote. Dialogues are drawn into train, validation and test
 once; of each split some turns that refer to something, and as many that do not. Training, writing and scores are the
-product's stages. What the rung wrote is kept in ``camrest``, and the page is made from what is there.
+product's stages. What a rung wrote is kept in ``camrest``: without ``--rung`` no model runs, and the kept texts are
+scored again.
 """
 
 import os
@@ -78,12 +80,14 @@ def run(name: str, *arguments: str | Path) -> None:
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path})
 
 
-def measure(labelled: Path, rung: str) -> None:
-    """Train a rung to write, let it write the test turns, and score them."""
+def measure(labelled: Path, trained: str | None) -> None:
+    """Score what rungs wrote of the test turns.
+
+    Args:
+        labelled: The turns.
+        trained: A rung that is taught to write first, and writes; None to score the texts that are kept.
+    """
     settings = read_yaml(ROOT / "ubuntu-cn" / "params.yaml")
-    training = [part for key, value in settings["train"].items() for part in (f"--{key}", str(value))]
-    length = ("--max-length", str(settings["max_length"]))
-    base = ROOT / "bases" / rung
     rows = rows_of(labelled)
     written = [
         {"item_id": row["item_id"], "annotator": "gecor", "rewrite": row["rewrite"], "chosen": True}
@@ -109,25 +113,43 @@ def measure(labelled: Path, rung: str) -> None:
         write_rows(given, [{name: row[name] for name in LABELLED.names} for row in rows], LABELLED)
         write_rows(rewrites, written, REWRITES)
         write_rows(folder / "gate.parquet", gate, PREDICTIONS)
-        prompt = ("--language", "en", "--answer", "text", "--seed", "0")
-        taught = ("--out", folder / "alpaca", "--rewrites", rewrites, "--rewriting", folder / "rewriting")
-        run("to_alpaca", "--labelled", given, *prompt, *taught)
-        outs = ("--out", folder / "adapter", "--curves", folder / "curves")
-        run("train", "--base", base, "--alpaca", folder / "rewriting", *outs, *length, *training)
-        asked = ("--base", base, "--labelled", given, "--language", "en", *length)
-        texts = {kind: FOLDER / kind / f"{rung}.parquet" for kind in ("vanilla", "tuned")}
-        run("rewrite", *asked, "--rewrites", rewrites, "--out", texts["vanilla"])
-        run("rewrite", *asked, "--adapter", folder / "adapter", "--out", texts["tuned"])
-        scored = ("--vanilla", texts["vanilla"], "--tuned", texts["tuned"], "--gate", folder / "gate.parquet")
-        run(
-            "score_rewrites",
-            *("--labelled", given, "--rewrites", rewrites, *scored, "--language", "en", "--seed", "0"),
-            *("--metrics", FOLDER / f"{rung}.json"),
-        )
+        if trained:
+            write_out(trained, given, rewrites, folder, settings)
+        for rung in [trained] if trained else [path.stem for path in sorted((FOLDER / "tuned").glob("*.parquet"))]:
+            texts = {kind: FOLDER / kind / f"{rung}.parquet" for kind in ("vanilla", "tuned")}
+            scored = ("--vanilla", texts["vanilla"], "--tuned", texts["tuned"], "--gate", folder / "gate.parquet")
+            run(
+                "score_rewrites",
+                *("--labelled", given, "--rewrites", rewrites, *scored, "--language", "en", "--seed", "0"),
+                *("--metrics", FOLDER / f"{rung}.json"),
+            )
+
+
+def write_out(rung: str, given: Path, rewrites: Path, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Train a rung to write, and let it write the test turns, before and after.
+
+    Args:
+        rung: The rung.
+        given: Rows of ``LABELLED``.
+        rewrites: Rows of ``REWRITES``.
+        folder: A folder for what the training needs and leaves.
+        settings: Sections of params.yaml.
+    """
+    training = [part for key, value in settings["train"].items() for part in (f"--{key}", str(value))]
+    length = ("--max-length", str(settings["max_length"]))
+    base = ROOT / "bases" / rung
+    prompt = ("--language", "en", "--answer", "text", "--seed", "0")
+    taught = ("--out", folder / "alpaca", "--rewrites", rewrites, "--rewriting", folder / "rewriting")
+    run("to_alpaca", "--labelled", given, *prompt, *taught)
+    outs = ("--out", folder / "adapter", "--curves", folder / "curves")
+    run("train", "--base", base, "--alpaca", folder / "rewriting", *outs, *length, *training)
+    asked = ("--base", base, "--labelled", given, "--language", "en", *length)
+    run("rewrite", *asked, "--rewrites", rewrites, "--out", FOLDER / "vanilla" / f"{rung}.parquet")
+    run("rewrite", *asked, "--adapter", folder / "adapter", "--out", FOLDER / "tuned" / f"{rung}.parquet")
 
 
 def lines(metrics: Mapping[str, Any], rung: str) -> Iterator[tuple[str, ...]]:
-    """Yield a row of each text: exact, chrF, chrF above copying, words from nowhere."""
+    """Yield a row of each text: exact, chrF, chrF above copying, ROUGE-L, words from nowhere."""
     names = {"copy": "the turn as it is", "people": "annotators", "vanilla": f"{rung}, untouched", "tuned": rung}
     for key, name in names.items():
         score = metrics[key]
@@ -136,17 +158,23 @@ def lines(metrics: Mapping[str, Any], rung: str) -> Iterator[tuple[str, ...]]:
             return f"{score[metric]:{form}} [{score[metric + '_lo']:{form}}, {score[metric + '_hi']:{form}}]"
 
         more = "" if key in ("copy", "people") else shown("above_copy", "+.1f")
-        yield (name, shown("exact", ".3f"), shown("chrf", ".1f"), more, shown("invented", ".3f"))
+        yield (
+            name,
+            shown("exact", ".3f"),
+            shown("chrf", ".1f"),
+            more,
+            shown("rouge_l", ".3f"),
+            shown("invented", ".3f"),
+        )
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
-@click.option("--labelled", type=InputFile, help="The turns (JSON lines); without it the page alone is written.")
-@click.option("--rung", default="smollm2_135m", show_default=True, help="A base of benchmarks/real.")
-def main(labelled: Path | None, rung: str) -> None:
-    """Measure a rung, and write the page of all that were measured."""
-    if labelled:
-        measure(labelled, rung)
-    header = ("text", "exact", "chrF", "chrF above the turn as it is", "words from nowhere")
+@click.option("--labelled", type=InputFile, required=True, help="The turns (JSON lines).")
+@click.option("--rung", help="A base of benchmarks/real to train first.")
+def main(labelled: Path, rung: str | None) -> None:
+    """Measure what rungs wrote, and write the page of all of them."""
+    measure(labelled, rung)
+    header = ("text", "exact", "chrF", "chrF above the turn as it is", "ROUGE-L", "words from nowhere")
     parts = [
         "Test turns that refer to something, 95 % intervals over dialogues. Words from nowhere stand neither in the "
         "turn nor in the dialogue before it. A second adapter learned from "

@@ -8,10 +8,13 @@ start: that is the stronger of two ways to copy it.
 
 Source:
     chrF: Popović (2015), https://aclanthology.org/W15-3049, by sacrebleu; of single texts, 0 to 100, and their mean.
+    ROUGE-L: Lin (2004), https://aclanthology.org/W04-1013; F1 over the words that a search would see, since
+    the package rouge-score drops every character that is not ASCII.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +25,8 @@ from chatladder.evaluation.scores import Bootstrap, Floats, interval, rounded
 POLICIES = ("never", "always", "gated")
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True)
+class Asked:
     """The test questions.
 
     Attributes:
@@ -39,15 +43,20 @@ class Asked(NamedTuple):
     needed: NDArray[np.bool_]
     sample: Bootstrap
 
-    @property
+    @cached_property
     def written(self) -> NDArray[np.bool_]:
         """Whether a person wrote each out, shape ``(n,)``."""
         return np.array([reference is not None for reference in self.references])
 
-    @property
+    @cached_property
     def ideals(self) -> list[str]:
-        """What a policy should give: the reference where there is one, else the question as it is."""
+        """The text that a policy should give: the reference where there is one, else the question as it is."""
         return [reference or plain for reference, plain in zip(self.references, self.plain, strict=True)]
+
+    @cached_property
+    def copied(self) -> Floats:
+        """The chrF of each question as it is, shape ``(n,)``."""
+        return chrf_of(self.plain, self.ideals)
 
 
 def mean_over(values: Floats, chosen: NDArray[np.bool_], sample: Bootstrap) -> Floats:
@@ -74,6 +83,14 @@ def chrf_of(texts: Sequence[str], references: Sequence[str]) -> Floats:
     return np.array([chrf.sentence_score(text, [ideal]).score for text, ideal in zip(texts, references, strict=True)])
 
 
+def rouge_l_of(texts: Sequence[str], references: Sequence[str]) -> Floats:
+    """Return ROUGE-L of each text, 0 to 1: the F1 of the longest common subsequence of words, shape ``(n,)``."""
+    from rapidfuzz.distance import LCSseq
+
+    pairs = [(words(text), words(reference)) for text, reference in zip(texts, references, strict=True)]
+    return np.array([2 * LCSseq.similarity(*pair) / max(1, sum(map(len, pair))) for pair in pairs])
+
+
 def invented(texts: Sequence[str], windows: Sequence[str]) -> Floats:
     """Return the share of each text's words that stand neither in its question nor in its window, shape ``(n,)``."""
     shares = []
@@ -96,16 +113,17 @@ def text_metrics(texts: Sequence[str], asked: Asked) -> dict[str, float | None]:
 
     Returns:
         ``exact`` (share equal but for white space), ``chrf``, and ``above_copy``, chrF less that of the question as it
-        is; ``invented``, the share of words from nowhere; each with its interval.
+        is; ``rouge_l``; ``invented``, the share of words from nowhere; each with its interval.
     """
     ideals, written = asked.ideals, asked.written
     exact = np.array([_bare(text) == _bare(ideal) for text, ideal in zip(texts, ideals, strict=True)], dtype=float)
-    chrf, copied = (chrf_of(each, ideals) for each in (texts, asked.plain))
+    chrf = chrf_of(texts, ideals)
     named: dict[str, float | None] = {}
     for name, values in {
         "exact": exact,
         "chrf": chrf,
-        "above_copy": chrf - copied,
+        "above_copy": chrf - asked.copied,
+        "rouge_l": rouge_l_of(texts, ideals),
         "invented": invented(texts, asked.windows),
     }.items():
         named |= interval(mean_over(values, written, asked.sample)).named(name)
@@ -136,7 +154,8 @@ def policy_metrics(
     written = {"never": 0.0, "always": 100.0, "gated": 100 * float(gate.mean())}
     given = dict(zip(POLICIES, (asked.plain, texts, gated), strict=True))
     everything = np.ones(len(asked.plain), dtype=np.bool_)
-    chrf = {policy: chrf_of(each, asked.ideals) for policy, each in given.items()}
+    chrf = {policy: chrf_of(each, asked.ideals) for policy, each in given.items() if policy != "never"}
+    chrf["never"] = asked.copied
     found = {policy: search(each) for policy, each in given.items()} if search else {}
     metrics: dict[str, dict[str, float | None]] = {}
     for policy, each in given.items():

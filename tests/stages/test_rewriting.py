@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from model_fixtures import PROMPT, TRAINING, options, run, write_questions
 
+from chatladder.evaluation.rewriting import rouge_l_of
 from chatladder.io.rows import LABELLED, PREDICTIONS, REWRITES, REWRITTEN, TURNS, read_rows, write_rows
 from chatladder.models.prompts import plain, render_rewrite, rewrite_read, rewritten, without_oldest
 from stages.rewrite import main as rewrite
@@ -220,8 +221,9 @@ def test_a_model_that_writes_as_people_do_is_worth_it_where_the_gate_is_right(pr
     metrics = scored(project, tmp_path, written_out, lambda row: 0.9 if is_needed(row) else 0.1)
     assert (metrics["test_items"], metrics["written_out"]) == (20, 10)
     tuned, copied, policies = metrics["tuned"], metrics["copy"], metrics["policies"]
-    assert (tuned["exact"], tuned["chrf"]) == (1.0, 100.0)
+    assert (tuned["exact"], tuned["chrf"], tuned["rouge_l"]) == (1.0, 100.0, 1.0)
     assert copied["exact"] == 0
+    assert 0 < copied["rouge_l"] < 1
     assert metrics["vanilla"]["chrf"] == pytest.approx(copied["chrf"])
     assert tuned["above_copy"] == pytest.approx(100 - copied["chrf"], abs=1e-4)
     # It changes every question that it writes, and the gate lets through none of those that need nothing.
@@ -230,6 +232,12 @@ def test_a_model_that_writes_as_people_do_is_worth_it_where_the_gate_is_right(pr
     assert policies["gated"]["chrf"] == 100
     assert policies["gated"]["above_always_lo"] > 0
     assert policies["gated"]["above_never_lo"] > 0
+
+
+def test_rouge_l_is_the_f1_of_the_longest_common_subsequence_of_words():
+    # Three of four words and three of five, in order; a pair of Han characters is a word; two texts without a word.
+    found = rouge_l_of(["how does vim show", "它好用吗", "?"], ["how does it show lines", "伞好用吗", "!"])
+    assert found == pytest.approx([2 * 3 / 9, 2 * 2 / 6, 0])
 
 
 def test_words_from_nowhere_are_counted(project, tmp_path):
