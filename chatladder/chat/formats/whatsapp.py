@@ -16,8 +16,8 @@ A message starts at a line in the layout of the file's first line; a line that o
 or another chat, belongs to the message before. A pasted line in the file's own layout has no mark and counts as a
 message. A person without a name in the phone's contacts is written as a number, or as ``~ Name``.
 
-Read here and not by a library: those that are kept (whatstk, chat-miner) guess the order from what scores best or
-from single lines, load the whole file, and give neither line numbers nor the lines that they leave out.
+No library is used: the maintained ones (whatstk, chat-miner) guess the order from the best score or from single lines,
+load the whole file, and return neither line numbers nor the lines that they skip.
 """
 
 import re
