@@ -1,21 +1,22 @@
-r"""How often two label sets of one task are told apart by models: power, and false alarms.
+r"""How often models detect which of two label sets of one task has more errors: power, and false alarms.
 
-It needs the answers of ``benchmarks.same_size`` and reads no model.
+It needs the answers of ``benchmarks.same_size`` and runs no model.
 
 Example:
     python -m benchmarks.annotators --draws 1000 --seed 0
 
-Each draw makes 1,000 items in conversations as long as the demo's, their true labels, and the evidence of nine
-models: three rungs of three seeds, all right on the given share of the items, or rising from rung to rung. A model's
-evidence is the label, plus noise that the models share (an item's and its conversation's, as large as measured on the
-answers of ``benchmarks.same_size``), plus its own. Two annotators err with the rates of a row: on any item, or on
-needed ones alone (missed), or on others alone (invented). Then ``compare`` judges, as ``stages.check_scaling`` does.
+Each draw makes 1,000 items in conversations as long as the demo's, their true labels, and the evidence of nine models:
+three rungs of three seeds. All are right on the given share of the items, or the share rises from rung to rung. A
+model's evidence is the label, plus noise that the models share (an item's and its conversation's, as large as measured
+on the answers of ``benchmarks.same_size``), plus noise of its own. Two annotators err at the rates of a row: on any
+item, on needed ones only (missed), or on others only (invented). Then ``compare`` judges, as ``stages.check_scaling``
+does.
 
-"Measured evidence" takes the items of drawn conversations with the evidence that models gave to them, in place of the
-simulated, and their labels for the truth.
+"Measured evidence" takes the items of drawn conversations with the models' real evidence in place of the simulated one,
+and their labels as the truth.
 
-"Found" is an interval that lies on the right side of 0; where both err equally often, on either side. The last columns
-do so with the difference of AUROC. Brackets hold exact 95 % binomial intervals.
+"Found" is an interval on the right side of 0; if both err equally often, on either side. The last columns use the
+difference of AUROC instead. Brackets hold exact 95 % binomial intervals.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ ACCURACIES = (0.55, 0.62, 0.70)
 
 
 class Errors(NamedTuple):
-    """How an annotator errs: the share of all labels that are wrong, and on which items."""
+    """The errors of an annotator: the share of all labels that are wrong, and the items they occur on."""
 
     rate: float
     kind: str
@@ -74,7 +75,7 @@ PAIRS = (
 
 
 class Sample(NamedTuple):
-    """Items: whether each is truly needed, shape ``(n,)``, its conversation, and evidence, shape ``(models, n)``."""
+    """Items: True if truly needed, shape ``(n,)``, their conversations, and evidence, shape ``(models, n)``."""
 
     truth: Bools
     clusters: Codes
@@ -85,15 +86,15 @@ Draw = Callable[[np.random.Generator], Sample]
 
 
 class Shared(NamedTuple):
-    """Shares of the variance of a model's evidence, within a label: an item's, alike for all models, and of that the
-    part that is alike for all items of a conversation."""
+    """Shares of the variance of a model's evidence, within a label: that of the item, which all models share, and of it
+    the part that all items of a conversation share."""
 
     item: float
     conversation: float
 
 
 def measure_shared(models: Models) -> Shared:
-    """How much of their evidence models share, and how much items of a conversation do."""
+    """Measure how much of their evidence models share, and how much items of a conversation share."""
     evidence = standardized(models.evidence)
     for label in (True, False):
         of_label = models.needed == label
@@ -107,13 +108,13 @@ def measure_shared(models: Models) -> Shared:
 
 
 def simulated(sizes: Codes, needed: float, shared: Shared, accuracies: Sequence[float]) -> Draw:
-    """Items with normal evidence.
+    """Return a draw of items with normal evidence.
 
     Args:
-        sizes: Numbers of items that conversations have.
-        needed: Share of the items that are.
-        shared: What models and items share.
-        accuracies: How often the models of each rung are right, if they say "needed" to evidence above 0.
+        sizes: The numbers of items of conversations.
+        needed: The share of needed items.
+        shared: The shares that models and items have in common.
+        accuracies: How often the models of each rung are right, if they answer "needed" to evidence above 0.
     """
     from scipy.stats import norm
 
@@ -132,7 +133,7 @@ def simulated(sizes: Codes, needed: float, shared: Shared, accuracies: Sequence[
 
 
 def measured(models: Models) -> Draw:
-    """Drawn conversations of the demo, with the evidence of three drawn seeds of every size."""
+    """Return a draw of the demo's conversations, with the evidence of three drawn seeds of every size."""
     sizes = np.bincount(models.clusters)
     starts = np.cumsum(sizes) - sizes
 
@@ -151,13 +152,13 @@ def measured(models: Models) -> Draw:
 
 
 def by_compare(labels: Codes, sample: Sample) -> int:
-    """Which of two label sets holds fewer errors: 1 the first, -1 the second, 0 not known."""
+    """Return which of two label sets has fewer errors: 1 the first, -1 the second, 0 undecided."""
     points = compare(labels, sample.evidence, list(map(str, sample.clusters))).points
     return 0 if points is None else int(points.lo > 0) - int(points.hi < 0)
 
 
 def by_auroc(labels: Codes, sample: Sample) -> int:
-    """The same by the difference of the mean AUROC of all models."""
+    """Return the same as ``by_compare``, by the difference of the mean AUROC of all models."""
     from scipy.stats import t
 
     order, once = np.argsort(sample.evidence, axis=1), np.ones(len(sample.truth))
@@ -170,7 +171,7 @@ def by_auroc(labels: Codes, sample: Sample) -> int:
 
 
 def share(count: int, of: int) -> str:
-    """A share in percent with its exact binomial interval."""
+    """Return a share in percent with its exact binomial interval."""
     from scipy.stats import binomtest
 
     ends = binomtest(count, of).proportion_ci()
@@ -178,7 +179,7 @@ def share(count: int, of: int) -> str:
 
 
 def table(worlds: dict[str, Draw], draws: int, seed: int) -> str:
-    """Markdown: how often each pair of annotators is told apart."""
+    """Return a Markdown table of how often each pair of annotators is distinguished."""
     head = ("models right on", "errors of one", "of the other", "found, %", "false alarms, %")
     lines = [row(*head, "by AUROC: found, %", "false alarms, %"), "| --- | --- | --- | --- | --- | --- | --- |"]
     for name, draw in worlds.items():

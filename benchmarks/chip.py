@@ -1,21 +1,21 @@
 r"""Speed and memory of LoRA training on one GPU, at the shape of a real rung: random weights, nothing downloaded.
 
-Run it in the repository's root on a machine with a GPU that does nothing else.
+Run it in the repository's root on a machine with an otherwise idle GPU.
 
 Example:
     python -m benchmarks.chip --shape qwen2_7b --rows 16 --steps 8
     python -m benchmarks.chip --shape qwen2_7b --variant plain --tokens-per-forward 2048 --tokens-per-forward 8192
     python -m benchmarks.chip --shape tiny --steps 3
 
-Weights are drawn on the device in bfloat16, an adapter of rank 64 goes on every linear layer, and rows of random tokens
-with a shared beginning are trained by ``chatladder.training.trainer.fit``, as every rung is. Variants take turns, each
-on a fresh model. "tokens/s" counts all tokens of the rows, "read" those that went through the model, padding left out:
-what rows share is read once. Work is that of tokens read, by the usual count: a frozen weight costs two operations a
-token forward and two backward, an adapter's weight six; the output layer is charged for the answers alone; attention
-and what checkpointing computes again are not counted. It is set against the chip's data sheet and against what a large
-product of two matrices reaches in the same run. Memory is the most that tensors took on the GPU (without one: the
-process), and what ``chatladder.models.memory`` counts for the largest forward pass. Prints a Markdown table. Without a
-GPU the shape ``tiny`` shows that the script works, and its speeds mean nothing.
+Weights are drawn on the device in bfloat16. An adapter of rank 64 goes on every linear layer, and rows of random tokens
+with a shared prefix are trained by ``chatladder.training.trainer.fit``, as every rung is. Variants take turns, each on
+a fresh model. "tokens/s" counts all tokens of the rows, "read" those that pass through the model, without padding: a
+shared prefix is read once. Operations are those of the tokens read, by the usual count: a frozen weight costs two
+operations a token forward and two backward, an adapter's weight six; the output layer counts only for the answers;
+attention and the recomputation of checkpointing do not count. They are compared with the chip's data sheet and with the
+rate of a large matrix product in the same run. Memory is the peak of tensors on the GPU (without one: of the process),
+and the count of ``chatladder.models.memory`` for the largest forward pass. Prints a Markdown table. Without a GPU the
+shape ``tiny`` shows that the script works, and its speeds mean nothing.
 """
 
 import gc
@@ -36,7 +36,7 @@ from chatladder.io.console import SETTINGS, example
 from chatladder.models import memory as needs
 from chatladder.models.devices import prepare_torch
 
-#: Sizes of published models, in transformers' names; ``tiny`` is none.
+#: Sizes of published models, in transformers' names; ``tiny`` is not one of them.
 SIZES = (
     "hidden_size",
     "num_hidden_layers",
@@ -51,7 +51,7 @@ SHAPES = {
     "qwen2_0_5b": (896, 24, 14, 2, 4864, 151936, True),
     "tiny": (64, 2, 4, 2, 128, 512, True),
 }
-#: Dense bfloat16 operations a second in 10^12, by the end of the name that the driver gives: NVIDIA's data sheets.
+#: Dense bfloat16 operations a second in 10^12, by the end of the driver's name for the GPU: NVIDIA's data sheets.
 PEAKS = {
     r"H200": 989.0,
     r"H100 80GB HBM3": 989.0,
@@ -60,13 +60,13 @@ PEAKS = {
     r"L4": 121.0,
     r"RTX 4090": 165.0,
 }
-#: What each variant changes: fields of TrainSettings, and switches of torch.
+#: The changes of each variant: fields of TrainSettings, and switches of torch.
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "checkpointing": {"gradient_checkpointing": True},
-    # The adapter is float32: on most GPUs its products are far slower than those of the base unless they may round.
+    # The adapter is float32: on most GPUs its products are far slower than the base's unless they may be rounded.
     "TF32": {"tf32": True},
-    # Deterministic torch fills new memory, so that reading it early cannot go unnoticed.
+    # Deterministic torch fills new memory, so that reading it uninitialised is noticed.
     "memory not filled": {"fill": False},
 }
 TERA, GIB = 1e12, 2**30
@@ -74,18 +74,18 @@ TERA, GIB = 1e12, 2**30
 
 @dataclass
 class Runs:
-    """What the runs of one variant showed.
+    """Measurements of one variant's runs.
 
     Attributes:
-        variant: Its name.
-        tokens_per_forward: Most tokens in one forward pass.
+        variant: The name.
+        tokens_per_forward: The most tokens in one forward pass.
         speeds: Tokens of the rows a second, one for each timed step.
-        read: Tokens a second that went through the model.
+        read: Tokens a second that pass through the model.
         rates: Operations a second, in 10^12.
-        most: Bytes at most, one for each run.
+        most: Peak bytes, one for each run.
         counted: Bytes that ``memory`` counts.
-        loss: Of the first step, nats an answer token.
-        failed: Whether memory ran out.
+        loss: The loss of the first step, in nats an answer token.
+        failed: True if memory ran out.
     """
 
     variant: str
@@ -100,7 +100,7 @@ class Runs:
 
 
 class Reader:
-    """Counts the tokens that go through a model, padding left out, without waiting for the device."""
+    """Counts the tokens that pass through a model, without padding, and without waiting for the device."""
 
     def __init__(self, model: Any) -> None:
         self.counts: list[Any] = [0]
@@ -111,23 +111,23 @@ class Reader:
         self.counts[-1] = self.counts[-1] + (ids.numel() if mask is None else mask[:, -ids.shape[1] :].sum())
 
     def next_step(self) -> None:
-        """Count the next step's tokens apart."""
+        """Start a new count for the next step."""
         self.counts.append(0)
 
 
 def peak_of(name: str) -> float | None:
-    """The peak of a GPU of this name in 10^12 operations a second; None where the table has none."""
+    """Return the peak of a GPU in 10^12 operations a second; None if the table lacks it."""
     return next((peak for pattern, peak in PEAKS.items() if re.search(rf"\b{pattern}$", name)), None)
 
 
 def make_rows(count: int, vocabulary: int, lengths: tuple[int, int, int, int], seed: int) -> list[Any]:
-    """Rows of random tokens.
+    """Return rows of random tokens.
 
     Args:
-        count: How many.
-        vocabulary: Tokens are below it.
-        lengths: Of the beginning that all share, of the shortest and the longest own part, and of the answer.
-        seed: Of the tokens and lengths.
+        count: The number of rows.
+        vocabulary: The number that all tokens are below.
+        lengths: Lengths of the shared prefix, of the shortest and the longest individual part, and of the answer.
+        seed: The seed of tokens and lengths.
     """
     from chatladder.models.encoding import Example
 
@@ -142,7 +142,7 @@ def make_rows(count: int, vocabulary: int, lengths: tuple[int, int, int, int], s
 
 
 def build(shape: str, dtype: str) -> Any:
-    """A model of random weights, drawn where it will run."""
+    """Return a model of random weights, drawn on the device where it will run."""
     import torch
     from transformers import AutoModelForCausalLM, Qwen2Config
 
@@ -155,7 +155,7 @@ def build(shape: str, dtype: str) -> Any:
 
 @contextmanager
 def switched(tf32: bool = False, fill: bool = True) -> Iterator[None]:
-    """Torch with these switches, and as it was afterwards."""
+    """Set torch's switches inside the block, and restore them afterwards."""
     import torch
 
     before = torch.backends.cuda.matmul.allow_tf32, torch.utils.deterministic.fill_uninitialized_memory
@@ -167,21 +167,21 @@ def switched(tf32: bool = False, fill: bool = True) -> Iterator[None]:
 
 
 def shape_of(model: Any) -> needs.Shape:
-    """The model's shape as ``memory`` knows it."""
+    """Return the model's shape for ``memory``."""
     shape = needs.read_config(model.config.to_dict())
     assert shape is not None
     return shape
 
 
 def operations(shape: needs.Shape, lora_r: int, read: int, answers: int) -> int:
-    """Operations of a training step that reads so many tokens and predicts so many (see the module)."""
+    """Return the operations of a training step with so many tokens read and predicted (see the module)."""
     blocks = shape.num_hidden_layers * sum(inputs * outputs for inputs, outputs in needs.linears(shape).values())
     output = shape.hidden_size * shape.vocab_size
     return read * (4 * blocks + 6 * needs.adapter_parameters(shape, lora_r)) + answers * 4 * output
 
 
 def counted_bytes(model: Any, steps: Sequence[Sequence[Any]], settings: Any) -> int:
-    """What ``memory`` counts for the largest forward pass, what rows share counted once; of an adapted model."""
+    """Return the bytes that ``memory`` counts for an adapted model's largest forward pass, a shared prefix once."""
     from chatladder.models.batches import shared_length
     from chatladder.training.trainer import split_rows
 
@@ -210,7 +210,7 @@ def counted_bytes(model: Any, steps: Sequence[Sequence[Any]], settings: Any) -> 
 
 
 def train_once(runs: Runs, shape: str, dtype: str, examples: Sequence[Any], settings: Any, warm_up: int) -> None:
-    """Train a fresh model and add what was measured to the variant's runs."""
+    """Train a fresh model and add the measurements to the variant's runs."""
     import torch
 
     from chatladder.models.batches import batches_by_length
@@ -251,7 +251,7 @@ def train_once(runs: Runs, shape: str, dtype: str, examples: Sequence[Any], sett
 
 
 def product_rate(size: int, dtype: str) -> float:
-    """Operations a second, in 10^12, that a product of two square matrices reaches here: the median of 20."""
+    """Return the operations a second, in 10^12, of a product of two square matrices on this machine: median of 20."""
     import torch
 
     gpu = torch.cuda.is_available()
@@ -268,7 +268,7 @@ def product_rate(size: int, dtype: str) -> float:
 
 
 def row_of(runs: Runs, peak: float | None, product: float) -> str:
-    """A line of the table."""
+    """Return a line of the table."""
     start = f"| {runs.variant} | {runs.tokens_per_forward:,} |"
     counted = runs.counted / GIB
     if runs.failed:
@@ -284,7 +284,7 @@ def row_of(runs: Runs, peak: float | None, product: float) -> str:
 def run_all(
     variants: Sequence[str], budgets: Sequence[int], rounds: int, given: dict[str, Any], *, shape: str, **more: Any
 ) -> list[Runs]:
-    """All variants at all sizes of a forward pass, in turns; one that runs out of memory is not tried again."""
+    """Run all variants at all sizes of a forward pass, in turns; one that runs out of memory is not tried again."""
     import torch
 
     from chatladder.training.settings import TrainSettings
@@ -302,7 +302,7 @@ def run_all(
                         train_once(runs, shape, settings=settings, **more)
                 except torch.OutOfMemoryError:
                     runs.failed = True
-            # What failed is let go of only here, after its traceback.
+            # A failed model is released only here, after its traceback.
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

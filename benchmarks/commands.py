@@ -5,8 +5,8 @@ Run it in the repository's root, on idle cores, with nothing to commit.
 Example:
     python -m benchmarks.commands --save benchmarks/results/commands.md
 
-Each command runs in a clone of its own, so it makes its environment and builds or tests everything. What pip has in
-its cache is not loaded again.
+Each command runs in a fresh clone, so it creates its environment and builds or tests everything. Packages in pip's
+cache are not downloaded again.
 """
 
 import re
@@ -20,29 +20,29 @@ import click
 from benchmarks.results import known, publish, save_option
 from chatladder.io.console import SETTINGS, InputFolder, example
 
-#: What each command is for, by how its line ends.
+#: The purpose of each command, and a pattern of its line.
 COMMANDS = {"demo": r"^python3 -m venv .*&& dvc repro$", "tests": r"^python3 -m venv .*&& pytest -n 2$"}
-#: Lines of a failed command's output that are shown.
+#: The number of lines of a failed command's output to show.
 TAIL = 30
 
 
 def command_of(readme: str, pattern: str) -> str:
-    """The one line of the page that is this command."""
+    """Return the one line of the page that matches the command."""
     (found,) = re.findall(pattern, readme, flags=re.M)
     return found
 
 
 def took(seconds: float) -> str:
-    """A duration, for instance ``14 min 15 s``."""
+    """Return a duration such as ``14 min 15 s``."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def run(command: str, repository: Path) -> tuple[float, float]:
-    """Run a command in a fresh clone, and return the seconds that its installation and its last part took.
+    """Run a command in a fresh clone; return the seconds of its installation and of its last part.
 
     Raises:
-        click.ClickException: If it fails, with the end of what it printed.
+        click.ClickException: If it fails, with the end of its output.
     """
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "chatladder"

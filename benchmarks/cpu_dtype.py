@@ -1,12 +1,12 @@
-r"""Answers and speed in bfloat16 beside float32 on this machine's CPU.
+r"""Answers and speed in bfloat16 compared with float32 on this machine's CPU.
 
 Example:
     python -m benchmarks.cpu_dtype --base data/bases/qwen_0_5b --questions data/labelled.parquet --rows 100
 
-Each base scores the same questions in both types, in one process: a part of the questions in one, the same part in the
-other, and so on, each part beginning with the other type, so that what else the machine does slows both. The first
-question warms up. Tokens are those of the prompts, the beginning that they share counted in each. The AUROC is that of
-the log-odds of "needed", where questions are labelled. Prints a Markdown table.
+Each base scores the same questions in both types, in one process. The types take turns on parts of the questions, and
+each part begins with the other type, so that other load on the machine slows both. The first question warms up. Tokens
+are those of the prompts, the shared prefix counted in each. The AUROC is that of the log-odds of "needed", if questions
+are labelled. Prints a Markdown table.
 """
 
 import os
@@ -32,10 +32,10 @@ HEADS = ("rung", "numbers", "tokens/s", "speed", "AUROC", "other answers", "log-
 
 
 class Measured(NamedTuple):
-    """What one side took and found.
+    """Times and scores of one side.
 
     Attributes:
-        seconds: Of each part.
+        seconds: Seconds of each part.
         scores: Log-probabilities of the options in nats, shape (n, 3).
     """
 
@@ -44,7 +44,7 @@ class Measured(NamedTuple):
 
     @property
     def odds(self) -> np.ndarray:
-        """Log-odds of "needed" against "not needed", shape (n,)."""
+        """The log-odds of "needed" against "not needed", shape (n,)."""
         odds: np.ndarray = self.scores[:, ANSWERS.index("needed")] - self.scores[:, ANSWERS.index("not_needed")]
         return odds
 
@@ -52,12 +52,12 @@ class Measured(NamedTuple):
 def take_turns(
     sides: Mapping[str, Callable[[Sequence[Prompt]], np.ndarray]], prompts: Sequence[Prompt], parts: int
 ) -> dict[str, Measured]:
-    """Let each side score the prompts part by part; they take turns, and the first of a part is the next of the last.
+    """Let the sides score the prompts part by part, in turns; each part begins with another side.
 
     Args:
-        sides: Name -> what scores prompts, shape (n, 3).
-        prompts: At least as many as parts.
-        parts: Their number; a prompt out of every so many is in each.
+        sides: Name -> function that scores prompts, shape (n, 3).
+        prompts: The prompts, at least as many as parts.
+        parts: The number of parts; prompt ``i`` belongs to part ``i`` modulo this.
     """
     names = list(sides)
     found = {name: Measured([], np.zeros((len(prompts), len(ANSWERS)))) for name in names}
@@ -72,14 +72,14 @@ def take_turns(
 
 
 def read_items(path: Path, rows: int, seed: int) -> list[Any]:
-    """So many questions, drawn at random; with their labels, if they have any."""
+    """Return ``rows`` questions, drawn at random; with labels, if they have any."""
     schema = LABELLED if "label" in pq.read_schema(path).names else QUESTIONS
     items = read_rows(path, schema).to_pylist()
     return Random(seed).sample(items, rows) if rows < len(items) else items
 
 
 def auroc_cell(items: Sequence[Any], odds: np.ndarray) -> str:
-    """The AUROC of log-odds; empty where no item is labelled."""
+    """Return the AUROC of log-odds; empty if no item is labelled."""
     from sklearn.metrics import roc_auc_score
 
     is_needed = [item["label"] == "needed" for item in items if "label" in item]
@@ -87,12 +87,12 @@ def auroc_cell(items: Sequence[Any], odds: np.ndarray) -> str:
 
 
 def load_average() -> str:
-    """How much else the machine did in the last minute."""
+    """Return the load of the machine in the last minute."""
     return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
 
 
 def lines_of(base: Path, items: Sequence[Any], prompts: Sequence[Prompt], max_length: int, parts: int) -> list[str]:
-    """Measure one base; gives its two lines of the table."""
+    """Measure one base; return its two lines of the table."""
     import torch
 
     from chatladder.models.encoding import encode_prompts

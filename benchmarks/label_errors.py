@@ -1,4 +1,4 @@
-"""How well wrong labels are found: errors put into labels that were right, and ranked by us, by cleanlab, by the paper.
+"""How well wrong labels are found: errors put into right labels, ranked by chatladder, by cleanlab, by the paper.
 
 Run it in the repository's root, after ``dvc repro``; it needs ``pip install "cleanlab>=2.9,<3"``.
 
@@ -6,25 +6,25 @@ Example:
     python -m benchmarks.label_errors --set gecor=gecor-camrest.jsonl --set trec=trec-cast.jsonl --seeds 5
     python -m benchmarks.label_errors --demo --tune embedded_331k --seeds 3
 
-Labels are flipped in two ways. "Uniform": so many items, drawn evenly. "Hard": as a second, weaker annotator would err,
-drawn in proportion to the square of that annotator's chance to be wrong. On a labelled set the weaker annotator is a
-naive Bayes classifier of the single words of the question (cross-fitted; it sees no history, and none of the rankings
-uses it); on the demo it is what the simulator knows to be hard about the item. The demo's labels are the true ones
-before the flips; "as annotated" are the simulated annotators' own errors, with nothing flipped.
+Labels are flipped in two ways. "Uniform": items drawn uniformly. "Hard": as a second, weaker annotator would err, drawn
+in proportion to the square of that annotator's error probability. On a labelled set the weaker annotator is a naive
+Bayes classifier of the question's single words (cross-fitted; it sees no history, and none of the rankings uses it); on
+the demo it is the simulator's knowledge of what is hard about the item. The demo's labels are the true ones before the
+flips; "as annotated" are the simulated annotators' own errors, with nothing flipped.
 
 The rankings:
 
 - ours: ``stages.rank_labels`` on word baselines and, on the demo, untouched models of all sizes and out-of-fold LoRA of
-  the rung that ``--tune`` names, trained on the flipped labels;
+  the rung named by ``--tune``, trained on the flipped labels;
 - cleanlab, same sources: self-confidence on the mean of the same out-of-fold probabilities;
-- cleanlab, our probabilities: ``find_label_issues`` on the probability that ours puts together, its issues first;
+- cleanlab, our probabilities: ``find_label_issues`` on the combined probability of ours, its issues first;
 - cleanlab, TF-IDF: ``find_label_issues`` on out-of-fold logistic regression of TF-IDF, its issues first;
 - two largest: items whose label the two largest untouched models contradict, as in arXiv 2405.02817; in random order;
 - chance.
 
-Recall in the top 10 and 20 % of the items, precision at E (E: the number of errors), average precision: means over the
-seeds. The ratio is ours to the better of the two cleanlab rows that do not use our probabilities, by average precision,
-with a 95 % interval (Student's t over the seeds, of its logarithm).
+Recall in the top 10 and 20 % of the items, precision at E (E: the number of errors) and average precision are means
+over the seeds. The ratio is that of our average precision to the better of the two cleanlab rows that do not use our
+probabilities, with a 95 % interval (Student's t over the seeds, of its logarithm).
 """
 
 import math
@@ -64,25 +64,25 @@ from chatladder.training.runs import answer_fold
 from chatladder.training.settings import TrainSettings
 
 Labels = NDArray[np.int64]
-#: Outs of the graph that the demo's part rests on.
+#: Outputs of the graph that the demo's part depends on.
 DEMO = ("data/labelled.parquet", "data/bases", "data/predictions/vanilla")
 CONDITIONS = ((0.05, "uniform"), (0.10, "uniform"), (0.05, "hard"), (0.10, "hard"))
 RIVALS = ("cleanlab, same sources", "cleanlab, TF-IDF")
-#: Random orders that rankings with ties are averaged over.
+#: The number of random orders over which rankings with ties are averaged.
 ORDERS = 50
 
 
 class Set(NamedTuple):
-    """Items whose labels are right, as far as anybody knows.
+    """Items whose labels are right, as far as is known.
 
     Attributes:
-        name: For the table.
+        name: The name in the table.
         rows: Rows of QUESTIONS.
         labels: 1 for needed, shape ``(n,)``.
-        conversations: Of each item.
-        hardness: How likely a weaker annotator is wrong, shape ``(n,)``.
+        conversations: The conversation of each item.
+        hardness: The probability that a weaker annotator is wrong, shape ``(n,)``.
         vanilla: Rung -> centred log-odds of the untouched model, smallest first.
-        annotated: Labels with the errors that the simulated annotators made, or None.
+        annotated: The labels with the simulated annotators' errors, or None.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Found(NamedTuple):
 
 
 def weaker_annotator(rows: Sequence[Mapping[str, Any]], labels: Labels, conversations: Sequence[str]) -> Floats:
-    """How likely naive Bayes of the question's single words is wrong about each item, shape ``(n,)``."""
+    """Return the probability that naive Bayes of the question's words is wrong about each item, shape ``(n,)``."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.naive_bayes import BernoulliNB
 
@@ -148,7 +148,7 @@ def demo_set(rungs: Sequence[str]) -> Set:
 
 
 def flipped(labels: Labels, hardness: Floats, share: float, kind: str, seed: int) -> Labels:
-    """The labels with that share of them turned over."""
+    """Return the labels with the given share of them flipped."""
     generator = np.random.Generator(np.random.PCG64(seed))
     weights = hardness**2 + 1e-6 if kind == "hard" else np.ones(len(labels))
     errors = generator.choice(len(labels), round(share * len(labels)), replace=False, p=weights / weights.sum())
@@ -158,7 +158,7 @@ def flipped(labels: Labels, hardness: Floats, share: float, kind: str, seed: int
 
 
 def tuned(data: Set, given: Labels, rung: str, params: Mapping[str, Any]) -> Floats:
-    """Out-of-fold log-odds of one rung, tuned on these labels, shape ``(n,)``."""
+    """Return out-of-fold log-odds of one rung, tuned on these labels, shape ``(n,)``."""
     names = np.array(["not_needed", "needed"])[given]
     prompt = PromptSettings(**params["prompt"])
     rows = [alpaca_row({**row, "label": str(name)}, prompt) for row, name in zip(data.rows, names, strict=True)]
@@ -176,7 +176,7 @@ def tuned(data: Set, given: Labels, rung: str, params: Mapping[str, Any]) -> Flo
 
 
 def as_plain(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """What a user of scikit-learn would begin with: TF-IDF of the question's characters, and of all that was said."""
+    """Return what a scikit-learn user would start with: TF-IDF of the question's characters and of the whole text."""
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -187,7 +187,7 @@ def as_plain(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 
 class Prepared(NamedTuple):
-    """Features of a set, none of which depends on a label."""
+    """Features of a set, which do not depend on labels."""
 
     line: Any
     trees: Floats
@@ -198,7 +198,7 @@ class Prepared(NamedTuple):
 def rankings(
     data: Set, given: Labels, prepared: Prepared, rungs: Sequence[str], params: Mapping[str, Any]
 ) -> dict[str, Floats]:
-    """Suspicion of every item by every ranking, shape ``(n,)`` each; equal ones are tied."""
+    """Return the suspicion of every item by every ranking, shape ``(n,)`` each; equal values are ties."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
@@ -235,7 +235,7 @@ def rankings(
 
 
 def measure(suspicion: Floats, wrong: NDArray[np.bool_]) -> Found:
-    """How well a ranking finds the errors; where it ties, the mean over random orders."""
+    """Return how well a ranking finds the errors; with ties, the mean over random orders."""
     generator = np.random.Generator(np.random.PCG64(0))
     orders = ORDERS if len(np.unique(suspicion)) < len(suspicion) else 1
     total = np.zeros(4)
@@ -250,7 +250,7 @@ def measure(suspicion: Floats, wrong: NDArray[np.bool_]) -> Found:
 
 
 def conditions(data: Set, seeds: int) -> Iterator[tuple[str, list[Labels]]]:
-    """The labels that are ranked: name of the condition, and one array a seed."""
+    """Yield the labels that are ranked: the name of the condition, and one array for each seed."""
     if data.annotated is not None:
         yield "as annotated", [data.annotated]
     for share, kind in CONDITIONS:
@@ -258,7 +258,7 @@ def conditions(data: Set, seeds: int) -> Iterator[tuple[str, list[Labels]]]:
 
 
 def ratio(found: Mapping[str, Sequence[Found]]) -> str:
-    """Average precision of ours to that of the better rival, with its interval."""
+    """Return the ratio of our average precision to the better rival's, with its interval."""
     from scipy.stats import t
 
     means = {name: np.mean([each.average_precision for each in found[name]]) for name in RIVALS}
@@ -278,7 +278,7 @@ HEADS = ("labels", "errors", "ranking", "recall, top 10 %", "recall, top 20 %", 
 
 
 def report(data: Set, seeds: int, rungs: Sequence[str], params: Mapping[str, Any]) -> Iterator[str]:
-    """Rows of the table for one set."""
+    """Yield the rows of the table for one set."""
     prepared = Prepared(
         linear_features(data.rows), tree_features(data.rows, 0), as_plain(data.rows), overlap(data.rows)
     )

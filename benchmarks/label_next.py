@@ -1,12 +1,12 @@
-r"""Which questions should be labelled next? Labels saved by choosing them, against random orders.
+r"""Which questions should be labelled next? Labels saved by choosing them, compared with random orders.
 
 Example:
     python -m benchmarks.label_next --labelled ../shared/data/labelled --save benchmarks/results/label_next.md
 
-Of each draw three in ten conversations are the test, which nothing is chosen on. Labels are bought in batches from the
-others, the first batch in the order of ``annotate``, and then by one of four rules. What was bought trains two
-classifiers, which answer the test at a threshold that is chosen out of fold on the labels that were bought. Nothing
-but labels differs between the rules: the features of all questions are made once, without labels.
+In each draw three in ten conversations are the test set, on which nothing is chosen. Labels of the others are bought in
+batches, the first batch in the order of ``annotate``, the next by one of four rules. Two classifiers are fitted to the
+bought labels and answer the test set at a threshold chosen out of fold on these labels. The rules differ only in their
+labels: the features of all questions are computed once, without labels.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,34 +36,34 @@ from chatladder.evaluation.word_baselines import (
 from chatladder.io.console import SETTINGS, InputFolder, example
 from chatladder.vocabulary import POSITIVE
 
-#: The other sets, which people labelled, or whose labels follow from what people marked.
+#: The other sets, labelled by people or derived from people's marks.
 LABELLED = ("gecor-camrest", "irc-replylink-weak", "trec-cast")
-#: Share of the conversations that are the test, and of a chosen batch that is drawn blind, for the check of the labels.
+#: The share of conversations in the test set, and of a chosen batch that is drawn blind, to check the labels.
 TEST, BLIND = 0.3, 0.2
-#: Most rows of a set; batches after the first.
+#: The most rows of a set, and the number of batches after the first.
 MOST_ROWS, STEPS = 1600, 6
 DEALS = Deals(folds=3, repeats=1, seed=0)
 BASELINE = "conversations at random"
-#: A rule gives a number to each question, the lowest first, by the probabilities of each voice.
+#: A rule maps each voice's probabilities to a number for each question; the lowest is bought first.
 RULES: dict[str, Callable[[Mapping[str, Floats], float], Floats] | None] = {
     BASELINE: None,
     "questions at random": None,
     "the uncertain first": lambda voices, cut: np.abs(voices["line"] - cut),
     "the disputed first": lambda voices, _: -np.std([_ranks(each) for each in voices.values()], axis=0),
 }
-#: The classifiers that learn from what was bought: one that chooses, too, and one that knows no word.
+#: The classifiers fitted to the bought labels: one that also chooses, and one without words.
 LEARNERS = {"line": "words: line", "counts": "fifteen counts"}
 
 
 class Pool(NamedTuple):
-    """Labelled questions, and what classifiers see of them.
+    """Labelled questions and their features.
 
     Attributes:
-        name: Of the set.
+        name: The name of the set.
         labels: 1 for needed, shape ``(n,)``.
-        conversations: The conversation of each.
-        features: Name of a classifier -> what it learns from, ``n`` rows.
-        rule: What the naming rule answers, shape ``(n,)``.
+        conversations: The conversation of each question.
+        features: Name of a classifier -> its features, ``n`` rows.
+        rule: The answers of the naming rule, shape ``(n,)``.
     """
 
     name: str
@@ -74,14 +74,14 @@ class Pool(NamedTuple):
 
 
 def _ranks(values: Floats) -> Floats:
-    """Return the share of values below each, ties in the middle: voices need not be calibrated alike."""
+    """Return the share of values below each, ties in the middle, since voices may be calibrated differently."""
     ordered = np.sort(values)
     places = np.searchsorted(ordered, values) + np.searchsorted(ordered, values, "right")
     return np.asarray(places / (2 * len(values)))
 
 
 def pool_of(name: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[int]) -> Pool:
-    """Return a set, cut to whole conversations where it is large."""
+    """Return a set, cut to whole conversations if it is large."""
     conversations = np.array([row["conversation"] for row in rows])
     drawn = np.random.default_rng(0).permutation(np.unique(conversations))
     sizes = np.cumsum([np.sum(conversations == each) for each in drawn])
@@ -92,7 +92,7 @@ def pool_of(name: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[int])
 
 
 def pools(labelled: Path) -> Iterator[Pool]:
-    """Yield the two chats, as far as both readings agree, and the other sets, without questions that begin a talk."""
+    """Yield the two chats, where both readings agree, and the other sets, without questions that begin a talk."""
     for name in CHATS:
         chat = read_chat(name)
         agreed = scored(chat.readings[0]) & np.array([one == other for one, other in zip(*chat.readings, strict=True)])
@@ -104,13 +104,13 @@ def pools(labelled: Path) -> Iterator[Pool]:
 
 
 def learned(pool: Pool, name: str, bought: NDArray[np.int64], asked: NDArray[np.int64]) -> Floats:
-    """Return the probability of "needed" of some questions by a classifier of those that were bought."""
+    """Return the probability of "needed" of some questions by a classifier fitted to the bought labels."""
     features, classifier = pool.features[name], logistic if name == "line" else boosted
     return classifier(features[bought], pool.labels[bought], features[asked])
 
 
 def threshold(pool: Pool, name: str, bought: NDArray[np.int64]) -> float:
-    """Return the probability at which such a classifier answers, chosen out of fold on what was bought."""
+    """Return the threshold of such a classifier, chosen out of fold on the bought labels."""
     features, classifier = pool.features[name], logistic if name == "line" else boosted
     labels = pool.labels[bought]
     return cut_of(
@@ -119,7 +119,7 @@ def threshold(pool: Pool, name: str, bought: NDArray[np.int64]) -> float:
 
 
 def macro_f1(pool: Pool, name: str, bought: NDArray[np.int64], test: NDArray[np.int64]) -> float:
-    """Return the macro-F1 on the test of a classifier of what was bought."""
+    """Return the macro-F1 on the test set of a classifier fitted to the bought labels."""
     from sklearn.metrics import f1_score
 
     answers = learned(pool, name, bought, test) > threshold(pool, name, bought)
@@ -129,7 +129,7 @@ def macro_f1(pool: Pool, name: str, bought: NDArray[np.int64], test: NDArray[np.
 def next_batch(
     pool: Pool, rule: str, bought: NDArray[np.int64], left: NDArray[np.int64], size: int, random: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return the questions that a rule buys next, of those that are left in the order of ``annotate``."""
+    """Return the questions that a rule buys next from those left, which are in the order of ``annotate``."""
     if rule == BASELINE:
         return left[:size]
     shuffled = random.permutation(left)
@@ -148,11 +148,11 @@ def curves(pool: Pool, seed: int) -> tuple[NDArray[np.int64], Floats]:
     drawn = random.permutation(np.unique(pool.conversations))
     tests = drawn[: round(TEST * len(drawn))]
     test = np.flatnonzero(np.isin(pool.conversations, tests))
-    # Conversation after conversation, in that of the set within each.
+    # By conversation, in the set's order within each.
     places = {name: place for place, name in enumerate(drawn)}
     rest = np.flatnonzero(~np.isin(pool.conversations, tests))
     order = rest[np.argsort([places[each] for each in pool.conversations[rest]], kind="stable")]
-    size = len(order) // (STEPS + 3)  # some are left to choose from, to the end
+    size = len(order) // (STEPS + 3)  # some remain to choose from until the end
     scores = []
     for rule in RULES:
         bought, left = order[:size], order[size:]
@@ -166,7 +166,7 @@ def curves(pool: Pool, seed: int) -> tuple[NDArray[np.int64], Floats]:
 
 
 def needs(numbers: NDArray[np.int64], curve: Floats, target: float) -> float:
-    """Return how many labels a curve needs for a score, after it was made to rise; the last number if it never does."""
+    """Return how many labels a curve, made monotone, needs for a score; the last number if it never reaches it."""
     from sklearn.isotonic import isotonic_regression
 
     rising = isotonic_regression(curve)
@@ -183,9 +183,9 @@ def saved(numbers: NDArray[np.int64], own: Floats, baseline: Floats) -> float:
     """Return the labels saved by a rule at the macro-F1 that the baseline reaches with two thirds of all labels.
 
     Args:
-        numbers: Numbers of labels.
-        own: Macro-F1 of the rule, shape ``(draws, numbers)``.
-        baseline: That of the baseline.
+        numbers: The numbers of labels.
+        own: The rule's macro-F1, shape ``(draws, numbers)``.
+        baseline: The baseline's macro-F1.
     """
     from sklearn.isotonic import isotonic_regression
 
@@ -195,13 +195,13 @@ def saved(numbers: NDArray[np.int64], own: Floats, baseline: Floats) -> float:
 
 
 def in_words(values: Floats, form: str) -> str:
-    """Return the first of some values with the 2.5th and 97.5th percentile of the others."""
+    """Return the first value with the 2.5th and 97.5th percentile of the others."""
     low, high = np.percentile(values[1:], [2.5, 97.5])
     return f"{values[0]:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def rows_of(pool: Pool, draws: Sequence[tuple[NDArray[np.int64], Floats]]) -> Iterator[tuple[str, ...]]:
-    """Yield a row of each learner and rule: means over draws, intervals by a bootstrap over them."""
+    """Yield a row for each learner and rule: means over draws, with bootstrap intervals over them."""
     numbers = np.min([each for each, _ in draws], axis=0)
     scores = np.array([each for _, each in draws])
     again = np.random.default_rng(0).integers(0, len(draws), (1000, len(draws)))

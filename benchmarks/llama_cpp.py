@@ -1,15 +1,15 @@
-r"""Speed of scoring beside llama.cpp, on the same GGUF file, the same threads and the same questions.
+r"""Speed of scoring compared with llama.cpp, on the same GGUF file, the same threads and the same questions.
 
 Example:
     python -m benchmarks.llama_cpp --gguf models/qwen_0_5b.gguf --base data/bases/qwen_0_5b \
         --questions data/labelled.parquet --rows 60
 
-The base is the one that stages.base made of that file. llama.cpp (the wheel of xllamacpp, a server in a process of its
-own) gets each prompt as the token ids that we read, and predicts one token: the logarithms of the options' first
-tokens are read off it. Its prefix cache is on, so that the beginning which all prompts share is read once. It is asked
-with one slot and with several at once, and the fastest counts. We score whole options, which is a little more work.
-The sides take turns, part by part, so that what else the machine does slows all of them. Ours computes in bfloat16 and
-float32 with the weights multiplied out, llama.cpp with the file's own. Prints a Markdown table.
+The base is the one that stages.base made from that file. llama.cpp (the wheel of xllamacpp, a server in a separate
+process) gets each prompt as our token ids, and predicts one token: the log-probabilities of the options' first tokens
+are taken from it. Its prefix cache is on, so that the shared prefix of all prompts is read once. It is run with one
+slot and with several, and the fastest counts. We score whole options, which is a little more work. The sides take
+turns, part by part, so that other load on the machine slows all of them. Ours computes in bfloat16 and float32 with
+dequantised weights, llama.cpp with the file's own. Prints a Markdown table.
 """
 
 import json
@@ -47,7 +47,7 @@ server = xllamacpp.Server(params)
 print("address", server.listening_address, flush=True)
 threading.Event().wait()
 """
-#: Of how many of the likeliest tokens llama.cpp tells the logarithms; an option that is not among them is as the last.
+#: The number of likeliest tokens for which llama.cpp returns log-probabilities; a missing option counts as the last.
 LIKELIEST = 1000
 HEADS = ("scoring", "questions/s (parts)", "to llama.cpp", "AUROC", "order of log-odds (Spearman)", "other answers")
 
@@ -56,7 +56,7 @@ HEADS = ("scoring", "questions/s (parts)", "to llama.cpp", "AUROC", "order of lo
 def server(
     gguf: Path, slots: int, threads: int, context: int, adapters: Sequence[Path] = ()
 ) -> Iterator[tuple[str, int]]:
-    """Start llama.cpp with a model, and adapters in GGUF on it; give its address and the id of its process."""
+    """Start llama.cpp with a model, and GGUF adapters on it; yield its address and the id of its process."""
     command = [sys.executable, "-c", SERVER, *map(str, (gguf, slots, threads, context, *adapters))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
@@ -70,7 +70,7 @@ def server(
 
 
 class LlamaCpp:
-    """Scores prompts by a server of llama.cpp."""
+    """Scores prompts with a llama.cpp server."""
 
     def __init__(self, address: str, slots: int, tokenizer: Any, max_length: int) -> None:
         self.address, self.slots, self.tokenizer, self.max_length = address, slots, tokenizer, max_length
@@ -107,7 +107,7 @@ class LlamaCpp:
 
 
 def table(found: dict[str, Measured], items: Sequence[Any]) -> list[str]:
-    """Lines of the table in Markdown; the fastest llama.cpp is what others are compared with."""
+    """Return the lines of the Markdown table; the others are compared with the fastest llama.cpp."""
     from scipy.stats import spearmanr
 
     theirs = min((name for name in found if name not in TYPES), key=lambda name: sum(found[name].seconds))
@@ -126,7 +126,7 @@ def write_adapter(adapter: Path, base: Path, folder: Path) -> Path:
     """Write an adapter as export does for llama.cpp, and return the file.
 
     Raises:
-        DataError: If it cannot be one.
+        DataError: If it cannot be converted.
     """
     from chatladder.cli.export.llama_cpp import FILE, write_gguf
 

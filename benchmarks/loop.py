@@ -1,4 +1,4 @@
-"""What one review of the demo's labels changes: how many wrong ones it corrects, and how many right ones it loses.
+"""The effect of one review on the demo's labels: how many wrong ones it corrects, and how many right ones it loses.
 
 Run it in the repository's root, after ``dvc repro``; it works on copies in a temporary folder.
 
@@ -6,9 +6,9 @@ Example:
     python -m benchmarks.loop --seed 2405
 
 The two simulated annotators answer the queue and the random part as the round after the latest, by ``chatladder
-simulate-review``, and ``stages.label`` decides again, with that round and without it. Once the reviewers are as
-careless as they were in round 1, and once three times as careful; what an item makes everybody misread, they misread
-again. How many labels are wrong only the simulator knows. Labels, queue and annotations must be of one ``dvc repro``.
+simulate-review``, and ``stages.label`` decides again, with that round and without it. The reviewers are first as
+careless as in round 1, then three times as careful; an item that everyone misreads, they misread again. Only the
+simulator knows how many labels are wrong. Labels, queue and annotations must come from one ``dvc repro``.
 """
 
 import os
@@ -32,7 +32,7 @@ from chatladder.labels.rounds import latest_answered
 
 CARES = (1, 3)
 TRUTH = Path("data/demo/truth.jsonl.bz2")
-#: What a review reads, all of the project that a copy needs.
+#: The files that a review reads; a copy needs no others of the project.
 COPIED = (
     "params.yaml",
     "data/annotations",
@@ -44,7 +44,7 @@ COPIED = (
 
 
 def run(folder: Path, module: str, *words: str) -> str:
-    """Run a module of this checkout in another folder, and return what it printed.
+    """Run a module of this checkout in another folder, and return its output.
 
     Raises:
         click.ClickException: If it fails.
@@ -58,7 +58,7 @@ def run(folder: Path, module: str, *words: str) -> str:
 
 
 def label(folder: Path, number: int) -> tuple[dict[str, dict[str, Any]], str]:
-    """Decide the labels by the first rounds; return the rows by item, and what was said of the last round."""
+    """Decide the labels by the first rounds; return the rows by item, and the stage's line on the last round."""
     split = [word for name, value in read_section(PARAMS, "split").items() for word in (f"--{name}", str(value))]
     places = ["--questions", "data/questions.parquet", "--annotations", "data/annotations"]
     outs = ["--out", f"{number}.parquet", "--metrics", f"{number}.json"]
@@ -68,7 +68,7 @@ def label(folder: Path, number: int) -> tuple[dict[str, dict[str, Any]], str]:
 
 
 def changes(folder: Path, number: int, truth: dict[str, str]) -> tuple[dict[str, Counter[str]], str]:
-    """Return what the last round did to the labels, by why an item was looked at, and what the stage said of it."""
+    """Return the last round's changes to the labels, by why an item was reviewed, and the stage's line on it."""
     before, _ = label(folder, number - 1)
     after, said = label(folder, number)
     review = read_review(folder / f"data/annotations/round_{number}")

@@ -1,19 +1,19 @@
-"""Would the tests notice? Small faults put one at a time into the modules whose numbers nobody checks by eye.
+"""Would the tests notice? Small faults, one at a time, in the modules whose numbers nobody checks by eye.
 
-Needs mutmut 3.8 (``pip install mutmut``), which is no dependency of anything else here. Run it in the repository's
-root; the work is done on a copy.
+Needs mutmut 3.8 (``pip install mutmut``), which nothing else here depends on. Run it in the repository's root; it works
+on a copy.
 
 Example:
     python -m benchmarks.mutants --group gate --copy /tmp/mutants
 
 A fault (mutant) is a changed operator, number, text, argument or assignment. Every test that calls the changed function
-runs; one that fails kills the mutant. mutmut leaves decorated functions alone, which here are the commands and the
-properties that say the verdict on an item, so the copy has ``name = decorator(name)`` behind the function instead.
-What stands outside functions (constants, the options of a command) stays as it is.
+runs; one that fails kills the mutant. mutmut skips decorated functions, which here are the commands and the properties
+that decide on an item, so the copy has ``name = decorator(name)`` after the function instead. Code outside functions
+(constants, the options of a command) is not changed.
 
-Slow tests are left out, and hypothesis takes the same examples every time. A copy that is
-there already is gone on with: only functions that changed are tested again. Prints a line for each module and the name
-of every mutant that no test kills; ``cd COPY && mutmut show NAME`` says what it changed.
+Slow tests are left out, and hypothesis takes the same examples every time. An existing copy is reused: only functions
+that changed are tested again. Prints a line for each module and the name of every surviving mutant; ``cd COPY && mutmut
+show NAME`` shows its change.
 """
 
 import ast
@@ -34,7 +34,7 @@ GATE_TESTS = (
     *(f"evaluation/test_{name}.py" for name in ("gate", "label_sets", "statistics")),
     "stages/test_check_scaling.py",
 )
-#: What is changed, and which tests should notice.
+#: The modules to change, and the tests that should notice.
 GROUPS = {
     "merge": (
         ("stages/merge",),
@@ -64,28 +64,28 @@ GROUPS = {
         GATE_TESTS,
     ),
 }
-#: Slow, and of the file of a log, which is not changed here.
+#: A slow test of a log's file, which is not changed here.
 LEFT_OUT = "cut_at_any_byte"
 #: Hypothesis then takes the same examples every time and has no deadline, which a busy machine would miss.
 ENVIRONMENT = {
     "CI": "1",
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "passive",
-    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a third of what it costs to start pytest
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # saves a third of pytest's start
 }
-#: mutmut's exit code of a mutant that all tests pass, and that of one that none calls.
+#: mutmut's exit codes for a mutant that passes all tests, and for one that no test calls.
 SURVIVED = {0: "survived", 33: "no test", 5: "no test"}
 TIMEOUTS = {36, -24, 24, 152, 255}
 
 
 def pytest_configure() -> None:
-    """Leave garbage alone, as a plugin: a mutant's process that looks through its parent's takes 3 times as long."""
+    """Turn garbage collection off, as a plugin: a mutant that scans its parent's objects takes 3 times as long."""
     gc.freeze()
     gc.disable()
 
 
 def bare(source: str) -> str:
-    """The same module with every decorator of a function called behind it."""
+    """Return the module with every function's decorators called after it."""
     lines = source.splitlines(keepends=True)
     decorated = [
         node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef) and node.decorator_list
@@ -101,7 +101,7 @@ def bare(source: str) -> str:
 
 
 def prepare(copy: Path, modules: tuple[str, ...], tests: tuple[str, ...]) -> None:
-    """Bring a copy up to date: all of the repository, with the modules made ``bare`` and mutmut configured."""
+    """Update a copy: the whole repository, with the modules made ``bare`` and mutmut configured."""
     tracked = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         capture_output=True,
@@ -136,7 +136,7 @@ def prepare(copy: Path, modules: tuple[str, ...], tests: tuple[str, ...]) -> Non
 
 
 def results(copy: Path, module: str) -> Iterator[tuple[str, str]]:
-    """Every mutant of a module, and what became of it."""
+    """Yield every mutant of a module, and its result."""
     codes = json.loads((copy / "mutants" / f"{module}.py.meta").read_text("utf-8"))["exit_code_by_key"]
     for name, code in codes.items():
         yield name, "timeout" if code in TIMEOUTS else SURVIVED.get(code, "not run" if code is None else "killed")

@@ -1,14 +1,14 @@
-r"""How many names of people are taken out of texts, and how many words with them, for every export format.
+r"""How many names of people are replaced in texts, and how many harmless words with them, for every export format.
 
 Example:
     python -m benchmarks.names --seed 1 --seed 2 --out /tmp/names.json
     python -m benchmarks.names --seed 1 --irc shared/data/irc --before /tmp/before.json --write docs/how-to/privacy.md
 
 People of many kinds (Chinese names of two to four characters, nicks, names of other scripts, three people of one first
-name) are put into one chat, which is written in each format as that format tells names, and read by ``stages.ingest``.
-Then others speak of them, in whole or by a part of the name, and say things that only look like names. A name counts as
+name) are put into one chat, which is written in each format as that format holds names, and read by ``stages.ingest``.
+Then others speak of them, by the whole name or a part of it, and say things that only look like names. A name counts as
 found if nothing of it is left in the text; a harmless text counts as spoilt if anything in it was replaced. Names come
-from faker under a seed, and a third of the Latin ones from syllables that no list has.
+from faker with a seed, and a third of the Latin ones from syllables that are in no list.
 """
 
 import io
@@ -43,15 +43,15 @@ GIVEN = "娜娜 子轩 梓涵 浩然 思远 佳怡 雨桐 俊熙 若兮 芷晴 �
 NICK_STARTS = "月亮 云朵 咸鱼 橘猫 星河 芝士 奶茶 晚风 海盐 柠檬 松鼠 北极熊 土豆 花卷"
 NICK_ENDS = "打烊了 不加班 在散步 想睡觉 翻了个身 爱吃糖 去远方 数星星 还没醒 不说话"
 SYLLABLES = "tha ven ro zil ka dre mor phi jun ael wex bra quo dal nim osk yre cha lop fen gri"
-#: Nicks that are words, but rare ones: without a capital letter nobody can tell.
+#: Nicks that are words, but rare ones: without a capital letter they are ambiguous.
 RARE_NICKS = "Kestrel Zephyr Totoro Nimbus Quokka Basilisk Marmot Obsidian Tundra Saffron Cobalt Pangolin"
-#: People whose nicks are words; only an @ shows that they are meant.
+#: Nicks that are words; only an @ shows that the person is meant.
 WORD_NICKS = ("linux", "install", "hope", "安装", "天空", "高兴")
-#: People whose first names are words; those are not looked for, but must not spoil anything.
+#: First names that are words; they are not searched for, but must not spoil anything.
 WORD_NAMES = ("Rose Miller", "Mark Bell", "Will Frost", "Bill Stone", "Frank Price", "Jack Summers", "May Penny")
 ENGLISH = ("{} knows how it works", "I asked {} yesterday and it failed", "could somebody ask {} about that?")
 CHINESE = ("今天{}来吗", "我觉得{}说得对", "这个要问{}才知道", "{}昨天装好了")
-#: Nothing here means a person, though people are called alike or words look like names.
+#: Texts without a person, though people have such names or words look like names.
 HARMLESS = """
 how do I install linux on this machine
 the rose garden is closed today
@@ -114,15 +114,15 @@ the victoria line is late
 
 
 class Person(NamedTuple):
-    """Somebody of the chat."""
+    """A person of the chat."""
 
     kind: str
     name: str
-    parts: tuple[str, ...] = ()  # what friends call them
+    parts: tuple[str, ...] = ()  # names that friends use
 
 
 class Said(NamedTuple):
-    """A text, who says it, and what of it must go."""
+    """A text, its sender, and the part of it that must be replaced."""
 
     sender: int
     text: str
@@ -132,7 +132,7 @@ class Said(NamedTuple):
 
 
 def people(seed: int) -> list[Person]:
-    """Everybody of a chat, the same for the same seed."""
+    """Return the people of a chat, the same for the same seed."""
     rng = random.Random(seed)
     found: dict[str, Person] = {}
 
@@ -183,12 +183,12 @@ def people(seed: int) -> list[Person]:
 
 
 def syllables(rng: random.Random) -> str:
-    """A word of three syllables that means nothing."""
+    """Return a meaningless word of three syllables."""
     return "".join(rng.sample(SYLLABLES.split(), 3))
 
 
 def conversation(chat: list[Person], seed: int, spaces: bool = True) -> list[Said]:
-    """What is said of them, shuffled; ``spaces`` is false where names hold none."""
+    """Return the texts about them, shuffled; ``spaces`` is False if names have none."""
     rng = random.Random(seed)
     said = []
     for person in chat:
@@ -217,7 +217,7 @@ def conversation(chat: list[Person], seed: int, spaces: bool = True) -> list[Sai
 
 
 def clock(number: int) -> str:
-    """HH:MM:SS of a message."""
+    """Return HH:MM:SS of a message."""
     return f"{10 + number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}"
 
 
@@ -229,13 +229,13 @@ def table(chat: list[Person], said: list[Said]) -> bytes:
 
 
 def wechat(chat: list[Person], said: list[Said]) -> bytes:
-    """Each name is told in one of four ways, and no more than once."""
+    """Return the export; each name occurs in one of four ways, and only once."""
     records = []
     for at, each in enumerate(said):
         type_, data = "80001", {"content": each.text}
         if at < len(chat):
             name, next_one = chat[at].name, f"wxid_{(at + 1) % len(chat)}xy"
-            told = chat[(at + 1) % len(chat)].name  # the way of the next one's number
+            told = chat[(at + 1) % len(chat)].name  # its number decides the way
             if at % 4 == 0:
                 data = {"content": f"@{told}\u2005ok", "atlist": [next_one]}
             elif at % 4 == 1:
@@ -246,7 +246,7 @@ def wechat(chat: list[Person], said: list[Said]) -> bytes:
                 notice = {"content": f'<sysmsg type="sysmsgtemplate"><member>{member}</member></sysmsg>'}
                 notice |= {"fromGroup": ROOM, "fromUser": "x", "newMsgId": -at, "timestamp": START + at}
                 records.append(json.dumps({"messageType": "80010", "data": notice}, ensure_ascii=False) + "\n")
-            if at % 4 == 0:  # the fourth way: what the phone shows, for those whom the other three leave out
+            if at % 4 == 0:  # the fourth way: the phone's line, for those who are in none of the other three
                 data["pushContent"] = f"{name} : {data['content']}"
         data |= {"fromGroup": ROOM, "fromUser": f"wxid_{each.sender}xy", "newMsgId": at + 1, "timestamp": START + at}
         records.append(json.dumps({"messageType": type_, "data": data}, ensure_ascii=False, indent=2) + "\n")
@@ -304,7 +304,7 @@ def qq(chat: list[Person], said: list[Said]) -> bytes:
     ).encode()
 
 
-#: Files of ``MESSENGERS``; sigtop's mentions somebody in each text, and KakaoTalk's CSV has what its text has.
+#: Files of ``MESSENGERS``; sigtop's texts mention a person each, and KakaoTalk's CSV has the content of its text.
 MESSENGER_FILES = {
     "Discord, CSV": "Club - help [2].csv",
     "Google Chat": "messages.json",
@@ -321,11 +321,11 @@ MESSENGER_FILES = {
 
 
 def messenger(name: str, chat: list[Person], said: list[Said]) -> bytes:
-    """A chat as the tests of secrets write it in the format of a file, a message a minute."""
+    """Return a chat as the tests of secrets write it in the format of a file, a message a minute."""
     return MESSENGERS[name]((at, START + 60 * at, chat[each.sender].name, each.text) for at, each in enumerate(said))
 
 
-#: Files of the tests' planted chat.
+#: The files of the tests' planted chat.
 WECHAT_FILES = {
     "ChatLab": "chatlab.json",
     "qq-chat-exporter": "qce.json",
@@ -343,7 +343,7 @@ WECHAT_FILES = {
 
 
 def wechat_tool(name: str, chat: list[Person], said: list[Said]) -> bytes:
-    """A chat as the tests of secrets write it in the format of a file, a message a second."""
+    """Return a chat as the tests of secrets write it in the format of a file, a message a second."""
     times = [(at, START + at, chat[each.sender].name, each.text) for at, each in enumerate(said)]
     return planted_wechat.EXPORTS[name](lambda: iter(times))
 
@@ -360,13 +360,13 @@ FORMATS: dict[str, tuple[str, Callable[[list[Person], list[Said]], bytes]]] = {
     **{name: (file, partial(messenger, file)) for name, file in MESSENGER_FILES.items()},
     **{name: (file, partial(wechat_tool, file)) for name, file in WECHAT_FILES.items()},
 }
-#: One person in three exports: in each under another id.
+#: One person in three exports, with another id in each.
 THREE = "one person, three exports"
 THREE_FORMATS = ("Telegram", "Discord", "QQ")
 
 
 def ingested(files: dict[str, bytes], format_name: str = "auto") -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """What ``stages.ingest`` counts in some files, and the messages that it makes of them, but for what happened."""
+    """Return the counts of ``stages.ingest`` on some files, and the messages that it makes, without events."""
     with tempfile.TemporaryDirectory() as folder:
         raw, out = Path(folder, "raw"), Path(folder, "out.parquet")
         raw.mkdir()
@@ -378,7 +378,7 @@ def ingested(files: dict[str, bytes], format_name: str = "auto") -> tuple[dict[s
 
 
 def texts_after(files: dict[str, bytes]) -> list[list[str]]:
-    """Texts of the chats that ``stages.ingest`` makes of some files, a list a chat, in the order of time."""
+    """Return the texts that ``stages.ingest`` makes from some files, a list for each chat, in order of time."""
     groups: dict[str, list[tuple[int, str]]] = {}
     for row in ingested(files)[1]:
         groups.setdefault(row["group"], []).append((row["timestamp"], row["text"]))
@@ -386,13 +386,13 @@ def texts_after(files: dict[str, bytes]) -> list[list[str]]:
 
 
 def blanks(text: str, fold: bool = True) -> str:
-    """A text with blanks for underscores, in lower case or as it is."""
+    """Return a text with blanks for underscores, in lower case or unchanged."""
     plain = text.replace("_", " ")
     return plain.casefold() if fold else plain
 
 
 def measure(name: str, seed: int, misses: list[str]) -> Counter[str]:
-    """Counts of one format: ``whole``, ``part`` and ``harmless`` texts, and of each those that came out right."""
+    """Return the counts of one format: ``whole``, ``part`` and ``harmless`` texts, and the right ones of each."""
     counts: Counter[str] = Counter()
     chat = people(seed)
     said = conversation(chat, seed, spaces=name != "IRC")
@@ -412,7 +412,7 @@ def measure(name: str, seed: int, misses: list[str]) -> Counter[str]:
 
 
 def logs(folder: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Real logs: what they are, and the files."""
+    """Yield the real logs: a description, and the files."""
     for name, days in (("ubuntu-en", 2), ("ubuntu-zh", 2)):
         files = sorted((folder / name).glob("*.txt"))[:days]
         yield f"#{name}, {days} days", {path.name: path.read_bytes() for path in files}
@@ -421,13 +421,13 @@ def logs(folder: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 def share_of_names(files: dict[str, bytes]) -> float:
-    """Per cent of the words of real logs that are replaced as names."""
+    """Return the percentage of the words of real logs that are replaced as names."""
     counts, rows = ingested(files, "irc")
     return 100 * counts["masked_name"] / sum(len(TOKEN.findall(row["text"])) for row in rows)
 
 
 def percent(counts: dict[str, int], kind: str) -> str:
-    """Share of a kind that came out right; of harmless texts, that did not."""
+    """Return the share of a kind that came out right; for harmless texts, the share that did not."""
     if not counts.get(kind):
         return "-"
     right = 100 * counts.get(f"{kind} right", 0) / counts[kind]
@@ -435,7 +435,7 @@ def percent(counts: dict[str, int], kind: str) -> str:
 
 
 def as_table(found: dict[str, dict[str, int]], shares: dict[str, float], before: dict[str, dict]) -> str:
-    """Markdown, with what was before in front of an arrow where it is known."""
+    """Return a Markdown table, with earlier values before an arrow if they are known."""
     old, old_shares = before.get("formats", {}), before.get("shares", {})
 
     def cell(name: str, kind: str) -> str:
@@ -454,7 +454,7 @@ def as_table(found: dict[str, dict[str, int]], shares: dict[str, float], before:
 
 
 def write_between(page: Path, text: str) -> None:
-    """Put a table between the two comments of a page that hold its place."""
+    """Replace the table between two comments of a page."""
     start, end = "<!-- names: start -->\n", "<!-- names: end -->"
     before, _, rest = page.read_text(encoding="utf-8").partition(start)
     if end not in rest:

@@ -18,7 +18,7 @@ import click
 
 from benchmarks.peers.trl_sft import forget_peak, memory
 
-#: Operations of torch by what they do, in the order in which they are looked for in a name.
+#: Kinds of torch operations by parts of their names; the first match counts.
 KINDS = {
     "matrix products": ("mm", "linear", "bmm", "addmm", "matmul"),
     "attention": ("attention", "softmax"),
@@ -28,7 +28,7 @@ KINDS = {
 
 
 def read(path: Path) -> Any:
-    """Examples of a file of rows."""
+    """Return the examples in a file of rows."""
     from chatladder.models.encoding import Example
 
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -36,12 +36,12 @@ def read(path: Path) -> Any:
 
 
 def kind_of(name: str) -> str:
-    """What an operation of torch does."""
+    """Return the kind of a torch operation."""
     return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), "all else")
 
 
 def shares(profile: Any) -> dict[str, float]:
-    """Share of the processor's time by kind of operation, largest first."""
+    """Return the share of processor time by kind of operation, largest first."""
     times: dict[str, float] = {}
     for event in profile.key_averages():
         kind = kind_of(event.key.removeprefix("aten::"))
@@ -51,7 +51,7 @@ def shares(profile: Any) -> dict[str, float]:
 
 
 def measure(rows: Path, given: dict[str, Any], *, profile: bool) -> dict[str, Any]:
-    """Train and give what was measured; sizes in bytes, times in seconds, losses in nats an answer token."""
+    """Train and return the measurements; sizes in bytes, times in seconds, losses in nats an answer token."""
     from chatladder.models.devices import prepare_torch
 
     prepare_torch()

@@ -1,4 +1,4 @@
-"""Are the outs and metrics of two commits the same bytes? Compares the hashes that their dvc.lock holds.
+"""Are the outputs and metrics of two commits the same bytes? Compares the hashes in their dvc.lock.
 
 Example:
     python -m benchmarks.outs HEAD~1 HEAD
@@ -13,7 +13,7 @@ from chatladder.io.console import SETTINGS, example
 
 
 def outs(commit: str) -> dict[str, str]:
-    """The hash of every out at a commit, by its path."""
+    """Return the hash of every output at a commit, by its path."""
     text = subprocess.run(["git", "show", f"{commit}:dvc.lock"], capture_output=True, text=True, check=True).stdout
     return {out["path"]: out["md5"] for stage in yaml.safe_load(text)["stages"].values() for out in stage["outs"]}
 

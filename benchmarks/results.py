@@ -1,9 +1,9 @@
-"""What benchmarks found, kept in files that the pages are written from.
+"""Results of benchmarks, kept in files from which the pages are written.
 
 A result is ``benchmarks/results/NAME.md``: a head in YAML, and below it the Markdown that the script printed. The head
-says by what command it was measured, on what machine and when, and, if it rests on the demo, on which outs of the
-graph: their hashes in ``dvc.lock``. ``python -m benchmarks.write`` puts results into the pages; a test fails where the
-demo's outs are not those any more. A result that is still to be measured has a head alone.
+holds the command, the machine and the date of the measurement, and, if it depends on the demo, the hashes in
+``dvc.lock`` of the outputs it used. ``python -m benchmarks.write`` puts results into the pages; a test fails if the
+demo's outputs have changed. A result that is yet to be measured has only a head.
 """
 
 import os
@@ -35,13 +35,13 @@ class Result(NamedTuple):
     """One file of results.
 
     Attributes:
-        commands: What measured it; the last is the script itself.
+        commands: The commands of the measurement; the last is the script itself.
         machine: Cores, processor, versions.
-        date: Of the measurement.
-        note: What else a reader must know of how it was measured.
-        measured_on: Out of the graph -> its hash when this was measured; none if it does not rest on the demo.
-        figures: What sentences quote, by name.
-        text: Markdown; empty if it is still to be measured.
+        date: The date of the measurement.
+        note: Further conditions of the measurement for readers.
+        measured_on: Output of the graph -> its hash at the measurement; empty if it does not depend on the demo.
+        figures: Numbers that sentences quote, by name.
+        text: Markdown; empty if it is yet to be measured.
     """
 
     commands: Sequence[str]
@@ -54,10 +54,10 @@ class Result(NamedTuple):
 
 
 def fingerprint(path: str, lock: Path = LOCK) -> str:
-    """The hash of an out of the graph, or of all outs in a folder, as ``dvc.lock`` records them.
+    """Return the hash of an output of the graph, or of all outputs in a folder, as recorded in ``dvc.lock``.
 
     Raises:
-        DataError: If there are none.
+        DataError: If the path has no outputs.
     """
     stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"].values()
     outs = {out["path"]: out.get("md5", "") for stage in stages for out in stage.get("outs", ())}
@@ -70,7 +70,7 @@ def fingerprint(path: str, lock: Path = LOCK) -> str:
 
 
 def known(*paths: Path) -> list[str]:
-    """Those of the paths that are outs of the graph, or hold some: what was read there rests on the demo."""
+    """Return the paths that are or contain outputs of the graph: a result read from these depends on the demo."""
     found = []
     for path in paths:
         if not path.is_absolute():
@@ -83,7 +83,7 @@ def known(*paths: Path) -> list[str]:
 
 
 def machine() -> str:
-    """Cores, processor, Python and torch of this machine."""
+    """Return cores, processor, Python and torch of this machine."""
     names = re.findall(r"^model name\s*:\s*(.+)$", _read("/proc/cpuinfo"), flags=re.M) or [platform.machine()]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processor = names[0].replace(" Processor", "")
@@ -101,13 +101,13 @@ def publish(
     rests_on: Sequence[str] | Mapping[str, str] = (),
     figures: Mapping[str, float | str] | None = None,
 ) -> None:
-    """Print a result, and keep it as a file if one is named.
+    """Print a result, and write it to a file if one is named.
 
     Args:
         save: The file.
         script: ``__spec__.name`` of the script.
         text: Markdown.
-        rests_on: Outs of the graph that were read; or their hashes, where they were read at another time.
+        rests_on: Outputs of the graph that were read; or their hashes, if they were read at another time.
         figures: Numbers, or texts, that sentences of the pages quote.
     """
     click.echo(text)
@@ -116,7 +116,7 @@ def publish(
     hashes = dict(rests_on) if isinstance(rests_on, Mapping) else {path: fingerprint(path) for path in rests_on}
     old = read(save) if save.exists() else Result(())
     command = f"python -m {script} {shlex.join(sys.argv[1:])}".strip()
-    # What had to be prepared is known to whoever wrote the file first.
+    # The preparing commands come from whoever wrote the file first.
     commands = (*old.commands[:-1], command)
     write(save, Result(commands, machine(), date.today().isoformat(), "", hashes, figures or {}, text.strip()))
 
@@ -137,7 +137,7 @@ def read(path: Path) -> Result:
     """Read a result.
 
     Raises:
-        DataError: If the file is none.
+        DataError: If the file is not a result.
     """
     empty, _, rest = path.read_text(encoding="utf-8").partition("---\n")
     head, ends, text = rest.partition("---\n")
@@ -148,10 +148,10 @@ def read(path: Path) -> Result:
 
 
 def read_all() -> dict[str, Result]:
-    """All results by name."""
+    """Return all results by name."""
     return {path.stem: read(path) for path in sorted(RESULTS.glob("*.md"))}
 
 
 def changed(result: Result, lock: Path = LOCK) -> list[str]:
-    """Outs that a result was measured on and that are others now."""
+    """Return the outputs that a result was measured on and that have changed since."""
     return [path for path, old in result.measured_on.items() if fingerprint(path, lock) != old]

@@ -1,12 +1,12 @@
-"""What the second round of annotation changed, for docs/how-to/rounds.md, and how many labels were wrong then.
+"""The changes of the second annotation round, for docs/how-to/rounds.md, and the number of wrong labels then.
 
-Run it in the repository's root, after ``dvc repro``, where the commits of both rounds are in the history.
+Run it in the repository's root, after ``dvc repro``, with the commits of both rounds in the history.
 
 Example:
     python -m benchmarks.rounds --save benchmarks/results/rounds.md
 
-Prints some lines of what ``dvc metrics diff`` says of the two commits. Wrong labels are counted on the questions that
-both rounds labelled and that no model or doubt chose, by the truth that only a simulated chat has.
+Prints some lines of ``dvc metrics diff`` for the two commits. Wrong labels are counted on the questions that both
+rounds labelled and that were not chosen by a model or a doubt, by the truth that only a simulated chat has.
 """
 
 import re
@@ -32,10 +32,10 @@ COLUMNS = 5
 
 
 def commit(number: int) -> str:
-    """The latest commit of the results of a round.
+    """Return the latest commit of the results of a round.
 
     Raises:
-        DataError: If there is none.
+        DataError: If there is no such commit.
     """
     command = ["git", "log", "-1", "--format=%h", f"--grep=^Results of round {number}"]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -45,7 +45,7 @@ def commit(number: int) -> str:
 
 
 def shown(printed: str) -> str:
-    """Those lines of ``dvc metrics diff`` that the page shows, with rounds for commits, as narrow as they can be."""
+    """Return the lines of ``dvc metrics diff`` that the page shows, with rounds for commits, in narrow columns."""
     head, *lines = (re.split(r"\s{2,}", line.strip()) for line in printed.strip().splitlines())
     named = [*head[:2], *(f"round {number}" for number in ROUNDS), *head[4:]]
     rows = [named, *(line for line in lines if len(line) == COLUMNS and KEPT.fullmatch(line[1]))]
@@ -54,7 +54,7 @@ def shown(printed: str) -> str:
 
 
 def wrong(label_sets: Path, questions: Path, truth: Path) -> dict[str, int]:
-    """How many questions both rounds labelled, and how many labels of each were wrong."""
+    """Return how many questions both rounds labelled, and how many labels of each were wrong."""
     rows: Sequence[dict[str, str]] = [
         row
         for row in read_rows(label_sets, LABEL_SETS).to_pylist()

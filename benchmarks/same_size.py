@@ -1,4 +1,4 @@
-r"""How right the check of the labels by model size is, on ladders whose truth is known.
+r"""How accurate the check of the labels by model size is, on ladders whose truth is known.
 
 Run it in the repository's root, after ``dvc repro``. ``tables`` needs no model and less than ten minutes.
 
@@ -7,19 +7,19 @@ Example:
     python -m benchmarks.same_size tables --ladders 10000 --seed 0
 
 ``answers`` trains the embedded shapes of params.yaml with so many seeds each, lets every model answer the questions,
-and writes all answers into one small file. What is already in ``--work`` is not made again.
+and writes all answers to one small file. Results in ``--work`` are reused.
 
 ``tables`` judges ladders that are drawn from these models, as ``stages.check_scaling`` does:
 
-- same size: all models of a ladder are of one size and only placed at the sizes of another ladder, so the truth is
-  that nothing grows; "fitted" draws their scores from a normal distribution with the spread of that size's seeds, and
-  the slope's error over conversations on top; "drawn" draws models without replacement;
+- same size: all models of a ladder are of one size and only placed at the sizes of another ladder, so in truth nothing
+  grows; "fitted" draws their scores from a normal distribution with the spread of that size's seeds, and adds the
+  slope's error over conversations; "drawn" draws models without replacement;
 - committed sizes: models of the sizes that they are placed at, with a share of the labels flipped at random;
 - seven sizes of one model each, as ladders of downloaded models have: scores are drawn from mean and spread
   interpolated between the committed sizes.
 
 Each draw takes conversations of the labelled items with replacement, flips labels, and then draws a few ladders, which
-share the items. A share is given with a 95 % interval over those draws.
+share the items. A share has a 95 % interval over those draws.
 """
 
 import json
@@ -55,25 +55,25 @@ from stages.base import BASE_FILES
 Codes = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-#: What ``answers`` writes and the others read.
+#: The output of ``answers`` that the other commands read.
 ANSWERS_FILE = Path("benchmarks/same_size.parquet")
-#: Probabilities are held above this, as where the ladder is judged.
+#: Probabilities are clipped from below at this, as in the check of a ladder.
 SMALLEST = 1e-9
 NOISE = (0.0, 0.1, 0.2, 0.3)
-#: Margins that are tried: growth of AUROC per doubling that the interval's lower end is asked to exceed.
+#: Margins that are tried: the growth of AUROC per doubling that the interval's lower end must exceed.
 MARGINS = (0.0, 0.002, 0.005, 0.01, 0.015, 0.02)
-#: Draws of conversations and of flipped labels; ladders of one draw share its items.
+#: Draws of conversations and of flipped labels; the ladders of one draw share its items.
 ITEM_DRAWS = 2000
-#: Draws of the seeds of a size, for the interval of what rests on their spread.
+#: Draws of the seeds of a size, for intervals of results that depend on their spread.
 SEED_DRAWS = 200
-#: Right labels that the models contradict, made wrong: about two in a hundred.
+#: The number of right labels that are made wrong, those that models contradict: about two in a hundred.
 SUSPECTS = 34
-#: Outs of the graph that ``answers`` rests on, beside the questions that it reads.
+#: Outputs of the graph that ``answers`` depends on, besides the questions that it reads.
 RESTS_ON = "data/bases"
 
 
 def train(params: Path, rung: str, seed: int, folder: Path) -> None:
-    """Train one shape of params.yaml with its own seed of weights, dialogues and their order."""
+    """Train one shape of params.yaml with its own seed for weights, dialogues and their order."""
     base = {name: value for name, value in read_section(params, f"ladder.{rung}.base").items() if name != "source"}
     content = read_yaml(params)
     asked = {name: content["prompt"][name] for name in ("language", "answer")}
@@ -94,7 +94,7 @@ def answer(params: Path, base: Path, questions: Path, out: Path) -> None:
 
 
 def gather(answers: Mapping[tuple[str, int], Path], bases: Path, hashes: Mapping[str, str], out: Path) -> None:
-    """Write all models' log-odds and answers as one table, a column each; sizes and hashes go into its metadata."""
+    """Write all models' log-odds and answers as one table, a column each, with sizes and hashes in its metadata."""
     columns: dict[str, pa.Array] = {}
     sizes = {}
     for (rung, seed), path in answers.items():
@@ -113,17 +113,17 @@ def gather(answers: Mapping[tuple[str, int], Path], bases: Path, hashes: Mapping
 
 
 class Models(NamedTuple):
-    """What models answered to the labelled items, in the order of the items' conversations.
+    """Models' answers to the labelled items, ordered by the items' conversations.
 
     Attributes:
         sizes: Keys of the rungs, ascending.
         params: Parameters of each size, shape ``(sizes,)``.
-        seeds: The number of models a size; model ``size * seeds + seed``.
+        seeds: The number of models of each size; a model's index is ``size * seeds + seed``.
         evidence: Log-odds of "needed", shape ``(models, n)``.
         answers: Codes of answers, shape ``(models, n)``.
-        item_ids: The items, those that have a label that no model asked for.
-        needed: Whether they are labelled so, shape ``(n,)``.
-        clusters: Index of each item's conversation, ascending, shape ``(n,)``.
+        item_ids: The items, those with a label that was not requested by a model.
+        needed: True for each item labelled so, shape ``(n,)``.
+        clusters: The index of each item's conversation, ascending, shape ``(n,)``.
     """
 
     sizes: list[str]
@@ -137,16 +137,16 @@ class Models(NamedTuple):
 
     @property
     def doublings(self) -> Floats:
-        """log2 of the parameters of each size."""
+        """The log2 of the parameters of each size."""
         return np.log2(np.array(self.params, dtype=np.float64))
 
     def by_size(self, values: Floats) -> Floats:
-        """Shape ``(..., models)`` as ``(..., sizes, seeds)``."""
+        """Return values of shape ``(..., models)`` in shape ``(..., sizes, seeds)``."""
         return values.reshape(*values.shape[:-1], len(self.sizes), self.seeds)
 
 
 def read_models(answers: Path, labelled: Path) -> Models:
-    """Read what ``answers`` wrote, and line it up with the labelled items.
+    """Read the output of ``answers``, and align it with the labelled items.
 
     Raises:
         DataError: If an item has no answers.
@@ -177,10 +177,10 @@ def read_models(answers: Path, labelled: Path) -> Models:
 
 
 def influences(order: Codes, needed: Bools, counts: Floats) -> tuple[Floats, Floats]:
-    """Return the AUROC of models on items that count several times or not at all, and what each item adds to it.
+    """Return the AUROC of models on items with counts, and each item's influence on it.
 
     Args:
-        order: Items by rising evidence, shape ``(models, n)``; ties do not matter here, there are none.
+        order: Items by rising evidence, shape ``(models, n)``; there are no ties.
         needed: Labels, shape ``(n,)``.
         counts: How often each item counts, shape ``(n,)``.
 
@@ -202,7 +202,7 @@ def areas(order: Codes, needed: Bools, clusters: Codes, weights: Floats) -> tupl
     Args:
         order: As for ``influences``.
         needed: Labels, shape ``(n,)``.
-        clusters: Index of each item's conversation, ascending.
+        clusters: The index of each item's conversation, ascending.
         weights: How often each conversation counts, shape ``(conversations,)``.
 
     Returns:
@@ -224,7 +224,7 @@ class Drawn(NamedTuple):
 def draw_items(models: Models, noise: float, draws: int, seed: int) -> Drawn:
     """Score all models on drawn conversations, with that share of the labels flipped at random.
 
-    Equal seeds draw equal conversations, and flip the more labels the more noise there is.
+    Equal seeds draw equal conversations; the flipped labels of less noise are among those of more.
     """
     order = np.argsort(models.evidence, axis=1, kind="stable")
     count = int(models.clusters[-1]) + 1
@@ -249,19 +249,19 @@ class Ladders(NamedTuple):
     high: Floats
 
     def share(self, holds: Bools, draws: int) -> str:
-        """Percent of the ladders, with the half-width of its 95 % interval over draws of items."""
+        """Return the percentage of the ladders, with the half-width of its 95 % interval over draws of items."""
         by_draw = holds.reshape(draws, -1).mean(axis=1)
         half = 1.96 * by_draw.std(ddof=1) / np.sqrt(draws)
         return f"{100 * holds.mean():.1f} ± {100 * half:.1f}"
 
 
 def judge_models(drawn: Drawn, chosen: Codes, doublings: Floats) -> Ladders:
-    """The rule on ladders of these models.
+    """Apply the rule to ladders of these models.
 
     Args:
-        drawn: Scores.
-        chosen: Models of each ladder, shape ``(ladders, m)``, as many ladders of each draw, one draw after another.
-        doublings: Where each model is placed, shape ``(m,)``.
+        drawn: The scores.
+        chosen: The models of each ladder, shape ``(ladders, m)``, equally many ladders for each draw, draw after draw.
+        doublings: The position of each model, shape ``(m,)``.
     """
     draw = np.repeat(np.arange(len(drawn.area)), len(chosen) // len(drawn.area))
     weights = slope_weights(doublings)
@@ -272,7 +272,7 @@ def judge_models(drawn: Drawn, chosen: Codes, doublings: Floats) -> Ladders:
 
 
 def choose(generator: np.random.Generator, pool: Sequence[int], count: int, ladders: int) -> Codes:
-    """So many of a pool without replacement, in random order, for each ladder."""
+    """Return ``count`` models of a pool for each ladder, without replacement, in random order."""
     return np.asarray(pool)[np.argsort(generator.random((ladders, len(pool))), axis=1)[:, :count]]
 
 
@@ -281,7 +281,7 @@ def row(*cells: object) -> str:
 
 
 def size_table(models: Models) -> Iterator[str]:
-    """Markdown: mean and spread of the models of each size."""
+    """Yield a Markdown table of the mean and spread of the models of each size."""
     once = np.ones(models.clusters[-1] + 1)
     order = np.argsort(models.evidence, axis=1, kind="stable")
     area, covariance = areas(order, models.needed, models.clusters, once)
@@ -291,7 +291,7 @@ def size_table(models: Models) -> Iterator[str]:
     for place, size in enumerate(models.sizes):
         block = slice(place * models.seeds, (place + 1) * models.seeds)
         own = covariance[block, block]
-        # What two models of a size do not share: the variance of their difference over conversations, halved.
+        # The part that two models of a size do not share: half the variance of their difference over conversations.
         apart = np.trace(own) / models.seeds - (own.sum() - np.trace(own)) / models.seeds / (models.seeds - 1)
         figures = (area[block].mean(), area[block].std(ddof=1), np.sqrt(apart))
         more = (precision[block].mean(), precision[block].std(ddof=1))
@@ -299,14 +299,14 @@ def size_table(models: Models) -> Iterator[str]:
 
 
 class Shape(NamedTuple):
-    """The shape of a ladder: where its models are placed (log2 of parameters), and its name in tables."""
+    """The shape of a ladder: the positions of its models (log2 of parameters), and its name in tables."""
 
     name: str
     doublings: Floats
 
 
 def shapes(models: Models) -> list[Shape]:
-    """Those of the committed ladder, of one seed a rung, and of a ladder of seven downloaded models."""
+    """Return the shapes of the committed ladder, of one seed a rung, and of a ladder of seven downloaded models."""
     first, last = models.doublings[[0, -1]].tolist()
     sizes = len(models.sizes)
     return [
@@ -317,17 +317,17 @@ def shapes(models: Models) -> list[Shape]:
 
 
 def fitted(normals: Floats, doublings: Floats, mean: Floats, spread: Floats, by_items: float) -> Ladders:
-    """The rule on ladders whose scores are drawn from normal distributions.
+    """Apply the rule to ladders whose scores are drawn from normal distributions.
 
     Args:
-        normals: Draws of the standard normal distribution, shape ``(ladders, m + 1)``: the luck of each model, and the
+        normals: Draws of the standard normal distribution, shape ``(ladders, m + 1)``: each model's deviation, and the
             error of the slope over conversations.
-        doublings: Where each model is placed, shape ``(m,)``.
-        mean: Mean score of each model, shape ``(m,)``.
-        spread: Standard deviation over seeds, shape ``(m,)``.
-        by_items: Variance of the slope over conversations, which the rule is told.
+        doublings: The position of each model, shape ``(m,)``.
+        mean: The mean score of each model, shape ``(m,)``.
+        spread: The standard deviation over seeds, shape ``(m,)``.
+        by_items: The variance of the slope over conversations, which the rule is given.
     """
-    # An error of the slope itself leaves the residuals alone.
+    # An error of the slope itself does not change the residuals.
     tilt = np.sqrt(by_items) * normals[:, -1:] * (doublings - doublings.mean())
     scores = mean + spread * normals[:, :-1] + tilt
     _, low, high = slope_interval(doublings, scores, np.full(len(normals), by_items))
@@ -335,7 +335,7 @@ def fitted(normals: Floats, doublings: Floats, mean: Floats, spread: Floats, by_
 
 
 def item_variance(drawn: Drawn, models: Sequence[int], doublings: Floats) -> float:
-    """Mean variance over conversations of the slope of ladders of one size, from what its models do not share."""
+    """Return the mean variance over conversations of a ladder's slope at one size, from its models' unshared part."""
     own = drawn.covariance.mean(axis=0)[np.ix_(models, models)]
     count = len(own)
     shared = (own.sum() - np.trace(own)) / count / (count - 1)
@@ -344,7 +344,7 @@ def item_variance(drawn: Drawn, models: Sequence[int], doublings: Floats) -> flo
 
 
 def same_size_table(models: Models, drawn: Drawn, margin: float, ladders: int, seed: int) -> Iterator[str]:
-    """Markdown: verdicts on ladders of one size, which have nothing to find, by the rule and by the one before."""
+    """Yield a Markdown table of verdicts on ladders of one size, which should find nothing, by both rules."""
     draws, margins = len(drawn.area), (margin, 0.0)
     heads = [f"{how}, margin {each:g}: {{}}, %" for how in ("fitted", "drawn") for each in margins]
     yield row("models of", "ladder", *(head.format(what) for head in heads for what in ("pass", "fail")), *OLD_HEADS)
@@ -375,7 +375,7 @@ def same_size_table(models: Models, drawn: Drawn, margin: float, ladders: int, s
 
 
 def decided(found: Ladders, margins: Sequence[float]) -> Iterator[Bools]:
-    """Which ladders pass, and which fail, by each margin."""
+    """Yield which ladders pass, and which fail, for each margin."""
     for margin in margins:
         yield found.low > margin
         yield found.high < -margin
@@ -387,12 +387,12 @@ def _ends(shares: Sequence[float]) -> str:
 
 
 OLD_HEADS = ("old rule: pass, %", "fail, %")
-#: The old rule resamples every ladder, so it judges one of so many.
+#: The old rule resamples every ladder, so it judges only one in so many.
 OLD_SHARE = 10
 
 
 def precision_draws(models: Models, needed: Bools) -> Floats:
-    """Precision of every model under 2,000 draws of conversations after the items as they are.
+    """Return the precision of every model on the items, and under 2,000 draws of conversations.
 
     Returns:
         Shape ``(1 + draws, models)``.
@@ -409,14 +409,14 @@ def precision_draws(models: Models, needed: Bools) -> Floats:
 
 
 def old_rule(doublings: Floats, values: Floats) -> int:
-    """The rule before: conversations alone are resampled. 1 is pass, -1 is fail, 0 neither.
+    """Return the verdict of the earlier rule, which resamples only conversations: 1 pass, -1 fail, 0 neither.
 
-    It passed where the slope's percentile interval lay above 0, and failed where a larger size was below a smaller one
-    under simultaneous intervals (max-t).
+    It passes if the slope's percentile interval lies above 0, and fails if a larger size is below a smaller one under
+    simultaneous intervals (max-t).
 
     Args:
-        doublings: Where each model is placed, shape ``(m,)``.
-        values: Precision of each model (first) and its draws, shape ``(1 + draws, m)``.
+        doublings: The position of each model, shape ``(m,)``.
+        values: The precision of each model (first) and its draws, shape ``(1 + draws, m)``.
     """
     slope = values @ slope_weights(doublings)
     sizes = np.unique(doublings)
@@ -433,7 +433,7 @@ def old_rule(doublings: Floats, values: Floats) -> int:
 def committed_table(
     models: Models, by_noise: Mapping[float, Drawn], margin: float, ladders: int, seed: int
 ) -> Iterator[str]:
-    """Markdown: verdicts on ladders of the committed sizes, by noise in the labels and by what the rule asks for."""
+    """Yield a Markdown table of verdicts on ladders of the committed sizes, by label noise and by the rule's margin."""
     tried = [f"margin {each:g}: pass, %" for each in MARGINS]
     yield row("ladder", "flipped", "slope", "half-width", *tried, f"margin {margin:g}: fail, %")
     yield f"| --- | ---: | ---: | ---: |{' --- |' * (len(tried) + 1)}"
@@ -443,7 +443,7 @@ def committed_table(
             generator = np.random.default_rng([seed, len(shape.doublings)])
             if len(shape.doublings) % len(models.sizes):
                 found = between_sizes(generator, models, drawn, shape, ladders)
-                draws = ladders  # each has its own
+                draws = ladders  # each has its own draw
             else:
                 each = len(shape.doublings) // len(models.sizes)
                 starts = range(0, len(models.evidence), models.seeds)
@@ -457,7 +457,7 @@ def committed_table(
 
 
 def between_sizes(generator: np.random.Generator, models: Models, drawn: Drawn, shape: Shape, ladders: int) -> Ladders:
-    """The rule on ladders of sizes between the committed ones, with mean and spread interpolated."""
+    """Apply the rule to ladders of sizes between the committed ones, with interpolated mean and spread."""
     by_size = models.by_size(drawn.area.mean(axis=0))
     mean, spread = (
         np.interp(shape.doublings, models.doublings, each)
@@ -470,7 +470,7 @@ def between_sizes(generator: np.random.Generator, models: Models, drawn: Drawn, 
 
 
 def old_noise_table(models: Models, ladders: int, seed: int) -> Iterator[str]:
-    """Markdown: the rule before on ladders of the committed sizes, by noise in the labels."""
+    """Yield a Markdown table of the earlier rule on ladders of the committed sizes, by label noise."""
     yield row("flipped", *OLD_HEADS)
     yield "| ---: | --- | --- |"
     doublings = np.repeat(models.doublings, 3)
@@ -492,12 +492,12 @@ def old_noise_table(models: Models, ladders: int, seed: int) -> Iterator[str]:
 
 
 def circle_table(models: Models, right: Bools, seed: int) -> Iterator[str]:
-    """Markdown: the slopes after right labels were made wrong: those that the models contradict most, or any.
+    """Yield a Markdown table of slopes after right labels were made wrong: those most contradicted by models, or any.
 
     Args:
-        models: All of them make the slope.
-        right: Whether each label is the true one, shape ``(n,)``.
-        seed: Of the labels at random.
+        models: The models, all of which make the slope.
+        right: True for each label that is right, shape ``(n,)``.
+        seed: The seed of the random labels.
     """
     order = np.argsort(models.evidence, axis=1, kind="stable")
     weights = slope_weights(np.repeat(models.doublings, models.seeds))
@@ -527,21 +527,21 @@ def circle_table(models: Models, right: Bools, seed: int) -> Iterator[str]:
 
 
 def precision_of(models: Models, needed: Bools) -> Floats:
-    """Precision of every model's answers, shape ``(models,)``."""
+    """Return the precision of every model's answers, shape ``(models,)``."""
     given = models.answers == NEEDED
     precision: Floats = (given & needed).sum(axis=1) / given.sum(axis=1)
     return precision
 
 
 def standardized(evidence: Floats) -> Floats:
-    """Each model's log-odds less their mean, in standard deviations, shape ``(models, n)``."""
+    """Return each model's log-odds minus their mean, in standard deviations, shape ``(models, n)``."""
     centred = evidence - evidence.mean(axis=1, keepdims=True)
     scaled: Floats = centred / centred.std(axis=1, keepdims=True)
     return scaled
 
 
 def right_labels(models: Models, labelled: Path, truth: Path) -> Bools:
-    """Whether each label is that of the simulator."""
+    """Return which labels are those of the simulator."""
     known = {item.item_id: item.label for item in true_items(read_rows(labelled, LABELLED), read_truth(truth))}
     wanted = np.array([known[item_id] == ANSWERS[NEEDED] for item_id in models.item_ids])
     is_right: Bools = wanted == models.needed
@@ -549,10 +549,10 @@ def right_labels(models: Models, labelled: Path, truth: Path) -> Bools:
 
 
 def measured_on(answers: Path, labelled: Path) -> dict[str, str]:
-    """Hashes of what answers and labels rest on: those of the time when the models answered, and today's labels.
+    """Return hashes of the inputs of answers and labels: those at the time of the answers, and today's labels.
 
     Raises:
-        DataError: If the answers say nothing of it.
+        DataError: If the answers do not record them.
     """
     recorded = (pq.read_schema(answers).metadata or {}).get(b"measured_on")
     if recorded is None:

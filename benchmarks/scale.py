@@ -5,19 +5,19 @@ Example:
     python -m benchmarks.scale --lines 50000 --groups 4 --engine local --engine ray --folder /tmp/engines
     python -m benchmarks.scale --raw data/raw --engine local --engine ray --nodes 2 --folder /tmp/nodes
 
-Each stage is a process of its own, as in ``dvc repro``. For ray it starts a cluster on this machine and stops it; with
-RAY_ADDRESS set it joins that one, or with --nodes one of nodes of one processor each; their processes are not seen
-here. Groups are of equal size, each an export; --raw takes exports that are there.
+Each stage is a separate process, as in ``dvc repro``. For ray it starts a local cluster and stops it; with RAY_ADDRESS
+set it joins that one, or with --nodes one whose nodes have one processor each; their processes are not measured. Groups
+are of equal size, each an export; --raw takes existing exports.
 
-- Time is the processor's (user and system), which other work on the machine moves less than the clock's; both are
-  printed. Of the processes that a stage starts it is what they had taken when last looked at, every 0.2 s.
-- Memory is the largest resident set that the stage's process ever had, and the largest of any process that it
-  started; what lies in Ray's object store counts in every process that maps it.
+- Time is the processor's (user and system), which other load on the machine affects less than the clock's; both are
+  printed. For child processes it is the time at the last sample; samples are taken every 0.2 s.
+- Memory is the peak resident set of the stage's process, and the largest one of any child process; the content of Ray's
+  object store counts in every process that maps it.
 - The exponent is the slope of log(processor seconds) against log(lines) between the smallest size and the largest.
 
-What was measured is kept in the folder, by chat, nodes, engine and stage: run it again to go on after a stop, or to
-print the table. Of the files that were made only hashes stay: those of both engines must be the same. A chat is made
-once for all engines and deleted after them.
+Measurements are kept in the folder, by chat, nodes, engine and stage: run it again to resume after a stop, or to print
+the table. Only hashes of the output files are kept: those of both engines must be equal. A chat is made once for all
+engines and deleted after them.
 """
 
 import json
@@ -53,27 +53,27 @@ ENGINES = ("local", "ray")
 
 
 class Cost(NamedTuple):
-    """What one stage took."""
+    """The time and memory of one stage."""
 
     cpu: float  # seconds, of all its processes
     wall: float  # seconds
-    own: int  # bytes, largest resident set of the stage's process
-    largest: int  # bytes, largest of any that it started; 0 where there was none
+    own: int  # bytes, peak resident set of the stage's process
+    largest: int  # bytes, peak of any child process; 0 if there was none
 
 
 @dataclass
 class Measured:
-    """One size by one engine, as far as it has come."""
+    """The measurements of one size by one engine so far."""
 
     costs: dict[str, Cost] = field(default_factory=dict)  # by stage, in order
-    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of each out
+    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of each output
     lines: int = 0
     turns: int = 0
     questions: int = 0
 
 
 def simulate(lines: int, groups: int, folder: Path) -> Path:
-    """The folder with an export for each group, so many lines in all; made if it is not there."""
+    """Return the folder with an export for each group, with ``lines`` lines in all; made if it does not exist."""
     raw = folder / "raw"
     if raw.exists():
         return raw
@@ -94,7 +94,7 @@ def simulate(lines: int, groups: int, folder: Path) -> Path:
 
 
 def rename_group(path: Path, name: str) -> None:
-    """Put another group's name into an export, line by line."""
+    """Replace the group's name in an export, line by line."""
     other = path.with_suffix(".other")
     with path.open(encoding="utf-8", newline="") as read, other.open("w", encoding="utf-8", newline="") as write:
         write.writelines(line.replace(DEMO_GROUP, name) for line in read)
@@ -102,7 +102,7 @@ def rename_group(path: Path, name: str) -> None:
 
 
 def commands(raw: Path, out: Path) -> dict[str, list[str]]:
-    """The data stages by name, with the params of the demo."""
+    """Return the data stages by name, with the params of the demo."""
     messages, turns, questions = (str(out / f"{name}.parquet") for name in ("messages", "turns", "questions"))
     ingest, merge = str(out / "counts" / "ingest.json"), str(out / "counts" / "merge.json")
     reading = ["stages.ingest", "--raw", str(raw), "--format", "auto", "--timezone", "UTC", "--date-order", "auto"]
@@ -122,10 +122,10 @@ def commands(raw: Path, out: Path) -> dict[str, list[str]]:
 
 
 def run(command: list[str], engine: str) -> Cost:
-    """Run a stage to its end and look at its processes on the way."""
+    """Run a stage to its end, sampling its processes."""
     environment = {KEY_VARIABLE: KEY, **os.environ, VARIABLE: engine}
     started = time.monotonic()
-    # Into a file: a pipe that nobody reads would fill up.
+    # Into a file: a pipe without a reader would fill up.
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", *command], env=environment, stdout=subprocess.DEVNULL, stderr=errors
@@ -143,20 +143,20 @@ def run(command: list[str], engine: str) -> Cost:
     wall = time.monotonic() - started
     if seen.largest:
         return Cost(sum(seen.seconds.values()), wall, seen.own, seen.largest)
-    # Exact, but mixed with that of processes which it started and waited for, if there were any.
+    # Exact, but includes child processes that it waited for, if any.
     return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024, 0)
 
 
 class Processes:
-    """A stage's process and all that it started, as they were when last looked at."""
+    """A stage's process and its child processes, as of the last sample."""
 
     def __init__(self, pid: int) -> None:
-        self.seconds: dict[psutil.Process, float] = {}  # of the processor, by process
-        self.own = self.largest = 0  # bytes, largest resident set of the stage's process, and of any other
+        self.seconds: dict[psutil.Process, float] = {}  # processor seconds by process
+        self.own = self.largest = 0  # bytes, peak resident set of the stage's process, and of any other
         self._first = psutil.Process(pid)
 
     def look(self) -> None:
-        """Look at them now."""
+        """Take a sample."""
         try:
             started = self._first.children(recursive=True)
         except psutil.Error:
@@ -165,7 +165,7 @@ class Processes:
             try:
                 taken = process.cpu_times()
                 self.seconds[process] = taken.user + taken.system
-                # The larger of both: one that has just ended has no memory any more.
+                # The larger of both: a process that has just ended has no memory any more.
                 if process == self._first:
                     self.own = max(self.own, peak(process))
                 else:
@@ -175,7 +175,7 @@ class Processes:
 
 
 def peak(process: psutil.Process) -> int:
-    """The largest resident set that a process has had, in bytes; where the system does not say, the present one."""
+    """Return the peak resident set of a process in bytes; if the system does not record it, the present one."""
     status = Path(f"/proc/{process.pid}/status")
     lines = status.read_text().splitlines() if status.exists() else []
     kib = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
@@ -183,13 +183,13 @@ def peak(process: psutil.Process) -> int:
 
 
 def measure(chat: Callable[[], Path], what: str, engine: str, folder: Path) -> Measured:
-    """Take a chat to questions by an engine, from the stage on that was not measured yet.
+    """Process a chat to questions with an engine, from the first stage that was not measured yet.
 
     Args:
-        chat: The folder of its exports, when they are needed.
-        what: The chat, in a few words.
+        chat: Returns the folder of its exports, when they are needed.
+        what: A short description of the chat.
         engine: One of ``ENGINES``.
-        folder: Where outs and what was measured lie.
+        folder: The folder of outputs and measurements.
     """
     kept, out = folder / f"{engine}.json", folder / engine
     found = read(kept) if kept.exists() else Measured()
@@ -214,19 +214,19 @@ def measure(chat: Callable[[], Path], what: str, engine: str, folder: Path) -> M
 
 
 def read(kept: Path) -> Measured:
-    """What was measured before."""
+    """Read earlier measurements."""
     found = json.loads(kept.read_text())
     return Measured(**{**found, "costs": {stage: Cost(*cost) for stage, cost in found["costs"].items()}})
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 
 
 def table(found: dict[int, dict[str, Measured]], engines: tuple[str, ...]) -> list[str]:
-    """Rows of every stage and engine, sizes side by side, as Markdown."""
+    """Return the Markdown rows of every stage and engine, with sizes side by side."""
     least, most = min(found), max(found)
     heads = " | ".join(f"{lines:,} lines" for lines in found)
     rows = [
@@ -248,12 +248,12 @@ def table(found: dict[int, dict[str, Measured]], engines: tuple[str, ...]) -> li
 
 
 def chosen(measured: Measured, name: str) -> list[Cost]:
-    """Of one stage, or of all."""
+    """Return the costs of one stage, or of all."""
     return list(measured.costs.values()) if name == "all stages" else [measured.costs[name]]
 
 
 def differing(by_engine: dict[str, Measured]) -> list[str]:
-    """Names of the files that are not the same of all engines."""
+    """Return the names of the files that differ between engines."""
     digests = [measured.digests for measured in by_engine.values()]
     names = sorted(set().union(*digests))
     return [name for name in names if len({each.get(name) for each in digests}) > 1]
@@ -261,7 +261,7 @@ def differing(by_engine: dict[str, Measured]) -> list[str]:
 
 @contextmanager
 def cluster(nodes: int) -> Iterator[None]:
-    """A Ray cluster of so many nodes of a processor each, which stages join; with 0 each starts its own."""
+    """Start a Ray cluster of so many nodes with one processor each, which stages join; with 0 each starts its own."""
     if not nodes:
         yield
         return
@@ -333,7 +333,7 @@ def main(
             f"; {len(first.digests)} files, the same bytes from {' and '.join(by_engine)}" if len(by_engine) > 1 else ""
         )
         lines.append(f"{said}{same}.")
-        # Of the largest size in the end.
+        # The last ones kept are those of the largest size.
         figures = {
             f"{engine}_seconds": round(sum(cost.wall for cost in each.costs.values()), 1)
             for engine, each in by_engine.items()

@@ -1,4 +1,4 @@
-r"""Speed of scoring: options side by side after a beginning that is read once, against passes apart and generation.
+r"""Speed of scoring: options side by side after a shared prefix, compared with separate passes and with generation.
 
 Run it in the repository's root, on idle cores.
 
@@ -8,12 +8,12 @@ Example:
         --questions data/questions.parquet --language zh --answer text --rows 500 --rounds 5
 
 The same model answers the same rows in one process, after a warm-up, in four ways that take turns; each round begins
-with another, and each way's time holds its tokenizing. ``ours`` is what chatladder predict runs. "without the shared
-beginning" reads every prompt whole. "three passes" reads each prompt once for each option and looks up the option's
-log-probability, as evaluation harnesses do. "two generations" is the published way (arXiv 2405.02817): the model
-answers freely, and is then asked which option that answer means; both are greedy, and the text of the second is
-parsed. The published scripts do not limit the first answer, so ``--free-tokens`` is kind to them if it is small. All
-batches are of like length, with as many tokens at most. Prints a Markdown table.
+with another way, and each way's time includes tokenizing. ``ours`` is the way of chatladder predict. "without the
+shared beginning" reads every prompt whole. "three passes" reads each prompt once for each option and looks up the
+option's log-probability, as evaluation harnesses do. "two generations" is the published way (arXiv 2405.02817): the
+model answers freely, and is then asked which option that answer means; both are greedy, and the text of the second is
+parsed. The published scripts do not limit the first answer, so a small ``--free-tokens`` is in its favour. Rows of a
+batch have similar lengths, and all batches the same limit of tokens. Prints a Markdown table.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ from chatladder.io.console import SETTINGS, InputFile, InputFolder, example
 from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, Prompt, PromptSettings, render_row
 from chatladder.vocabulary import ANSWERS
 
-#: What the second question says before and after the first answer, and before the options.
+#: The text of the second question before and after the first answer, and before the options.
 SECOND = {
     "zh": ("有人在做单选题，他写道：\n", "\n他选的是哪一项？只写选项。\n选项：", "\n答案："),
     "en": ("Somebody was given a choice of three options and wrote:\n", "\nWhich one is it? Options: ", "\nAnswer:"),
@@ -42,11 +42,11 @@ OURS, APART, PASSES, GENERATIONS = "ours", "without the shared beginning", "thre
 
 
 class Found(NamedTuple):
-    """What one way found.
+    """The results of one way.
 
     Attributes:
-        scores: Log-probabilities of the options in nats, shape (n, 3); None where they are not known.
-        answers: Index in ``ANSWERS`` of each item's answer, -1 where it cannot be read, shape (n,).
+        scores: Log-probabilities of the options in nats, shape (n, 3); None if the way has none.
+        answers: Index in ``ANSWERS`` of each item's answer, -1 if it cannot be parsed, shape (n,).
     """
 
     scores: np.ndarray | None
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 
 class Ways:
-    """The ways to answer prompts, with what they share."""
+    """The ways to answer prompts, and their shared settings."""
 
     def __init__(self, model: Any, tokenizer: Any, language: str, max_length: int, limits: tuple[int, int]) -> None:
         self.model, self.tokenizer, self.language, self.max_length = model, tokenizer, language, max_length
@@ -79,7 +79,7 @@ class Ways:
             return self.ours(prompts)
 
     def three_passes(self, prompts: Sequence[Prompt]) -> Found:
-        """Read each prompt with each of its options; logits are computed where the option is predicted, no further."""
+        """Read each prompt with each of its options; compute logits only where the option is predicted."""
         import torch
 
         from chatladder.models.batches import on_device, pad_left
@@ -108,7 +108,7 @@ class Ways:
         return Found(scores, scores.argmax(axis=1))
 
     def two_generations(self, prompts: Sequence[Prompt]) -> Found:
-        """Let the model answer, then ask it which option that was, and look for one in what it says."""
+        """Let the model answer, then ask it which option that was, and search an option in its reply."""
         first = self._written([prompt.instruction for prompt in prompts], self.free_tokens)
         before, between, end = SECOND[self.language]
         asked = [
@@ -143,7 +143,7 @@ class Ways:
 
 
 def parse(text: str, options: dict[str, str]) -> int:
-    """Index in ``ANSWERS`` of the option that a text begins with, or else of the only one in it; -1 without any."""
+    """Return the index in ``ANSWERS`` of the option at the start of a text, or of the only one in it; else -1."""
     said = text.strip().casefold()
     wanted = [options[name].casefold() for name in ANSWERS]
     begins = [at for at, option in enumerate(wanted) if said.startswith(option)]
@@ -155,7 +155,7 @@ def parse(text: str, options: dict[str, str]) -> int:
 def read_prompts(
     questions: Path | None, alpaca: Path | None, count: int, *, language: str, answer: str, seed: int
 ) -> list[Prompt]:
-    """So many prompts, drawn at random from questions or from all splits of alpaca rows."""
+    """Return ``count`` prompts, drawn at random from questions or from all splits of alpaca rows."""
     from chatladder.io.rows import QUESTIONS, SPLITS, read_rows
     from chatladder.models.prompts import read_alpaca
 
@@ -173,7 +173,7 @@ def read_prompts(
 def measure(
     ways: dict[str, Callable[[Sequence[Prompt]], Found]], prompts: Sequence[Prompt], rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, Found]]:
-    """Items a second of each way in each round, and what it found; each round begins with another way."""
+    """Return items a second of each way in each round, and its results; each round begins with another way."""
     names = list(ways)
     speeds: dict[str, list[float]] = {name: [] for name in names}
     found = {name: way(prompts[: max(2, len(prompts) // 8)]) for name, way in ways.items()}  # warms up
@@ -187,7 +187,7 @@ def measure(
 
 
 def table(speeds: dict[str, list[float]], found: dict[str, Found]) -> str:
-    """The table in Markdown: speeds, their ratio to ours, and how far answers differ from those of three passes."""
+    """Return the Markdown table: speeds, their ratio to ours, and differences from the answers of three passes."""
     lines = [
         "| scoring | items/s (range) | to ours | log-probabilities differ by at most | other answers | unreadable |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -206,7 +206,7 @@ def table(speeds: dict[str, list[float]], found: dict[str, Found]) -> str:
 
 
 def setting(model: Any, tokenizer: Any, prompts: Sequence[Prompt], max_length: int) -> str:
-    """One line on what is run: where, in what numbers, and how long the prompts are."""
+    """Return one line on the setup: the device, the data types, and the lengths of the prompts."""
     import torch
 
     from chatladder.models.batches import shared_length

@@ -1,12 +1,12 @@
-r"""How many planted secrets masking finds, and what it takes for one that is none.
+r"""How many planted secrets masking finds, and how many harmless texts it changes.
 
 Example:
     python -m benchmarks.secrets --seed 1 --irc IRC/ubuntu-en --write docs/reference/masking.md
 
-Secrets are drawn from a seed in the forms of ``benchmarks/planted/secrets.yaml``, each in every sentence of its kind.
-One is found if no half of it is left. A harmless text is kept if masking does not change it. ``--formats`` plants the
-same in a chat of every export format, file names too, and runs ingest over it. The share of masked words in a real
-chat says how much of ordinary talk is lost at most.
+Secrets are drawn with a seed in the forms of ``benchmarks/planted/secrets.yaml``, each in every sentence of its kind. A
+secret is found if no half of it is left. A harmless text is kept if masking does not change it. ``--formats`` plants
+the same secrets in a chat of every export format, including file names, and runs ingest over it. The share of masked
+words in a real chat is an upper bound of the ordinary words that are lost.
 """
 
 import io
@@ -53,9 +53,9 @@ CLASSES = {
 }
 #: The planted chats last from ten in the morning to midnight at most, a message a minute.
 MOST_A_DAY = 800
-#: Marks a text that is a file's name.
+#: Marks a text as a file's name.
 FILE = "\u2603"
-#: What a table calls the kinds.
+#: Names of the kinds in tables.
 TITLES = {
     "phone": "phone numbers",
     "email": "mail addresses",
@@ -181,7 +181,7 @@ def cases(forms_of: dict[str, Any], seed: int) -> Iterator[Case]:
         if kind == "harmless":
             continue
         for sentence, form in forms.get("texts", ()):
-            # A form that chance decides about is drawn several times.
+            # A form with random parts is drawn several times.
             for _ in range(6 if "<" in form else 1):
                 secret = draw(form, rng)
                 yield Case(kind, secret, sentence.replace("{}", secret))
@@ -197,14 +197,14 @@ def cases(forms_of: dict[str, Any], seed: int) -> Iterator[Case]:
 
 
 def is_left(secret: str, masked: str) -> bool:
-    """Whether half of a secret or more still stands, whatever separates its characters."""
+    """Return True if half of a secret or more is left, whatever separates its characters."""
     plain, rest = (re.sub(r"[\W_]", "", each.casefold()) for each in (secret, re.sub(r"<\w+>", "\0", masked)))
     half = max(3, -(-len(plain) // 2))
     return any(plain[place : place + half] in rest for place in range(len(plain) - half + 1))
 
 
 def measure(forms_of: dict[str, Any], seed: int, misses: list[str]) -> dict[str, tuple[int, int]]:
-    """Return how many of each kind were found, or kept, of how many."""
+    """Return (found or kept, total) of each kind."""
     found: Counter[str] = Counter()
     total: Counter[str] = Counter()
     for case in cases(forms_of, seed):
@@ -224,9 +224,9 @@ def measure(forms_of: dict[str, Any], seed: int, misses: list[str]) -> dict[str,
 
 
 def by_format(planted: list[Case]) -> Iterator[tuple[str, int, int]]:
-    """Yield each export format with how many secrets are nowhere in its messages, and of how many."""
+    """Yield each export format with the number of secrets that are in none of its messages, and the total."""
     for name in chats.EXPORTS:
-        # A line of a log holds no line break, and a table of this sort no file names.
+        # A log's lines cannot hold line breaks, and such a table has no file names.
         some = [case for case in planted if "\n" not in case.text or name.endswith((".json", ".jsonl", ".zip"))]
         if name.endswith((".csv", ".log")):
             some = [case for case in some if case.kind != "file"]
@@ -235,7 +235,7 @@ def by_format(planted: list[Case]) -> Iterator[tuple[str, int, int]]:
 
 
 def left_in(name: str, day: list[Case]) -> int:
-    """Return how many secrets are left in an export after ingest."""
+    """Return the number of secrets that are left in an export after ingest."""
     said = [("qx_tibor77", f"{FILE}{case.text}" if case.kind == "file" else case.text) for case in day]
     if name.endswith(".csv"):
         said = [(who, text.replace('"', '""')) for who, text in said]
@@ -252,7 +252,7 @@ def left_in(name: str, day: list[Case]) -> int:
 
 
 def with_files(name: str, export: bytes) -> bytes:
-    """Return an export in which every text that begins with ``FILE`` is a file of that name instead."""
+    """Return an export in which every text that starts with ``FILE`` is a file of that name instead."""
     if name == "slack.zip":
         buffer = io.BytesIO()
         with zipfile.ZipFile(io.BytesIO(export)) as read, zipfile.ZipFile(buffer, "w") as write:
@@ -285,7 +285,7 @@ def with_files(name: str, export: bytes) -> bytes:
 
 
 def _as_file(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a record of a message as that of a file, in the fields of every format that has them."""
+    """Return a message's record as a file's, in the fields of all formats that have files."""
     field = "content" if "author" in row else "text"
     if not str(row.get(field, "")).startswith(FILE):
         return row
@@ -301,7 +301,7 @@ def _as_file(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def irc_texts(folder: Path) -> list[str]:
-    """Return what was said in the IRC logs below a folder."""
+    """Return the texts of the IRC logs below a folder."""
     lines = (
         line
         for path in sorted(folder.rglob("*.txt"))
@@ -316,7 +316,7 @@ def irc_texts(folder: Path) -> list[str]:
 
 
 def cost(texts: list[str], examples: dict[str, list[str]]) -> tuple[float, float]:
-    """Return the share of words that became placeholders, and messages a second of processor time."""
+    """Return the share of words that became placeholders, and messages per second of processor time."""
     counts: Counter[str] = Counter()
     start = time.process_time()
     masked = [mask(text, counts) for text in texts]

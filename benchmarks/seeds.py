@@ -1,15 +1,15 @@
-"""Whether the demo shows the same for other chats of the simulator: the whole graph, once for each further chat.
+"""Does the demo show the same for other chats of the simulator? The whole graph, once for each further chat.
 
-Run it in the repository's root, after ``dvc repro``; a chat takes as long as that did.
+Run it in the repository's root, after ``dvc repro``; each chat takes as long as that.
 
 Example:
     python -m benchmarks.seeds --seed 2406 --seed 2407 --seed 2408
 
-For each seed the tracked files are copied into a temporary folder, without the demo's chat, answers and results;
-there a chat is simulated, its questions picked, its answers simulated, and everything else built by ``dvc repro``.
-Its bases and adapters are its own, too: with n seeds in params.yaml the k-th further chat takes those from kn on for
-pretraining and for LoRA, so nothing of the committed result's luck is shared. Prints Markdown tables, whose first rows
-are the committed demo's, read from ``metrics/``.
+For each seed the tracked files are copied to a temporary folder, without the demo's chat, answers and results. There a
+chat is simulated, its questions are picked, its answers simulated, and everything else is built by ``dvc repro``. Its
+bases and adapters are its own, too: with n seeds in params.yaml the k-th further chat takes the seeds from kn on for
+pretraining and for LoRA, so it shares none of the committed result's luck. Prints Markdown tables, whose first rows are
+the committed demo's, read from ``metrics/``.
 """
 
 import os
@@ -31,20 +31,20 @@ from chatladder.io.params import read_yaml, round_trip
 
 #: Seed of the chat under data/raw.
 COMMITTED = 2405
-#: Fixed before any of them was run.
+#: Chosen before any of them was run.
 FURTHER = (2406, 2407, 2408)
-#: What belongs to the committed chat and is made anew for another.
+#: Files of the committed chat, which are made again for another.
 LEFT_OUT = ("data/raw/demo", "data/demo/", "data/annotations/", "metrics/", "dvc.lock")
-#: Where metrics/models.json has what is no model: name -> its scores.
+#: The entry of metrics/models.json for baselines that are not models: name -> scores.
 BASELINES = "baselines"
-#: Share of contrast pairs of which both questions were answered right.
+#: The share of contrast pairs of which both questions were answered right.
 PAIRS = "pairs_right"
-#: Lines of a failed command's output that are shown.
+#: The number of lines of a failed command's output to show.
 TAIL = 30
 
 
 class Result(NamedTuple):
-    """What one chat's graph wrote under ``metrics/``."""
+    """The metrics of one chat's graph."""
 
     seed: int
     questions: dict[str, Any]
@@ -53,7 +53,7 @@ class Result(NamedTuple):
 
     @property
     def rungs(self) -> dict[str, Any]:
-        """Scores of each rung that was tuned, smallest first."""
+        """The scores of each tuned rung, smallest first."""
         return {name: kinds for name, kinds in self.models.items() if isinstance(kinds, dict) and "tuned" in kinds}
 
 
@@ -64,7 +64,7 @@ def read_result(project: Path, seed: int) -> Result:
 
 
 def copy_tracked(repository: Path, folder: Path) -> None:
-    """Copy the tracked files as they are now, less what belongs to the committed chat."""
+    """Copy the tracked files as they are now, without those of the committed chat."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         if not name.startswith(LEFT_OUT):
@@ -73,16 +73,16 @@ def copy_tracked(repository: Path, folder: Path) -> None:
 
 
 def run(folder: Path, what: str, *command: str) -> None:
-    """Run one step of this Python in ``folder`` and say how long it took.
+    """Run one step with this Python in ``folder`` and print how long it took.
 
     Raises:
-        DataError: If it fails, with the end of what it printed.
+        DataError: If it fails, with the end of its output.
     """
     binaries = Path(sys.executable).parent
     environment = {
         **os.environ,
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-        # The copy's stages, not those that are installed.
+        # The copy's stages, not the installed ones.
         "PYTHONPATH": str(folder),
     }
     start = monotonic()
@@ -103,7 +103,7 @@ def run(folder: Path, what: str, *command: str) -> None:
 
 
 def shifted(seeds: Any, chat: int) -> Any:
-    """Seeds of the models of the k-th further chat, in the form that params.yaml has: a list, or a text with commas."""
+    """Return the model seeds of the k-th further chat, in the form in params.yaml: a list, or a text with commas."""
     count = len(seeds.split(",") if isinstance(seeds, str) else seeds)
     own = range(count * chat, count * (chat + 1))
     return ",".join(map(str, own)) if isinstance(seeds, str) else list(own)
@@ -120,9 +120,9 @@ def give_own_seeds(params: Path, chat: int) -> None:
 
 
 def build(folder: Path, seed: int, lines: int, chat: int) -> None:
-    """Simulate a chat in a copy of the repository, and build everything from it; it is the k-th further one."""
+    """Simulate the k-th further chat in a copy of the repository, and build everything from it."""
     give_own_seeds(folder / "params.yaml", chat)
-    # DVC wants a repository around it.
+    # DVC needs a repository around it.
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     chatladder, truth = ("chatladder.cli.app",), ("--truth", "data/demo/truth.jsonl.bz2")
     simulated = ("--lines", str(lines), "--seed", str(seed), "--out", "data/raw/demo.txt.bz2", *truth)
@@ -134,18 +134,18 @@ def build(folder: Path, seed: int, lines: int, chat: int) -> None:
 
 
 def interval_text(values: Mapping[str, float], name: str) -> str:
-    """A change and its 95 % interval, for instance ``+0.098 [+0.060, +0.136]``."""
+    """Return a change and its 95 % interval, such as ``+0.098 [+0.060, +0.136]``."""
     return f"{values[name]:+.3f} [{values[f'{name}_lo']:+.3f}, {values[f'{name}_hi']:+.3f}]"
 
 
 def mean_text(values: Mapping[str, float]) -> str:
-    """Macro-F1, with its standard deviation over seeds where there are several."""
+    """Return macro-F1, with its standard deviation over seeds if there are several."""
     spread = values.get("macro_f1_sd")
     return f"{values['macro_f1']:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
 
 
 def gains_table(results: Sequence[Result]) -> str:
-    """Markdown: macro-F1 of every rung of every chat before and after LoRA, on the test items."""
+    """Return a Markdown table of macro-F1 of every rung of every chat before and after LoRA, on the test items."""
     lines = [
         "| chat | rung | vanilla macro-F1, ± SD | tuned macro-F1, ± SD | gain [95 %] | contrast pairs right |",
         "| --- | --- | ---: | ---: | --- | ---: |",
@@ -164,7 +164,7 @@ def gains_table(results: Sequence[Result]) -> str:
 
 
 def baselines_table(results: Sequence[Result]) -> str:
-    """Markdown: macro-F1 of what is no language model beside the best tuned rung of every chat."""
+    """Return a Markdown table of macro-F1 of the baselines compared with the best tuned rung of every chat."""
     names = list(dict.fromkeys(name for result in results for name in result.models.get(BASELINES, ())))
     lines = [f"| chat | best tuned rung | {' | '.join(names)} |", f"| --- |{' ---: |' * (len(names) + 1)}"]
     for result in results:
@@ -176,7 +176,7 @@ def baselines_table(results: Sequence[Result]) -> str:
 
 
 def slopes_table(results: Sequence[Result]) -> str:
-    """Markdown: how much untouched models' scores grow per doubling of the parameters, and the gate's verdict."""
+    """Return a Markdown table of the growth of untouched models' scores per doubling, and the gate's verdict."""
     lines = [
         "| chat | questions | labelled | test items | AUROC per doubling [95 %] | precision per doubling [95 %] "
         "| gate |",
@@ -190,7 +190,7 @@ def slopes_table(results: Sequence[Result]) -> str:
 
 
 def figures_of(further: Sequence[Result]) -> dict[str, float]:
-    """What sentences say of the further chats: cells, gains above zero, and chats that pass the gate."""
+    """Return the numbers quoted in sentences: cells, gains above zero, and chats that pass the gate."""
     gains = [kinds["gain"]["macro_f1_lo"] > 0 for result in further for kinds in result.rungs.values()]
     passes = [result.scaling["gate"] == "pass" for result in further]
     return {"chats": len(further), "cells": len(gains), "gains_above_zero": sum(gains), "gates_passed": sum(passes)}
@@ -209,7 +209,7 @@ def main(
     """Print the demo's result for other seeds of the simulated chat, beside the committed one's."""
     results = [read_result(repository, committed)]
     with tempfile.TemporaryDirectory() as temporary:
-        # Once, so that editing the repository meanwhile does not make the seeds differ in more than their chat.
+        # Copied once, so that edits of the repository meanwhile do not change more than the seeds' chats.
         copied = Path(temporary) / "repository"
         copy_tracked(repository, copied)
         for chat, seed in enumerate(seeds, 1):

@@ -1,4 +1,4 @@
-r"""What ``chatladder serve`` takes: time of a question, memory, many clients at once; and whether answers are the same.
+r"""The cost of ``chatladder serve``: time of a question, memory, many clients at once; and whether answers agree.
 
 Run it in the repository's root, on idle cores.
 
@@ -6,17 +6,17 @@ Example:
     python -m benchmarks.serve embedded_700k --questions data/labelled.parquet \
         --predictions data/predictions/tuned/embedded_700k.parquet
 
-The command itself is started, as a user would start it, and asked over HTTP by this process. First one client asks
-one question after another. Then many clients at once ask one each, again and again, until every question was asked
-once more; the time of a question is then from its request to its answer, with the wait for those before it. Memory is
-what the server's process holds, before the first question and at the end. ``--predictions`` are what stages.predict
-wrote of the same questions: the largest difference of a probability is printed.
+The command is started as a user would start it, and asked over HTTP by this process. First one client asks one question
+after another. Then many concurrent clients ask one each, repeatedly, until every question was asked once more; the time
+of a question is then from its request to its answer, including the wait for earlier ones. Memory is that of the
+server's process, before the first question and at the end. ``--predictions`` are the output of stages.predict for the
+same questions: the largest difference of a probability is printed.
 
-With ``--gguf``, the file that the rung's base was made of, llama.cpp's server (the wheel of xllamacpp) is asked the
+With ``--gguf``, the file that the rung's base was made from, llama.cpp's server (the wheel of xllamacpp) is asked the
 same afterwards: the same prompts as token ids, one token each, with the rung's adapter as ``chatladder export`` writes
-it. It runs with 1 slot and with 4, and the faster for many clients counts; it keeps the beginning that prompts share.
-It reads the first order of the options only, and of each option the first token; ours reads the options whole. Prints
-a Markdown table.
+it. It runs with 1 slot and with 4, and the faster for many clients counts; its prefix cache is on. It reads only the
+first order of the options, and only the first token of each option; ours reads the options whole. Prints a Markdown
+table.
 """
 
 import subprocess
@@ -46,7 +46,7 @@ from chatladder.models.prompts import PromptSettings, render_row
 from chatladder.vocabulary import ANSWERS, POSITIVE
 
 MIB = 2**20
-#: Slots that llama.cpp is tried with.
+#: The numbers of slots that llama.cpp is run with.
 SLOTS = (1, 4)
 
 
@@ -65,7 +65,7 @@ class Asked(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One server: what one client and many clients got, and its memory in MiB before the questions and after."""
+    """One server: the results of one client and of many, and its memory in MiB before the questions and after."""
 
     name: str
     single: Asked
@@ -75,7 +75,7 @@ class Side(NamedTuple):
 
     @property
     def apart(self) -> float:
-        """The largest difference of a probability that was asked alone and with others."""
+        """The largest difference between probabilities of a question asked alone and with others."""
         return float(np.abs(self.single.p_needed - self.several.p_needed).max())
 
 
@@ -84,7 +84,7 @@ Ask = Callable[[int], float]
 
 
 def ask_all(ask: Ask, count: int, clients: int) -> Asked:
-    """Ask every question once, so many at a time."""
+    """Ask every question once, with ``clients`` concurrent requests."""
 
     def one(number: int) -> tuple[float, float]:
         start = perf_counter()
@@ -97,7 +97,7 @@ def ask_all(ask: Ask, count: int, clients: int) -> Asked:
 
 
 def measure(name: str, ask: Ask, count: int, clients: int, process: psutil.Process) -> Side:
-    """Ask one server all questions, by one client and by many."""
+    """Ask one server all questions, with one client and with many."""
     before = process.memory_info().rss / MIB
     ask(0)  # a first answer compiles and allocates
     single, several = (ask_all(ask, count, number) for number in (1, clients))
@@ -105,7 +105,7 @@ def measure(name: str, ask: Ask, count: int, clients: int, process: psutil.Proce
 
 
 def body_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a question as the server takes it."""
+    """Return a question as the server expects it."""
     history = [{"sender": turn["sender"], "text": turn["text"]} for turn in row["window"]]
     return {
         "history": history,
@@ -116,10 +116,10 @@ def body_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def server(words: Sequence[str]) -> Iterator[tuple[str, psutil.Process]]:
-    """Start the command; give its address and its process.
+    """Start the command; yield its address and its process.
 
     Raises:
-        DataError: If it ends at once.
+        DataError: If it exits at once.
     """
     command = [sys.executable, "-m", "chatladder.cli.serve.command", *words, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -199,7 +199,7 @@ def table(sides: Sequence[Side], clients: int) -> list[str]:
 
 
 def beside(own: Side, other: Side) -> str:
-    """Return how answers of one server compare with those of another."""
+    """Return how the answers of two servers compare."""
     from scipy.stats import spearmanr
 
     gap = np.abs(own.single.p_needed - other.single.p_needed)

@@ -1,20 +1,20 @@
-"""What one GPU needs where a rung's weights are spread over several (FSDP, ZeRO-3): counted, not measured.
+"""The memory of one GPU if a rung's weights are sharded over several (FSDP, ZeRO-3): computed, not measured.
 
 Example:
     python -m benchmarks.shards --catalogue qwen1_5 --rung qwen1_5_14b --rung qwen1_5_32b
 
-The counts are those of ``chatladder.models.memory``, which a test holds to what torch keeps on one device. Spread over
-the GPUs are the base's weights in bfloat16, and of the adapter its float32 weights, gradients and states of AdamW. Each
-GPU has for itself:
+The counts are those of ``chatladder.models.memory``, which a test compares with torch's memory on one device. Sharded
+over the GPUs are the base's weights in bfloat16, and the adapter's float32 weights, gradients and states of AdamW. Each
+GPU has in full:
 
-- gathered: two layers, the one at work and the next, and one table of the vocabulary;
-- activations: of its rows in one forward pass, with checkpointing: each layer's input, one layer in full, its
+- gathered: two layers, the current and the next, and one table of the vocabulary;
+- activations: those of its rows in one forward pass, with checkpointing: each layer's input, one layer in full, its
   gradients, and the logits of the answers;
 - a gigabyte for torch and its kernels.
 
-A step's batch stays what it is however many processes share it: each takes its share of the rows, as many in one pass
-as ``--tokens-per-forward`` lets through. The process that writes the result gathers all weights once, in main memory,
-as large as the base's; so does the one that loads them.
+A step's batch does not depend on the number of processes: each takes its share of the rows, as many in one pass as
+``--tokens-per-forward`` allows. The process that writes the result gathers all weights once, in main memory, as much as
+the base's; so does the one that loads them.
 """
 
 from dataclasses import replace
@@ -37,15 +37,15 @@ from chatladder.models.memory import (
 from chatladder.presets import Catalogue, read
 
 GIB = 2**30
-#: Bytes of a number in bfloat16.
+#: Bytes of a bfloat16 number.
 NUMBER = 2
-#: Cards that are asked for, in bytes, as they are sold: a few percent of them are never free.
+#: Memory of common cards, in bytes, as they are sold: a few percent of it are never free.
 CARDS = {"24 GB": 24 * 10**9, "40 GB": 40 * 10**9, "80 GB": 80 * 10**9}
 FREE = 0.97
 
 
 class Share(NamedTuple):
-    """What one of several GPUs holds, in bytes."""
+    """The memory of one of several GPUs, in bytes."""
 
     weights: int
     adapter: int
@@ -54,17 +54,17 @@ class Share(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of it, with torch and its kernels."""
+        """The sum, including torch and its kernels."""
         return sum(self) + RUNTIME
 
 
 def rung_of(catalogue: Catalogue, rung: str) -> tuple[Shape, Training]:
-    """The shape of a rung, and the settings that decide its memory; ``rows`` is its batch.
+    """Return the shape of a rung, and the settings that decide its memory; ``rows`` is its batch.
 
-    With checkpointing, and with AdamW's states in float32: the larger case, and the one that a launcher spreads.
+    Checkpointing is on, and AdamW's states are float32: the larger case, and the one that a launcher shards.
 
     Raises:
-        DataError: If the catalogue does not have the rung, or not its shape.
+        DataError: If the catalogue lacks the rung, or its shape.
     """
     if rung not in catalogue.rungs:
         raise DataError(f"--rung: expected one of {', '.join(catalogue.rungs)}, got {rung}.")
@@ -80,13 +80,13 @@ def rung_of(catalogue: Catalogue, rung: str) -> tuple[Shape, Training]:
 
 
 def share(shape: Shape, training: Training, processes: int, tokens: int) -> Share:
-    """What each of so many GPUs holds.
+    """Return the memory of each of ``processes`` GPUs.
 
     Args:
-        shape: Of the model.
-        training: Settings; its rows are those of all processes.
-        processes: GPUs that the weights are spread over.
-        tokens: Most tokens in one forward pass; a row of more goes by itself.
+        shape: The model's shape.
+        training: The settings; their rows are those of all processes.
+        processes: The number of GPUs that the weights are sharded over.
+        tokens: The most tokens in one forward pass; a longer row is alone in its pass.
     """
     own = replace(training, rows=min(-(-training.rows // processes), max(1, tokens // training.length)))
     states = adapter_parameters(shape, own.lora_r, own.target_modules) * (3 * FLOAT + 2 * FLOAT)
@@ -102,7 +102,7 @@ def share(shape: Shape, training: Training, processes: int, tokens: int) -> Shar
 
 
 def lines(catalogue: Catalogue, rung: str, processes: tuple[int, ...], tokens: int) -> list[str]:
-    """Rows of the table, in GiB; the last column names the smallest card that holds it."""
+    """Return the rows of the table, in GiB; the last column names the smallest card that suffices."""
     shape, training = rung_of(catalogue, rung)
     found = []
     for count in processes:

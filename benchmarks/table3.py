@@ -8,19 +8,20 @@ Example:
     python -m benchmarks.table3 --rung qwen1_5_4b --show
     python -m benchmarks.table3 --rung embedded_700k --learning-rate 4.0e-3 --lora-r 16 --num-train-epochs 4
 
-The first prints the commands, the second queues those that are not there yet, the third prints what came out as a
-Markdown table: choose by the validation column, report the test of what was chosen. The values are those of arXiv
-2405.02817 at 4B: learning rates 2e-4 and 2e-5, ranks 16 to 128, and LoRA+
-(arXiv 2402.12354) of ratio 16 at 5e-5 for 1, 2 and 4 epochs. The last takes another starting point, for rungs that the
-paper's does not suit: the other rates are a tenth and a quarter of it, the other epochs twice and four times as many.
+The first prints the commands, the second queues the new ones, the third prints the results as a Markdown table: choose
+by the validation column, report the test of the chosen one. The values are those of arXiv 2405.02817 at 4B: learning
+rates 2e-4 and 2e-5, ranks 16 to 128, and LoRA+ (arXiv 2402.12354) of ratio 16 at 5e-5 for 1, 2 and 4 epochs. The last
+takes another starting point, for rungs that the paper's does not suit: the other rates are a tenth and a quarter of it,
+the other epochs twice and four times as many.
 
-Every experiment but the first differs from one other of the grid in one setting, and all share the rung's batch; the
-paper compared two learning rates at batches of 32 and 16. What that takes beside the paper's rows: the rate of LoRA+
-without LoRA+. Training all weights is a row more, where the rung is small enough (``--full`` and ``--no-full`` say so).
+Every experiment except the first differs from another one of the grid in one setting, and all share the rung's batch;
+the paper compared two learning rates at batches of 32 and 16. That needs one row more than the paper has: the rate of
+LoRA+ without LoRA+. Training all weights is another row, if the rung is small enough (``--full`` and ``--no-full``
+override).
 
-The settings go into the rung's own section, which overrides ``train``, so one rung alone is trained, predicts and is
-scored again; everything else comes from DVC's cache. Other stages are left as they are: ``dvc exp apply`` and
-``dvc repro`` bring them along.
+The settings go into the rung's own section, which overrides ``train``, so only that rung is trained, predicts and is
+scored again; everything else comes from DVC's cache. Other stages are not run; ``dvc exp apply`` and
+``dvc repro`` update them.
 """
 
 import json
@@ -38,15 +39,16 @@ from chatladder.io.console import SETTINGS, DataError, InputFile, example
 from chatladder.io.params import read_yaml
 from chatladder.presets import ladder_of
 
-#: Settings that the grid varies, in the order of the table's columns, and what leaves each of them out.
+#: Settings that the grid varies, in the order of the table's columns, and the value that turns each off.
 FACTORS = {"method": "lora", "learning_rate": None, "lora_r": None, "loraplus_lr_ratio": 0, "num_train_epochs": None}
-#: All weights are trained of models up to so many parameters: with AdamW in float32, 16 bytes each beside activations.
+#: All weights are trained for models up to so many parameters: AdamW in float32 takes 16 bytes each besides
+#: activations.
 SMALL = 10**9
 RANKS = (16, 32, 64, 128)
 LORAPLUS_RATIO = 16
 PARAMS = "params.yaml"
 METRICS = "metrics/models.json"
-#: What the scores come from; later stages cost nothing and are not needed.
+#: The stage that computes the scores; later stages cost nothing and are not needed.
 TARGET = "evaluate"
 SCORES = (("macro_f1", "macro-F1"), ("f1", "F1"))
 
@@ -55,9 +57,9 @@ class Experiment(NamedTuple):
     """One row of the grid.
 
     Attributes:
-        name: Of the experiment, as DVC shows it.
+        name: The name of the experiment, as DVC shows it.
         settings: All of ``FACTORS``.
-        parent: Name of the experiment that differs in one of them; None for the first.
+        parent: The experiment that differs in one of them; None for the first.
     """
 
     name: str
@@ -66,12 +68,12 @@ class Experiment(NamedTuple):
 
 
 def grid(rung: str, start: Mapping[str, Any], *, full: bool) -> list[Experiment]:
-    """The experiments of one rung; each but the first differs from its parent in one setting.
+    """Return the experiments of one rung; each except the first differs from its parent in one setting.
 
     Args:
-        rung: Key of the rung.
+        rung: The rung's key.
         start: ``learning_rate``, ``lora_r`` and ``num_train_epochs`` of the first one.
-        full: Whether to train all weights, too, at the lowest rate.
+        full: True to also train all weights, at the lowest rate.
     """
     rate, rank, epochs = start["learning_rate"], start["lora_r"], start["num_train_epochs"]
     first = Experiment(f"{rung}-start", {**FACTORS, **start}, None)
@@ -86,7 +88,7 @@ def grid(rung: str, start: Mapping[str, Any], *, full: bool) -> list[Experiment]
     for other in RANKS:
         if other != rank:
             add(first, f"r-{other}", lora_r=other)
-    # LoRA+ has a rate of its own in the paper; without this row it would differ from all others in two settings.
+    # The paper's LoRA+ has its own rate; without this row it would differ from all others in two settings.
     slower = add(first, f"lr-{_plain(middle)}", learning_rate=middle)
     plus = add(slower, f"loraplus-epochs-{epochs}", loraplus_lr_ratio=LORAPLUS_RATIO)
     for times in (2, 4):
@@ -102,13 +104,13 @@ def _round(rate: float) -> float:
 
 
 def _plain(rate: float) -> str:
-    """A rate as part of a name: 2e-5."""
+    """Return a rate as part of a name: 2e-5."""
     digits, _, exponent = f"{rate:e}".partition("e")
     return f"{digits.rstrip('0').rstrip('.').replace('.', '_')}e{int(exponent)}"
 
 
 def value_text(value: Any) -> str:
-    """A value as params.yaml writes it: 2.0e-5, which every YAML reader takes for a number."""
+    """Return a value as params.yaml writes it: 2.0e-5, which every YAML reader parses as a number."""
     if not isinstance(value, float):
         return str(value)
     digits, _, exponent = f"{value:e}".partition("e")
@@ -117,28 +119,28 @@ def value_text(value: Any) -> str:
 
 
 def settings_of(params: Mapping[str, Any], rung: str) -> dict[str, Any]:
-    """What a rung is trained with by these params: its own section over the defaults, and what neither says is off."""
+    """Return the training settings of a rung: its own section over the defaults; a setting in neither is off."""
     own = (params.get("ladder", {}).get(rung) or {}).get("train") or {}
     return {**FACTORS, **(params.get("train") or {}), **own}
 
 
 def overrides(rung: str, settings: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """What has to be set for these settings where ``present`` are in force.
+    """Return the overrides that change the settings in force, ``present``, to these.
 
-    ``++`` sets a key whether it is there or not; without it DVC refuses one that is not, with ``+`` one that is.
+    ``++`` sets a key whether it exists or not; without it DVC refuses a new key, with ``+`` an existing one.
     """
     differing = [name for name in FACTORS if settings[name] != present[name]]
     return [f"++ladder.{rung}.train.{name}={value_text(settings[name])}" for name in differing]
 
 
 def command(rung: str, experiment: Experiment, present: Mapping[str, Any]) -> list[str]:
-    """The words of the command that queues one experiment."""
+    """Return the words of the command that queues one experiment."""
     sets = [word for text in overrides(rung, experiment.settings, present) for word in ("-S", text)]
     return ["dvc", "exp", "run", "--queue", "-n", experiment.name, *sets, TARGET]
 
 
 def commands_text(rung: str, rows: Sequence[Experiment], present: Mapping[str, Any]) -> str:
-    """One command a line, above each what it changes in which other experiment."""
+    """Return one command a line, each preceded by what it changes in which other experiment."""
     settings = {row.name: row.settings for row in rows}
     lines = []
     for row in rows:
@@ -153,10 +155,10 @@ def commands_text(rung: str, rows: Sequence[Experiment], present: Mapping[str, A
 
 
 def run_dvc(*words: str) -> str:
-    """What a command of DVC prints.
+    """Return the output of a DVC command.
 
     Raises:
-        DataError: If it fails, with what it said.
+        DataError: If it fails, with its error output.
     """
     done = subprocess.run([sys.executable, "-m", "dvc", *words], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -165,15 +167,15 @@ def run_dvc(*words: str) -> str:
 
 
 def shown_experiments() -> list[dict[str, Any]]:
-    """The experiments of this commit, as DVC shows them."""
+    """Return the experiments of this commit, as DVC shows them."""
     shown: list[dict[str, Any]] = json.loads(run_dvc("exp", "show", "--json"))
     return shown
 
 
 def experiments(shown: Sequence[Mapping[str, Any]], rung: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Name, state and data of each experiment of a rung in what ``dvc exp show --json`` prints, oldest first.
+    """Yield name, state and data of each experiment of a rung in ``dvc exp show --json``'s output, oldest first.
 
-    A state is ``success``, ``failed``, ``queued`` or ``running``; of one that DVC cannot read, there are no data.
+    A state is ``success``, ``failed``, ``queued`` or ``running``; an experiment that DVC cannot read has no data.
     """
     found = []
     for commit in shown:
@@ -182,7 +184,7 @@ def experiments(shown: Sequence[Mapping[str, Any]], rung: str) -> Iterator[tuple
             if not str(revision["name"] or entry.get("name")).startswith(f"{rung}-"):
                 continue
             data = revision.get("data") or {}
-            # No executor, where the experiment was fetched or its run was tidied away: it has its metrics all the same.
+            # A fetched experiment, or one whose run was removed, has no executor: it has its metrics all the same.
             state = "failed" if revision.get("error") else (entry.get("executor") or {}).get("state", "success")
             found.append((revision["name"] or entry["name"], state, data))
     return iter(sorted(found, key=lambda one: str(one[2].get("timestamp"))))
@@ -193,28 +195,28 @@ def _content(data: Mapping[str, Any], kind: str, path: str) -> dict[str, Any]:
 
 
 def scores_text(scores: Mapping[str, float]) -> list[str]:
-    """Each score with its interval: ``0.623 [0.580, 0.664]``."""
+    """Return each score with its interval: ``0.623 [0.580, 0.664]``."""
     return [f"{scores[key]:.3f} [{scores[f'{key}_lo']:.3f}, {scores[f'{key}_hi']:.3f}]" for key, _ in SCORES]
 
 
 def chosen_by(data: Mapping[str, Any], rung: str) -> float:
-    """Return the macro-F1 on the validation items, by which an experiment is chosen; -1 where it has none."""
+    """Return the macro-F1 on the validation items, by which an experiment is chosen; -1 if it has none."""
     tuned = (_content(data, "metrics", METRICS).get(rung) or {}).get("tuned") or {}
     return float((tuned.get("validation") or {}).get("macro_f1", -1.0))
 
 
 def table(shown: Sequence[Mapping[str, Any]], rung: str, order: Sequence[str] = ()) -> str:
-    """Markdown: a row an experiment, its settings that are not the same in all of them, and what it scored.
+    """Return a Markdown table: a row for each experiment, with the settings that vary, and its scores.
 
-    The best on the validation items is bold: that one is chosen, and its scores on the test are then the result.
+    The best on the validation items is bold: it is chosen, and its test scores are then the result.
 
     Args:
-        shown: What ``dvc exp show --json`` prints.
-        rung: Key of the rung.
+        shown: The output of ``dvc exp show --json``.
+        rung: The rung's key.
         order: Names that come first, in this order; the others follow, oldest first.
 
     Raises:
-        DataError: If there is no experiment of the rung.
+        DataError: If the rung has no experiment.
     """
     place = {name: number for number, name in enumerate(order)}
     rows = sorted(experiments(shown, rung), key=lambda one: place.get(one[0], len(place)))
@@ -229,7 +231,7 @@ def table(shown: Sequence[Mapping[str, Any]], rung: str, order: Sequence[str] = 
     for (name, state, data), each in zip(rows, settings, strict=True):
         result = _content(data, "metrics", METRICS).get(rung) or {}
         values = [value_text(each[column]) for column in columns]
-        # The metrics of one that did not come to its end are those that it started from.
+        # The metrics of an unfinished experiment are those that it started from.
         done = state == "success" and "tuned" in result
         by = chosen_by(data, rung)
         shown_by = "" if by < 0 else f"**{by:.3f}**" if by == best else f"{by:.3f}"
@@ -242,7 +244,7 @@ def table(shown: Sequence[Mapping[str, Any]], rung: str, order: Sequence[str] = 
 
 
 def queue(rung: str, rows: Sequence[Experiment], present: Mapping[str, Any]) -> None:
-    """Queue the experiments that are not there yet; DVC itself would queue a name twice."""
+    """Queue the new experiments; DVC itself would queue a name twice."""
     there = {name: state for name, state, _ in experiments(shown_experiments(), rung)}
     for row in rows:
         if row.name in there:

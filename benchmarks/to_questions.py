@@ -1,4 +1,4 @@
-"""Raw chat to questions by the stages of the graph, each a process of its own, with what it took."""
+"""Raw chat to questions by the stages of the graph, each a separate process, with its time and memory."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import click
 
 
 class Cost(NamedTuple):
-    """What one process took."""
+    """The time and memory of one process."""
 
     wall: float  # seconds
     cpu: float  # seconds
@@ -19,7 +19,7 @@ class Cost(NamedTuple):
 
 
 def run(*command: str) -> Cost:
-    """Run a module of ours to its end."""
+    """Run one of our modules to its end."""
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -32,7 +32,7 @@ def run(*command: str) -> Cost:
 
 
 def to_questions(raw: Path, out: Path) -> dict[str, Cost]:
-    """Take the exports in ``raw`` to questions by the default judges; every file of the way lies in ``out``."""
+    """Process the exports in ``raw`` to questions by the default judges; all intermediate files are in ``out``."""
     costs = {}
     messages, turns, questions = (str(out / f"{name}.parquet") for name in ("messages", "turns", "questions"))
     counts = out / "counts"

@@ -1,15 +1,15 @@
-r"""Training speed and memory beside TRL's SFTTrainer: the same model, rows, batch, number type and LoRA.
+r"""Training speed and memory compared with TRL's SFTTrainer: the same model, rows, batch, data type and LoRA.
 
 Example:
     python -m venv /tmp/trl && /tmp/trl/bin/pip install torch==2.13.0 "trl>=1.16,<2" "peft>=0.21.2,<0.22"
     python -m benchmarks.train --base data/bases/smollm2_135m --alpaca data/alpaca --peer /tmp/trl/bin/python \
         --steps 3 --rounds 3
 
-Each run is a process of its own; the two sides take turns, so that what else the machine does meets both. TRL runs as
-it comes, but for what makes the two equal, and once more at its best on this machine: no checkpointing, no autocast,
-batches of rows of like length. Tokens are those of the rows, padding left out, so tokens per second compare work that
-is done and not work that is wasted. Memory is the most that the process held in training (resident set; on a GPU, of
-tensors), and what it held before: mostly the weights.
+Each run is a separate process; the two sides take turns, so that other load on the machine affects both. TRL runs with
+its defaults, except for the settings that make the two equal, and once more at its best on this machine: no
+checkpointing, no autocast, batches of rows of similar length. Tokens are those of the rows, without padding, so tokens
+per second compare useful work. Memory is the process's peak in training (resident set; on a GPU, of tensors), and that
+before it, which is mostly the weights.
 """
 
 import json
@@ -27,7 +27,7 @@ from chatladder.io.console import InputFile, InputFolder, example
 
 GIB = 2**30
 PEER = Path(__file__).parent / "peers" / "trl_sft.py"
-#: What TRL is given beside the shared settings: nothing, and what suits a CPU best.
+#: TRL's settings besides the shared ones: none, and those that suit a CPU best.
 TRL = {
     "TRL, as it comes": {},
     "TRL, at its best": {
@@ -56,7 +56,7 @@ def write_rows(base: Path, alpaca: Path, count: int, path: Path) -> None:
 
 
 def run(command: list[str], folder: Path, settings: dict[str, Any], *more: str) -> dict[str, Any]:
-    """One training in a process of its own."""
+    """Run one training in a separate process."""
     path = folder / "settings.json"
     path.write_text(json.dumps(settings), encoding="utf-8")
     given = ["--rows", str(folder / "rows.jsonl"), "--settings", str(path), *more]
@@ -68,7 +68,7 @@ def run(command: list[str], folder: Path, settings: dict[str, Any], *more: str) 
 
 
 def product_throughput() -> float:
-    """Billions of floating-point operations a second that a matrix product of a layer's usual shape reaches here."""
+    """Return billions of floating-point operations a second of a matrix product of a layer's usual shape here."""
     from time import perf_counter
 
     import torch
@@ -85,7 +85,7 @@ def product_throughput() -> float:
 
 
 def row_of(name: str, runs: list[dict[str, Any]], peer: list[dict[str, Any]]) -> str:
-    """A line of the table: medians, the range, and ratios to the peer's median."""
+    """Return a line of the table: medians, the range, and ratios to the peer's median."""
     speeds = [each["tokens"] / each["seconds"] for each in runs]
     most = [each["peak_gpu_bytes"] or each["peak_rss_bytes"] for each in runs]
     speed, memory = median(speeds), median(most)

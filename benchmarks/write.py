@@ -3,14 +3,14 @@
 Example:
     python -m benchmarks.write
 
-- ``<!-- NAME -->`` and ``<!-- /NAME -->``, on lines of their own, hold ``benchmarks/results/NAME.md``; on the page of
+- ``<!-- NAME -->`` and ``<!-- /NAME -->``, on separate lines, enclose ``benchmarks/results/NAME.md``; on the page of
   benchmarks with its command, machine and date. ``result`` is the table of ``metrics/summary.md``, ``result_CHAT`` that
   of a chat in ``benchmarks/real``.
-- ``<!-- n: FILE.KEY | FORMAT -->`` and ``<!-- /n -->``, inside a sentence, hold one number of ``metrics/FILE.json`` or
-  of the figures of ``benchmarks/results/FILE.md``, in Python's format; ``CHAT.FILE.KEY`` one of a chat's metrics. A
-  ``*100`` before the format makes points of a share. What is still to be measured is written as a question mark.
+- ``<!-- n: FILE.KEY | FORMAT -->`` and ``<!-- /n -->``, inside a sentence, enclose one number of ``metrics/FILE.json``
+  or of the figures of ``benchmarks/results/FILE.md``, in Python's format; ``CHAT.FILE.KEY`` one of a chat's metrics. A
+  ``*100`` before the format turns a share into points. A result that is yet to be measured is a question mark.
 
-Run it after ``dvc repro`` and after a benchmark; the commands of benchmarks that are due are printed.
+Run it after ``dvc repro`` and after a benchmark; it prints the commands of benchmarks that are due.
 """
 
 import re
@@ -29,7 +29,7 @@ BLOCK = re.compile(r"^<!-- (?P<name>[\w-]+) -->\n(?P<text>.*?)^<!-- /(?P=name) -
 FIGURE = re.compile(
     r"<!-- n: (?P<key>[^|>]+?)(?: \|(?P<points> \*100)? (?P<form>[^\s>]+))? -->(.*?)<!-- /n -->", flags=re.S
 )
-#: What the cells of a result table say in Chinese.
+#: The Chinese words of the cells of a result table.
 IN_CHINESE = {
     "model": "模型",
     "parameters": "参数量",
@@ -47,18 +47,18 @@ IN_CHINESE = {
     "words: line": "词特征 + 线性模型",
     "words: trees": "词特征 + 提升树",
 }
-#: Blocks of the pages that other tests watch.
+#: Blocks of the pages that other tests check.
 NO_RESULTS = ("tree", "layers")
 
 
 def pages() -> list[str]:
-    """Pages that may hold numbers, from the root."""
+    """Return the pages that may hold numbers, relative to the root."""
     docs = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
     return [README, CHINESE, BENCHMARKS, *docs]
 
 
 def described(result: Result) -> str:
-    """A result as the page of benchmarks shows it: its commands, what it found, and where."""
+    """Return a result as the page of benchmarks shows it: its commands, its text, and the machine."""
     commands = "\n".join(f"    {line}" for command in result.commands for line in command.splitlines())
     if not result.text:
         return f"\n{commands}\n\nNot measured on this demo yet.\n"
@@ -67,10 +67,10 @@ def described(result: Result) -> str:
 
 
 def figure(key: str, form: str, points: bool, sources: Mapping[str, Any], place: str) -> str:
-    """One number, as a sentence has it.
+    """Return one number for a sentence.
 
     Raises:
-        DataError: If there is none of that name.
+        DataError: If there is no such number.
     """
     name, _, rest = key.partition(".")
     found = sources.get(name)
@@ -99,13 +99,13 @@ def projects() -> dict[str, Path]:
 
 
 def metrics_of(project: Path) -> dict[str, Any]:
-    """Return the metrics of a project, by the path of their file below ``metrics``, without its ending."""
+    """Return the metrics of a project, by the path of their file below ``metrics``, without its suffix."""
     folder = project / "metrics"
     return {path.relative_to(folder).with_suffix("").as_posix(): read_json(path) for path in folder.rglob("*.json")}
 
 
 def written(page: str, text: str, results: Mapping[str, Result]) -> str:
-    """The text of a page with the numbers of today."""
+    """Return the text of a page with current numbers."""
     tables = projects()
     chats = {project.name: metrics_of(project) for project in tables.values() if project != ROOT}
     metrics = metrics_of(ROOT) | chats
@@ -115,7 +115,7 @@ def written(page: str, text: str, results: Mapping[str, Result]) -> str:
         if name in tables:
             summary = (tables[name] / "metrics" / "summary.md").read_text(encoding="utf-8")
             content = summary.removeprefix("# Summary").strip()
-            if page in (README, CHINESE):  # the table alone
+            if page in (README, CHINESE):  # only the table
                 content = content.partition("\n\n")[0]
             if page == CHINESE:
                 content = re.sub(r"(?<=\| )[^|]+(?= \|)", lambda cell: IN_CHINESE.get(cell[0], cell[0]), content)

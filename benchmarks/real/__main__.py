@@ -3,8 +3,8 @@
 Example:
     python -m benchmarks.real
 
-What models answered is in ``CHAT/predictions``. The stages of each chat's dvc.yaml that need no model run again, then
-the analyses. Where a rung's predictions are not there, the tables that need them are left as they are.
+The models' answers are in ``CHAT/predictions``. The stages of each chat's dvc.yaml that need no model run again, then
+the analyses. If a rung's predictions are missing, the tables that need them stay unchanged.
 """
 
 import os
@@ -28,7 +28,7 @@ ANALYSES = ("judges", "doubt", "noise", "scaling", "learning")
 
 
 def missing(folder: Path) -> list[Path]:
-    """Return the files of answers that params.yaml names and that are not there."""
+    """Return the files of answers that params.yaml names and that are missing."""
     named = read_named(folder / "params.yaml", judges=True)
     untouched = (*named.ladder, *named.served)
     kinds = {"vanilla": untouched, "tuned": named.ladder, "out_of_fold": named.judges}
@@ -41,7 +41,7 @@ def missing(folder: Path) -> list[Path]:
 def stages_of(folder: Path) -> list[str]:
     """Return the stages of a chat that need no model, in an order in which they can run."""
     params = read_yaml(folder / "params.yaml")
-    # Classifiers of words learn from the labels of the learning curve, too.
+    # Classifiers of words are fitted to the labels of the learning curve, too.
     stages = [*LABELS, *(f"fewer@{rows}" for rows in params["fewer"]["rows"])]
     if written := [
         rung for rung in params["rewriting"]["rungs"] if (folder / f"rewritten/tuned/{rung}.parquet").exists()
@@ -51,17 +51,17 @@ def stages_of(folder: Path) -> list[str]:
 
 
 def start(*command: str, folder: Path, output: int | None = None) -> subprocess.Popen[bytes]:
-    """Start a command of Python in a folder, with this code, on one processor."""
+    """Start a Python command in a folder, with this code, on one processor."""
     path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-m", *command], cwd=folder, env=environment, stdout=output)
 
 
 def wait_for(*processes: subprocess.Popen[bytes]) -> None:
-    """Wait until all of them have ended.
+    """Wait until all processes have ended.
 
     Raises:
-        DataError: If one failed.
+        DataError: If one of them failed.
     """
     failed = [process for process in processes if process.wait()]
     if failed:

@@ -1,4 +1,4 @@
-"""The two chats as the analyses read them: questions, both readings, and what models answered."""
+"""The two chats for the analyses: questions, both readings, and models' answers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,9 +33,9 @@ class Chat(NamedTuple):
     """One chat.
 
     Attributes:
-        name: Its folder.
+        name: The chat's folder.
         rows: Rows of ``QUESTIONS``.
-        readings: What each reader said of each, in the order of ``READERS``.
+        readings: Each reader's labels, in the order of ``READERS``.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Chat(NamedTuple):
         return ROOT / self.name
 
     def where(self, chosen: Sequence[bool] | Bools) -> "Chat":
-        """Return the same of some questions alone."""
+        """Return the chat with only some of its questions."""
         places = np.flatnonzero(chosen)
         first, second = ([labels[place] for place in places] for labels in self.readings)
         return self._replace(rows=[self.rows[place] for place in places], readings=(first, second))
@@ -75,17 +75,17 @@ def read_chat(name: str) -> Chat:
 
 
 def needed(labels: Sequence[Label]) -> Labels:
-    """Return 1 for needed and 0 for all else, shape ``(n,)``."""
+    """Return 1 for needed and 0 for all other labels, shape ``(n,)``."""
     return np.array([label == Label.NEEDED for label in labels], dtype=np.int64)
 
 
 def scored(labels: Sequence[Label]) -> Bools:
-    """Return whether each label is needed or not_needed, shape ``(n,)``."""
+    """Return which labels are needed or not_needed, shape ``(n,)``."""
     return np.array([label in SCORED for label in labels])
 
 
 def models_of(chat: Chat, kind: str) -> dict[str, Path]:
-    """Return rung -> predictions that are there, smallest first.
+    """Return rung -> existing predictions, smallest first.
 
     Args:
         chat: The chat.
@@ -98,23 +98,23 @@ def models_of(chat: Chat, kind: str) -> dict[str, Path]:
 
 
 def sizes_of(chat: Chat, rungs: Sequence[str]) -> dict[str, int]:
-    """Return the parameters of some rungs."""
+    """Return the number of parameters of some rungs."""
     return {rung.key: rung.params for rung in read_rungs(chat.folder / "rungs", list(rungs)).rungs()}
 
 
 def answered(chat: Chat, models: Mapping[str, Path]) -> Bools:
-    """Return whether every one of the models answered each question, shape ``(n,)``."""
+    """Return which questions were answered by all of the models, shape ``(n,)``."""
     given = [set(read_rows(path, PREDICTIONS)["item_id"].to_pylist()) for path in models.values()]
     return np.array([all(item_id in ids for ids in given) for item_id in chat.item_ids])
 
 
 def read_models(chat: Chat, models: Mapping[str, Path]) -> dict[str, Predictions]:
-    """Return rung -> what its first seed answers to the questions."""
+    """Return rung -> the answers of its first seed to the questions."""
     return {rung: read_predictions(path, chat.item_ids) for rung, path in models.items()}
 
 
 def word_answers(chat: Chat, labels: Labels, *, repeats: int = 2) -> dict[str, Floats]:
-    """Return the probability of label 1 by two classifiers of words that learned from other conversations."""
+    """Return the out-of-fold probability of label 1 by two classifiers of words, with folds of conversations."""
     deals = Deals(folds=5, repeats=repeats, seed=0)
     return {
         "line": cross_fitted(linear_features(chat.rows), labels, chat.conversations, logistic, deals),
@@ -126,12 +126,12 @@ def share(hits: Bools | Floats, of: Bools, conversations: Sequence[str]) -> Inte
     """Return the share of ``of`` that are ``hits``, with its 95 % interval over conversations.
 
     Args:
-        hits: Shape ``(n,)``; what is not among ``of`` does not count.
+        hits: Shape ``(n,)``; items outside ``of`` do not count.
         of: The items that count, shape ``(n,)``.
-        conversations: The conversation of each.
+        conversations: The conversation of each item.
     """
     ratios = mean_over(hits.astype(np.float64), of, bootstrap(conversations, DRAWS))
-    # A draw without an item that counts says nothing.
+    # A draw without an item that counts is undefined.
     return interval(ratios[~np.isnan(ratios)]) if of.any() else Interval(np.nan, np.nan, np.nan)
 
 
@@ -151,13 +151,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def publish(name: str, title: str, parts: Sequence[str], arguments: str = "") -> None:
-    """Write a result with the command that makes it, and print it.
+    """Write a result with its command, and print it.
 
     Args:
         name: The script, whose result has the same name.
         title: The headline.
         parts: Paragraphs and tables.
-        arguments: What the command takes.
+        arguments: The arguments of the command.
     """
     text = "\n\n".join([f"# {title}", f"    python -m benchmarks.real.{name} {arguments}".rstrip(), *parts])
     RESULTS.mkdir(exist_ok=True)

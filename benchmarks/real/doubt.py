@@ -1,11 +1,11 @@
-"""Whether the questions that two readings differ on are among those that the product suspects.
+"""Are the questions on which two readings differ among those that the product suspects?
 
 Example:
     python -m benchmarks.real.doubt
 
-One reader's labels are ranked by how likely they are wrong, without a look at the other reader. Then it is counted how
-many of the labels that the other reader does not share are among the first 10 and 20 %. ``stages.rank_labels`` ranks by
-the same evidence (chatladder/evaluation/label_errors.py).
+One reader's labels are ranked by how likely they are wrong, without the other reader's. Then the labels that the other
+reader does not share are counted in the first 10 and 20 %. ``stages.rank_labels`` ranks by the same evidence
+(chatladder/evaluation/label_errors.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,17 +39,17 @@ from chatladder.evaluation.word_baselines import overlap
 from chatladder.io.console import SETTINGS, example
 
 SHARES = (0.1, 0.2)
-#: What the others are held against.
+#: The ranking that the others are compared with.
 RIVAL = "cleanlab's self-confidence"
 
 
 class Doubt(NamedTuple):
-    """One reader's labels, and which of them the other does not share.
+    """One reader's labels, and which of them the other reader does not share.
 
     Attributes:
-        chat: The questions, which all have one of the two labels by the first reader.
+        chat: The questions, each with one of the two labels by the first reader.
         is_needed: Those labels, 0 or 1, shape ``(n,)``.
-        differs: Shape ``(n,)``.
+        differs: True if the other reader differs, shape ``(n,)``.
     """
 
     chat: Chat
@@ -65,25 +65,25 @@ def doubt_of(chat: Chat) -> Doubt:
 
 
 def swapped(chat: Chat) -> Chat:
-    """Return the same with the second reader as the first."""
+    """Return the chat with the second reader as the first."""
     return chat._replace(readings=chat.readings[::-1])
 
 
 def self_confidence(shares: Sequence[Floats], is_needed: Labels) -> Floats:
-    """Return how suspicious each label is by cleanlab's plainest score, shape ``(n,)``.
+    """Return the suspicion of each label by cleanlab's simplest score, shape ``(n,)``.
 
-    That is what the mean of some out-of-fold probabilities leaves for the other label. Of two labels, cleanlab's
-    normalized margin sorts in the same way.
+    That is the mean of some out-of-fold probabilities of the other label. For two labels, cleanlab's normalized margin
+    gives the same order.
 
     Args:
-        shares: Probability of label 1 by each source, shape ``(n,)``.
+        shares: The probability of label 1 by each source, shape ``(n,)``.
         is_needed: The labels, 0 or 1, shape ``(n,)``.
     """
     return np.abs(is_needed - np.mean(shares, axis=0))
 
 
 def adjusted(shares: Sequence[Floats], is_needed: Labels) -> Floats:
-    """Return the same, held against how sure the sources are of each label on average (``adjust_pred_probs``)."""
+    """Return the same, relative to the sources' mean confidence in each label (``adjust_pred_probs``)."""
     mean = np.mean(shares, axis=0)
     by_label = np.column_stack([1 - mean, mean])
     usual = np.array([by_label[is_needed == label, label].mean() for label in (0, 1)])
@@ -93,14 +93,14 @@ def adjusted(shares: Sequence[Floats], is_needed: Labels) -> Floats:
 
 
 def ours(evidence: Evidence, doubt: Doubt) -> Floats:
-    """Return how suspicious each label is by the product's evidence, shape ``(n,)``."""
+    """Return the suspicion of each label by the product's evidence, shape ``(n,)``."""
     chat, is_needed = doubt.chat, doubt.is_needed
     needed_anyhow = probability_needed(evidence, overlap(chat.rows), is_needed, chat.conversations, seed=0)
     return np.abs(is_needed - needed_anyhow)
 
 
 def top(suspicion: Floats, part: float) -> Bools:
-    """Return whether each item is among that part of them which is the most suspicious, shape ``(n,)``."""
+    """Return which items are among the given share of the most suspicious ones, shape ``(n,)``."""
     chosen = np.zeros(len(suspicion), dtype=np.bool_)
     chosen[np.argsort(-suspicion, kind="stable")[: round(part * len(suspicion))]] = True
     return chosen
@@ -113,9 +113,9 @@ def rankings(
 
     Args:
         doubt: The labels.
-        words: Classifier of words -> probability of label 1.
+        words: Classifier of words -> its probability of label 1.
         vanilla: Rung -> untouched answers.
-        tuned: Rung -> answers of adapters of other conversations.
+        tuned: Rung -> answers of adapters trained on other conversations.
     """
     baselines = {name: log_odds(values) for name, values in words.items()}
     untouched = {rung: centre(answers).log_odds for rung, answers in vanilla.items()}
@@ -132,17 +132,16 @@ def rankings(
 
 
 class Ranked(NamedTuple):
-    """One reader's labels, and how suspicious each is by every ranking."""
+    """One reader's labels, and the suspicion of each by every ranking."""
 
     doubt: Doubt
     suspicion: dict[str, Floats]
 
 
 def ranking_rows(readers: Sequence[Ranked]) -> list[tuple[str, ...]]:
-    """Return a row of each ranking, over the labels of all these readers together.
+    """Return a row for each ranking, over the labels of all these readers together.
 
-    Its columns are recall in the first 10 and 20 % of each reader's labels, and how much more that is than what
-    self-confidence finds.
+    Its columns are recall in the first 10 and 20 % of each reader's labels, and the difference from self-confidence.
 
     Args:
         readers: The labels of one reader or of both, with the same rankings.
@@ -167,7 +166,7 @@ def ranked(chat: Chat, adapters: Mapping[str, Path]) -> Ranked:
 
     Args:
         chat: The chat.
-        adapters: Rung -> answers out of fold; where there are any, the questions that they answered are ranked.
+        adapters: Rung -> out-of-fold answers; if there are any, only the questions that they answered are ranked.
     """
     doubt = doubt_of(chat)
     if adapters:
@@ -178,12 +177,12 @@ def ranked(chat: Chat, adapters: Mapping[str, Path]) -> Ranked:
 
 
 def of_all(chat: Chat, kind: str) -> dict[str, Path]:
-    """Return the models that answered every one of the chat's questions: most answered those of the test alone."""
+    """Return the models that answered all of the chat's questions: most answered only those of the test."""
     return {rung: path for rung, path in models_of(chat, kind).items() if answered(chat, {rung: path}).all()}
 
 
 def part_of(title: str, readers: Sequence[Ranked]) -> list[str]:
-    """Return a headline, what was counted and the table."""
+    """Return a headline, the counts and the table."""
     differs = np.concatenate([reader.doubt.differs for reader in readers])
     return [
         f"## {title}",

@@ -1,4 +1,4 @@
-"""Keep some training rows, so that a model can be trained on fewer labels.
+"""Keep some training rows, to train a model on fewer labels.
 
 Example:
     python -m benchmarks.real.fewer --alpaca data/alpaca --rows 200 --out data/fewer/200

@@ -1,12 +1,12 @@
-"""How often the judges of questions are right, by two readings of what they picked.
+"""How often the judges of questions are right, by two readings of the questions that they picked.
 
 Example:
     python -m benchmarks.real.judges
     python -m benchmarks.real.judges --chat ubuntu --turns data/turns.parquet --scores data/scores
 
 With ``--turns`` and ``--scores``, which ``stages.merge`` and ``stages.score`` write from the log, the scores of the
-annotated questions are kept first, in ``CHAT/judges.csv``: the punctuation judge learns from the whole chat, which is
-not here. A question is found again by its sender, time and text.
+annotated questions are first stored in ``CHAT/judges.csv``: the punctuation judge is fitted to the whole chat, which is
+not in the repository. A question is matched by its sender, time and text.
 """
 
 import csv
@@ -24,17 +24,17 @@ from chatladder.io.rows import SCORES, TURNS, read_rows
 from chatladder.labels.answer import Label
 
 JUDGES = ("rules", "punctuation")
-#: Least score of rules and of punctuation; the first is that of params.yaml.
+#: The lowest scores of rules and of punctuation; the first are those of params.yaml.
 THRESHOLDS = ((5, 5), (6, 5), (8, 5), (10, 5), (5, 7), (5, 9), (5, 10), (8, 9), (10, 10))
 
 
 class Judged(NamedTuple):
-    """Questions whose scores are known and of which both readers say whether they are questions.
+    """Questions with scores on which both readers agree whether they are questions.
 
     Attributes:
-        scores: By judge, shape ``(n, 2)``.
-        is_question: Shape ``(n,)``.
-        conversations: The conversation of each.
+        scores: The scores by judge, shape ``(n, 2)``.
+        is_question: True for a question, shape ``(n,)``.
+        conversations: The conversation of each question.
     """
 
     scores: Floats
@@ -43,7 +43,7 @@ class Judged(NamedTuple):
 
 
 def keep_scores(chat: Chat, turns: Path, scores: Path) -> int:
-    """Write the judges' scores of the annotated questions, and return how many were found again."""
+    """Write the judges' scores of the annotated questions, and return how many were matched."""
     rows = read_rows(turns, TURNS).select(["sender", "timestamp", "text", "turn_id"]).to_pylist()
     places = {(row["sender"], row["timestamp"], row["text"]): row["turn_id"] for row in rows}
     given = []
@@ -63,7 +63,7 @@ def read_scores(path: Path) -> dict[str, tuple[float, ...]]:
 
 
 def whether_question(first: Label, second: Label) -> bool | None:
-    """Return whether both readers call it a question; None where they differ on that, or one is unsure."""
+    """Return True if both readers call it a question, False if neither does; None if they differ or one is unsure."""
     if Label.UNSURE in (first, second):
         return None
     said = {label != Label.NOT_A_QUESTION for label in (first, second)}
@@ -71,7 +71,7 @@ def whether_question(first: Label, second: Label) -> bool | None:
 
 
 def judged_of(chat: Chat, scores: dict[str, tuple[float, ...]]) -> Judged:
-    """Return what can be counted of a chat."""
+    """Return the questions of a chat that can be counted."""
     said = [whether_question(*both) for both in zip(*chat.readings, strict=True)]
     chosen = [
         (scores[item_id], is_question, conversation)
@@ -83,7 +83,7 @@ def judged_of(chat: Chat, scores: dict[str, tuple[float, ...]]) -> Judged:
 
 
 def threshold_rows(judged: Judged) -> list[tuple[str, ...]]:
-    """Return a row of each pair of thresholds: what they keep, how much of it are questions, and of all questions."""
+    """Return a row for each pair of thresholds: the questions kept, their precision and recall."""
     rows = []
     everything = np.ones(len(judged.is_question), dtype=np.bool_)
     for name, least in (("all that were read", (0, 0)), *((f"{a}, {b}", (a, b)) for a, b in THRESHOLDS)):

@@ -3,8 +3,8 @@
 Example:
     python -m benchmarks.real.learning
 
-The model learned from the first training rows of one random order (benchmarks/real/fewer.py), the classifiers of words
-from the same rows and the validation rows, on which the model's threshold is chosen. All answer the test items.
+The model is trained on the first training rows of one random order (benchmarks/real/fewer.py), the classifiers of words
+on the same rows and the validation rows, on which the model's threshold is chosen. All answer the test items.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,12 +30,12 @@ DEALS = Deals(folds=5, repeats=2, seed=0)
 
 
 class Labels(NamedTuple):
-    """What is learned from, and what is asked.
+    """The labels for training, and the items to answer.
 
     Attributes:
         exam: The test items.
         chosen_on: The validation items.
-        learned: Labelled questions to learn from, those for validation among them.
+        learned: Labelled questions to fit to, including those for validation.
         tested: The test items as labelled questions.
     """
 
@@ -46,7 +46,7 @@ class Labels(NamedTuple):
 
 
 def labels_of(folder: Path, rows: int | None) -> Labels:
-    """Return the labels of a chat with so many training rows, all of them for None."""
+    """Return the labels of a chat with so many training rows, or all of them for None."""
     path = folder / "data" / "labelled.parquet"
     by_id = {row["item_id"]: row for row in labelled_rows(path)}
     alpaca = folder / "data" / ("alpaca" if rows is None else f"fewer/{rows}")
@@ -62,13 +62,13 @@ def labels_of(folder: Path, rows: int | None) -> Labels:
 
 
 def tuned(labels: Labels, path: Path) -> Scored:
-    """Return the scores of a tuned model at the threshold that is chosen on the validation items."""
+    """Return the scores of a tuned model at the threshold chosen on the validation items."""
     validation, test = (read_predictions(path, items.ids) for items in (labels.chosen_on, labels.exam.items))
     return score(labels.exam, {0: decide(test, choose(validation, labels.chosen_on.references))})
 
 
 def by_words(labels: Labels) -> dict[str, Scored]:
-    """Return the scores of the classifiers of words, each at a threshold that is chosen out of fold."""
+    """Return the scores of the classifiers of words, each at a threshold chosen out of fold."""
     is_needed = np.array([row["label"] == POSITIVE for row in labels.learned], dtype=np.int64)
     folded = word_baselines(labels.learned, is_needed, DEALS)
     shares = trained_baselines(labels.learned, is_needed, labels.tested, DEALS.seed)
@@ -82,12 +82,12 @@ def by_words(labels: Labels) -> dict[str, Scored]:
 
 
 def difference(one: Scored, other: Scored, metric: str) -> Interval:
-    """Return by how much the one is above the other, on the same items and draws."""
+    """Return the difference between two scores, on the same items and draws."""
     return over_seeds(one.draws[metric] - other.draws[metric], one.conversations).mean
 
 
 def rows_of(folder: Path, fewer: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, ...]]:
-    """Yield a row of each number of labels and each model whose answers are there."""
+    """Yield a row for each number of labels and each model with answers."""
     for rows in (*fewer["rows"], None):
         labels = labels_of(folder, rows)
         words = by_words(labels)

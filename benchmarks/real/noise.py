@@ -1,10 +1,10 @@
-"""How often the comparison of two label sets finds the one with errors planted into it, on real chats.
+"""How often the comparison of two label sets finds the one with planted errors, on real chats.
 
 Example:
     python -m benchmarks.real.noise --draws 100
 
-Reader A's labels as they are against reader B's with some turned over at random. The comparison is the product's
-(chatladder/evaluation/label_sets.py); the models differ in what they know.
+Reader A's labels are compared with reader B's, of which some are flipped at random. The comparison is the product's
+(chatladder/evaluation/label_sets.py); the models differ in what they were trained on.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ from chatladder.evaluation.word_baselines import linear_features, logistic
 from chatladder.io.console import SETTINGS, example
 from chatladder.labels.folds import folds_of
 
-#: Shares of labels that are turned over: of the first set, and of the second.
+#: The shares of labels that are flipped: in the first set, and in the second.
 CONDITIONS = ((0.0, 0.0), (0.1, 0.1), (0.0, 0.1), (0.0, 0.2))
 
 
@@ -42,10 +42,10 @@ class Judges(NamedTuple):
     """Models that judge two label sets.
 
     Attributes:
-        name: For the table.
+        name: The name in the table.
         chat: The questions that they answered.
-        evidence: Their answers to two label sets, the larger, the more "needed", shape ``(models, n)``.
-        effort: So many draws of others are one of these: models that learn from each draw anew take longer.
+        evidence: Their answers to two label sets, larger for "needed", shape ``(models, n)``.
+        effort: One draw here for so many draws of others: models that are fitted to each draw take longer.
     """
 
     name: str
@@ -55,13 +55,14 @@ class Judges(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What many comparisons said.
+    """The results of many comparisons.
 
     Attributes:
-        second_worse: Share of draws in which the interval puts more errors into the second set.
-        first_worse: Share in which it puts more into the first.
-        points: Mean of the errors that the second set has more, in 100 labels; NaN where none was given.
-        power: Mean of the power that the product names beside its verdict.
+        second_worse: The share of draws in which the interval puts more errors into the second set.
+        first_worse: The share of draws in which it puts more into the first.
+        points: The mean number of errors by which the second set exceeds the first, in 100 labels; NaN if none was
+            given.
+        power: The mean power that the product reports with its verdict.
     """
 
     second_worse: float
@@ -71,12 +72,12 @@ class Found(NamedTuple):
 
 
 def codes(labels: Labels) -> Labels:
-    """Return NEEDED and NOT_NEEDED of labels that are 1 and 0."""
+    """Return NEEDED and NOT_NEEDED for labels of 1 and 0."""
     return np.where(labels == 1, NEEDED, NOT_NEEDED)
 
 
 def planted(labels: Labels, part: float, noise: np.random.Generator) -> Labels:
-    """Return labels, 0 or 1, of which that part is turned over."""
+    """Return labels, 0 or 1, with the given share of them flipped."""
     wrong = noise.choice(len(labels), round(part * len(labels)), replace=False)
     turned = labels.copy()
     turned[wrong] ^= 1
@@ -84,18 +85,18 @@ def planted(labels: Labels, part: float, noise: np.random.Generator) -> Labels:
 
 
 def both_scored(chat: Chat) -> Chat:
-    """Return the questions that both readers gave one of the two labels."""
+    """Return the questions to which both readers gave one of the two labels."""
     return chat.where(scored(chat.readings[0]) & scored(chat.readings[1]))
 
 
 def learned_from_agreed(features: Any, first: Labels, second: Labels, conversations: Sequence[str]) -> Floats:
-    """Return what a linear classifier of words says that learned from what two sets label alike, shape ``(1, n)``.
+    """Return the log-odds of a linear word classifier fitted to the labels on which two sets agree, shape ``(1, n)``.
 
     Args:
-        features: Those of the questions, shape ``(n, features)``.
-        first: Labels, 0 or 1, shape ``(n,)``.
-        second: The other set's.
-        conversations: The conversation of each question; it learned from the others.
+        features: The features of the questions, shape ``(n, features)``.
+        first: The labels of one set, 0 or 1, shape ``(n,)``.
+        second: Those of the other set.
+        conversations: The conversation of each question; the classifier is fitted to other conversations.
     """
     places = folds_of(conversations, 5, 0)
     alike = first == second
@@ -107,7 +108,7 @@ def learned_from_agreed(features: Any, first: Labels, second: Labels, conversati
 
 
 def judges_of(chat: Chat) -> list[Judges]:
-    """Return the models that are there: untouched, tuned on other conversations, classifiers of words."""
+    """Return the available models: untouched, tuned on other conversations, classifiers of words."""
     found = []
     for kind, name in (("vanilla", "untouched"), ("out_of_fold", "out of fold")):
         if models := models_of(chat, kind):
@@ -130,18 +131,18 @@ def judges_of(chat: Chat) -> list[Judges]:
 
 
 def always(evidence: Floats) -> Callable[[Labels, Labels], Floats]:
-    """Return models that answer the same whatever the labels are."""
+    """Return evidence that does not depend on the labels."""
     return lambda first, second: evidence
 
 
 def compare_often(judges: Judges, parts: tuple[float, float], draws: int, seed: int = 0) -> Found:
-    """Plant errors again and again, and compare.
+    """Plant errors repeatedly, and compare.
 
     Args:
         judges: The models.
-        parts: Share of the labels that are turned over in either set.
-        draws: How often.
-        seed: Of the errors.
+        parts: The share of the labels that are flipped in each set.
+        draws: The number of draws.
+        seed: The seed of the errors.
     """
     noise = np.random.Generator(np.random.PCG64(seed))
     clean = [needed(labels) for labels in judges.chat.readings]
@@ -160,7 +161,7 @@ def compare_often(judges: Judges, parts: tuple[float, float], draws: int, seed: 
 
 
 def rows_of(judges: Sequence[Judges], draws: int) -> list[tuple[str, ...]]:
-    """Return a row of each kind of models and each condition."""
+    """Return a row for each kind of models and each condition."""
     rows = []
     for each in judges:
         for parts in CONDITIONS:

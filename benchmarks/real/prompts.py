@@ -1,12 +1,12 @@
-"""Which prompt does a small pretrained model understand? Tried on training questions alone, never on the test.
+"""Which prompt does a small pretrained model understand? Tried only on training questions, never on the test.
 
 Example:
     python -m benchmarks.real.prompts --chat ubuntu-cn --base bases/qwen_0_5b
     python -m benchmarks.real.prompts --chat ubuntu-cn --base bases/qwen_1_5b --trial question:0:4:1
 
-A trial is a wording, a number of worked examples before the question, turns of history, and orders of the options that
-an answer is averaged over. Each is scored by AUROC, which no threshold moves, on equally many questions of both labels,
-on which both readers agree. ``results/prompts.csv`` keeps what is done: a trial that is there is not run again.
+A trial is a wording, a number of worked examples before the question, turns of history, and orders of the options over
+which an answer is averaged. Each is scored by AUROC, which no threshold affects, on equally many questions of both
+labels, on which both readers agree. ``results/prompts.csv`` stores the results: a trial in it is not run again.
 """
 
 import time
@@ -31,11 +31,11 @@ from chatladder.models.scoring import over_orders, score
 from chatladder.vocabulary import ANSWERS, POSITIVE
 
 COLUMNS = ("chat", "model", "wording", "examples", "window", "orders", "questions", "auroc", "se", "needed", "mass")
-#: Tokens of a prompt with its examples.
+#: The most tokens of a prompt with its examples.
 MAX_LENGTH = 2000
 _ZH = "群聊记录：\n{history}\n\n新的问题：\n{question}\n\n"
 _EN = "Messages of a group chat:\n{history}\n\nA new question:\n{question}\n\n"
-#: Wordings beside the product's own: language -> name -> what is asked, and the texts of needed and not needed.
+#: Wordings besides the product's own: language -> name -> the question, and the texts of needed and not needed.
 OTHERS = {
     "zh": {
         "omission": ("这个问题里有没有用代词（这个、那个、它）或省略，指上面记录里说到的东西？", "有", "没有"),
@@ -57,7 +57,7 @@ OTHERS = {
         ),
     },
 }
-#: Worked examples, of no chat: window, who asks, the question, its label.
+#: Worked examples from no chat: window, sender, question, label.
 EXAMPLES: dict[str, list[tuple[list[tuple[str, str]], str, str, str]]] = {
     "zh": [
         ([("a", "昨天把系统升级了"), ("b", "升级到哪个版本？")], "a", "12.10，感觉怎么样？有人用过吗？", "needed"),
@@ -80,7 +80,7 @@ TRIALS = (
 
 
 class Trial(NamedTuple):
-    """A way to ask, as ``wording:examples:window:orders``."""
+    """A way to ask, written ``wording:examples:window:orders``."""
 
     wording: str
     examples: int
@@ -89,7 +89,7 @@ class Trial(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> "Trial":
-        """Return the trial that a text names."""
+        """Parse a trial."""
         name, *numbers = text.split(":")
         return cls(name, *map(int, numbers))
 
@@ -106,7 +106,7 @@ def wording(name: str, language: str) -> Wording:
 
 
 def ask(asked: Wording, window: Sequence[tuple[str, str]], sender: str, text: str, order: Sequence[str]) -> str:
-    """Fill a wording in; people and mentions are named as the wording ``question`` names them."""
+    """Fill in a wording; people and mentions are named as in the wording ``question``."""
     language = "zh" if "选项" in asked.text else "en"
     known = wording_of("question", language)
     filled = render(window, sender, text, "", PromptSettings(language, "text", 0, "question")).instruction
@@ -139,7 +139,7 @@ def prompts_of(rows: Sequence[dict[str, Any]], trial: Trial, language: str) -> l
 
 
 def training_rows(chat: str, each: int) -> tuple[list[dict[str, Any]], "np.ndarray[Any, Any]"]:
-    """Return so many training questions of either label with twelve turns before them, and 0 for those needed."""
+    """Return ``each`` training questions of either label with twelve turns before them, and 0 for those needed."""
     folder = ROOT / chat
     split = {
         row["item_id"]: row["split"] for row in read_rows(folder / "data" / "labelled.parquet", LABELLED).to_pylist()

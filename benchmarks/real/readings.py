@@ -3,9 +3,9 @@
 Example:
     python -m benchmarks.real.readings --annotated annotated --window 6 --raw-lines 35000 --out data/imported
 
-The two readers become two annotators of one round. ``annotations`` holds both, ``first_reader`` the first alone: tuned
-models that are to judge where the readers differ must not have learned from the second. The rewrites, which are one
-reading, stand beside the first reader's answers.
+The two readers become two annotators of one round. ``annotations`` holds both, ``first_reader`` only the first: tuned
+models that judge the readers' differences must not be trained on the second. The rewrites, which are one reading, are
+stored with the first reader's answers.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,16 +24,16 @@ from chatladder.labels.rewrites import one_line
 from chatladder.labels.rounds import log_path
 
 READERS = ("reader_a", "reader_b")
-#: When the readings were made; one time for all, so that the same readings give the same bytes.
+#: The time of all readings; constant, so that the same readings give the same bytes.
 AT = "2026-11-01T00:00:00Z"
 
 
 def read_questions(path: Path, window: int, group: str) -> pa.Table:
-    """Return rows of ``QUESTIONS``, each with its last turns before it.
+    """Return rows of ``QUESTIONS``, each with the last turns before it.
 
     Args:
         path: Questions as JSON lines.
-        window: How many earlier turns are kept.
+        window: The number of earlier turns to keep.
         group: The name of the chat.
     """
     rows = [
@@ -49,10 +49,10 @@ def read_questions(path: Path, window: int, group: str) -> pa.Table:
 
 
 def read_labels(path: Path) -> dict[str, Label]:
-    """Return the label of each item that one reader gave.
+    """Return the label that one reader gave each item.
 
     Raises:
-        DataError: If a label is none.
+        DataError: If a label is invalid.
     """
     labels: dict[str, Label] = {}
     for number, row in read_jsonl(path):
@@ -66,10 +66,10 @@ def read_labels(path: Path) -> dict[str, Label]:
 
 
 def read_rewrites(path: Path) -> dict[str, str]:
-    """Return the items that were written out, each on one line; none where there is no such file.
+    """Return the items' rewrites, each on one line; none if the file does not exist.
 
     Raises:
-        DataError: If a line is none.
+        DataError: If a line is invalid.
     """
     rewrites: dict[str, str] = {}
     for number, row in read_jsonl(path) if path.exists() else ():
@@ -87,10 +87,10 @@ def answers_of(labels: dict[str, Label], reader: str, rewrites: dict[str, str]) 
 
 
 def check_read(item_ids: Iterable[str], labels: dict[str, Label], path: Path) -> None:
-    """Refuse readings that are not of these items, all of them.
+    """Refuse readings unless there is one for each of these items.
 
     Raises:
-        DataError: If one is missing, or is of another item.
+        DataError: If one is missing, or belongs to another item.
     """
     if odd := sorted(set(item_ids) ^ set(labels)):
         raise DataError(f"{path}: expected one reading of every question, got {len(odd)} amiss, first {odd[0]!a}.")

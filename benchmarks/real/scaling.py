@@ -1,11 +1,11 @@
-"""From which AUROC on the check of the labels by model size is of use, on real questions.
+"""The AUROC from which the check of the labels by model size is useful, on real questions.
 
 Example:
     python -m benchmarks.real.scaling
 
-Models whose AUROC grows by so much per doubling around a level are made up from real ones: what an untouched model says
-beyond the label stays as it is, with its ties between models and within conversations, and the label is added with the
-weight that gives the AUROC. Then the product's gate judges them (chatladder/evaluation/gate.py).
+Models whose AUROC grows by a given amount per doubling around a level are synthesised from real ones: an untouched
+model's residual beyond the label is kept, with its correlations between models and within conversations, and the label
+is added with the weight that gives the AUROC. Then the product's gate judges them (chatladder/evaluation/gate.py).
 """
 
 import math
@@ -50,19 +50,19 @@ LADDERS = {
 LEVELS = (0.52, 0.6, 0.7)
 GROWTHS = (0.0, 0.01, 0.02, 0.04)
 ITEMS = (1_000, 5_000)
-#: Standard deviation of the AUROC of models of one size: another pretraining, another AUROC.
+#: The standard deviation of the AUROC of models of one size, over pretraining runs.
 LUCK = 0.01
-#: The chat with more questions, whose models' answers the others are made from.
+#: The chat with more questions, from whose models' answers the others are synthesised.
 MADE_FROM = CHATS[0]
 
 
 class Material(NamedTuple):
-    """What models are made up from.
+    """The parts from which models are synthesised.
 
     Attributes:
         is_needed: The labels, 0 or 1, shape ``(n,)``.
-        clusters: Index of each item's conversation, shape ``(n,)``.
-        rest: What real models say beyond the labels: mean 0 and deviation 1 within each, shape ``(models, n)``.
+        clusters: The index of each item's conversation, shape ``(n,)``.
+        rest: Real models' residuals beyond the labels: mean 0 and deviation 1 within each, shape ``(models, n)``.
     """
 
     is_needed: Labels
@@ -71,7 +71,7 @@ class Material(NamedTuple):
 
     @property
     def shared(self) -> float:
-        """How much two models share of what they say beyond the label: their mean correlation, from 0."""
+        """The mean correlation between two models' residuals, at least 0."""
         models = len(self.rest)
         if models < 2:
             return 0.5
@@ -79,12 +79,12 @@ class Material(NamedTuple):
 
 
 def material_of(is_needed: Labels, conversations: Sequence[str], evidence: Sequence[Floats]) -> Material:
-    """Take the labels out of what models say.
+    """Remove the labels from models' evidence.
 
     Args:
         is_needed: The labels, 0 or 1, shape ``(n,)``.
         conversations: The conversation of each item.
-        evidence: What each model says, shape ``(n,)``.
+        evidence: Each model's evidence, shape ``(n,)``.
     """
     rest = []
     for values in evidence:
@@ -96,15 +96,15 @@ def material_of(is_needed: Labels, conversations: Sequence[str], evidence: Seque
 
 
 def weight_of(auroc: float) -> float:
-    """Return how far apart two normal distributions of deviation 1 are that have this AUROC."""
+    """Return the distance between two normal distributions of deviation 1 that have this AUROC."""
     return math.sqrt(2) * float(norm.ppf(auroc))
 
 
 def drawn_items(material: Material, count: int, noise: np.random.Generator) -> tuple[NDArray[np.int64], Labels]:
-    """Draw whole conversations until there are so many items.
+    """Draw whole conversations until there are at least ``count`` items.
 
     Returns:
-        The items' places, and for each the number of its conversation, counted anew each time that it is drawn.
+        The items' indices, and for each the number of its conversation, a new number each time that it is drawn.
     """
     members = [np.flatnonzero(material.clusters == cluster) for cluster in range(material.clusters.max() + 1)]
     sizes = np.array(list(map(len, members)))
@@ -116,14 +116,14 @@ def drawn_items(material: Material, count: int, noise: np.random.Generator) -> t
 def made_up(
     material: Material, params: Sequence[float], level: float, growth: float, count: int, noise: np.random.Generator
 ) -> Scores:
-    """Make up the scores of a ladder.
+    """Synthesise the scores of a ladder.
 
     Args:
-        material: The real models' part.
-        params: Parameters of each model.
-        level: AUROC in the middle of the ladder.
-        growth: Of AUROC, per doubling.
-        count: How many items at least.
+        material: The real models' residuals.
+        params: The parameters of each model.
+        level: The AUROC in the middle of the ladder.
+        growth: The growth of AUROC per doubling.
+        count: The least number of items.
         noise: The generator.
     """
     places, clusters = drawn_items(material, count, noise)
@@ -146,14 +146,14 @@ def made_up(
 def verdicts(
     material: Material, params: Sequence[float], level: float, growth: float, count: int, draws: int
 ) -> tuple[float, float]:
-    """Return in which share of the draws the gate passes, and in which it fails."""
+    """Return the shares of draws in which the gate passes and in which it fails."""
     noise = np.random.Generator(np.random.PCG64(0))
     said = [gate_of(made_up(material, params, level, growth, count, noise), MARGIN).verdict for _ in range(draws)]
     return said.count(PASS) / draws, said.count(FAIL) / draws
 
 
 def rows_of(material: Material, draws: int) -> list[tuple[str, ...]]:
-    """Return a row of each ladder, level and number of items: how often the gate passes at each growth."""
+    """Return a row for each ladder, level and number of items: how often the gate passes at each growth."""
     rows = []
     for (name, params), count, level in product(LADDERS.items(), ITEMS, LEVELS):
         found = [verdicts(material, params, level, growth, count, draws) for growth in GROWTHS]
@@ -163,14 +163,14 @@ def rows_of(material: Material, draws: int) -> list[tuple[str, ...]]:
 
 
 def labelled(chat: Chat) -> Chat:
-    """Return the questions that both readers gave the same of the two labels."""
+    """Return the questions on which both readers agree on one of the two labels."""
     first, second = chat.readings
     agreed = np.array([one == other for one, other in zip(first, second, strict=True)])
     return chat.where(agreed & scored(first))
 
 
 def toy_evidence(chat: Chat) -> list[Floats]:
-    """Return stand-ins for models that are not there: half chance, half something that a conversation shares."""
+    """Return stand-ins for missing models: random noise, partly shared within a conversation."""
     noise = np.random.Generator(np.random.PCG64(0))
     clusters = clusters_of(chat.conversations)
     return [
@@ -180,7 +180,7 @@ def toy_evidence(chat: Chat) -> list[Floats]:
 
 
 def checked(chat: Chat, models: Mapping[str, Predictions]) -> list[str]:
-    """Return what the product's check says of the real models, with the AUROC of each."""
+    """Return the product's check of the real models, with the AUROC of each."""
     sizes = sizes_of(chat, list(models))
     references = np.where(needed(chat.readings[0]) == 1, NEEDED, NOT_NEEDED)
     items = Items(chat.item_ids, chat.conversations, references)

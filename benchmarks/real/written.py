@@ -1,14 +1,13 @@
-"""How well does a small model write questions out that people wrote out? Dialogues about restaurants, in English.
+"""How well does a small model rewrite questions that people rewrote? Dialogues about restaurants, in English.
 
 Example:
     python -m benchmarks.real.written --labelled gecor-camrest.jsonl
     python -m benchmarks.real.written --labelled gecor-camrest.jsonl --rung smollm2_135m
 
 The data is GECOR's annotation of CamRest676 (Quan et al. 2019, <https://github.com/terryqj0107/GECOR>, CC BY 4.0):
-1,807 turns, each with the whole sentence that an annotator wrote. Dialogues are drawn into train, validation and test
-once; of each split some turns that refer to something, and as many that do not. Training, writing and scores are the
-product's stages. What a rung wrote is kept in ``camrest``: without ``--rung`` no model runs, and the kept texts are
-scored again.
+1,807 turns, each with the full sentence that an annotator wrote. Dialogues are split into train, validation and test
+once; from each split some turns with a reference are drawn, and as many without. Training, rewriting and scores are the
+product's stages. The rungs' texts are kept in ``camrest``: without ``--rung`` no model runs, and they are scored again.
 """
 
 import os
@@ -30,9 +29,9 @@ from chatladder.io.rows import LABELLED, PREDICTIONS, REWRITES, write_rows
 from chatladder.vocabulary import NEGATIVE, POSITIVE
 
 FOLDER = ROOT / "camrest"
-#: Turns that refer to something, of each split; as many that do not are drawn beside them.
+#: The number of turns with a reference in each split; as many without are drawn.
 COUNTS = {"train": 300, "validation": 40, "test": 200}
-#: Share of the dialogues of each split.
+#: The share of dialogues in each split.
 SHARES = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
 
@@ -81,11 +80,11 @@ def run(name: str, *arguments: str | Path) -> None:
 
 
 def measure(labelled: Path, trained: str | None) -> None:
-    """Score what rungs wrote of the test turns.
+    """Score rewrites of the test turns.
 
     Args:
         labelled: The turns.
-        trained: A rung that is taught to write first, and writes; None to score the texts that are kept.
+        trained: A rung to train first, which then rewrites them; None to score the texts that are kept.
     """
     settings = read_yaml(ROOT / "ubuntu-cn" / "params.yaml")
     rows = rows_of(labelled)
@@ -94,7 +93,7 @@ def measure(labelled: Path, trained: str | None) -> None:
         for row in rows
         if row["rewrite"]
     ]
-    # No gate is asked: it says what the label says, so that "gated" is what a gate without a mistake gives.
+    # No gate is asked: its answers are the labels, so "gated" shows the result of a perfect gate.
     gate = [
         {
             "item_id": row["item_id"],
@@ -126,7 +125,7 @@ def measure(labelled: Path, trained: str | None) -> None:
 
 
 def write_out(rung: str, given: Path, rewrites: Path, folder: Path, settings: Mapping[str, Any]) -> None:
-    """Train a rung to write, and let it write the test turns, before and after.
+    """Train a rung to rewrite, and let it rewrite the test turns, before and after.
 
     Args:
         rung: The rung.
@@ -149,7 +148,7 @@ def write_out(rung: str, given: Path, rewrites: Path, folder: Path, settings: Ma
 
 
 def lines(metrics: Mapping[str, Any], rung: str) -> Iterator[tuple[str, ...]]:
-    """Yield a row of each text: exact, chrF, chrF above copying, ROUGE-L, words from nowhere."""
+    """Yield a row for each text: exact, chrF, chrF above copying, ROUGE-L, words from nowhere."""
     names = {"copy": "the turn as it is", "people": "annotators", "vanilla": f"{rung}, untouched", "tuned": rung}
     for key, name in names.items():
         score = metrics[key]

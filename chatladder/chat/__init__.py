@@ -1,1 +1,1 @@
-"""Chat exports: the files in a folder, their formats, and what becomes of their messages."""
+"""Chat exports: finding the files in a folder, reading their formats, and turning them into messages and turns."""

@@ -1,14 +1,14 @@
-"""Messages of all formats gathered: named by pseudonyms, masked, hashed, checked for order, and put aside on disk.
+"""Collect messages of all formats: pseudonymise, mask and hash them, check their order, set their texts aside on disk.
 
-Only what decides a message's identity and place stays in memory, some 50 bytes each.
+Only the fields that decide a message's identity and position stay in memory, some 50 bytes each.
 
-Where there are other processes they read files too, a portion at a time; what they find is added up in the order of the
-files. Who somebody is does not depend on where a file is read, with one exception: of two names that meet in one
-pseudonym the later gets a longer one (``chatladder.privacy.pseudonyms``). So a worker tells which names it asked for;
-where one of them turns out to have another pseudonym, the portion is read again by the process that knows.
+Where workers exist, they read files too, a portion at a time, and their results are added in the order of the files. A
+person's pseudonym does not depend on which process reads a file, with one exception: where two names collide in one
+pseudonym, the later one gets a longer pseudonym (``chatladder.privacy.pseudonyms``). So a worker returns the names it
+asked for; if one of them turns out to have another pseudonym, the main process reads the portion again.
 
-Workers take the key from where the command has it, and are told only what checks it: it must never lie in a cluster's
-store.
+Workers load the key themselves, from where the command has it, and are sent only a checksum of it: the key must never
+reach a cluster's object store.
 """
 
 import platform
@@ -37,18 +37,18 @@ from chatladder.privacy.pseudonyms import Known, Pseudonyms
 from chatladder.privacy.secret import KEY_FILE, KEY_VARIABLE
 
 BATCH_ROWS, BATCH_CHARACTERS = 16_384, 2**26
-#: What waits on disk: a message without what can only be settled once every file is read.
+#: The columns that wait on disk: a message without those that are known only once every file is read.
 COLLECTED = pa.schema([field for field in MESSAGES if field.name not in ("message_id", "reply_to")])
-#: In place of a timestamp that the export does not have.
+#: Stands for the timestamp that an export does not have.
 NO_TIME = -(2**63)
-#: Small files are read together until they hold so much.
+#: Small files are read together up to this size.
 PORTION_BYTES = 32 * 2**20
-#: What a worker holds of a portion at most: a packed file may be far larger than it looks.
+#: The most that a worker keeps in memory of a portion: a packed file may be far larger than it looks.
 KEPT_BYTES = 2**30
 
 
 class Index(NamedTuple):
-    """The facts that decide about each collected row; arrays of shape ``(rows,)`` where nothing else is said."""
+    """The facts that decide each collected row's identity and position; arrays have shape ``(rows,)`` by default."""
 
     key: np.ndarray  # 64-bit keyed hash of what identifies the message
     has_own_id: np.ndarray  # bool: the hash is of the export's own id
@@ -63,25 +63,25 @@ class Index(NamedTuple):
 
 
 class Writer(Protocol):
-    """A place to put texts aside."""
+    """Anything that texts can be written to until they are needed."""
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Append rows of ``COLLECTED``."""
 
 
 class Collector:
-    """Takes the messages of one file after another."""
+    """Collects the messages of one file after another."""
 
     def __init__(self, context: Context, masked: Counter[str], counts: Counter[str], texts: Writer) -> None:
-        """Start with nothing.
+        """Start empty.
 
         Args:
             context: The context of the files.
-            masked: Gains one for everything masked, by kind.
-            counts: Gains one for every record, and one under its reason for each that makes no message.
-            texts: The place where the texts wait.
+            masked: Counts the masked items by kind.
+            counts: Counts all records, and those that make no message by reason.
+            texts: Receives the rows of ``COLLECTED``.
         """
-        self.groups: dict[str, int] = {}  # the exports' own names
+        self.groups: dict[str, int] = {}  # names as in the exports
         self._texts = texts
         self._context = context
         self._masked = masked
@@ -93,7 +93,7 @@ class Collector:
         self._reply_rows, self._reply_keys, self._recalls = array("q"), array("Q"), array("Q")
 
     def read(self, format_: Format, source: Source, progress: tqdm | None = None) -> None:
-        """Take one file's records, checking that time does not run backwards within a group."""
+        """Collect one file's records, checking that time does not run backwards within a group."""
         self._files.append(source.name)
         latest: dict[str, int] = {}
         rows: list[tuple[Any, ...]] = []
@@ -117,15 +117,15 @@ class Collector:
         self._put_aside(rows, progress)
 
     def portion(self, **rest: Any) -> "Portion":
-        """Return the rows read so far, with all else that a worker tells."""
+        """Return the rows read so far, with ``rest``, the other fields that a worker returns."""
         replies = self._reply_rows, self._reply_keys
         columns, recalls = self._columns, self._recalls
         return Portion(list(self.groups), list(self._senders), self._files, columns, replies, recalls, **rest)
 
     def add(self, other: "Portion") -> None:
-        """Take over what a worker read, as if its files had been read here.
+        """Add the rows that a worker read, as if this process had read its files.
 
-        The pseudonyms must be those that would be made here.
+        The worker's pseudonyms must equal those that this process would make.
         """
         rows, files = len(self._columns["key"]), len(self._files)
         groups = [self.groups.setdefault(name, len(self.groups)) for name in other.groups]
@@ -149,7 +149,7 @@ class Collector:
         self._masked.update(other.masked)
 
     def index(self) -> Index:
-        """Return the facts that decide about each row read so far; they are handed over, not kept."""
+        """Return the facts about each row read so far, and release them."""
         columns = {name: np.frombuffer(values, values.typecode) for name, values in self._columns.items()}
         columns["has_own_id"] = columns["has_own_id"].astype(bool)
         names = [self._context.pseudonyms.group(name) for name in self.groups]
@@ -163,7 +163,7 @@ class Collector:
         )
 
     def _know_absent(self, sender: str) -> None:
-        """Have the name of somebody whose messages are left out found in the texts of others."""
+        """Record the name of a person whose messages are left out, so that it is found in the texts of others."""
         if sender not in self._absent:
             self._absent.add(sender)
             self._context.know(sender)
@@ -191,14 +191,14 @@ class Collector:
         mask = masking.mask_file_name if item.kind == "file" else masking.mask
         text = mask(text, self._masked, self._context.phone_regions)
         self._counts["damaged"] += item.damaged or damaged
-        # A message keeps its id where one export knows its topic and another does not.
+        # A message keeps its id even if only one of two exports knows its topic.
         chat = item.group if item.chat is None else item.chat
         if item.own_id is not None:
             key = pseudonyms.message(chat, item.own_id)
         else:
-            # Without a time, equal rows of two files are not known to be one message.
+            # Without a time, equal rows of two files may be different messages.
             time = source.plain_name if item.timestamp is None else str(item.timestamp)
-            # As typed, so that the answers about a message stay with it when more of it is masked.
+            # The text as typed, so that labels of a message stay valid when more of it is masked.
             typed = item.text if item.typed is None else item.typed
             key = pseudonyms.message(item.group, item.sender, time, typed)
         if item.reply_to is not None:
@@ -227,7 +227,7 @@ class Collector:
 
 
 class Place(NamedTuple):
-    """Where a file is, in words that can be sent."""
+    """The location of a file, in a form that can be sent to a worker."""
 
     path: Path
     name: str  # below the folder of exports, or inside the archive
@@ -235,16 +235,16 @@ class Place(NamedTuple):
 
 
 class Portion(NamedTuple):
-    """The content of some files that a worker read; numbers in it are its own."""
+    """The content of some files that a worker read; its row, file, group and sender numbers are local."""
 
-    groups: list[str]  # the exports' own names
+    groups: list[str]  # names as in the exports
     senders: list[str]  # pseudonyms
     files: list[str]
     columns: dict[str, "array[int]"]  # as the first fields of ``Index``
     replies: tuple["array[int]", "array[int]"]  # as in ``Index``
     recalls: "array[int]"
     batches: list[pa.RecordBatch]  # of COLLECTED
-    known: Known  # pseudonyms that it asked for
+    known: Known  # the pseudonyms that the worker asked for
     met: list[tuple[str, ...]]  # arguments of ``Context.know``
     counts: Counter[str]
     masked: Counter[str]
@@ -266,7 +266,7 @@ class Kept:
         """Append rows.
 
         Raises:
-            TooLargeError: If they are too many.
+            TooLargeError: If the rows exceed the limit.
         """
         self._left -= rows.nbytes
         if self._left < 0:
@@ -275,7 +275,7 @@ class Kept:
 
 
 def cut(sources: Iterable[Source], most: int) -> Iterator[list[Source]]:
-    """Successive files that are read together; one that is larger than ``most`` bytes is alone."""
+    """Group successive files that are read together; a file larger than ``most`` bytes is alone."""
     gathered: list[Source] = []
     size = 0
     for source in sources:
@@ -292,10 +292,10 @@ def cut(sources: Iterable[Source], most: int) -> Iterator[list[Source]]:
 def read_portions(
     portions: list[list[Source]], options: ExportOptions, pseudonyms: Pseudonyms, pool: Workers
 ) -> Iterator[Portion | None]:
-    """Have workers read the portions, in order; None for one that this process is to read.
+    """Have workers read the portions, in order; yield None for a portion that this process must read.
 
     Raises:
-        DataError: As reading the files here would, or if a worker does not see them or has another key.
+        DataError: As when reading the files locally, or if a worker cannot see them or has another key.
     """
     small = [portion[0].size < pool.most_bytes for portion in portions]
     items = (
@@ -316,13 +316,13 @@ def read_portion(
     most: int,
     forgotten: frozenset[str] = frozenset(),
 ) -> Portion | None:
-    """On a worker: read some files, as seen from a folder.
+    """Read some files on a worker, as seen from a folder.
 
-    None if their rows take more than ``most`` bytes, or they go beyond a whole folder's budget: the command, which
-    knows what is left of it, says at which file and line that happens.
+    Return None if their rows take more than ``most`` bytes or exceed the budget of a whole folder: only the command
+    knows how much of the budget is left, and it reports the file and line where that runs out.
     """
     check_seen(folder)
-    with chdir(folder):  # so that errors name files, and the key is looked for, as at the command
+    with chdir(folder):  # so that errors name files, and the key is looked up, as in the command
         pseudonyms = Pseudonyms()
         if pseudonyms.check != check:
             got = "none" if pseudonyms.is_demo else "another"

@@ -1,24 +1,24 @@
-"""The exports in a folder: files, folders of files, and zips, each as a Source; media and the like are passed over.
+"""The exports in a folder: files, nested folders and zips, each as a Source; media and similar files are skipped.
 
-Exports come from other people. A link is not followed, unless DVC made it (its target lies in a DVC cache); a
-zip is read in place and never unpacked, and one whose members leave it, are links, are encrypted or are too
-many is refused.
+Exports come from other people. Links are not followed, except DVC's own, whose target lies in a DVC cache. A zip is
+read in place and never unpacked. A zip is refused if it has a member whose path leads outside, a link or an encrypted
+member, or too many members.
 
-Apps put files that people sent each other beside the messages, and they may be notes, tables, zips, anything. They are
-told by where they lie and what they are called:
+Apps put the files that people sent next to the messages: notes, tables, zips, anything. Such attachments are
+recognised by their location and name:
 
 =========================================  ============================================================
-WhatsApp's own zip                         everything beside its one chat
-beside ``_chat.txt`` or a WhatsApp chat    ``00000012-notes.txt``, ``DOC-20240101-WA0001.csv``
-beside Telegram's ``result.json``          what lies in ``files/``, ``chats/chat_001/`` and the like
+WhatsApp's own zip                         everything next to its one chat
+next to ``_chat.txt`` or a WhatsApp chat   ``00000012-notes.txt``, ``DOC-20240101-WA0001.csv``
+next to Telegram's ``result.json``         everything in ``files/``, ``chats/chat_001/`` and the like
 ``<export>.json_Files/``                   everything: DiscordChatExporter's downloads
 ``resources/``, ``media/``                 ``files/notes.txt``, ``images/`` and the like: qq-chat-exporter's, WeFlow's
-beside signal-export's ``data.json``       what lies in ``media/``
-beside Google Chat's ``messages.json``     ``File-notes.txt``
-beside Zulip's ``realm.json``              what lies in ``uploads/`` and the like
+next to signal-export's ``data.json``      everything in ``media/``
+next to Google Chat's ``messages.json``    ``File-notes.txt``
+next to Zulip's ``realm.json``             everything in ``uploads/`` and the like
 =========================================  ============================================================
 
-What lies there and is an export all the same is read: people put exports of several chats into one folder.
+An attachment that looks like an export is read all the same: people put exports of several chats into one folder.
 """
 
 import re
@@ -39,19 +39,19 @@ from chatladder.privacy.pseudonyms import Pseudonyms
 Name = TypeVar("Name", bound=PurePath)
 
 MOST_MEMBERS = 200_000
-#: No system takes a longer path; patterns are tried on names, which need not be fast on 60,000 blanks then.
+#: No system allows a longer path. The limit bounds the regular expressions, which are slow on 60,000 blanks.
 LONGEST_PATH = 4_096
 ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def find_exports(folder: Path, counts: Counter[str]) -> list[Source]:
-    """Every file below a folder that may hold messages, in the order of their paths.
+    """Return every file below a folder that may hold messages, in the order of their paths.
 
-    Hidden files, README.md, ``*.dvc``, ``*.deny``, ``*.keep`` and ``*.forgotten`` are no exports; media are counted
-    as ``files_passed_over``.
+    Hidden files, README.md, ``*.dvc``, ``*.deny``, ``*.keep`` and ``*.forgotten`` are not exports; media are counted as
+    ``files_passed_over``.
 
     Raises:
-        DataError: If there is none, or a file is refused.
+        DataError: If no file is found, or one is refused.
     """
     sources = list(_find(folder, counts))
     if not sources:
@@ -69,7 +69,7 @@ def find_exports(folder: Path, counts: Counter[str]) -> list[Source]:
 
 
 def listed_names(folder: Path, suffix: str) -> list[str]:
-    """The names in the lists of one kind in a folder of exports: one a line, # starts a comment.
+    """Return the names in all lists of one kind in a folder of exports: one name a line, # starts a comment.
 
     Raises:
         DataError: If a list is not UTF-8.
@@ -79,13 +79,13 @@ def listed_names(folder: Path, suffix: str) -> list[str]:
 
 
 def listed(folder: Path | None, pseudonyms: Pseudonyms) -> Names:
-    """Nobody yet, but for the names in the lists of a folder to take out of every text, and to leave alone."""
+    """Return ``Names`` without people, with the folder's lists of names to remove from every text and to keep."""
     deny, keep = (listed_names(folder, suffix) if folder else [] for suffix in (DENY, KEEP))
     return Names(pseudonyms, deny, keep)
 
 
 def read_names(path: Path) -> list[str]:
-    """Names and phrases, one a line; # starts a comment.
+    """Return names and phrases, one a line; # starts a comment.
 
     Raises:
         DataError: If the file is not UTF-8.
@@ -98,10 +98,10 @@ def read_names(path: Path) -> list[str]:
 
 
 def forgotten_marks(folder: Path, pseudonyms: Pseudonyms) -> set[str]:
-    """The marks of members who are forgotten, in the lists of a folder: a line has the key's check and a mark.
+    """Return the marks of forgotten members from the lists in a folder: a line has the key's checksum and a mark.
 
     Raises:
-        DataError: If a list was made under another key, which tells nobody of those in it.
+        DataError: If a list was made with another key, so that its marks identify nobody.
     """
     lines = listed_names(folder, FORGOTTEN)
     if any(line.partition(" ")[0] != pseudonyms.check for line in lines):
@@ -129,7 +129,7 @@ def _find(folder: Path, counts: Counter[str]) -> Iterator[Source]:
 
 
 def _without_attachments(sources: Mapping[Name, Source], counts: Counter[str], zip_name: str = "") -> Iterator[Source]:
-    """The files of a folder or a zip that may hold messages, by name."""
+    """Yield the files of a folder or a zip that may hold messages, by name."""
     places = attachments(list(sources), zip_name)
     for name in sorted(sources, key=lambda name: name.parts):
         if MEDIA.fullmatch(name.suffix) or (name in places and not looks_like_export(sources[name])):
@@ -139,10 +139,10 @@ def _without_attachments(sources: Mapping[Name, Source], counts: Counter[str], z
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Regular files that are no hidden ones and no notes.
+    """Yield regular files that are neither hidden nor notes.
 
     Raises:
-        DataError: If one is a link that DVC did not make, or no regular file.
+        DataError: If a path is a link that DVC did not make, or not a regular file.
     """
     for path in folder.iterdir():
         if is_note(path.name):
@@ -158,7 +158,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _made_by_dvc(path: Path) -> bool:
-    """Whether a link leads into a DVC cache, as it does with cache.type symlink."""
+    """Return True if a link leads into a DVC cache, as links do with cache.type symlink."""
     target = path.resolve()
     return "/files/md5/" in target.as_posix() and target.exists()
 
@@ -172,10 +172,10 @@ def _is_zip(path: Path) -> bool:
 
 
 def open_archive(path: Path) -> Archive:
-    """A zip, and those of its files that may hold messages; it is open as long as its sources are.
+    """Open a zip and list its files that may hold messages; it stays open as long as its sources exist.
 
     Raises:
-        DataError: If it cannot be read, or holds what no exporter writes.
+        DataError: If the zip cannot be read, or has members that no exporter writes.
     """
     try:
         file = zipfile.ZipFile(path)
@@ -197,10 +197,10 @@ def open_archive(path: Path) -> Archive:
 
 
 def _check_member(path: Path, info: zipfile.ZipInfo, seen: set[str]) -> None:
-    """Refuse what no exporter writes.
+    """Refuse a member that no exporter writes.
 
     Raises:
-        DataError: If a member's name leads out of the zip or stands twice, or it is a link, a device or encrypted.
+        DataError: If the name leads out of the zip or occurs twice, or the member is a link, a device or encrypted.
     """
     name = info.filename
     place = f"{path}/{name[:100]}"
@@ -237,11 +237,11 @@ DISCORD_FOLDER = re.compile(r".+\.(?:json|html|csv|txt)_Files")
 
 
 def attachments(names: Sequence[PurePath], zip_name: str = "") -> set[PurePath]:
-    """Those of the files of a folder or a zip that lie where attachments do.
+    """Return the files of a folder or a zip that lie where apps put attachments.
 
     Args:
         names: Paths below the folder or in the zip.
-        zip_name: The zip's own name.
+        zip_name: The name of the zip itself.
     """
     chats = [name for name in names if WHATSAPP_CHAT.fullmatch(name.name)]
     beside_chats = {name.parent for name in chats}
@@ -270,9 +270,9 @@ def attachments(names: Sequence[PurePath], zip_name: str = "") -> set[PurePath]:
 
 
 def looks_like_export(source: Source) -> bool:
-    """Whether a file is in one of the formats, for all that its start tells."""
+    """Return True if the start of a file matches one of the formats."""
     try:
         head = source.head()
-    except DataError:  # in another encoding, or damaged: an attachment may be
+    except DataError:  # another encoding, or damaged, as an attachment may be
         return False
     return any(each.detects(source.plain_name, head) for each in FORMATS)

@@ -1,4 +1,4 @@
-"""Rows on disk while they wait for their order: sorted there, so that memory does not grow with the chat."""
+"""Sort rows on disk, so that memory does not grow with the chat."""
 
 import tempfile
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-#: Rows that are brought into order together, and how many such parts a chat is cut into at most: each is a file.
+#: The rows that are sorted together, and the most parts that a chat is cut into: each part is a file.
 PART_ROWS, MOST_PARTS = 131_072, 200
-#: Bytes that are brought into order together; a column of more than 2 GiB cannot be.
+#: The bytes that are sorted together; a column of more than 2 GiB cannot be sorted.
 PART_BYTES = 2**27
 
 
 class HiddenFile:
-    """Rows in a file that has no name: nobody else can open it, and it is gone however the process ends."""
+    """Rows in a file without a name: nobody else can open it, and it vanishes however the process ends."""
 
     def __init__(self, schema: pa.Schema, folder: Path) -> None:
         """Open a file on the disk of ``folder``.
@@ -25,7 +25,7 @@ class HiddenFile:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as this object
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         self._writer = pa.ipc.new_stream(pa.PythonFile(self._file, "w"), schema, options=options)
-        self.nbytes = 0  # as they are in memory
+        self.nbytes = 0  # size in memory
 
     def write(self, rows: pa.Table | pa.RecordBatch) -> None:
         """Append rows."""
@@ -33,27 +33,27 @@ class HiddenFile:
         self.nbytes += rows.nbytes
 
     def read(self) -> Iterator[pa.RecordBatch]:
-        """Everything that was written, in order; nothing can be written after."""
+        """Yield everything that was written, in order; nothing can be written afterwards."""
         self._writer.close()
         self._file.flush()
         self._file.seek(0)
         yield from pa.ipc.open_stream(pa.PythonFile(self._file, "r"))
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Free the disk space."""
         self._file.close()
 
 
 def sort_rows(
     rows: Iterator[pa.RecordBatch], position: np.ndarray, schema: pa.Schema, folder: Path
 ) -> Iterator[pa.Table]:
-    """Bring rows into order without holding them all.
+    """Sort rows without keeping them all in memory.
 
-    Rows are dealt to files by where they belong, and each file is small enough to be sorted in memory.
+    Rows are distributed over files by their position, and each file is small enough to be sorted in memory.
 
     Args:
         rows: Batches of the schema.
-        position: The place of each row, from 0 without gaps; -1 for a row that is left out. Shape ``(rows,)``.
+        position: The position of each row, from 0 without gaps; -1 for a row to drop. Shape ``(rows,)``.
         schema: The schema of the rows.
         folder: A folder with disk space for all of them.
 
@@ -70,13 +70,13 @@ def sort_rows(
 def _sorted(
     rows: Iterator[pa.RecordBatch], position: np.ndarray, kept: int, size: int, schema: pa.Schema, folder: Path
 ) -> Iterator[pa.Table]:
-    """Deal rows to files of so many rows each; a file of too many bytes is dealt again, to smaller ones.
+    """Distribute rows over files of ``size`` rows each, and a file of too many bytes again over smaller ones.
 
     Args:
         rows: As for ``sort_rows``.
         position: As for ``sort_rows``.
-        kept: How many of the rows are not left out.
-        size: Rows of a file.
+        kept: The number of rows that are not dropped.
+        size: The rows of a file.
         schema: As for ``sort_rows``.
         folder: As for ``sort_rows``.
     """
@@ -98,7 +98,7 @@ def _sorted(
 
 
 def _deal(batch: pa.RecordBatch, where: np.ndarray, parts: list[HiddenFile], size: int) -> None:
-    """Write each row to its part, in the order in which the rows come."""
+    """Write each row to its part, in the order in which the rows arrive."""
     part = np.where(where >= 0, where // size, -1)
     for number in np.unique(part[part >= 0]):
         own = np.flatnonzero(part == number)

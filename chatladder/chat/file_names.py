@@ -1,13 +1,13 @@
-"""What the names of files tell: which are media, notes or lists of names beside exports; without the formats."""
+"""File names of media, notes and lists of names that lie next to exports; needs no format."""
 
 import re
 from pathlib import PurePosixPath
 
-#: Lists of names that a person wants out of every text, or kept in though somebody is called so, and of the marks of
-#: members who are forgotten; they are no exports.
+#: Suffixes of lists of names to remove from every text, of names to keep although a member has them, and of the marks
+#: of forgotten members; these files are not exports.
 DENY, KEEP, FORGOTTEN = ".deny", ".keep", ".forgotten"
-#: What exports hold beside their messages: pictures, sound and films; documents that people send, and pages that an
-#: exporter makes of the same messages.
+#: Files that lie next to an export's messages: pictures, sound and films; documents that people send, and web pages
+#: that an exporter makes from the same messages.
 MEDIA = re.compile(
     r"\.(?:jpe?g|png|gif|webp|bmp|tiff?|svg|hei[cf]|avif|ico|tgs|was|apng|mp[34]|m4[av]|og[agv]|opus|wav|aac|flac|amr|wma"
     r"|mov|webm|mkv|avi|3gp|wmv|pdf|docx?|xlsx?|pptx?|od[tsp]|rtf|epub|vcf|ics|apk|exe|dmg|iso|html?|css|js|mht|woff2?|[to]tf"
@@ -17,7 +17,7 @@ MEDIA = re.compile(
 
 
 def is_note(name: str) -> bool:
-    """Whether a file or folder of this name lies among exports and is none: hidden, a note, a list of names."""
+    """Return True if a file or folder is not an export by its name: hidden, a note or a list of names."""
     return (
         name.startswith(".")
         or name == "__MACOSX"

@@ -12,17 +12,17 @@ from chatladder.privacy.pseudonyms import repeated_message
 
 
 class Identities(NamedTuple):
-    """The place and the identity of each collected row; arrays of shape ``(rows,)`` where nothing else is said."""
+    """The position and the identity of each collected row; arrays have shape ``(rows,)`` by default."""
 
-    position: np.ndarray  # where it comes in the order of messages; -1 for one that is left out
+    position: np.ndarray  # in the order of messages; -1 for a dropped row
     message_id: np.ndarray  # 64 bits, by position; shape (messages,)
     recalled: np.ndarray  # bool, by position; shape (messages,)
-    reply_to: np.ndarray  # 64 bits of the message that it answers, by position; shape (messages,)
-    replies: np.ndarray  # bool, by position: whether it answers one that is there; shape (messages,)
+    reply_to: np.ndarray  # 64 bits of the id of the message that it answers, by position; shape (messages,)
+    replies: np.ndarray  # bool, by position: True if it answers a known message; shape (messages,)
 
 
 def identify(index: Index, counts: Counter[str]) -> Identities:
-    """Return ids, recalls, replies and order of everything that was collected.
+    """Return ids, recalls, replies and order of all collected rows.
 
     Raises:
         DataError: If two messages of different senders or times have one id.
@@ -43,7 +43,7 @@ def identify(index: Index, counts: Counter[str]) -> Identities:
     rows, answered = rows[kept[rows]], answered[kept[rows]]
     found = _places(answered, ids, by_id)
     known = found >= 0
-    # A topic's message may answer one of another topic; whoever reads a group does not see that.
+    # A topic's message may answer one of another topic, which a reader of the group does not see.
     known[known] = index.group[order[found[known]]] == index.group[rows[known]]
     reply_to, replies = np.zeros(len(order), np.uint64), np.zeros(len(order), bool)
     reply_to[position[rows[known]]] = answered[known]
@@ -55,7 +55,7 @@ def identify(index: Index, counts: Counter[str]) -> Identities:
 
 
 def _places(wanted: np.ndarray, ids: np.ndarray, by_id: np.ndarray) -> np.ndarray:
-    """Where each wanted id is among the ids, which ``by_id`` sorts; -1 where it is not."""
+    """Return the index of each wanted id in the ids, which ``by_id`` sorts; -1 if it is missing."""
     if not len(ids):
         return np.full(len(wanted), -1)
     # numpy.isin would hold several copies of all ids.
@@ -64,10 +64,9 @@ def _places(wanted: np.ndarray, ids: np.ndarray, by_id: np.ndarray) -> np.ndarra
 
 
 def _unique_ids(index: Index) -> tuple[np.ndarray, np.ndarray]:
-    """Unique ids of rows, and which rows are kept: not those that repeat a message of before.
+    """Return unique ids of rows, and a mask of the rows to keep, without those that repeat an earlier message.
 
-    Equal messages of one file are told apart by an ordinal; the same ordinal in another file is the same
-    message.
+    An ordinal distinguishes equal messages of one file; the same ordinal in another file is the same message.
     """
     keys = index.key
     kept = np.ones(len(keys), dtype=bool)
@@ -88,14 +87,14 @@ def _unique_ids(index: Index) -> tuple[np.ndarray, np.ndarray]:
         keys[row] = key
         if key in first:
             kept[row] = False
-            if key not in recalled:  # what was taken back may stand in a later export without its sender
+            if key not in recalled:  # a later export may have a recalled message without its sender
                 _check_same(index, first[key], row)
         first.setdefault(key, row)
     return keys, kept
 
 
 def _repeated(keys: np.ndarray) -> np.ndarray:
-    """Rows whose key another row has too, ascending."""
+    """Return the rows whose key another row has too, ascending."""
     order = np.argsort(keys, kind="stable")
     same = keys[order[1:]] == keys[order[:-1]]
     return np.union1d(order[1:][same], order[:-1][same])
@@ -120,10 +119,10 @@ def _place(index: Index, row: int) -> str:
 
 
 def _time_order(index: Index) -> np.ndarray:
-    """Row numbers by group, then time, then place.
+    """Return row numbers by group, then time, then position in the files.
 
-    A row without a time keeps its place: after the row before it in its group and file, or where there is
-    none, before the group's next row that has a time, or at the group's end.
+    A row without a time keeps its position: after the previous row of its group and file, or else before the group's
+    next row that has a time, or at the group's end.
     """
     if (index.timestamp != NO_TIME).all():
         return np.lexsort((index.timestamp, index.group))  # stable, and rows come by file and line
@@ -141,7 +140,7 @@ def _time_order(index: Index) -> np.ndarray:
 
 
 def hex_ids(keys: np.ndarray) -> pa.Array:
-    """64-bit numbers as 16 hex digits each."""
+    """Return 64-bit numbers as 16 hex digits each."""
     digits = keys.astype(">u8").tobytes().hex().encode()
     fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(keys), [None, pa.py_buffer(digits)])
     return fixed.cast(pa.binary()).cast(pa.string())

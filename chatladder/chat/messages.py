@@ -1,17 +1,17 @@
 """Exports read into messages: one row each, senders as pseudonyms, personal data masked.
 
-Every file of a folder is read, in folders and zips too, by name, except hidden ones, README.md, *.dvc, media and the
-like. Every record becomes a message or is counted under the reason why not. Rows come out by group, and within a group
-by time; messages of one time keep the order of their files.
+Every file of a folder is read, in nested folders and zips too, in the order of their names, except hidden files,
+README.md, *.dvc, media and the like. Every record becomes a message or is counted by the reason why it did not. Rows
+are ordered by group, then by time; messages of one time keep the order of their files.
 
-``message_id`` is a hash, under the project's key, of the group and the export's own id, or else of group, sender,
-time and text as they were before masking, with an ordinal for each repetition within the file. So a message keeps
-its id when exports grow or overlap and when more of it is masked, and one that two files hold is taken once and
+``message_id`` is a hash, under the project's key, of the group and the export's own id. Without such an id it is a hash
+of group, sender, time and text before masking, with an ordinal for each repetition within the file. So a message keeps
+its id when exports grow or overlap and when more of it is masked. A message that two files hold is taken once and
 counted as a duplicate.
 
-Names are known only once every file is read. So texts wait on disk, masked but for names, in files without a name
-that vanish with the process; then names become pseudonyms in them on the way to the out. Memory grows by some
-50 bytes a message.
+Names are known only once every file is read. So texts wait on disk, masked except for names, in files without a name
+that vanish with the process. Names in them become pseudonyms as they are written to the output. Memory grows by some 50
+bytes a message.
 """
 
 from collections import Counter
@@ -39,21 +39,21 @@ from chatladder.privacy.secret import check_private
 
 
 class Reading:
-    """One reading of exports.
+    """One pass over exports.
 
     Attributes:
-        counts: Records, and those that make no message by their reason.
-        masked: Masked data by its kind.
+        counts: The number of records, and of those that make no message by reason.
+        masked: The number of masked items by kind.
     """
 
     def __init__(self, pseudonyms: Pseudonyms, options: ExportOptions, lists: Path | None, scratch: Path) -> None:
-        """Start with nothing.
+        """Start empty.
 
         Args:
-            pseudonyms: Under the key of this chat.
-            options: The exports' own.
-            lists: Folder of ``*.deny`` and ``*.keep``.
-            scratch: Folder with disk space for all texts.
+            pseudonyms: The pseudonyms under this chat's key.
+            options: The settings of the exports.
+            lists: The folder of ``*.deny`` and ``*.keep``.
+            scratch: A folder with disk space for all texts.
         """
         self.counts: Counter[str] = Counter()
         self.masked: Counter[str] = Counter()
@@ -84,7 +84,7 @@ class Reading:
         check_private(self._pseudonyms, self._collector.groups)
 
     def messages(self, pool: Workers) -> Iterator[pa.Table]:
-        """Rows of ``MESSAGES`` in their order, with names of people in texts replaced."""
+        """Yield rows of ``MESSAGES`` in order, with names of people in texts replaced."""
         index = self._collector.index()
         identities = identify(index, self.counts)
         del index
@@ -97,7 +97,7 @@ class Reading:
 
 
 def _with_identities(parts: Iterable[pa.Table], all_rows: Identities) -> Iterator[tuple[pa.Table, Identities]]:
-    """Each part with the identities of its own rows; ``position`` is not among them."""
+    """Yield each part with the identities of its rows, but for ``position``."""
     start = 0
     for part in parts:
         own = [values[start : start + part.num_rows] for values in all_rows[1:]]
@@ -106,14 +106,14 @@ def _with_identities(parts: Iterable[pa.Table], all_rows: Identities) -> Iterato
 
 
 def finish(part: tuple[pa.Table, Identities], replace: Replacer) -> tuple[pa.Table, Counter[str]]:
-    """Rows of ``MESSAGES`` of those collected, with ids, recalls and replies, and names replaced.
+    """Return collected rows as rows of ``MESSAGES``, with ids, recalls and replies, and names replaced.
 
     Args:
         part: Rows of ``COLLECTED``, and their identities.
-        replace: Takes names out of texts.
+        replace: Replaces names in texts.
 
     Returns:
-        The rows, and the number of names that were taken out.
+        The rows, and the number of names that were replaced.
     """
     rows, identities = part
     masked: Counter[str] = Counter()
@@ -122,7 +122,7 @@ def finish(part: tuple[pa.Table, Identities], replace: Replacer) -> tuple[pa.Tab
         for text, kind in zip(rows["text"].to_pylist(), rows["kind"].to_pylist(), strict=True)
     ]
     columns: dict[str, Any] = {name: rows[name] for name in COLLECTED.names}
-    # Who took their words back has taken them back.
+    # The sender took these words back, so no reader may see them.
     recalled = pa.array(identities.recalled)
     columns["text"] = pc.if_else(recalled, "", pa.array(texts, pa.string()))
     columns["kind"] = pc.if_else(recalled, "system", rows["kind"])
@@ -141,14 +141,14 @@ def ingest(
     """Write all messages of the exports in a folder.
 
     Args:
-        raw: Folder of exports.
-        pseudonyms: Under the key of this chat.
-        out: Parquet file of ``MESSAGES`` to write.
-        options: The exports' own.
+        raw: The folder of exports.
+        pseudonyms: The pseudonyms under this chat's key.
+        out: The Parquet file of ``MESSAGES`` to write.
+        options: The settings of the exports.
 
     Returns:
-        Counts: ``raw_lines`` (records: objects of a JSON stream, lines of a log) is ``messages`` plus ``skipped``,
-        which is the sum of every ``skipped_<reason>``.
+        Counts: ``raw_lines`` (records: objects of a JSON stream, lines of a log) equals ``messages`` plus ``skipped``,
+        which is the sum of all ``skipped_<reason>``.
 
     Raises:
         DataError: If a file cannot be read, or no file holds a message.
@@ -187,7 +187,7 @@ def ingest(
 
 
 def nothing_read(place: Path, counts: Counter[str]) -> DataError:
-    """Return the error for exports without a message, which says why each record is none."""
+    """Return the error for exports without a message, with the number of records skipped for each reason."""
     reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()) if count)
     return DataError(
         f"{place}: expected messages, got none ({reasons or 'the files hold no records'}). Export the chat again."

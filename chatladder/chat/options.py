@@ -1,4 +1,4 @@
-"""The settings with which exports are read, for every command that reads some."""
+"""Settings for reading exports, shared by every command that reads them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def _mapping(pair: str) -> str:
 
 @dataclass(frozen=True)
 class MaskingOptions:
-    """The personal data to mask beside that which always is."""
+    """The personal data to mask in addition to what is always masked."""
 
     phone_region: tuple[str, ...] = setting(
         "A country whose phone numbers are masked without their +, too: GB, FR; repeat it.",
@@ -81,7 +81,7 @@ class ExportOptions(MaskingOptions):
     )
 
     def context(self, pseudonyms: Pseudonyms, know: Callable[..., None]) -> Context:
-        """Return what a format reads with; see ``Context`` for the arguments."""
+        """Return the context that a format reads with; see ``Context`` for the arguments."""
         columns = dict(pair.split("=", 1) for pair in self.column)
         zone, bots = ZoneInfo(self.timezone), frozenset(self.bot)
         return Context(pseudonyms, know, zone, self.date_order, self.phone_region, columns, bots)

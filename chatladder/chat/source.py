@@ -1,9 +1,9 @@
-"""One file of an export, alone or inside a zip, read as a stream of lines; gzip, bzip2 and xz are opened on the way.
+"""One file of an export, alone or inside a zip, read as a stream of lines; gzip, bzip2 and xz are decompressed.
 
-Nothing is ever unpacked to disk, and nothing is held but one line, of at most 4 MiB. A packed file may unpack to so
-many bytes, lines and records for each of its own bytes (``LIMITS``). What its files go beyond that, a folder has one
-``Budget`` for. So the work that a folder asks for is bounded by its size, and needs no clock to end: an unpacked file
-has at most one line or record for each of its bytes, and never comes near a limit.
+Nothing is ever unpacked to disk, and only one line, of at most 4 MiB, is in memory. ``LIMITS`` says how many bytes,
+lines and records a packed file may unpack to for each of its own bytes. A folder has one ``Budget`` for what its files
+unpack beyond that. So the size of a folder bounds the work that it causes, without a timeout. An unpacked file has at
+most one line or record for each of its bytes, and never comes near a limit.
 """
 
 import bz2
@@ -20,20 +20,20 @@ from typing import IO, Any, NamedTuple, TypeVar, cast
 
 from chatladder.io.console import DataError, printable
 
-#: First bytes of a compressed file, its usual suffix, and what opens it.
+#: The first bytes of a compressed file, its usual suffix, and the function that opens it.
 COMPRESSIONS: tuple[tuple[bytes, str, Any], ...] = (
     (b"\x1f\x8b", ".gz", gzip.open),
     (b"BZh", ".bz2", bz2.open),
     (b"\xfd7zXZ\x00", ".xz", lzma.open),
 )
 HEAD_BYTES = 65_536
-#: Longer than any message, and what a line decodes to as JSON takes thirty times its size at worst.
+#: Longer than any message; a line decoded as JSON takes up to thirty times its size.
 LONGEST_LINE = 4 * 2**20
-#: By how much chats are packed, about.
+#: The usual compression ratio of chats.
 USUAL_EXPANSION = 10
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-#: What a damaged compressed file raises, of every kind that is read here; one may ask for 4 GiB to be unpacked in.
+#: The errors of damaged compressed files, of every kind read here; MemoryError: a file may demand a 4 GiB window.
 UNREADABLE = (
     EOFError,
     OSError,
@@ -50,15 +50,15 @@ Item = TypeVar("Item")
 
 
 class Limit(NamedTuple):
-    """How much of a kind packed files may hold."""
+    """The most that packed files may hold of one unit."""
 
-    per_byte: int  # of a file's own size
-    free: int  # beyond that, of all files of a folder together: small files may well be all alike
+    per_byte: int  # for each byte of a file's own size
+    free: int  # beyond that, shared by all files of a folder, because small files may well repeat themselves
     unit: str
 
 
-#: Chats unpack to 3 to 30 times their size, those of a bot that says the same every second to 130 times, and zeros to
-#: 1,000 times and far more. For each byte chats have a tenth of a message and one line, such a bot 3 of each.
+#: Chats unpack to 3 to 30 times their size, those of a bot that repeats itself every second to 130 times, and zeros to
+#: 1,000 times and far more. For each byte, chats have a tenth of a message and one line, such a bot 3 of each.
 LIMITS: Mapping[str, Limit] = {
     "bytes": Limit(250, 16 * 2**20, "bytes"),
     "lines": Limit(8, 2**19, "lines or values"),
@@ -67,14 +67,14 @@ LIMITS: Mapping[str, Limit] = {
 
 
 class BudgetError(DataError):
-    """Packed files hold more than their sizes allow."""
+    """Raised if packed files hold more than their sizes allow."""
 
 
 class Budget:
-    """How far the packed files of a folder have gone, together, beyond what each may hold for its size.
+    """The amounts by which the packed files of a folder exceed what each may hold for its size.
 
     Attributes:
-        drawn: By the file's place and the kind of limit; a file that is read several times counts once.
+        drawn: The excess by the file's path and the kind of limit; a file that is read several times counts once.
     """
 
     def __init__(self) -> None:
@@ -82,10 +82,10 @@ class Budget:
         self._totals: Counter[str] = Counter()
 
     def draw(self, place: str, kind: str, amount: int) -> None:
-        """Count how far a file has gone beyond what it may hold of a kind for its size.
+        """Record how far a file exceeds what it may hold of one kind for its size.
 
         Raises:
-            BudgetError: If that is too far for the folder.
+            BudgetError: If that exceeds the folder's budget.
         """
         if not self.take({(place, kind): amount}):
             limit = LIMITS[kind]
@@ -97,7 +97,7 @@ class Budget:
             )
 
     def take(self, drawn: Mapping[tuple[str, str], int]) -> bool:
-        """Count what another budget has counted of files of the folder; False, and nothing is counted, if too much."""
+        """Add the amounts of another budget of the folder; if that exceeds the limit, add none and return False."""
         more = {key: amount - self.drawn.get(key, 0) for key, amount in drawn.items()}
         totals = self._totals.copy()
         for (_, kind), amount in more.items():
@@ -110,7 +110,7 @@ class Budget:
 
 
 class Archive(NamedTuple):
-    """An open zip and the names of what lies in it."""
+    """An open zip and the names of its members."""
 
     path: Path
     file: zipfile.ZipFile
@@ -118,7 +118,7 @@ class Archive(NamedTuple):
 
 
 class Source:
-    """A file that can be read from its start more than once, and that names its lines in errors."""
+    """A file that can be read from its start repeatedly, and that names its lines in errors."""
 
     def __init__(
         self, path: Path, name: str | None = None, archive: Archive | None = None, budget: Budget | None = None
@@ -129,13 +129,13 @@ class Source:
             path: The file, or the archive that it lies in.
             name: Its path below the folder of exports, or inside the archive, with slashes.
             archive: The archive.
-            budget: The budget of the folder that the file lies in; a new one where there is none.
+            budget: The budget of the folder that the file lies in; by default a new one.
         """
         self.path = path
         self.archive = archive
         self.budget = Budget() if budget is None else budget
         inner = PurePosixPath(name or path.name)
-        #: The path below the folder of exports, an archive's own name among its parts.
+        #: The path below the folder of exports; an archive's name is its first part.
         self.name = printable(str(inner) if archive is None else f"{path.name}/{inner}")
         self._inner = inner
         suffixes = tuple(suffix for _, suffix, _ in COMPRESSIONS)
@@ -155,7 +155,7 @@ class Source:
 
     @property
     def size(self) -> int:
-        """About how many bytes the file holds; where it is compressed, ten times those that it takes."""
+        """The approximate number of bytes in the file; for a compressed file, ten times its size."""
         packed = self._inner.name.lower().endswith(tuple(suffix for _, suffix, _ in COMPRESSIONS))
         member = self.archive and self.archive.file.getinfo(self.inner)
         stored = member.file_size if member else self.path.stat().st_size
@@ -163,25 +163,25 @@ class Source:
 
     @cached_property
     def packed(self) -> int:
-        """How many bytes it takes on the disk, or in its zip."""
+        """The number of bytes on the disk, or in the zip."""
         member = self.archive and self.archive.file.getinfo(self.inner)
         return member.compress_size if member else self.path.stat().st_size
 
     def spend(self, kind: str, amount: int) -> None:
-        """Compare how much of a kind one reading of the file has found so far with ``LIMITS``.
+        """Compare the amount of one kind found so far in one pass over the file with ``LIMITS``.
 
         Raises:
-            BudgetError: If that is too much for its size, and for the budget of its folder.
+            BudgetError: If that is too much for the file's size and for its folder's budget.
         """
         beyond = amount - LIMITS[kind].per_byte * self.packed
         if beyond > 0:
             self.budget.draw(str(self), kind, beyond)
 
     def counted(self, records: Iterable[Item]) -> Iterator[Item]:
-        """The records that a format finds in the file, while they are not too many for its size.
+        """Yield the records that a format finds in the file, as long as they are not too many for its size.
 
         Raises:
-            BudgetError: If they are.
+            BudgetError: If they are too many.
         """
         most = LIMITS["records"].per_byte * self.packed
         for number, record in enumerate(records, start=1):
@@ -190,11 +190,11 @@ class Source:
             yield record
 
     def where(self, line: int) -> str:
-        """The place as ``file:line``."""
+        """Return the position as ``file:line``."""
         return f"{self._place}:{line}"
 
     def above(self, name: str) -> "Source | None":
-        """The file of a name beside this one's folder; None if there is none, or it would lie outside the export."""
+        """Return the file ``name`` next to this one's folder; None if it does not exist or lies outside the export."""
         if len(self._inner.parts) < 2:
             return None
         inner = str(self._inner.parent.parent / name)
@@ -204,7 +204,7 @@ class Source:
         return Source(path, inner, budget=self.budget) if path.is_file() and not path.is_symlink() else None
 
     def head(self) -> bytes:
-        """The first 64 kB, decompressed, without a byte order mark.
+        """Return the first 64 kB, decompressed, without a byte order mark.
 
         Raises:
             DataError: If the compressed file is damaged, or the text is UTF-16.
@@ -240,12 +240,12 @@ class Source:
             raise DataError(message) from error
 
     def texts(self) -> Iterator[tuple[int, str]]:
-        """As ``lines``, decoded and without line ends."""
+        """Yield the lines as ``lines`` does, decoded and without line ends."""
         for number, data in self.lines():
             yield number, self.decode(data, number).rstrip("\r\n")
 
     def decode(self, data: bytes, line: int) -> str:
-        """Bytes that start at ``line`` as text.
+        """Return bytes that start at ``line`` as text.
 
         Raises:
             DataError: At the line of the first byte that is not UTF-8.
@@ -260,7 +260,7 @@ class Source:
             ) from error
 
     def open(self) -> IO[bytes]:
-        """The file's bytes, decompressed; reading them raises DataError where they unpack beyond all measure."""
+        """Open the file's bytes, decompressed; reading them raises BudgetError if they unpack to too much."""
         stream = self._stored()
         magic = stream.peek(6)[:6] if isinstance(stream, io.BufferedReader) else b""
         for start, _, opener in COMPRESSIONS:
@@ -273,17 +273,17 @@ class Source:
         return stream
 
     def _stored(self) -> IO[bytes]:
-        """The file's bytes as they are stored."""
+        """Open the file's bytes as they are stored."""
         if self.archive is None:
             return self.path.open("rb")
         member = cast("io.RawIOBase", self.archive.file.open(self.inner))
         return io.BufferedReader(member, HEAD_BYTES)
 
     def _check_packed_once(self) -> None:
-        """Refuse a compressed file that its zip compresses far again: it may unpack to nothing for hours.
+        """Refuse a compressed file that its zip compresses far again: it may unpack for hours and yield nothing.
 
         Raises:
-            DataError: If it is one.
+            DataError: If the zip compresses it so.
         """
         member = self.archive and self.archive.file.getinfo(self.inner)
         if member and member.file_size > USUAL_EXPANSION * max(member.compress_size, HEAD_BYTES):
@@ -294,12 +294,12 @@ class Source:
 
 
 class _Bounded(io.RawIOBase):
-    """Reads on from a decompressor until it has given more than the file's size allows."""
+    """Reads from a decompressor until it has yielded more than the file's size allows."""
 
     def __init__(self, stream: Any, source: Source, beneath: IO[bytes] | None = None) -> None:
         self._stream = stream
         self._source = source
-        self._beneath = beneath  # what the decompressor reads, and does not close
+        self._beneath = beneath  # the decompressor's input, which the decompressor does not close
         self._bytes = self._lines = 0
 
     def readable(self) -> bool:
@@ -322,7 +322,7 @@ class _Bounded(io.RawIOBase):
 
 
 def _reason(error: BaseException) -> str:
-    """Return a library's reason for refusing a file; never a piece of the file itself."""
+    """Return a library's reason for refusing a file, without any of the file's content."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).partition("\n")[0][:120] or type(error).__name__

@@ -1,13 +1,13 @@
 """Successive messages of one sender joined into turns.
 
-Two neighbouring texts of one sender in a group join when less than ``gap-seconds`` lie between them. A clock
-that only shows minutes cannot tell 18 seconds: where the source's resolution is coarser than the gap, texts
-join when they are at most one step of that clock apart (the same or the next minute).
+Two neighbouring texts of one sender in a group join when less than ``gap-seconds`` lie between them. A clock that only
+shows minutes cannot resolve 18 seconds: where the source's resolution is coarser than the gap, texts join when they are
+at most one step of that clock apart (the same or the next minute).
 
-What breaks a run: another sender's message, and an image, file, link or other row, even the sender's own,
-since what follows a screenshot is said about it. System rows (joins, recalls) are said by nobody and break
-nothing. A text that answers another message than the one before it starts a turn. A text without a time never
-joins. Rows that are not text stay turns of their own kind.
+A run of texts ends at another sender's message. It also ends at an image, file, link or other row, even the sender's
+own, since the text after a screenshot is about the screenshot. System rows (joins, recalls) have no author and end
+nothing. A reply starts a turn, unless the text before it answers the same message. A text without a time never joins.
+Rows that are not text become turns of their own kind.
 
 Source: section 3.1 of arXiv 2405.02817; 18 s is the value of its published scripts.
 """
@@ -25,21 +25,21 @@ from chatladder.distributed import Range, RowRange, cut_evenly, workers
 from chatladder.io.rows import KINDS, MESSAGES, PART_ROWS, TURNS, Rows, row_writer
 
 JOINER = "\n"
-#: Rows of a range, before its ends are moved to where a turn begins. A worker holds so many at once.
+#: The rows of a range, before its ends move to the start of a turn; also the rows that a worker has in memory.
 RANGE_ROWS = PART_ROWS
-#: Texts of this many turns are brought together at once: one array of text holds 2 GiB at most.
+#: The number of turns whose texts are joined together: one array of text has at most 2 GiB.
 BATCH_TURNS = 65_536
-#: What decides whether a message continues a turn.
+#: The columns that decide whether a message continues a turn.
 DECIDING = ("group", "sender", "timestamp", "resolution_seconds", "kind", "reply_to")
-#: Rows that are looked at together where a range's first turn is sought: it is mostly the second row's.
+#: The rows read at a time to find a range's first turn, which mostly starts at the second row.
 LOOKED_AT = 4096
 
 
 def merge_stream(parts: Iterable[pa.Table], gap_seconds: int) -> Iterator[pa.Table]:
-    """Turns of messages that come in parts; equal to ``merge`` of all of them, with memory for a part and a turn.
+    """Yield turns of messages that arrive in parts; equal to ``merge`` of all parts, with memory for a part and a turn.
 
     Yields:
-        Rows of ``TURNS``: what a part of the messages makes, but for its last turn, which the next may continue.
+        Rows of ``TURNS``: the turns of a part, except for its last one, which the next part may continue.
     """
     waiting = MESSAGES.empty_table()
     for part in parts:
@@ -53,15 +53,15 @@ def merge_stream(parts: Iterable[pa.Table], gap_seconds: int) -> Iterator[pa.Tab
 
 
 def merge(messages: pa.Table, gap_seconds: int) -> pa.Table:
-    """Turns of messages; no character and no message is lost.
+    """Return the turns of messages; no character and no message is lost.
 
     Args:
-        messages: Rows of ``MESSAGES``, by group and in the order of time within each.
-        gap_seconds: Texts of one sender that are closer than this join.
+        messages: Rows of ``MESSAGES``, ordered by group and by time within each.
+        gap_seconds: Texts of one sender that are closer than this are joined.
 
     Returns:
-        Rows of ``TURNS``, in the order of their first messages. A turn's id is ``t`` and the id of its first
-        message, its text the messages' texts with a line break between.
+        Rows of ``TURNS``, in the order of their first messages. A turn's id is ``t`` followed by the id of its first
+        message; its text is the messages' texts, joined by line breaks.
     """
     first = first_rows(messages, gap_seconds)
     order = np.argsort(first, kind="stable")
@@ -75,7 +75,7 @@ def merge(messages: pa.Table, gap_seconds: int) -> pa.Table:
 
 
 def first_rows(messages: pa.Table, gap_seconds: int) -> np.ndarray:
-    """For each row, the number of the first row of its turn; a row that stands alone has its own."""
+    """Return for each row the number of the first row of its turn, which may be the row itself."""
     rows = np.arange(messages.num_rows)
     said = np.flatnonzero(pc.not_equal(messages["kind"], "system").to_numpy())
     starts = ~_continues(messages.take(said), gap_seconds)
@@ -85,7 +85,7 @@ def first_rows(messages: pa.Table, gap_seconds: int) -> np.ndarray:
 
 
 def _continues(rows: pa.Table, gap_seconds: int) -> np.ndarray:
-    """Whether each row is part of the turn of the row before it."""
+    """Return for each row whether it continues the turn of the row before it."""
     continues = np.zeros(rows.num_rows, dtype=bool)
     if rows.num_rows < 2:
         return continues
@@ -97,7 +97,7 @@ def _continues(rows: pa.Table, gap_seconds: int) -> np.ndarray:
         joined &= pc.equal(each["kind"], "text").to_numpy() & each["timestamp"].is_valid().to_numpy()
     for name in ("group", "sender"):
         joined &= pc.equal(before[name], after[name]).to_numpy()
-    # Null where either answers nothing: then the second must be the one.
+    # Null if either is no reply: then only the first may be one.
     same_reply = pc.equal(before["reply_to"], after["reply_to"]).fill_null(False)
     joined &= pc.or_(after["reply_to"].is_null(), same_reply).to_numpy()
     continues[1:] = joined
@@ -105,9 +105,9 @@ def _continues(rows: pa.Table, gap_seconds: int) -> np.ndarray:
 
 
 def merge_range(own: Range, messages: Path, gap_seconds: int) -> Iterator[tuple[pa.Table, int]]:
-    """The turns that begin in a range of messages, but for the one at its start that others may have begun before.
+    """Yield the turns that begin in a range of messages, except one at its start that may have begun earlier.
 
-    That one is the range's before, which reads on until it has ended. So the turns of all ranges are those of
+    That turn belongs to the range before, which reads on until the turn ends. So all ranges together yield the turns of
     ``merge``, each once.
 
     Yields:
@@ -128,9 +128,9 @@ def merge_range(own: Range, messages: Path, gap_seconds: int) -> Iterator[tuple[
 
 
 def next_start(messages: Path, row: int, gap_seconds: int) -> int:
-    """The first message that starts a turn whatever stands before ``row``; the number of messages if there is none.
+    """Return the first row that starts a turn whatever precedes ``row``; the number of messages if none does.
 
-    Someone must have said something from ``row`` on which it does not continue.
+    That needs an earlier message at or after ``row`` that it does not continue.
     """
     rest = RowRange(messages, MESSAGES, row)
     said, numbers = MESSAGES.empty_table().select(DECIDING), np.zeros(0, np.int64)
@@ -153,7 +153,7 @@ def _whole(column: pa.ChunkedArray, missing: int) -> np.ndarray:
 
 
 def _turns(rows: pa.Table, bounds: np.ndarray) -> pa.Table:
-    """Turns of rows, of which turn ``i`` has those from ``bounds[i]`` to before ``bounds[i + 1]``."""
+    """Return turns of rows; turn ``i`` consists of the rows from ``bounds[i]`` to before ``bounds[i + 1]``."""
     texts, ids = (
         pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), rows[name].combine_chunks())
         for name in ("text", "message_id")
@@ -170,12 +170,12 @@ def merge_file(messages: Path, gap_seconds: int, out: Path) -> dict[str, int]:
     """Write the turns of a file of messages.
 
     Args:
-        messages: Parquet file of ``MESSAGES``.
-        gap_seconds: Texts of one sender that are closer than this join.
-        out: Parquet file of ``TURNS`` to write.
+        messages: The Parquet file of ``MESSAGES``.
+        gap_seconds: Texts of one sender that are closer than this are joined.
+        out: The Parquet file of ``TURNS`` to write.
 
     Returns:
-        Rows in and out, turns by kind, and characters, of which the joined line breaks are new.
+        The number of rows in and out, of turns by kind, and of characters; joining adds line breaks to these.
 
     Raises:
         DataError: If the file cannot be read.
@@ -201,5 +201,5 @@ def merge_file(messages: Path, gap_seconds: int, out: Path) -> dict[str, int]:
 
 
 def characters(rows: pa.Table) -> int:
-    """The number of characters of all texts."""
+    """Return the number of characters of all texts."""
     return int(pc.sum(pc.utf8_length(rows["text"]).cast(pa.int64())).as_py() or 0)

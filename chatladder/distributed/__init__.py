@@ -1,9 +1,9 @@
-r"""Where a stage does its work: on this machine, or over Ray. The outs are the same, byte for byte.
+r"""Where a stage runs: locally, or on Ray. The outputs are identical, byte for byte.
 
-``CHATLADDER_ENGINE`` says which: ``local`` (also where it is not set) or ``ray``. A variable and no param, since it
-changes how an out is made and not what it is, so DVC runs nothing again for it. A stage stays one process that ends
-when its outs are whole. Each worker reads its own range of a file's rows, so no table goes through the process that
-hands out; a range may only begin where the work on it can begin anew, and each stage knows where that is.
+``CHATLADDER_ENGINE`` is ``local`` (the default) or ``ray``. It is a variable rather than a param, since it changes how
+an output is made and not its content, so DVC reruns nothing for it. A stage stays one process that ends when its
+outputs are complete. Each worker reads its own range of a file's rows, so no table passes through the main process. A
+range may only begin where the work on it can start afresh; each stage knows where that is.
 
 Example:
     CHATLADDER_ENGINE=ray python -m stages.merge --messages data/messages.parquet --gap-seconds 18 \
@@ -32,10 +32,10 @@ class Need(NamedTuple):
     """The share of a machine that a call with a model takes.
 
     Attributes:
-        threads: The threads that it computes with. Sums of another number of them may differ in their last digits, so
-            a worker has as many as this process would have.
-        gpu: Whether it uses a GPU where there is one; it then has that one to itself.
-        small: Whether several fit beside each other into the memory of this machine, one for each of its processors.
+        threads: The number of threads that it computes with. Sums over another number of threads may differ in their
+            last digits, so a worker uses as many as the main process would.
+        gpu: True if it uses a GPU where one exists; the call then has that GPU to itself.
+        small: True if several calls fit into the memory of this machine, one for each of its processors.
     """
 
     threads: int
@@ -44,44 +44,44 @@ class Need(NamedTuple):
 
 
 class Workers(Protocol):
-    """Processes that a stage hands work to."""
+    """The processes that a stage distributes work to."""
 
-    #: The size below which a file is read by another process, which holds all of it; 0 where there is none.
+    #: The size below which another process reads a file, which it has in memory whole; 0 if there is no other process.
     most_bytes: int
 
     def share(self, size: int) -> int:
-        """The rows that one call takes: ``size`` where another process holds them, else any number, as they stream."""
+        """Return the rows of one call: ``size`` if another process has them in memory, no limit if they stream."""
 
     def map(self, function: Callable[..., Any], items: Iterable[Any], *shared: Any) -> Iterator[Any]:
-        """``function(item, *shared)`` of each item, in their order, whatever finishes first.
+        """Yield ``function(item, *shared)`` for each item, in their order, whichever finishes first.
 
         Args:
-            function: A pure function of a module: it may run again where a worker was lost. One that yields gives its
-                values as they come, or from another process all at once.
-            items: Taken one by one as there is room, so they may be made on the way.
-            shared: Arguments of every call; they are sent once and must not be changed.
+            function: A pure module-level function: it may run again if a worker was lost. A generator's values are
+                yielded as they come, or from another process all at once.
+            items: Items, taken one by one as workers become free, so they may be made lazily.
+            shared: Arguments of every call; they are sent once and must not be modified.
         """
 
     def as_done(
         self, function: Callable[..., Any], items: Iterable[Any], *shared: Any, need: Need
     ) -> Iterator[tuple[int, Any]]:
-        """The number of an item, from 0, and ``function(item, *shared)`` of it, in the order in which they are done.
+        """Yield the number of each item, from 0, and ``function(item, *shared)``, in order of completion.
 
         Args:
             function: As for ``map``.
             items: As for ``map``.
-            shared: As for ``map``; on a worker, calls of one process have the same objects.
+            shared: As for ``map``; on a worker, all calls of one process get the same objects.
             need: The share of a machine that each call takes.
         """
 
     def parts(self, need: Need) -> int:
-        """Into how many parts of like size to cut work of which each begins with loading a model."""
+        """Return into how many equal parts to cut work, if each part begins with loading a model."""
 
 
 class LocalWorkers:
-    """This machine alone: calls are made here one after another, as their results are taken.
+    """This machine only: calls are made one after another, as their results are requested.
 
-    Those of small models are made in processes beside each other, where there are processors for more than one.
+    Calls with small models run in parallel processes, if there is more than one processor.
     """
 
     most_bytes = 0
@@ -91,16 +91,16 @@ class LocalWorkers:
         return sys.maxsize
 
     def map(self, function: Callable[..., Any], items: Iterable[Any], *shared: Any) -> Iterator[Any]:
-        """``function(item, *shared)`` of each item, in order; see ``Workers``."""
+        """Yield ``function(item, *shared)`` for each item, in order; see ``Workers``."""
         return (function(item, *shared) for item in items)
 
     def as_done(
         self, function: Callable[..., Any], items: Iterable[Any], *shared: Any, need: Need
     ) -> Iterator[tuple[int, Any]]:
-        """Numbers and results of the items, as they are done; see ``Workers``."""
+        """Yield numbers and results of the items in order of completion; see ``Workers``."""
         calls = list(items)
         if need.small and cores() > 1 and len(calls) > 1:
-            # Three calls share two processors; one after two, it would have one of them and leave the other idle.
+            # Three calls share two processors: after two, a third alone would leave one processor idle.
             processes = len(calls) if len(calls) < 2 * cores() else cores()
             yield from side_by_side(function, calls, shared, processes, need.threads)
             return
@@ -108,16 +108,16 @@ class LocalWorkers:
             yield from enumerate(self.map(function, calls, *shared))
 
     def parts(self, need: Need) -> int:
-        """Return 1, so that the model is loaded once; one a processor where it is small."""
+        """Return 1, so that the model is loaded once; for a small model one part a processor."""
         return cores() if need.small else 1
 
 
 @contextmanager
 def workers() -> Iterator[Workers]:
-    """The workers that the environment asks for, until the block ends.
+    """Yield the workers that the environment selects, until the block ends.
 
     Raises:
-        DataError: If the environment names no engine of ours; or, once work is handed out, if Ray is not installed.
+        DataError: If the environment names an unknown engine; or, once work is distributed, if Ray is not installed.
     """
     name = os.environ.get(VARIABLE) or "local"
     if name == "local":
@@ -135,10 +135,10 @@ def workers() -> Iterator[Workers]:
 
 
 def check_seen(path: Path) -> None:
-    """Refuse to work, on a worker, without what lies in the project's folder.
+    """Refuse to work on a worker that cannot see a path in the project's folder.
 
     Raises:
-        DataError: If this machine does not see it.
+        DataError: If the path does not exist on this machine.
     """
     if not path.exists():
         raise DataError(
@@ -155,18 +155,18 @@ class Range(NamedTuple):
 
 
 def cut_evenly(rows: int, size: int) -> list[Range]:
-    """Ranges of ``size`` rows, the last one shorter; none if there are no rows."""
+    """Return ranges of ``size`` rows, the last one shorter; none if there are no rows."""
     return [Range(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 class RowRange(Rows):
-    """Some successive rows of a parquet file, as a worker reads them; see ``Rows`` for the arguments."""
+    """Some successive rows of a Parquet file, as a worker reads them; see ``Rows`` for the arguments."""
 
     def __init__(self, path: Path, schema: pa.Schema, start: int, stop: int | None = None) -> None:
         """Open the file.
 
         Raises:
-            DataError: As ``Rows``, and if this machine does not see the file.
+            DataError: As for ``Rows``, or if this machine cannot see the file.
         """
         check_seen(path)
         super().__init__(path, schema, start, stop)

@@ -1,15 +1,15 @@
-"""Workers of a Ray cluster: the one that ``RAY_ADDRESS`` names, or one that is started here and stopped at the end.
+"""Workers of a Ray cluster: the one that ``RAY_ADDRESS`` names, or a local one that is stopped at the end.
 
-Plain tasks in a window: at most two for each one that runs are on their way, and no more is asked for until a result
-was taken. So what waits in the object store is bounded by the window, whatever the size of the chat. Ray Data would
-give order and a bound too (``preserve_order``), but it wants to know all items before it starts, where ingest makes
-them on the way, and it cuts results into blocks of its own, where ours are rows and counts together.
+Tasks are submitted in a window: at most two for each running one, and no more until a result was taken. So the window
+bounds what waits in the object store, whatever the size of the chat. Ray Data would give order and a bound too
+(``preserve_order``), but it needs all items before it starts, where ingest makes them lazily, and it cuts results into
+blocks of its own, where ours combine rows and counts.
 
-Models are loaded by plain tasks, too, and not by actors that stay: where several stages share a cluster, each could
-hold GPUs that another's actors wait for, and none would end. Tasks give theirs back.
+Models, too, are loaded by plain tasks and not by long-lived actors: if several stages share a cluster, each could hold
+GPUs that another's actors wait for, and neither would end. Tasks return theirs.
 
-A task whose worker or node is lost runs again, up to ``RETRIES`` times. Ray's talk is off: its logs are in its own
-folder (``RAY_TMPDIR``, else /tmp/ray), and usage statistics are sent only where ``RAY_USAGE_STATS_ENABLED`` is 1.
+A task whose worker or node is lost runs again, up to ``RETRIES`` times. Ray's own output is off: its logs are in its
+folder (``RAY_TMPDIR``, or else /tmp/ray), and usage statistics are sent only if ``RAY_USAGE_STATS_ENABLED`` is 1.
 """
 
 import os
@@ -25,16 +25,16 @@ from chatladder.io.console import DataError
 from chatladder.io.task_folder import VARIABLE, task_folder, task_name
 
 ADDRESS = "RAY_ADDRESS"
-#: GPUs of a task that has a model: 1 where it is not set and there are some. 0.5 lets two share one, several are for
-#: a model that one does not hold, 0 is for processors.
+#: GPUs of a task with a model, by default 1 if there are any. 0.5 lets two tasks share one, several are for a model
+#: that one does not hold, 0 runs on processors.
 GPUS = "CHATLADDER_TASK_GPUS"
 RETRIES = 3
 KNOCK_SECONDS = 10
-#: Tasks on their way for each that runs: one that computes, one that waits for it.
+#: Submitted tasks for each slot: one that runs, one that waits for it.
 PER_SLOT = 2
-#: Parts for each processor's share of a model's work: a worker that is lost costs one of them.
+#: Parts for each slot of a model's work: a lost worker costs one of them.
 PARTS_PER_SLOT = 4
-#: What a model's bytes, or the place it is loaded from, depend on: a worker has it as this process has. No keys.
+#: Variables that a model's bytes, or where it is loaded from, depend on: a worker gets this process's values. No keys.
 PASSED = (
     "CHATLADDER_ATTENTION",
     "CHATLADDER_DTYPE",
@@ -45,19 +45,19 @@ PASSED = (
     "MKL_CBWR",
     "MKL_NUM_THREADS",
 )
-#: What Ray takes from the environment; what is set there already stays.
+#: Ray's settings in the environment; values that are already set stay.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning about GPUs on machines that have none
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or else it warns about GPUs on machines without any
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of tasks that nobody asks for any more, since one before them failed
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of tasks whose results are no longer needed, since an earlier one failed
 }
-#: What the calls of one ``map`` share, on a worker: kept from task to task, by the reference's name.
+#: The shared arguments of one ``map``, on a worker: kept from task to task, by the reference's name.
 _kept: dict[str, tuple[Any, ...]] = {}
 
 
 class RayWorkers:
-    """Ray's workers; Ray is imported, and the cluster joined or started, when there is work for it."""
+    """Ray's workers; Ray is imported, and the cluster joined or started, at the first call."""
 
     most_bytes = 256 * 2**20
 
@@ -70,11 +70,11 @@ class RayWorkers:
         return size
 
     def map(self, function: Callable[..., Any], items: Iterable[Any], *shared: Any) -> Iterator[Any]:
-        """``function(item, *shared)`` of each item, in order; see ``chatladder.distributed.Workers``.
+        """Yield ``function(item, *shared)`` for each item, in order; see ``chatladder.distributed.Workers``.
 
         Raises:
-            DataError: As the function; or if Ray is not installed, the cluster cannot be reached, loses its workers
-                again and again, or has no room for results.
+            DataError: As the function; or if Ray is not installed, the cluster cannot be reached, repeatedly loses its
+                workers, or has no room for results.
         """
         self._join()
         for _, result in self._calls(function, items, shared, {"num_cpus": 1}, in_order=True):
@@ -83,10 +83,10 @@ class RayWorkers:
     def as_done(
         self, function: Callable[..., Any], items: Iterable[Any], *shared: Any, need: Need
     ) -> Iterator[tuple[int, Any]]:
-        """Numbers and results of the items, as they are done; see ``chatladder.distributed.Workers``.
+        """Yield numbers and results of the items in order of completion; see ``chatladder.distributed.Workers``.
 
         Raises:
-            DataError: As ``map``; or if no node has the GPUs that ``CHATLADDER_TASK_GPUS`` asks for.
+            DataError: As for ``map``; or if no node has the GPUs that ``CHATLADDER_TASK_GPUS`` requests.
         """
         self._join()
         resources = self._resources(need)
@@ -94,17 +94,17 @@ class RayWorkers:
         yield from self._calls(function, items, shared, resources, in_order=False, runtime_env=environment)
 
     def parts(self, need: Need) -> int:
-        """One for each call that runs at once, where they have GPUs, and some for each where they have none.
+        """Return one part for each slot with GPUs, and several for each slot without.
 
         Ray ends a process that had a GPU with its call, so that the next one finds all memory free: each part loads
-        the model anew. Other processes stay for the next part, with the model.
+        the model again. Other processes keep the model for the next part.
         """
         self._join()
         resources = self._resources(need)
         return self._slots(resources) * (1 if resources.get("num_gpus") else PARTS_PER_SLOT)
 
     def stop(self) -> None:
-        """Leave the cluster; one that was started here ends."""
+        """Leave the cluster; a local one is stopped."""
         if self._started:
             self._ray.shutdown()
         self._ray, self._started = None, False
@@ -119,7 +119,7 @@ class RayWorkers:
         in_order: bool,
         **options: Any,
     ) -> Iterator[tuple[int, Any]]:
-        """Number and result of each item's call; no more are on their way than ``PER_SLOT`` allows."""
+        """Yield number and result of each item's call; no more are submitted than ``PER_SLOT`` allows."""
         ray = self._ray
         waiting: dict[Any, int] = {}  # reference of a result -> number of its item
 
@@ -128,7 +128,7 @@ class RayWorkers:
             return waiting.pop(first), ray.get(first)
 
         with self._told(waiting):
-            # In a list, since Ray would look a bare reference up for every task.
+            # In a list, since Ray would resolve a bare reference for every task.
             sent = [ray.put(shared)] if shared else []
             task = ray.remote(max_retries=RETRIES, scheduling_strategy="SPREAD", **resources, **options)(_call)
             for number, item in enumerate(items):
@@ -140,7 +140,7 @@ class RayWorkers:
 
     @contextmanager
     def _told(self, waiting: Collection[Any]) -> Iterator[None]:
-        """Say of what fails what a user can do, and end what is still on its way."""
+        """Turn failures into errors that say what a user can do, and cancel the submitted tasks."""
         ray = self._ray
         try:
             yield
@@ -160,7 +160,7 @@ class RayWorkers:
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     def _slots(self, resources: Mapping[str, float]) -> int:
-        """How many tasks of these resources run at once: a cluster may grow while a stage runs."""
+        """Return how many tasks with these resources run at once; a cluster may grow while a stage runs."""
         names = {"num_cpus": "CPU", "num_gpus": "GPU"}
         room = (
             min(int(node.get(names[name], 0) / amount) for name, amount in resources.items()) for node in self._nodes()
@@ -168,17 +168,17 @@ class RayWorkers:
         return max(1, sum(room))
 
     def _resources(self, need: Need) -> dict[str, float]:
-        """Return what Ray keeps for a call with a model: GPUs where there are some, else a processor a thread."""
+        """Return Ray's resources for a call with a model: GPUs if there are any, else a processor for each thread."""
         nodes = self._nodes()
         gpus = _gpus(max((node.get("GPU", 0.0) for node in nodes), default=0.0)) if need.gpu else 0.0
         if gpus:
             return {"num_cpus": 1, "num_gpus": gpus}
-        # No node may have a processor for each; a task that asks for more than all have would wait for ever.
+        # If no node has that many processors, a task that asks for them would wait for ever.
         most = max((int(node.get("CPU", 0)) for node in nodes), default=1)
         return {"num_cpus": max(1, min(need.threads, most))}
 
     def _join(self) -> Any:
-        """Ray, with its cluster."""
+        """Return Ray, connected to its cluster."""
         if self._ray is None:
             for name, value in QUIET.items():
                 os.environ.setdefault(name, value)
@@ -191,10 +191,10 @@ class RayWorkers:
 
 
 def _gpus(most: float) -> float:
-    """GPUs of a task, of at most so many that one node has.
+    """Return the GPUs of a task, at most as many as one node has.
 
     Raises:
-        DataError: If the environment asks for what Ray cannot give, or for more.
+        DataError: If the environment asks for an amount that Ray cannot give, or for more than that.
     """
     said = os.environ.get(GPUS, "")
     if not said:
@@ -214,15 +214,15 @@ def _gpus(most: float) -> float:
 
 
 def _environment(need: Need, gpu: bool) -> dict[str, str]:
-    """Environment of a worker that computes with a model: Ray itself would give it a thread for each processor."""
+    """Return the environment of a worker with a model: Ray would give it a thread for each processor."""
     passed = {name: os.environ[name] for name in PASSED if name in os.environ}
     passed[VARIABLE] = task_name(task_folder())
-    # A task that was given no GPU would see all of them, and take what is others'.
+    # A task without a GPU would see all of them, and use those of others.
     return passed | {"OMP_NUM_THREADS": str(need.threads)} | ({} if gpu else {"CUDA_VISIBLE_DEVICES": ""})
 
 
 def _call(function: Callable[..., Any], item: Any, sent: list[Any]) -> Any:
-    """On a worker: one call."""
+    """Make one call, on a worker."""
     shared: tuple[Any, ...] = ()
     if sent:
         import ray
@@ -253,11 +253,11 @@ def _connect(ray: ModuleType, address: str | None) -> None:
     """Join the cluster at the address, or start one on this machine.
 
     Raises:
-        DataError: If there is none, or it runs another Ray or Python.
+        DataError: If there is no cluster, or it runs another version of Ray or Python.
     """
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address:
-        # The code of this checkout, not whatever version a node has installed.
+        # The code of this checkout, not the version that a node has installed.
         options["runtime_env"] = {"py_modules": [str(Path(__file__).resolve().parents[1])]}
     else:
         options["include_dashboard"] = False
@@ -266,7 +266,7 @@ def _connect(ray: ModuleType, address: str | None) -> None:
             _knock(address)
         ray.init(address or "local", **options)
     except Exception as error:
-        # A bare Exception is what Ray raises where a node takes too long to start.
+        # Ray raises a bare Exception if a node takes too long to start.
         known = isinstance(error, OSError | RuntimeError | ValueError | ray.exceptions.RayError)
         if not known and type(error) is not Exception:
             raise
@@ -278,18 +278,18 @@ def _connect(ray: ModuleType, address: str | None) -> None:
 
 
 def _knock(address: str) -> None:
-    """See whether anything listens there: Ray itself would try for minutes.
+    """Check that a server listens at the address: Ray itself would try for minutes.
 
     Raises:
-        OSError: If nothing does.
+        OSError: If none does.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if port.isdigit():  # else a word such as auto
+    if port.isdigit():  # otherwise a word such as auto
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def _lost(error: Exception) -> DataError:
-    """Return the error for a failure of the cluster; nothing of the rows is in it."""
+    """Return the error for a failure of the cluster, without any content of the rows."""
     name = type(error).__name__
     if name in ("ObjectStoreFullError", "OutOfDiskError"):
         return DataError(

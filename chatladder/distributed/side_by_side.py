@@ -1,8 +1,8 @@
-"""Calls in several processes of this machine: for models so small that each computes best with one thread.
+"""Calls in parallel processes of this machine, for models so small that each computes fastest with one thread.
 
-On Linux the processes are forked from one that has loaded the libraries and computed nothing yet, so that they start at
-once. Windows cannot fork, and on macOS the system's own libraries may not survive it: there each loads the libraries.
-They end with this process, however it ends: by itself, by Ctrl+C or by a kill.
+On Linux the processes are forked from one that has loaded the libraries and computed nothing yet, so that they start
+immediately. Windows cannot fork, and on macOS the system's own libraries may not survive a fork: there each process
+loads the libraries. They end with this process, however it ends: normally, by Ctrl+C or by a kill.
 """
 
 import os
@@ -21,12 +21,12 @@ from chatladder.io.console import DataError, share_terminal
 
 THREADS, GPUS, USE_CPU = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "ACCELERATE_USE_CPU"
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
-#: Loaded once for all processes. None is ours, since each takes our code from where the command has it.
+#: Loaded once for all processes. None is ours, since each process imports our code from the command's path.
 LIBRARIES = ("peft", "tokenizers", "torch", "transformers.models.qwen2.modeling_qwen2")
 
 
 def cores() -> int:
-    """How many processors this command may use: ``OMP_NUM_THREADS`` of them where it is set, else all that it has."""
+    """Return how many processors this command may use: ``OMP_NUM_THREADS`` if it is set, or else all available ones."""
     wanted = os.environ.get(THREADS, "").partition(",")[0].strip()
     if wanted.isdecimal() and int(wanted):
         return int(wanted)
@@ -35,7 +35,7 @@ def cores() -> int:
 
 @contextmanager
 def computing_threads(count: int) -> Iterator[None]:
-    """Let torch compute with so many threads while the block lasts."""
+    """Let torch compute with ``count`` threads inside the block."""
     import torch
 
     before = torch.get_num_threads()
@@ -49,17 +49,17 @@ def computing_threads(count: int) -> Iterator[None]:
 def side_by_side(
     function: Callable[..., Any], items: Iterable[Any], shared: tuple[Any, ...], processes: int, threads: int
 ) -> Iterator[tuple[int, Any]]:
-    """Number and result of ``function(item, *shared)`` of each item, in the order in which they are done.
+    """Yield number and result of ``function(item, *shared)`` for each item, in order of completion.
 
     Args:
-        function: A function of a module.
-        items: What it is called with.
+        function: A module-level function.
+        items: Its first arguments.
         shared: Its other arguments.
         processes: The most calls at once.
-        threads: Those that each computes with.
+        threads: The number of threads of each call.
 
     Raises:
-        DataError: As the function, at its first failure; the other calls are then stopped. Or if a process is lost.
+        DataError: As the function, at its first failure, when the other calls are stopped; or if a process is lost.
     """
     context = get_context(METHOD)
     if METHOD == "forkserver":
@@ -86,13 +86,13 @@ def side_by_side(
 
 
 def _start_server() -> None:
-    """Start the process that others are forked from, if there is none yet.
+    """Start the process that the others are forked from, if it is not running.
 
-    Like them it leaves Ctrl+C to this one, which then ends them, and sees no GPU: small models need none, and one that
-    a library has looked at cannot be used after a fork.
+    Like them it ignores Ctrl+C, since the main process ends them, and sees no GPU: small models need none, and a GPU
+    that a library has initialised cannot be used after a fork.
     """
     handler, gpus = signal.signal(signal.SIGINT, signal.SIG_IGN), os.environ.get(GPUS)
-    os.environ[GPUS] = ""  # both are inherited as they are now
+    os.environ[GPUS] = ""  # the child inherits both
     try:
         forkserver.ensure_running()
     finally:
@@ -104,7 +104,7 @@ def _start_server() -> None:
 
 
 def _begin(leash: Connection, begun: Any, lock: Any) -> None:
-    """In a process that was started: see no GPU, leave Ctrl+C to this one, end with it, take a line of the terminal."""
+    """Set up a child process: no GPU, no Ctrl+C, ending with the main process, its own line of the terminal."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ |= {GPUS: "", USE_CPU: "true"}
     Thread(target=_end_with, args=(leash,), daemon=True).start()
@@ -116,7 +116,7 @@ def _begin(leash: Connection, begun: Any, lock: Any) -> None:
 
 def _end_with(leash: Connection) -> None:
     """End this process once the other end is closed, or its process is gone."""
-    with suppress(OSError):  # so Windows says that it is gone
+    with suppress(OSError):  # Windows reports this way that it is gone
         leash.poll(None)
     os._exit(1)
 

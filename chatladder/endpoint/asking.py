@@ -1,4 +1,4 @@
-"""What one run asks of an endpoint: the different questions, the answers so far, and what is left to be sent."""
+"""The plan of one run: its distinct questions, the answers so far, and the questions left to ask."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -17,15 +17,15 @@ from chatladder.endpoint.completion import BYTES_A_TOKEN
 from chatladder.endpoint.connection import Connection, check_address, read_key
 from chatladder.io.console import DataError, bar
 
-#: Keys looked up at once.
+#: The number of keys looked up at a time.
 SLICE = 1000
 KEY_BYTES = 32
-#: Rows that an error names.
+#: The number of rows that an error names.
 SHOWN_ROWS = 10
 
 
 class Question(NamedTuple):
-    """A question: the key of its answer, a guess of its prompt's tokens, and what the job needs to ask it."""
+    """A question: the key of its answer, an estimate of its prompt's tokens, and the job's content to ask it."""
 
     key: bytes
     tokens: int
@@ -33,12 +33,12 @@ class Question(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """Why a reply holds no answer, and what to do.
+    """The reason why a reply holds no answer, and the next step.
 
     Attributes:
         reason: A phrase for an error.
-        then: ``again`` asks anew, a few times; ``retry`` does as after a broken connection; ``other form`` asks in the
-            next form, and without one ends the run.
+        then: ``again`` asks anew, a few times; ``retry`` proceeds as after a broken connection; ``other form`` asks in
+            the next form, and ends the run if there is none.
     """
 
     reason: str
@@ -46,18 +46,18 @@ class Unread(NamedTuple):
 
 
 class Job(ABC):
-    """A kind of question: a subclass prepares its questions and reads the replies.
+    """A kind of question: a subclass prepares its questions and parses the replies.
 
     Attributes:
-        unit: The questions, in words.
-        row_unit: The rows that they were made of, in words.
+        unit: The plural noun for the questions.
+        row_unit: The plural noun for the rows that the questions were made from.
         columns: The numbers of an answer with their SQL type; the last one is never missing.
-        forms: The forms of a request, the best first; the server's first reply shows which it takes.
-        one_form: Whether all answers must have been asked in the same form.
-        in_words: How the model is asked, by form, for a line of its own.
-        unanswered: What befell questions without an answer, for errors.
-        advice: What helps then.
-        fewer: How to need less of a budget.
+        forms: The forms of a request, the best first; the server's first reply shows which one it accepts.
+        one_form: True if all answers must come from the same form.
+        in_words: How the model is asked, by form, for a line of output.
+        unanswered: What happened to questions without an answer, for errors.
+        advice: The remedy for that.
+        fewer: The way to need less of a budget.
         rows: The number of rows.
     """
 
@@ -74,46 +74,46 @@ class Job(ABC):
 
     @abstractmethod
     def parts(self) -> Iterator[Sequence[Any]]:
-        """Read all rows, part by part; called more than once."""
+        """Yield all rows, part by part; called more than once."""
 
     @abstractmethod
     def prepare(self, row: Any) -> Question:
-        """Make a row's question; equal questions have equal keys."""
+        """Make the question of a row; equal questions have equal keys."""
 
     @abstractmethod
     def body(self, question: Question, form: str, again: int) -> dict[str, Any]:
-        """Return the body of a request, for the time number ``again`` that the question is asked."""
+        """Return the body of a request; ``again`` is the number of earlier attempts at the question."""
 
     @abstractmethod
     def read(self, question: Question, form: str, choice: Any) -> Values | Unread:
-        """Read the first choice of a reply; None if it has none."""
+        """Parse the first choice of a reply, which is None if it has none."""
 
     @abstractmethod
     def names(self, rows: np.ndarray) -> list[str]:
-        """Name some rows, by their positions, for an error."""
+        """Return names of some rows, given their positions, for an error."""
 
     def took(self, values: Values) -> None:  # noqa: B027 - most jobs need not know
-        """Learn of an answer, from the cache or from the server."""
+        """Record an answer from the cache or from the server."""
 
     def is_hopeless(self) -> bool:
-        """Return whether the answers so far make it useless to go on."""
+        """Return True if the answers so far make the rest useless."""
         return False
 
 
 @dataclass
 class RunReport:
-    """What a run did.
+    """The counts of a run.
 
     Attributes:
-        texts: Different questions.
-        cached: Those whose answer was kept from before.
-        requests: Requests sent, retries included.
-        retried: Requests sent again after a time-out, a broken connection or a passing error.
+        texts: Distinct questions.
+        cached: Those whose answer was in the cache.
+        requests: Requests sent, including retries.
+        retried: Requests sent again after a timeout, a broken connection or a transient error.
         asked_again: Requests sent again because the reply held no answer.
-        prompt_tokens: Tokens by the server's count, guessed where it gave none.
-        completion_tokens: The same.
-        answer_prompt_tokens: Tokens of the answers that count, whichever run asked for them.
-        answer_completion_tokens: The same.
+        prompt_tokens: Tokens of prompts by the server's count, estimated if it gave none.
+        completion_tokens: Tokens of answers, likewise.
+        answer_prompt_tokens: Prompt tokens of the answers that count, whichever run asked for them.
+        answer_completion_tokens: Their answer tokens.
     """
 
     texts: int = 0
@@ -128,24 +128,24 @@ class RunReport:
 
 
 class Plan:
-    """The different questions of a job and the answers so far.
+    """The distinct questions of a job and the answers so far.
 
-    Of a row its question's position is held, of a different question its key and its numbers: some 60 bytes a row at
-    most, whatever its length.
+    In memory are the position of each row's question, and the key and numbers of each distinct question: at most some
+    60 bytes a row, whatever its length.
 
     Attributes:
-        job: What is asked.
-        cache: The answers that are kept.
-        places: Position of each row's question among the different ones; shape ``(rows,)``.
-        values: Answers to the different questions, NaN where there is none; shape ``(questions, columns)``.
-        report: What the run does.
+        job: The questions.
+        cache: The cached answers.
+        places: The position of each row's question among the distinct ones; shape ``(rows,)``.
+        values: The answers to the distinct questions, NaN if missing; shape ``(questions, columns)``.
+        report: The counts of the run.
     """
 
     def __init__(self, job: Job, cache: AnswerCache) -> None:
-        """Read all rows once, and find the answers that are kept."""
+        """Read all rows once, and look up the cached answers."""
         self.job, self.cache = job, cache
         self._keys, self.places, self._tokens = self._read()
-        # Where each different question comes first; ascending, for keys are in the order of their coming.
+        # The first row of each distinct question; ascending, since keys are in order of first appearance.
         self._first = np.unique(self.places, return_index=True)[1]
         self.values = np.full((len(self._keys), len(job.columns)), np.nan)
         self._took = np.zeros((len(self._keys), 2), np.int32)
@@ -163,16 +163,16 @@ class Plan:
         return len(self._keys) - int(np.isnan(self.values[:, -1]).sum())
 
     def so_far(self) -> str:
-        """Return how many questions have an answer, in words."""
+        """Return the number of answered questions, in words."""
         return f"{self.answered:,} of {self.report.texts:,} {self.job.unit} are answered"
 
     def tokens(self) -> np.ndarray:
-        """Return the guess of what each unanswered question's prompt takes."""
+        """Return the estimated prompt tokens of each unanswered question."""
         tokens: np.ndarray = self._tokens[self._first[np.isnan(self.values[:, -1])]]
         return tokens
 
     def questions(self) -> Iterator[tuple[int, Question]]:
-        """Prepare the unanswered questions again, with their positions; those answered by another process are taken."""
+        """Prepare the unanswered questions again, with their positions; take the answers that another process gave."""
         unanswered = self._prepared(np.flatnonzero(np.isnan(self.values[:, -1])))
         while some := list(islice(unanswered, SLICE)):
             before = self.answered
@@ -187,12 +187,12 @@ class Plan:
         self._take(position, self.cache.keep(question.key, form, answer))
 
     def count_answers(self) -> None:
-        """Put the tokens of the answers that count into the report."""
+        """Write the tokens of the answers that count to the report."""
         prompt, completion = self._took.sum(axis=0, dtype=np.int64).tolist()
         self.report.answer_prompt_tokens, self.report.answer_completion_tokens = prompt, completion
 
     def unanswered(self, base_url: str, positions: list[int], refused: str) -> DataError:
-        """Return the error about the questions at some positions; ``refused`` is why the server refused one, or ""."""
+        """Return the error for unanswered questions; ``refused`` is the server's reason for refusing one, or ""."""
         job, rows = self.job, np.flatnonzero(np.isin(self.places, positions))
         names = ", ".join(job.names(rows[:SHOWN_ROWS]))
         more = f" and {len(rows) - SHOWN_ROWS:,} more" if len(rows) > SHOWN_ROWS else ""
@@ -203,7 +203,7 @@ class Plan:
         )
 
     def _read(self) -> tuple[pa.Array, np.ndarray, np.ndarray]:
-        """The different keys in order of coming, each row's place among them, and each row's tokens."""
+        """Return the distinct keys in order of first appearance, each row's index into them, and each row's tokens."""
         keys, tokens = [], []
         with bar("planning", total=self.job.rows, unit=f" {self.job.unit}") as progress:
             for part in self.job.parts():
@@ -224,7 +224,7 @@ class Plan:
             start += len(part)
 
     def _find(self, positions: np.ndarray, form: str) -> None:
-        """Take the kept answers to those questions at some positions that have none."""
+        """Take the cached answers to the unanswered questions among some positions."""
         positions = positions[np.isnan(self.values[positions, -1])]
         keys = self._keys.take(pa.array(positions)).to_pylist()
         kept = self.cache.find(keys, form)
@@ -242,17 +242,17 @@ def ask(job: Job, connection: Connection, cache_folder: Path, echo: Callable[[st
     """Answer a job's questions with a model behind an endpoint.
 
     Args:
-        job: What is asked.
-        connection: How the endpoint is reached, and what may be sent.
-        cache_folder: The folder where answers are kept.
-        echo: Takes the lines that say what the run will send, before anything is sent, and what it did.
+        job: The questions.
+        connection: The connection to the endpoint, and the limits of the run.
+        cache_folder: The folder of the answer cache.
+        echo: Receives lines about what the run will send, before it sends anything, and about what it did.
 
     Returns:
-        The plan, with an answer to each question, unless those so far make it useless to go on.
+        The plan, with an answer to each question, unless the answers so far make the rest useless.
 
     Raises:
-        DataError: If settings do not fit together, the run would exceed its budget or reaches the end of it, the
-            server does not answer, or a question stays without an answer. What was answered is kept in each case.
+        DataError: If settings conflict, the run would exceed its budget or reaches its end, the server does not answer,
+            or a question remains without an answer. Answers received so far are cached in each case.
     """
     check_address(connection.base_url, with_key=bool(connection.key_variable))
     with closing(AnswerCache(cache_folder, job.columns)) as cache:
@@ -260,7 +260,7 @@ def ask(job: Job, connection: Connection, cache_folder: Path, echo: Callable[[st
         tokens = plan.tokens() + connection.max_answer_tokens
         if len(tokens) and not job.is_hopeless():
             _announce(plan, connection, len(tokens), int(tokens.sum()), echo)
-            # Imported late: the client alone takes half a second, and a run that finds all answers needs none.
+            # Imported late: the client takes half a second to import, and a fully cached run needs none.
             from chatladder.endpoint.run import Run
 
             run = Run(plan, connection, read_key(connection.key_variable), int(tokens.max()), echo)
@@ -283,10 +283,10 @@ def ask(job: Job, connection: Connection, cache_folder: Path, echo: Callable[[st
 
 
 def _announce(plan: Plan, connection: Connection, missing: int, tokens: int, echo: Callable[[str], None]) -> None:
-    """Say what the run will send.
+    """Print what the run will send.
 
     Raises:
-        DataError: If that is more than its budget.
+        DataError: If that exceeds its budget.
     """
     job, report = plan.job, plan.report
     echo(

@@ -1,10 +1,11 @@
-"""Answers of endpoints on disk, so that nothing is paid for twice.
+"""A cache on disk of answers from endpoints, so that nothing is paid for twice.
 
-An answer is kept as numbers under a hash of what was asked, with the tokens it took: never a text, never a key, and
-never a failure.
+An answer is stored as numbers under a hash of its question, with the tokens it took: never a text, an API key or a
+failure.
 
-One SQLite file in WAL mode, one transaction an answer. A committed answer outlives the process however it ends, and
-with ``synchronous=NORMAL`` a power cut may cost the last answers but never the file. Processes may share the file.
+The cache is one SQLite file in WAL mode, with one transaction for each answer. A committed answer outlives the process
+however it ends; with ``synchronous=NORMAL`` a power cut may cost the last answers but never the file. Processes may
+share the file.
 
 Sources:
     sqlite.org/wal.html; sqlite.org/pragma.html#pragma_synchronous.
@@ -22,14 +23,14 @@ FILE_NAME = "answers.sqlite"
 VERSION = 1
 #: Seconds to wait for another process's transaction.
 BUSY_SECONDS = 60.0
-#: SQLite took at most 999 variables in one statement before 3.32.
+#: The most variables in a statement; before 3.32 SQLite allowed 999.
 KEYS_A_QUERY = 900
-#: The numbers of one answer, named by the cache's columns.
+#: The numbers of one answer, in the order of the cache's columns.
 Values = tuple[float | None, ...]
 
 
 class KeptReply(NamedTuple):
-    """One answer, and the tokens of its prompt and of itself."""
+    """One answer, and the tokens of its prompt and of the answer."""
 
     values: Values
     prompt_tokens: int
@@ -37,18 +38,18 @@ class KeptReply(NamedTuple):
 
 
 class AnswerCache:
-    """The answers under one folder.
+    """The cached answers in one folder.
 
     Attributes:
         path: The SQLite file.
     """
 
     def __init__(self, folder: Path, columns: Mapping[str, str]) -> None:
-        """Open the file, and make it and its folder where there is none.
+        """Open the file; create it and its folder if they are missing.
 
         Args:
-            folder: The folder, a kind of answer each.
-            columns: The kind's numbers by name, with their SQL type.
+            folder: The folder for one kind of answer.
+            columns: The numbers of that kind by name, with their SQL type.
 
         Raises:
             DataError: If it cannot be written, or is not a file of answers.
@@ -64,7 +65,7 @@ class AnswerCache:
         except OSError as error:
             raise DataError(f"{folder}: cannot be written: {error.strerror or error}.") from error
         with self._explained():
-            # Every statement commits by itself.
+            # Autocommit: every statement is a transaction.
             self._database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
@@ -83,7 +84,7 @@ class AnswerCache:
         self._database.close()
 
     def find(self, keys: Sequence[bytes], form: str) -> dict[bytes, KeptReply]:
-        """Return the answers to those ``keys`` that were asked in this form."""
+        """Return the answers to those of ``keys`` that were asked in this form."""
         kept = {}
         with self._explained():
             for start in range(0, len(keys), KEYS_A_QUERY):
@@ -96,10 +97,10 @@ class AnswerCache:
         return kept
 
     def keep(self, key: bytes, form: str, answer: KeptReply) -> KeptReply:
-        """Commit one answer; it outlives this process when this returns.
+        """Commit one answer; when this returns, the answer outlives the process.
 
         Returns:
-            The answer that counts: that of another process which answered before, if one did.
+            The answer that counts: an earlier one of another process, if there is one.
         """
         with self._explained():
             if self._database.execute(self._insert, (key, form, *answer.values, *answer[1:])).rowcount:

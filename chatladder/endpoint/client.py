@@ -1,15 +1,15 @@
-"""One request to an OpenAI-compatible endpoint: its reply, or which kind of failure it was.
+"""One request to an OpenAI-compatible endpoint: its reply, or the kind of its failure.
 
-The official client speaks the protocol; everything that repeats, waits or counts is left to the caller, so every
-attempt is seen. Around it stand a few walls:
+The official client implements the protocol; repeating, waiting and counting are left to the caller, so every attempt is
+visible. It is restricted in several ways:
 
 - the key goes into one header of requests to one origin: redirects are not followed;
-- nothing of the environment changes where a request goes, what is in its head, or who vouches for the server: proxies,
-  ``SSL_CERT_*`` and ``OPENAI_*`` count for nothing. A proxy would read what goes to a server on this machine, and one
-  whose certificates the environment trusts would read everything else;
-- no header tells anything of this machine;
-- a body ends after `MAX_BODY_BYTES`, uncompressed, and a reply after the time-out, however it is dripped;
-- of what a server says about a failure only the status and a code word are repeated, and never the key.
+- the environment changes neither the destination nor the headers of a request, nor the trusted certificates: proxies,
+  ``SSL_CERT_*`` and ``OPENAI_*`` are ignored. A proxy would see requests to a server on this machine, and one whose
+  certificates the environment trusts would see everything else;
+- no header describes this machine;
+- a body ends after `MAX_BODY_BYTES`, uncompressed, and a reply after the timeout, however slowly it arrives;
+- errors repeat only the status and a code word of the server's message, and never the key.
 
 Sources:
     platform.openai.com/docs/guides/error-codes (``insufficient_quota``);
@@ -32,11 +32,11 @@ import openai
 from chatladder.endpoint.connection import Connection, is_this_machine
 from chatladder.io.console import DataError
 
-#: An answer takes some bytes, the thoughts before it some thousand.
+#: An answer takes some bytes, the reasoning before it a few thousand.
 MAX_BODY_BYTES = 1_000_000
-#: A server that wants a longer rest than this gets it from the user.
+#: If a server asks for a longer wait, the run ends and leaves it to the user.
 LONGEST_WAIT_SECONDS = 600.0
-#: Statuses after which asking again is of no use, and what is.
+#: Statuses for which a retry is useless, and the remedy.
 FATAL = {
     401: "check the key in the variable named by key_variable, and that it belongs to this base_url",
     402: "top the account up",
@@ -45,24 +45,24 @@ FATAL = {
     405: "check base_url (most end in /v1)",
 }
 NO_QUOTA = {"insufficient_quota", "exceeded_current_quota_error", "billing_hard_limit_reached", "billing_not_active"}
-#: The server did not like this very request; another may pass.
+#: The server refused this request; another one may pass.
 REFUSED = (400, 413, 422)
 PASSING = (408, 409, 425, 429)
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}")
-#: Variables that other clients heed, told where a server cannot be reached; their values may hold a secret.
+#: Variables that other clients use, named when a server cannot be reached; their values may hold a secret.
 _UNUSED = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 
 
 class Refused(Exception):
-    """This request will never be answered; the message is a status and a code."""
+    """Raised if this request will never be answered; the message is a status and a code."""
 
 
 class Retry(Exception):
-    """The request may be answered later.
+    """Raised if the request may be answered later.
 
     Attributes:
-        wait: Seconds that the server asked for; 0.0 if it did not.
-        charged: Whether the server may have worked on it.
+        wait: Seconds that the server asked to wait; 0.0 if it did not.
+        charged: True if the server may have worked on the request.
     """
 
     def __init__(self, reason: str, wait: float = 0.0, *, charged: bool) -> None:
@@ -72,13 +72,13 @@ class Retry(Exception):
 
 
 class Endpoint:
-    """One model behind one address, asked until `aclose`."""
+    """One model at one address; close it with `aclose`."""
 
     def __init__(self, connection: Connection, key: str) -> None:
-        """Prepare connections; nothing is sent yet.
+        """Prepare connections without sending anything.
 
         Args:
-            connection: How the endpoint is reached; `check_address` passed its address.
+            connection: The connection to the endpoint; `check_address` passed its address.
             key: The endpoint's key; "" to send none.
         """
         base_url, timeout, concurrency = connection.base_url, connection.timeout, connection.concurrency
@@ -88,7 +88,7 @@ class Endpoint:
         http = httpx2.AsyncClient(
             timeout=timeout, limits=limits, follow_redirects=False, trust_env=False, event_hooks=hooks
         )
-        # The client wants some key, and would else look for one in the environment.
+        # The client requires a key, and would otherwise read one from the environment.
         self._client = openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", max_retries=0, http_client=http)
 
     async def aclose(self) -> None:
@@ -96,12 +96,12 @@ class Endpoint:
         await self._client.close()
 
     async def post(self, body: dict[str, Any]) -> bytes:
-        """Send one request, once, and return the body of its reply; b"" if that is too long, or compressed.
+        """Send one request once, and return the body of its reply; b"" if it is too long or compressed.
 
         Raises:
             Refused: If this request will never be answered.
             Retry: If it may be answered later.
-            DataError: If no request of this run will be.
+            DataError: If no request of this run will be answered.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -154,17 +154,17 @@ class Endpoint:
         return DataError(f"{self._base_url}: {told}: expected an OpenAI-compatible endpoint; check base_url and model.")
 
     def _unused(self) -> str:
-        """Words on the variables of the environment that may be why another machine cannot be reached, or ""."""
+        """Return a note on environment variables that may explain why another machine cannot be reached, or ""."""
         unused = sorted(name for name in os.environ if name.upper() in _UNUSED)
         return f" ({', '.join(unused)}: not used)" if unused and not is_this_machine(self._base_url) else ""
 
     def _fit(self, words: list[str]) -> str:
-        """The first code word that is fit to be shown, or ""."""
+        """Return the first code word that may be shown, or ""."""
         return next((w for w in words if _CODE.fullmatch(w) and not (self._key and self._key in w)), "")
 
 
 class TooLong(httpx2.RequestError):
-    """A body that does not end in time, or is compressed although nobody asked for it."""
+    """Raised for a body that is too long, or compressed although that was not requested."""
 
 
 class _BoundedStream(httpx2.AsyncByteStream):
@@ -191,7 +191,7 @@ async def _bound(response: httpx2.Response) -> None:
 
 
 def retry_after(headers: httpx2.Headers) -> float:
-    """Seconds that a reply asks to wait; 0.0 if it does not say, or not in a way that can be read."""
+    """Return the seconds that a reply asks to wait; 0.0 if it gives none, or none that can be parsed."""
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) / unit

@@ -1,34 +1,34 @@
-"""The JSON of a chat completion, read without trust: whatever is not as it should be counts as missing."""
+"""The JSON of a chat completion, parsed defensively: a part that is not as expected counts as missing."""
 
 import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
-#: Of a whole number. Longer ones may have no float, and Python reads none of more than 4,300 digits.
+#: Digits of a whole number. Longer ones may have no float, and Python parses none of more than 4,300 digits.
 MOST_DIGITS = 20
-#: A longer answer holds more than an answer and the thoughts before it.
+#: A longer answer holds more than an answer and its reasoning.
 MAX_ANSWER_CHARACTERS = 200_000
-#: Tokens are guessed from bytes: about 4 to a token in English, about 4 in Chinese, fewer in code and rare scripts.
+#: Tokens are estimated from bytes: about 4 a token in English, about 4 in Chinese, fewer in code and rare scripts.
 BYTES_A_TOKEN = 3
-#: What a chat template adds around two messages.
+#: The tokens that a chat template adds around two messages.
 TEMPLATE_TOKENS = 24
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
 THOUGHT, THOUGHT_ENDS = "<think>", "</think>"
 
 
 def guess_tokens(*messages: str) -> int:
-    """Guess, from above, how many tokens a prompt of these messages takes, from their bytes in UTF-8."""
+    """Return an upper estimate of the tokens of a prompt of these messages, from their bytes in UTF-8."""
     return TEMPLATE_TOKENS + sum(-(-len(message.encode("utf-8")) // BYTES_A_TOKEN) for message in messages)
 
 
 def response_format(name: str, kind: str, values: Sequence[Any]) -> dict[str, Any]:
-    """Return a request's ``response_format``, for servers that hold a model to a schema: ``{name: one of values}``.
+    """Return a request's ``response_format``, for servers that enforce a schema: ``{name: one of values}``.
 
     Args:
-        name: Name of the object's only entry.
+        name: The name of the object's only entry.
         kind: JSON Schema's type of the values.
-        values: All of them, since every engine of structured outputs knows ``enum``, but not each ``maximum``.
+        values: All values, since every structured-output engine supports ``enum``, but not every one ``maximum``.
     """
     schema = {
         "type": "object",
@@ -40,7 +40,7 @@ def response_format(name: str, kind: str, values: Sequence[Any]) -> dict[str, An
 
 
 def read_completion(content: bytes) -> tuple[Any, int | None, int | None]:
-    """Return the first choice of a chat completion, None where there is none, and the tokens of prompt and answer."""
+    """Return the first choice of a chat completion, None if there is none, and the tokens of prompt and answer."""
     try:
         reply = json.loads(content, parse_int=_whole)
     except (ValueError, RecursionError):
@@ -51,17 +51,17 @@ def read_completion(content: bytes) -> tuple[Any, int | None, int | None]:
 
 
 def entry(value: Any, name: str) -> Any:
-    """Return an entry of a JSON object; None where it is no object or has nothing there."""
+    """Return an entry of a JSON object; None if it is not an object or lacks the entry."""
     return value.get(name) if isinstance(value, dict) else None
 
 
 def content_of(choice: Any) -> Any:
-    """Return the text of a choice; whatever else the server wrote in its place."""
+    """Return the text of a choice, or whatever the server wrote in its place."""
     return entry(entry(choice, "message"), "content")
 
 
 def bare(answer: object) -> str:
-    """Return an answer without white space and a ``<think>`` block around it; "" if it is no text, or too long."""
+    """Return an answer without surrounding white space and a leading ``<think>`` block; "" if not text, or too long."""
     if not isinstance(answer, str) or len(answer) > MAX_ANSWER_CHARACTERS:
         return ""
     answer = answer.strip()
@@ -71,7 +71,7 @@ def bare(answer: object) -> str:
 
 
 def only_entry(text: str, name: str) -> Any:
-    """Return the value under ``name`` in a text that is a JSON object of that entry alone, fenced or not; else None."""
+    """Return the value of ``name`` in a text that is a JSON object with only that entry, fenced or not; else None."""
     if fenced := _FENCE.fullmatch(text):
         text = fenced[1]
     try:
@@ -82,7 +82,7 @@ def only_entry(text: str, name: str) -> Any:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """A JSON object as it was written, repeated keys and all; an array is a plain list."""
+    """A JSON object as a list of pairs, repeated keys included; an array is a plain list."""
 
 
 def _refuse(constant: str) -> None:
@@ -90,7 +90,7 @@ def _refuse(constant: str) -> None:
 
 
 def _whole(digits: str) -> int | float:
-    """A whole number of JSON; as a float where no count or probability has so many digits, infinite beyond 1e308."""
+    """Return a whole number of JSON; a float if it has more digits than any count, infinite beyond 1e308."""
     return int(digits) if len(digits) < MOST_DIGITS else float(digits)
 
 

@@ -1,7 +1,7 @@
-"""Where an endpoint is, which key opens it and what a run may send, checked before anything is sent.
+"""The address of an endpoint, its key and the limits of a run, checked before anything is sent.
 
-A key is read from the environment and nowhere else, so it is in no file, no command line and no cache. It leaves this
-machine encrypted or not at all.
+A key is read only from the environment, so it is in no file, no command line and no cache. It leaves this machine
+encrypted or not at all.
 """
 
 import ipaddress
@@ -16,18 +16,18 @@ from urllib.parse import urlsplit
 from chatladder.io.console import DataError
 from chatladder.io.options import setting
 
-#: How the most tokens of an answer are called; servers differ (Ollama knows the second alone).
+#: The names of the limit on an answer's tokens; servers differ (Ollama has only the second).
 ANSWER_LIMITS = ("max_completion_tokens", "max_tokens")
-#: What ``extra_body`` must not set: settings do, or the reading of answers relies on it.
+#: Fields that ``extra_body`` must not set, because settings set them or the parsing of answers depends on them.
 RESERVED = {"model", "messages", "temperature", "response_format", "stream", "n", *ANSWER_LIMITS}
-#: No user, password, query or fragment: secrets hide in them. A host in another script has a form in ASCII.
+#: No user, password, query or fragment, where secrets may hide. A host in another script has an ASCII form.
 _ADDRESS = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?(?:/[A-Za-z0-9._~%/-]*)?")
 _KEY = re.compile(r"[!-~]{1,4096}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """How an endpoint is reached, and what one run may send."""
+    """The connection to an endpoint, and the limits of one run."""
 
     base_url: str = setting("Up to where /chat/completions follows: http://localhost:8000/v1.")
     model: str = setting("Its name at that server.")
@@ -45,14 +45,14 @@ class Connection:
     max_retries: int = setting("Most retries of a request.", least=0)
 
     def drawn(self, reserved: Set[str] = frozenset(), **further: Any) -> dict[str, Any]:
-        """Return the fields of a request that change what a model answers, beside model and messages.
+        """Return the fields of a request that change a model's answer, besides model and messages.
 
         Args:
-            reserved: Names beside `RESERVED` that ``extra_body`` must not set.
-            further: Fields of the caller's own; None leaves one out.
+            reserved: Names besides `RESERVED` that ``extra_body`` must not set.
+            further: The caller's own fields; a field with None is left out.
 
         Raises:
-            DataError: If ``extra_body`` is not a JSON object, or has a field that is not its to set.
+            DataError: If ``extra_body`` is not a JSON object, or sets a reserved field.
         """
         own = {"temperature": self.temperature, **further}
         return {name: value for name, value in own.items() if value is not None} | self._extra(RESERVED | reserved)
@@ -78,7 +78,7 @@ class Connection:
 
 
 def check_address(base_url: str, *, with_key: bool) -> None:
-    """Refuse an address that holds a secret, or to which a key would travel in the open.
+    """Refuse an address that holds a secret, or to which a key would be sent unencrypted.
 
     Raises:
         DataError: Without repeating the address, since a secret may be in it.
@@ -101,7 +101,7 @@ def check_address(base_url: str, *, with_key: bool) -> None:
 
 
 def is_this_machine(base_url: str) -> bool:
-    """Return whether an address that `check_address` passed means, on whatever machine, that machine."""
+    """Return True if an address that `check_address` passed is a loopback address."""
     return _is_loopback(urlsplit(base_url).hostname or "")
 
 
@@ -115,10 +115,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def read_key(variable: str) -> str:
-    """Return the key, from the environment and nowhere else; "" if no variable is named.
+    """Return the key from the environment; "" if no variable is named.
 
     Raises:
-        DataError: If the variable is not set, or what it holds cannot be a key. Never shows it.
+        DataError: If the variable is not set, or its value cannot be a key. The message never shows the value.
     """
     if not variable:
         return ""

@@ -1,10 +1,10 @@
-"""One run over a plan: so many requests at once, each until it is answered or given up, and never beyond the budget.
+"""One run of a plan: concurrent requests, each until it is answered or given up, and never beyond the budget.
 
-A request reserves its tokens before it is sent, for nobody knows how long an answer gets; what it did take replaces
-the reservation afterwards. A request that got no reply (time-out, cut connection) keeps its reservation: the server
-may charge for it. Every attempt counts, retries too.
+A request reserves tokens before it is sent, since the length of an answer is unknown; the actual count replaces the
+reservation afterwards. A request without a reply (timeout, broken connection) keeps its reservation: the server may
+charge for it. Every attempt counts, including retries.
 
-In any 60 seconds at most the limits of a minute are sent. A leaky bucket of capacity C that leaks r a second lets
+In any 60 seconds at most the per-minute limits are sent. A leaky bucket of capacity C that leaks r a second lets
 through up to C + 60 r in a minute, so r is (limit - C) / 60.
 
 Source:
@@ -26,44 +26,44 @@ from chatladder.endpoint.connection import Connection
 from chatladder.io.console import DataError, bar, printable
 
 MINUTE = 60.0
-#: Share of a minute's worth that may go at once after a rest: a second's.
+#: The share of a per-minute limit that may be sent at once after a pause: one second's.
 BURST = 1 / 60
-#: Requests for one question, in all, whose reply held no answer.
+#: The most requests for one question, if the replies hold no answer.
 ASKS = 3
-#: Questions refused one after the other before anything was answered: the server will not take these requests at all.
+#: Successive questions refused before the first answer: the server accepts no such requests at all.
 FIRST_REFUSED = 3
-#: Questions without an answer that end a run early; it fails in any case, and the rest would cost the same again.
+#: Questions without an answer that end a run early; it would fail anyway, and the rest would cost as much again.
 GIVE_UP_AFTER = 20
-#: Seconds before the first retry and before the last ones, and how much chance adds.
+#: Seconds before the first retry, the most seconds before a retry, and the share of random jitter.
 BACKOFF_FIRST, BACKOFF_MOST, BACKOFF_JITTER = 0.5, 30.0, 0.5
 
 
 class Spent(Exception):
-    """The budget has no room for the next request; the message names the option that ended it."""
+    """Raised if the budget does not allow the next request; the message names the option that limits it."""
 
 
 class _Stopped(Exception):
-    """The run ends; nothing is sent any more."""
+    """Raised once the run ends; nothing more is sent."""
 
 
 class _OtherForm(Exception):
-    """The server does not answer in this form; the message says so."""
+    """Raised if the server does not answer in this form; the message says so."""
 
 
 class RequestBudget:
-    """Counts requests and tokens, and holds them back.
+    """Counts requests and tokens, and delays requests to keep the limits.
 
     Attributes:
-        requests: Sent so far, retries included.
-        prompt_tokens: Taken by prompts so far, by the server's count where it gave one.
-        completion_tokens: The same of answers.
+        requests: Requests sent so far, including retries.
+        prompt_tokens: Tokens of prompts so far, by the server's count where it gave one.
+        completion_tokens: Tokens of answers so far, likewise.
     """
 
     def __init__(self, limits: Connection, largest: int) -> None:
-        """Make a budget; ``largest`` is the most tokens that one request reserves.
+        """Create a budget; ``largest`` is the most tokens that one request reserves.
 
         Raises:
-            DataError: If the tokens of a minute do not let such a request through.
+            DataError: If the tokens per minute do not allow such a request.
         """
         if 0 < limits.tokens_per_minute < 2 * largest:
             raise DataError(
@@ -82,14 +82,14 @@ class RequestBudget:
         """Wait for a request's turn and count it.
 
         Args:
-            prompt_tokens: The guess, see `chatladder.endpoint.completion.guess_tokens`.
-            answer_tokens: The most that the answer may take.
+            prompt_tokens: The estimate of `chatladder.endpoint.completion.guess_tokens`.
+            answer_tokens: The most tokens of the answer.
 
         Returns:
-            The tokens reserved, to be handed to `settle`.
+            The tokens reserved, to be passed to `settle`.
 
         Raises:
-            Spent: If the run's budget has no room for it.
+            Spent: If the run's budget does not allow it.
         """
         self._refuse_beyond(prompt_tokens, answer_tokens)
         if self._request_rate:
@@ -105,7 +105,7 @@ class RequestBudget:
         return tokens
 
     def settle(self, reserved: int, guessed_prompt: int, prompt_tokens: int | None, answer_tokens: int | None) -> None:
-        """Replace a reservation by what was taken; None where the server did not say."""
+        """Replace a reservation by the actual counts; None if the server gave none."""
         self._reserved -= reserved
         if prompt_tokens is not None:
             self._guessed += guessed_prompt
@@ -115,15 +115,15 @@ class RequestBudget:
         self.completion_tokens += max(0, reserved - taken) if answer_tokens is None else answer_tokens
 
     def release(self, reserved: int) -> None:
-        """Drop the reservation of a request that the server refused, and did not charge for."""
+        """Drop the reservation of a request that the server refused without charging for it."""
         self._reserved -= reserved
 
     def pause(self, seconds: float) -> None:
-        """Send nothing for so long: the server asked for it."""
+        """Send nothing for so many seconds, as the server asked."""
         self._resume_at = max(self._resume_at, asyncio.get_running_loop().time() + seconds)
 
     def _corrected(self, guessed: int) -> int:
-        """A guess, once the server's own counts have shown guesses to be too low."""
+        """Return an estimate, scaled up if the server's counts have shown the estimates to be too low."""
         if self._counted <= self._guessed:
             return guessed
         return math.ceil(guessed * self._counted / self._guessed)
@@ -141,7 +141,7 @@ def _limiter(a_minute: int, largest: int) -> AsyncLimiter | None:
     if not a_minute:
         return None
     burst = max(a_minute * BURST, largest)
-    # Where a request fills the bucket, requests go one by one and evenly.
+    # If one request fills the bucket, requests are sent one by one and evenly.
     leaked = a_minute if burst == largest == 1 else a_minute - burst
     return AsyncLimiter(burst, burst * MINUTE / leaked)
 
@@ -151,22 +151,22 @@ class Run:
 
     Attributes:
         unusable: Positions of questions without an answer.
-        refused: Why the server refused the last question that it refused; "" if it refused none.
+        refused: The server's reason for its last refusal; "" if it refused nothing.
         spent: The option whose budget ended the run; "" if none did.
     """
 
     def __init__(self, plan: Plan, connection: Connection, key: str, largest: int, echo: Callable[[str], None]) -> None:
-        """Prepare a run; nothing is sent yet.
+        """Prepare a run without sending anything.
 
         Args:
-            plan: Its answers and its report are filled in.
-            connection: How the endpoint is reached.
+            plan: The plan, whose answers and report are filled in.
+            connection: The connection to the endpoint.
             key: The endpoint's key, or "".
             largest: The most tokens that one request may take.
-            echo: Takes the line that says how the model is asked.
+            echo: Receives the line that says how the model is asked.
 
         Raises:
-            DataError: If the tokens of a minute are too few for one request.
+            DataError: If the tokens per minute are too few for one request.
         """
         self.unusable: list[int] = []
         self.refused = self.spent = ""
@@ -184,16 +184,16 @@ class Run:
         )
 
     async def ask_all(self) -> None:
-        """Ask every question, first one by one until the server has answered.
+        """Ask all questions, one by one until the server has answered for the first time.
 
         Raises:
-            DataError: If the server does not answer, or takes no request.
+            DataError: If the server does not answer, or accepts no request.
         """
         with self._progress:
             try:
                 if await self._ask_first():
                     self._workers = [asyncio.create_task(self._work()) for _ in range(self._connection.concurrency)]
-                    # Requests under way are paid for: whoever stops the run lets the others' replies come in.
+                    # Requests in flight are paid for: a stop waits for their replies.
                     await asyncio.gather(*self._workers, return_exceptions=True)
                 if self._error is not None:
                     raise self._error
@@ -205,14 +205,14 @@ class Run:
                 await self._endpoint.aclose()
 
     def stop(self) -> None:
-        """Send nothing any more; what is under way may come in."""
+        """Send nothing more; requests in flight may still be answered."""
         self._stopped = True
         for worker in self._workers:
             if worker not in self._sending and worker is not asyncio.current_task():
                 worker.cancel()
 
     async def _ask_first(self) -> bool:
-        """Ask until one question got a reply; False if the budget ended before."""
+        """Ask until one question got a reply; return False if the budget ended before."""
         for number, (position, question) in enumerate(self._questions, start=1):
             try:
                 if await self._answer(position, question):
@@ -244,7 +244,7 @@ class Run:
             self.stop()
 
     async def _answer(self, position: int, question: Question) -> bool:
-        """Keep a question's answer or give it up; whether the server replied at all."""
+        """Store a question's answer or give it up; return True if the server replied."""
         *others, last = self._job.forms
         try:
             for form in others:
@@ -295,7 +295,7 @@ class Run:
             self.stop()
 
     async def _send_until_replied(self, question: Question, form: str, again: int) -> KeptReply | Unread:
-        """Send one request until there is a reply; see `_send`."""
+        """Send one request, with retries, until there is a reply; see `_send`."""
         backoff = BACKOFF_FIRST
         for _ in range(self._connection.max_retries):
             try:
@@ -310,10 +310,10 @@ class Run:
         return await self._send(question, form, again)
 
     async def _send(self, question: Question, form: str, again: int) -> KeptReply | Unread:
-        """Send one request, once its turn has come.
+        """Send one request, once the budget allows it.
 
         Raises:
-            Refused: If the server will not take the request.
+            Refused: If the server refuses the request.
             Retry: If it may be answered later.
             _OtherForm: If the server does not answer in this form.
         """

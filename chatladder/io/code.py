@@ -1,7 +1,7 @@
-"""The code that a project runs: the files that it holds itself, and a hash of each part of the package.
+"""The code that a project runs: its own files, and a hash of each part of the package.
 
-A project holds ``stages/`` and ``dvc.yaml``, and of the package no more than code.json: one hash for each part that a
-stage depends on. Comments, docstrings and the layout of the source do not count.
+A project holds ``stages/`` and ``dvc.yaml``, and of the package only code.json: one hash for each part that a stage
+depends on. Comments, docstrings and the layout of the source do not count.
 """
 
 import ast
@@ -15,22 +15,22 @@ from typing import Any
 from zipfile import ZipFile, ZipInfo
 
 PACKAGE = Path(__file__).resolve().parents[1]
-#: In a wheel, the files of a project; a clone has them beside the package.
+#: The files of a project inside a wheel; in a clone they lie next to the package.
 PACKED = PACKAGE / "project.zip"
-#: The files of a clone that every project has.
+#: The files of a clone that belong to every project.
 FILES = (
     ".dvcignore", ".gitattributes", ".gitignore", ".dvc/.gitignore", ".dvc/plots/*.json", "dvc.yaml", "params.yaml",
     "stages/*.py", "data/annotations/README.md", "data/marks/README.md",
 )  # fmt: skip
-#: In the project: the hash of each part, of the stages with their graph, and under EXACT one of every byte of these.
+#: In the project: the hash of each part, of the stages with their graph, and under EXACT one of all their bytes.
 CODE, STAGES, EXACT = "code.json", "stages", "exact"
 
 
 def project_files(clone: Path) -> dict[str, bytes]:
-    """Return the files of a clone that every project has, by path.
+    """Return the files of a clone that belong to every project, by path.
 
     Raises:
-        FileNotFoundError: If there are none of some kind.
+        FileNotFoundError: If a pattern matches none.
     """
     found: dict[str, bytes] = {}
     for pattern in FILES:
@@ -42,14 +42,14 @@ def project_files(clone: Path) -> dict[str, bytes]:
 
 
 def pack(clone: Path, path: Path) -> None:
-    """Write the files of a project into a zip archive, for a wheel."""
+    """Write the files of a project to a zip archive, for a wheel."""
     with ZipFile(path, "w") as archive:
         for name, content in project_files(clone).items():
             archive.writestr(ZipInfo(name), content)
 
 
 def shipped() -> dict[str, bytes]:
-    """Return the files that the installed chatladder has for a project, by path."""
+    """Return the files of a project that the installed chatladder ships, by path."""
     if not PACKED.is_file():
         return project_files(PACKAGE.parent)
     with ZipFile(PACKED) as archive:
@@ -57,15 +57,15 @@ def shipped() -> dict[str, bytes]:
 
 
 def part_of(dep: str) -> str | None:
-    """Return the part of the package that a dependency of a stage is, such as ``chat`` for ``chatladder/chat``."""
+    """Return the part of the package that a stage depends on, such as ``chat`` for ``chatladder/chat``."""
     if not dep.startswith("chatladder/"):
         return None
-    # Of the tasks a clone depends on the one that is picked, a project on all that come with chatladder.
+    # A clone depends on the selected task, a project on all tasks that chatladder ships.
     return dep.removeprefix("chatladder/").removesuffix(".py").partition("/")[0]
 
 
 def part_hash(part: str, package: Path = PACKAGE) -> str:
-    """Return the hash of what a part of the package does: a folder of it, or a module beside them."""
+    """Return the hash of a part's behaviour; a part is a folder of the package, or a module next to the folders."""
     return _digest(_part_files(part, package), meaning)
 
 
@@ -84,9 +84,9 @@ def hashes() -> dict[str, str]:
 
 
 def other_parts(project: Path) -> list[str]:
-    """Return the parts that are other in the installed chatladder than in the project; none in a clone.
+    """Return the parts that differ between the installed chatladder and the project; none in a clone.
 
-    Where every byte is the same, this takes milliseconds; else the package is parsed, in less than a second.
+    If every byte is equal, this takes milliseconds; otherwise the package is parsed, in less than a second.
     """
     path = project / CODE
     if not path.is_file():
@@ -103,7 +103,7 @@ def other_parts(project: Path) -> list[str]:
 
 
 def refuse_other(project: Path) -> None:
-    """End this process where the installed chatladder is other than the project's: outs are of one or the other."""
+    """Exit if the installed chatladder differs from the project's: outputs must come from one version."""
     if other := other_parts(project):
         sys.exit(
             f"Error: the installed chatladder has other code than this project ({', '.join(other)}). Run chatladder "
@@ -113,7 +113,7 @@ def refuse_other(project: Path) -> None:
 
 @cache
 def meaning(name: str, content: bytes) -> bytes:
-    """Return what counts of a file: of Python all but comments and docstrings, of YAML all but comments."""
+    """Return the relevant content of a file: Python without comments and docstrings, YAML without comments."""
     if name.endswith(".py"):
         words: list[str] = []
         _write(ast.parse(content), words)
@@ -126,7 +126,7 @@ def meaning(name: str, content: bytes) -> bytes:
 
 
 def _write(node: Any, words: list[str]) -> None:
-    """Write a syntax tree. What is empty is left out, as Python's releases differ in it."""
+    """Append a syntax tree's words. Empty fields are left out, since Python's versions differ in them."""
     if isinstance(node, ast.AST):
         words.append(type(node).__name__)
         has_docstring = (

@@ -1,4 +1,4 @@
-"""Parts that every command shares: click settings, path types, and the error that users see."""
+"""Parts shared by all commands: click settings, path types, and the error that users see."""
 
 import io
 import re
@@ -17,12 +17,12 @@ SETTINGS = {
     "max_content_width": 100,
 }
 
-#: Control characters, those that give text a direction, and halves of characters, which are bytes that are no UTF-8.
+#: Control characters, direction marks, and surrogates, which stand for bytes that are not UTF-8.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 class DataError(click.ClickException):
-    """Input that cannot be used: one message that names the place, what was expected and what came.
+    """Input that cannot be used: one message with the place, what was expected and what was found.
 
     Exits with 1 and no traceback; bugs keep theirs, usage errors exit with 2.
     """
@@ -30,19 +30,19 @@ class DataError(click.ClickException):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        """Take the message as one line that is printable: files on the disk may be called anything."""
+        """Take the message as one printable line: file names may contain anything."""
         super().__init__(printable(message.replace("\n", " ")))
 
 
 class Input(click.Path):
-    """A file or folder to read; a default that is not there means the wrong folder, or that a stage has not run."""
+    """A file or folder to read; if a default is missing, the folder is wrong or a stage has not run."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path.
+        """Return the path.
 
         Raises:
-            DataError: If it is a default and not there.
-            click.BadParameter: If it was given, and is not there or cannot be read.
+            DataError: If it is a missing default.
+            click.BadParameter: If it was given, and is missing or unreadable.
         """
         if param is not None and value == param.default and not Path(value).exists():
             raise DataError(
@@ -59,31 +59,31 @@ OutputFolder = click.Path(file_okay=False, path_type=Path)
 
 
 def example(docstring: str | None) -> str | None:
-    r"""The example of a module's docstring, as the ``epilog`` that its command's --help ends with.
+    r"""Return the example of a module's docstring, the ``epilog`` at the end of its command's --help.
 
-    Click re-flows text; the ``\b`` in front keeps the example's lines as they are.
+    Click re-flows text; the leading ``\b`` preserves the example's lines.
     """
     block = re.search(r"^Example:\n(?: {4}.*\n)+", f"{docstring}\n", flags=re.MULTILINE)
     return f"\b\n{block[0]}" if block else None
 
 
 def shortened(text: str, columns: int) -> str:
-    """Text of at most so many characters; of a longer one the beginning, and a sign that there was more."""
+    """Return a text of at most ``columns`` characters, cut with a sign that there was more."""
     return text if len(text) <= columns else f"{text[: columns - 1]}…"
 
 
 def printable(text: str) -> str:
-    """Text of a chat, or a file's name, without what could move the cursor, colour the terminal or turn its writing.
+    """Return a text or file name without characters that move the cursor, colour the terminal or change direction.
 
-    Line breaks go too; show a text of several lines line by line.
+    Line breaks are removed too; show a text of several lines line by line.
     """
     return UNPRINTABLE.sub("\ufffd", text)
 
 
 class Stopped(click.ClickException):
-    """Ctrl+C: one line that says what is kept and how to go on, and no traceback.
+    """Raised for Ctrl+C: one line that says what is kept and how to resume, without a traceback.
 
-    Exits with 130, as what a shell runs does: 128 and the number of SIGINT.
+    Exits with 130, as a shell expects: 128 plus the number of SIGINT.
     """
 
     exit_code = 130
@@ -94,7 +94,7 @@ class Stopped(click.ClickException):
 
 
 def write_utf8() -> None:
-    """Let Windows write UTF-8 where the output goes into a file or another program, as other systems do."""
+    """Let Windows write UTF-8 to a file or another program, as other systems do."""
     if sys.platform == "win32":
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
@@ -103,30 +103,30 @@ def write_utf8() -> None:
 
 @contextmanager
 def stoppable(kept: str) -> Iterator[None]:
-    """Say of a block, or of a command that this decorates, what a Ctrl+C in it leaves.
+    """Report what is kept if Ctrl+C stops a block, or a command that this decorates.
 
     Args:
-        kept: What is kept, and how to go on.
+        kept: What is kept, and how to resume.
 
     Raises:
         Stopped: In place of KeyboardInterrupt.
     """
     try:
         yield
-    except (KeyboardInterrupt, click.Abort) as error:  # click's is of a Ctrl+C at a question that it asks
+    except (KeyboardInterrupt, click.Abort) as error:  # click raises its own at a prompt
         raise Stopped(kept) from error
 
 
-#: What a command says that writes at its end, whole.
+#: The report of a command that writes its output as a whole, at its end.
 NOTHING_KEPT = "Nothing was written; the same command starts over."
 
 
 class _Bars:
-    """How this process shows its bars.
+    """How this process shows its progress bars.
 
     Attributes:
-        line: Its line of a terminal that processes share; None where it has the terminal to itself.
-        name: What a bar is of, beside what is done.
+        line: Its line in a terminal that processes share; None if the terminal is not shared.
+        name: The subject of a bar, besides its activity.
     """
 
     line: int | None = None
@@ -134,11 +134,11 @@ class _Bars:
 
 
 def share_terminal(line: int, lock: Any) -> None:
-    """Let this process show named bars alone, and in one line of the terminal that it shares with others.
+    """Let this process show only named bars, in one line of the terminal that it shares with others.
 
     Args:
         line: The line, from 0.
-        lock: Held while a process writes.
+        lock: A lock that a process holds while it writes.
     """
     from tqdm import tqdm
 
@@ -148,10 +148,10 @@ def share_terminal(line: int, lock: Any) -> None:
 
 @contextmanager
 def working_on(name: str) -> Iterator[None]:
-    """Say of the bars and of the errors in a block what they are of, such as a rung and a seed.
+    """Name the subject of the bars and errors in a block, such as a rung and a seed.
 
     Raises:
-        DataError: As the block, with the name in front.
+        DataError: As the block, prefixed with the name.
     """
     _Bars.name, before = name, _Bars.name
     try:
@@ -163,13 +163,13 @@ def working_on(name: str) -> Iterator[None]:
 
 
 def bar(what: str, items: Iterable[Any] | None = None, *, hidden: bool = False, **options: Any) -> Any:
-    """A progress bar of tqdm; where there is no terminal, a line a minute in its place.
+    """Return tqdm's progress bar; without a terminal it writes one line a minute instead.
 
     Args:
-        what: What is done, in a word.
-        items: As of tqdm.
-        hidden: Whether to show none.
-        options: Of tqdm.
+        what: The activity, in a word.
+        items: As for tqdm.
+        hidden: True to show nothing.
+        options: As for tqdm.
     """
     shared = _Bars.line is not None
     options |= {"desc": f"{_Bars.name} {what}".strip(), "disable": hidden or (shared and not _Bars.name)}

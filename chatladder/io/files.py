@@ -24,26 +24,26 @@ try:
 except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-#: Whether an open file, or a folder, can be locked, moved and removed: not on Windows.
+#: True if an open file or folder can be locked, moved and removed: not on Windows.
 OPEN_FILES_MOVE = fcntl is not None
-#: How the message of a failed read or write ends in libraries written in Rust (safetensors, tokenizers).
+#: The end of the message of a failed read or write in Rust libraries (safetensors, tokenizers).
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 
-#: A round of annotation: the one folder whose files no stage can make again.
+#: A round of annotation: the only folder whose files no stage can make again.
 ROUND_FOLDER = re.compile(r"round_([1-9]\d*)")
-#: Of renameat2(2).
+#: Constants of renameat2(2).
 _HERE, _RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
 def whole_file(path: Path, *, answers: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and move it there once the block ends without an error.
+    """Yield a temporary path next to ``path`` and move it there once the block ends without an error.
 
-    The temporary file of a process that was killed is removed.
+    Temporary files of processes that were killed are removed.
 
     Args:
         path: The file to write or replace.
-        answers: Whether the caller is one of the commands that may write into an annotation round.
+        answers: True for the commands that may write into an annotation round.
 
     Raises:
         DataError: If the path lies in an annotation round, the disk is full, or the folder cannot be written.
@@ -56,21 +56,21 @@ def whole_file(path: Path, *, answers: bool = False) -> Iterator[Path]:
     try:
         with _writing(path):
             yield temporary
-            with temporary.open("r+b") as written:  # Windows brings nothing to the disk that is open to read
+            with temporary.open("r+b") as written:  # on Windows a file open for reading cannot be synced
                 os.fsync(written.fileno())
-            temporary.chmod(mode)  # safetensors puts a file in its place that only the owner can read
+            temporary.chmod(mode)  # safetensors replaces the file by one that only the owner can read
             temporary.replace(path)
     finally:
-        with suppress(OSError):  # of what failed the writer may be open still
+        with suppress(OSError):  # after a failure the writer may still be open
             temporary.unlink(missing_ok=True)
         lock.close()
 
 
 @contextmanager
 def whole_folder(path: Path, *written: str) -> Iterator[Path]:
-    """Give a temporary folder beside ``path`` that replaces it once the block ends without an error.
+    """Yield a temporary folder next to ``path`` that replaces it once the block ends without an error.
 
-    A kill at any moment leaves the old folder or the new one. The temporary folder of a process that was killed is
+    A kill at any moment leaves the old folder or the new one. Temporary folders of processes that were killed are
     removed.
 
     Args:
@@ -99,7 +99,7 @@ def whole_folder(path: Path, *written: str) -> Iterator[Path]:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Name a path in errors of writing it.
+    """Name the path in errors of writing it.
 
     Raises:
         DataError: If the disk is full, or the path cannot be written.
@@ -109,7 +109,7 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise _write_error(path, error) from error
     except Exception as error:
-        # safetensors and tokenizers write by themselves and raise errors of their own.
+        # safetensors and tokenizers write by themselves and raise their own errors.
         if failed := _RUST_ERROR.search(str(error)):
             number = int(failed[1])
             raise _write_error(path, OSError(number, os.strerror(number))) from error
@@ -120,13 +120,13 @@ def check_replaceable(path: Path, *written: str) -> None:
     """Refuse a folder that holds, or may hold, anything but the output of the same command.
 
     Args:
-        path: The folder that is to be replaced; a missing or an empty one passes.
-        written: The patterns of all files that the command writes, relative to the folder, with wildcards as of
-            ``fnmatch`` within a name. A file that matches the first is in every output of the command. With no pattern
-            the folder must be new or empty.
+        path: The folder to be replaced; a missing or an empty one passes.
+        written: The patterns of all files that the command writes, relative to the folder, with the wildcards of
+            ``fnmatch`` within a name. Every output of the command has a file that matches the first one. Without a
+            pattern the folder must be new or empty.
 
     Raises:
-        DataError: If it is the current folder or one above it, lies in an annotation round, is a link or a file, or
+        DataError: If it is the current folder or a parent of it, lies in an annotation round, is a link or a file, or
             holds a file that no pattern matches.
     """
     if path.resolve() in (Path.cwd(), *Path.cwd().parents):
@@ -150,7 +150,7 @@ def check_replaceable(path: Path, *written: str) -> None:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Return whether a relative path matches, folder by folder: no wildcard stands for a "/"."""
+    """Return True if a relative path matches, folder by folder: no wildcard matches a "/"."""
     names, patterns = name.split("/"), pattern.split("/")
     return len(names) == len(patterns) and all(map(fnmatchcase, names, patterns))
 
@@ -169,19 +169,19 @@ def refuse_rounds(path: Path) -> None:
 
 
 def share(folder: Path) -> None:
-    """Give the files in a folder the mode that the umask gave the folder; safetensors lets only the owner read."""
+    """Give the files in a folder the folder's mode, from the umask; safetensors lets only the owner read."""
     mode = stat.S_IMODE(folder.stat().st_mode)
     for entry in folder.rglob("*"):
         entry.chmod(mode if entry.is_dir() else mode & 0o666)
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Let two folders change names: in one step where the system can, else by way of a third name."""
+    """Swap the names of two folders: atomically if the system can, or else by way of a third name."""
     code = -1
     if sys.platform == "linux":
-        with suppress(AttributeError, OSError):  # a C library without it
+        with suppress(AttributeError, OSError):  # a C library that lacks it
             code = ctypes.CDLL(None, use_errno=True).renameat2(_HERE, bytes(new), _HERE, bytes(old), _RENAME_EXCHANGE)
-    if code != 0:  # or a file system without it
+    if code != 0:  # or a file system that lacks it
         aside = _aside(old)
         old.rename(aside)
         new.rename(old)
@@ -189,7 +189,7 @@ def _exchange(new: Path, old: Path) -> None:
 
 
 def _restore(path: Path) -> None:
-    """Bring back a folder whose process was killed while ``_exchange`` used a third name."""
+    """Restore a folder whose process was killed while ``_exchange`` used a third name."""
     aside = _aside(path)
     if aside.exists() and path.exists():
         shutil.rmtree(aside)
@@ -202,7 +202,7 @@ def _aside(path: Path) -> Path:
 
 
 def _locked(path: Path, make: Callable[[Path], None]) -> tuple[Path, ExitStack]:
-    """Make a temporary file or folder for ``path``, and return an open lock on it too, which ends with the process."""
+    """Make a temporary file or folder for ``path``; return it with a lock on it, which ends with the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     lock = ExitStack()
@@ -212,23 +212,23 @@ def _locked(path: Path, make: Callable[[Path], None]) -> tuple[Path, ExitStack]:
             make(temporary)
         except FileExistsError:
             continue
-        if not OPEN_FILES_MOVE:  # what is left there stays
+        if not OPEN_FILES_MOVE:  # leftovers stay
             return temporary, lock
         try:
             handle = os.open(temporary, os.O_RDONLY)
         except FileNotFoundError:
             continue
         lock.callback(os.close, handle)
-        with suppress(OSError):  # some network drives have no locks; what is left there stays
+        with suppress(OSError):  # some network drives have no locks; leftovers stay
             fcntl.flock(handle, fcntl.LOCK_EX)
-        # Until it was locked, another process may have taken it for left over.
+        # Before it was locked, another process may have removed it as a leftover.
         if temporary.exists():
             return temporary, lock
         lock.close()
 
 
 def _sweep(path: Path) -> None:
-    """Remove temporary files and folders for ``path`` that nobody has locked: their processes are dead."""
+    """Remove temporary files and folders for ``path`` that are not locked: their processes are dead."""
     if not OPEN_FILES_MOVE:
         return
     left = re.compile(re.escape(f".{path.name}.") + "[0-9a-f]{8}")
@@ -252,16 +252,16 @@ def _write_error(path: Path, error: OSError) -> DataError:
 
 
 def write_json(path: Path, value: Any, *, answers: bool = False) -> None:
-    """Write one JSON document, indented, keys in the order given; ``answers`` as of ``whole_file``."""
+    """Write one JSON document, indented, keys in the order given; ``answers`` as for ``whole_file``."""
     with whole_file(path, answers=answers) as temporary:
         temporary.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 def create_json(path: Path, value: Any) -> bool:
-    """Write one JSON document of a round where none is yet, whole or not at all; of several at once, the first wins.
+    """Write one JSON document of a round if it does not exist, whole or not at all; of several writers, the first wins.
 
     Returns:
-        Whether it was written: False where the file was there already, and stays as it is.
+        True if it was written; False if the file existed, which then stays as it is.
 
     Raises:
         DataError: If the disk is full, or the folder cannot be written or has no hard links.
@@ -270,7 +270,7 @@ def create_json(path: Path, value: Any) -> bool:
     write_json(candidate, value, answers=True)
     try:
         with _writing(path), suppress(FileExistsError):
-            # A link never replaces what is there, as a rename would, and what it makes appears whole.
+            # Unlike a rename, a link never replaces an existing file, and it appears whole.
             path.hardlink_to(candidate)
             return True
     finally:
@@ -282,13 +282,13 @@ def read_json(path: Path) -> Any:
     """Read one JSON document.
 
     Raises:
-        DataError: If it cannot be read, is not UTF-8 or not JSON, or is too deep or too long a number to be held.
+        DataError: If it cannot be read, is not UTF-8 or not JSON, is nested too deep or has too long a number.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    return _parsed(content.removeprefix(BOM_UTF8), path, "JSON")  # editors put a mark before it
+    return _parsed(content.removeprefix(BOM_UTF8), path, "JSON")  # editors may write a byte order mark
 
 
 def _parsed(content: bytes, path: Path, expected: str, line: int | None = None) -> Any:
@@ -301,14 +301,14 @@ def _parsed(content: bytes, path: Path, expected: str, line: int | None = None) 
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{line or error.lineno}: expected {expected}: {error.msg}.") from error
     except (ValueError, RecursionError) as error:
-        # Python's reader limits what JSON's grammar does not: depth, and the digits of integers.
+        # Python's reader limits more than JSON's grammar does: depth, and the digits of integers.
         is_deep = isinstance(error, RecursionError)
         got = "lists or objects nested too deep" if is_deep else "a number of thousands of digits"
         raise DataError(f"{place}: expected {expected}, got {got}.") from error
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, object) of a JSON-lines file; empty lines are passed over.
+    """Yield (line number from 1, object) of a JSON-lines file; empty lines are skipped.
 
     Raises:
         DataError: At the first line that is not UTF-8 or not a JSON object, or that ``read_json`` would refuse.

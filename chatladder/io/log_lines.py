@@ -1,16 +1,16 @@
-"""Progress where there is no terminal: ``score: 120 of 300 (40 %), 4 min, about 6 min left``, once a minute."""
+"""Progress without a terminal: ``score: 120 of 300 (40 %), 4 min, about 6 min left``, once a minute."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
 
-#: Seconds from the start to the first line, and between two.
+#: Seconds before the first line, and between lines.
 MINUTE = 60
 
 
 class LogLines(tqdm):  # type: ignore[misc]  # it comes without types
-    """A bar of tqdm that writes lines of a log and moves no cursor; nothing of work that ends within a minute."""
+    """A tqdm bar that writes log lines and moves no cursor; work that ends within a minute writes none."""
 
     def __init__(self, items: Iterable[Any] | None, **options: Any) -> None:
         super().__init__(
@@ -18,7 +18,7 @@ class LogLines(tqdm):  # type: ignore[misc]  # it comes without types
         )
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Write a line; none at the end, where a terminal's would be cleared."""
+        """Write a line; skip the last call, which would clear a terminal's bar."""
         if msg is not None:
             return
         minutes, done = self.format_dict["elapsed"] / 60, self.n - self.initial

@@ -9,7 +9,7 @@ Example:
     @options_of(Reach, "reach")
     def main(reach: Reach) -> None: ...
 
-DVC unpacks a section of params.yaml into these options, so the fields are named as its keys.
+DVC unpacks a section of params.yaml into these options, so the fields are named after its keys.
 """
 
 import dataclasses
@@ -38,20 +38,20 @@ def setting(
     names: Sequence[str] = (),
     metavar: str | None = None,
 ) -> Any:
-    """Return a dataclass field that an option is made from.
+    """Return a dataclass field from which an option is made.
 
     Args:
         help: A sentence with the unit, as --help shows it.
-        default: The value where none is given; a field without one is required.
+        default: The default value; a field without one is required.
         least: The smallest value.
         most: The largest value.
         above: The value that it must exceed, in place of ``least``.
         below: The value that it must stay below, in place of ``most``.
         choices: The only values.
-        type: A click type, where the field's Python type does not say enough.
-        parse: Makes the field's value of the option's; ``click.BadParameter`` refuses it.
-        names: The option's names, where they are not the field's.
-        metavar: What --help shows in place of a value.
+        type: A click type, if the field's Python type does not suffice.
+        parse: Converts the option's value to the field's; it raises ``click.BadParameter`` to refuse a value.
+        names: The option's names, if they differ from the field's.
+        metavar: The placeholder of the value in --help.
     """
     metadata = {
         "help": help, "range": (least, most, above, below), "choices": choices, "type": type, "parse": parse,
@@ -63,12 +63,12 @@ def setting(
 def options_of(
     settings: type, argument: str, *, partial: bool = False, only: Collection[str] | None = None
 ) -> Callable[[Command], Command]:
-    """Give a command an option for each field of a dataclass, in its order.
+    """Give a command an option for each field of a dataclass, in the order of the fields.
 
     Args:
         settings: A dataclass whose fields were made by ``setting``.
         argument: The name of the command's argument that takes the settings.
-        partial: Whether the argument is the mapping of the options that were given, for ``complete``, and none is
+        partial: True if the argument is a mapping of only the options that were given, for ``complete``, and none is
             required.
         only: Names of the fields that become options, for a command that leaves the others at their defaults; None for
             all.
@@ -92,7 +92,7 @@ def options_of(
 
 
 def complete(settings: type, given: Mapping[str, Any], whose: str) -> Any:
-    """Return the settings that a partial mapping holds, with defaults where a field has one.
+    """Return the settings from a partial mapping, with defaults for missing fields.
 
     Raises:
         click.UsageError: If a field without a default is missing.

@@ -1,4 +1,4 @@
-"""Sections of params.yaml, for the commands that DVC cannot hand what they need of it as options."""
+"""Sections of params.yaml, for commands to which DVC cannot pass them as options."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ PARAMS = Path("params.yaml")
 
 
 def round_trip() -> Any:
-    """Return a YAML reader and writer that keeps comments, order, quotes and the form of numbers."""
+    """Return a YAML reader and writer that preserves comments, order, quotes and the form of numbers."""
     from ruamel.yaml import YAML
 
     yaml = YAML()
@@ -29,7 +29,7 @@ def round_trip() -> Any:
 
 
 def not_yaml(path: Path, error: Exception) -> DataError:
-    """Return the error of a file that a YAML reader refused, with the line where the reader names it."""
+    """Return the error for a file that a YAML reader refused, with the line if the reader names it."""
     mark = getattr(error, "problem_mark", None)
     place = f"{path}:{mark.line + 1}" if mark else path
     return DataError(f"{place}: expected YAML: {getattr(error, 'problem', None) or error}.")
@@ -39,14 +39,14 @@ def read_yaml(path: Path) -> "CommentedMap":
     """Return the sections of a YAML file, as ``round_trip`` reads them.
 
     Raises:
-        DataError: If it cannot be read, is not UTF-8, or is no YAML with sections.
+        DataError: If it cannot be read, is not UTF-8, or is not YAML with sections.
     """
     from ruamel.yaml.comments import CommentedMap
     from ruamel.yaml.error import YAMLError
 
     try:
         content = round_trip().load(path.read_bytes().decode("utf-8").replace("\r\n", "\n"))
-        json.dumps(content, default=str, skipkeys=True)  # refuses what holds itself
+        json.dumps(content, default=str, skipkeys=True)  # refuses a value that contains itself
     except FileNotFoundError as error:
         raise DataError(f"{path}: expected here, got nothing. Run in the project's folder.") from error
     except OSError as error:
@@ -64,12 +64,12 @@ def section_of(content: Mapping[str, Any], name: str, place: Path | str) -> Any:
     """Return a section of the content of params.yaml.
 
     Args:
-        content: The whole content, or a section above.
+        content: The whole content, or a parent section.
         name: The section's dotted name, such as ``ladder.small.train``.
         place: The file, for errors.
 
     Raises:
-        DataError: If there is no such section.
+        DataError: If the section does not exist.
     """
     section: Any = content
     parts = name.split(".")
@@ -88,20 +88,20 @@ def read_section(path: Path, name: str) -> dict[str, Any]:
     """Return a section of params.yaml by its dotted name.
 
     Raises:
-        DataError: If the file is no YAML, or holds no such section.
+        DataError: If the file is not YAML, or lacks the section.
     """
     section: dict[str, Any] = section_of(read_yaml(path), name, path)
     return section
 
 
 def read_settings(settings: type, path: Path, *names: str, **given: Any) -> Any:
-    """Return a dataclass of settings, filled in from sections of params.yaml and checked as a command's options are.
+    """Return a dataclass of settings from sections of params.yaml, checked as a command's options are.
 
     Args:
         settings: A dataclass whose fields were made by ``setting``.
         path: The file.
-        names: Dotted names of sections; a value of a later one replaces that of an earlier one.
-        given: Values that are in none of them.
+        names: Dotted names of sections; a later section overrides an earlier one.
+        given: Values that are in none of the sections.
 
     Raises:
         DataError: If a section is missing, or a value is missing, unknown or out of range.

@@ -1,15 +1,14 @@
-r"""A judge taught by the chat itself: which sentences end in a question mark, once their marks are taken away?
+r"""A judge trained on the chat itself: would a sentence end in a question mark, if its mark were removed?
 
-Every sentence of the chat is an example, its question mark the label, its words without the mark the
-evidence: the words, and pairs of neighbours with the sentence's start and end among them ("< how", "吗 >"). A
-linear model learns from them, so no language and no topic is built in. A turn's score is that of its best
-sentence.
+Every sentence of the chat is an example. Its label is its question mark; its features are its words without the mark,
+and pairs of adjacent words, including the sentence's start and end ("< how", "吗 >"). A linear model is fitted to them,
+so no language and no topic is built in. A turn's score is that of its best sentence.
 
-People often leave the mark out, so a sentence without one is unlabelled rather than a statement. If they leave
-it out whatever they ask, then P(mark) = c P(question), where c is the share of questions that carry a mark: the
-mean of P(mark) over the marked sentences. The score is 10 min(1, P(mark) / c), so from 5 on a question is at
-least as likely as not. No sentence is scored by a model that learned from it, or from the talk around it: the
-chat is cut into blocks of successive turns, dealt into folds, and each fold is scored by the model of the others.
+People often leave the mark out, so a sentence without one is unlabelled rather than a statement. If they leave it out
+independently of the question, then P(mark) = c P(question), where c is the share of questions that have a mark: the
+mean of P(mark) over the marked sentences. The score is 10 min(1, P(mark) / c), so from 5 on a question is at least as
+likely as not. No sentence is scored by a model that was fitted to it or to the talk around it: the chat is cut into
+blocks of successive turns, assigned to folds, and each fold is scored by the model of the others.
 
 Source:
     Elkan and Noto, "Learning classifiers from only positive and unlabeled data", KDD 2008, section 2.
@@ -33,15 +32,15 @@ if TYPE_CHECKING:
     from sklearn.linear_model import SGDClassifier
 
 FOLDS = 5
-#: Neighbouring turns share threads and phrases, so they share a fold; a small chat is cut finer.
+#: Neighbouring turns share threads and phrases, so they share a fold; a small chat is cut into smaller blocks.
 BLOCK_TURNS, FEWEST_BLOCKS = 200, 20
-#: Beyond this many turns, more of them teach little; memory stays bounded whatever the size of the chat.
+#: More turns than this hardly improve the model; the limit bounds memory whatever the size of the chat.
 LEARN_FROM_TURNS = 100_000
 FEWEST_MARKS = 50
 FEATURES = 2**18
 #: Weight of the examples against the penalty on the model, as in scikit-learn's C; the same for any chat size.
 EXAMPLES_WEIGHT = 2.0
-#: Passes over the examples until the model has taken this many steps, within these bounds.
+#: Epochs over the examples until the model has taken this many steps, within these bounds.
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 250_000, 5, 50
 
 #: A Chinese character, or a word or number of another script.
@@ -49,33 +48,33 @@ WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+(?:'\w+)?")
 
 
 class Examples(NamedTuple):
-    """Sentences of some turns, one row each."""
+    """The sentences of some turns, one row each."""
 
     features: Any  # sparse matrix, shape (sentences, FEATURES)
-    marked: np.ndarray  # bool: closed by a question mark
-    turn: np.ndarray  # position of the sentence's turn among those given, ascending
+    marked: np.ndarray  # bool: True if closed by a question mark
+    turn: np.ndarray  # position of the sentence's turn among the given ones, ascending
 
 
 class Predicted(NamedTuple):
-    """What the models say of some turns."""
+    """The models' predictions for some turns."""
 
     chance: np.ndarray  # P(mark) of each turn's best sentence, shape (turns,)
-    sum_of_marked: float  # of P(mark) over the sentences that carry one
-    marks: int  # how many do
+    sum_of_marked: float  # sum of P(mark) over the sentences with a mark
+    marks: int  # number of sentences with a mark
 
 
 def score(turns: TextTurns, seed: int) -> np.ndarray:
-    """Score text turns by a model of the chat's own question marks.
+    """Score text turns with a model of the chat's own question marks.
 
     Args:
         turns: Text turns in the order of the chat.
-        seed: Decides which turns share a fold, which are learned from, and in what order.
+        seed: Decides which turns share a fold, which ones are fitted, and in which order.
 
     Returns:
         A score from 0 to 10 for each turn, in order; shape ``(turns,)``.
 
     Raises:
-        DataError: If the chat has too few question marks to learn from.
+        DataError: If the chat has too few question marks to fit a model.
     """
     folds = deal_folds(turns.num_rows, seed)
     models = _learn(turns, folds, seed)
@@ -87,7 +86,7 @@ def score(turns: TextTurns, seed: int) -> np.ndarray:
 
 
 def predict(texts: list[str], start: int, models: "list[SGDClassifier]", folds: np.ndarray) -> Predicted:
-    """What the models say of some texts, the first of which is the chat's number ``start``."""
+    """Predict for some texts, the first of which is text number ``start`` of the chat."""
     some = _examples(texts)
     predicted = _chance_of_mark(models, some, folds[start : start + len(texts)])
     chance = np.zeros(len(texts))
@@ -96,7 +95,7 @@ def predict(texts: list[str], start: int, models: "list[SGDClassifier]", folds: 
 
 
 def deal_folds(turns: int, seed: int) -> np.ndarray:
-    """Deal blocks of successive turns into folds; returns each turn's fold, shape ``(turns,)``."""
+    """Assign blocks of successive turns to folds; return each turn's fold, shape ``(turns,)``."""
     block_turns = max(1, min(BLOCK_TURNS, turns // FEWEST_BLOCKS))
     blocks = np.arange(turns) // block_turns
     dealt = np.random.default_rng(seed).permutation(turns // block_turns + 1) % FOLDS
@@ -127,7 +126,7 @@ def _learn(turns: TextTurns, folds: np.ndarray, seed: int) -> "list[SGDClassifie
 
 
 def _choose(turns: int, seed: int) -> np.ndarray:
-    """Positions of the turns to learn from, ascending."""
+    """Return the positions of the turns to fit, ascending."""
     if turns <= LEARN_FROM_TURNS:
         return np.arange(turns)
     return np.sort(np.random.default_rng(seed).choice(turns, LEARN_FROM_TURNS, replace=False))
@@ -158,13 +157,13 @@ def _examples(texts: list[str]) -> Examples:
 
 
 def _pieces(sentence: str) -> list[str]:
-    """Words and pairs of neighbours, with "<" and ">" for the sentence's start and end."""
+    """Return words and pairs of adjacent words, with "<" and ">" for the sentence's start and end."""
     words = ["<", *WORD.findall(sentence.lower()), ">"]
     return words[1:-1] + [f"{first} {second}" for first, second in pairwise(words)]
 
 
 def _chance_of_mark(models: "list[SGDClassifier]", some: Examples, folds: np.ndarray) -> np.ndarray:
-    """P(mark) of each sentence by the model that did not learn from its fold."""
+    """Return P(mark) of each sentence by the model that was not fitted to its fold."""
     fold = folds[some.turn]
     chance = np.zeros(len(fold))
     for number, model in enumerate(models):

@@ -1,19 +1,18 @@
 r"""A judge made of rules, for Chinese, English and the mix of both: is this text a real question with a topic?
 
-Each sentence is looked at alone; a turn's score is that of its best sentence. A sentence that does not ask
-scores 0. One that does starts from how plainly it asks and loses points for what is missing:
+Each sentence is scored separately; a turn's score is that of its best sentence. A sentence that does not ask scores 0.
+One that asks starts from how plainly it does, and loses points for what is missing:
 
-- how it asks: an interrogative with a mark 10, an interrogative or a call for help 9, a weak interrogative
-  (the Chinese "what" and "who" are also "something" and "someone") 7, a mark alone 7;
-- what it asks about: a greeting with a mark is about nothing (-6); "how is this installed?" names one thing
-  where a complete question names three (-3). Short of its subject or its object it still passes: such
-  questions are what this project studies;
-- whom it asks: a rhetorical or reported question asks nobody (-6), nor do an echo or a guess with a mark, nor an
-  interrogative in an exclamation; "?!" is half of one (-3).
+- how it asks: an interrogative with a mark 10, an interrogative or a call for help 9, a weak interrogative (the Chinese
+  "what" and "who" also mean "something" and "someone") 7, only a mark 7;
+- what it asks about: a greeting with a mark is about nothing (-6); "how is this installed?" names one thing where a
+  complete question names three (-3). It still passes without its subject or its object: such questions are what this
+  project studies;
+- whom it asks: a rhetorical or reported question asks nobody (-6), nor does an echo or a guess with a mark, nor an
+  interrogative in an exclamation; "?!" counts half (-3).
 
-Pasted logs, code and quotations are left out before anything is asked of the text. Patterns run on lower-case text in
-which `SIMPLIFIED` has replaced the traditional characters of their words. They describe the two languages, not one
-chat: none of them names a topic.
+Pasted logs, code and quotations are removed first. Patterns run on lower-case text in which `SIMPLIFIED` has replaced
+the traditional characters of their words. They describe the two languages, not one chat: none of them names a topic.
 
 Example:
     python -m stages.score --judge rules --kind rules --seed 0 --turns data/turns.parquet \
@@ -28,11 +27,11 @@ from chatladder.judges.texts import TextTurns, asked, sentences, spoken
 
 MARK_AND_INTERROGATIVE, INTERROGATIVE, WEAK, MARK_ALONE = 10.0, 9.0, 7.0, 7.0
 ASKS_NOBODY, EXCLAIMED, NO_TOPIC = 6.0, 3.0, 6.0
-#: (words, points): a question with fewer words of its own than this loses these points; first match counts.
+#: (words, points): a question with fewer topic words than this loses these points; the first match counts.
 TERSE = ((1.0, 3.0), (2.0, 2.0), (3.0, 1.0))
-#: A bare mark behind fewer words of its own than this is an echo ("the usb one?").
+#: A bare mark after fewer topic words than this is an echo ("the usb one?").
 ECHO_WORDS = 2.0
-#: A line with a larger share of brackets, slashes and the like is code.
+#: A line with a larger share of brackets, slashes and similar signs is code.
 CODE_SHARE = 0.2
 CODE_FROM_CHARACTERS = 20
 
@@ -41,26 +40,26 @@ def _any_of(*parts: str) -> re.Pattern[str]:
     return re.compile("|".join(parts))
 
 
-#: Traditional characters of the words below; the rest of a text stays as it is.
+#: Traditional characters of the words below; the rest of a text is unchanged.
 SIMPLIFIED = str.maketrans(
     "嗎麼麽為樣誰幾沒會問請個裡裏這還說該對從來時過難應當啟裝開種點講覺幫誤錯們將麻煩現讓給見後間總東長遠",
     "吗么么为样谁几没会问请个里里这还说该对从来时过难应当启装开种点讲觉帮误错们将麻烦现让给见后间总东长远",
 )
 
-#: Between Chinese and Latin letters, written without a space ("报错any idea"), where no pattern would see a word end.
+#: Between adjacent Chinese and Latin letters ("报错any idea"), where no pattern would see a word boundary.
 SCRIPTS_MEET = re.compile(r"(?<=[\u3400-\u9fff])(?=[a-z0-9])|(?<=[a-z0-9])(?=[\u3400-\u9fff])")
 
 _AUXILIARIES = (
     "is|are|am|was|were|do|does|did|can|could|would|should|will|has|have|isn'?t|aren'?t|don'?t|doesn'?t|can'?t|won'?t"
 )
 _SUBJECTS = r"i|you|u|we|they|he|she|it|this|that|these|those|there|the|my|your|our|any\w*|some(?:one|body|thing)"
-#: Where a clause can begin: there "is it" and "what is" ask; elsewhere they may tell ("this is what it is").
+#: The start of a clause: there "is it" and "what is" ask; elsewhere they may tell ("this is what it is").
 CLAUSE = re.compile(
     r"^|[,，;:.…(\-–—]\s*|[\u3400-\u9fff]\s+(?=[a-z])|\b(?:and|but|so|or|then|also|ok|okay|well|hi|hey|hello|please|guys|folks|all|now"
     r"|question|anyway|btw|oh|ah|um|just|like)\s+"
 )
 
-#: Pasted lines: prompts, bot commands, quoted lines; traces, FAQ lines; errors and warnings; time-stamped logs.
+#: Pasted lines: prompts, bot commands, quoted lines; traces, FAQ lines; errors and warnings; logs with timestamps.
 PASTED = _any_of(
     r"^\s*(?:>|\$ |# |!\w|/\w+(?: |$)|[\w.-]+@[\w.-]+[:~ ]|```)",
     r"^\s*(?:traceback |at [\w$.]+\(|file \"|caused by|q[:：]|问[:：])",
@@ -74,7 +73,7 @@ REPORTED = _any_of(
     r"(?:他|她|别人|老板|客户|同事|面试官|经常有人|总有人|老有人|天天有人)(?:又|总|老|还|就|刚|才|昨天|今天|一直)*问",
     r"\b(?:he|she|they|people|someone|somebody) (?:\w+ )?(?:asks?|asked|asking|wondered)\b",
 )
-#: Chinese interrogatives that say "some", "any" or "no" and ask nothing.
+#: Chinese interrogatives that mean "some", "any" or "no" and ask nothing.
 INDEFINITE = _any_of(
     r"(?:没|没有|别|不是|不说|不用|不要|不想|有点|有些|算)(?:个|是)?(?:什么|啥|怎么|几个|谁|多少)(?!办|回事)(?:的|大)?",
     r"(?:什么|啥|谁|怎么|哪里|哪儿|哪个|哪|几|多少)(?:\w{0,2})(?:都|也)",
@@ -91,11 +90,11 @@ RHETORICAL = _any_of(
 STRONG_CHINESE = _any_of(
     r"吗|怎么|怎样|咋|如何|为什么|为何|为啥|是否|能否|可否|有无|有木有|多久|多大|多长|多远|多高",
     r"几(?:个|种|次|点|台|号|步|级|位|张|块)|哪(?:个|里|儿|些|位|种|款|家|边|步)",
-    # "verb not verb" is Chinese for "whether": 能不能, 有没有.
+    # "verb not verb" means "whether" in Chinese: 能不能, 有没有.
     r"(?P<verb>[\u4e00-\u9fff])(?:不|没)(?P=verb)",
     r"(?<![什怎这那多要])么(?=$|[\s，,。.~～…、])",
 )
-#: Matched where a clause begins.
+#: Matched at the start of a clause.
 STRONG_CLAUSE = _any_of(
     rf"(?:how|hw) (?:to|come|many|much|long|often|big|far|safe|hard|i|you|{_AUXILIARIES})\b",
     r"(?:what|where|who|how|when|why)(?:'s|'re|s) ",
@@ -110,7 +109,7 @@ STRONG_ENGLISH = re.compile(
     r"\b(?:how (?:do|does|can|should|would|could) (?:i|you|we|one|it)|what (?:should|can|do) i"
     r"|is there (?:a|an|any|some|another))\b"
 )
-#: Interrogatives that need a mark to be sure of; the English ones are too common in statements to count without it.
+#: Interrogatives that are certain only with a mark; the English ones are too common in statements to count without it.
 WEAK_CHINESE = re.compile(r"什么|啥|谁|多少|几|哪|呢(?=$|[\s，,。.~～…、])")
 WEAK_ENGLISH = re.compile(r"\b(?:how|what|whats|why|where|which|who|whose|when)\b")
 HELP_CHINESE = _any_of(
@@ -132,13 +131,13 @@ HELP_ENGLISH = re.compile(
     r"|i(?:'?m| am)? (?:\w+ )?(?:in )?need(?:ing)? (?:some |a little |a bit of )?(?:help|advice|assistance)\b"
     r"|i (?:want|would like|need) to know\b|(?:please|pls|plz) (?:help|tell|advise)|(?:help|tell) me\b)"
 )
-#: A mark behind one of these ends a suggestion or a guess: "maybe restart it?".
+#: Words before a mark that make it a suggestion or a guess: "maybe restart it?".
 HEDGED = re.compile(
     r"\b(?:maybe|perhaps|try|probably|i think|i guess|you (?:could|should|can|might|need))\b"
     r"|试试|估计|可能|大概|应该|建议|吧[~～。.\s]*$"
 )
 
-#: Said so often that it names nothing: greetings, tags, interrogatives, pronouns, particles.
+#: Words that name no topic: greetings, tags, interrogatives, pronouns, particles.
 EMPTY = _any_of(
     r"早上好|早安|晚安|下午好|晚上好|中午好|大家好|你好|您好|新年好|吃(?:饭|过|了)*(?:没|吗|么)|睡了|忙不忙|忙吗",
     r"真的|假的|是不是|对不对|好不好|行不行|可不可以|能不能|会不会|有没有|不是吧|不会吧|怎么|怎样|如何|为什么|为何|为啥",
@@ -150,7 +149,7 @@ EMPTY = _any_of(
     r"\bhow are (?:you|u|things)(?: doing)?\b|\bwhat'?s up\b|\bhow'?s it going\b|\bcan i ask(?: a question)?\b",
     r"\b(?:a|an|the|and|or|but|so|if|then|of|to|in|on|at|for|with|from|by|as|i|you|u|ya|we|they|he|she|it|its|this|that"
     r"|these|those|there|here|my|your|our|me|him|her|them|us|is|are|was|were|be|been|am"
-    # A verb of its own in "how do I do that".
+    # The main verb in "how do I do that".
     r"|do(?! (?:it|this|that|so)\b|\s*$)|does|did|doing|can|could|would"
     r"|will|should|shall|may|might|must|has|have|had|not|no|yes|yeah|yep|nope|ok|okay|oh|ah|um|uh|eh|huh|hm+|lol"
     r"|haha|hi|hey|hello|thanks|thank|thx|please|pls|plz|sorry|guys|all|folks|dude|man|everyone|everybody|anyone"
@@ -158,11 +157,11 @@ EMPTY = _any_of(
     r"|just|now|too|also|very|one|like|get|got|go|say|said|mean|think|going|sure|true|seriously|again|else|around|alive"
     r"|still|question|questions|ask|s|t|re|m|d|ll|ve|don|doesn|isn|didn)\b",
 )
-#: What `EMPTY` leaves behind: Chinese characters, and words or numbers of other scripts.
+#: The text left by `EMPTY`: Chinese characters, and words or numbers of other scripts.
 HANZI = re.compile(r"[\u3400-\u9fff]")
 WORD = re.compile(r"[^\W_\u3400-\u9fff][\w.+#-]*", re.ASCII)
 
-#: One cheap look that passes over most statements: what `MAY_ASK` misses, no pattern above finds either.
+#: A cheap test that skips most statements: a text that `MAY_ASK` does not match matches no pattern above.
 MAY_ASK = re.compile(
     r"[?？吗嗎么麼麽呢怎咋啥谁誰几幾哪求请請问問何]|什|多[少久大长長远遠高]|[是能可]否|有[无木人谁誰]|不[知会會明清]|搞不|弄不|想不|咨询|[帮幫]"
     r"|(?P<verb>[\u4e00-\u9fff])[不没沒](?P=verb)"
@@ -173,7 +172,7 @@ MAY_ASK = re.compile(
 
 
 def score(turns: TextTurns, seed: int) -> np.ndarray:
-    """Score text turns one by one; nothing is drawn at random, so ``seed`` changes nothing.
+    """Score text turns one by one; nothing is random, so ``seed`` has no effect.
 
     Returns:
         A score from 0 to 10 for each turn, in order; shape ``(turns,)``.
@@ -182,12 +181,12 @@ def score(turns: TextTurns, seed: int) -> np.ndarray:
 
 
 def score_texts(texts: list[str], start: int) -> np.ndarray:
-    """Score some texts; which of the chat's they are (``start``) changes nothing."""
+    """Score some texts; their position in the chat (``start``) has no effect."""
     return np.array([score_text(text) for text in texts], np.float32)
 
 
 def score_text(text: str) -> float:
-    """Score one text from 0 (does not ask) to 10 (asks in full)."""
+    """Score one text from 0 (does not ask) to 10 (a complete question)."""
     if not MAY_ASK.search(text):
         return 0.0
     plain = _without_pastes(spoken(text)).lower().translate(SIMPLIFIED)
@@ -206,13 +205,13 @@ def _pasted(line: str) -> bool:
 
 
 def _score_sentence(words: str, end: str, text: str) -> float:
-    """Score one sentence of a text: its words, and the punctuation that closed it."""
+    """Score one sentence of a text, given its words and the punctuation that closed it."""
     asking = INDEFINITE.sub(" ", words) if HANZI.search(words) else words
     mark, helps = asked(end), _helps(asking)
     strength = _strength(asking, mark)
     if not strength:
         return 0.0
-    # "Help!" is often a sentence apart from what it is about.
+    # "Help!" is often a separate sentence from its topic.
     topic = _topic_words(text if helps else words)
     nobody = bool(RHETORICAL.search(words) or REPORTED.search(words))
     if strength == MARK_ALONE and mark:
@@ -224,7 +223,7 @@ def _score_sentence(words: str, end: str, text: str) -> float:
 
 
 def _strength(asking: str, mark: bool) -> float:
-    """How plainly a sentence asks, 0 to 10, whatever it asks about."""
+    """Return how plainly a sentence asks, 0 to 10, whatever its topic."""
     if mark:
         return MARK_AND_INTERROGATIVE if _interrogative(asking) else MARK_ALONE
     if _strong(asking) or _helps(asking):
@@ -254,7 +253,7 @@ def _topic_words(text: str) -> float:
 
 
 def _missing(topic: float) -> float:
-    """Points lost for a topic of so many words."""
+    """Return the points lost for a topic of so many words."""
     if not topic:
         return NO_TOPIC
     return next((points for words, points in TERSE if topic < words), 0.0)

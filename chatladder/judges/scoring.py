@@ -29,11 +29,11 @@ def score_turns(
     Args:
         turns: Text turns in the order of the chat.
         kind: A name in `JUDGES`, or `ENDPOINT`.
-        given: Settings of the judge by name: ``seed``, or what `llm.LlmSettings` has.
-        echo: Takes the lines that a judge of kind endpoint says.
+        given: Settings of the judge by name: ``seed``, or those of `llm.LlmSettings`.
+        echo: Receives the lines that a judge of kind endpoint prints.
 
     Returns:
-        A score from 0 to 10 for each turn, in order, shape ``(turns,)``; and what they cost, the same in every run.
+        A score from 0 to 10 for each turn, in order, shape ``(turns,)``; and their cost, the same in every run.
 
     Raises:
         DataError: If there is no text to score, or the judge cannot score it.
@@ -55,7 +55,7 @@ def score_turns(
     else:
         answers = JUDGES[kind].score(turns, given["seed"])
     scores = np.asarray(answers, dtype=np.float32)
-    # A judge that answers out of range or not at all is a bug in it; it must never pass as a score.
+    # An answer out of range or missing is a bug in the judge; it must never pass as a score.
     if scores.shape != (turns.num_rows,) or not ((scores >= 0) & (scores <= 10)).all():
         raise ValueError(f"judge {kind}: expected {turns.num_rows} scores from 0 to 10.")
     return scores, cost
@@ -64,15 +64,15 @@ def score_turns(
 def write_scores(
     rows: Rows, kind: str, given: Mapping[str, Any], out: Path, pool: Workers, echo: Callable[[str], None]
 ) -> np.ndarray:
-    """Score the text turns of a file and write a judge's folder: a row of ``SCORES`` for each, and what they cost.
+    """Score the text turns of a file and write a judge's folder: a row of ``SCORES`` for each, and their cost.
 
     Args:
         rows: Rows of ``TURNS``.
-        kind: As of `score_turns`.
-        given: As of `score_turns`.
+        kind: As for `score_turns`.
+        given: As for `score_turns`.
         out: The folder to write.
         pool: The workers that read and score.
-        echo: As of `score_turns`.
+        echo: As for `score_turns`.
 
     Returns:
         The scores, shape ``(text turns,)``.

@@ -1,6 +1,6 @@
-r"""A judge for tasks that are asked of any message: is a text addressed to nobody? 10 where it is, 0 where it is not.
+r"""A judge for tasks on messages of any kind: 10 for a text that is addressed to nobody, 0 for any other.
 
-A turn is addressed if a line of it begins with a name, or if it answers a message, as the export says.
+A turn is addressed if one of its lines starts with a name, or if it answers a message according to the export.
 
 Example:
     python -m stages.score --judge unaddressed --kind unaddressed --seed 0 --turns data/turns.parquet \
@@ -13,11 +13,11 @@ from chatladder.judges.texts import TextTurns, whom
 
 
 def score(turns: TextTurns, seed: int) -> np.ndarray:
-    """Score text turns; nothing is drawn.
+    """Score text turns; nothing is random.
 
     Args:
         turns: Text turns in the order of the chat.
-        seed: Of no effect.
+        seed: Without effect.
 
     Returns:
         10 or 0 for each turn, in order; shape ``(turns,)``.

@@ -1,1 +1,1 @@
-"""People kept out of the data: pseudonyms, masking, and names inside texts."""
+"""Privacy of the people in the data: pseudonyms, masking, and names inside texts."""

@@ -1,8 +1,8 @@
-"""Secrets and ids that a text itself announces: ``the password is``, ``密码``, ``curl -u admin:``, ``加我v``.
+"""Secrets and ids that a text announces: ``the password is``, ``密码``, ``curl -u admin:``, ``加我v``.
 
-One automaton finds every word that may announce something; that word's rules then read what follows it, or, for a
-few, what stands before it. So a word more in any language costs nothing, and time grows with the length of
-a text, since no pattern reads further than a few hundred characters.
+One automaton finds every word that may announce something; that word's rules then read the text after it, or, for a
+few, the text before it. So more words in any language cost nothing, and time is linear in the length of a text, since
+no pattern reads further than a few hundred characters.
 """
 
 import re
@@ -14,16 +14,16 @@ from chatladder.privacy.patterns import PATTERNS, TABLES, Stretch, expanded
 
 
 class _Rule(NamedTuple):
-    """A pattern for what a word announces."""
+    """A pattern for the value that a word announces."""
 
     kind: str
     pattern: re.Pattern[str]
     accepts: Callable[[re.Match[str], str], bool] | None
-    before: bool  # the value stands before the word
+    before: bool  # True if the value precedes the word
 
 
 def _is_password(match: re.Match[str], word: str) -> bool:
-    """Return whether the value is no word of a sentence: it looks like none, or nothing follows it."""
+    """Return True if the value is not a word of a sentence: it does not look like a word, or nothing follows it."""
     value = match["quoted"] or match["value"]
     text, start = match.string, match.start()
     bare = match["bare"] is not None
@@ -51,7 +51,7 @@ def _is_password(match: re.Match[str], word: str) -> bool:
 
 
 def _looks_made_up(value: str) -> bool:
-    """Return whether it has digits among letters, or signs inside."""
+    """Return True if the value has digits among letters, or signs inside."""
     bare = value.strip(".,;:!?()[]{}*")
     letters = any(map(str.isalpha, bare))
     digits = any(map(str.isdigit, bare))
@@ -73,7 +73,7 @@ def _is_login(match: re.Match[str], word: str) -> bool:
 
 
 def _is_code(match: re.Match[str], word: str) -> bool:
-    """Return whether the value is a code: "pin int64" is none, "PIN: a1b2" is."""
+    """Return True if the value is a code: in "PIN: a1b2" it is, in "pin int64" it is not."""
     value = match["value"]
     is_attached = match[0][: match.start("value") - match.start()].strip() in ("", "s")
     return not (word.isascii() and value.isalnum() and is_attached) or value.isdigit()
@@ -105,14 +105,14 @@ def _is_wechat(match: re.Match[str], word: str) -> bool:
         match["called"] or match["strong"] or "v" in word[1:] or (word in _SHORT_WECHAT and not attached)
     ):
         return False
-    # A word of a sentence is followed by another one.
+    # In a sentence the value would be followed by another word.
     return not re.match(r"[ ]?[A-Za-z.(]|[ ]\d", match.string[match.end() : match.end() + 3])
 
 
 def _is_document(match: re.Match[str], word: str) -> bool:
     value = match["value"]
     digits = sum(map(str.isdigit, value))
-    # Some countries mix letters in: C01X00T47
+    # Some countries' ids mix in letters: C01X00T47
     return digits >= 5 or (digits >= 2 and len(value) >= 8 and value.isalnum() and value.isupper())
 
 
@@ -132,9 +132,9 @@ _CHECKS = (
     *(_is_document, _is_plate, _is_phone),
 )
 _ACCEPTS = {check.__name__.removeprefix("_is_"): check for check in _CHECKS}
-#: Characters in which a value stands before its word.
+#: The most characters before a word in which its value is searched.
 _LONGEST_BEFORE = 120
-#: Of a longer word.
+#: A word next to one of these is part of a longer word.
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
@@ -158,7 +158,7 @@ _AUTOMATON = _automaton()
 
 
 def find_announced(text: str) -> list[Stretch]:
-    """Find what a text in half width announces."""
+    """Find the values that a text in half width announces."""
     small = lower(text)
     stretches: list[Stretch] = []
     for last, (word, rules) in _AUTOMATON.iter(small):
@@ -179,7 +179,7 @@ def _find_value(text: str, start: int, end: int, word: str, rule: _Rule) -> Iter
     group = next(name for name in ("value", "quoted", "six") if match.groupdict().get(name) is not None)
     first, behind = match.span(group)
     if rule.kind == "key" and match[group].isdigit() and not rule.before:
-        # A number with spaces in it goes as a whole.
+        # A number with spaces in it is masked as a whole.
         longer = PATTERNS["more_digits"].match(text, behind)
         behind = longer.end() if longer else behind
     yield first + moved, behind + moved, rule.kind

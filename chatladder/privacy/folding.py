@@ -1,8 +1,8 @@
-"""Texts folded for matching: lower case, composed, half width, without characters that nobody sees.
+"""Texts folded for matching: lower case, composed, half width, without invisible characters.
 
-Matching must not be put off by a zero-width space inside a name or by full-width digits in a phone number, while
-whatever is not replaced has to stay as it was typed. So matches are found in the folded text and carried back to
-the original by position. Letters of other scripts that only look alike (Cyrillic for Latin) stay different.
+A zero-width space inside a name or full-width digits in a phone number must not prevent a match, while text that is not
+replaced must stay as it was typed. So matches are found in the folded text and mapped back to the original by position.
+Letters of other scripts that only look alike (Cyrillic for Latin) stay different.
 """
 
 import re
@@ -14,7 +14,7 @@ _NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkey
     (0xA0, 0x202F, 0x3000, *range(0x2000, 0x200B)), 0x20
 )
 _WIDE = re.compile("[\u00a0\u2000-\u200a\u202f\u3000\uff01-\uff5e]")
-#: Invisible characters, characters that belong to the one before, and letters that have other forms.
+#: Invisible characters, combining characters, and letters that have other forms.
 _IRREGULAR = re.compile(
     "[\u00ad\u0130\u034f\u061c\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u200b-\u200f\u202a-\u202e\u2060-\u2069\u20d0-\u20ff"
     "\u1e9e\ufb00-\ufb06\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\U000e0001-\U000e01ef\U0001d400-\U0001d7ff\u24b6-\u24e9]"
@@ -24,29 +24,29 @@ _CLUSTER = re.compile(
     r"(?s:.)[\u0300-\u034e\u0350-\u036f\u1ab0-\u1abd\u1abf-\u1ace\u1dc0-\u1dff\u20d0-\u20dc\u20e1\u20e5-\u20f0"
     rf"\ufe20-\ufe2f]+|{_IRREGULAR.pattern}"
 )
-#: They choose between glyphs of the character before.
+#: Characters that select a glyph of the character before.
 _SELECTOR = re.compile("[\u034f\ufe00-\ufe0f]")
 
 
 class Folded(NamedTuple):
-    """A text for matching, and where its characters come from."""
+    """A text for matching, with the origins of its characters."""
 
     text: str
-    #: Where character i starts in the original, with the original's length at the end; None if nothing moved.
+    #: Offset of each character in the original, with the original's length at the end; None if all are unchanged.
     origins: list[int] | None
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """The stretch of the original that a stretch of the folded text stands for."""
+        """Return the span of the original that corresponds to a span of the folded text."""
         if self.origins is None:
             return start, end
-        # A ligature is one character there and several here, and goes as a whole; an accent goes with its letter.
+        # A ligature is one character there and several here, and is taken whole; an accent is taken with its letter.
         while self.origins[end] == self.origins[end - 1]:
             end += 1
         return self.origins[start], self.origins[end]
 
 
 def narrow(text: str) -> Folded:
-    """A text in half width and without invisible characters, its case kept."""
+    """Return a text in half width and without invisible characters, in its original case."""
     if text.isascii():
         return Folded(text, None)
     if _IRREGULAR.search(text):
@@ -55,7 +55,7 @@ def narrow(text: str) -> Folded:
 
 
 def fold(text: str) -> Folded:
-    """A text as ``narrow`` gives it, in lower case."""
+    """Return a text as ``narrow`` does, in lower case."""
     if text.isascii():
         return Folded(text.lower(), None)
     plain, origins = narrow(text)
@@ -63,7 +63,7 @@ def fold(text: str) -> Folded:
 
 
 def lower(text: str) -> str:
-    """Return a text in lower case, of the same length: a few capitals have a longer small form, and stay."""
+    """Return a text in lower case, of the same length: a few capitals whose small form is longer stay."""
     small = text.lower()
     return (
         small if len(small) == len(text) else "".join(each.lower() if len(each.lower()) == 1 else each for each in text)
@@ -71,12 +71,12 @@ def lower(text: str) -> str:
 
 
 def tidy(name: str) -> str:
-    """Return a name as it is compared: folded, with one space between its words."""
+    """Return a name in the form in which names are compared: folded, with one space between its words."""
     return " ".join(fold(name).text.split())
 
 
 def _by_cluster(text: str) -> Folded:
-    """Fold each irregular character, with the one that it belongs to, noting where everything comes from."""
+    """Fold each cluster that has an irregular character, recording the origin of every character."""
     folded: list[str] = []
     origins: list[int] = []
     done = 0
@@ -84,7 +84,7 @@ def _by_cluster(text: str) -> Folded:
         start, end = match.span()
         folded.append(text[done:start].translate(_NARROW))
         origins.extend(range(done, start))
-        # A heap of accents is nobody's name; composing it would take the square of its length.
+        # A long run of accents is not a name; composing it would take quadratic time.
         for each in unicodedata.normalize("NFKC", text[start : min(end, start + 8)]):
             if unicodedata.category(each) != "Cf" and not _SELECTOR.match(each):
                 folded.append(each)

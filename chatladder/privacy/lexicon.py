@@ -1,4 +1,4 @@
-"""Words and given names, by lists that do not depend on the chat.
+"""Words and given names, from lists that do not depend on the chat.
 
 Frequencies are those of ``wordfreq`` (Speer, 2022), on the Zipf scale: the base-10 logarithm of a word's occurrences
 in a billion words, 3 for once in a million. Given names and Chinese surnames are those of ``faker``.
@@ -16,7 +16,7 @@ from typing import ClassVar
 from chatladder.io.console import DataError
 from chatladder.privacy.patterns import TABLES
 
-#: Their first names count although no other locale has them.
+#: Locales whose first names count even if no other locale has them.
 _LARGE_LOCALES = ("en_US", "en_GB", "en_IN")
 _EAST_ASIAN = ("zh", "ja", "ko")
 _AMBIGUOUS = frozenset(TABLES["names"]["ambiguous"].split())
@@ -24,20 +24,20 @@ _COMPOUND = frozenset(TABLES["names"]["compound"].split())
 
 
 class Lexicon:
-    """The words of some languages by frequency, and the names of all."""
+    """The words of some languages by frequency, and the names of all languages."""
 
-    #: A nick of letters is a word from here on (Zipf). Chats of #ubuntu: below lie xubuntu and helpers' nicks, above
-    #: grep and tty.
+    #: A nick of letters is a word from this Zipf frequency on. In chats of #ubuntu, xubuntu and helpers' nicks lie
+    #: below it, grep and tty above.
     WORD: ClassVar = 2.0
     #: A nick with digits or signs in it, such as mp3.
     HANDLE: ClassVar = 2.5
-    #: Where a sentence starts with such a word in a chat with somebody of that name, it is them.
+    #: If such a rare word starts a sentence in a chat with a person of that name, it is that person.
     RARE: ClassVar = 3.0
-    #: A word that everybody uses (hi, help, note).
+    #: A word that everyone uses (hi, help, note).
     COMMON: ClassVar = 4.0
-    #: Not even a capital letter makes it a name.
+    #: A word that even a capital letter does not make a name.
     VERY_COMMON: ClassVar = 5.5
-    #: Chinese: without a surname in front; with one, of two characters and of more (诸葛亮 lies below).
+    #: Chinese: without a surname in front; with one, for two characters and for more (诸葛亮 lies below).
     CHINESE: ClassVar = (3.5, 4.2, 4.0)
 
     def __init__(self, languages: tuple[str, ...]) -> None:
@@ -50,34 +50,34 @@ class Lexicon:
         return 9 + math.log10(most) if most else 0.0
 
     def is_given_name(self, word: str) -> bool:
-        """Return whether a word in lower case is somebody's first name somewhere."""
+        """Return True if a word in lower case is a first name in some locale."""
         return word in _given_names() or without_accents(word) in _given_names()
 
     def is_ambiguous(self, word: str) -> bool:
-        """Return whether a given name is a word as well."""
+        """Return True if a given name is also a word."""
         return word in _AMBIGUOUS or self.frequency(word) >= self.VERY_COMMON
 
     @staticmethod
     def is_surname(word: str) -> bool:
-        """Return whether a word in lower case is somebody's last name somewhere."""
+        """Return True if a word in lower case is a last name in some locale."""
         return word in _COMPOUND or word in _surnames()
 
     @staticmethod
     def name_parts(name: str) -> dict[str, bool]:
-        """Return how friends call somebody with a Chinese, Japanese or Korean name: by its part without the other one.
+        """Return the parts of a Chinese, Japanese or Korean name, surname and given name, by which friends call people.
 
         Args:
-            name: Characters alone.
+            name: A name of characters of these scripts only.
 
         Returns:
-            Each part of two characters or more, and whether it is a name for sure: 娜娜 of 欧阳娜娜 and 丽丽 of 王丽丽
-            are, 开水 of 白开水 may be a word.
+            Each part of two characters or more, and True if it is certainly a name: 娜娜 of 欧阳娜娜 and 丽丽
+            of 王丽丽 are, 开水 of 白开水 may be a word.
         """
         parts: dict[str, bool] = {}
         is_compound = name[:2] in _COMPOUND
         for surname, given in ((name[:length], name[length:]) for length in (2, 3)):
             if 1 <= len(given) <= 3 and (surname in _COMPOUND or surname in _surnames()):
-                is_sure = surname in _COMPOUND or given in _given_names()  # 清水河畔 is nobody of the house of Shimizu
+                is_sure = surname in _COMPOUND or given in _given_names()  # 清水河畔 is not a person called 清水
                 parts.update(dict.fromkeys((surname, given), is_sure))
         if len(name) == 3 and not is_compound and name[0] in _surnames():
             given = name[1:]
@@ -85,25 +85,25 @@ class Lexicon:
         return {part: is_sure for part, is_sure in parts.items() if len(part) > 1}
 
     def is_chinese_name(self, name: str) -> bool:
-        """Return whether it starts as Chinese names do: with a surname, or with 小, 老 or 阿 before one."""
+        """Return True if a name starts as Chinese names do: with a surname, or with 小, 老 or 阿 before one."""
         first, second = name[0], name[1:2]
         surnames = _chinese_surnames()
         return first in surnames or first + second in _COMPOUND or (first in "小老阿" and second in surnames)
 
     def is_chinese_word(self, name: str, is_name: bool = False) -> bool:
-        """Return whether a nick of Chinese characters is a word that texts use; a name must be a common one."""
+        """Return True if a nick of Chinese characters is a word that texts use; a name must be a common one."""
         bare, with_surname, longer_with_surname = self.CHINESE
         if not (is_name or self.is_chinese_name(name)):
             return self.frequency(name) >= bare
         return self.frequency(name) >= (with_surname if len(name) == 2 else longer_with_surname)
 
     def crosses(self, before: str, name: str, after: str) -> bool:
-        """Return whether two characters belong to two words, as 子明 does in 孩子明天."""
+        """Return True if two characters belong to two words, as 子明 does in 孩子明天."""
         return self.frequency(before + name[0]) >= self.COMMON or self.frequency(name[-1] + after) >= self.COMMON
 
 
 def without_accents(word: str) -> str:
-    """``jose`` of ``josé``; other scripts as they are, since their marks are letters."""
+    """Return ``jose`` for ``josé``; other scripts are unchanged, since their marks are letters."""
     if word.isascii():
         return word
     plain = "".join(each for each in unicodedata.normalize("NFD", word) if not unicodedata.combining(each))
@@ -122,7 +122,7 @@ def _frequencies(language: str) -> dict[str, float]:
 
 @cache
 def _given_names() -> frozenset[str]:
-    """First names in lower case: what two locales have, or one of those that stand for a continent or a script."""
+    """Return the first names in lower case that two locales have, or one locale of a continent or a script."""
     locales = Counter(
         name
         for locale, names in _of_every_locale("first_names")
@@ -148,6 +148,6 @@ def _of_every_locale(attribute: str) -> Iterator[tuple[str, Iterable[str]]]:
 
     for module in pkgutil.iter_modules(person.__path__):
         if module.name == "en":
-            continue  # a long list of anything that was ever given as a name
+            continue  # a long list of everything that was ever given as a name
         provider = importlib.import_module(f"{person.__name__}.{module.name}").Provider
         yield module.name, getattr(provider.__new__(provider), attribute, None) or ()

@@ -1,32 +1,31 @@
-"""Personal data in texts, replaced by what it was: <phone>, <email>, <id>, <key>, <ip>.
+"""Personal data in texts, replaced by its kind: <phone>, <email>, <id>, <key>, <ip>.
 
-Patterns of the common forms, not a guarantee: addresses in free text stay, and names are the business of
+The patterns cover the common forms and are not a guarantee: addresses in free text stay, and names are left to
 ``chatladder.privacy.names``. Version numbers, timestamps, sizes and checksums must survive, since technical questions
-are made of them, and so must private and loopback addresses and netmasks, which are nobody's. Full-width digits and
-invisible characters do not hide anything, nor do underscores, equals signs or Chinese letters beside a number.
+consist of them, and so must private and loopback addresses and netmasks, which identify nobody. Full-width digits and
+invisible characters hide nothing, nor do underscores, equals signs or Chinese letters next to a number.
 
 ========= ==============================================================================================
-<key>     what a text calls a password, a code or a token, or gives a program as one (``chatladder.privacy.announced``);
+<key>     a password, a code or a token that a text announces or passes to a program (``chatladder.privacy.announced``);
           vendors' tokens and long random strings; private keys; the password in a URL
-<id>      Chinese resident ids and plates, WeChat and QQ ids, hardware addresses, passports and other documents where
-          they are called so; by their check digits: payment cards (Luhn), IBAN, US social security numbers, CPF
-<email>   addresses, also in other scripts and as "name at host dot com", but git@host, which names repositories
+<id>      Chinese resident ids and plates, WeChat and QQ ids, hardware addresses, passports and other documents that
+          are named as such; by their check digits: payment cards (Luhn), IBAN, US social security numbers, CPF
+<email>   addresses, also in other scripts and as "name at host dot com", except git@host, which names repositories
 <ip>      public IPv4, and IPv6
 <phone>   Chinese mobile and landline numbers, US ones with separators, any international one (+ or 00), the national
-          forms of some countries that look like nothing else, and any number that a text calls a phone's; all other
-          national forms on demand, by ``phonenumbers``
+          forms of some countries that are unmistakable, and any number that a text calls a phone number; all other
+          national forms on request, by ``phonenumbers``
 ========= ==============================================================================================
 
-A vendor's prefix says what a short or a wordlike token is. All others are long and random, whoever issued them, so
-what is looked at is how a string is made: of neighbouring letters that words do not have, and of digits among
-letters. That finds tokens of vendors nobody has listed, and leaves slugs, packages and names of classes alone.
-Vendors' forms are those they document; gitleaks and detect-secrets list most of them.
+A short or wordlike token is recognised by its vendor's prefix. All others are long and random, whoever issued them, so
+the composition of a string decides: pairs of letters that words do not have, and digits among letters. That finds
+tokens of unlisted vendors, and leaves slugs, packages and class names alone. Vendors' forms are the documented ones;
+gitleaks and detect-secrets list most of them.
 
-The patterns are in ``patterns.toml``. Every one is bounded or anchored, so time grows with the length of a text and no
-faster. Masking a masked text changes nothing. The patterns are ours, since those of others are made for code: of the
-keys that benchmarks.secrets plants, gitleaks finds 27 to 39 %, kingfisher 41 to 57 %, both 3 % of the passwords at
-most; detect-secrets finds two thirds of the passwords and nearly all keys, but takes nine of ten harmless texts for a
-secret.
+The patterns are in ``patterns.toml``. Each is bounded or anchored, so time is linear in the length of a text. Masking
+is idempotent. Others' patterns are not used, because they are made for code: of the keys that benchmarks.secrets
+plants, gitleaks finds 27 to 39 %, kingfisher 41 to 57 %, and both at most 3 % of the passwords; detect-secrets finds
+two thirds of the passwords and nearly all keys, but takes nine of ten harmless texts for a secret.
 """
 
 import re
@@ -39,46 +38,46 @@ from chatladder.privacy.patterns import PATTERNS, TABLES, Stretch, expanded
 
 KINDS = ("key", "id", "email", "ip", "phone")
 
-#: A number's pattern looks no further than so many characters behind it.
+#: A number's pattern may extend this many characters past the run of digits.
 _BEHIND = 24
-#: Personal data by its form: its kind, what a text must hold first (None where that is a number), and the pattern.
+#: Forms of personal data: the kind, a sign that the text must contain (None for a number), and the pattern.
 FORMS = [
     (form["kind"], re.compile(expanded(form["sign"])) if "sign" in form else None, expanded(form["pattern"]))
     for form in TABLES["forms"]
 ]
 _NUMBERS = re.compile("|".join(f"(?P<{kind}>{form})" for kind, sign, form in FORMS if sign is None), re.ASCII)
 _OTHERS = [(kind, sign, re.compile(form, re.ASCII)) for kind, sign, form in FORMS if sign is not None]
-#: What check digits tell from other numbers, and the modules of stdnum that know them.
+#: Numbers recognised by check digits, and stdnum's modules for them.
 _STDNUM = {"card": "luhn", "ssn": "us.ssn", "cpf": "br.cpf", "iban": "iban"}
-#: Vendors' tokens by what they begin with.
+#: Vendors' tokens by their prefixes.
 _PREFIX = re.compile(
     "|".join(
         f"(?<![A-Za-z0-9-])(?:{'|'.join(re.escape(prefix) for prefix in sorted(prefixes.split(), reverse=True))})"
-        # A digit, or letters no word has so many of.
+        # A digit, or more letters than any word has.
         rf"(?:(?=[A-Za-z_-]{{0,64}}[0-9])[A-Za-z0-9_-]{{{least},}}|[A-Za-z]{{30,}})"
         for least, prefixes in TABLES["tokens"]["prefixes"].items()
     )
 )
-#: Pairs of neighbours that words have.
+#: Pairs of neighbouring letters that words have.
 _PLAIN_PAIRS = frozenset(
     [word[0] + letter for word in TABLES["tokens"]["followers"].split() for letter in word[1:]]
     + [first + second for first in "0123456789" for second in "0123456789"]
 )
-#: The share of pairs that no word has. Random strings of 20 letters and digits have .42 and more in 99 of 100 cases.
+#: The share of pairs that no word has. Random strings of 20 letters and digits reach .42 in 99 of 100 cases.
 _ODD = 0.42
-#: The rest of a long string says nothing new.
+#: Characters of a long string that are examined; the rest adds nothing.
 _SAMPLE = 128
-#: Each makes the next ones' surroundings; a second round is rare, a third was never seen.
+#: A replacement changes the context of others, so masking repeats; a second round is rare, a third was never seen.
 MOST_ROUNDS = 5
 
 
 def mask(text: str, counts: Counter[str], regions: Sequence[str] = ()) -> str:
-    """Replace personal data by its placeholder, and count each under its kind.
+    """Replace personal data by placeholders, and count the replacements by kind.
 
     Args:
         text: One message.
-        counts: Gains one for each replacement, by kind.
-        regions: Countries (ISO 3166: GB, FR) whose phone numbers count without their +, too.
+        counts: Counts the replacements by kind.
+        regions: Countries (ISO 3166: GB, FR) whose phone numbers are masked without their +, too.
     """
     for _ in range(MOST_ROUNDS):
         masked = _mask_once(text, counts, regions)
@@ -102,7 +101,7 @@ def _by_place(stretch: Stretch) -> tuple[int, int]:
 
 
 def mask_file_name(name: str, counts: Counter[str], regions: Sequence[str] = ()) -> str:
-    """Mask a file's name as a text, also where apps put underscores between words (``CV_139_1234_5678.pdf``)."""
+    """Mask a file's name as a text, also where underscores separate words (``CV_139_1234_5678.pdf``)."""
     masked = mask(name, counts, regions)
     more: Counter[str] = Counter()
     spaced = mask(masked.replace("_", " "), more, regions)
@@ -111,7 +110,7 @@ def mask_file_name(name: str, counts: Counter[str], regions: Sequence[str] = ())
 
 
 def _replace(text: str, plain: Folded, stretches: Iterable[Stretch], counts: Counter[str]) -> str:
-    """Put placeholders where something was found; of two that overlap the first stays."""
+    """Replace the findings by placeholders; if two overlap, the first is replaced."""
     pieces: list[str] = []
     done = 0
     for start, end, kind in stretches:
@@ -154,7 +153,7 @@ def _tokens(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _is_token(segment: str, text: str, start: int) -> bool:
-    """Return whether letters, digits, underscores and hyphens at a place of a text are a token."""
+    """Return True if a run of letters, digits, underscores and hyphens in a text is a token."""
     if match := PATTERNS["uuid"].search(segment):
         return PATTERNS["key_before"].search(segment, 0, match.start()) is not None
     parts = list(PATTERNS["part"].finditer(segment))
@@ -163,7 +162,7 @@ def _is_token(segment: str, text: str, start: int) -> bool:
             place = start + part.start(), start + part.end()
             letters = sum(map(str.isalpha, part[0]))
             return letters >= 4 and len(set(part[0])) >= 7 and not _is_checksum(part[0], text, *place)
-    # A short word before it is a vendor's prefix, or a name in a file's name; a line of base64 may stand alone.
+    # A short word before it is a vendor's prefix or part of a file's name; a line of base64 may be alone.
     prefixed = len(parts) > 1 and len(parts[0][0]) <= 15
     alone = segment == text and len(text) % 4 == 0 and not segment.isupper() and not segment.islower()
     least = 16 if prefixed or alone else 20
@@ -175,7 +174,7 @@ def _is_token(segment: str, text: str, start: int) -> bool:
 
 
 def _is_random(run: str) -> bool:
-    """Return whether a string is no word, slug or name that anybody would make up."""
+    """Return True if a string is not a word, slug or name that a person would choose."""
     sample = run[:_SAMPLE]
     lower = sample.lower()
     if len(set(lower)) < 9 or (len(run) < 32 and not set(lower) - set("0123456789abcdef-_")):
@@ -187,7 +186,7 @@ def _is_random(run: str) -> bool:
             continue
         pairs += 1
         if sample[place - 1].islower() and sample[place].isupper():
-            odd += 0.5  # a word of a CamelCase name may begin
+            odd += 0.5  # it may be the start of a word in a CamelCase name
         elif pair not in _PLAIN_PAIRS:
             odd += 1
     digits = sum(map(str.isdigit, sample))
@@ -200,7 +199,7 @@ def _is_random(run: str) -> bool:
 
 
 def _is_base64(run: str) -> bool:
-    """Return whether a run with slashes or plus signs is random, and no path."""
+    """Return True if a run with slashes or plus signs is random, and not a path."""
     sample = run[:_SAMPLE]
     parts = sum(1 for _ in PATTERNS["part"].finditer(sample))
     return (
@@ -213,7 +212,7 @@ def _is_base64(run: str) -> bool:
 
 
 def _is_checksum(digits: str, text: str, start: int, end: int) -> bool:
-    """Return whether the text beside hex digits says that they are a checksum or a commit."""
+    """Return True if the text around hex digits says that they are a checksum or a commit."""
     if len(digits) not in (32, 40, 56, 64, 96, 128):
         return False
     beside = f"{text[max(0, start - 40) : start]} {text[end : end + 40]}"
@@ -221,7 +220,7 @@ def _is_checksum(digits: str, text: str, start: int, end: int) -> bool:
 
 
 def _is_last_line(text: str) -> bool:
-    """Return whether a text is nothing but the padded end of a base64 block, as when a key is pasted line by line."""
+    """Return True if a text is only the padded end of a base64 block, as in a key pasted line by line."""
     line = text.strip()
     return (
         8 <= len(line) <= 76
@@ -233,7 +232,7 @@ def _is_last_line(text: str) -> bool:
 
 
 def _find_forms(text: str) -> list[Stretch]:
-    """Find all but numbers."""
+    """Find all forms except numbers."""
     if not PATTERNS["signs"].search(text):
         return []
     return [
@@ -251,7 +250,7 @@ def _find_numbers(text: str, regions: Sequence[str]) -> list[Stretch]:
         for match in _NUMBERS.finditer(text, run.start(), run.end() + _BEHIND):
             start, end = match.span()
             if start >= run.end():
-                break  # another run's, and maybe cut off
+                break  # part of another run, and maybe cut off
             kind = next(kind for kind in ("id", "ip", "phone") if match[kind] is not None)
             if kind != "ip" or not _is_version(match[0], text[max(0, start - 16) : start]):
                 stretches.append((start, end, kind))
@@ -273,7 +272,7 @@ def _is_version(number: str, before: str) -> bool:
 
 
 def _find_checked(text: str, run: re.Match[str]) -> Iterator[Stretch]:
-    # An IBAN begins with letters.
+    # An IBAN starts with letters.
     for match in PATTERNS["checked"].finditer(text, max(0, run.start() - 16), run.end() + _BEHIND):
         if match.start() >= run.end():
             break
@@ -294,11 +293,11 @@ def _is_valid(module: str, number: str) -> bool:
 
 
 def _is_trunk(number: str) -> bool:
-    """Return whether it may be a national number with the 0 before its area, and no date."""
+    """Return True if the digits may be a national number with the 0 before its area code, and not a date."""
     groups = re.findall(r"\d+", number)
     if not 9 <= len("".join(groups)) <= 12 or max(map(len, groups[1:])) < 3 or PATTERNS["no_trunk"].match(number):
         return False
-    # Three groups with blanks between them may be any numbers.
+    # Three groups separated by blanks may be any numbers.
     return len(groups[0]) > 3 or len(groups) > 3 or re.search("[(/-]", number) is not None
 
 
@@ -324,7 +323,7 @@ def _find_national(text: str, within: re.Match[str], region: str) -> Iterator[St
                 yield run.start() + each.start, run.start() + each.end, "phone"
 
 
-#: In the order of who is right about a place that two find.
+#: In order of priority if two find the same span.
 _FINDERS: tuple[Callable[[str, Sequence[str]], list[Stretch]], ...] = (
     lambda text, _: find_announced(text),
     lambda text, _: _find_tokens(text),

@@ -1,29 +1,29 @@
-"""Names of people inside texts, replaced by the pseudonyms of their owners.
+"""Names of people inside texts, replaced by their pseudonyms.
 
-Parsers and collector tell ``Names`` everybody they meet; once all files are read, ``replacer`` gives a function that
-takes every known name out of a text. What counts as a name there depends on what it looks like, since people call
-themselves by words too, and hiding "install" or "linux" would ruin a technical chat:
+Parsers and the collector report all people to ``Names``; once all files are read, ``replacer`` returns a function that
+replaces every known name in a text. The form of a name decides where it counts as one, since people also use words as
+nicks, and hiding "install" or "linux" would ruin a technical chat:
 
 ===========================  ==========================================================================
 a known name like            is replaced
 ===========================  ==========================================================================
 ``dr_willis``, ``usr13``     everywhere: no word looks like it (four characters, letters and others)
 ``jhutchins``, ``bazhang``   everywhere: not a word of the language
-``Alice Smith``, ``张伟``    everywhere: two words, or two Chinese characters that are no common word
-``alice``, ``Sara``          everywhere: a word, but a given name
-``Kestrel``                  where it has a capital letter: a word, but a rare one
-``Rose``, ``Smith``          where it has a capital letter and no sentence starts with it
-``linux``, ``the``, ``bo``   where it calls somebody: ``linux: try again``, ``@linux``, ``thanks yeats!``
+``Alice Smith``, ``张伟``    everywhere: two words, or two Chinese characters that are not a common word
+``alice``, ``Sara``          everywhere: a word, but also a given name
+``Kestrel``                  with a capital letter: a word, but a rare one
+``Rose``, ``Smith``          with a capital letter that does not start a sentence
+``linux``, ``the``, ``bo``   as an address: ``linux: try again``, ``@linux``, ``thanks yeats!``
 ===========================  ==========================================================================
 
 A display name's parts count as names too (``Alice Smith`` is also ``Alice``, 欧阳娜娜 is 娜娜), unless more than two
-different names share one that is neither a first name nor a surname: that is a team or a town. A name of several people
-becomes ``<name>``. Case, width, accents (``Jose`` for ``José``) and invisible characters make no difference. Whether
-something is a word is told from frequencies that do not depend on the chat (``wordfreq``), so a decision stays what it
-was when the chat grows; a word that people also use as a name can be denied by hand, and a name that the chat uses as a
-word can be kept.
+different names share a part that is neither a first name nor a surname: that is a team or a town. A name of
+several people becomes ``<name>``. Case, width, accents (``Jose`` for ``José``) and invisible characters make no
+difference. Frequencies that do not depend on the chat (``wordfreq``) decide whether a name is a word, so a
+decision does not change when the chat grows. A word that people also use as a name can be denied by hand, and a
+name that the chat uses as a word can be kept.
 
-Not found: nicknames that nobody registered, misspelt names, initials, and letters that only look alike.
+Not found: nicknames that nobody registered, misspelt names, initials, and names with look-alike letters.
 """
 
 import re
@@ -37,38 +37,38 @@ from chatladder.privacy.lexicon import Lexicon, without_accents
 from chatladder.privacy.patterns import PATTERNS
 from chatladder.privacy.pseudonyms import ASSISTANT, PLACEHOLDER, Pseudonyms
 
-#: More names than this do not share a part by chance: unless it is a first name or a surname, it is a team or a town.
+#: If more names than this share a part, it is a team or a town, unless it is a first name or a surname.
 MOST_SHARED = 2
-#: A name longer than this is a sentence; so much of it, with what nobody sees, is looked at.
+#: A longer name is a sentence; the raw limit includes invisible characters.
 LONGEST = 64
 LONGEST_RAW = 4 * LONGEST
-#: Shorter numbers are no names, but after an @.
+#: Shorter numbers are not names, except after an @.
 SHORTEST_NUMBER, SHORTEST_MENTIONED = 6, 3
-#: What masking and parsers write in angle brackets.
+#: The placeholders that masking and parsers write in angle brackets.
 PLACEHOLDERS = frozenset({"phone", "email", "id", "ip", "key", "name", "user", "url", "file", "image"})
 #: Scripts that are written without spaces between words.
 CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"
 CJK_LETTER = re.compile(f"[{CJK}]")
-#: A message that is nothing but a name is no longer.
+#: The longest message that may consist of a name only.
 LONGEST_CALL = 80
-#: At the start of a message: who it is for.
+#: The addressee at the start of a message.
 _ADDRESS = re.compile(r"\s*@?([^\s:,：，]{1,64})([:,：，])\s*")
-#: What may be somebody's name, with all that may follow it.
+#: A possible name after an @, with the text after it.
 _MENTION = re.compile(rf"(?:(?<![A-Za-z0-9._%+/-])@|@(?=[{CJK}]))([^\s@][^@\n]{{0,63}})")
-#: Where a name after an @ may end.
+#: The end of a name after an @.
 _MENTION_END = re.compile(r"[\s:,：，。!！?？、;；…~～)）\]】\"'”’」』》>*|]|\.(?=\s|$)|$")
-#: Somebody whom no export makes known: apps end a mention by a space; short of that, a name is short.
+#: A person whom no export names: apps end a mention with a space; without one, only a short name is taken.
 _UNKNOWN = re.compile(
     rf"[{CJK}](?:[^\s@,，。:：;；!！?？、…()（）\[\]【】<>《》\"'“”‘’/\\]{{0,15}}(?=\s)|[{CJK}]{{1,3}}(?=[\s,，。:：!！?？、)）]|$))"
 )
 _EVERYBODY = ("所有人", "全体成员", "全体", "大家", "管理员", "群主")
-#: What a sentence has before its first word.
+#: The text before the first word of a sentence.
 _SENTENCE_START = re.compile(r"(?:^|[.!?。！？…\n:：;；\"“'(\[>*-])\s*$")
 _ALL_CJK = re.compile(f"[{CJK}]+")
 _PARTS = re.compile(rf"[{CJK}]+|[^\W{CJK}](?:[^\W{CJK}]|['’\-.](?=[^\W{CJK}]))*")
-#: An address is somebody; qq.com is not.
+#: An address identifies a person; qq.com does not.
 _MAIL = re.compile(r"[^\s@]+@[a-z0-9-]+(?:\.[a-z0-9-]+)+")
-#: What sets a team apart in a name: [team] Ann, Ann | team.
+#: Signs that separate a team in a name: [team] Ann, Ann | team.
 _TAG_SIGNS = re.compile(r"[\d_(){}<>【】（）《》|/\\@#:：·•~+*\[\]]")
 _LETTERS = re.compile(r"(?:[^\W\d_]|['’](?=[^\W\d_]))+")
 #: Vowel signs and the like, which many scripts write as marks.
@@ -76,23 +76,23 @@ _MARK_CATEGORIES = ("Mn", "Mc")
 
 
 class KnownName(NamedTuple):
-    """A name and how it is to be found."""
+    """A name and the conditions under which it is replaced."""
 
     replacement: str
     length: int  # of the folded name
     capital: bool = False  # only with a capital letter
-    form: str | None = None  # only as it was typed by its owner
-    whole_word: bool = True  # neighbours must not be letters or digits
+    form: str | None = None  # only as its owner typed it
+    whole_word: bool = True  # only if its neighbours are not letters or digits
     crossing: bool = False  # two Chinese characters that may belong to two words
     denied: bool = False
-    starting: bool = True  # also where a sentence starts, with a capital letter in any case
+    starting: bool = True  # also at the start of a sentence, if it has a capital letter
 
 
 class Replacer:
     """Replaces names in texts; see ``Names.replacer``."""
 
     def __init__(self, anywhere: dict[str, KnownName], addressed: dict[str, str], lexicon: Lexicon) -> None:
-        """Compile the names that count anywhere; the others only count as addresses."""
+        """Compile the names that count anywhere; ``addressed`` names count only as addresses."""
         import ahocorasick
 
         self._addressed = addressed
@@ -128,7 +128,7 @@ class Replacer:
         return "".join((*pieces, text[finished:]))
 
     def in_file_name(self, name: str, counts: Counter[str]) -> str:
-        """As for a text, but underscores part words, as they do where apps take spaces out: ``Ann_Lee_CV.pdf``."""
+        """Replace names as in a text, also next to underscores: apps write them for spaces (``Ann_Lee_CV.pdf``)."""
         replacements: Counter[str] = Counter()
         replaced = self(name, replacements, is_file_name=True)
         counts.update(replacements)
@@ -137,7 +137,7 @@ class Replacer:
     def _counts_here(
         self, known: KnownName, start: int, end: int, folded: str, text: str | None, is_file_name: bool
     ) -> bool:
-        """Return whether a name found at this place is one, and not a part of a word or of a placeholder."""
+        """Return True if a match is a name, and not a part of a word or of a placeholder."""
         before = folded[start - 1] if start else " "
         after = folded[end] if end < len(folded) else " "
         if known.whole_word:
@@ -164,12 +164,12 @@ class Replacer:
         return known.starting or not _SENTENCE_START.search(text, max(0, start - 8), start)
 
     def _addresses(self, folded: str) -> Iterator[tuple[int, int, str, bool]]:
-        """Names at the start (``ann: ``, ``ann, bob: ``) and after an @."""
+        """Yield the names at the start (``ann: ``, ``ann, bob: ``) and after an @."""
         position = 0
         waiting: list[tuple[int, int, str, bool]] = []
         while (match := _ADDRESS.match(folded, position)) and (person := self._called(match[1])):
             waiting.append((match.start(1), -len(match[1]), person, False))
-            # "hi, all" greets nobody called hi; "hi, all: ..." does.
+            # "hi, all" does not address a person called hi; "hi, all: ..." does.
             if match[2] in ":：" or self._lexicon.frequency(match[1]) < self._lexicon.COMMON:
                 yield from waiting
                 waiting.clear()
@@ -185,21 +185,21 @@ class Replacer:
                 yield start, -len(name), person, False
 
     def _called(self, name: str) -> str | None:
-        """Return who is called by a name without an @. One letter is nobody: "E: ..." is an error of apt's."""
+        """Return the person called by a name without an @. One letter is nobody: "E: ..." is an error of apt."""
         is_nobody = (len(name) < 2 and not CJK_LETTER.match(name)) or (name.isdigit() and len(name) < SHORTEST_NUMBER)
         return None if is_nobody else self._addressed.get(name)
 
     def _mentioned(self, words: str) -> str:
-        """The longest name at the start of what follows an @, where a name may end; empty if there is none."""
+        """Return the longest name at the start of the text after an @, up to a possible end; empty if there is none."""
         ends = [match.start() for match in _MENTION_END.finditer(words)]
-        # @anna你好: nothing says where a mention ends, but a change of script does; and 你好 follows 月亮 as it likes.
+        # In @anna你好 only the change of script ends the mention; and 你好 may follow 月亮 directly.
         ends += [place + 1 for place in range(len(words) - 1) if CJK_LETTER.match(words, place + 1)]
         ends += [place + 1 for place in range(len(words) - 1) if CJK_LETTER.match(words, place)]
         return next((words[:end] for end in sorted(ends, reverse=True) if words[:end] in self._addressed), "")
 
 
 def _vocatives(folded: str) -> Iterator[tuple[int, str]]:
-    """Words that stand where people are called by name: (place, word)."""
+    """Yield (place, word) of words where people are called by name."""
     if len(folded) < LONGEST_CALL:
         yield folded.find(alone := folded.strip(" .!?:;()")), alone
     first, gap, _ = folded.partition("  ")
@@ -213,19 +213,19 @@ def _vocatives(folded: str) -> Iterator[tuple[int, str]]:
 
 
 def _apart(before: str, replacement: str, after: str) -> str:
-    """A replacement that does not grow together with a letter beside it, as in ``问张伟ok``."""
+    """Return a replacement with spaces where it would join a neighbouring letter, as in ``问张伟ok``."""
     return (" " if before and _joins(before) else "") + replacement + (" " if after and _joins(after) else "")
 
 
 def _joins(character: str) -> bool:
-    """Return whether a character beside a name makes it a part of a longer word."""
+    """Return True if a character next to a name makes it part of a longer word."""
     if character.isascii():
         return character.isalnum() or character == "_"
     return (character.isalnum() or unicodedata.category(character)[0] == "M") and not CJK_LETTER.match(character)
 
 
 class Names:
-    """Everybody who is known, by identity, and the other names they go by."""
+    """All known people by identity, and their other names."""
 
     def __init__(
         self,
@@ -234,39 +234,39 @@ class Names:
         keep: Iterable[str] = (),
         languages: Iterable[str] = ("en", "zh"),
     ) -> None:
-        """Start with nobody.
+        """Start empty.
 
         Args:
-            pseudonyms: The source of people's pseudonyms.
+            pseudonyms: The pseudonyms of people.
             deny: Words and phrases that are always replaced, by ``<name>``, in any case.
             keep: Names that are never replaced, since the chat uses them as words.
-            languages: Languages of the chat, as ``wordfreq`` calls them; their common words are not replaced.
+            languages: The languages of the chat, by ``wordfreq``'s codes; their common words are not replaced.
         """
-        #: Where people's pseudonyms come from.
+        #: The pseudonyms of people.
         self.pseudonyms = pseudonyms
         self._deny = sorted({folded for each in deny if (folded := tidy(each))})
         self._keep = {tidy(each) for each in keep}
         self._languages = tuple(languages)
-        #: Folded name -> identities, in the order of knowing; and the form in which a name was seen (``_see``).
+        #: Folded name -> identities, in the order in which they were reported; and the typed form of a name (``_see``).
         self._owners: dict[str, dict[str, None]] = {}
         self._forms: dict[str, str] = {}
-        #: Folded part of a name -> identities, and a name of each that it is a part of.
+        #: Folded part of a name -> identities, and for each a name that contains the part.
         self._parts: dict[str, dict[str, str]] = {}
-        #: First names and surnames that stand without a blank in a name, and whether they are names for sure.
+        #: First names and surnames that are written without a blank, and True if they are certainly names.
         self._split: dict[str, bool] = {}
-        #: Parts of names without the signs that set a team apart, as in ``[team] Ann``.
+        #: Parts of names without the signs that separate a team, as in ``[team] Ann``.
         self._plain: set[str] = set()
 
     def __len__(self) -> int:
-        """Return how many different names are known, parts of names not counted."""
+        """Return the number of different names, without parts of names."""
         return len(self._owners)
 
     def know(self, identity: str, *aliases: str) -> None:
-        """Learn that a person exists, and under which other names.
+        """Record that a person exists, and their other names.
 
         Args:
-            identity: What the pseudonym is made of; it may be a name itself.
-            aliases: Display name, user name, nick; empty ones are passed over.
+            identity: The text that the pseudonym is made from; it may be a name itself.
+            aliases: Display name, user name, nick; empty ones are skipped.
         """
         for alias in (identity, *aliases):
             form = " ".join(alias.strip()[:LONGEST_RAW].split())
@@ -291,23 +291,23 @@ class Names:
                         self._plain.add(part)
 
     def _see(self, name: str, form: str) -> None:
-        """Keep the first form of a name, but that with a capital letter, since accounts have none: ``zelda``, Zelda."""
+        """Keep the first form of a name, or one with a capital letter, since accounts have none: ``zelda``, Zelda."""
         if not _is_capitalised(self._forms.setdefault(name, form)) and _is_capitalised(form):
             self._forms[name] = form
 
     def is_known(self, name: str) -> bool:
-        """Return whether a whole value, such as a sender, is somebody's name, be it a word or not."""
+        """Return True if a whole value, such as a sender, is a known name, even if it is a word."""
         return tidy(name) in self._owners
 
     def replacer(self, addresses: bool = True, only: Collection[str] | None = None) -> Replacer:
-        """A function that takes every name known so far out of a text.
+        """Return a function that replaces every name known so far in a text.
 
         Args:
-            addresses: Whether a text is a message, so that ``linux: try again`` addresses somebody.
-            only: Identities whose names are taken out; None for everybody's.
+            addresses: True if a text is a message, so that ``linux: try again`` addresses a person.
+            only: Identities whose names are replaced; None for all.
 
-        It counts ``name`` and ``denied`` for each replacement. Its time is linear in the text, whatever the number
-        of names, but for names that lie on top of each other.
+        It counts each replacement as ``name`` or ``denied``. Its time is linear in the text, whatever the number of
+        names, except for overlapping names.
         """
         lexicon = Lexicon(self._languages)
         owners: dict[str, Iterable[str]] = {
@@ -335,14 +335,14 @@ class Names:
                 anywhere[name] = policy
         for name in self._deny:
             anywhere[name] = KnownName(PLACEHOLDER, len(name), whole_word=not CJK_LETTER.search(name), denied=True)
-        for name, policy in list(anywhere.items()):  # as in the names of files
+        for name, policy in list(anywhere.items()):  # as in file names
             if " " in name and policy.form is None:
                 for sign in "_-":
                     anywhere.setdefault(name.replace(" ", sign), policy)
         return Replacer(anywhere, addressed, lexicon)
 
     def _is_tag(self, part: str, bearers: dict[str, str], lexicon: Lexicon) -> bool:
-        """Return whether a part is what a team or a town has given many names, and nobody's own name."""
+        """Return True if a part is a team or a town that many names share, and not a person's name."""
         if len(set(bearers.values())) <= MOST_SHARED or part in self._split:
             return False
         if lexicon.is_given_name(part) or lexicon.is_surname(part):
@@ -359,7 +359,7 @@ def _is_capitalised(form: str) -> bool:
 
 
 def _parts_of(form: str) -> Iterator[tuple[str, bool | None]]:
-    """The parts of a name that people go by, and of those that no blank parts whether each is a name for sure."""
+    """Yield the parts of a name that people go by; for parts without a blank between, True if certainly a name."""
     plain = narrow(form).text
     if any(unicodedata.category(each) in _MARK_CATEGORIES for each in plain):
         yield from ((word, None) for word in plain.split())
@@ -375,7 +375,7 @@ def _parts_of(form: str) -> Iterator[tuple[str, bool | None]]:
 
 
 def _policy(name: str, form: str, replacement: str, lexicon: Lexicon, is_personal: bool = False) -> KnownName | None:
-    """Return how a known name is to be found inside sentences; None if it only counts as an address."""
+    """Return the conditions under which a name is found inside sentences; None if it only counts as an address."""
     policy = KnownName(replacement, len(name))
     if CJK_LETTER.search(name):
         policy = policy._replace(whole_word=False, crossing=len(name) == 2 and not lexicon.is_chinese_name(name))
@@ -387,7 +387,7 @@ def _policy(name: str, form: str, replacement: str, lexicon: Lexicon, is_persona
         return policy._replace(form=form) if common else policy
     letters = "".join(each for each in name if unicodedata.category(each) not in _MARK_CATEGORIES)
     if not _LETTERS.fullmatch(letters):
-        core = name.strip("-")  # "non-" is more often half a word
+        core = name.strip("-")  # "non-" is mostly half a word
         plain = len(core) < 4 or lexicon.frequency(core) >= lexicon.HANDLE
         return None if plain else policy
     if len(name) < 3:

@@ -1,12 +1,12 @@
-"""Names of people and groups as pseudonyms: the same name is the same pseudonym, and only the key leads back.
+"""Names of people and groups as pseudonyms: equal names have equal pseudonyms, and only the key leads back.
 
-``u`` (people) or ``g`` (groups) and 8 hex digits of HMAC-SHA256(key, name). The key is a local secret (see
-``chatladder.privacy.secret``); without one it is the public key below, so that the demo is the same everywhere. With
-the public key anybody can test a guessed name, which is why ingest takes nothing but the demo under it. Pseudonyms and
-the ids of messages change with the key.
+A pseudonym is ``u`` (people) or ``g`` (groups) and 8 hex digits of HMAC-SHA256(key, name). The key is a local secret
+(see ``chatladder.privacy.secret``); without one it is the public key below, so that the demo is the same everywhere.
+With the public key anybody can test a guessed name, so ingest accepts only the demo under it. Pseudonyms and the ids of
+messages change with the key.
 
-32 bits keep most chats' names apart (1 % risk that any two of 9,300 people share one). Where two names do meet, the
-one that comes later gets 16 digits, so two people never become one, and the meeting is counted.
+32 bits separate most chats' names (1 % risk that any two of 9,300 people share a pseudonym). If two names do collide,
+the later one gets 16 digits, so two people never become one, and the collision is counted.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ from collections.abc import Iterable
 
 from chatladder.privacy.secret import local_key
 
-#: Sender of a bot's own answers; the one name that is kept, since it is nobody's.
+#: The sender of a bot's own answers; the only name that is kept, since it is no person's.
 ASSISTANT = "assistant"
-#: Stands for a name whose owner is not one known person.
+#: Stands for a name that does not belong to exactly one known person.
 PLACEHOLDER = "<name>"
 DEMO_KEY = "chatladder demo: a public key that hides nothing"
 
 
-#: Names and their pseudonyms, in the order in which they were asked for, of each kind: u, g and f.
+#: Names and their pseudonyms by kind (u, g and f), in the order in which they were requested.
 Known = dict[str, dict[str, str]]
 
 
@@ -31,47 +31,47 @@ class Pseudonyms:
     """Pseudonyms under one key; each name is computed once."""
 
     def __init__(self, key: str | None = None) -> None:
-        """Take ``key``, else the local secret, else the public demo key.
+        """Use ``key``, or else the local secret, or else the public demo key.
 
         Raises:
             DataError: If the local secret cannot be used (see ``chatladder.privacy.secret.local_key``).
         """
         self._key = (key or local_key() or DEMO_KEY).encode()
         self._message_key = hashlib.sha256(b"messages\0" + self._key).digest()
-        #: Every name that was asked for: of people, groups and files.
+        #: All names that were requested: of people, groups and files.
         self.known: Known = {"u": {}, "g": {}, "f": {}}
         self._taken: set[str] = set()
-        #: Marks of people who have none: they become ``<name>``.
+        #: Marks of people without a pseudonym: they become ``<name>``.
         self.forgotten: frozenset[str] = frozenset()
         self._is_forgotten: dict[str, bool] = {}
-        #: How many names met a pseudonym that was taken.
+        #: The number of names whose pseudonym was taken.
         self.collisions = 0
 
     @property
     def is_demo(self) -> bool:
-        """Return whether the key is the public one."""
+        """True if the key is the public one."""
         return self._key == DEMO_KEY.encode()
 
     @property
     def check(self) -> str:
-        """Return a digest that is the same under the same key, and leads back to it no more than a pseudonym does."""
+        """A digest that identifies the key, and leads back to it no more than a pseudonym does."""
         return self._digits("\0which key is this?")[:16]
 
     def agree(self, known: Known) -> bool:
-        """Ask for the same names in the same order, and say whether they have the same pseudonyms."""
+        """Request the same names in the same order; return True if they have the same pseudonyms."""
         again = {kind: {name: self._pseudonym(kind, name) for name in names} for kind, names in known.items()}
         return again == known
 
     def forget(self, marks: Iterable[str]) -> None:
-        """Give people of these marks no pseudonym; to be said before any is asked for."""
+        """Give people with these marks no pseudonym; call this before any pseudonym is requested."""
         self.forgotten = frozenset(marks)
 
     def mark(self, name: str) -> str:
-        """Return what identifies a person under the same key and is neither name nor pseudonym."""
+        """Return an identifier of a person under the key that is neither name nor pseudonym."""
         return self._digits(f"\0forgotten\0{name}")[:32]
 
     def is_forgotten(self, name: str) -> bool:
-        """Return whether a person is among those without a pseudonym."""
+        """Return True if a person has no pseudonym because they are forgotten."""
         if not self.forgotten:
             return False
         if name not in self._is_forgotten:
@@ -79,7 +79,7 @@ class Pseudonyms:
         return self._is_forgotten[name]
 
     def person(self, name: str) -> str:
-        """Pseudonym of a person; the assistant keeps its name, and who is forgotten has none."""
+        """Return the pseudonym of a person; the assistant keeps its name, and a forgotten person has none."""
         if name == ASSISTANT:
             return ASSISTANT
         if name == PLACEHOLDER or self.is_forgotten(name):
@@ -87,24 +87,24 @@ class Pseudonyms:
         return self._pseudonym("u", name)
 
     def group(self, name: str) -> str:
-        """Pseudonym of a group."""
+        """Return the pseudonym of a group."""
         return self._pseudonym("g", name)
 
     def file(self, name: str) -> str:
-        """Pseudonym of a file: exports are named for the group, or for the person it is with."""
+        """Return the pseudonym of a file: exports are named after the group or the other person."""
         return self._pseudonym("f", name)
 
     def message(self, *parts: str) -> int:
-        """Return 64 bits that stand for a message, whatever is masked in it: a keyed hash of what identifies it.
+        """Return the 64-bit id of a message, a keyed hash of its identity that masking does not change.
 
         Args:
-            parts: Names, times and texts as the export has them.
+            parts: Names, times and texts as in the export.
         """
-        data = json.dumps(parts).encode()  # no name or text can pass for the end of one part and the start of another
+        data = json.dumps(parts).encode()  # unambiguous: no name or text can contain a boundary between parts
         return int.from_bytes(hashlib.blake2b(data, digest_size=8, key=self._message_key).digest(), "big")
 
     def digits(self, kind: str, name: str) -> str:
-        """An id of 16 hex digits in place of another, such as that of a message, which may tell what it is of."""
+        """Return 16 hex digits in place of another id, such as a message's, which may reveal its origin."""
         return self._digits(f"\0{kind}\0{name}")[:16]
 
     def _pseudonym(self, kind: str, name: str) -> str:
@@ -125,10 +125,10 @@ class Pseudonyms:
 
 
 def repeated_message(key: int, ordinal: int) -> int:
-    """Return the 64 bits of a later one of equal messages of one file.
+    """Return the 64-bit id of a repetition of an equal message in one file.
 
     Args:
-        key: The bits of the first, as of ``Pseudonyms.message``.
-        ordinal: The number of those before it.
+        key: The id of the first one, from ``Pseudonyms.message``.
+        ordinal: The number of equal messages before it.
     """
     return int.from_bytes(hashlib.blake2b(f"{key}\0{ordinal}".encode(), digest_size=8).digest(), "big")

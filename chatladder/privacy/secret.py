@@ -1,11 +1,11 @@
-"""The local secret that pseudonyms are made with: made once, kept, never committed.
+"""The local secret for pseudonyms: made once, kept, never committed.
 
 Example:
     chatladder secret
 
-It is taken from the environment variable CHATLADDER_PRIVACY_KEY, or else from the file that this command makes,
-``.chatladder/privacy_key`` below the folder where commands run. The same secret gives the same pseudonyms, so whoever
-works on the same chat needs the same one; whoever has it can test whether a guessed name is in the data.
+It is read from the environment variable CHATLADDER_PRIVACY_KEY, or else from the file that this command makes,
+``.chatladder/privacy_key`` below the folder where commands run. The same secret gives the same pseudonyms, so everyone
+who works on a chat needs the same one; whoever has it can test whether a guessed name is in the data.
 """
 
 import os
@@ -21,18 +21,18 @@ from chatladder.io.console import SETTINGS, DataError, example
 if TYPE_CHECKING:
     from chatladder.privacy.pseudonyms import Pseudonyms
 
-#: The simulated group: the one that the public key is for.
+#: The simulated group, the only one allowed under the public key.
 DEMO_GROUP = "20231018001@chatroom"
 KEY_VARIABLE = "CHATLADDER_PRIVACY_KEY"
 KEY_FILE = Path(".chatladder") / "privacy_key"
-#: Shorter keys can be found by trying them all against one known name.
+#: Shorter keys can be found by brute force against one known name.
 SHORTEST = 16
 RANDOM_BYTES = 32
 _COMMAND = '"chatladder secret"'
 
 
 def local_key(path: Path = KEY_FILE) -> str | None:
-    """The key of the environment, else of the file; None if there is neither.
+    """Return the key from the environment, or else from the file; None if there is neither.
 
     Raises:
         DataError: If the key is too short, or the file cannot be read.
@@ -50,11 +50,11 @@ def local_key(path: Path = KEY_FILE) -> str | None:
 
 
 def create(path: Path = KEY_FILE) -> Path:
-    """Make a random key in a file that only its owner can read, in a folder that git passes over.
+    """Make a random key in a file that only its owner can read, in a folder that git ignores.
 
     Raises:
-        DataError: If there is a file already, which would make all pseudonyms made so far strangers, or none can
-            be written.
+        DataError: If the file exists, since a new key would make all existing pseudonyms unusable, or it cannot be
+            written.
     """
     if path.exists():
         raise DataError(
@@ -81,21 +81,21 @@ def _checked(key: str, where: str, remedy: str) -> str:
 
 
 def check_private(pseudonyms: "Pseudonyms", groups: Iterable[str]) -> None:
-    """Refuse anything but the demo under the public key.
+    """Refuse any chat except the demo under the public key.
 
     Args:
-        pseudonyms: What ingest works with.
-        groups: The groups' own names, as the exports have them.
+        pseudonyms: The pseudonyms that ingest uses.
+        groups: The groups' names as in the exports.
 
     Raises:
-        DataError: If the key is the public one and a group is not the simulator's own.
+        DataError: If the key is the public one and a group is not the simulator's.
     """
     if pseudonyms.is_demo and (foreign := set(groups) - {DEMO_GROUP}):
         raise key_needed(f"the exports hold other groups than the demo's ({len(foreign)})")
 
 
 def key_needed(since: str) -> DataError:
-    """Return the refusal of anything but the demo under the public key; ``since`` says what it is."""
+    """Return the error that refuses a chat under the public key; ``since`` is the reason."""
     return DataError(
         f"expected a key of your own, since {since}, got none: under the public key anybody can find out who is who. "
         f"Make one with {_COMMAND}, or set {KEY_VARIABLE}, and run again."

@@ -1,1 +1,1 @@
-"""From scored turns to questions: what the judges agree on, and the talk that each question is shown with."""
+"""From scored turns to questions: the choice by the judges' scores, and the window shown with each question."""

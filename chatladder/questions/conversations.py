@@ -1,12 +1,12 @@
-"""Conversations of a stream of turns, and the window of turns that each question in them is shown with.
+"""Conversations in a stream of turns, and the window of turns that is shown with each question.
 
-A conversation is a stretch of one group's turns without a long silence; a longer one is cut at a silence. A turn
-that answers one of an earlier conversation (the source says which) belongs to that conversation, if that is no
-more than ``reply_reach`` seconds ago: then its window can hold what it answers, and both fall on the same side of
-the split into training and test.
+A conversation is a sequence of one group's turns without a long silence; too long a sequence is cut at a silence. A
+turn that answers one of an earlier conversation (according to the export) belongs to that conversation, if it is no
+more than ``reply_reach`` seconds old: then its window can hold the answered turn, and both fall on the same side of the
+split into training and test.
 
-A window holds turns of the question's own conversation alone. For a question that answers something, turns of its
-own thread (what it answers, and all that leads there or answers the same) come first, and others fill up.
+A window holds only turns of the question's conversation. For a question that is a reply, the turns of its thread (the
+chain of answered turns, and other answers to them) come first; other turns fill the rest.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ from chatladder.io.console import DataError
 from chatladder.io.options import setting
 from chatladder.io.rows import QUESTIONS, TURNS, WINDOW
 
-#: Kinds that take a place in windows and conversations.
+#: Kinds of turns in windows and conversations.
 SHOWN = ("text", "image", "file", "link")
-#: A character that can be seen; a text without one says nothing, and takes no place either.
+#: A visible character; a text without one is empty and is left out, too.
 SEEN = r"[^\s\pZ\pC]"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """How far a conversation and a window reach."""
+    """Limits of conversations and windows."""
 
     window: int = setting("Turns before a question to keep.", least=0)
     conversation_gap: int = setting("Silence that ends one, in seconds.", least=0)
@@ -40,13 +40,13 @@ class Reach:
 
 
 class _Turns(NamedTuple):
-    """Shown turns, and what is known of each; arrays of shape ``(turns,)``."""
+    """Shown turns, and data on each; arrays of shape ``(turns,)``."""
 
     rows: pa.Table  # TURNS
-    asked: np.ndarray  # bool: is a question
-    at: np.ndarray  # UTC seconds; without a time, that of the turn before
-    home: np.ndarray  # number of its conversation's first turn, of all turns shown so far
-    root: np.ndarray  # number of the turn that its thread starts with
+    asked: np.ndarray  # bool: True for a question
+    at: np.ndarray  # UTC seconds; without a time, those of the turn before
+    home: np.ndarray  # number of its conversation's first turn, among all turns shown so far
+    root: np.ndarray  # number of its thread's first turn
 
     def take(self, rows: slice | np.ndarray) -> "_Turns":
         chosen = np.arange(len(self.at))[rows]
@@ -63,26 +63,26 @@ NOTHING = _Turns(TURNS.empty_table(), np.zeros(0, bool), *(np.zeros(0, np.int64)
 
 
 class Conversations:
-    """Takes turns part by part and gives back the questions of every conversation that has ended."""
+    """Consumes turns part by part and returns the questions of each conversation that has ended."""
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
-        self._open = NOTHING  # a conversation that may go on
-        self._past = NOTHING  # turns that a reply may still answer
-        self._ids: dict[int, str] = {}  # id of each conversation among the past, by its first turn's number
-        self._shown = 0  # turns before the open ones
+        self._open = NOTHING  # a conversation that may continue
+        self._past = NOTHING  # turns that a later reply may answer
+        self._ids: dict[int, str] = {}  # number of a past conversation's first turn -> id of the conversation
+        self._shown = 0  # number of turns before the open ones
         self.conversations = 0
         self.with_questions: set[int] = set()
 
     def take(self, turns: pa.Table, asked: np.ndarray) -> pa.Table:
-        """Take some turns.
+        """Consume some turns.
 
         Args:
-            turns: Rows of ``TURNS``, by group and in the order of time within each, of any kind.
-            asked: Which of them are questions, shape ``(turns,)``.
+            turns: Rows of ``TURNS`` of any kind, ordered by group and by time within each.
+            asked: True for each turn that is a question, shape ``(turns,)``.
 
         Returns:
-            Rows of ``QUESTIONS``, of conversations that have ended.
+            Rows of ``QUESTIONS``, from conversations that have ended.
 
         Raises:
             DataError: If time runs backwards within a group.
@@ -96,11 +96,11 @@ class Conversations:
         return self._end(self._open.followed_by(new), final=False)
 
     def finish(self) -> pa.Table:
-        """The questions of the last conversations."""
+        """Return the questions of the last conversations."""
         return self._end(self._open, final=True)
 
     def _times(self, rows: pa.Table) -> np.ndarray:
-        """UTC seconds of each turn; one without a time has that of the turn before it in its group, or 0."""
+        """Return UTC seconds of each turn; those of the turn before it in its group, or 0, if it has no time."""
         timed = rows["timestamp"].is_valid().to_numpy().copy()
         group = _codes(pa.concat_tables([self._open.rows, rows]))[self._open.rows.num_rows :]
         at: np.ndarray = rows["timestamp"].fill_null(0).to_numpy().copy()
@@ -115,7 +115,7 @@ class Conversations:
         return at
 
     def _end(self, turns: _Turns, final: bool) -> pa.Table:
-        """Questions of the conversations that have ended; the last one stays open unless this is final."""
+        """Return the questions of the conversations that have ended; the last one stays open unless this is final."""
         starts = split_conversations(
             _codes(turns.rows), turns.at, self._reach.conversation_gap, self._reach.max_conversation_turns
         )
@@ -141,7 +141,7 @@ class Conversations:
         """Move turns that answer another into its conversation and thread, from row ``new`` on.
 
         Returns:
-            Rows that were found to answer another, ascending.
+            Rows that answer another turn, ascending.
         """
         answered = known.rows["reply_to"].slice(new)
         rows = np.flatnonzero(answered.is_valid().to_numpy()) + new
@@ -158,7 +158,7 @@ class Conversations:
         return np.array(threaded, np.int64)
 
     def _remember(self, known: _Turns) -> None:
-        """Keep what a later turn may answer, and the ids of its conversations."""
+        """Keep the turns that a later one may answer, and the ids of their conversations."""
         last = known.rows["group"][-1]
         near = pc.equal(known.rows["group"], last).to_numpy() & (known.at >= known.at[-1] - self._reach.reply_reach)
         self._past = known.take(np.flatnonzero(near))
@@ -166,13 +166,13 @@ class Conversations:
         self._ids = {number: name for number, name in self._ids.items() if number in alive}
 
     def _questions(self, known: _Turns, new: int, threaded: np.ndarray) -> pa.Table:
-        """Rows of QUESTIONS among the turns from row ``new`` on."""
+        """Return rows of QUESTIONS among the turns from row ``new`` on."""
         asked = np.flatnonzero(known.asked[new:]) + new
         homes = known.home[asked].tolist()
         self.with_questions.update(homes)
         rows = known.rows.take(pa.array(asked))
         columns = {name: rows[name] for name in QUESTIONS.names if name in rows.column_names}
-        # Their messages' ids outlast any change of what is masked, and so do answers about the item.
+        # The ids of its messages do not depend on masking, so labels of the item survive a change of it.
         columns["item_id"] = pa.array([_hash(*messages) for messages in rows["message_ids"].to_pylist()], pa.string())
         columns["conversation"] = pa.array([self._ids[home] for home in homes], pa.string())
         columns["window"] = _windows(known, asked, threaded, self._reach)
@@ -180,17 +180,17 @@ class Conversations:
 
 
 def split_conversations(group: np.ndarray, at: np.ndarray, gap: int, most: int) -> np.ndarray:
-    """Where the conversation of each turn starts; turns are in order.
+    """Return the start of each turn's conversation; turns are in order.
 
-    A conversation ends where nobody speaks for more than ``gap`` seconds. One with more than ``most`` turns is
-    cut at the longest silence in the second half of its first ``most``, and what follows the cut may be cut
-    again. A cut depends on no turn beyond the first one too many, so turns added later never move it.
+    A conversation ends at a silence of more than ``gap`` seconds. A conversation of more than ``most`` turns is cut at
+    the longest silence in the second half of its first ``most``, and the rest may be cut again. A cut depends on no
+    turn after the first one too many, so later turns never move it.
 
     Args:
-        group: Which group each turn is of, shape ``(n,)``; turns of one group are neighbours.
+        group: The number of each turn's group, shape ``(n,)``; turns of one group are adjacent.
         at: UTC seconds, ascending within a group, shape ``(n,)``.
-        gap: Longest silence within a conversation, in seconds.
-        most: Turns that a conversation may have.
+        gap: The longest silence within a conversation, in seconds.
+        most: The most turns of a conversation.
 
     Returns:
         The position of the first turn of each turn's conversation, shape ``(n,)``.
@@ -207,13 +207,13 @@ def split_conversations(group: np.ndarray, at: np.ndarray, gap: int, most: int) 
 
 
 def _codes(rows: pa.Table) -> np.ndarray:
-    """Number of each turn's group, in order of appearance."""
+    """Return the number of each turn's group, in order of appearance."""
     codes: np.ndarray = rows["group"].combine_chunks().dictionary_encode().indices.to_numpy()
     return codes
 
 
 def rows_of_messages(rows: pa.Table, wanted: pa.ChunkedArray) -> dict[str, int]:
-    """The row of the turn that holds each of some messages."""
+    """Return message id -> row of the turn that contains the message, for the wanted messages."""
     ids = rows["message_ids"].combine_chunks()
     turn = pc.list_parent_indices(ids)
     inside = pc.is_in(ids.flatten(), value_set=wanted.combine_chunks())
@@ -221,14 +221,14 @@ def rows_of_messages(rows: pa.Table, wanted: pa.ChunkedArray) -> dict[str, int]:
 
 
 def _windows(known: _Turns, asked: np.ndarray, threaded: np.ndarray, reach: Reach) -> pa.Array:
-    """The turns to show with each question, oldest first."""
+    """Return the turns to show with each question, oldest first."""
     by_home = np.argsort(known.home, kind="stable")
     homes = known.home[by_home]
     answers = set(threaded.tolist())
     positions = []
     for row in asked.tolist():
-        # Never beyond the conversation: conversations are what is split into training and test, so no text of a
-        # test conversation can reach the window of a training question.
+        # Never beyond the conversation: the split into training and test separates conversations, so no text of a test
+        # conversation can enter the window of a training question.
         begin, end = np.searchsorted(homes, [known.home[row], known.home[row] + 1])
         conversation = by_home[begin:end]
         before = conversation[: np.searchsorted(conversation, row)]
@@ -246,14 +246,14 @@ def _windows(known: _Turns, asked: np.ndarray, threaded: np.ndarray, reach: Reac
 
 
 def _own_thread_first(before: np.ndarray, in_thread: np.ndarray, most: int) -> np.ndarray:
-    """The last ``most`` rows of the thread, filled up with the last others; ascending."""
+    """Return the last ``most`` rows of the thread, filled up with the last others; ascending."""
     thread = before[in_thread][max(0, int(in_thread.sum()) - most) :]
     others = before[~in_thread]
     return np.sort(np.concatenate([others[max(0, len(others) - (most - len(thread))) :], thread]))
 
 
 def _label(rows: pa.Table) -> pa.ChunkedArray:
-    """What an annotator sees of a turn that is not text: "[image]", "[file] report.pdf"."""
+    """Return the text that annotators see for a turn that is not text: "[image]", "[file] report.pdf"."""
     kind = pc.binary_join_element_wise("[", rows["kind"], "]", "")
     return pc.utf8_rtrim_whitespace(pc.binary_join_element_wise(kind, rows["text"].fill_null(""), " "))
 

@@ -1,8 +1,8 @@
 """Turns that a person has marked as questions or not, and the precision and recall of the choice on them.
 
-A file of marks (``*.jsonl``) holds a row a turn: ``{"turn_id": "t..", "question": true, "weight": 9}``. The weight says
-for how many turns the marked one stands, since a sample takes many from the few that are picked and few from the
-many that are not (``chatladder questions`` draws it so and writes it); without one it is 1.
+A file of marks (``*.jsonl``) holds a row for each turn: ``{"turn_id": "t..", "question": true, "weight": 9}``. The
+weight is the number of turns that the marked one represents, since a sample takes many of the few picked turns and few
+of the many others (``chatladder questions`` draws such a sample and writes the weights); by default it is 1.
 """
 
 from pathlib import Path
@@ -15,19 +15,19 @@ import pyarrow.compute as pc
 from chatladder.io.console import DataError
 from chatladder.io.files import read_jsonl
 
-#: Bootstrap draws of the intervals, and their seed.
+#: The number of bootstrap draws for the intervals, and their seed.
 DRAWS, SEED = 2000, 0
 
 
 class Mark(NamedTuple):
-    """One turn as a person sees it."""
+    """A person's judgement of one turn."""
 
     question: bool
     weight: float
 
 
 class Marks:
-    """Marks by turn, and which of the turns were picked."""
+    """Marks by turn, and the choice made for the marked turns."""
 
     def __init__(self, marks: dict[str, Mark]) -> None:
         self._marks = marks
@@ -35,15 +35,15 @@ class Marks:
         self._picked: dict[str, bool] = {}
 
     def look(self, turns: pa.Table, picked: np.ndarray) -> None:
-        """Note which of the marked turns are among these, and picked; ``picked`` has shape ``(turns,)``."""
+        """Record which of the marked turns are among these turns and picked; ``picked`` has shape ``(turns,)``."""
         known = pc.is_in(turns["turn_id"], value_set=self._ids).to_numpy()
         ids = turns["turn_id"].filter(pa.array(known)).to_pylist()
         self._picked.update(zip(ids, picked[known].tolist(), strict=True))
 
     def summary(self) -> dict[str, float]:
-        """Return precision and recall of the choice, with 95 % intervals, and how many marks there are.
+        """Return precision and recall of the choice, with 95 % intervals, and the number of marks.
 
-        ``missing`` counts marks whose turn is not there. Intervals resample marks of one weight.
+        ``missing`` counts marks whose turn is missing. The bootstrap resamples within marks of one weight.
         """
         ids = sorted(self._picked)
         picked = np.array([self._picked[each] for each in ids], bool)
@@ -56,7 +56,7 @@ class Marks:
 def precision_and_recall(picked: np.ndarray, question: np.ndarray, weight: np.ndarray) -> dict[str, float]:
     """Return weighted precision and recall, with 95 % bootstrap intervals; arrays of shape ``(marks,)``.
 
-    Resampled within strata: marks of one weight, as they were drawn.
+    The bootstrap resamples within strata: marks of one weight, as they were drawn.
     """
     _, strata = np.unique(weight, return_inverse=True)
     generator = np.random.default_rng(SEED)
@@ -82,7 +82,7 @@ def _scores(picked: np.ndarray, question: np.ndarray, weight: np.ndarray) -> tup
 
 
 def read_marks(folder: Path) -> Marks | None:
-    """Read every mark in the ``*.jsonl`` files of a folder; None if there is none. A later file's mark counts.
+    """Read all marks in the ``*.jsonl`` files of a folder; None if there are none. A later file overrides an earlier.
 
     Raises:
         DataError: If a row is not a mark.

@@ -1,6 +1,6 @@
-"""The questions among the turns of a file, by scores and filters, and the account of every turn that is none.
+"""The choice of questions among the turns of a file, by scores and filters, with the reason for each other turn.
 
-A judge's scores are in the folder ``data/scores/<judge>``, its threshold among the params of ``questions``.
+A judge's scores are in the folder ``data/scores/<judge>``, its threshold is a param of ``questions``.
 """
 
 from collections import Counter
@@ -25,14 +25,14 @@ from chatladder.questions.conversations import Conversations, Reach
 from chatladder.questions.marks import Marks
 
 JOINS = ("all", "majority", "mean")
-#: Turns that the metrics name for each pair of judges, those they differ on most.
+#: The number of turns that the metrics list for each pair of judges: those with the largest difference.
 LISTED = 20
-#: The stages before this one that count, in their order.
+#: The earlier stages that write counts, in their order.
 COUNTING = ("ingest", "merge")
 
 
 class Judge(NamedTuple):
-    """A judge, and the score from which a turn passes."""
+    """A judge, and the score from which it passes a turn."""
 
     name: str
     threshold: float  # 0-10
@@ -44,7 +44,7 @@ class JudgeOption(click.ParamType[Judge]):
     name = "NAME=SCORE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Judge:
-        """Read one."""
+        """Parse one judge."""
         name, _, threshold = str(value).partition("=")
         try:
             score = float(threshold)
@@ -57,7 +57,7 @@ class JudgeOption(click.ParamType[Judge]):
 
 @dataclass(frozen=True, kw_only=True)
 class Picking(Reach):
-    """Which turns are questions, and what each is shown with."""
+    """The choice of questions, and the turns shown with each."""
 
     judge: tuple[Judge, ...] = setting(
         "A judge, and the score from which it passes a turn; repeat it for each.", type=JudgeOption()
@@ -68,42 +68,42 @@ class Picking(Reach):
 
 
 class Picked(NamedTuple):
-    """The account of the turns."""
+    """The counts of turns."""
 
     questions: int
-    left_out: dict[str, int]  # reason -> turns
+    left_out: dict[str, int]  # reason -> number of turns
     judges: dict[str, Any]  # see Verdicts.finish
     conversations: int
     conversations_with_questions: int
 
 
 class Verdicts:
-    """Reads every judge's scores along with the turns, part by part, and counts how far the judges agree."""
+    """Reads all judges' scores along with the turns, part by part, and counts how far the judges agree."""
 
     def __init__(self, folder: Path, judges: Sequence[Judge], join: str) -> None:
         """Open the scores.
 
         Args:
-            folder: The folder with a folder of each judge.
+            folder: The folder with a subfolder for each judge.
             judges: At least one.
-            join: all: every judge must pass a turn; majority: more than half of them; mean: their mean score must
-                reach the mean of their thresholds.
+            join: ``all``: every judge must pass a turn; ``majority``: more than half of them; ``mean``: their mean
+                score must reach the mean of their thresholds.
         """
         self._judges, self._join = judges, join
         self._scores = {judge.name: _Scores(judge.name, folder / judge.name / SCORES_FILE) for judge in judges}
         self._passed = Counter(dict.fromkeys(self._scores, 0))
-        # Of each two judges: turns by whether the one and the other pass them; gap and id of those they differ on most.
+        # For each pair: turns by (first passes, second passes); gap and id of the turns with the largest gaps.
         pairs = list(combinations(self._scores, 2))
         self._pairs: dict[tuple[str, str], Counter[tuple[bool, bool]]] = {pair: Counter() for pair in pairs}
         self._differ: dict[tuple[str, str], list[tuple[float, str]]] = {pair: [] for pair in pairs}
 
     def below(self, turns: pa.Table) -> dict[str, np.ndarray]:
-        """Return why each of the next turns is not picked, bool of shape ``(turns,)`` by reason.
+        """Return for each reason which of the next turns it excludes, bool of shape ``(turns,)``.
 
-        Turns that are not text have no score and no such reason.
+        Turns that are not text have no score and are not excluded by one.
 
         Raises:
-            DataError: If a judge's scores are not those of these turns.
+            DataError: If a judge's scores do not belong to these turns.
         """
         text = is_text(turns).to_numpy()
         ids = turns["turn_id"].filter(pa.array(text))
@@ -119,12 +119,12 @@ class Verdicts:
         return below
 
     def summary(self) -> dict[str, Any]:
-        """Return how many turns each judge passed, and how far the judges agree, once all turns were read.
+        """Return how many turns each judge passed, and how far the judges agree, after all turns were read.
 
         Returns:
-            ``{judge: {"passed": turns}}``; with two judges or more also ``kappa`` (mean of Cohen's kappa over pairs; a
-            pair that agrees by never differing at all has 1) and, for each pair, ``<one>_<other>`` with its kappa,
-            how many turns only the one or the other passed, and the ids of those they differ on most.
+            ``{judge: {"passed": turns}}``; for two judges or more also ``kappa`` (the mean of Cohen's kappa over pairs;
+            1 for a pair whose scores never differ) and, for each pair, ``<one>_<other>`` with its kappa, the number of
+            turns that only one of them passed, and the ids of the turns with the largest differences.
 
         Raises:
             DataError: If a judge has scored other turns too.
@@ -165,7 +165,7 @@ class Verdicts:
 
 
 class _Scores:
-    """One judge's scores, read in step with the turns."""
+    """One judge's scores, read in parallel with the turns."""
 
     def __init__(self, judge: str, path: Path) -> None:
         self._judge, self._path = judge, path
@@ -173,7 +173,7 @@ class _Scores:
         self._waiting = SCORES.empty_table()
 
     def take(self, ids: pa.ChunkedArray) -> np.ndarray:
-        """The scores of the next turns, shape ``(len(ids),)``."""
+        """Return the scores of the next turns, shape ``(len(ids),)``."""
         while self._waiting.num_rows < len(ids):
             part = next(self._parts, None)
             if part is None:
@@ -186,7 +186,7 @@ class _Scores:
         return scores
 
     def check_end(self) -> None:
-        """Check that nothing is left."""
+        """Check that all scores were read."""
         if self._waiting.num_rows or next(self._parts, None) is not None:
             raise self._error()
 
@@ -209,7 +209,7 @@ def _kappa(counts: Counter[tuple[bool, bool]]) -> float:
 
 
 def read_costs(folder: Path, judges: Iterable[Judge]) -> dict[str, dict[str, int]]:
-    """Return what each judge cost, by name; scores of others are left alone.
+    """Return each judge's costs, by name; other judges' scores are ignored.
 
     Raises:
         DataError: If a judge has no scores, or is named twice.
@@ -227,20 +227,20 @@ def read_costs(folder: Path, judges: Iterable[Judge]) -> dict[str, dict[str, int
 
 
 def pick(turns: Rows, scores: Path, settings: Picking, writer: RowWriter, marks: Marks | None = None) -> Picked:
-    """Pick the questions among turns.
+    """Pick the questions among the turns.
 
     Args:
-        turns: Rows of ``TURNS``, by group and in the order of time within each, of any kind.
-        scores: The folder with a folder of each judge.
+        turns: Rows of ``TURNS`` of any kind, ordered by group and by time within each.
+        scores: The folder with a subfolder for each judge.
         settings: Judges, filters and reach.
-        writer: Takes the questions, rows of ``QUESTIONS``, in the order of the turns.
-        marks: Learns which turns were picked.
+        writer: Receives the questions, rows of ``QUESTIONS``, in the order of the turns.
+        marks: Records which turns were picked.
 
     Returns:
-        Counts: the turns are the questions and those left out.
+        Counts; every turn is either a question or left out.
 
     Raises:
-        DataError: If a judge's scores are not those of these turns, or no turn passes.
+        DataError: If a judge's scores do not belong to these turns, or no turn passes.
     """
     verdicts, conversations = Verdicts(scores, settings.judge, settings.join), Conversations(settings)
     left_out: Counter[str] = Counter()
@@ -266,14 +266,14 @@ def pick(turns: Rows, scores: Path, settings: Picking, writer: RowWriter, marks:
 
 
 def draw(path: Path, picked: Picked, sample: int) -> Picked:
-    """Draw so many of the questions in a file, and write them there in place of all.
+    """Draw ``sample`` of the questions in a file, and overwrite the file with them.
 
-    Those with the smallest ids, which are hashes, are drawn: of the same chat always the same, and a larger sample
-    holds a smaller one.
+    The questions with the smallest ids, which are hashes, are drawn: the same chat always gives the same ones, and a
+    larger sample contains a smaller one.
 
     Args:
-        path: Rows of ``QUESTIONS``.
-        picked: The account of the turns, where the others are then left out as ``not_drawn``.
+        path: The file of rows of ``QUESTIONS``.
+        picked: The counts of turns, to which the questions not drawn are added as ``not_drawn``.
         sample: The number of questions.
 
     Raises:
@@ -291,20 +291,20 @@ def draw(path: Path, picked: Picked, sample: int) -> Picked:
 
 
 def choose(part: pa.Table, below: dict[str, np.ndarray], min_characters: int) -> tuple[np.ndarray, dict[str, int]]:
-    """Return which turns are questions, bool of shape ``(turns,)``, and how many are not, by reason."""
+    """Return which turns are questions, bool of shape ``(turns,)``, and the number of others by reason."""
     reasons = {"not_text": ~is_text(part).to_numpy(), "too_short": _characters(part) < min_characters, **below}
     return count_reasons(reasons, part.num_rows)
 
 
 def _characters(turns: pa.Table) -> np.ndarray:
-    """The characters of each turn's text, without the names it is addressed to."""
+    """Return the number of characters of each turn's text, without the names it is addressed to."""
     texts = pc.replace_substring_regex(turns["text"].fill_null(""), ADDRESSED, "")
     lengths: np.ndarray = pc.utf8_length(pc.utf8_trim_whitespace(texts)).to_numpy()
     return lengths
 
 
 def count_reasons(reasons: dict[str, np.ndarray], rows: int) -> tuple[np.ndarray, dict[str, int]]:
-    """Return which rows no reason holds for, and for each reason the rows that it is the first to hold for."""
+    """Return the rows without any reason, and for each reason the number of rows for which it is the first."""
     kept = np.ones(rows, bool)
     counts = {}
     for reason, holds in reasons.items():
@@ -316,11 +316,11 @@ def count_reasons(reasons: dict[str, np.ndarray], rows: int) -> tuple[np.ndarray
 def summarize(
     picked: Picked, counts: dict[str, int], costs: dict[str, dict[str, int]], marked: dict[str, float] | None
 ) -> dict[str, Any]:
-    """Return the counts at every step from raw lines to questions.
+    """Return the counts of every step from raw lines to questions.
 
-    ``left_out`` holds the raw lines that made no message (skipped_<reason>) and the turns that are no question;
-    ``judges`` what each judge passed and cost, and how they agree; ``marked`` precision and recall on turns marked by
-    hand.
+    ``left_out`` holds the raw lines that made no message (skipped_<reason>) and the turns that are not questions;
+    ``judges`` each judge's passed turns and costs, and their agreement; ``marked`` precision and recall on turns marked
+    by hand.
     """
     nested = ("skipped_", "masked_")
     return {
@@ -339,10 +339,10 @@ def summarize(
 
 
 def read_counts(folder: Path, turns: int) -> dict[str, int]:
-    """Join the counts of the stages before this one.
+    """Join the counts of the earlier stages.
 
     Raises:
-        DataError: If one is missing, they are not flat counts, or two stages, or the turns, do not agree on a number.
+        DataError: If counts are missing or not flat, or two stages, or a stage and the turns, disagree on a number.
     """
     joined: dict[str, int] = {}
     for stage in COUNTING:

@@ -1,8 +1,8 @@
-"""A bot that asks chatladder whether a question of a group needs what was said before it.
+"""A bot that asks chatladder whether a question in a group needs the messages before it.
 
 It reads one message a line, {"group", "sender", "text"}, as a bridge to your chat writes them, and prints for each
-question what a search or a model should be given: the question, alone or written out, or with the last messages of its
-group where the server's model was not trained to write.
+question the input for a search or a model: the question, alone or rewritten, or with the last messages of its group if
+the server's model was not trained to rewrite.
 
     CHATLADDER_SERVER=http://127.0.0.1:8765 python docs/examples/bot.py < messages.jsonl
 """
@@ -14,13 +14,13 @@ import sys
 from collections import defaultdict, deque
 from urllib.request import Request, urlopen
 
-#: What the server refuses: control characters and halves of characters, and long texts.
+#: The server refuses control characters, unpaired surrogates and long texts.
 LONGEST = 16_384
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Bot:
-    """The last messages of each group, and a server that says when they are needed."""
+    """The last messages of each group, and a server that decides whether they are needed."""
 
     def __init__(self, server: str, token: str = "") -> None:
         self.address = f"{server}/v1/questions"
@@ -28,7 +28,7 @@ class Bot:
         self.groups: dict[str, deque] = defaultdict(lambda: deque(maxlen=12))
 
     def hear(self, group: str, sender: str, text: str) -> list[dict] | None:
-        """Remember a message; if it asks something, return what it takes to understand it."""
+        """Store a message; if it is a question, return the context needed to understand it."""
         message, history = {"sender": sender, "text": CONTROL.sub(" ", text[:LONGEST])}, list(self.groups[group])
         self.groups[group].append(message)
         if not text.rstrip().endswith(("?", "？")):
@@ -51,5 +51,5 @@ if __name__ == "__main__":
         try:
             if (context := bot.hear(**json.loads(line))) is not None:
                 print(json.dumps(context, ensure_ascii=False), flush=True)
-        except OSError as error:  # the server is gone, or refuses the message: the bot lives on
+        except OSError as error:  # the server is down, or refuses the message: the bot continues
             print(error, file=sys.stderr)

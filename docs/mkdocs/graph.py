@@ -1,7 +1,7 @@
-"""The graph of ``dvc.yaml`` as a picture: stages in layers, arrows from who writes a file to who reads it, as SVG.
+"""The graph of ``dvc.yaml`` as SVG: stages in layers, arrows from the writer of a file to its readers.
 
-networkx leaves out the arrows that follow from others, grandalf (which ``dvc dag`` draws with) places the boxes. The
-same graph gives the same bytes.
+networkx removes the arrows implied by others, grandalf (which ``dvc dag`` draws with) places the boxes. The same graph
+gives the same bytes.
 """
 
 import re
@@ -14,21 +14,21 @@ import networkx as nx
 from grandalf.graphs import Edge, Graph, Vertex
 from grandalf.layouts import DummyVertex, SugiyamaLayout
 
-#: Width and height of a box, distance of layers, and of boxes beside each other, in pixels.
+#: Width and height of a box, distance between layers, and between boxes of a layer, in pixels.
 BOX, LAYER, GAP = (124, 28), 34, 22
-#: What a person owns, and which of it the picture shows.
+#: The user's own data in the picture.
 YOURS = ("data/raw", "data/annotations")
 
 
 class Place(NamedTuple):
-    """Middle of a box, in pixels."""
+    """The centre of a box, in pixels."""
 
     x: float
     y: float
 
 
 class View:
-    """The size of a box, and where grandalf puts it."""
+    """The size of a box, and the position that grandalf gives it."""
 
     def __init__(self) -> None:
         self.w, self.h = BOX
@@ -36,7 +36,7 @@ class View:
 
 
 def active(pipeline: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the stages that run, by name; one whose ``foreach`` goes over nothing does not."""
+    """Return the stages that run, by name; one with an empty ``foreach`` does not."""
     stages = {}
     for name, stage in pipeline["stages"].items():
         if "foreach" not in stage:
@@ -47,19 +47,19 @@ def active(pipeline: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, 
 
 
 def value_at(params: Any, dotted: str) -> Any:
-    """Return the value of params under ``a.b.c``."""
+    """Return the value of params at ``a.b.c``."""
     for key in dotted.split("."):
         params = params[key]
     return params
 
 
 def names(files: Iterable[str | dict[str, Any]]) -> list[str]:
-    """Return the paths of deps or outs, without their options."""
+    """Return the paths of deps or outputs, without their options."""
     return [file if isinstance(file, str) else next(iter(file)) for file in files]
 
 
 def edges_of(stages: Mapping[str, Any]) -> nx.DiGraph:
-    """Return who reads what whom writes, among stages and ``YOURS``, without what follows from others."""
+    """Return the edges from writers to readers among stages and ``YOURS``, without those implied by others."""
     writers = [(path, path) for path in YOURS]
     for name, stage in stages.items():
         writers += [(out, name) for out in names([*stage.get("outs", []), *stage.get("metrics", [])])]
@@ -72,13 +72,13 @@ def edges_of(stages: Mapping[str, Any]) -> nx.DiGraph:
 
 
 def _holds(folder: str, path: str) -> bool:
-    """Whether a path is another or lies in it; a key of a ``foreach`` stands for any name."""
+    """Return True if a path equals a folder or lies in it; a ``foreach`` key matches any name."""
     pattern = re.sub(r"\\\$\\\{\w+\\\}", "[^/]+", re.escape(folder))
     return re.match(rf"{pattern}(/|$)", re.sub(r"\$\{\w+\}", "KEY", path)) is not None
 
 
 def places_of(graph: nx.DiGraph) -> tuple[dict[str, Place], dict[tuple[str, str], list[Place]]]:
-    """Return the middle of each box, and the points that each arrow passes."""
+    """Return the centre of each box, and the points on each arrow."""
     vertices = {node: Vertex(node) for node in sorted(graph)}
     for vertex in vertices.values():
         vertex.view = View()
@@ -88,29 +88,29 @@ def places_of(graph: nx.DiGraph) -> tuple[dict[str, Place], dict[tuple[str, str]
         layout = SugiyamaLayout(part)
         layout.xspace, layout.yspace = GAP, LAYER
         layout.init_all()
-        for row in layout.layers:  # grandalf begins with an order by address in memory
+        for row in layout.layers:  # grandalf starts with an order by memory address
             row.sort(key=_name)
             row.setup(layout)
         layout.draw(8)
         for edge in part.sE:
-            passed = layout.ctrls.get(edge) or dict(enumerate(edge.v))  # the ends, and a stand-in in each layer between
+            passed = layout.ctrls.get(edge) or dict(enumerate(edge.v))  # the ends, and a dummy in each layer between
             ways[edge.v[0].data, edge.v[1].data] = [Place(*passed[rank].view.xy) for rank in sorted(passed)]
     return {node: Place(*vertex.view.xy) for node, vertex in vertices.items()}, ways
 
 
 def _name(vertex: Vertex | DummyVertex) -> str:
-    """The name of a stage, or of the arrow that a stand-in belongs to."""
+    """Return the name of a stage, or of the arrow to which a dummy belongs."""
     if not isinstance(vertex, DummyVertex):
         return vertex.data
     return ">".join(vertex.ctrl[rank].data for rank in (min(vertex.ctrl), max(vertex.ctrl)))
 
 
 def draw(stages: Mapping[str, Any], link: Callable[[str], str]) -> str:
-    """The picture as one line of SVG.
+    """Return the picture as one line of SVG.
 
     Args:
-        stages: As ``active`` gives them.
-        link: Where a stage's box leads.
+        stages: The stages that ``active`` returns.
+        link: Returns the address of a stage's box.
     """
     places, ways = places_of(edges_of(stages))
     points = [point.x for way in ways.values() for point in way]

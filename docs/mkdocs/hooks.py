@@ -1,7 +1,7 @@
-"""What MkDocs does beside rendering: pages that lie elsewhere in the repository, and parts made from its sources.
+"""MkDocs hooks: pages that lie elsewhere in the repository, and parts generated from its sources.
 
-A line ``<!-- made: NAME ARGUMENT -->`` in a page becomes what ``made.py`` makes of that name, so that tables of params,
-rows, stages and commands are never copies that fall behind.
+A line ``<!-- made: NAME ARGUMENT -->`` in a page becomes what ``made.py`` generates for that name, so that tables of
+params, rows, stages and commands are never outdated copies.
 """
 
 import posixpath
@@ -15,13 +15,13 @@ from mkdocs.utils import get_relative_url
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-# Hooks are loaded by file; their neighbours are found by path.
+# Hooks are loaded as files; modules next to them are imported by path.
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
 import made  # noqa: E402 - after the path above
 
-#: Files of the repository that are pages too: path -> page.
+#: Files elsewhere in the repository that are pages too: path -> page.
 ELSEWHERE = {
     "benchmarks/README.md": "benchmarks.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -33,21 +33,21 @@ _MADE = re.compile(r"^<!-- made: (\w[\w-]*)(?: ([\w./-]+))? -->$", flags=re.M)
 
 
 def on_config(config: Any, **_: Any) -> Any:
-    """Let the commands of stages be imported, which are not installed; MkDocs takes back what a hook's file does."""
+    """Make the stages' commands importable, which are not installed; MkDocs restores the path after loading a hook."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     return config
 
 
 def on_files(files: Any, config: Any, **_: Any) -> Any:
-    """Take the pages that lie outside of docs/."""
+    """Add the pages outside docs/."""
     for path, page in ELSEWHERE.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any, **_: Any) -> str:
-    """Make what is to be made, and lead links to where the pages are on the site."""
+    """Generate the marked parts, and point links to the site's pages."""
     here = page.file.src_uri
     source = next((path for path, name in ELSEWHERE.items() if name == here), f"docs/{here}")
 
@@ -59,7 +59,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any, **_: Any
 
 
 def _page(target: str, source: str, here: str) -> str:
-    """A link of a source file as one between pages; what is no page is left for MkDocs to complain about."""
+    """Return a link of a source file as a link between pages; other links are left, so that MkDocs reports them."""
     path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
     page = ELSEWHERE.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
     return posixpath.relpath(page, posixpath.dirname(here) or ".") if page else target

@@ -1,4 +1,4 @@
-"""Parts of pages that are made from sources: dvc.yaml, params.yaml, chatladder/io/rows.py, the commands."""
+"""Parts of pages that are generated from sources: dvc.yaml, params.yaml, chatladder/io/rows.py, the commands."""
 
 import ast
 import importlib
@@ -17,11 +17,11 @@ import graph
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-Link = Callable[[str, str], str]  # page and anchor -> address from the page at hand
+Link = Callable[[str, str], str]  # page and anchor -> address relative to the current page
 
 
 def make(name: str, argument: str | None, link: Link) -> str:
-    """The Markdown of one ``<!-- made: name argument -->``."""
+    """Return the Markdown for one ``<!-- made: name argument -->``."""
     makers: dict[str, Callable[[], Iterable[str]]] = {
         "graph": lambda: _graph(link),
         "stages": _stages,
@@ -34,18 +34,18 @@ def make(name: str, argument: str | None, link: Link) -> str:
 
 
 def read(path: str) -> str:
-    """A file of the repository."""
+    """Return the content of a file of the repository."""
     return (ROOT / path).read_text(encoding="utf-8")
 
 
 def table(header: tuple[str, ...], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    """A Markdown table."""
+    """Yield the lines of a Markdown table."""
     for row in (header, ["---"] * len(header), *rows):
         yield "| " + " | ".join(cell if "`" in cell else cell.replace("|", "&#124;") for cell in row) + " |"
 
 
 def codes(words: Iterable[str]) -> str:
-    """Words as code, with commas between."""
+    """Return words as code, separated by commas."""
     return ", ".join(f"`{word}`" for word in words)
 
 
@@ -56,7 +56,7 @@ def _graph(link: Link) -> Iterator[str]:
 
 
 def _stages() -> Iterator[str]:
-    """Every stage of dvc.yaml: what it is for, reads and writes, which params it heeds, and its module's own words."""
+    """Yield every stage of dvc.yaml: its purpose, inputs, outputs and params, and its module's docstring."""
     described: set[str] = set()
     for name, stage in yaml.safe_load(read("dvc.yaml"))["stages"].items():
         each = stage.get("foreach")
@@ -89,20 +89,20 @@ def _key(path: str) -> str:
 
 
 def _short(paths: Iterable[str]) -> list[str]:
-    """Paths in order, those of the demo's rungs as one with ``RUNG`` in it."""
+    """Return paths in order, those of the demo's rungs merged into one with ``RUNG`` in it."""
     rungs = yaml.safe_load(read("params.yaml"))["ladder"]
     return list(dict.fromkeys(re.sub("|".join(map(re.escape, rungs)), "RUNG", path) for path in paths))
 
 
 def prose(docstring: str) -> Iterator[str]:
-    """A module's docstring as Markdown: its example as code, its source as a sentence."""
+    """Yield a module's docstring as Markdown: its example as code, its source as a sentence."""
     text = re.sub(r"^Example:\n((?:(?: {4}.*)?\n)+)", _fenced, docstring + "\n", flags=re.M)
     text = re.sub(r"^Source:\n((?: {4}.*\n)+)", _sentence, text, flags=re.M)
     yield plain(text.replace("``", "`"))
 
 
 def plain(text: str) -> str:
-    """Plain text as Markdown that shows it as it is: what stands outside of code keeps its ``*`` and ``<``."""
+    """Return plain text as Markdown that displays it unchanged: ``*`` and ``<`` outside code are escaped."""
     pieces = re.split(r"(~~~.*?~~~|`[^`]*`)", text, flags=re.S)
     pieces[::2] = [re.sub(r"\*(?! )", r"\\*", piece.replace("<", "&lt;")) for piece in pieces[::2]]
     return "".join(pieces)
@@ -125,7 +125,7 @@ def _stage_commands() -> Iterator[str]:
 
 
 def _commands() -> Iterator[str]:
-    """Every command of ``chatladder``, those of groups too, each with its example."""
+    """Yield every command of ``chatladder``, including those of groups, each with its example."""
     chatladder = importlib.import_module("chatladder.cli.app").main
     for name in sorted(chatladder.commands):
         command = chatladder.commands[name]
@@ -136,7 +136,7 @@ def _commands() -> Iterator[str]:
 
 
 def _home(command: click.Command) -> Any:
-    """The module that a command is written in."""
+    """Return the module in which a command is defined."""
     wrapped = inspect.unwrap(command.callback) if command.callback else None
     return importlib.import_module(wrapped.__module__ if wrapped else "chatladder.cli.app")
 
@@ -153,7 +153,7 @@ _SETTING = re.compile(
 
 
 def settings() -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
-    """Params by section: what its own line says, and name, value and comment of each setting below it."""
+    """Return params by section: its comment, and name, value and comment of each setting below it."""
     sections: dict[str, tuple[str, list[tuple[str, str, str]]]] = {}
     way: list[tuple[int, str]] = []
     for line in read("params.yaml").splitlines():
@@ -174,7 +174,7 @@ def settings() -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
 
 
 def _params(section: str) -> Iterator[str]:
-    """The table of one section, and the stages that heed it."""
+    """Yield the table of one section, and the stages that depend on it."""
     comment, rows = settings()[section]
     if comment and rows and rows[0][0] != section:
         yield from (comment[0].upper() + comment[1:] + ".", "")
@@ -192,7 +192,7 @@ def _params(section: str) -> Iterator[str]:
 
 
 def _escape(command: click.Command) -> None:
-    """Click's help is plain text and mkdocs-click takes it for Markdown: escape it, once."""
+    """Escape click's help, which is plain text, once, since mkdocs-click treats it as Markdown."""
     if "&lt;" not in (command.help or "") and "\\*" not in (command.help or ""):
         command.help = plain(command.help or "")
     for each in getattr(command, "commands", {}).values():
@@ -200,19 +200,19 @@ def _escape(command: click.Command) -> None:
 
 
 def _value(value: str) -> str:
-    """A value as code; one of a line that is commented out says so."""
+    """Return a value as code; a value on a line that is commented out is marked so."""
     shown = value.removesuffix(" (off)")
     return f"`{shown}`" + (", not set" if shown != value else "")
 
 
 def _section(name: str) -> list[str]:
-    """The lines of params.yaml that a section is written in."""
+    """Return the lines of a section of params.yaml."""
     found = re.search(rf"^{name}:.*\n(?:(?: .*)?\n)*", read("params.yaml") + "\n", flags=re.M)
     return found[0].rstrip().splitlines() if found else []
 
 
 def schemas() -> dict[str, list[tuple[str, str, str]]]:
-    """The schemas of ``chatladder/io/rows.py``: for each its columns, with type and comment."""
+    """Return the schemas of ``chatladder/io/rows.py``: the columns of each, with type and comment."""
     source = read("chatladder/io/rows.py")
     said = {
         token.start[0]: token.string.lstrip("# ")

@@ -1,7 +1,7 @@
-"""The chat formats, and which of them a file is in.
+"""The chat formats, and detection of the format of a file.
 
-A format is a module with a ``NAME``, ``LATE_SECONDS``, ``detects`` and ``parse`` as below. To add one, write the
-module and name it in ``FORMATS``.
+A format is a module with a ``NAME``, ``LATE_SECONDS``, ``detects`` and ``parse`` as below. To add a format, write the
+module and list it in ``FORMATS``.
 """
 
 import re
@@ -50,38 +50,38 @@ class Format(Protocol):
 
     @property
     def LATE_SECONDS(self) -> int | None:
-        """How much older than one before it a message may be within a file, in seconds.
+        """The seconds by which a message may be older than one before it in the same file.
 
-        More is refused as out of order. None where the order of an export's records is not that of time; ingest sorts
-        them anyway.
+        An older one is refused as out of order. None if an export's records are not in order of time; ingest sorts them
+        anyway.
         """
 
     def detects(self, name: str, head: bytes) -> bool:
-        """Whether a file with this name (no folders, no compression suffix) and first 64 kB is in the format."""
+        """Return True if a file of this name (no folders, no compression suffix) and first 64 kB is in the format."""
 
     def parse(self, source: Source, context: Context) -> Iterator[Message | Skipped]:
-        """One Message or Skipped for every record of the file, in the file's order.
+        """Yield one Message or Skipped for every record of the file, in the file's order.
 
-        Mentions of people inside texts are to become ``@<pseudonym> ``, and every other name of a person that the
-        file tells is to be made known by ``context.know``.
+        Mentions of people inside texts become ``@<pseudonym> ``. Every other name of a person in the file is reported
+        by ``context.know``.
 
         Raises:
-            DataError: Naming file and line, never the text of a message.
+            DataError: With file and line, never with the text of a message.
         """
 
 
-#: A JSON document, and not a line that starts with a bracket.
+#: A JSON document, as opposed to a line that starts with a bracket.
 JSON_START = re.compile(rb"[\[{]\s*[\[{\]}\"]")
 DATABASE = b"SQLite format 3\0"
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
-#: Exports that people try, and fields that tell them.
+#: Other apps' exports that people try to read, and the fields that identify them.
 OTHER_APPS = {
     "Matrix": {"origin_server_ts", "event_id"},
     "Skype or Microsoft Teams": {"userId", "exportDate", "conversations"},
     "Signal": {"backupTimeMs"},
     "signal-cli": {"envelope", "dataMessage"},
 }
-#: Fields of many exports, which may be named in an error.
+#: Fields of many exports; only these may be named in an error.
 _KNOWN_FIELDS = """
 about account actor_id author body channel channels chat chatInfo chats content conversations created_at createdAt data
 date date_unixtime email exportDate export_date exportedAt from from_id group guild id members message messageType
@@ -90,7 +90,7 @@ title topic ts type user userId user_id users version
 """
 KNOWN_FIELDS = frozenset(_KNOWN_FIELDS.split())
 
-#: In the order in which they are asked; the first that detects a file reads it.
+#: In the order in which they are tried; the first that detects a file reads it.
 FORMATS: tuple[Format, ...] = (
     *(chatlab, chatlog, pywxdump, qq_chat_exporter, weflow),
     *(table, wechat, telegram, discord, slack, irc, qq),
@@ -101,10 +101,10 @@ NAMES = tuple(each.NAME for each in FORMATS)
 
 
 def with_formats(sources: Iterable[Source], wanted: str, counts: Counter[str]) -> Iterator[tuple[Source, Format]]:
-    """Each file that holds anything, with its format; files that do not are counted as ``empty_files``.
+    """Yield each file that is not empty, with its format; empty files are counted as ``empty_files``.
 
     Raises:
-        DataError: If a file is in no format, or cannot be read.
+        DataError: If a file is in none of the formats, or cannot be read.
     """
     for source in sources:
         head = source.head()
@@ -115,15 +115,15 @@ def with_formats(sources: Iterable[Source], wanted: str, counts: Counter[str]) -
 
 
 def find_format(source: Source, wanted: str = "auto", head: bytes | None = None) -> Format:
-    """The format called ``wanted``, or for ``auto`` the first that detects the file's content.
+    """Return the format called ``wanted``, or for ``auto`` the first that detects the file's content.
 
     Args:
         source: The file.
         wanted: One of ``NAMES``, or auto.
-        head: The file's head, where it was read already.
+        head: The file's first bytes, if they were read already.
 
     Raises:
-        DataError: If no format does.
+        DataError: If none of the formats detects it.
     """
     if wanted != "auto":
         return FORMATS[NAMES.index(wanted)]
@@ -147,7 +147,7 @@ def _advice(name: str) -> str:
 
 
 def _looks_like(head: bytes) -> str:
-    """Describe the start of an unknown file, in words that hold nothing of what is said in it."""
+    """Describe the start of an unknown file without quoting any of its content."""
     start = head.lstrip()
     if start[:1] == b"<":
         return "a web page or XML (export the chat as JSON or plain text instead)"
@@ -160,7 +160,7 @@ def _looks_like(head: bytes) -> str:
         for app, telling in OTHER_APPS.items():
             if telling <= fields:
                 return f"what looks like an export of {app}, which is not read"
-        # Only names that exports are known to have: in a file of another kind a key could be a person's.
+        # Only names known from exports: in another kind of file a key could be a person's name.
         known = ", ".join(sorted(fields & KNOWN_FIELDS))
         return f"JSON with the fields {known}" if known else "JSON without fields that are known"
     text = head.decode("utf-8", "replace")

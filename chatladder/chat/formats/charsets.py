@@ -1,15 +1,15 @@
-"""Lines that are not UTF-8: which national charset they are in, told from what they would say.
+"""Detection of the national charset of lines that are not UTF-8.
 
-Old channels hold lines of several charsets: each client sent its own. A charset is the likelier, the more of the
-letters that it makes of such lines are common in its languages, or stand in the file's other lines. Lines that only
-lost a few bytes on their way stay UTF-8 with U+FFFD, and so do lines that no charset makes sense of.
+Old channels hold lines of several charsets, because each client sent its own. A charset is the more likely, the more of
+the letters that it yields are common in its languages, or occur in the file's other lines. Lines that only lost a few
+bytes in transit stay UTF-8 with U+FFFD, and so do lines that make sense in none of the charsets.
 
-Read here and not by charset-normalizer, which looks at a whole file or one short line, and not at the lines around it.
+charset-normalizer is not used: it looks at a whole file or at one short line, not at the lines around it.
 """
 
 from collections.abc import Iterable
 
-#: Letters of the languages that write in a charset of single bytes.
+#: Letters of the languages that use a single-byte charset.
 LETTERS = {
     "cp1252": "äöüßéèêàçñáíóúâîôûëïåæøõãìòù°«»¿¡€–…’“”",
     "cp1257": "ąčęėįšųūžāēģīķļņōõäöü–…“”„",
@@ -18,7 +18,7 @@ LETTERS = {
     "cp1251": "абвгдежзийклмнопрстуфхцчшщъыьэюяёіїє",
     "koi8_r": "абвгдежзийклмнопрстуфхцчшщъыьэюяё",
 }
-#: First bytes of the common characters of a charset of two bytes: punctuation, then syllables or the first level.
+#: First bytes of the common characters of a double-byte charset: punctuation, then syllables or the first level.
 LEADS = {
     "euc_kr": ((0xA1, 0xA3), (0xB0, 0xC8)),
     "gb18030": ((0xA1, 0xA3), (0xB0, 0xD7)),
@@ -26,19 +26,19 @@ LEADS = {
     "shift_jis": ((0x81, 0x97),),
     "big5": ((0xA1, 0xC6),),
 }
-#: Of charsets that fit equally well the first is taken.
+#: If several charsets fit equally well, the first is used.
 CHARSETS = (*LETTERS, *LEADS)
-#: The least share of common letters of a line that is in a charset.
+#: The smallest share of common letters in a line that is in a charset.
 LEAST = 0.6
-#: Enough to tell, of lines and of what stands in the others.
+#: Samples of this size suffice: lines that are not UTF-8, and letters of the others.
 MOST_LINES, MOST_LETTERS = 2_000, 20_000
 
 
 class Charsets:
-    """The charsets of one file."""
+    """Detects the charsets of one file's lines."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
-        """Look through all of a file's lines."""
+        """Read all lines of a file."""
         self._seen: set[str] = set()
         self._ranks = dict.fromkeys(CHARSETS, 0.0)
         wrong: list[bytes] = []
@@ -55,7 +55,7 @@ class Charsets:
                 self._ranks[charset] += self._score(line, charset)
 
     def decode(self, line: bytes) -> tuple[str, bool]:
-        """Text of a line, and whether bytes of it stand as U+FFFD."""
+        """Return the text of a line, and True if some of its bytes became U+FFFD."""
         text, damaged = _utf_8(line)
         if text is not None:
             return text, damaged
@@ -65,7 +65,7 @@ class Charsets:
         return line.decode("utf-8", "replace"), True
 
     def _score(self, line: bytes, charset: str) -> float:
-        """Share of common letters, and that of letters that stand in the file's other lines; 0 if it is none."""
+        """Return the share of common letters plus that of letters in other lines; 0 if the line cannot be decoded."""
         try:
             letters = [each for each in line.decode(charset) if not each.isascii()]
         except UnicodeDecodeError:
@@ -79,12 +79,12 @@ class Charsets:
 
 
 def _utf_8(line: bytes) -> tuple[str | None, bool]:
-    """Text of a line in UTF-8, and whether bytes were lost; no text if it is in another charset."""
+    """Return a line's text in UTF-8, and True if bytes were lost; the text is None for another charset."""
     try:
         return line.decode("utf-8"), False
     except UnicodeDecodeError as error:
         cut_off = error.reason == "unexpected end of data"
     text = line.decode("utf-8", "replace")
     whole = sum(not each.isascii() and each != "\ufffd" for each in text)
-    # Bytes of another charset are UTF-8 by chance now and then, and most of them are not.
+    # A few bytes of another charset are valid UTF-8 by chance, but most are not.
     return (text, True) if cut_off or whole >= text.count("\ufffd") else (None, True)

@@ -38,7 +38,7 @@ SYSTEM = "SYSTEM"
 
 
 def detects(name: str, head: bytes) -> bool:
-    """A document or a first line with the format's own header."""
+    """Return True for a document or a first line with the format's own header."""
     keys = keys_of(head)
     if HEADER.match(head):
         return "chatlab" in keys
@@ -46,7 +46,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each message (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each message (see ``chatladder.chat.formats``)."""
     people = People(context)
     for line, type_, value, meta in _entries(source):
         entry = object_of(value)
@@ -61,7 +61,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def meet(person: dict[str, Any], field: str, people: People) -> None:
-    """Make somebody known under the names of an entry."""
+    """Report a person's names in an entry."""
     if identity := id_of(person.get(field)):
         names, aliases = [person.get("accountName"), person.get("groupNickname")], person.get("aliases")
         people.meet(identity, *map(text_of, names + (aliases if isinstance(aliases, list) else [])))

@@ -1,7 +1,7 @@
-r"""The JSON, CSV and text of chatlog, of one chat or several, and its lists of contacts.
+r"""The JSON, CSV and text exports of chatlog, of one chat or several, and its lists of contacts.
 
-The fields are those of its writer (https://github.com/sjzar/chatlog: internal/model/message.go for messages and what
-they hold, internal/chatlog/http/route.go for the lists), and the columns of an export to a file as well
+The fields are those of its writer (https://github.com/sjzar/chatlog: internal/model/message.go for messages and their
+contents, internal/chatlog/http/route.go for the lists), and the columns also those of an export to a file
 (internal/export/export.go)::
 
     [{"seq": 1705312800001, "time": "2024-01-15T10:00:00+08:00", "talker": "1@chatroom", "isChatRoom": true,
@@ -18,9 +18,9 @@ they hold, internal/chatlog/http/route.go for the lists), and the columns of an 
 
     UserName,Alias,Remark,NickName
 
-A group is the talker's id. A text names it only among several talkers, else it is the file; whoever made the text is
-我 in it. It leaves out of its times what all of them share, the year or the day: that is taken from the file's name if
-it has a date, or else those messages have no time. The id of what is quoted is not told.
+A group is the talker's id. A text export names the talker only if there are several, else the group is the file; its
+author is 我 in it. Its times lack the year or the day that all of them share: this is taken from the file's name if
+that has a date, otherwise the messages have no time. The id of a quoted message is not exported.
 """
 
 import re
@@ -42,7 +42,7 @@ LATE_SECONDS = None
 FIELDS = frozenset(("talker", "sender", "senderName", "isSelf", "content"))
 COLUMNS = ("Time", "SenderName", "Sender", "Talker", "Content")
 CONTACTS = ("UserName", "Alias", "Remark", "NickName")
-#: An account's id behind a name, or alone.
+#: An account's id after a name, or alone.
 WHO = r"(?:(?P<name>[^\n]{0,256}?)\((?P<id>[A-Za-z0-9_@.-]{1,64}|我)\)|(?P<alone>[A-Za-z0-9_@.-]{6,64}|我|系统消息))"
 ENTRY = re.compile(WHO + r" (?:\[(?P<talker>[^\n]{1,300})\] )?(?P<time>(?:(?:\d{4}-)?\d\d-\d\d )?\d\d:\d\d:\d\d)")
 TALKER_ID = re.compile(r"(?:.*\()?([^()\s]{1,64})\)?")
@@ -51,7 +51,7 @@ DATE = re.compile(r"(?<!\d)(\d{4})-(\d\d-\d\d)(?!\d)")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """Messages as JSON, a header with the tool's columns, or an entry with an account's id."""
+    """Return True for messages as JSON, a header with the tool's columns, or an entry with an account's id."""
     if head.lstrip()[:1] in (b"[", b"{"):
         return keys_of(head) >= FIELDS
     match = ENTRY.fullmatch(first_line(head))
@@ -59,7 +59,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each message (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each message (see ``chatladder.chat.formats``)."""
     people = People(context)
     head = source.head()
     if head.lstrip()[:1] in (b"[", b"{"):
@@ -148,7 +148,7 @@ def _said(
 
 
 def _without_quote(text: str, people: People) -> str:
-    """Return a text without what it quotes before itself; who is quoted becomes known."""
+    """Return a text without the quotation at its start; the quoted person's name is reported."""
     lines = text.split("\n")
     if not lines[0].startswith("> "):
         return text
@@ -160,7 +160,7 @@ def _without_quote(text: str, people: People) -> str:
 
 
 def _whole(time: str, date: re.Match[str] | None) -> str | None:
-    """A time with year and day, taken from the date in a file's name; None if it has none."""
+    """Return a time with year and day, taken from the date in a file's name; None if the name has no date."""
     if len(time) == len("2024-01-15 10:00:00"):
         return time
     if date is None:

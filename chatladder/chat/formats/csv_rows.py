@@ -1,4 +1,4 @@
-"""The rows of a CSV file of any size, one at a time, each with the line that it starts on."""
+"""The rows of a CSV file of any size, one at a time, each with the number of its first line."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,10 @@ from chatladder.io.console import DataError
 
 
 def csv_rows(source: Source, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, cells) of each row, the header first; a blank row has no cells that hold anything.
+    """Yield (line, cells) of each row, the header first; the cells of a blank row are empty.
 
     Raises:
-        DataError: If it is no CSV, a row is longer than 4 MiB, or the text is not UTF-8.
+        DataError: If it is not CSV, a row is longer than 4 MiB, or the text is not UTF-8.
     """
     start = 1
     lines = _Lines(source)
@@ -26,14 +26,14 @@ def csv_rows(source: Source, delimiter: str = ",") -> Iterator[tuple[int, list[s
 
 
 def named_rows(source: Source, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | None]]:
-    """Yield (line, cells by their column) of each row behind the header, None for a blank one.
+    """Yield (line, cells by their column) of each row after the header, None for a blank row.
 
     Args:
         source: The file.
-        needed: Columns that the header must have.
+        needed: The columns that the header must have.
 
     Raises:
-        DataError: As ``csv_rows``, or if a column is missing, or a row has another number of cells than the header.
+        DataError: As for ``csv_rows``, or if a column is missing, or a row has another number of cells than the header.
     """
     names: list[str] = []
     for line, cells in csv_rows(source):
@@ -55,7 +55,7 @@ def check_width(cells: list[str], names: list[str], where: str) -> None:
     """Refuse a row that has another number of cells than the header.
 
     Raises:
-        DataError: Naming the place.
+        DataError: With the line.
     """
     if len(cells) != len(names):
         raise DataError(
@@ -64,7 +64,7 @@ def check_width(cells: list[str], names: list[str], where: str) -> None:
 
 
 def header_cells(line: str, delimiter: str = ",") -> list[str]:
-    """The names in the first line of a table; none if it is no CSV."""
+    """Return the names in the first line of a table; none if it is not CSV."""
     try:
         return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
     except csv.Error:
@@ -72,13 +72,13 @@ def header_cells(line: str, delimiter: str = ",") -> list[str]:
 
 
 def has_columns(head: bytes, *wanted: str) -> bool:
-    """Whether the first line of a file is the header of a table, parted by commas, with all of these columns."""
+    """Return True if the first line of a file is the header of a comma-separated table with all of these columns."""
     line = head.lstrip().partition(b"\n")[0].decode("utf-8", "replace")
     return set(wanted) <= set(header_cells(line))
 
 
 class _Lines:
-    """Lines for a reader that gathers them until a row is whole, which may be never."""
+    """Lines for a CSV reader, which gathers them until a row is complete; in a damaged file it may never be."""
 
     def __init__(self, source: Source) -> None:
         self.gathered = 0  # bytes since the last row

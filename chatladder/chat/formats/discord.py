@@ -1,4 +1,4 @@
-"""The JSON that DiscordChatExporter writes, one file for a channel or a thread, or for a part of one.
+"""DiscordChatExporter's JSON, one file for a channel, a thread, or a part of one.
 
 The fields are those of its writer (Tyrrrz/DiscordChatExporter:
 DiscordChatExporter.Core/Exporting/JsonMessageWriter.cs); older versions have fewer of them::
@@ -8,10 +8,10 @@ DiscordChatExporter.Core/Exporting/JsonMessageWriter.cs); older versions have fe
       "author": {"id": "4", "name": "bob", "nickname": "Bob", "isBot": false}, "attachments": [],
       "mentions": [{"id": "5", "name": "ann", "nickname": "Ann"}], "reference": {"messageId": "6"}}]}
 
-A group is a channel. Contents are what people saw, so a mention is ``@`` and a nickname, and is found by the
-message's list of whom it mentions; exports made with ``--markdown false`` have ``<@4>`` instead. Notices
-(somebody joined, a message was pinned) name members, so their text is left behind. Bots, webhooks among them,
-answer commands: what they say is kept, but is no talk (kind ``other``).
+A group is a channel. Contents are as people saw them, so a mention is ``@`` and a nickname, and is found by the
+message's list of mentioned people; exports made with ``--markdown false`` have ``<@4>`` instead. Notices (somebody
+joined, a message was pinned) name members, so their text is dropped. Bots, webhooks among them, answer commands: their
+messages are kept, but not as talk (kind ``other``).
 """
 
 import re
@@ -25,9 +25,9 @@ from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
 
 NAME = "discord"
-#: An export can be made newest first.
+#: An export may be newest first.
 LATE_SECONDS = None
-#: Types of messages that somebody wrote; numbers where the exporter had no name for them. The rest are notices.
+#: Types of messages that a person wrote; numbers if the exporter had no name for them. All others are notices.
 TALK = frozenset(("Default", "Reply", "ChatInputCommand", "ContextMenuCommand", "0", "19", "20", "23"))
 REPLIES = frozenset(("Reply", "19"))
 #: Discord allows 32 characters.
@@ -38,7 +38,7 @@ EVERYBODY = ("everyone", "here")
 MENTION = re.compile(r"(?<![A-Za-z0-9])@")
 #: Two characters of one word: @Bobby does not mention Bob.
 WORD = re.compile(r"[A-Za-z0-9_]{2}")
-#: What Discord itself stores: people, roles, channels, emoji, commands.
+#: Markup as Discord stores it: people, roles, channels, emoji, commands.
 RAW = re.compile(
     r"<(?:@!?(?P<person>\d{1,20})> ?|@&(?P<role>\d{1,20})>|#(?P<channel>\d{1,20})>"
     r"|a?:(?P<emoji>\w{1,32}):\d{1,20}>|/(?P<command>[^<>:\n]{1,100}):\d{1,20}>)"
@@ -46,7 +46,7 @@ RAW = re.compile(
 
 
 def detects(name: str, head: bytes) -> bool:
-    """An object with a guild and a channel, or with messages as DiscordChatExporter writes them."""
+    """Return True for an object with a guild and a channel, or with messages as DiscordChatExporter writes them."""
     if not head.lstrip().startswith(b"{"):
         return False
     keys = keys_of(head)
@@ -56,7 +56,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each message (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each message (see ``chatladder.chat.formats``)."""
     people = People(context)
     for record in records(source, ["messages.*"], ["channel"]):
         channel = object_of(record.beside.get("channel"))
@@ -70,7 +70,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def _people(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Everybody whom a message names."""
+    """Yield all people whom a message names."""
     yield object_of(message.get("author"))
     yield from objects_of(message.get("mentions"))
     yield object_of(object_of(message.get("interaction")).get("user"))
@@ -79,7 +79,7 @@ def _people(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _meet(person: dict[str, Any], people: People) -> None:
-    """Make a person's names known; those of bots are often words."""
+    """Report a person's names; bots are skipped, since their names are often words."""
     identity = id_of(person.get("id"))
     if identity is not None and person.get("isBot") is not True:
         people.meet(identity, text_of(person.get("name")), text_of(person.get("nickname")))
@@ -96,7 +96,7 @@ def _message(record: Record, group: str, people: People, where: str) -> Message 
     if author.get("isBot") is True and kind != "system":
         kind = "other"
     reference = object_of(message.get("reference"))
-    # A forwarded or a pinned message is not answered, nor is one in another channel.
+    # A forwarded or pinned message is not answered, nor is one in another channel.
     answers = type_ in REPLIES and (id_of(reference.get("channelId")) or group) == group
     return Message(
         line=record.line,
@@ -111,7 +111,7 @@ def _message(record: Record, group: str, people: People, where: str) -> Message 
 
 
 def _content(message: dict[str, Any], people: People) -> tuple[str, str]:
-    """(Kind, text) of what somebody sent, a forwarded message's if they wrote nothing themselves."""
+    """Return (kind, text) of a message; those of a forwarded message if the sender added nothing."""
     forwarded = object_of(message.get("forwardedMessage"))
     for each in (message, forwarded):
         text = text_of(each.get("content"))
@@ -123,7 +123,7 @@ def _content(message: dict[str, Any], people: People) -> tuple[str, str]:
 
 
 def replace_mentions(text: str, mentioned: list[dict[str, Any]], people: People) -> str:
-    """Replace ``<@id>``, and ``@nickname`` of who is mentioned, by ``@<pseudonym> ``; ``@here`` becomes ``@all ``."""
+    """Replace ``<@id>``, and ``@nickname`` of a mentioned person, by ``@<pseudonym> ``; ``@here`` becomes ``@all ``."""
     if "<" in text:
         text = RAW.sub(lambda match: _shown(match, people), text)
     if "@" not in text:
@@ -143,12 +143,12 @@ def replace_mentions(text: str, mentioned: list[dict[str, Any]], people: People)
         end = next((end for end in ends if not WORD.match(text, end - 1)), None)
         if end is not None and start > done:
             pieces += (text[done : start - 1], replacements[text[start:end]])
-            done = end + text.startswith(" ", end)  # the replacement has its own
+            done = end + text.startswith(" ", end)  # the replacement ends with a space itself
     return "".join((*pieces, text[done:]))
 
 
 def _shown(match: re.Match[str], people: People) -> str:
-    """Return the markup that Discord stores as its readers see it."""
+    """Return Discord's stored markup as its readers see it."""
     if match["person"]:
         return people.mention(match["person"])
     if match["emoji"]:

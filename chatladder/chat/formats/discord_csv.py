@@ -1,4 +1,4 @@
-"""The CSV that DiscordChatExporter writes, one file for a channel or a thread, or for a part of one.
+"""DiscordChatExporter's CSV, one file for a channel, a thread, or a part of one.
 
 The columns are those of its writer (https://github.com/Tyrrrz/DiscordChatExporter,
 DiscordChatExporter.Core/Exporting/CsvMessageWriter.cs)::
@@ -6,12 +6,12 @@ DiscordChatExporter.Core/Exporting/CsvMessageWriter.cs)::
     AuthorID,Author,Date,Content,Attachments,Reactions
     "400","ann#0000","2023-01-01T10:00:00.1230000+01:00","@Bob hi","https://cdn/a.png","👍 (1)"
 
-A group is the channel, by the id that the exporter puts into the file's name (``Club - Text - help [2].csv``), so it is
-the one of the JSON of the same channel. There are no ids of messages: replies are not told, bots look like people, and
-notices (somebody joined) are taken for texts. The JSON export has all of that.
+A group is the channel, by the id that the exporter puts into the file's name (``Club - Text - help [2].csv``), so it
+equals the group of the same channel's JSON. Messages have no ids: replies are not exported, bots look like people, and
+notices (somebody joined) are read as texts. The JSON export has all of that.
 
-Dates are ISO 8601; older versions write them as the computer's settings have it, or as it was told: ``01-Jan-20 01:33
-AM`` and numbers, whose order the whole file tells.
+Dates are ISO 8601. Older versions write them in the computer's or a chosen locale, as ``01-Jan-20 01:33 AM`` or in
+numbers, whose order is decided from the whole file.
 """
 
 import re
@@ -41,12 +41,12 @@ EVERYBODY = re.compile(r"(?<![\w@])@(?:everyone|here)(?!\w) ?")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """The exporter's header."""
+    """Return True for the exporter's header."""
     return has_columns(head, *COLUMNS)
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message for each row (see ``chatladder.chat.formats``)."""
+    """Yield one Message for each row (see ``chatladder.chat.formats``)."""
     dates = _Dates(source, context)
     people = People(context)
     channel = CHANNEL.search(source.plain_name)
@@ -72,12 +72,12 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 def _path(link: str) -> str:
     try:
         return urlsplit(link.strip()).path
-    except ValueError:  # brackets that are no address
+    except ValueError:  # brackets that are not an address
         return ""
 
 
 class _Dates:
-    """The times of one file; their order of day, month and year is told from all of them."""
+    """The times of one file; the order of day, month and year is decided from all of them."""
 
     def __init__(self, source: Source, context: Context) -> None:
         self._source = source
@@ -93,7 +93,7 @@ class _Dates:
             self._order = dates.order(context.date_order, source.where)
 
     def seconds(self, text: str, line: int) -> tuple[int | None, int]:
-        """UTC seconds of a date, and how exact it is."""
+        """Return the UTC seconds of a date, and its resolution."""
         where = self._source.where(line)
         match = LOCAL.fullmatch(text)
         if match is None or ISO.match(text):
@@ -111,7 +111,7 @@ class _Dates:
 
 
 def _parts(match: re.Match[str]) -> tuple[str, str, str]:
-    """The parts of a date as they stand; a month's name stands second, so that only the day can be first."""
+    """Return the parts of a date in their order; a month's name is always second, so only the day can be first."""
     a, b, c = match.group("a", "b", "c")
     if b not in MONTHS:
         return a, b, c

@@ -1,4 +1,4 @@
-"""Text exports whose messages span lines: a message goes on until a line starts the next."""
+"""Entries of text exports whose messages span lines: a message ends where a line starts the next one."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import TypeVar
 from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 
-#: Far above any message: a file in which none ends must not be gathered whole.
+#: Far longer than any message: a file in which no entry ends must not be read into memory whole.
 LONGEST_ENTRY = 2**20
 
 Start = TypeVar("Start")
@@ -16,11 +16,11 @@ Start = TypeVar("Start")
 def entries(
     source: Source, start: Callable[[str], tuple[Start, str] | None]
 ) -> Iterator[tuple[int, Start | None, str]]:
-    """Yield (line, what starts there, its text), or a line without a start where no entry has begun.
+    """Yield (first line, start, text) of each entry, and lines before the first entry without a start.
 
     Args:
         source: The file.
-        start: Gives what a line starts and the rest of the line; None for a line that starts nothing.
+        start: Returns what a line starts and the rest of the line; None for a line that starts nothing.
 
     Raises:
         DataError: If an entry does not end, or the text is not UTF-8.
@@ -48,10 +48,10 @@ def entries(
 
 
 def after_blank(header: re.Pattern[str]) -> Callable[[str], tuple[re.Match[str], str] | None]:
-    """Return what starts an entry whose first line is a header, at the start of the file or after a blank line.
+    """Return a function that detects an entry: a header line at the start of the file or after a blank line.
 
     Args:
-        header: The whole line, without blanks at its end.
+        header: Matches the whole line, without trailing blanks.
     """
     is_boundary = True
 
@@ -65,5 +65,5 @@ def after_blank(header: re.Pattern[str]) -> Callable[[str], tuple[re.Match[str],
 
 
 def first_line(head: bytes) -> str:
-    """Return the first line of a file that is not blank, without what is around it."""
+    """Return the first line of a file that is not blank, stripped."""
     return head.lstrip().partition(b"\n")[0].decode("utf-8", "replace").rstrip()

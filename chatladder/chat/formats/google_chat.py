@@ -11,9 +11,9 @@ https://developers.google.com/workspace/chat/api/reference/rest/v1/spaces.messag
     Groups/Space AAAA/group_info.json  {"name": "Team", "members": [{"name": "Ann", "email": "a@b.c"}]}
     Users/User 1/user_info.json        {"user": {...}, "membership_info": [...]}
 
-A group is a space by the id that starts its messages' ids. In a space with threads a message answers the first of its
-thread, or what it quotes; what it quotes stands apart from its text. Dates are in the account's language: only English
-ones are read, others are refused. What bots say is kept, but is no talk (kind ``other``).
+A group is a space, by the id at the start of its messages' ids. In a space with threads, a message answers the first
+one of its thread, or the message that it quotes; the quotation is not part of its text. Dates are in the account's
+language: only English ones are read, others are refused. Bots' messages are kept, but not as talk (kind ``other``).
 """
 
 import re
@@ -33,14 +33,14 @@ NAME = "google_chat"
 LATE_SECONDS = None
 COMPANIONS = {"group_info.json": "members", "user_info.json": "membership_info"}
 DATE = re.compile(r"[A-Z][a-z]+day, (?P<moment>[A-Za-z0-9, ]{12,20} at \d{1,2}:\d\d:\d\d(?: [AP]M)?) (?:UTC|GMT)")
-#: As American and as British English have it.
+#: In American and in British English.
 DATE_FORMATS = ("%B %d, %Y at %I:%M:%S %p", "%d %B %Y at %H:%M:%S")
-#: What starts the name of a group's folder; its id follows.
+#: The start of the name of a group's folder, followed by its id.
 FOLDER = re.compile(r"(?:Space|DM|Group) ")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """An object with messages that have a creator and a topic, or a companion that tells members."""
+    """Return True for an object with messages that have a creator and a topic, or a companion that lists members."""
     keys = keys_of(head) if head.lstrip().startswith(b"{") else set()
     if name in COMPANIONS:
         return COMPANIONS[name] in keys
@@ -48,7 +48,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each message; companions tell only names (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each message; companions tell only names (see ``chatladder.chat.formats``)."""
     people = People(context)
     if source.plain_name in COMPANIONS:
         for record in records(source, ("members.*", "user", "membership_info.*")):
@@ -63,7 +63,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def _meet(person: Any, people: People) -> str | None:
-    """Identity of somebody, their mail address or else their name; names of bots are often words."""
+    """Return a person's identity, their mail address or else their name; bots' names are not reported: often words."""
     person = object_of(person)
     name = text_of(person.get("name")).strip()
     identity = text_of(person.get("email")).strip().lower() or name
@@ -96,7 +96,7 @@ def _message(entry: dict[str, Any], line: int, people: People, source: Source) -
 
 
 def _content(entry: dict[str, Any]) -> tuple[str, str]:
-    """(Kind, text) of what somebody sent; of what was deleted a record without a text is left."""
+    """Return (kind, text) of a message; a deleted message remains as a record without a text."""
     text = text_of(entry.get("text"))
     if text.strip():
         return "text", text

@@ -7,25 +7,25 @@ r"""IRC logs of the common clients, bouncers and bots.
     --- Log opened Sat Jan 05 21:20:37 2013                #rust.log of irssi
     21:20 < nick> text
 
-The date of a line is in its stamp; else in a line before it that says when logging began or a day changed; else in
-the file's name, and a clock that steps back by more than half a day has passed midnight. Stamps without an offset
-are local time of ``context.timezone``. The group is the channel: of the line, else of the file's name, else of the
-folder; behind its network's folder where one is there, as ZNC and irssi write them. Folders may hold the date, or a
+The date of a line is in its stamp; or else in an earlier line that says when logging began or a day changed; or else in
+the file's name, where a clock that steps back by more than half a day has passed midnight. Stamps without an offset are
+local time of ``context.timezone``. The group is the channel: from the line, or else the file's name, or else the
+folder; prefixed with its network's folder if there is one, as ZNC and irssi write them. Folders may hold the date or a
 part of it, too: Ubuntu's archive (https://irclogs.ubuntu.com/) has ``2013/01/25/#ubuntu-cn.txt``.
 
-Lines that are not UTF-8 are read in the charset that makes most sense of them (``charsets``), or else kept with U+FFFD
-in place of the bytes, as channels always have a few. Colours and the like are taken out. dircproxy keeps the ``+`` and
-``-`` by which a server told who was known to it (its capability identify-msg) before a text, as samples of irclog2html
-show (https://github.com/mgedmin/irclog2html, testcases/dircproxy-example.log); they are taken off.
+Lines that are not UTF-8 are read in the charset that fits them best (``charsets``), or else kept with U+FFFD in place
+of the bytes, since every channel has a few. Colours and other styling are removed. dircproxy puts before a text the
+``+`` or ``-`` by which a server says whether the sender is identified (its capability identify-msg), as samples of
+irclog2html show (https://github.com/mgedmin/irclog2html, testcases/dircproxy-example.log); they are removed.
 
-A notice (``-nick- text``) is what bots send: kind other. Joins, renames, modes and the like become system rows without
-text, since it is all names; what a client says to its own user is passed over and counted.
+A notice (``-nick- text``) comes from a bot: kind other. Joins, renames, modes and the like become system rows without
+text, since the text is all names. A client's lines to its own user are skipped and counted.
 
-People address each other as ``nick: text``; a nick that the file knows becomes ``@<pseudonym> `` there. Somebody who
-changes nick becomes somebody else: that ``a`` and ``b`` are one person is not known for sure (nicks are passed on),
-and an export that starts later would not know it at all.
+People address each other as ``nick: text``; a nick that occurs in the file becomes ``@<pseudonym> ``. A person who
+changes nick becomes another person: it is not certain that ``a`` and ``b`` are one (nicks are passed on), and an export
+that starts later would not show it at all.
 
-A line is a stamp, and behind it somebody's words or what happened.
+A line is a stamp, followed by a person's words or an event.
 
 ============  =================================  ==================================================================
 layout        stamp                              written by
@@ -33,15 +33,15 @@ layout        stamp                              written by
 clock         ``[21:20]``, ``[21:20:37]``        Ubuntu's logs, ZNC, Eggdrop, EnergyMech, mIRC, KVIrc
 channel_day   ``rust 2018-05-29 [21:20:37]``     corpora of many channels
 bare_clock    ``21:20``, ``21:20:37``            irssi
-weechat       ``2013-01-05 21:20:37`` and tab    WeeChat, whose fields are parted by tabs; ``21:20:37.123456Z``
+weechat       ``2013-01-05 21:20:37`` and tab    WeeChat, with tab-separated fields; ``21:20:37.123456Z``
 month_day     ``Jan 05 21:20:37``                XChat, HexChat
-iso           ``2013-01-05T21:20:37+0000``       bots; HexChat and XMPP clients set so; in brackets or not
+iso           ``2013-01-05T21:20:37+0000``       bots; HexChat and XMPP clients by setting; in brackets or not
 day_month     ``[05-Jan-2013 21:20]``            bots, as irclog2html reads them
 proxy         ``[05 Jan 21:20]``                 dircproxy; BitchX with a slash before the clock
 konversation  ``[Sat 05 Jan 2013] [21:20:37]``   Konversation
 ============  =================================  ==================================================================
 
-Behind all stamps but WeeChat's stand the same things, with differences that do not collide::
+After the stamp all but WeeChat write the same things, with differences that do not collide::
 
     <nick> text          < nick> text      <@nick>\ttext
     * nick action         -*- nick action  Action: nick action
@@ -49,9 +49,9 @@ Behind all stamps but WeeChat's stand the same things, with differences that do 
     *** Joins: nick (user@host)            -!- nick [user@host] has joined #chan      === nick is now known as other
     nick (user@host) joined #chan.         * nick (user@host) has quit (reason)       <-- | nick (user@host) has left
 
-The stamps are those of the clients' defaults (irssi ``log_timestamp``, WeeChat ``logger.file.time_format``, ZNC's log
-module, HexChat ``stamp_log_format``) and of irclog2html. A file's layout is the one that reads most of its first
-lines, and no line is read by another.
+The stamps are the defaults of the clients (irssi ``log_timestamp``, WeeChat ``logger.file.time_format``, ZNC's log
+module, HexChat ``stamp_log_format``) and those of irclog2html. A file's layout is the one that reads most of its first
+lines, and all of its lines are read in it.
 """
 
 import re
@@ -68,25 +68,25 @@ from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 from chatladder.privacy.pseudonyms import Pseudonyms
 
-#: What stands before a text in dircproxy's logs, whose nicks have a host.
+#: The mark before a text in dircproxy's logs, whose nicks have a host.
 IDENTIFIED = re.compile(r"<[^<>\s!]+![^<>\s]*>\s[+-]")
-#: So many lines of a file tell its layout.
+#: The number of a file's first lines that decide its layout.
 HEAD_LINES = 200
 
 CLOCK = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?"
-#: What may follow a clock: WeeChat writes microseconds and UTC since 4.8.
+#: An optional suffix of a clock: WeeChat writes microseconds and UTC since 4.8.
 FRACTION = r"(?:[.,]\d{1,9})?(?P<offset>Z|[+-]\d\d:?\d\d)?"
 ISO_DAY = r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
-#: English, or as a Chinese system writes it.
+#: English, or as on a Chinese system.
 MONTH = r"(?P<month>(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}|1?\d月)"
 HOST = r"[(\[][^\s@]{0,100}@\S{0,200}[)\]]"
-#: Behind a star stand actions and, with some clients, events: these words nobody types of themselves by chance.
+#: A star starts actions and, with some clients, events; nobody types these words by chance.
 STAR_EVENT = (
     rf"(?:\S+ {HOST}(?:\s|$)|\S+ (?:has (?:joined|left|quit) (?:[#&(]|IRC)|is now known as \S+$|sets mode"
     r"|was kicked (?:from \S+ )?by |has changed the topic|changes topic to"
     r"|(?:gives|removes) (?:channel (?:half-)?operator status|voice) ))"
 )
-#: What it tells its user there.
+#: A client's messages to its user after a star.
 STAR_NOTICE = r"(?:Now talking (?:on|in) [#&]|You are now (?:known as|talking) |Topic (?:for [#&]|is '))"
 MOVES = r"(?:Joins|Parts|Quits): "
 TEXT = r"(?:\s(?P<text>.*))?$"
@@ -99,15 +99,15 @@ WEECHAT_SPEECH = (
     r"(?: \*\t(?P<actor>\S+)|--\tNotice\((?P<notice>[^\s)]+)\)[^:]*:"
     rf"|[@+%&~]?(?P<nick>(?!(?:-->|<--|--|=!=|\*+)\t)[^\s<>]+)(?=\t)){TEXT}"
 )
-#: What clients put before what is nobody's words.
+#: A client's marks before lines that are not a person's words.
 MARK = r"(?:\*\*\*|-!-|===|-->|<--|---?)(?:\s*\|)?\s+"
-#: Words that a client starts such a line with, where a nick may stand.
+#: Words at the start of such a line that are not a nick.
 NOBODY = r"(?!(?i:you|topic|mode|channel|server|netsplit|irssi|now|users?|there|connection)\b)"
 HAPPENED = (
     r"(?:(?:has|have) \w|(?:is|are) now known as|was kicked|sets? (?:mode|channel|ban)|changes? "
     r"|changed the topic|joined|left|quit|got |returned|kicked |gives |removes )"
 )
-#: An event and whose it is, in the one group that takes part.
+#: An event and its nick, in whichever one group matches.
 EVENT = (
     rf"(?:(?:{MARK}|\*\s*){MOVES}(?P<moved>\S+)"
     rf"|\*\s*(?={STAR_EVENT})(?P<starred>\S+)"
@@ -119,14 +119,14 @@ EVENT = (
     r"|(?:Topic changed on \S+|[#&]\S*: mode change '[^']*') by (?P<setter>[^\s!:]+))"
 )
 RENAMED = re.compile(r"(?: now known as|Nick change: \S+ ->) (\S+)$")
-#: Who else takes part: who kicked somebody, or was made an operator. Behind a bracket stands what somebody wrote.
+#: The other person of an event: who kicked somebody, or became an operator. The text after a bracket is a person's.
 OTHER = re.compile(
     r"[^(]*?(?: kicked (?:from \S+ )?by|(?: sets? mode:?|mode/\S+|Mode \S+) \[?[+-][ohvaq]{1,8}| operator status to)"
     r" ([^\s\])(]+)"
 )
-#: What a client tells its user.
+#: A client's message to its user.
 NOTICE = r"(?:\*{1,4}|-!-|===|-->|<--|---?|=!=|!\S|\t|Topic|[#&]\S*: mode)"
-#: Where logging starts, stops or enters a day; the date may be in a language that is not read.
+#: A line where logging starts, stops or enters a day; the date may be in a language that is not read.
 MARKER = re.compile(
     r"(?:\[\d\d:\d\d(?::\d\d)?\] )?(?:--- |\*{4} |### Log |Session )"
     r"(?:(?P<opened>Log opened|BEGIN LOGGING AT|session started at|Start:)"
@@ -136,13 +136,13 @@ MARKER = re.compile(
 
 
 class Told(NamedTuple):
-    """The content of a line. Nicks are in lower case, since IRC's ignore case."""
+    """The content of a line; nicks are in lower case, since IRC ignores case."""
 
     stamp: re.Match[str]  # with the groups of the layout's stamp
-    kind: str  # text, other (a notice, which is what bots send) or system
+    kind: str  # text, other (a notice, from a bot) or system
     nick: str
     text: str = ""
-    others: tuple[str, ...] = ()  # what the nick is called from now on, and who else took part
+    others: tuple[str, ...] = ()  # the nick's new name, and the other person of the event
 
 
 class Layout(NamedTuple):
@@ -171,7 +171,7 @@ def _said(match: re.Match[str]) -> Told | str:
     nick, actor, notice = match.group("nick", "actor", "notice")
     text = (match["text"] or "").strip()
     if text.startswith("\x01"):
-        # How clients ask each other things, of which only an action is somebody's words.
+        # Requests between clients (CTCP), of which only an action is a person's words.
         verb, _, text = text.strip("\x01").partition(" ")
         if verb != "ACTION":
             return "ctcp"
@@ -181,12 +181,12 @@ def _said(match: re.Match[str]) -> Told | str:
 
 
 def _layout(name: str, stamp: str, speech: str = SPEECH) -> Layout:
-    # Ubuntu's logs do not stamp what happens.
+    # Ubuntu's logs have no stamp on events.
     event = re.compile(rf"(?:{stamp}|(?==== )){EVENT}")
     return Layout(name, re.compile(stamp + speech), event, re.compile(stamp + NOTICE))
 
 
-#: Of layouts that read equally many lines the first is taken.
+#: If several layouts read equally many lines, the first is used.
 LAYOUTS = (
     _layout("clock", rf"\[{CLOCK}\]\s+"),
     _layout("channel_day", rf"(?P<channel>\S+) {ISO_DAY} \[{CLOCK}\]\s+"),
@@ -201,7 +201,7 @@ LAYOUTS = (
 
 
 def find_layout(lines: Iterable[str]) -> Layout | None:
-    """The layout that reads most of the lines, if that is half of those that are not blank or a client's own."""
+    """Return the layout that reads most lines, if those are half of the lines other than blank and client lines."""
     told = [(sum(isinstance(layout.read(line), Told) for line in lines), layout) for layout in LAYOUTS]
     hits, best = max(told, key=lambda pair: pair[0])
     others = sum(best.read(line) == "not_a_log_line" for line in lines)
@@ -211,11 +211,11 @@ def find_layout(lines: Iterable[str]) -> Layout | None:
 NAME = "irc"
 LATE_SECONDS = 60
 
-#: Fewer damaged lines than this are an accident, even in a file that holds no other lines beyond ASCII.
+#: Fewer damaged lines than this are an accident, even in a file whose other lines are all ASCII.
 ANOTHER_ENCODING = 5
-#: At the start of a message: who it is for.
+#: The addressee at the start of a message.
 ADDRESS = re.compile(r"([^\s:,：，]+)[:,：，]\s*")
-#: Bold, colour and the like, which are not text.
+#: Bold, colour and other styling.
 STYLING = re.compile(
     r"\x03(?:\d{1,2}(?:,\d{1,2})?)?|\x04(?:[0-9A-Fa-f]{6}(?:,[0-9A-Fa-f]{6})?)?|[\x02\x0f\x11\x16\x1d\x1e\x1f]"
 )
@@ -223,12 +223,12 @@ SUFFIXES = re.compile(r"\.(?:txt|log|ascii|weechatlog)\b")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """At least half of the first lines look like one layout's."""
+    """Return True if at least half of the first lines match one layout."""
     return find_layout(_first_lines(head)) is not None
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each line (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each line (see ``chatladder.chat.formats``)."""
     layout = find_layout(_first_lines(source.head())) or LAYOUTS[0]
     charsets = Charsets(data for _, data in source.lines())
     nicks = _nicks(source, charsets, layout, context)
@@ -244,12 +244,12 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
         stamp = told.stamp
         yield Message(
             line=number,
-            group=stamp.groupdict().get("channel") or group,  # Ubuntu's logs do not stamp what happens
+            group=stamp.groupdict().get("channel") or group,  # Ubuntu's logs have no stamp on events
             sender=told.nick,
             timestamp=None if stamp["minute"] is None else calendar.seconds(stamp, number),
             kind=told.kind,
             text=replace_nicks(told.text, nicks, context.pseudonyms),
-            # What has no time is told apart by its file's name, which is one for all days where folders hold the date.
+            # The file's name distinguishes rows without a time, but it is the same every day if folders hold the date.
             typed=told.text if stamp["minute"] else told.text + dated,
             resolution_seconds=1 if stamp["second"] else 60,
             damaged=damaged,
@@ -257,12 +257,12 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def replace_nicks(text: str, nicks: set[str], pseudonyms: Pseudonyms) -> str:
-    """``nick: text`` and ``nick, other: text`` with pseudonyms.
+    """Replace known nicks in ``nick: text`` and ``nick, other: text`` by pseudonyms.
 
     Args:
         text: The text of a message.
         nicks: Known nicks in lower case.
-        pseudonyms: The source of their pseudonyms.
+        pseudonyms: The pseudonyms of people.
     """
     addressed = []
     position = 0
@@ -273,7 +273,7 @@ def replace_nicks(text: str, nicks: set[str], pseudonyms: Pseudonyms) -> str:
 
 
 def _lines(source: Source, charsets: Charsets) -> Iterator[tuple[int, str, bool]]:
-    """Yield (number, text without styling, whether bytes were replaced)."""
+    """Yield (number, text without styling, True if bytes were replaced)."""
     for number, data in source.lines():
         text, damaged = charsets.decode(data.rstrip(b"\r\n"))
         yield number, STYLING.sub("", text), damaged
@@ -285,10 +285,10 @@ def _first_lines(head: bytes) -> list[str]:
 
 
 def _nicks(source: Source, charsets: Charsets, layout: Layout, context: Context) -> set[str]:
-    """Every nick that speaks, acts, is renamed or takes part in the file, in lower case; and a look at its encoding.
+    """Return all nicks of the file that speak, act, are renamed or take part, in lower case; check its encoding.
 
     Raises:
-        DataError: If most of the lines that hold more than ASCII are in no known charset; a few damaged ones may pass.
+        DataError: If most of the lines beyond ASCII are in no known charset; a few damaged ones are allowed.
     """
     nicks: set[str] = set()
     others: set[str] = set()
@@ -309,19 +309,20 @@ def _nicks(source: Source, charsets: Charsets, layout: Layout, context: Context)
             "iconv -f GB18030 -t UTF-8"
         )
     for nick in sorted(others - nicks):
-        context.know(nick)  # nobody's message tells of those who never speak under that name
+        context.know(nick)  # a nick that never speaks is not the sender of any message
     return nicks | others
 
 
 def _group_name(source: Source) -> str:
-    """``ubuntu-cn`` of ``2013-01-05.ubuntu-cn.txt``; ``oftc/rust`` of ``oftc/#rust.log``, ``oftc/#rust/2013.log``.
+    """Return the group's name from a file's path.
 
-    Folders of dates, as in ``2013/01/05/#ubuntu-cn.txt``, are no part of it.
+    It is ``ubuntu-cn`` for ``2013-01-05.ubuntu-cn.txt``, and ``oftc/rust`` for ``oftc/#rust.log`` and
+    ``oftc/#rust/2013.log``. Folders of dates, as in ``2013/01/05/#ubuntu-cn.txt``, are skipped.
     """
     folders = [each for each in PurePosixPath(source.inner).parts[:-1] if not DATE_FOLDER.fullmatch(each)]
     name = SUFFIXES.sub("", NAME_DATE.sub("", source.plain_name)).strip(" .-_")
     if DATE_FOLDER.fullmatch(name) and _folder_date(source):
-        name = ""  # of #ubuntu-cn/2013/01/05.txt
+        name = ""  # for #ubuntu-cn/2013/01/05.txt
     if not name.strip("#&") and folders:
         name = folders.pop()
     network = f"{folders[-1]}/" if folders and name.startswith(("#", "&")) else ""
@@ -331,27 +332,27 @@ def _group_name(source: Source) -> str:
 DAY = 86_400
 HALF_YEAR = 183 * DAY
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-#: 2013-01-05, 20130105, or 05Jan2013 as Eggdrop has it.
+#: 2013-01-05, 20130105, or 05Jan2013 as Eggdrop writes it.
 NAME_DATE = re.compile(
     r"(?<!\d)(?:(?P<year>\d{4})(?P<dash>[-_.]?)(?P<month>\d\d)(?P=dash)(?P<day>\d\d)"
     rf"|(?P<eggday>\d\d)(?P<eggmonth>(?i:{'|'.join(MONTHS)}))(?P<eggyear>\d{{4}}))(?!\d)"
 )
 NAME_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
-#: A year, a month or a day, alone or together.
+#: A year, a month or a day, alone or joined.
 DATE_FOLDER = re.compile(r"(?:19|20)\d\d(?:[-_.]?\d\d){0,2}|\d\d(?:[-_.]\d\d)?")
-#: The same as ``NAME_DATE`` where folders part it.
+#: As ``NAME_DATE``, split over folders.
 FOLDER_DATE = re.compile(r"(?:^|/)(?P<year>(?:19|20)\d\d)[-_./]?(?P<month>\d\d)[-_./]?(?P<day>\d\d)(?=[-_./]|$)")
 
 
 def _folder_date(source: Source) -> str:
-    """The date that folders part in a file's path, as 2013-01-05; empty without one, or if the file's name has it."""
+    """Return the date in a file's folders, as 2013-01-05; empty if they have none or the file's name has one."""
     path = "" if NAME_DATE.search(source.plain_name) else SUFFIXES.sub("", source.inner)
     found = list(FOLDER_DATE.finditer(path))
     return "-".join(found[-1].group("year", "month", "day")) if found else ""
 
 
 class Calendar:
-    """Gives every stamp of a file its UTC seconds; ``wall`` is what clocks there show, as seconds since 1970."""
+    """Computes UTC seconds of every stamp of a file; ``wall`` is the time on local clocks, as seconds since 1970."""
 
     def __init__(self, source: Source, timezone: tzinfo) -> None:
         self._source = source
@@ -360,7 +361,7 @@ class Calendar:
         self._start = 0  # midnight before logging began
 
     def mark(self, line: str, number: int) -> None:
-        """Take the date of a line that tells where logging starts, stops or enters a day."""
+        """Use the date of a line that says where logging starts, stops or enters a day."""
         match = MARKER.match(line)
         if match is None or match["year"] is None:
             return
@@ -370,10 +371,10 @@ class Calendar:
         self._wall = midnight + (_time_of_day(match) if match["minute"] else 0)
 
     def seconds(self, stamp: re.Match[str], number: int) -> int:
-        """UTC seconds of a stamp.
+        """Return the UTC seconds of a stamp.
 
         Raises:
-            DataError: If its date cannot be told, or there is no such date.
+            DataError: If its date is unknown, or does not exist.
         """
         time, groups = _time_of_day(stamp), stamp.re.groupindex
         if "year" in groups:
@@ -386,7 +387,7 @@ class Calendar:
         return self._wall - _offset_seconds(offset) if offset else self._utc(self._wall, number)
 
     def _advance(self, time: int, number: int) -> int:
-        """The wall time of a time of day that follows the latest line."""
+        """Return the wall time of a time of day that follows the latest line."""
         if self._wall is None:
             self._wall = self._start = self._named_midnight(number)
         step = time - self._wall % DAY
@@ -397,11 +398,11 @@ class Calendar:
         return self._wall + step
 
     def _in_year(self, stamp: re.Match[str], number: int) -> int:
-        """Midnight of a day without a year: the first that does not lie half a year before the latest line."""
+        """Return midnight of a day without a year: the first one not half a year before the latest line."""
         if self._wall is None:
             return self._midnight(self._named_year(number), stamp["month"], stamp["day"], number)
         year = (EPOCH + timedelta(seconds=self._wall)).year
-        # A late line of New Year's Eve is a day older; no log is silent for more than half a year and then on time.
+        # A late line of New Year's Eve is a day older; that is likelier than a log that was silent for half a year.
         for candidate, earliest in ((year - 1, DAY), (year, HALF_YEAR), (year + 1, HALF_YEAR)):
             try:
                 midnight = _midnight(candidate, stamp["month"], stamp["day"])
@@ -451,10 +452,10 @@ class Calendar:
 
 
 def _midnight(year: int, month: str, day: str) -> int:
-    """Wall seconds at which a day starts; the month is a number or a name.
+    """Return the wall seconds at which a day starts; the month is a number or a name.
 
     Raises:
-        ValueError: If there is no such day.
+        ValueError: If the day does not exist.
     """
     number = MONTHS.index(month[:3].lower()) + 1 if month[0].isalpha() else int(month.rstrip("月"))
     return (date(year, number, int(day)) - EPOCH.date()).days * DAY

@@ -1,4 +1,4 @@
-"""The objects of a file that holds one on each line."""
+"""The objects of a file that has one on each line."""
 
 import json
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ def json_lines(source: Source, comment: str | None = None) -> Iterator[tuple[int
 
     Args:
         source: The file.
-        comment: The sign that starts a line which counts as blank.
+        comment: The sign that starts a comment, which counts as a blank line.
 
     Raises:
-        DataError: If a line holds something else, or the text is not UTF-8.
+        DataError: If a line is not an object, or the text is not UTF-8.
     """
     for number, data in source.lines():
         text = source.decode(data, number).strip()

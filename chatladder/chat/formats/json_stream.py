@@ -1,11 +1,10 @@
-r"""The records of a JSON document of any size, one at a time, each with the line that it starts on.
+r"""The records of a JSON document of any size, one at a time, each with the number of its first line.
 
-Only a window of decoded text and one record are held. ``json`` decodes each record where it stands in the window, at
-the speed of C. ijson, which streams JSON too, knows no line numbers and quotes the text in its errors, so it is not
-used here.
+Only a window of decoded text and one record are in memory. ``json`` decodes each record in place in the window, at the
+speed of C. ijson, which streams JSON too, has no line numbers and quotes the text in its errors, so it is not used.
 
-Among equal names in an object the last one counts, as everywhere in Python: Telegram Desktop writes ``text`` twice
-in some service messages. It also writes control characters as ``\x1f``, which is no JSON; that is read as meant.
+If an object has a name twice, the last one counts, as everywhere in Python: Telegram Desktop writes ``text`` twice in
+some service messages. It also writes control characters as ``\x1f``, which is not JSON; they are read as intended.
 """
 
 import codecs
@@ -21,12 +20,12 @@ from chatladder.io.console import DataError
 CHUNK = 2**20
 #: Characters of the longest record.
 LONGEST_RECORD = LONGEST_LINE
-#: No token but a string is longer, so an error this near to the window's end may only mean that the text goes on.
+#: Only a string can be longer, so an error this near to the window's end may only mean that the text goes on.
 LONGEST_TOKEN = 16
-#: How deep a value that nobody asked for is passed over piece by piece; what lies deeper must not be too long.
+#: The depth to which an unwanted value is skipped piece by piece; deeper values are decoded whole, so must not be long.
 SKIP_DEPTH = 3
 
-#: Fields and elements after which their number is compared with the file's size again.
+#: After this many fields and elements, their number is compared with the file's size again.
 CHECKED = 1024
 
 ENDS = "the file ends before it does"
@@ -35,22 +34,22 @@ ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|.)", re.DOTALL)
 
 
 class Record(NamedTuple):
-    """One value that a path leads to."""
+    """A value that a path leads to."""
 
-    line: int  # where it starts, from 1
-    path: str  # the path that led to it
+    line: int  # its first line, from 1
+    path: str  # the path that leads to it
     value: Any
-    beside: Mapping[str, Any]  # fields of the object that holds it, or that holds the array it is in
+    beside: Mapping[str, Any]  # fields of the object that holds it, or that holds its array
 
 
 def records(source: Source, paths: Sequence[str], fields: Sequence[str] = ()) -> Iterator[Record]:
-    """The values that paths lead to, in the order of the file.
+    """Yield the values that paths lead to, in the order of the file.
 
     Args:
         source: A file that holds one JSON document.
-        paths: Such as ``messages.*`` or ``chats.list.*.messages.*``: names of fields, ``*`` for each of an array.
-            What has another shape is passed over.
-        fields: Wanted in ``beside``, where they stand before the array; the first must not stand after it.
+        paths: Paths such as ``messages.*`` or ``chats.list.*.messages.*``: names of fields, ``*`` for each element of
+            an array. Values of another shape are skipped.
+        fields: Fields for ``beside``, if they precede the array; the first must not follow it.
 
     Raises:
         DataError: If the file is not one whole JSON document in UTF-8, a record is longer than 4 MiB, or none of
@@ -64,10 +63,10 @@ def records(source: Source, paths: Sequence[str], fields: Sequence[str] = ()) ->
 
 
 def values(source: Source) -> Iterator[tuple[int, Any]]:
-    """Each of the JSON values that follow one another in a file, with the line that it starts on.
+    """Yield each of the successive JSON values of a file, with the number of its first line.
 
     Raises:
-        DataError: If one is damaged or longer than 4 MiB, or the text is not UTF-8.
+        DataError: If a value is damaged or longer than 4 MiB, or the text is not UTF-8.
     """
     window = _Window(source)
     while window.peek():
@@ -75,7 +74,7 @@ def values(source: Source) -> Iterator[tuple[int, Any]]:
 
 
 def elements(source: Source) -> Iterator[tuple[int, Any]]:
-    """Each element of a file that holds one array, or else as ``values``."""
+    """Yield each element of a file that is one array, or else as ``values``."""
     if source.head().lstrip().startswith(b"["):
         yield from ((record.line, record.value) for record in records(source, ["*"]))
     else:
@@ -83,37 +82,37 @@ def elements(source: Source) -> Iterator[tuple[int, Any]]:
 
 
 def text_of(value: Any) -> str:
-    """A field that should be text; anything else is none."""
+    """Return a field that should be text; an empty text for anything else."""
     return value if isinstance(value, str) else ""
 
 
 def id_of(value: Any) -> str | None:
-    """An id, as text: a whole number or a text that is not empty."""
+    """Return an id as text: of a whole number or a text that is not empty."""
     if isinstance(value, str):
         return value or None
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def objects_of(value: Any) -> list[dict[str, Any]]:
-    """The objects of a field that should be an array of them."""
+    """Return the objects of a field that should be an array of them."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def object_of(value: Any) -> dict[str, Any]:
-    """A field that should be an object; anything else is an empty one."""
+    """Return a field that should be an object; an empty one for anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def keys_of(head: bytes) -> set[str]:
-    """Names of the fields in the first bytes of a JSON document; no text can forge one, as its quotes are escaped."""
+    """Return the field names in the first bytes of a JSON document; no text can forge one: its quotes are escaped."""
     return {name.decode() for name in re.findall(rb'"([A-Za-z_]{1,40})"[ \t\r\n]{0,100}:', head)}
 
 
 class _Walk:
-    """One way through a document along the paths."""
+    """One pass through a document along the paths."""
 
     def __init__(self, source: Source, paths: Sequence[str], fields: Sequence[str]) -> None:
-        self.found = False  # whether a path has led to an array
+        self.found = False  # True once a path has led to an array
         self._window = _Window(source)
         self._paths = {tuple(path.split(".")): path for path in paths}
         self._fields = fields
@@ -124,7 +123,7 @@ class _Walk:
             raise self._window.damaged("something follows its end")
 
     def _value(self, paths: dict[tuple[str, ...], str], beside: dict[str, Any]) -> Iterator[Record]:
-        """Walk through the value that starts here, with what is left of the paths."""
+        """Yield the records in the value that starts here, following the rest of the paths."""
         window = self._window
         start = window.peek()
         if () in paths:
@@ -151,12 +150,12 @@ class _Walk:
 
 
 def _after(name: str, paths: dict[tuple[str, ...], str]) -> dict[tuple[str, ...], str]:
-    """Return the rest of the paths that go on with a name."""
+    """Return the rest of the paths that start with a name."""
     return {path[1:]: whole for path, whole in paths.items() if path and path[0] == name}
 
 
 class _Window:
-    """The part of the text that is being read."""
+    """The part of the text that is in memory."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -167,26 +166,26 @@ class _Window:
         self._line = 1  # of the character at _counted
         self._counted = 0
         self._ended = False
-        self._passed = 0  # fields and elements
+        self._passed = 0  # number of fields and elements
 
     def line(self, position: int | None = None) -> int:
-        """Number of the line that the next character is on, or the one at a position that is no earlier."""
+        """Return the line number of the next character, or of a later position."""
         position = self._at if position is None else position
         self._line += self._text.count("\n", self._counted, position)
         self._counted = position
         return self._line
 
     def peek(self) -> str:
-        """The next character that is no white space, empty at the end; it is not taken."""
+        """Return the next character other than white space, empty at the end, without consuming it."""
         while True:
-            self._at = SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # it matches nothing, too
+            self._at = SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # it also matches nothing
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._more():
                 return ""
 
     def take(self, *wanted: str) -> str:
-        """Take the next character, which must be one of these."""
+        """Consume the next character, which must be one of ``wanted``."""
         character = self.peek()
         if character not in wanted:
             raise self.damaged(f"there is no {' or '.join(wanted)}" if character else ENDS)
@@ -194,7 +193,7 @@ class _Window:
         return character
 
     def members(self) -> Iterator[str]:
-        """Names of the fields of the object that starts here; the value is to be taken before the next is asked."""
+        """Yield the field names of the object that starts here; consume each value before asking for the next name."""
         for _ in self.elements("{", "}"):
             if self.peek() != '"':
                 self.take('"')
@@ -203,21 +202,21 @@ class _Window:
             yield name
 
     def elements(self, opening: str = "[", closing: str = "]") -> Iterator[None]:
-        """One None for each element of the array that starts here, which is to be taken before the next is asked."""
+        """Yield one None for each element of the array that starts here; consume it before asking for the next."""
         self.take(opening)
         if self.peek() == closing:
             self.take(closing)
             return
         while True:
             self._passed += 1
-            if not self._passed % CHECKED:  # they take time even where nobody wants them
+            if not self._passed % CHECKED:  # they take time even if they are unwanted
                 self._source.spend("lines", self._passed)
             yield
             if self.take(",", closing) == closing:
                 return
 
     def skip(self, depth: int = SKIP_DEPTH) -> None:
-        """Pass over the value that starts here."""
+        """Skip the value that starts here."""
         start = self.peek()
         if not depth or start not in ("[", "{"):
             self.value()
@@ -226,7 +225,7 @@ class _Window:
             self.skip(depth - 1)
 
     def value(self) -> Any:
-        """Take the value that starts here.
+        """Consume and return the value that starts here.
 
         Raises:
             DataError: If it is damaged or longer than ``LONGEST_RECORD``.
@@ -246,7 +245,7 @@ class _Window:
                 what = "its brackets are too deep" if isinstance(error, RecursionError) else "JSON has no such number"
                 raise self.damaged(what) from None
             else:
-                # 1 at the window's end may be 10, and 1e+ may be 1e+9; everything else says where it ends.
+                # 1 at the window's end may be 10, and 1e+ may be 1e+9; all other values have an explicit end.
                 whole = end < len(self._text) - LONGEST_TOKEN or not isinstance(value, int | float)
                 if whole or not self._longer():
                     self._check_length(end)
@@ -254,14 +253,14 @@ class _Window:
                     return value
 
     def damaged(self, what: str, position: int | None = None) -> DataError:
-        """An error at a position, else at the next character."""
+        """Return the error for damage at a position, or else at the next character."""
         return DataError(
             f"{self._source.where(self.line(position))}: expected whole JSON, but {what}. Remove what is damaged, or "
             "export the chat again."
         )
 
     def _longer(self) -> bool:
-        """Read on, unless the value that starts here is too long as it is; whether there was more."""
+        """Read more, unless the value that starts here is too long already; return False at the end of the file."""
         self._check_length(len(self._text))
         return self._more()
 
@@ -273,7 +272,7 @@ class _Window:
             )
 
     def _more(self) -> bool:
-        """Drop what is before the next character and read on; as much again as is left, so that it soon suffices."""
+        """Drop the text before the next character and read on; as much again as is left, so that few reads suffice."""
         left = len(self._text) - self._at
         wanted = min(left, LONGEST_RECORD + 1 - left) or 1
         pieces: list[str] = []
@@ -290,7 +289,7 @@ class _Window:
         return True
 
     def _repair(self, error: json.JSONDecodeError) -> bool:
-        r"""Make JSON of every ``\x1f`` from the first on, which is where the decoder has stopped."""
+        r"""Turn every ``\x1f`` into JSON, from the position where the decoder stopped."""
         if error.msg != "Invalid \\escape" or self._text[error.pos : error.pos + 2] != "\\x":
             return False
         rest = self._text[error.pos :]
@@ -300,7 +299,7 @@ class _Window:
 
 
 def _chunks(source: Source) -> Iterator[str]:
-    """The text of a file, in pieces that are not empty.
+    """Yield the text of a file, in pieces that are not empty.
 
     Raises:
         DataError: If the file is damaged or not UTF-8.
@@ -314,7 +313,7 @@ def _chunks(source: Source) -> Iterator[str]:
                 try:
                     text = decoder.decode(data, final=not data)
                 except UnicodeDecodeError as error:
-                    source.decode(error.object, line)  # says where
+                    source.decode(error.object, line)  # raises an error with the line
                     raise
                 line += data.count(b"\n")
                 if text:

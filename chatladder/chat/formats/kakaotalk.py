@@ -1,4 +1,4 @@
-r"""KakaoTalk's own exports of a chat: the text of Windows, Android and iOS, and the CSV of macOS.
+r"""KakaoTalk's exports of a chat: the text of Windows, Android and iOS, and the CSV of macOS.
 
 ::
 
@@ -7,15 +7,15 @@ r"""KakaoTalk's own exports of a chat: the text of Windows, Android and iOS, and
 
     --------------- 2024년 1월 15일 월요일 ---------------      Windows; English: Monday, January 15, 2024
     [Ann] [오후 8:49] text                                      English: [8:49 PM]
-    Ann님이 Bob님을 초대했습니다.                                what happened has no name
+    Ann님이 Bob님을 초대했습니다.                                an event has no sender
     2024년 1월 15일 오후 8:49, Ann : text                       Android; English: 8:49pm, January 15, 2024, Ann : text
     2024. 1. 15. 오후 8:49, Ann : text                          iOS; English: Jan 15, 2024, 8:49 PM, Ann : text
     Date,User,Message                                           macOS
     2024-01-15 20:49:07,"Ann","text"
 
-Kakao has no description; the shapes are those of https://github.com/suziewithz/kakaoship (log_samples), a reader with
-samples of all four in Korean and English. Times are local; but for macOS they tell no seconds. There are no ids, so a
-name is who has it; phones write their owner as You or 회원님.
+Kakao publishes no description; the shapes are those of https://github.com/suziewithz/kakaoship (log_samples), a reader
+with samples of all four in Korean and English. Times are local, and only macOS writes seconds. There are no ids, so a
+name identifies a person; phones write their owner as You or 회원님.
 """
 
 import re
@@ -31,7 +31,7 @@ from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 
 NAME = "kakaotalk"
-#: An hour for the autumn's clock, and a minute.
+#: The hour that autumn repeats, and a minute.
 LATE_SECONDS = 3_660
 HEADER = ("Date", "User", "Message")
 HEAD_LINES = 12
@@ -43,7 +43,7 @@ _ENGLISH_CLOCK = r"(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?: ?(?P<after>[AaPp][Mm
 _NAME_DAY = r"(?P<name>[A-Z][a-z]{2,8}) (?P<day>\d{1,2}), (?P<year>\d{4})"
 _KOREAN_DAY = r"(?P<year>\d{4})년 (?P<month>\d{1,2})월 (?P<day>\d{1,2})일"
 _SAID = r"(?:, (?P<sender>[^\n]{1,120}?) : (?P<text>.*)|(?:, |: )(?P<notice>.*)|(?P<alone>))"
-#: Lines that a phone starts, with day and clock.
+#: A line of a phone export, with day and clock.
 STAMPED = tuple(
     re.compile(pattern + _SAID)
     for pattern in (
@@ -53,7 +53,7 @@ STAMPED = tuple(
         rf"{_NAME_DAY}(?:,| at) {_ENGLISH_CLOCK}",
     )
 )
-#: A day alone; Windows puts it between dashes.
+#: A line with a day only; Windows puts it between dashes.
 DAY = re.compile(
     rf"(?:-{{5,}} )?(?:{_KOREAN_DAY} \w요일"
     r"|\w+day, (?P<name>[A-Z][a-z]{2,8}) (?P<eday>\d{1,2}), (?P<eyear>\d{4}))(?: -{5,})?\s*"
@@ -62,7 +62,7 @@ WINDOWS = re.compile(
     rf"\[(?P<sender>[^\n]{{1,120}}?)\] \[{_KOREAN_CLOCK}(?: (?P<after>[AP]M))?\]"
     r"(?: (?P<text>.*))?"
 )
-#: What happened, as Windows writes it without a time; nobody types these words of themselves by chance.
+#: An event as Windows writes it, without a time; nobody types these words by chance.
 BARE_NOTICE = re.compile(
     r"(?P<who>.{1,100}?)님이 (?:(?P<whom>.{1,400}?)님을 (?:초대|내보냈).*|(?:들어왔습니다|나갔습니다)\..*)"
     r"|(?P<mover>.{1,100}?) (?:joined|left) this chatroom\.?"
@@ -70,7 +70,7 @@ BARE_NOTICE = re.compile(
 )
 NOTICE = re.compile(rf"{BARE_NOTICE.pattern}|(?P<inviter>.{{1,100}}?) invited (?P<invited>.{{1,400}}?)\.?")
 SEVERAL = re.compile(r"님과 |님, |, | and ")
-#: What stands for something that is not text, by kind.
+#: The app's words in place of something that is not text, by kind.
 PLACEHOLDER = re.compile(
     r"(?P<image>[<(]?(?:[Pp]hotos?|사진)(?: \d+장)?[>)]?)|(?:파일|File): (?P<file>.+)"
     r"|[<(]?(?:[Vv]ideo|동영상|[Ee]moticons?|이모티콘|음성메시지|지도|연락처|[Vv]oice message)[>)]?"
@@ -80,16 +80,16 @@ DELETED = ("삭제된 메시지입니다.", "This message was deleted.")
 
 
 class Stamp(NamedTuple):
-    """What a line starts: a day, something said, or what happened."""
+    """The start of an entry: a day, a message, or an event."""
 
     reason: str = ""  # why it makes no message
     day: tuple[int, int, int] | None = None  # year, month, day
     clock: tuple[int, int] | None = None  # hour, minute
-    sender: str = ""  # nobody for what happened
+    sender: str = ""  # empty for an event
 
 
 def detects(name: str, head: bytes) -> bool:
-    """The header of macOS, or a line of a message in the first lines."""
+    """Return True for the header of macOS, or a line of a message among the first lines."""
     if has_columns(head, *HEADER):
         return True
     lines = [line for line in head.decode("utf-8", "replace").splitlines() if line.strip()][:HEAD_LINES]
@@ -99,7 +99,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message for each entry, Skipped for heads and days (see ``chatladder.chat.formats``)."""
+    """Yield one Message for each entry, Skipped for heads and days (see ``chatladder.chat.formats``)."""
     people = People(context)
     clock = LocalClock(context.timezone)
     group = re.sub(r"\.(?:txt|csv)$", "", source.plain_name, flags=re.IGNORECASE).strip() or NAME
@@ -156,7 +156,7 @@ def _start(line: str) -> tuple[Stamp, str] | None:
 
 
 def _month(name: str) -> int:
-    """Number of an English month; 0, which no date has, for another word."""
+    """Return the number of an English month; 0, which is no month, for another word."""
     return MONTHS.index(name[:3].lower()) + 1 if name[:3].lower() in MONTHS else 0
 
 
@@ -181,7 +181,7 @@ def _moment(text: str, where: str) -> datetime:
 def _message(
     line: int, group: str, sender: str, text: str, people: People, seconds: int, resolution: int
 ) -> Message | Skipped:
-    """A message, or a notice, which macOS puts under the name of who did something."""
+    """Return a message, or a notice, which macOS writes under the name of the person who acted."""
     sender, text = sender.strip(), text.strip()
     if notice := NOTICE.fullmatch(text) if text.startswith(sender) else None:
         for names in filter(None, notice.groups()):

@@ -1,4 +1,4 @@
-r"""LINE's own text export ("Export chat history"), one file a chat.
+r"""LINE's text export ("Export chat history"), one file a chat.
 
 ::
 
@@ -6,16 +6,16 @@ r"""LINE's own text export ("Export chat history"), one file a chat.
     Saved on: 2024/1/15 20:00
 
     2024/01/15(Mon)                         a day: also "Mon, 1/15/2024", 2024.01.15 Monday, 2024/1/15(月)
-    20:49\tAnn\ttext                         fields are parted by tabs
+    20:49\tAnn\ttext                         fields are separated by tabs
     20:50\tBob\t"first line                  a text of several lines is in quotes
     second line"
-    下午08:51\t\tAnn已加入群組                what happened has no name
+    下午08:51\t\tAnn已加入群組                an event has no sender
     08:52PM\tAnn unsent a message.
 
-LINE has no description; the shapes are those that readers of exports expect (https://github.com/ChatLab/ChatLab,
-the parser line-native-txt, and https://github.com/jyu0414/linelog2py). Times are local and tell no seconds. There are
-no ids, so a name is who has it. Exports of old desktop versions part the fields by blanks; where a name ends cannot be
-told then, so they are not read. English dates put the month or the day first: the name of the day tells which.
+LINE publishes no description; the shapes are those that readers of exports expect (https://github.com/ChatLab/ChatLab,
+the parser line-native-txt, and https://github.com/jyu0414/linelog2py). Times are local and have no seconds. There are
+no ids, so a name identifies a person. Exports of old desktop versions separate the fields by blanks: they are not read,
+because the end of a name is unknown then. English dates put the month or the day first: the name of the day decides.
 """
 
 import re
@@ -30,7 +30,7 @@ from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 
 NAME = "line"
-#: An hour for the autumn's clock, and a minute.
+#: The hour that autumn repeats, and a minute.
 LATE_SECONDS = 3_660
 HEAD_LINES = 40
 
@@ -47,7 +47,7 @@ TITLE = re.compile(
     r"(?:\[LINE\] ?)?Chat history (?:with|in) (?P<en>.+)|\[LINE\] ?(?:(?P<ja>.+?)(?:と)?のトーク履歴"
     r"|[与與]?(?P<zh>.+?)的(?:聊天记录|聊天記錄|对话)|ประวัติการสนทนา(?:กับ|ใน)\s?(?P<th>.+)|(?P<other>.+))"
 )
-#: What stands for something that is not text, by kind.
+#: The app's words in place of something that is not text, by kind.
 PLACEHOLDER = re.compile(
     r"\[(?:(?P<image>Photo|照片|写真|사진|ภาพ|รูป)|Video|视频|影片|動画|동영상|วิดีโอ"
     r"|Sticker|贴图|貼圖|スタンプ|스티커|สติกเกอร์|Voice message|語音訊息|语音信息|ボイスメッセージ)\]"
@@ -55,7 +55,7 @@ PLACEHOLDER = re.compile(
     r"|位置|位置情報|連絡先|聯絡資訊|記事本|记事本|ノート|アルバム|相簿)\](?P<rest>.*)|☎.*",
     re.DOTALL,
 )
-#: Whom a notice names.
+#: The people whom a notice names.
 NAMED = re.compile(
     r"(?P<who>.{1,100}?)(?: (?:joined|left|unsent|added|removed|invited|changed) "
     r"|已?(?:加入|退出|離開|收回|撤回)|が|已將|已将|已新增)"
@@ -64,15 +64,15 @@ NAMED = re.compile(
 
 
 class Stamp(NamedTuple):
-    """What a line starts: a day, or what somebody said or what happened at a time."""
+    """The start of an entry: a day, or the time of a message or event."""
 
     day: tuple[int, int, int] | None  # year, month, day
     clock: tuple[int, int] | None = None  # hour, minute
-    sender: str = ""  # nobody for what happened
+    sender: str = ""  # empty for an event
 
 
 def detects(name: str, head: bytes) -> bool:
-    """The app's first line, or a day and a line of fields parted by tabs among the first lines."""
+    """Return True for the app's first line, or a day and a tab-separated line among the first lines."""
     lines = head.decode("utf-8", "replace").splitlines()[:HEAD_LINES]
     if any(line.startswith("[LINE]") for line in lines[:2]):
         return True
@@ -80,7 +80,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message for each entry, Skipped for heads and days (see ``chatladder.chat.formats``)."""
+    """Yield one Message for each entry, Skipped for heads and days (see ``chatladder.chat.formats``)."""
     people = People(context)
     clock = LocalClock(context.timezone)
     group = re.sub(r"^\[LINE\] ?|\.txt$", "", source.plain_name, flags=re.IGNORECASE).strip() or NAME
@@ -132,7 +132,7 @@ def _start(line: str) -> tuple[Stamp, str] | None:
 
 
 def _english_day(match: re.Match[str]) -> tuple[int, int, int]:
-    """Year, month and day, the month first unless the name of the day says otherwise."""
+    """Return year, month and day, the month first unless the name of the day says otherwise."""
     first, second, year = int(match["a"]), int(match["b"]), int(match["c"])
     for month, day in ((first, second), (second, first)):
         try:
@@ -144,7 +144,7 @@ def _english_day(match: re.Match[str]) -> tuple[int, int, int]:
 
 
 def _content(text: str) -> tuple[str, str]:
-    """(Kind, text) of what somebody sent."""
+    """Return (kind, text) of a message."""
     text = text.strip()
     if "\n" in text and text.startswith('"') and text.endswith('"'):
         text = text[1:-1].replace('""', '"')

@@ -8,10 +8,10 @@ of the events that it writes (https://spec.matrix.org/latest/client-server-api/#
       "origin_server_ts": 1672563600123, "content": {"msgtype": "m.text", "body": "> <@bob:example.org> hi\n\nyes",
       "m.relates_to": {"m.in_reply_to": {"event_id": "$0"}}}}]}
 
-A group is the room's id, which outlives its name. The quote that older clients put before an answer is not the sender's
-words and is left out. State events, edits, reactions and what was removed are system rows; their text names members.
-Notices are what bots send (kind ``other``). People are known by their ids, the names that they set in the room, and
-those under which others mention them.
+A group is the room's id, which outlives its name. The quotation that older clients put before an answer is not the
+sender's words and is left out. State events, edits, reactions and removed messages are system rows; their text names
+members. Notices come from bots (kind ``other``). People are known by their ids, the names that they set in the room,
+and those under which others mention them.
 """
 
 import html
@@ -30,16 +30,16 @@ NAME = "matrix"
 LATE_SECONDS = None
 TALK = ("m.text", "m.emote")
 MEDIA = {"m.image": "image", "m.file": "file", "m.audio": "file", "m.video": "file"}
-#: Lines that quote what is answered, up to the first that does not.
+#: The quotation before an answer, up to the first line that is not quoted.
 FALLBACK = re.compile(r"(?:> [^\n]{0,10000}\n){1,200}\n?")
-#: An id of the specification's grammar, as it stands in a text.
+#: An id by the specification's grammar, inside a text.
 USER_ID = re.compile(r"(?<![\w@])@[a-z0-9._=/+-]{1,100}:[A-Za-z0-9.-]{1,100}(?::\d{1,5})?(?<![.-])(?![\w@]) ?")
 #: A mention in a formatted text.
 PILL = re.compile(r'<a href="https://matrix\.to/#/(@[^"<>/?]{1,255})(?:[/?][^"<>]{0,255})?">([^<>]{1,255})</a>')
 
 
 def detects(name: str, head: bytes) -> bool:
-    """An object with a room's name and who exported it, or with messages that are events."""
+    """Return True for an object with a room's name and who exported it, or with messages that are events."""
     keys = keys_of(head) if head.lstrip().startswith(b"{") else set()
     return {"room_name", "exported_by"} <= keys or (
         {"origin_server_ts", "event_id"} <= keys and not keys.isdisjoint(("messages", "chunk"))
@@ -47,7 +47,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each event (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each event (see ``chatladder.chat.formats``)."""
     people = _People(context)
     group: str | None = None
     for record in records(source, ["messages.*", "chunk.*"], ["room_name"]):
@@ -60,7 +60,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 class _People(People):
-    """Who is met in a room, by id, by the first part of the id, and by names."""
+    """The people of a room, known by their id, the first part of the id, and their names."""
 
     def user(self, identity: str, *names: str) -> None:
         self.meet(identity, identity.removeprefix("@").partition(":")[0], *names)
@@ -90,13 +90,13 @@ def _message(event: dict[str, Any], line: int, group: str, people: _People, wher
         kind=kind,
         text=text,
         own_id=id_of(event.get("event_id")),
-        # Clients that know no threads are shown an answer that nobody meant.
+        # Clients without threads show such a message as an answer, but its sender did not mean one.
         reply_to=None if relation.get("is_falling_back") is True else answered,
     )
 
 
 def _content(event: dict[str, Any], content: dict[str, Any], answers: bool, people: _People) -> tuple[str, str]:
-    """(Kind, text) of an event."""
+    """Return (kind, text) of an event."""
     type_ = event.get("type")
     if type_ in ("m.sticker", "m.room.encrypted", "m.poll.start"):
         return "other", ""

@@ -1,4 +1,4 @@
-"""Mattermost's bulk export: JSON lines, the first of which tells the version.
+"""Mattermost's bulk export: JSON lines, the first of which holds the version.
 
 The objects are those of its writer and its reference (https://docs.mattermost.com/onboard/bulk-loading-data-format.html
 and https://github.com/mattermost/mattermost, server/channels/app/imports/import_types.go)::
@@ -11,7 +11,7 @@ and https://github.com/mattermost/mattermost, server/channels/app/imports/import
     {"type": "direct_post", "direct_post": {"channel_members": ["ann", "bob"], "user": "ann", "message": "..."}}
 
 A group is a channel of a team, or the members of a direct one. A post's replies are messages that answer it. Posts have
-no ids: user and time tell them apart, as they do for the importer. What bots and webhooks post is kept, but is no talk
+no ids: user and time identify them, as they do for the importer. Posts of bots and webhooks are kept, but not as talk
 (kind ``other``).
 """
 
@@ -28,7 +28,7 @@ from chatladder.chat.source import Source
 
 NAME = "mattermost"
 LATE_SECONDS = None
-#: An object that holds the thing that its type names.
+#: An object that holds an entry of the given type.
 FIRST = re.compile(
     rb'\s{0,99}\{\s{0,9}"type"\s{0,9}:\s{0,9}"(version|scheme|role|emoji|team|channel|user|bot|post|direct_channel|direct_post)"'
     rb'\s{0,9},\s{0,9}"\1"\s{0,9}:'
@@ -38,12 +38,12 @@ NAMES = ("nickname", "email", "display_name")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """An object of a bulk export on the first line."""
+    """Return True for an object of a bulk export on the first line."""
     return FIRST.match(head) is not None
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message for each post and each reply, Skipped for all else (see ``chatladder.chat.formats``)."""
+    """Yield one Message for each post and reply, Skipped for everything else (see ``chatladder.chat.formats``)."""
     people = People(context)
     bots: set[str] = set()
     for line, value in values(source):
@@ -63,7 +63,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def _thread(post: dict[str, Any], line: int, people: People, bots: set[str], where: str) -> Iterator[Message | Skipped]:
-    """A post and its replies."""
+    """Yield a post and its replies."""
     members = post.get("channel_members")
     names = sorted(text_of(each) for each in members) if isinstance(members, list) else ()
     group = "/".join(names or filter(None, (text_of(post.get("team")), text_of(post.get("channel")))))
@@ -94,7 +94,7 @@ def _thread(post: dict[str, Any], line: int, people: People, bots: set[str], whe
 
 
 def _content(entry: dict[str, Any]) -> tuple[str, str]:
-    """(Kind, text) of a post; notices name members, so their text is left behind."""
+    """Return (kind, text) of a post; notices name members, so their text is dropped."""
     if text_of(entry.get("type")).startswith("system_"):
         return "system", ""
     text = EVERYBODY.sub("@all ", text_of(entry.get("message")))

@@ -1,4 +1,4 @@
-r"""The CSV and the text of MemoTrace (留痕): all chats of an account, or one.
+r"""The CSV and the text exports of MemoTrace (留痕): all chats of an account, or one.
 
 The columns are those of its writers (https://github.com/LC044/WeChatMsg: app/util/exporter/output.py with
 app/DataBase/package_msg.py for all chats, app/util/exporter/exporter_csv.py for one, exporter/exporter_csv.py and
@@ -6,7 +6,7 @@ wxManager/model/message.py since 3.0, and exporter_txt.py beside each)::
 
     localId,TalkerId,Type,SubType,IsSender,CreateTime,Status,StrContent,StrTime,Remark,NickName,Sender
     1,4,1,0,0,1705312800,,hello,2024-01-15 10:00:00,Club,Club,Ann       of all chats: the chat's names, who speaks
-    1,4,1,0,0,1705312800,,hello,2024-01-15 10:00:00,An,Ann,wxid_a       of one: the names and id of who speaks
+    1,4,1,0,0,1705312800,,hello,2024-01-15 10:00:00,An,Ann,wxid_a       of one: the sender's names and id
 
     消息ID,类型,发送人,时间,内容,备注,昵称,更多信息                      of one, since 3.0
     7,文本,An,2024-01-15 10:00:00,hello,An,Ann,more
@@ -15,8 +15,8 @@ wxManager/model/message.py since 3.0, and exporter_txt.py beside each)::
     yes
     引用：Bob: what Bob said
 
-In a file of all chats a group is the number of the talker, else the file's name. What is no text is XML in the columns
-of before 3.0 and left behind, replies and files among it. No quote names an id. The times of texts are local.
+In a file of all chats a group is the number of the talker, else the file's name. Before 3.0, content other than text is
+XML in the columns and is dropped, replies and files among it. Quotations have no id. The times of texts are local.
 """
 
 import html
@@ -38,7 +38,7 @@ NAME = "memotrace"
 LATE_SECONDS = None
 NUMBERED = ("localId", "TalkerId", "Type", "SubType", "IsSender", "CreateTime", "StrContent", "StrTime")
 LABELLED = ("消息ID", "类型", "发送人", "时间", "内容")
-#: Cells of a numbered row that every version has; private chats of the first have no more.
+#: Cells of a numbered row that every version has; private chats of the first version have only these.
 FEWEST = 9
 ENTRY = re.compile(r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?: (?P<name>\S.{0,400}))?")
 QUOTE = re.compile(r"\n引用[:：] ?(?:(?P<name>[^\n:：]{1,64})[:：])?")
@@ -46,7 +46,7 @@ SUFFIX = re.compile(r"(?:_utf8)?\.(?:csv|txt)$", re.IGNORECASE)
 
 
 def detects(name: str, head: bytes) -> bool:
-    """A header with the program's columns, or an entry with a name, what they wrote, and a blank line."""
+    """Return True for a header with the program's columns, or an entry with a name, a text, and a blank line."""
     if has_columns(head, *NUMBERED) or has_columns(head, *LABELLED):
         return True
     lines = [line.rstrip() for line in head.lstrip().decode("utf-8", "replace").split("\n")]
@@ -58,7 +58,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each row or entry (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each row or entry (see ``chatladder.chat.formats``)."""
     people = People(context)
     head, zone = source.head(), context.timezone
     group = SUFFIX.sub("", source.plain_name).strip() or PurePosixPath(source.plain_name).name
@@ -77,7 +77,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def _numbered(source: Source, group: str, people: People) -> Iterator[Message | Skipped]:
-    """Rows of the columns of before 3.0."""
+    """Yield the rows of the columns from before 3.0."""
     rows = (cells for _, cells in csv_rows(source) if len(cells) > FEWEST)
     told = {(cells[1], cells[-1] == wechat_texts.SELF) for cells in rows if cells[0] != NUMBERED[0]}
     is_of_all = len({talker for talker, _ in told}) > 1 or any(is_self for _, is_self in told)
@@ -91,7 +91,7 @@ def _numbered(source: Source, group: str, people: People) -> Iterator[Message | 
         kind = wechat_texts.kind_of_type(type_, subtype)
         sender = names[-1].strip() if names else ""
         if not sender and kind != "system":
-            # The first version names nobody in a private chat, whose file has the name of whom it is with.
+            # The first version names nobody in a private chat, whose file has the other person's name.
             sender = wechat_texts.SELF if is_self == "1" else group
         if sender and not is_of_all:
             people.meet(sender, *names[:-1])
@@ -127,7 +127,7 @@ def _labelled(
 def _entry(
     match: re.Match[str], content: str, line: int, group: str, people: People, timezone: tzinfo, source: Source
 ) -> Message:
-    """An entry; one without a name, or with nothing but one, is a notice."""
+    """Return the message of an entry; an entry without a name, or with only a name, is a notice."""
     time = parse_timestamp(match["time"], source.where(line), timezone)
     name = html.unescape(match["name"] or "").strip()
     kind, text = "system", ""

@@ -1,6 +1,6 @@
 r"""Facebook Messenger's and Instagram's JSON (accounts centre, "Download your information"), one chat in some files.
 
-The fields are those that readers describe (https://github.com/SamuelePilleri/facebook-schemas,
+The fields are those that readers document (https://github.com/SamuelePilleri/facebook-schemas,
 messages/message.json; Meta has no description)::
 
     {"participants": [{"name": "Ann Lee"}], "messages": [
@@ -8,11 +8,11 @@ messages/message.json; Meta has no description)::
       "photos": [{"uri": "..."}], "reactions": [{"reaction": "...", "actor": "Ann Lee"}]}],
      "title": "Friends", "thread_path": "inbox/friends_123"}
 
-Encrypted chats, which Messenger exports by itself, have ``participants`` of texts, ``threadName``, ``senderName``,
+Encrypted chats, which Messenger exports separately, have ``participants`` of texts, ``threadName``, ``senderName``,
 ``timestamp``, ``text``, ``media`` and ``isUnsent``.
 
-Each byte of a text in UTF-8 stands as a character of its own there; those texts are mended. A group is a thread, whose
-path follows its messages, so a file is read twice. People have no ids and messages neither, so nothing tells replies.
+Each UTF-8 byte of a text is exported as a character; such texts are repaired. A group is a thread, whose path follows
+its messages, so a file is read twice. Neither people nor messages have ids, so replies are unknown.
 """
 
 import re
@@ -30,24 +30,24 @@ NAME = "meta"
 #: Newest first.
 LATE_SECONDS = None
 MESSAGE_FIELDS = ({"sender_name", "timestamp_ms"}, {"senderName", "isUnsent"})
-#: What names the thread, the first that is there.
+#: The fields that name the thread; the first one present counts.
 THREAD = ("thread_path", "threadName", "title")
 PART = re.compile(r"(?:message|messages)?_?\d*\.json", re.IGNORECASE)
 FILES = ("photos", "videos", "gifs", "audio_files", "files", "media")
-#: Sentences that the app writes in place of what was sent; it has them in English for English accounts.
+#: Sentences that the app writes in place of something sent; in English for English accounts.
 MADE_UP = re.compile(r"(?:.{1,100} sent (?:an attachment|a photo|a video|a voice message|a GIF|a sticker)\.)\s*")
 REACTION = re.compile(r"(?:Reacted .{1,40} to (?:your|a) message|Liked a message)\s*")
 NOTICES = ("Call", "Subscribe", "Unsubscribe")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """An object with participants and messages, as either of the two exports writes them."""
+    """Return True for an object with participants and messages, as either of the two exports writes them."""
     keys = keys_of(head) if head.lstrip().startswith(b"{") else set()
     return {"participants", "messages"} <= keys and any(fields <= keys for fields in MESSAGE_FIELDS)
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each message (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each message (see ``chatladder.chat.formats``)."""
     people = People(context)
     thread: dict[str, str] = {}
     for record in records(source, (*THREAD, "participants.*")):
@@ -65,7 +65,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def mend(text: str) -> str:
-    """A text whose characters are the bytes of UTF-8 as what was written; any other as it is."""
+    """Return the text that was written if its characters are UTF-8 bytes; else the text as it is."""
     if text.isascii():
         return text
     try:
@@ -75,7 +75,7 @@ def mend(text: str) -> str:
 
 
 def _file_group(source: Source) -> str:
-    """Name of a thread whose file tells none: that of its folder, or of the file without its number."""
+    """Return the thread's name if the file does not hold it: that of the folder, or the file's without its number."""
     return (source.folder if PART.fullmatch(source.plain_name) else "") or PurePosixPath(source.plain_name).stem
 
 
@@ -94,7 +94,7 @@ def _message(entry: Mapping[str, Any], line: int, group: str, people: People, wh
 
 
 def _content(entry: Mapping[str, Any]) -> tuple[str, str]:
-    """(Kind, text) of what somebody sent; notices name members, so their text is left behind."""
+    """Return (kind, text) of a message; notices name members, so their text is dropped."""
     text = mend(text_of(entry.get("content")) or text_of(entry.get("text")))
     taken_back = entry.get("is_unsent") is True or entry.get("isUnsent") is True
     if taken_back or entry.get("type") in NOTICES or REACTION.fullmatch(text):

@@ -1,12 +1,12 @@
-"""Tables as parquet, a batch of rows at a time.
+"""Tables as Parquet, a batch of rows at a time.
 
-A small file can claim a gigantic table. So only the wanted columns are read, and of plain types; a row group may not
-claim more than 2 GiB; texts are read as a dictionary, so that one that a million rows repeat is held once; and what
-its pages and its texts take is compared with the file's size, as of other files that unpack.
+A small file can claim a gigantic table. So only the wanted columns are read, and only if they are of plain types; a row
+group may not claim more than 2 GiB; texts are read as a dictionary, so that a text that a million rows repeat is in
+memory once; and the size of its pages and texts is compared with the file's size, as for other files that unpack.
 
-pyarrow unpacks a page whole before it gives out a row of it, and what the footer says of sizes need not be true. So the
-headers are read here first. They are Thrift structures in the compact protocol (apache/parquet-format: parquet.thrift;
-apache/thrift: doc/specs/thrift-compact-protocol.md), and only numbers and lists in them are of interest.
+pyarrow unpacks a whole page before it returns a row of it, and the sizes in the footer need not be true. So the headers
+are read first. They are Thrift structures in the compact protocol (apache/parquet-format: parquet.thrift;
+apache/thrift: doc/specs/thrift-compact-protocol.md), of which only numbers and lists are needed.
 """
 
 from collections.abc import Iterator
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 BATCH_ROWS = 8192
 READ_BYTES = 2**20
 LARGEST_ROW_GROUP = 2**31
-#: Of the footer, which is made in memory before anything can be known of it: parts of one kind, and bytes of a text.
+#: Limits of the footer, which is decoded before its size is known: parts of one kind, and bytes of a text.
 MOST_PARTS, LONGEST_NAME = 100_000, 2**24
 PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
-#: What pyarrow raises about damage: its own, OSError, and for texts that are not UTF-8 ValueError.
+#: pyarrow's errors about damage: its own, OSError, and ValueError for texts that are not UTF-8.
 DAMAGED = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
 
 
@@ -50,7 +50,7 @@ def parquet_rows(source: Source, columns: "Columns") -> Iterator[tuple[int, dict
             file = _open(stream)
             wanted = _wanted(file, columns, source)
             check_size(source, stream, file.metadata)
-        length = 0  # of all texts
+        length = 0  # bytes of all texts
         batches = file.iter_batches(BATCH_ROWS, columns=sorted(set(wanted.values())), use_threads=False)
         while True:
             with _refusing_damage(source, number + 1):
@@ -72,7 +72,7 @@ def _refusing_damage(source: Source, number: int) -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
-        # Only the kind of error: its message may quote the file.
+        # Only the type of the error: its message may quote the file.
         message = f"{source.where(number)}: expected a whole parquet file, but reading stopped: {type(error).__name__}."
         raise DataError(message) from error
 
@@ -92,10 +92,10 @@ def _open(stream: IO[bytes]) -> pq.ParquetFile:
 
 
 def _wanted(file: pq.ParquetFile, columns: "Columns", source: Source) -> dict[str, str]:
-    """Names of the table's columns by ours, once they are known to be there, and plain.
+    """Return the table's names of our columns, after checking that they exist and are of plain types.
 
     Raises:
-        DataError: If they are not.
+        DataError: If a column is missing or of another type.
     """
     columns.check_header(file.schema_arrow.names, source.where(1))
     wanted = {ours: theirs for ours, theirs in columns.theirs.items() if theirs in file.schema_arrow.names}
@@ -111,7 +111,7 @@ def check_size(source: Source, stream: IO[bytes], metadata: pq.FileMetaData) -> 
     """Refuse a gigantic table before any of it is unpacked.
 
     Raises:
-        DataError: If it is one.
+        DataError: If the table is gigantic.
         ValueError: If the file is damaged.
     """
     source.spend("records", metadata.num_rows)
@@ -119,7 +119,7 @@ def check_size(source: Source, stream: IO[bytes], metadata: pq.FileMetaData) -> 
     for page in page_sizes(stream):
         size += page
         source.spend("bytes", size)
-    # Not by column: pyarrow 26 ends the process where a chunk's metadata is damaged and Python asks for it.
+    # Not by column: pyarrow 26 ends the process if a chunk's metadata is damaged and Python asks for it.
     sizes = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
     if any(size > LARGEST_ROW_GROUP for size in sizes):
         raise _gigantic(source, 1, f"row groups of more than {LARGEST_ROW_GROUP // 2**30} GiB")
@@ -139,15 +139,15 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _text_bytes(batch: pa.RecordBatch, source: Source, number: int) -> int:
-    """Bytes of all texts of a batch, each counted as often as a row has it.
+    """Return the bytes of all texts of a batch, each counted as often as rows repeat it.
 
     Raises:
-        DataError: If one is longer than a line of other files may be.
+        DataError: If a text is longer than a line of other files may be.
     """
     total = 0
     for column in batch.columns:
         if types.is_dictionary(column.type):
-            # Only what the batch has of the dictionary, which may be far larger.
+            # Only the batch's part of the dictionary, which may be far larger.
             used = pc.value_counts(column.indices.drop_null())
             lengths = pc.binary_length(column.dictionary.take(used.field("values")).cast(pa.large_string()))
             if (pc.max(lengths).as_py() or 0) > LONGEST_LINE:
@@ -158,7 +158,7 @@ def _text_bytes(batch: pa.RecordBatch, source: Source, number: int) -> int:
 
 def _cells(column: pa.Array) -> list[Any]:
     if types.is_dictionary(column.type):
-        # Only what the batch has of the dictionary, and each text once.
+        # Only the batch's part of the dictionary, and each text once.
         used = pc.unique(column.indices).drop_null()
         texts = dict(zip(used.to_pylist(), column.dictionary.take(used).to_pylist(), strict=True))
         return [texts.get(index) for index in column.indices.to_pylist()]
@@ -174,21 +174,21 @@ def _moment(seconds: int, zone: Any) -> datetime:
     return (EPOCH + timedelta(seconds=seconds)).replace(tzinfo=zone)
 
 
-#: Numbers of fields: of the footer, of a row group, of a column's chunk, of what is said of it, and of a page's header.
+#: Field numbers: of the footer, a row group, a column's chunk, a chunk's metadata, and a page's header.
 ROW_GROUPS, COLUMNS, META_DATA = 4, 1, 3
 VALUES, CHUNK_BYTES, FIRST_DATA, FIRST_DICTIONARY = 5, 7, 9, 11
 UNPACKED, PACKED = 2, 3
 TAIL_BYTES = 8
-#: Bytes that are read of a header at first, and at most; statistics in it may hold texts.
+#: Bytes that are read of a header at first, and at most; its statistics may hold texts.
 HEADER_BYTES, LONGEST_HEADER = 1024, 2**24
-#: Kinds of values in the compact protocol.
+#: Types of values in the compact protocol.
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
-#: Bytes of a value; TRUE and FALSE have one in a list alone.
+#: Bytes of a value; TRUE and FALSE take one only in a list.
 SIZES = {TRUE: 1, FALSE: 1, BYTE: 1, DOUBLE: 8}
 
 
 def page_sizes(stream: IO[bytes]) -> Iterator[int]:
-    """Bytes that each page of a file unpacks to.
+    """Yield the number of bytes that each page of a file unpacks to.
 
     Raises:
         ValueError: If the file is damaged.
@@ -208,7 +208,7 @@ def _sizes(stream: IO[bytes]) -> Iterator[int]:
         for column in group[COLUMNS]:
             chunk = column[META_DATA]
             if chunk[VALUES] < 1:
-                continue  # nothing is read of it, and it may begin nowhere
+                continue  # nothing is read of it, and its offset may be invalid
             # As pyarrow finds the first page.
             at, dictionary = chunk[FIRST_DATA], chunk.get(FIRST_DICTIONARY, 0)
             at = dictionary if 0 < dictionary < at else at
@@ -222,7 +222,7 @@ def _sizes(stream: IO[bytes]) -> Iterator[int]:
 
 
 def _header(stream: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
-    """A page's header, and its length."""
+    """Return a page's header, and its length."""
     wanted = HEADER_BYTES
     while True:
         stream.seek(at)
@@ -236,7 +236,7 @@ def _header(stream: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
 
 
 def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
-    """Values by the number of their field, and where the structure ends."""
+    """Return the values by field number, and the offset of the structure's end."""
     fields: dict[int, Any] = {}
     number = 0
     while start := data[at]:
@@ -267,7 +267,7 @@ def _value(kind: int, data: bytes, at: int) -> tuple[Any, int]:
         size, at = _unsigned(data, at)
     elif kind in SIZES:
         size = SIZES[kind]
-    else:  # a map: no header has one
+    else:  # a map, which headers do not have
         raise ValueError("damaged")
     if at + size > len(data):
         raise IndexError

@@ -1,7 +1,7 @@
-"""The CSV of PyWxDump: one chat, in files of some thousand messages each, with ``users.json`` beside them; its JSON.
+"""The CSV of PyWxDump: one chat, in files of some thousand messages each, with a ``users.json``; also its JSON.
 
 The columns are those of its writer (https://github.com/xaoyaoo/PyWxDump: pywxdump/api/export/exportCSV.py, and
-pywxdump/db/dbMSG.py for what they hold). Older versions have msg and src as JSON in one column, ``content``
+pywxdump/db/dbMSG.py for their content). Older versions have msg and src as JSON in one column, ``content``
 (pywxdump/analyzer/export_chat.py). The JSON is a list of the same rows as objects (pywxdump/api/export/exportJSON.py).
 WeFlow writes the same columns for WeClone, without the room, with names in place of ids
 (https://github.com/hicccc77/WeFlow: electron/services/exportWeCloneWriter.ts)::
@@ -14,7 +14,7 @@ WeFlow writes the same columns for WeClone, without the room, with names in plac
 
     users.json    {"wxid_a": {"wxid": "wxid_a", "nickname": "Ann", "remark": "An", "account": "ann77"}}
 
-Who made the export is 我. A quote names no id of what it answers. Times are local.
+The person who made the export is 我. A quotation has no id of the message that it answers. Times are local.
 """
 
 import json
@@ -33,14 +33,14 @@ from chatladder.chat.source import Source
 NAME = "pywxdump"
 LATE_SECONDS = None
 COLUMNS = ("MsgSvrID", "type_name", "is_sender", "talker", "CreateTime")
-#: Somebody in ``users.json``.
+#: The first person of ``users.json``.
 USER = re.compile(rb'\{\s*"[^"\n]{1,64}"\s*:\s*\{\s*"wxid"\s*:')
 NAME_FIELDS = ("nickname", "remark", "account")
 QUOTE = re.compile(r"\n\n\[引用\]\([^()\n]{0,40}\)(?:(?P<name>[^\n:]{1,64}):)?")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """A header or objects with the tool's columns, or its list of users."""
+    """Return True for a header or objects with the tool's columns, or its list of users."""
     start, keys = head.lstrip(), keys_of(head)
     if start[:1] == b"[":
         return set(COLUMNS) <= keys
@@ -48,7 +48,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each row (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each row (see ``chatladder.chat.formats``)."""
     people = People(context)
     if USER.match(source.head().lstrip()):
         for line, users in values(source):
@@ -66,7 +66,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def _rows(source: Source) -> Iterator[tuple[int, dict[str, str] | None]]:
-    """Rows of the CSV, or of the JSON with its values as the CSV has them."""
+    """Yield the rows of the CSV, or those of the JSON with values as in the CSV."""
     if source.head().lstrip()[:1] != b"[":
         yield from named_rows(source, COLUMNS)
         return
@@ -90,7 +90,7 @@ def _message(row: dict[str, str], line: int, people: People, timezone: tzinfo, w
         kind, text = wechat_texts.content_of(wechat_texts.without_quote(content["msg"], QUOTE, people))
     elif kind == "link":
         text = wechat_texts.link_text(content["msg"])
-    else:  # the name of a file stands in its path where the message has nothing but its kind
+    else:  # if the message holds only its kind, the file's name is in its path
         text = PureWindowsPath(content["src"] or content["msg"].removeprefix("[文件]").strip()).name
         text = text if kind == "file" else ""
     if kind == "system":
@@ -111,7 +111,7 @@ def _message(row: dict[str, str], line: int, people: People, timezone: tzinfo, w
 
 
 def _content(row: dict[str, str]) -> dict[str, str]:
-    """The message and the path of its file, which older versions have in one column."""
+    """Return the message and the path of its file, which older versions put into one column."""
     if "content" not in row:
         return {"msg": row.get("msg", ""), "src": row.get("src", "")}
     try:

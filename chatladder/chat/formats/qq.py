@@ -1,4 +1,4 @@
-r"""QQ's own text export (message manager, "export all records" as .txt): one chat, or a whole account's chats, a file.
+r"""QQ's text export (message manager, "export all records" as .txt): one chat, or a whole account's chats, a file.
 
 ::
 
@@ -14,14 +14,14 @@ r"""QQ's own text export (message manager, "export all records" as .txt): one ch
     what he says
     in two lines
 
-    2019-09-23 8:44:09 PM 小红                      a private chat, or a discussion group: the name alone
+    2019-09-23 8:44:09 PM 小红                      a private chat, or a discussion group: only the name
 
-An entry starts at a line of a date, a time and a name; a date and a time alone are what somebody wrote, and so is
-anything in the middle of an entry in a file that sets a blank line before each. Blank lines do not count as text, since
-the export adds them. Windows writes the time as its settings have it, so 12 hours with AM are read too. There is no
-description by the maker; the shapes come from kifuan/qq-chat-history and from what other readers of exports expect.
+An entry starts at a line of a date, a time and a name. A date and a time alone are a person's text, and so is any such
+line in the middle of an entry in a file that puts a blank line before each entry. Blank lines do not count as text,
+since the export adds them. Windows writes the time by its settings, so 12 hours with AM are read too. The maker
+publishes no description; the shapes come from kifuan/qq-chat-history and from what other readers of exports expect.
 
-Read here and not by kifuan/qq-chat-history: that holds the whole file and knows neither lines, groups nor notices.
+kifuan/qq-chat-history itself is not used: it reads the whole file into memory, without lines, groups or notices.
 """
 
 import re
@@ -37,44 +37,44 @@ from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 
 NAME = "qq"
-#: QQ writes the entries of a chat in the order of time; an hour for the autumn's clock, and a minute.
+#: QQ writes a chat's entries in order of time; the hour that autumn repeats, and a minute.
 LATE_SECONDS = 3_660
-#: Far above any entry: a file without entries must not be gathered whole.
+#: Far longer than any entry: a file without entries must not be read into memory whole.
 LONGEST_TEXT = 2**20
 
 ENTRY = re.compile(
     r"(?P<date>\d{4}[-/]\d{1,2}[-/]\d{1,2}) (?:(?P<before>上午|下午) ?)?(?P<time>\d{1,2}:\d\d:\d\d)"
     r"(?: (?P<after>AM|PM|上午|下午))? (?P<name>.*\S.*)"
 )
-#: A number or a mail address at the end of the name; what stands before may hold brackets itself.
+#: A number or a mail address at the end of the name; the name before it may contain brackets.
 IDENTITY = re.compile(r"(?P<name>.*?)(?:\((?P<number>\d{1,12})\)|<(?P<mail>[^<>\s@]{1,64}@[^<>\s@]{1,255})>)")
-#: A shorter number is an account's only where every name has one.
+#: A shorter number is an account only if every name has a number.
 SHORTEST_ACCOUNT = 5
-#: 【管理员】, 【潜水】: what the group calls its members.
+#: 【管理员】, 【潜水】: titles that the group gives its members.
 TITLES = re.compile(r"(?:【[^【】]{0,24}】)+")
 RULE = re.compile(r"={8,}")
 FIELD = re.compile(r"消息(?P<field>分组|对象)[:：](?P<value>.*)")
 FILE_START = "消息记录（此消息记录为文本格式"
 #: Accounts of QQ itself, and its name in a private chat.
 SYSTEM_SENDERS = ("10000", "1000000", "系统消息")
-#: The account of everybody who speaks without a name; the name that QQ makes up tells them apart.
+#: The account of every anonymous member; the name that QQ makes up distinguishes them.
 ANONYMOUS = "80000000"
 
-#: What stands for something that is not text, by kind.
+#: The app's words in place of something that is not text, by kind.
 PLACEHOLDER = re.compile(
     r"\[(?:(?P<image>图片|闪照)|(?P<file>文件)|(?P<link>链接|分享|卡片消息|小程序)"
     r"|(?P<other>表情|动画表情|语音|视频|位置|地理位置|红包|转账|音乐|戳一戳|窗口抖动|语音通话|视频通话|聊天记录|礼物))\]"
 )
 FILE = re.compile(r"\[文件\] ?(?P<name>[^\n]{1,255})")
 RECALL = re.compile(r"[^\n]{0,64}撤回了(?:一条|.{1,32}的)消息[^\n]{0,16}")
-#: Whom a notice names: before what they did, or between what was done to them.
+#: The people whom a notice names: before their action, or inside an action on them.
 NAMED = re.compile(
     r"(?:^(?:管理员|群主)?(?:将|把|撤回了)?|邀请|[，,]|移出)\s?(?P<name>[^\n，,()]{1,64}?)\s?(?:\((?P<number>\d{5,12})\))?\s?"
     r"(?=邀请|撤回了|的消息|加入|进入|退出|离开|被|移出|成为|通过|修改|设置|设为|开启|关闭|领取|获得)"
 )
 NOBODY = ("你", "管理员", "群主", "成员", "新人", "大家", "系统", "有成员")
 LONGEST_NOTICE = 400
-#: QQ ends a mention by a space; the name may hold some itself.
+#: QQ ends a mention with a space; the name may contain spaces.
 MENTION = re.compile(r"(?<![A-Za-z0-9._%+-])@([^@\n]{1,64})")
 EVERYBODY = "全体成员"
 
@@ -83,20 +83,20 @@ class Entry(NamedTuple):
     """The first line of an entry."""
 
     local: datetime
-    name: str  # as it stands, with title and account
+    name: str  # as in the file, with title and account
 
 
 class Survey(NamedTuple):
     """The result of a first pass over a file."""
 
-    is_spaced: bool  # a blank line stands before each entry
-    has_accounts: bool  # every name has a number or a mail address
+    is_spaced: bool  # True if a blank line precedes each entry
+    has_accounts: bool  # True if every name has a number or a mail address
     groups: dict[int, str]  # line of "消息对象" -> group
-    people: dict[str, str]  # name -> identity; empty if several people have it
+    people: dict[str, str]  # name -> identity; empty if several people have the name
 
 
 def detects(name: str, head: bytes) -> bool:
-    """The line that QQ writes first, or a head between rules and then an entry, or an entry with an account."""
+    """Return True for QQ's first line, a head between rules and then an entry, or an entry with an account."""
     lines = [line.strip() for line in head.decode("utf-8", "replace").split("\n") if line.strip()]
     if any(line.startswith(FILE_START) or FIELD.fullmatch(line) for line in lines[:8]):
         return True
@@ -110,7 +110,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message for each entry, one Skipped for each line of a head (see ``chatladder.chat.formats``)."""
+    """Yield one Message for each entry, one Skipped for each line of a head (see ``chatladder.chat.formats``)."""
     survey = _survey(source)
     group = _file_group(source)
     clock = LocalClock(context.timezone)
@@ -137,7 +137,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def _survey(source: Source) -> Survey:
-    """Read the file once, for what its entries have in common and for everybody in it."""
+    """Read the file once, for the form of its entries and for all people in it."""
     entries = spaced = bare = 0  # spaced: after a blank line; bare: without an account
     before = ""
     names: set[str] = set()
@@ -162,12 +162,12 @@ def _survey(source: Source) -> Survey:
         identity, alias = _person(name, not bare)
         if alias:
             people[alias] = identity if people.get(alias, identity) == identity else ""
-    # The first entry has the head before it, whatever the file is like.
+    # The first entry always has the head before it.
     return Survey(2 * (spaced - 1) >= entries - 1, not bare, _groups(sections), people)
 
 
 def _groups(sections: list[tuple[int, str, str]]) -> dict[int, str]:
-    """Names of an account's chats; the folder tells chats of one name apart, and then a number does."""
+    """Return the names of an account's chats; chats of one name are distinguished by the folder, then by a number."""
     same_name = Counter(name for _, _, name in sections)
     same: Counter[tuple[str, str]] = Counter()
     groups: dict[int, str] = {}
@@ -181,7 +181,7 @@ def _groups(sections: list[tuple[int, str, str]]) -> dict[int, str]:
 
 
 def _records(source: Source, is_spaced: bool) -> Iterator[tuple[int, Entry | None, str]]:
-    """Yield (line, entry, its text), or a line of a head without an entry.
+    """Yield (line, entry, text) of each entry, and the lines of a head without an entry.
 
     Raises:
         DataError: If an entry does not end.
@@ -214,7 +214,7 @@ def _records(source: Source, is_spaced: bool) -> Iterator[tuple[int, Entry | Non
 
 
 def _entry(line: str) -> Entry | None:
-    """The entry that a line starts, if it is a date that exists, a time and a name."""
+    """Return the entry that a line starts with a date that exists, a time and a name; else None."""
     match = ENTRY.fullmatch(line)
     if match is None:
         return None
@@ -230,7 +230,7 @@ def _entry(line: str) -> Entry | None:
 
 
 def _person(name: str, has_accounts: bool) -> tuple[str, str]:
-    """Identity of a name as it stands, and the name without title and account."""
+    """Return the identity of a name in the file, and the name without title and account."""
     match = IDENTITY.fullmatch(name)
     account = ""
     if match and (match["mail"] or has_accounts or len(match["number"]) >= SHORTEST_ACCOUNT):
@@ -241,7 +241,7 @@ def _person(name: str, has_accounts: bool) -> tuple[str, str]:
 
 
 def meet_in_notice(notice: str, people: People) -> None:
-    """Meet whom QQ's own words name, by number if they tell it."""
+    """Report the people named in QQ's own words, by number if it is given."""
     for match in NAMED.finditer(notice[:LONGEST_NOTICE]):
         name = match["name"].strip()
         if match["number"]:
@@ -251,7 +251,7 @@ def meet_in_notice(notice: str, people: People) -> None:
 
 
 def _content(text: str) -> tuple[str, str]:
-    """Kind and text of an entry; the notice of a recall is all names, so its text is left behind."""
+    """Return kind and text of an entry; the notice of a recall is all names, so its text is dropped."""
     text = text.strip()
     if RECALL.fullmatch(text):
         return "system", ""
@@ -264,7 +264,7 @@ def _content(text: str) -> tuple[str, str]:
 
 
 def _replace_mentions(text: str, people: dict[str, str], context: Context) -> str:
-    """``@name `` by ``@<pseudonym> `` for the longest name that somebody in the file has."""
+    """Replace ``@name `` by ``@<pseudonym> ``, for the longest name that a person in the file has."""
 
     def replaced(match: re.Match[str]) -> str:
         words = match[1].split(" ")
@@ -280,5 +280,5 @@ def _replace_mentions(text: str, people: dict[str, str], context: Context) -> st
 
 
 def _file_group(source: Source) -> str:
-    """Name of the group in a file that names none: the file's own."""
+    """Return the group's name if the file holds none: the file's own name."""
     return re.sub(r"\.txt$", "", source.plain_name, flags=re.IGNORECASE).strip() or NAME

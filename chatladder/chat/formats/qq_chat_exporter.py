@@ -1,6 +1,6 @@
 """qq-chat-exporter's JSON (one chat a file, in chunks inside a file, or a manifest with a folder of lines) and text.
 
-The fields are those of its writer, of which older versions have fewer (https://github.com/shuakami/qq-chat-exporter:
+The fields are those of its writer; older versions have fewer (https://github.com/shuakami/qq-chat-exporter:
 plugins/qq-chat-exporter/lib/core/exporter/JsonExporter.ts and .../core/parser/SimpleMessageParser.ts; TextExporter.ts
 for the text)::
 
@@ -26,10 +26,10 @@ for the text)::
     提及: Bob
     回复: Bob - what Bob said
 
-The text tells neither numbers nor ids; its times are local.
+The text export has neither numbers nor ids; its times are local.
 
-A group is the chat's name, since its number is not told; who speaks is their QQ number, as in QQ's own export. A text
-is made of the elements, since the one beside them holds marks for what is no text.
+A group is the chat's name, since its number is not exported; a sender is their QQ number, as in QQ's own export. A
+message's text is made from its elements, since its plain text has marks in place of content that is not text.
 """
 
 import re
@@ -48,17 +48,17 @@ from chatladder.chat.source import Source
 NAME = "qq-chat-exporter"
 LATE_SECONDS = None
 MANIFEST = "manifest.json"
-#: Pictures of members by their number, which may stand beside a manifest.
+#: Members' pictures by their number; the file may lie next to a manifest.
 AVATARS = re.compile(rb'\{\s*"\d{5,12}"\s*:\s*"data:image/')
 LINE = re.compile(rb'\s*\{\s*"id"\s*:')
 TEXT = b"[QQChatExporter"
 TIME = re.compile(r"时间: (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
 CHAT = re.compile(r"聊天名称: (.*\S)")
-#: Behind what somebody wrote: files, whom they mention, whom they answer.
+#: Fields after a person's text: files, mentions, the answered message.
 FIELD = re.compile(r"资源: \d+ 个文件|(?P<field>提及|回复): (?P<names>.*)")
 RESOURCE = re.compile(r"  - (?P<type>\w+): (?P<name>.*)")
 FOOTER = re.compile(r"\n={40,}\n *导出完成")
-#: In place of what is no text.
+#: The mark in place of content that is not text.
 MARK = re.compile(
     r"\[(?:[^\[\]\n]{1,20}消息|无文本内容|(?:图片|视频|语音|文件|表情|动画表情|商城表情|位置|转发)(?:[:：][^\[\]\n]{0,255})?)\]"
 )
@@ -67,7 +67,7 @@ NAME_FIELDS = ("name", "nickname", "groupCard", "remark")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """What the exporter says of itself or of the chat, a line of a chunk, or members' pictures."""
+    """Return True for the exporter's header, a chat's description, a line of a chunk, or members' pictures."""
     if head.startswith(TEXT):
         return True
     keys = keys_of(head)
@@ -79,7 +79,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each message (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each message (see ``chatladder.chat.formats``)."""
     people = People(context)
     if source.head().startswith(TEXT):
         yield from _entries(source, people, context.timezone)
@@ -95,7 +95,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def _entries(source: Source, people: People, timezone: tzinfo) -> Iterator[Message | Skipped]:
-    """Messages of the text, which start with a line of the name and one of the time."""
+    """Yield the messages of the text export, each starting with a line of the name and one of the time."""
     group = PurePosixPath(source.plain_name).stem
     before = ""
 
@@ -119,7 +119,7 @@ def _entries(source: Source, people: People, timezone: tzinfo) -> Iterator[Messa
 def _entry(
     sender: str, time: str, text: str, line: int, group: str, people: People, timezone: tzinfo, source: Source
 ) -> Message:
-    # The name of the next one, or the file's last words, stand behind the text.
+    # The next entry's name, or the file's footer, follows the text.
     footer = FOOTER.search(text)
     body = text[: footer.start()] if footer else text.rpartition("\n")[0]
     lines = body.strip().split("\n")
@@ -146,7 +146,7 @@ def _entry(
 
 
 def _messages(source: Source) -> Iterator[tuple[int, Any, dict[str, Any]]]:
-    """Yield (line, message, chat) of each message, or (1, None, {}) of a file that holds none."""
+    """Yield (line, message, chat) of each message, or (1, None, {}) for a file without messages."""
     head = source.head()
     keys = keys_of(head)
     if LINE.match(head):
@@ -161,7 +161,7 @@ def _messages(source: Source) -> Iterator[tuple[int, Any, dict[str, Any]]]:
 
 
 def _person(value: Any, people: People) -> str:
-    """Identity of somebody, who is met; empty if none is told."""
+    """Return a person's identity and report their names; empty if none is given."""
     person = object_of(value)
     uin, uid = (id_of(person.get(field)) or "" for field in ("uin", "uid"))
     names = [name for field in NAME_FIELDS if (name := text_of(person.get(field)).strip()) not in UNKNOWN]
@@ -181,7 +181,7 @@ def _message(message: dict[str, Any], line: int, group: str, people: People, whe
     if not sender and not is_system:
         return Skipped(line, "no_sender")
     kind, text = _content(elements, text_of(content.get("text")), people)
-    if is_system or message.get("recalled") is True:  # who took their words back has taken them back
+    if is_system or message.get("recalled") is True:  # recalled words must not be read
         kind, text = "system", ""
     timestamp = message.get("timestamp")
     if isinstance(timestamp, int) and timestamp > LATEST_SECONDS:
@@ -202,7 +202,7 @@ def _message(message: dict[str, Any], line: int, group: str, people: People, whe
 
 
 def _content(elements: list[tuple[str, dict[str, Any]]], plain: str, people: People) -> tuple[str, str]:
-    """Kind and text of a message; whom its elements name is met."""
+    """Return kind and text of a message; people whom its elements name are reported."""
     pieces: list[str] = []
     kinds: dict[str, str] = {}
     for type_, data in elements:

@@ -1,4 +1,4 @@
-"""Rocket.Chat's JSON: the export of a room or of one's own data, and what mongoexport makes of its messages.
+"""Rocket.Chat's JSON: the export of a room or of one's own data, and mongoexport's copy of its messages.
 
 The server's own export writes a message a line, one file a room (https://github.com/RocketChat/Rocket.Chat,
 apps/meteor/server/lib/dataExport/exportRoomMessagesToFile.ts)::
@@ -11,9 +11,9 @@ message a line (packages/core-typings/src/IMessage/IMessage.ts there)::
     {"_id": "m2", "rid": "r", "msg": "yes", "ts": {"$date": "2023-01-01T10:00:00.000Z"}, "tmid": "m1",
      "u": {"_id": "u1", "username": "ann", "name": "Ann Lee"}, "mentions": [{"_id": "u2", "username": "bob"}]}
 
-A group is a room; the server's export tells none, so it is the file. A message of a thread answers the thread's first;
-a quotation is a link to a message in front of the text, which the message answers. Notices name members, so their text
-is left behind. What bots say is kept, but is no talk (kind ``other``).
+A group is a room; the server's export does not name it, so there the group is the file. A message of a thread answers
+the thread's first; a quotation is a link to a message at the start of the text, which the message answers. Notices name
+members, so their text is dropped. Bots' messages are kept, but not as talk (kind ``other``).
 """
 
 import re
@@ -31,19 +31,19 @@ NAME = "rocketchat"
 LATE_SECONDS = None
 STORED, EXPORTED = {"rid", "msg", "ts", "u"}, {"msg", "username", "ts"}
 FIRST = re.compile(rb'\s{0,99}(?:\[\s{0,99})?\{\s{0,99}"(?:_id|msg|rid|t|username|ts)"\s{0,9}:')
-#: Links to the messages that are quoted; the text of a quotation is among the attachments.
+#: Links to quoted messages; the quoted text is among the attachments.
 QUOTE = re.compile(r"\[[ \u200b]?\]\([^()\s]{0,2000}[?&]msg=(?P<id>\w{1,64})[^()\s]{0,200}\)\s*")
 EVERYBODY = re.compile(r"(?<![\w@])@(?:all|here)(?![\w.-]) ?")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """Objects with the fields of either export, and no object around them."""
+    """Return True for objects with the fields of either export that are not nested in another object."""
     keys = keys_of(head)
     return FIRST.match(head) is not None and (keys >= STORED or keys >= EXPORTED)
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each message (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each message (see ``chatladder.chat.formats``)."""
     people = People(context)
     for line, entry in elements(source):
         if isinstance(entry, dict):
@@ -53,7 +53,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def _meet(user: dict[str, Any], people: People) -> str | None:
-    """Identity of a user, which is their name for logging in: one of the exports has no other."""
+    """Return a user's identity, their login name, and report their name: one of the exports has only the login name."""
     username = text_of(user.get("username")).strip()
     if username:
         people.meet(username, text_of(user.get("name")))
@@ -87,7 +87,7 @@ def _content(text: str, entry: dict[str, Any]) -> tuple[str, str]:
     if text.strip():
         return "text", text
     sent = [each for each in objects_of(entry.get("attachments")) if not each.get("message_link")]
-    words = next((each for each in sent if text_of(each.get("description")).strip()), None)  # said of a file
+    words = next((each for each in sent if text_of(each.get("description")).strip()), None)  # a comment on a file
     if words is not None:
         return "text", text_of(words["description"])
     if sent and all(each.get("image_url") for each in sent):
@@ -96,7 +96,7 @@ def _content(text: str, entry: dict[str, Any]) -> tuple[str, str]:
 
 
 def _timestamp(value: Any, where: str) -> int | None:
-    """UTC seconds of a text, or of MongoDB's extended JSON."""
+    """Return the UTC seconds of a text, or of MongoDB's extended JSON."""
     if isinstance(value, dict) and "$date" in value:
         value = value["$date"]
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Kind and text of a message that is files and no words, for every format alike."""
+"""Kind and text of a message of files without words, shared by all formats."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ IMAGE = re.compile(r"\.(?:png|jpe?g|gif|webp|bmp|avif|hei[cf]|svg|tiff?)$", re.I
 
 
 def kind_of_files(names: Sequence[str]) -> tuple[str, str]:
-    """Return (kind, text): pictures have no text, files that of their names, and no file at all is other."""
+    """Return (kind, text): a picture has no text, a file's is its name, and without any file the kind is other."""
     if not names:
         return "other", ""
     return ("image", "") if all(IMAGE.search(name) for name in names) else ("file", " ".join(filter(None, names)))

@@ -1,4 +1,4 @@
-r"""What two exporters of Signal Desktop write: signal-export's ``data.json`` and sigtop's JSON.
+r"""Exports of Signal Desktop by two tools: signal-export's ``data.json`` and sigtop's JSON.
 
 signal-export (https://github.com/carderne/signal-export, sigexport/models.py and create.py) writes one message a line,
 a folder for each chat::
@@ -7,15 +7,15 @@ a folder for each chat::
      "reactions": [["Bob", "👍"]], "attachments": [{"name": "a.png", "path": "media/a.png"}]}
 
 Its times are local, its owner is ``Me``, and names have lost their blanks. sigtop (https://github.com/tbvdm/sigtop,
-cmd/sigtop/fmt_json.go) writes an array of Signal's own messages, as they lie in the database
+cmd/sigtop/fmt_json.go) writes an array of Signal's own messages, as they are in the database
 (https://github.com/signalapp/Signal-Desktop)::
 
     [{"id": "...", "type": "incoming", "conversationId": "c", "sourceServiceId": "a-b", "sent_at": 1672563600123,
       "body": "\ufffc yes", "bodyRanges": [{"start": 0, "length": 1, "mentionAci": "...", "replacementText": "Ann"}],
       "quote": {"id": 1672563500000, "authorAci": "..."}, "attachments": [{"contentType": "image/png"}]}]
 
-A quote is what somebody else said, so its text is left out; in sigtop's layout it tells the message that is answered.
-What has no words of a member (members come and go, calls, timers) is a system row.
+A quotation is another person's words, so its text is left out; in sigtop's layout it identifies the message that is
+answered. Records without a member's words (joins, calls, timers) are system rows.
 """
 
 import re
@@ -32,24 +32,24 @@ NAME = "signal"
 LATE_SECONDS = None
 EXPORTED = {"date", "sender", "body", "quote", "attachments"}
 STORED = {"conversationId", "sent_at"}
-#: What signal-export calls its user, and an identity that is nobody's name.
+#: signal-export's name for its user, and an identity for them that is nobody's name.
 ME, OWNER = "Me", "signal_owner"
 NOBODY = "No-Sender"
 CALL = re.compile(r"(?:Incoming|Outgoing|Missed)(?: (?:voice|video))? call(?: \([^()]*\))?")
-#: In a text, where somebody is mentioned.
+#: The place of a mention in a text.
 MENTION = "\ufffc"
-#: Where signal-export has taken a blank out of a name.
+#: The place where signal-export has removed a blank from a name.
 JOINED = re.compile(r"(?<=[a-zß-öø-ÿ])(?=[A-Z])")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """Objects with the fields of either exporter."""
+    """Return True for objects with the fields of either exporter."""
     keys = keys_of(head) if head.lstrip().startswith((b"[", b"{")) else set()
     return keys >= EXPORTED or (keys >= STORED and bool(keys & {"type", "body"}))
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each message (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each message (see ``chatladder.chat.formats``)."""
     people = People(context)
     for line, entry in elements(source):
         where = source.where(line)
@@ -63,7 +63,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def _exported(entry: dict[str, Any], line: int, source: Source, people: People, context: Context) -> Message | Skipped:
-    """A message of signal-export."""
+    """Return a message of signal-export."""
     reactions = entry.get("reactions")
     for reaction in reactions if isinstance(reactions, list) else ():
         name = text_of(reaction[0]) if isinstance(reaction, list) and reaction else ""
@@ -87,7 +87,7 @@ def _exported(entry: dict[str, Any], line: int, source: Source, people: People, 
 
 
 def _stored(entry: dict[str, Any], line: int, people: People, where: str) -> Message | Skipped:
-    """A message as Signal keeps it."""
+    """Return a message as Signal stores it."""
     group = id_of(entry.get("conversationId"))
     if group is None:
         return Skipped(line, "no_group")
@@ -112,7 +112,7 @@ def _stored(entry: dict[str, Any], line: int, people: People, where: str) -> Mes
 
 
 def _person(entry: dict[str, Any], role: str) -> str | None:
-    """Identity of a sender or an author, under the field that a version of Signal has for it."""
+    """Return the identity of a sender or an author, from the field that this version of Signal uses for it."""
     return next((who for end in ("ServiceId", "Aci", "Uuid", "") if (who := id_of(entry.get(role + end)))), None)
 
 
@@ -133,7 +133,7 @@ def _content(entry: dict[str, Any], people: People) -> tuple[str, str]:
 
 
 def _replace_mentions(text: str, ranges: list[dict[str, Any]], people: People) -> str:
-    """``@<pseudonym> `` in place of each mention: the n-th place is that of the n-th person mentioned."""
+    """Replace each mention by ``@<pseudonym> ``: the n-th mark is that of the n-th person mentioned."""
     mentioned = [each for each in ranges if _person(each, "mention") and isinstance(each.get("start"), int)]
     pieces = text.split(MENTION)
     shown = [

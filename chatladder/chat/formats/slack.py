@@ -7,14 +7,14 @@ events (docs.slack.dev/reference/events/message)::
     users.json                  [{"id": "U1", "name": "ann", "real_name": "Ann Lee", "profile": {...}}]
     general/2016-01-14.json     [{"type": "message", "user": "U1", "ts": "1452837318.000002", "text": "hi <@U2>"}]
 
-A group is the id of a channel, which outlives its name; a thread is in its channel, its messages answering its first.
-Texts stand as people saw them: ``<https://a.org|this page>`` is ``this page``, and ``<!here>`` is ``@all ``. What apps
-and Slackbot say is kept, but is no talk (kind ``other``). Notices (somebody joined, an app was added) name members,
-so their text is left behind. A message that was deleted later and stands in an export with edit logs is taken back.
+A group is the id of a channel, which outlives its name; a thread is in its channel, and its messages answer its first.
+Texts are as people saw them: ``<https://a.org|this page>`` becomes ``this page``, and ``<!here>`` ``@all ``. Messages
+of apps and Slackbot are kept, but not as talk (kind ``other``). Notices (somebody joined, an app was added) name
+members, so their text is dropped. A message that was deleted later, in an export with edit logs, counts as recalled.
 
-A message's text repeats what its blocks say, but for some that apps, workflows and newer clients send: those hold
-blocks alone, which become text as Slack stores other texts, with its markup. The blocks and elements are those of
-Slack's reference (docs.slack.dev/reference/block-kit/blocks)::
+A message's text repeats its blocks, except for some from apps, workflows and newer clients: those have only blocks,
+which are turned into text in Slack's own markup. The blocks and elements are those of Slack's reference
+(docs.slack.dev/reference/block-kit/blocks)::
 
     [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [
         {"type": "text", "text": "ask "}, {"type": "user", "user_id": "U2"}]}]}]
@@ -36,7 +36,7 @@ DAY = re.compile(r"\d{4}-\d\d-\d\d\.json")
 STARTS_ENTRY = re.compile(rb"\s*\[\s*\{")
 MESSAGE = re.compile(rb'"type"\s{0,9}:\s{0,9}"message"')
 STAMP = re.compile(rb'"ts"\s{0,9}:\s{0,9}"\d{10}\.\d{1,9}"')
-#: Companions of the channels' folders, each with a field that tells it from a file that only has its name.
+#: Files next to the channels' folders, each with a field that distinguishes it from a file of the same name.
 CHANNELS = ("channels.json", "groups.json", "mpims.json", "dms.json")
 USERS = ("users.json", "org_users.json")
 COMPANIONS: Mapping[str, bytes] = {
@@ -50,12 +50,12 @@ COMPANIONS: Mapping[str, bytes] = {
     "huddle_transcripts.json": b'"id"',
 }
 
-#: Subtypes of messages that somebody wrote, and of what apps say; the rest are notices.
+#: Subtypes of messages that a person wrote, and of apps' messages; all others are notices.
 TALK = frozenset(("", "me_message", "thread_broadcast", "file_share", "file_comment"))
 APPS = frozenset(("bot_message", "slackbot_response"))
 SLACKBOT = "USLACKBOT"
 NAME_FIELDS = ("name", "real_name", "display_name", "first_name", "last_name")
-#: What Slack puts in angle brackets; somebody's own are &lt; and &gt;. A colon after a mention is a client's.
+#: Slack's markup in angle brackets; a person's own brackets are &lt; and &gt;. A client adds a colon after a mention.
 MARKUP = re.compile(
     r"<(?:@(?P<person>[A-Z0-9]{1,20})(?:\|(?P<username>[^<>]{0,200}))?>(?::(?=\s|$))? ?"
     r"|(?P<all>!(?:here|channel|everyone|group)(?:\|[^<>]{0,200})?>(?::(?=\s|$))? ?)"
@@ -66,7 +66,7 @@ MARKUP = re.compile(
 
 
 def detects(name: str, head: bytes) -> bool:
-    """A day of a channel, an array of messages with Slack's stamps, or a companion of the channels."""
+    """Return True for a channel's day, an array of messages with Slack's stamps, or a companion of the channels."""
     start = head.lstrip()
     if not start.startswith(b"["):
         return False
@@ -81,7 +81,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each entry of a day; companions tell only names (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each entry of a day; companions hold only names (see ``Format.parse``)."""
     people = _People(context)
     if source.plain_name in COMPANIONS:
         for record in records(source, ["*"]):
@@ -107,12 +107,12 @@ class _Channels(NamedTuple):
     names: dict[str, str]  # by id
 
 
-#: The channels that were read last, by the files that tell them: every day of every channel asks for the same.
+#: The channels read last, by the files that list them: every day of every channel needs the same ones.
 _last_channels: dict[tuple[tuple[str, int, int], ...], _Channels] = {}
 
 
 def _channels(source: Source) -> _Channels:
-    """Read the companions of a day's channel; they are missing if it was taken out of its export."""
+    """Read the companions of a day's channel; a channel that was moved out of its export has none."""
     found = [each for name in CHANNELS if (each := source.above(name))]
     files = [(each, each.path.stat()) for each in found]
     key = tuple((str(each), status.st_mtime_ns, status.st_size) for each, status in files)
@@ -132,10 +132,10 @@ def _channels(source: Source) -> _Channels:
 
 
 class _People(People):
-    """Who is met in a file."""
+    """The people of a file."""
 
     def member(self, member: dict[str, Any]) -> None:
-        """Somebody in the list of members; names of apps are often words."""
+        """Report a person in the list of members; apps are skipped, since their names are often words."""
         identity = id_of(member.get("id"))
         if identity is None or member.get("is_bot") is True or identity == SLACKBOT:
             return
@@ -156,14 +156,14 @@ def _message(record: Record, group: str, people: _People, channels: _Channels, w
     if not is_app:
         people.member({**object_of(entry.get("user_profile")), "id": sender})
         people.meet(sender, text_of(entry.get("username")))
-    for shared in objects_of(entry.get("attachments")):  # somebody's message, from here or another channel
+    for shared in objects_of(entry.get("attachments")):  # a person's message, from this or another channel
         if author := id_of(shared.get("author_id")):
             people.meet(author, text_of(shared.get("author_name")), text_of(shared.get("author_subname")))
     if subtype in TALK or subtype in APPS:
         kind, text = _content(entry, subtype)
     else:
         kind, text = "system", ""
-        _shown(text_of(entry.get("text")), people, channels)  # meets whom a notice names
+        _shown(text_of(entry.get("text")), people, channels)  # reports the people whom a notice names
     return Message(
         line=record.line,
         group=group,
@@ -171,16 +171,16 @@ def _message(record: Record, group: str, people: _People, channels: _Channels, w
         timestamp=parse_timestamp(entry.get("ts"), where),
         kind="other" if is_app and kind != "system" else kind,
         text=_shown(text, people, channels),
-        # A note in the edit log may have the stamp of the message that it is about.
+        # A note in the edit log may have the stamp of the message that it concerns.
         own_id=None if subtype.startswith("message_") else stamp,
         reply_to=thread if thread != stamp else None,
-        # A first message that was deleted stays as a tombstone for its thread's sake.
+        # A first message that was deleted stays as a tombstone to keep its thread.
         recalls=stamp if subtype == "tombstone" else deleted,
     )
 
 
 def _sender(entry: dict[str, Any]) -> str | None:
-    """Id of who wrote an entry; apps have one of their own, or only a name."""
+    """Return the id of an entry's author; apps have their own id, or only a name."""
     fields = (
         entry.get("user"),
         object_of(entry.get("comment")).get("user"),
@@ -193,24 +193,24 @@ def _sender(entry: dict[str, Any]) -> str | None:
 
 
 def _deleted(entry: dict[str, Any]) -> str | None:
-    """Stamp of the message that was deleted."""
+    """Return the stamp of the message that was deleted."""
     before = object_of(entry.get("previous_message")) or object_of(entry.get("original"))
     return id_of(entry.get("deleted_ts")) or id_of(before.get("ts"))
 
 
 def _content(entry: dict[str, Any], subtype: str) -> tuple[str, str]:
-    """(Kind, text) of what somebody sent, the text as Slack stores it."""
+    """Return (kind, text) of a message, the text as Slack stores it."""
     text = text_of(entry.get("text"))
     if not text.strip():
         text = blocks_text(entry.get("blocks"))
     files = objects_of(entry.get("files"))
     file = object_of(entry.get("file"))
     if subtype == "file_comment":
-        # The text tells who commented on whose file.
+        # The text says who commented on whose file.
         text = text_of(object_of(entry.get("comment")).get("comment")) or text.partition(">: ")[2]
         files = []
     elif file and not files:
-        # Before 2018 the text told who shared what, and only then what they said.
+        # Before 2018 the text said who shared which file, and then their comment.
         comment = object_of(file.get("initial_comment")).get("comment")
         text = text_of(comment) or text.partition(" and commented: ")[2]
         files = [file]
@@ -224,7 +224,7 @@ def _content(entry: dict[str, Any], subtype: str) -> tuple[str, str]:
 
 
 def _shown(text: str, people: _People, channels: _Channels) -> str:
-    """A text as its readers saw it, people's names replaced by ``@<pseudonym> ``."""
+    """Return a text as its readers saw it, with people's names replaced by ``@<pseudonym> ``."""
 
     def replaced(match: re.Match[str]) -> str:
         if person := match["person"]:
@@ -242,12 +242,12 @@ def _shown(text: str, people: _People, channels: _Channels) -> str:
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") if "&" in text else text
 
 
-#: Parts of a rich text that stand on lines of their own.
+#: Parts of a rich text that are separate lines.
 LINES = ("rich_text_section", "rich_text_quote", "rich_text_preformatted")
 
 
 def blocks_text(blocks: Any) -> str:
-    """Return the text of blocks, a line for each part; empty if they say nothing."""
+    """Return the text of blocks, a line for each part; empty if they have none."""
     return "\n".join(line for block in objects_of(blocks) for line in _lines(block) if line.strip())
 
 
@@ -261,7 +261,7 @@ def _lines(block: dict[str, Any]) -> Iterator[str]:
             elif part.get("type") in LINES:
                 yield _spoken(items)
         return
-    # Texts of a section, a header, a context; a block of Markdown has its text as it is.
+    # The text of a section, a header or a context; a block of Markdown has its text unchanged.
     yield text_of(block.get("text"))
     for each in (object_of(block.get("text")), *objects_of(block.get("fields")), *elements):
         if each.get("type") in ("mrkdwn", "plain_text"):
@@ -274,7 +274,7 @@ def _spoken(elements: list[dict[str, Any]]) -> str:
 
 
 def _element(element: dict[str, Any]) -> str:
-    """One element in Slack's markup."""
+    """Return one element in Slack's markup."""
     fields = {name: text_of(value) for name, value in element.items()}
     match fields.get("type", ""):
         case "text":

@@ -1,14 +1,14 @@
-"""Plain tables: JSON lines, a JSON list, CSV or parquet, for chats from anywhere else.
+"""Plain tables: JSON lines, a JSON list, CSV or Parquet, for chats from any other source.
 
-Columns ``sender``, ``timestamp`` (UTC seconds or ISO 8601; may be empty) and ``text``; optional are ``group`` (the
-file's name if there is no such column), ``kind`` (text if empty), ``message_id`` (unique within its group) and
-``reply_to`` (such an id). ``context.columns`` maps them to the table's own names. Other columns are passed over::
+The columns are ``sender``, ``timestamp`` (UTC seconds or ISO 8601; may be empty) and ``text``; optional are ``group``
+(by default the file's name), ``kind`` (text if empty), ``message_id`` (unique within its group) and ``reply_to`` (such
+an id). ``context.columns`` maps them to the table's own names. Other columns are ignored::
 
     {"group": "helpdesk", "sender": "Ann", "timestamp": 1672531200, "text": "does it run on 8 GB?"}
 
-Cells of CSV are parted by commas, semicolons, tabs or bars, whichever makes the header hold the columns. A time
-without an offset is local time of ``context.timezone``. Only tables with the names above are told from other files
-by themselves; one with other names is read where the format is named.
+Cells of CSV are separated by commas, semicolons, tabs or bars, whichever yields the columns in the header. A time
+without an offset is local time of ``context.timezone``. Only tables with the names above are detected; a table with
+other names is read if the format is named.
 """
 
 import json
@@ -33,32 +33,32 @@ REQUIRED = ("sender", "timestamp", "text")
 COLUMNS = ("group", *REQUIRED, "kind", "message_id", "reply_to")
 DELIMITERS = (",", ";", "\t", "|")
 PARQUET = b"PAR1"
-#: A key at the start of a JSON object, or behind a value of one.
+#: A key at the start of a JSON object, or after another value.
 KEY = re.compile(r'\s{0,9}[{,]\s{0,9}"([^"\\]{1,99})"\s{0,9}:\s{0,9}')
 WORD = re.compile(r"[a-z_]{1,20}")
 LIST_OF_OBJECTS = re.compile(r"\[\s{0,99}\{")
 DECODER = json.JSONDecoder()
 
-#: Line or record number, and its cells under our names; None for a blank line.
+#: Line or record number, and the cells under our names; None for a blank line.
 Rows = Iterator[tuple[int, dict[str, Any] | None]]
 
 
 class Columns(NamedTuple):
     """The names of a table's columns."""
 
-    theirs: Mapping[str, str]  # of each of ours
-    mapped: frozenset[str]  # ours that the user says the table has
+    theirs: Mapping[str, str]  # our name -> the table's name
+    mapped: frozenset[str]  # our names that the user mapped, so that the table must have them
 
     def check(self, found: Collection[str], needed: Iterable[str], where: str) -> None:
         """Refuse a table, or a row of one, that lacks a needed column.
 
         Args:
-            found: Names in the table.
-            needed: Names of ours.
-            where: Its place.
+            found: The names in the table.
+            needed: The columns needed, by our names.
+            where: The file and line.
 
         Raises:
-            DataError: Naming the columns as the table should.
+            DataError: With the columns under the table's names.
         """
         names = [self.theirs[name] for name in COLUMNS if name in needed]
         if missing := [name for name in names if name not in found]:
@@ -66,22 +66,22 @@ class Columns(NamedTuple):
             raise DataError(f"{where}: expected the columns {', '.join(names)}; missing {', '.join(missing)}.{advice}")
 
     def check_header(self, names: list[str], where: str) -> None:
-        """Refuse a table that lacks a column, or has one twice.
+        """Refuse a table that lacks a column, or has a column twice.
 
         Raises:
-            DataError: Naming the columns.
+            DataError: With the columns.
         """
         self.check(names, {*REQUIRED, *self.mapped}, where)
         if twice := [name for name in self.theirs.values() if names.count(name) > 1]:
             raise DataError(f"{where}: expected each column once; {', '.join(twice)} is there more often.")
 
     def ours(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The cells of a row that are read, under our names."""
+        """Return the cells of a row that are read, under our names."""
         return {ours: row[theirs] for ours, theirs in self.theirs.items() if theirs in row}
 
 
 def detects(name: str, head: bytes) -> bool:
-    """Parquet, a JSON object with the required keys first in the file, or a CSV header with the required columns."""
+    """Return True for Parquet, a JSON object that starts with the required keys, or a CSV header that has them."""
     if head.startswith(PARQUET):
         return True
     text = head.lstrip().decode("utf-8", "replace")
@@ -91,12 +91,12 @@ def detects(name: str, head: bytes) -> bool:
     if not text.startswith("{"):
         return any(set(REQUIRED) <= set(header_cells(text, delimiter)) for delimiter in DELIMITERS)
     keys, whole = _top_keys(text)
-    # Longer than the head, or damaged, which is parse's to report.
+    # The line is longer than the head, or damaged, which parse reports.
     return set(REQUIRED) <= keys or (not whole and bool(keys & set(REQUIRED)))
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message for each row, Skipped for each blank line (see ``chatladder.chat.formats``)."""
+    """Yield one Message for each row, Skipped for each blank line (see ``chatladder.chat.formats``)."""
     if unknown := sorted(set(context.columns) - set(COLUMNS)):
         raise DataError(f"columns: expected to map {', '.join(COLUMNS)}; got {', '.join(unknown)}.")
     columns = Columns({name: context.columns.get(name, name) for name in COLUMNS}, frozenset(context.columns))
@@ -144,21 +144,21 @@ def _message(row: dict[str, Any], line: int, where: str, timezone: tzinfo) -> Me
 
 
 def _word(value: Any) -> str:
-    """A value that should be one of a few words, for errors; what is no word may be what somebody said."""
+    """Return a value that should be one of a few words, for errors; any other value may be a person's text."""
     return repr(value) if isinstance(value, str) and WORD.fullmatch(value) else f"one like {shape_of(str(value))!r}"
 
 
 def _name(value: Any, column: str, where: str) -> str | None:
-    """A name or an id as text; None if there is none.
+    """Return a name or an id as text; None if it is missing.
 
     Raises:
         DataError: If it is neither text nor a number.
     """
-    if value is None or value == "" or value != value:  # pandas writes a missing number as not-a-number
+    if value is None or value == "" or value != value:  # pandas writes a missing number as NaN
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f'{where}: expected "{column}" to be a string or a number, got {type(value).__name__}.')
-    # Where some are missing, pandas makes whole numbers floats: 12.0 is the id 12.
+    # If some are missing, pandas turns whole numbers into floats: 12.0 is the id 12.
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -204,7 +204,7 @@ def _csv_delimiter(source: Source, columns: Columns) -> str:
 
 
 def _top_keys(text: str) -> tuple[set[str], bool]:
-    """The keys of a JSON object, as far as it can be read, and whether it is whole."""
+    """Return the keys of a JSON object, as far as it can be read, and True if it is complete."""
     keys: set[str] = set()
     try:
         return set(json.loads(text)), True

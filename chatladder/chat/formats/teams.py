@@ -1,4 +1,4 @@
-r"""Microsoft Teams' messages as Microsoft Graph gives them, and as tools that call it save them.
+r"""Microsoft Teams' messages as returned by Microsoft Graph, and as saved by tools that call it.
 
 The fields are those of Microsoft's reference (https://learn.microsoft.com/graph/api/resources/chatmessage)::
 
@@ -8,9 +8,10 @@ The fields are those of Microsoft's reference (https://learn.microsoft.com/graph
       "mentions": [{"id": 0, "mentionText": "Bob", "mentioned": {"user": {"id": "5d8f", "displayName": "Bob Ray"}}}],
       "attachments": [{"contentType": "reference", "name": "a.pdf"}]}]}
 
-or the messages in an array. A group is a chat, or a channel. A reply answers the first message of its thread, and a
-message of a chat what it quotes (an attachment of type messageReference). Texts are HTML, of which the words are taken
-and no quotation. Events and what was deleted are system rows; what applications say is no talk (kind ``other``).
+or the messages in an array. A group is a chat or a channel. A reply answers the first message of its thread, and a
+message of a chat answers the one that it quotes (an attachment of type messageReference). Texts are HTML, of which the
+words are kept without quotations. Events and deleted messages are system rows; applications' messages are not talk
+(kind ``other``).
 """
 
 import html
@@ -26,25 +27,25 @@ from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
 
 NAME = "teams"
-#: Graph gives the newest first.
+#: Graph returns the newest first.
 LATE_SECONDS = None
 MENTION = re.compile(r'<at id="(?P<id>\d{1,6})">(?P<name>[^<>]{0,255})</at>(?:&nbsp;| )?')
 IMAGE = re.compile(r"<img\b[^<>]{0,4000}>")
 EMOJI = re.compile(r'<(?:emoji|img)\b[^<>]{0,2000}?\balt="(?P<alt>[^"<>]{1,16})"[^<>]{0,2000}>(?:</emoji>)?')
-#: What is quoted, and what only stands for an attachment.
+#: Quotations, and marks in place of attachments.
 ASIDE = re.compile(r"<blockquote\b.*?(?:</blockquote>|\Z)|<attachment\b[^<>]{0,400}>(?:</attachment>)?", re.DOTALL)
 BREAK = re.compile(r"</(?:p|div|li|h[1-6]|tr)>|<br ?/?>")
 TAG = re.compile(r"<[^<>]{0,8000}>")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """An array of messages, alone or under ``value``, with the fields of the reference."""
+    """Return True for an array of messages, alone or under ``value``, with the fields of the reference."""
     keys = keys_of(head) if head.lstrip().startswith((b"[", b"{")) else set()
     return {"createdDateTime", "messageType", "body", "contentType"} <= keys
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each message and each of its replies (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each message and each of its replies (see ``chatladder.chat.formats``)."""
     people = People(context)
     path = "*" if source.head().lstrip().startswith(b"[") else "value.*"
     for record in records(source, [path]):
@@ -56,7 +57,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def _meet(who: Any, people: People) -> str | None:
-    """Identity of a user or an application; names of applications are words."""
+    """Return the identity of a user or an application; only users' names are reported: applications' are words."""
     user = object_of(object_of(who).get("user"))
     if identity := id_of(user.get("id")) or text_of(user.get("displayName")):
         people.meet(identity, text_of(user.get("displayName")))
@@ -89,7 +90,7 @@ def _message(entry: dict[str, Any], line: int, people: People, source: Source) -
 
 
 def _content(entry: dict[str, Any], people: People) -> tuple[str, str]:
-    """(Kind, text) of what somebody sent."""
+    """Return (kind, text) of a message."""
     body = object_of(entry.get("body"))
     content = text_of(body.get("content"))
     pictures = 0
@@ -108,7 +109,7 @@ def _content(entry: dict[str, Any], people: People) -> tuple[str, str]:
 
 
 def _mention(match: re.Match[str], mentioned: dict[str | None, dict[str, Any]], people: People) -> str:
-    """``@<pseudonym> `` of who is mentioned; a channel or a team is everybody in it."""
+    """Return the mention of a person as ``@<pseudonym> ``; a channel or a team stands for everybody in it."""
     mention = mentioned.get(match["id"], {})
     identity = _meet(mention.get("mentioned"), people)
     if identity and object_of(mention["mentioned"]).get("user"):

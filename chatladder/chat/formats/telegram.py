@@ -1,4 +1,4 @@
-"""Telegram Desktop's machine-readable export, ``result.json``: one chat, or everything that an account holds.
+"""Telegram Desktop's machine-readable export, ``result.json``: one chat, or a whole account.
 
 The fields are those of Telegram Desktop's own writer (telegramdesktop/tdesktop:
 Telegram/SourceFiles/export/output/export_output_json.cpp)::
@@ -8,13 +8,13 @@ Telegram/SourceFiles/export/output/export_output_json.cpp)::
       "from_id": "user200", "reply_to_message_id": 2, "text": ["see ", {"type": "link", "text": "https://a.org"}]},
      {"id": 4, "type": "service", "actor": "Ann", "actor_id": "user200", "action": "pin_message", "text": ""}]}
 
-A group is the chat's id, which outlives its name. Each topic of a forum is a group of its own, ``<chat>/<id of the
-message that opened it>``; the topic General is the chat itself. A message does not name its topic: it replies to
-the message that opened the topic, or to one that does so in the end. Where the opening message is not in the
-export, its topic falls to the chat; ids are those of the chat, so exports that differ in that hold no message twice.
+A group is the chat's id, which outlives its name. Each topic of a forum is a group, ``<chat>/<id of the message that
+opened it>``; the topic General is the chat itself. A message does not name its topic: it replies to the message that
+opened the topic, directly or through other replies. If the opening message is not in the export, its topic's messages
+belong to the chat. Ids are those of the chat, so exports that differ in this hold no message twice.
 
-A caption is something said, so a picture with a caption is a text. Service messages name members: their text is left
-behind. A link is a word of its own, so one right after formatted text gets a space.
+A caption is a person's words, so a picture with a caption is a text. Service messages name members: their text is
+dropped. A link is a separate word, so a link right after formatted text gets a space.
 """
 
 import re
@@ -29,9 +29,9 @@ from chatladder.chat.message import Context, Message, People, Skipped
 from chatladder.chat.source import Source
 
 NAME = "telegram"
-#: The chats of an account follow each other, and a migrated group's two lives may overlap.
+#: The chats of an account follow each other, and the two parts of a migrated group may overlap.
 LATE_SECONDS = None
-#: Fields of an entry; another exporter's do not have three of them.
+#: Fields of an entry; other exporters have fewer than three of them.
 ENTRY_FIELDS = frozenset(
     ("date", "date_unixtime", "from", "from_id", "text", "text_entities", "actor", "actor_id", "action")
 )
@@ -46,17 +46,17 @@ ACCOUNT_FIELDS = frozenset(
 MESSAGES = ("messages.*", "chats.list.*.messages.*", "left_chats.list.*.messages.*")
 PEOPLE = ("personal_information", "contacts.list.*")
 MENTIONS = ("mention", "mention_name")
-#: Pieces of a text that are words of their own.
+#: Pieces of a text that are separate words.
 WORDS = ("link", "email", "phone", "bank_card")
-#: Of those, what needs no finding, however it is written.
+#: Pieces that are personal data by their type, however they are written.
 PERSONAL = {"phone": "<phone>", "bank_card": "<id>"}
 GENERAL = "general"
-#: Media whose file is named by Telegram, not by its sender.
+#: Media whose file is named by Telegram, not by the sender.
 UNNAMED = ("voice_message", "video_message")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """An object with messages as Telegram writes them, or with the parts of an account."""
+    """Return True for an object with messages as Telegram writes them, or with the parts of an account."""
     if not head.lstrip().startswith(b"{"):
         return False
     keys = keys_of(head)
@@ -67,7 +67,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each entry of each chat (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each entry of each chat (see ``chatladder.chat.formats``)."""
     people = _People(context)
     beside: Any = None
     chat = _Chat("")
@@ -85,14 +85,14 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 class _People(People):
-    """Who is met in a file, and who is only named there."""
+    """The people of a file, some with an id and some only named."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._owner: dict[str, str] = {}  # identities of the user names that the account tells
+        self._owner: dict[str, str] = {}  # user names in the account's own data -> identities
 
     def account(self, person: dict[str, Any]) -> None:
-        """Somebody in the account's own data, its owner or a contact."""
+        """Report a person in the account's own data, its owner or a contact."""
         number = id_of(person.get("user_id"))
         username = text_of(person.get("username")).lower()
         if number is None:
@@ -103,7 +103,7 @@ class _People(People):
         self.meet(f"user{number}", _full_name(person), username.removeprefix("@"))
 
     def sender(self, entry: dict[str, Any], label: str) -> str | None:
-        """Identity of who sent an entry, or did what it tells: their id if there is one, or else their name."""
+        """Return the identity of an entry's sender or actor: their id, or else their name."""
         number = entry.get(f"{label}_id")
         identity = id_of(number)
         if identity is not None and not isinstance(number, str):
@@ -114,10 +114,10 @@ class _People(People):
         return identity or name or None
 
     def mentioned(self, piece: dict[str, Any]) -> str:
-        """``@<pseudonym> `` of who is mentioned."""
+        """Return a mentioned person as ``@<pseudonym> ``."""
         number = id_of(piece.get("user_id"))
         words = text_of(piece.get("text"))
-        if number is not None:  # somebody without a user name, whose name was inserted
+        if number is not None:  # a person without a user name, whose name was inserted
             return self.mention(f"user{number}", words.removeprefix("@"))
         username = words.lower()
         if owner := self._owner.get(username):
@@ -126,7 +126,7 @@ class _People(People):
 
 
 class _Chat:
-    """One chat, and which of its messages lie in a topic."""
+    """One chat, and its messages' topics."""
 
     def __init__(self, group: str) -> None:
         self.name = group
@@ -134,11 +134,11 @@ class _Chat:
         self._topics: dict[str, str] = {}  # id of a message in a topic -> id of the message that opened it
 
     def place(self, entry: dict[str, Any]) -> tuple[str, str | None]:
-        """(Group of an entry, id of the message that it answers), the topic being told from what it answers."""
+        """Return (group of an entry, id of the message that it answers); the answered message decides the topic."""
         own_id = id_of(entry.get("id"))
         answered = id_of(entry.get("reply_to_message_id"))
         if entry.get("reply_to_peer_id"):
-            answered = None  # it lies in another chat
+            answered = None  # it is in another chat
         topic = self._topics.get(answered or "")
         if own_id is not None and entry.get("action") == "topic_created":
             self._openings.add(own_id)
@@ -146,7 +146,7 @@ class _Chat:
         if own_id is not None and topic is not None:
             self._topics[own_id] = topic
         group = self.name if topic is None else f"{self.name}/{topic}"
-        # To answer the opening is only how a message says where it belongs.
+        # An answer to the opening message only says which topic the message belongs to.
         return group, None if answered in self._openings else answered
 
 
@@ -155,7 +155,7 @@ def _entry(record: Record, chat: _Chat, people: _People, context: Context, where
     if not isinstance(entry, dict):
         return Skipped(record.line, "not_a_message")
     group, reply_to = chat.place(entry)
-    if entry.get("type") == "unsupported":  # nothing is exported of it but its id
+    if entry.get("type") == "unsupported":  # only its id is exported
         return Skipped(record.line, "unsupported")
     is_service = entry.get("type") == "service"
     sender = people.sender(entry, "actor" if is_service else "from")
@@ -177,16 +177,16 @@ def _entry(record: Record, chat: _Chat, people: _People, context: Context, where
 
 
 def _meet_others(entry: dict[str, Any], people: _People) -> None:
-    """Everybody whom an entry names beside its sender."""
+    """Report the people whom an entry names besides its sender."""
     for reaction in objects_of(entry.get("reactions")):
         for person in objects_of(reaction.get("recent")):
             people.sender(person, "from")
     members = entry.get("members")
     contact = _full_name(object_of(entry.get("contact_information")))
-    others = (entry.get("inviter"), entry.get("author"), contact)  # the author is who signed a channel's post
+    others = (entry.get("inviter"), entry.get("author"), contact)  # the author signed a channel's post
     for name in (*(members if isinstance(members, list) else ()), *others):
         people.stranger(text_of(name))
-    # Channels are called by words. Who hides their account has no id where they are quoted.
+    # Channels have words as names. A person who hides their account has no id where they are quoted.
     origin, name = id_of(entry.get("forwarded_from_id")) or "", text_of(entry.get("forwarded_from"))
     if origin.startswith("user"):
         people.meet(origin, name)
@@ -195,7 +195,7 @@ def _meet_others(entry: dict[str, Any], people: _People) -> None:
 
 
 def _content(entry: dict[str, Any], people: _People) -> tuple[str, str]:
-    """(Kind, text) of what somebody sent."""
+    """Return (kind, text) of a message."""
     text = _flat(entry["text"] if "text" in entry else entry.get("text_entities"), people)
     if not text.strip():
         text = _flat(object_of(entry.get("poll")).get("question"), people)
@@ -210,11 +210,11 @@ def _content(entry: dict[str, Any], people: _People) -> tuple[str, str]:
 
 
 def _flat(text: Any, people: _People) -> str:
-    """A text that may come in pieces, some of them with a format, as what its readers saw."""
+    """Return as its readers saw it a text that may come in pieces, some of them formatted."""
     if not isinstance(text, list):
         return text_of(text)
     pieces: list[str] = []
-    after = "plain"  # type of the piece before
+    after = "plain"  # type of the previous piece
     for piece in text:
         type_ = text_of(object_of(piece).get("type")) or "plain"
         words = text_of(object_of(piece).get("text")) or text_of(piece)
@@ -223,7 +223,7 @@ def _flat(text: Any, people: _People) -> str:
         if type_ in MENTIONS:
             words = people.mentioned(piece)
         elif after in MENTIONS:
-            words = words.removeprefix(" ")  # a mention ends with its own
+            words = words.removeprefix(" ")  # a mention ends with a space itself
         elif type_ in WORDS and after != "plain" and not pieces[-1][-1:].isspace():
             pieces.append(" ")
         pieces.append(PERSONAL.get(type_, words))
@@ -232,7 +232,7 @@ def _flat(text: Any, people: _People) -> str:
 
 
 def _file_name(entry: dict[str, Any]) -> str:
-    """Name of a file as its sender gave it; where the file was left out of the export, older ones do not tell it."""
+    """Return a file's name as its sender gave it; older exports lack it if the file was left out."""
     path = text_of(entry.get("file"))
     return text_of(entry.get("file_name")) or ("" if path.startswith("(") else PurePosixPath(path).name)
 
@@ -242,6 +242,6 @@ def _full_name(person: dict[str, Any]) -> str:
 
 
 def _timestamp(entry: dict[str, Any], timezone: tzinfo, where: str) -> int | None:
-    """UTC seconds; exports before 2021 tell only the local time of the computer that made them."""
+    """Return UTC seconds; exports before 2021 have only the local time of the computer that made them."""
     exact = entry.get("date_unixtime")
     return parse_timestamp(entry.get("date") if exact is None else exact, where, timezone)

@@ -1,4 +1,4 @@
-"""Timestamps of exports, and local times without an offset, as UTC seconds; the usual mistakes are refused by name."""
+"""Timestamps of exports and local times without an offset, as UTC seconds; common mistakes are refused by name."""
 
 import math
 import re
@@ -7,28 +7,28 @@ from typing import Any
 
 from chatladder.io.console import DataError, printable
 
-#: Seconds reach this in the year 5138, milliseconds in 1973: above it the unit is not seconds.
+#: Seconds reach this in the year 5138, milliseconds in 1973: a larger number is not in seconds.
 LATEST_SECONDS = 100_000_000_000
 NUMBER = re.compile(r"-?\d{1,20}(?:\.\d*)?")
 WITHOUT_SECONDS = re.compile(r"[T ]\d\d:\d\d(?:Z|[+-]\d\d:?\d\d)?$")
 
 
 def parse_timestamp(value: Any, where: str, timezone: tzinfo = UTC) -> int | None:
-    """UTC seconds of a number, an ISO 8601 text or a datetime; None stays None.
+    """Return the UTC seconds of a number, an ISO 8601 text or a datetime; None stays None.
 
     Args:
         value: The value in the export.
-        where: Its place, for errors.
+        where: The file and line, for errors.
         timezone: The zone of a text or datetime without an offset.
 
     Raises:
-        DataError: If it is in milliseconds, a negative number, or neither a number nor ISO 8601. A text may well lie
-            before 1970: whoever writes a date means it, while a negative number is mostly a mistake.
+        DataError: If it is in milliseconds, a negative number, or neither a number nor ISO 8601. A text may lie before
+            1970: a written date is intended, while a negative number is mostly a mistake.
     """
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        value = value.strip()  # of more than float() passes over, such as U+001F
+        value = value.strip()  # also of what float() would ignore, such as U+001F
         if not NUMBER.fullmatch(value):
             return _iso_seconds(value, where, timezone)
     if isinstance(value, datetime):
@@ -36,7 +36,7 @@ def parse_timestamp(value: Any, where: str, timezone: tzinfo = UTC) -> int | Non
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise DataError(f"{where}: expected a timestamp in UTC seconds, got {type(value).__name__}.")
     number = float(value) if isinstance(value, str) else value
-    if not 0 <= number < math.inf:  # false for not-a-number too
+    if not 0 <= number < math.inf:  # also False for NaN
         raise DataError(f"{where}: expected a timestamp in UTC seconds since 1970, got {str(number)[:40]}.")
     if number > LATEST_SECONDS:
         raise DataError(
@@ -47,7 +47,7 @@ def parse_timestamp(value: Any, where: str, timezone: tzinfo = UTC) -> int | Non
 
 
 def parse_milliseconds(value: Any, where: str) -> int | None:
-    """UTC seconds of milliseconds since 1970, a number or digits; None stays None.
+    """Return the UTC seconds of milliseconds since 1970, a number or digits; None stays None.
 
     Raises:
         DataError: If it is anything else.
@@ -63,12 +63,12 @@ def parse_milliseconds(value: Any, where: str) -> int | None:
 
 
 def resolution(value: Any) -> int:
-    """Seconds to which a timestamp is exact: 60 for an ISO 8601 text without seconds, else 1."""
+    """Return the resolution of a timestamp in seconds: 60 for an ISO 8601 text without seconds, else 1."""
     return 60 if isinstance(value, str) and WITHOUT_SECONDS.search(value.strip()) else 1
 
 
 def shape_of(text: str) -> str:
-    """Return the shape of a text, for errors: 9 for a digit, a for letters, and nothing of what is said in it."""
+    """Return the shape of a text, for errors: 9 for a digit, a for letters, and none of its content."""
     return printable(re.sub(r"\d", "9", re.sub(r"[^\W\d_]+", "a", text[:1000].strip())))[:60]
 
 
@@ -76,7 +76,7 @@ def _iso_seconds(value: str, where: str, timezone: tzinfo) -> int:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        # Only its shape: where columns are taken for others, it is what somebody said.
+        # Only its shape: if columns are confused, it is a person's text.
         raise DataError(
             f"{where}: expected a timestamp in UTC seconds or ISO 8601 such as 2023-01-31T14:05:00, got one like "
             f"{shape_of(value)!r} (9 for a digit, a for letters)."
@@ -95,16 +95,16 @@ def _seconds(moment: datetime, where: str, timezone: tzinfo) -> int:
 
 EPOCH = datetime(1970, 1, 1)
 SECOND = timedelta(seconds=1)
-#: A message may be this much older than the one before it without the clock having been set back, in seconds.
+#: A message may be this many seconds older than the one before it without the clock having been set back.
 LATE = 60
 
 
 class LocalClock:
-    """Turns the local times of one file into UTC, in the file's order.
+    """Converts the local times of one file to UTC, in the file's order.
 
-    In autumn an hour happens twice. Its first time is meant until the times step back by more than a minute; then
-    the second is. An hour that spring leaves out is read as if the clock had not been set yet. Years before 1970
-    give negative seconds.
+    An hour in autumn occurs twice. Its first occurrence is assumed until the times step back by more than a minute,
+    then the second. An hour that spring skips is read as if the clock had not been set yet. Years before 1970 give
+    negative seconds.
     """
 
     def __init__(self, timezone: tzinfo) -> None:
@@ -113,12 +113,12 @@ class LocalClock:
         self._latest: int | None = None
 
     def seconds(self, local: datetime) -> int:
-        """UTC seconds of a local time without a zone."""
+        """Return the UTC seconds of a local time without a zone."""
         if self._fixed:
             return (local - EPOCH) // SECOND
         found = self._at(local, 0)
         if self._latest is not None and found < self._latest - LATE:
-            # Only in autumn's hour is the second reading the later one; in spring's gap it is the earlier.
+            # The second reading is later only in autumn's hour; in spring's gap it is earlier.
             found = max(found, self._at(local, 1))
         self._latest = found
         return found

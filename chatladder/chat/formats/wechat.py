@@ -7,23 +7,22 @@ Each object is what a WeChat gateway posts to a bot, in the shape that HuixiangD
      "timestamp": 1672531200, "content": "@name\u2005hello", "atlist": ["wxid_b"]}}
     {"groupId": "1@chatroom", "answer": "the bot's own answer"}
 
-Texts are what people typed. Everything else is XML that a client wrote; a few flat fields are taken from it
-by regular expressions and no XML parser runs, so there are no entities to expand. What stands in a CDATA section is
-text like any other, whatever it looks like, and so is XML inside a *text* message: nobody can forge a recall or an
-answer by typing one.
+Texts are what people typed. Everything else is XML that a client wrote; a few flat fields are extracted by regular
+expressions, without an XML parser, so no entities are expanded. The content of a CDATA section is text like any other,
+and so is XML inside a *text* message: nobody can forge a recall or an answer by typing one.
 
-A notice is what starts with ``<sysmsg`` in a message that no member sends. Its text is left behind, since it names
-members by nickname. A message that a notice recalls is taken back whoever recalled it: a group's owner may recall
-what others wrote, and the servers send the notice to nobody else's order.
+A notice is a message that no member sends and that starts with ``<sysmsg``. Its text is dropped, since it names members
+by nickname. A message that a notice recalls counts as recalled whoever recalled it: a group's owner may recall other
+people's messages, and the servers send the notice on nobody else's order.
 
-Nobody's name is in a field of its own. Who has which is told by (Eyun's pages on callbacks, wkteam.cn/docs; the XML
-is what WeChat's clients write)::
+Names have no field of their own. These tell who has which name (Eyun's pages on callbacks, wkteam.cn/docs; the XML is
+what WeChat's clients write)::
 
     "@name\u2005" and atlist                     mentions: the n-th new name is the n-th id's
     pushContent "name : text"                     the line that phones show; also "name在群聊中@了你"
-    <refermsg><chatusr>id</chatusr><displayname>  whom somebody quotes
-    <member><username>id</username><nickname>     whom a notice is about
-    "name" in a notice's text, <msg nickname="">, <sourcename>    names without ids: somebody who may be no member
+    <refermsg><chatusr>id</chatusr><displayname>  the person who is quoted
+    <member><username>id</username><nickname>     the person whom a notice concerns
+    "name" in a notice's text, <msg nickname="">, <sourcename>    names without ids: people who may not be members
 """
 
 import html
@@ -41,51 +40,51 @@ NAME = "wechat"
 LATE_SECONDS = 60
 TEXT_TYPES = ("80001", "5", "9")
 QUOTE_TYPES = ("80014", "14")
-#: Types of private chats start so; they have no group.
+#: The start of the types of private chats, which have no group.
 PRIVATE = "6"
 KIND_OF_TYPE = {"80002": "image", "6": "image", "80009": "file", "80007": "link"}
 EVERYBODY = ("notify@all", "announcement@all")
-#: Ids of groups end so; where a person's id is expected, one stands for nobody.
+#: The end of groups' ids; in place of a person's id it stands for nobody.
 GROUP_ID = "@chatroom"
 
 SIGNATURE = re.compile(rb'"messageType"\s*:|"groupId"\s*:')
-#: A field of Microsoft Teams' messages, which have types too.
+#: A field of Microsoft Teams' messages, which have a message type too.
 TEAMS = b'"createdDateTime"'
-#: The client ends a mention that it inserted by a four-per-em space.
+#: The client ends a mention that it inserted with a four-per-em space.
 INSERTED_MENTION = re.compile("@([^@\u2005\n]{1,64})\u2005")
-#: A plain space after the name: some clients, or typed by hand. Without any end the name cannot be told from
-#: the sentence, so it stays.
+#: A mention that ends with a plain space: from some clients, or typed by hand. Without any end the name cannot be
+#: separated from the sentence, so it stays.
 SPACED_MENTION = re.compile(r"(?<![A-Za-z0-9._%+/-])@([^\s@]{1,32})(?: |$)")
 #: The same without an id: only Chinese names, since @property or @types/node in a technical group is code.
 CHINESE_MENTION = re.compile(r"(?<![A-Za-z0-9._%+/-])@([^\s@]{0,15}[\u3400-\u9fff][^\s@]{0,15}) ")
-#: What phones show of a message: who sent it, and what.
+#: A message as phones show it: the sender's name, and the text.
 PUSHED = re.compile(r"(?P<name>[^\n]{1,64}?)(?:在群聊中@了你\s*$| ?[:：] ?(?P<said>(?s:.*)))")
 FILE_MARK = "[文件]"
 
 CDATA = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.DOTALL)
-#: Where a notice starts; some gateways leave the group's or the sender's id in front.
+#: The start of a notice; some gateways leave the group's or the sender's id before it.
 NOTICE = re.compile(r"\s*(?:[^\s<>:]{1,64}:\s{0,9})?<sysmsg(?P<attributes>[^<>]{0,200})>")
 TAG = re.compile(r"<[^<>]*>")
-#: Somebody in a notice's words. ``$username$`` and ``${wxid_a}`` stand for names that are told beside them.
+#: A person in a notice's words. ``$username$`` and ``${wxid_a}`` are placeholders for names given elsewhere.
 QUOTED = re.compile(r'"(?!\$)([^"\n]{1,64})"|"[^"\n]{1,64}"')
 #: Notices without XML.
 PLAIN_NOTICE = re.compile(
     r'"[^"\n]{1,64}"\s?(?:邀请|通过扫描|与群里|加入|修改群名|撤回|移出|将|把|已|开启|关闭|拍了拍|invited|joined|recalled|removed)'
 )
-#: A contact that somebody sends.
+#: A contact card that a person sends.
 CARD = re.compile(r"<msg\b[^<>]{0,4000}?\bnickname=\"([^\"<>]{1,256})\"")
 SOURCE_NAME = re.compile(r"<sourcename>([^<>]{1,256})</sourcename>")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """A JSON object that holds a callback's message type or an assistant's group; ChatLab's has groups, too."""
+    """Return True for a JSON object with a callback's message type or an assistant's group, unless it is ChatLab's."""
     other = TEAMS in head or "chatlab" in keys_of(head)
     return head.lstrip().startswith(b"{") and SIGNATURE.search(head) is not None and not other
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each object (see ``chatladder.chat.formats``)."""
-    latest: dict[str, int] = {}  # per group; an answer is written when it is sent, and has no time of its own
+    """Yield one Message or Skipped for each object (see ``chatladder.chat.formats``)."""
+    latest: dict[str, int] = {}  # per group; an answer is written when it is sent, without a time
     people = People(context)
     for line, value in values(source):
         record = object_of(value)
@@ -136,7 +135,7 @@ def _message(type_: str, data: dict[str, Any], line: int, people: People, where:
 
 
 def _content(type_: str, data: dict[str, Any], sender: str, people: People) -> tuple[str, str, str | None, str | None]:
-    """(kind, text, own id of the message it answers, own id of the message it recalls); who is named is met."""
+    """Return (kind, text, id of the message it answers, id of the message it recalls); report people who are named."""
     content = text_of(data.get("content"))
     if type_ in TEXT_TYPES:
         _meet_sender(sender, data, content, people)
@@ -162,9 +161,9 @@ def _content(type_: str, data: dict[str, Any], sender: str, people: People) -> t
 
 
 def replace_mentions(text: str, at_list: Any, people: People) -> str:
-    """Replace ``@name`` by ``@<pseudonym> ``: the n-th new name is the n-th id of ``at_list``, who is met.
+    """Replace ``@name`` by ``@<pseudonym> ``: the n-th new name is the n-th id of ``at_list``, and is reported.
 
-    A name that has no id becomes ``@<user> ``, a call to everybody ``@all ``.
+    A name that has no id becomes ``@<user> ``, a mention of everybody ``@all ``.
     """
     if "@" not in text:
         return text
@@ -187,14 +186,14 @@ def replace_mentions(text: str, at_list: Any, people: People) -> str:
 
 
 def _meet_sender(sender: str, data: dict[str, Any], said: str, people: People) -> str:
-    """Meet who sent a message by the name that phones show before it; return what they show after the name."""
+    """Report the sender by the name that phones show before a message; return the text that they show after it."""
     pushed = text_of(data.get("pushContent"))
-    if said and said.startswith(pushed.rstrip(".…")):  # the text alone, where phones hide who writes
+    if said and said.startswith(pushed.rstrip(".…")):  # only the text, on phones that hide the sender
         return pushed
     name, shown = "", ""
     head = pushed.removesuffix(said).rstrip()
     if said and head != pushed and head.endswith((":", "：")):
-        name, shown = head[:-1], said  # the name may hold a colon itself
+        name, shown = head[:-1], said  # the name may contain a colon
     elif match := PUSHED.match(pushed):
         name, shown = match["name"], match["said"] or ""
     if name and not sender.endswith(GROUP_ID):
@@ -203,7 +202,7 @@ def _meet_sender(sender: str, data: dict[str, Any], said: str, people: People) -
 
 
 def _meet_quoted(markup: str, people: People) -> str:
-    """Meet whom a message quotes; return the id of what they wrote."""
+    """Report the person whom a message quotes; return the id of the quoted message."""
     quoted = _field(markup, "refermsg", raw=True)
     name = _field(quoted, "displayname")
     identity = _field(quoted, "chatusr") or _field(quoted, "fromusr")
@@ -215,7 +214,7 @@ def _meet_quoted(markup: str, people: People) -> str:
 
 
 def _meet_members(markup: str, people: People) -> None:
-    """Meet everybody whom a notice names."""
+    """Report all people whom a notice names."""
     for member in markup.split("<member>")[1:]:
         if identity := _field(member, "username"):
             people.meet(identity, _field(member, "nickname"))
@@ -225,7 +224,7 @@ def _meet_members(markup: str, people: People) -> None:
 
 
 def _meet_named(content: str, markup: str, people: People) -> None:
-    """Meet who is named by a contact that somebody sends, by messages that they forward, or by a bare notice."""
+    """Report the people named by a contact card, by forwarded messages, or by a notice without XML."""
     if PLAIN_NOTICE.match(content):
         names = QUOTED.findall(content)
     else:
@@ -235,7 +234,7 @@ def _meet_named(content: str, markup: str, people: People) -> None:
 
 
 def _field(markup: str, name: str, raw: bool = False) -> str:
-    """Text of the first ``<name>`` in XML without CDATA, as it stands if it is to be searched; empty without one."""
+    """Return the text of the first ``<name>`` in XML without CDATA, raw if it is to be searched; empty without one."""
     start = markup.find(f"<{name}>")
     end = markup.find(f"</{name}>", start)
     if start < 0 or end < 0:
@@ -245,5 +244,5 @@ def _field(markup: str, name: str, raw: bool = False) -> str:
 
 
 def _own_id(value: Any) -> str | None:
-    """An id as text; 0 and empty mean that there is none."""
+    """Return an id as text; None for 0 and empty."""
     return str(value) if value and str(value) != "0" else None

@@ -1,7 +1,7 @@
-"""The JSON and the text of WeFlow, one chat a file; its CSV for WeClone is read as PyWxDump's. EchoTrace's JSON, too.
+"""The JSON and text of WeFlow, one chat a file, and EchoTrace's JSON; WeFlow's CSV for WeClone is read as PyWxDump's.
 
 The fields are those of its writers (https://github.com/hicccc77/WeFlow: electron/services/exportJsonWriter.ts,
-exportTxtWriter.ts and exportService.ts for what they hold)::
+exportTxtWriter.ts and exportService.ts for their content)::
 
     {"weflow": {...}, "session": {"wxid": "1@chatroom", "nickname": "Club", "type": "群聊"}, "messages": [
      {"localId": 1, "createTime": 1705312800, "type": "引用消息", "content": "yes[引用 Bob：what Bob said]",
@@ -14,9 +14,9 @@ exportTxtWriter.ts and exportService.ts for what they hold)::
     2024-01-15 10:00:00 'Ann'
     yes[引用 Bob：what Bob said]
 
-EchoTrace (https://github.com/ycccccccy/echotrace) writes the first without its header, as ChatLab's readers say
-(https://github.com/ChatLab/ChatLab). The text tells neither ids nor kinds; its times are local. Whoever made an export
-of a private chat is 我 in it.
+EchoTrace (https://github.com/ycccccccy/echotrace) writes the first layout without its header, according to ChatLab's
+readers (https://github.com/ChatLab/ChatLab). The text has neither ids nor kinds; its times are local. The person who
+made an export of a private chat is 我 in it.
 """
 
 import re
@@ -39,7 +39,7 @@ NAME_FIELDS = ("displayName", "nickname", "remark", "alias", "groupNickname")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """A document with the program's header or EchoTrace's fields, or an entry with a name in quotes."""
+    """Return True for a document with the program's header or EchoTrace's fields, or an entry with a quoted name."""
     if head.lstrip().startswith(b"{"):
         keys = keys_of(head)
         return {"weflow", "session"} <= keys or {"session", "messages", "senderUsername", "createTime"} <= keys
@@ -47,7 +47,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each message (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each message (see ``chatladder.chat.formats``)."""
     people = People(context)
     stem = PurePosixPath(source.plain_name).stem
     if not source.head().lstrip().startswith(b"{"):
@@ -100,7 +100,7 @@ def _message(
 
 
 def _content(label: str, content: str, people: People, ids: list[str] | None = None) -> tuple[str, str]:
-    """Kind and text of a message, whose kind the text alone tells where there is no label."""
+    """Return kind and text of a message; without a label, the text alone decides the kind."""
     kind, text = wechat_texts.kind_of(label) if label else "text", ""
     if kind == "text" and content.endswith("]"):
         content = wechat_texts.without_quote(content, wechat_texts.QUOTE, people)

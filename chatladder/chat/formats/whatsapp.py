@@ -1,22 +1,23 @@
-r"""WhatsApp's own chat export (menu, "Export chat"), of Android and iOS, in any language: one text file a chat.
+r"""WhatsApp's chat export (menu, "Export chat"), of Android and iOS, in any language: one text file a chat.
 
 ::
 
     30/01/19, 20:49 - Ann: text                 a message
     its second line
-    30/01/19, 20:50 - Ann added Bob             what happened: no sender and no ": "
-    [30.01.19, 20:49:07] Ann: \u200eimage omitted    iOS; the app marks by U+200E what nobody typed
+    30/01/19, 20:50 - Ann added Bob             an event: no sender and no ": "
+    [30.01.19, 20:49:07] Ann: \u200eimage omitted    iOS; U+200E marks the app's own words
 
-There is no description of the format by its maker. What is known comes from exports, such as the collection in
-starkdmi/whats_json; the shapes of a line are in ``whatsapp_lines``, the app's phrases in ``whatsapp_phrases``. The
-order of day and month is told from all dates together (``whatsapp_dates``), so a file is read twice, and never held.
+The maker publishes no description of the format. It is known from exports, such as the collection in
+starkdmi/whats_json; the shapes of a line are in ``whatsapp_headers``, the app's phrases in ``whatsapp_phrases``. The
+order of day and month is decided from all dates together (``whatsapp_headers``), so a file is read twice and never
+kept in memory.
 
-A message starts at a line in the layout of the file's first line; one that only looks like it, such as a pasted log
-or another chat, belongs to the message before. Nothing marks a pasted line in the file's own layout, so nothing can
-tell it from a message. Whoever has no name in the phone's contacts is written as a number, or as ``~ Name``.
+A message starts at a line in the layout of the file's first line; a line that only resembles it, such as a pasted log
+or another chat, belongs to the message before. A pasted line in the file's own layout has no mark and counts as a
+message. A person without a name in the phone's contacts is written as a number, or as ``~ Name``.
 
-Read here and not by a library: those that are kept (whatstk, chat-miner) guess the order from what scores best or
-from single lines, load the whole file, and give neither line numbers nor the lines that they leave out.
+No library is used: the maintained ones (whatstk, chat-miner) guess the order from the best score or from single lines,
+load the whole file, and return neither line numbers nor the lines that they skip.
 """
 
 import re
@@ -43,38 +44,38 @@ from chatladder.chat.source import Source
 from chatladder.io.console import DataError
 
 NAME = "whatsapp"
-#: The servers keep a message for a phone that is off for 30 days; then, or when it comes, the phone writes it down with
-#: the time at which it was sent. Notices too stand where they were written. The hour is that of autumn.
+#: The servers keep a message for 30 days for a phone that is off. The phone writes it when it arrives, with the time at
+#: which it was sent. Notices too are where they were written. The hour is the one that autumn repeats.
 LATE_SECONDS = 30 * 86_400 + 3_600
-#: The app takes no longer message. A longer one is another file's lines, in another layout.
+#: The app does not allow a longer message. Such a message consists of another file's lines, in another layout.
 LONGEST_TEXT = 65_536
-#: Longer than any name that the app takes; before a colon it is a sentence.
+#: Longer than any name that the app allows; before a colon it is a sentence.
 LONGEST_NAME = 120
 #: Lines of the head in which a message must start for the file to be an export.
 FIRST_LINES = 5
 
 #: The name that clients give the file, around the chat's name.
 FILE_NAMES = re.compile("|".join(WORDS["file_names"]))
-#: What iOS calls the file; the name is that of its zip or folder.
+#: iOS's name for the file; the chat's name is that of its zip or folder.
 IOS_NAMES = ("_chat", "chat")
 SUFFIX = re.compile(r"\.(?:txt|zip)$", re.IGNORECASE)
 COPY = re.compile(r"(?<!\s)\s*\(\d{1,3}\)$")
 
-#: A prefix with an open quotation that comes so often is a name.
+#: A prefix with an open quotation that occurs this often is a name.
 REPEATED = 3
-#: Layouts that are told apart in a file that starts in the middle of a message.
+#: The most layouts that are compared in a file that starts in the middle of a message.
 MOST_LAYOUTS = 100
 
 QUOTES = re.compile('["“”„«»「」『』]')
 PHONE = re.compile(r"\+?[(\d][\d ().-]{5,22}\d")
-#: The app puts a name that it inserts between isolates; a number stands for somebody without a name.
+#: The app puts a name that it inserts between isolates; a number stands for a person without a name.
 MENTION = re.compile(r"@\u2068(?P<name>[^\u2069\n]{1,120})\u2069 ?|(?<![\w@.+/-])@(?P<phone>\d{7,15})(?![\w@]|\.\w) ?")
-#: A contact that somebody sends is a file of that name.
+#: A contact that a person sends is a file of that name.
 CONTACT = re.compile(r"(?P<name>[^\n/\\:]{1,64})\.vcf\b")
-#: Who did what to whom.
+#: The people of an event.
 _WHO = r"([^\n\"“”„«»「」:]{1,120}?)"
 HAPPENED = tuple(re.compile(pattern.replace("WHO", _WHO) + r"\W*") for pattern in WORDS["happened"])
-#: Between several people.
+#: Separators between several people.
 SEVERAL = re.compile(r", |、| and | und | y | e | et |和")
 
 
@@ -83,11 +84,11 @@ class Survey(NamedTuple):
 
     layout: Layout
     dates: Dates
-    prefixes: Counter[str]  # what stands before ": ", how often
+    prefixes: Counter[str]  # text before ": " -> number of times
 
 
 def detects(name: str, head: bytes) -> bool:
-    """A message starts in the first lines, and one of its layout has a sender or the file's name is an export's."""
+    """Return True if the first lines start a message, and its layout has a sender or the file an export's name."""
     lines = [line for line in head.decode("utf-8", "replace").splitlines() if line.strip()]
     first = next((found for line in lines[:FIRST_LINES] if (found := match_header(line))), None)
     if first is None:
@@ -99,7 +100,7 @@ def detects(name: str, head: bytes) -> bool:
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message for each message or notice, one Skipped for each line before the first."""
+    """Yield one Message for each message or notice, one Skipped for each line before the first."""
     survey = _survey(source)
     order = survey.dates.order(getattr(context, "date_order", "auto"), source.where)
     people = _People(context, survey.prefixes)
@@ -112,7 +113,7 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
             yield Skipped(number, "before_first_message" if text.strip() else "blank")
             continue
         day = read_date(header.date, order)
-        if day is None:  # Dates has seen every line
+        if day is None:  # impossible unless the file changed: Dates has seen every line
             raise DataError(f"{source.where(number)}: expected a date in the order {order}. Did the file change?")
         seconds = clock.seconds(datetime.combine(day, time(*header.time)))
         split = _split(text, survey.prefixes)
@@ -126,13 +127,13 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
         typed = MARKS.sub("", said)
         if kind in ("text", "other"):
             said = people.replace_mentions(said)
-            kind = kind if said else "other"  # what may be seen once leaves nothing behind
+            kind = kind if said else "other"  # a view-once medium leaves nothing
         yield Message(number, group, people.sender(split[0]), seconds, kind, said, resolution, typed=typed)
     people.tell_strangers()
 
 
 def _survey(source: Source) -> Survey:
-    """Read the file once for the layout of its lines, the evidence for their dates, and who speaks.
+    """Read the file once for the layout of its lines, the evidence for their dates, and the senders.
 
     Raises:
         DataError: If no line starts a message, or the text is not UTF-8.
@@ -150,7 +151,7 @@ def _survey(source: Source) -> Survey:
 
 
 def _layout(source: Source) -> Layout:
-    """The layout of the first line; of most lines, where the file starts in the middle of a message."""
+    """Return the layout of the first line; of most lines, if the file starts in the middle of a message."""
     layouts: Counter[Layout] = Counter()
     for number, line in source.texts():
         header = match_header(line)
@@ -169,7 +170,7 @@ def _layout(source: Source) -> Layout:
 
 
 def _records(source: Source, layout: Layout) -> Iterator[tuple[int, Header | None, str]]:
-    """Yield (line, header, everything after it), or a line without a header where no message has started.
+    """Yield (line, header, everything after it), and lines before the first message without a header.
 
     Raises:
         DataError: If a message is longer than the app allows.
@@ -187,8 +188,8 @@ def _records(source: Source, layout: Layout) -> Iterator[tuple[int, Header | Non
             yield number, None, line
         else:
             gathered.append(line)
-            length += len(line) + 1  # its line end: blank lines take memory too
-            if length > 2 * LONGEST_TEXT:  # marks and blank lines are no part of the message
+            length += len(line) + 1  # with the line end: blank lines take memory too
+            if length > 2 * LONGEST_TEXT:  # marks and blank lines are not part of the message
                 raise DataError(
                     f"{source.where(opened[0])}: expected messages of at most {LONGEST_TEXT} characters, as the app "
                     "takes them, got a longer one. If exports of two phones are in this one file, separate them."
@@ -198,10 +199,10 @@ def _records(source: Source, layout: Layout) -> Iterator[tuple[int, Header | Non
 
 
 def _split(rest: str, prefixes: Counter[str]) -> tuple[str, str] | None:
-    """Sender and text of what follows a header; None for a notice, which has no sender.
+    """Return sender and text of what follows a header; None for a notice, which has no sender.
 
     A notice may hold ``": "`` inside a chat's quoted name, so a prefix with an open quotation is a sender only if it
-    comes again and again. A message without text ends in the colon, if an editor has taken the space away.
+    occurs repeatedly. A message without text ends in the colon, if an editor has removed the space.
     """
     line, newline, more = rest.partition("\n")
     prefix, colon, text = line.partition(": ")
@@ -216,22 +217,22 @@ def _split(rest: str, prefixes: Counter[str]) -> tuple[str, str] | None:
 
 
 class _People(People):
-    """Who speaks in a file and who is mentioned, by the names of the phone that exported it."""
+    """The senders and mentioned people of a file, by their names on the phone that exported it."""
 
     def __init__(self, context: Context, prefixes: Iterable[str]) -> None:
-        """Take what stands before the colons of the whole file: a number may be mentioned before it speaks."""
+        """Take the prefixes before colons in the whole file: a number may be mentioned before it speaks."""
         super().__init__(context)
         numbers = [name for prefix in prefixes if PHONE.fullmatch(name := clean_name(prefix))]
         self._of_digits = {_digits(name): name for name in numbers}
 
     def sender(self, prefix: str) -> str:
-        """Identity of what stands before the colon."""
+        """Return the identity of the prefix before the colon."""
         name = clean_name(prefix)
         self._meet(name)
         return name
 
     def replace_mentions(self, text: str) -> str:
-        """A text with pseudonyms for mentions, and without marks of direction."""
+        """Return a text with pseudonyms for mentions, and without direction marks."""
         return MARKS.sub("", MENTION.sub(self._mention, text) if "@" in text else text)
 
     def _mention(self, match: re.Match[str]) -> str:
@@ -243,7 +244,7 @@ class _People(People):
         return self.mention(name)
 
     def notice(self, text: str) -> None:
-        """Note who is named by what happened."""
+        """Report the people whom an event names."""
         plain = MARKS.sub("", text)
         for pattern in HAPPENED if "\n" not in text else ():
             if match := pattern.fullmatch(plain):
@@ -262,13 +263,13 @@ def _digits(number: str) -> str:
 
 
 def clean_name(name: str) -> str:
-    """A person's name without marks of direction, special spaces and hyphens, and the ``~`` of who is no contact."""
+    """Return a person's name without direction marks, special spaces and hyphens, and the ``~`` of a non-contact."""
     plain = " ".join(MARKS.sub("", name).replace("\u2011", "-").split())
     return plain.removeprefix("~").strip() or name.strip() or name
 
 
 def group_name(source: Source) -> str:
-    """Name of the chat, from what the app calls the file, the zip or the folder; the same for every export of it."""
+    """Return the chat's name from the app's name for the file, the zip or the folder; the same for all its exports."""
     name = _plain(source.plain_name)
     if name.lower() in IOS_NAMES:
         outer = source.folder or (source.path.name if source.archive is not None else "")
@@ -279,6 +280,6 @@ def group_name(source: Source) -> str:
 
 
 def _plain(file_name: str) -> str:
-    """A file's name without suffix and without the number of a second download."""
+    """Return a file's name without suffix and without the number of a second download."""
     plain = COPY.sub("", SUFFIX.sub("", file_name)).strip()
     return plain.replace("_", " ") if "WhatsApp_" in plain else plain

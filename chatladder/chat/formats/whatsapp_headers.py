@@ -1,6 +1,6 @@
 r"""The first line of a message in a WhatsApp export: its time, its layout, and the order of day, month and year.
 
-A phone writes dates and times as its language and its settings have them, so there is no one format but a grammar::
+A phone writes dates and times by its language and its settings, so there is not one format but a grammar::
 
     30/01/19, 20:49 - Ann: text                     Android: a dash, no seconds
     [2019/1/30 下午8:49:07] Ann: text               iOS: brackets and seconds
@@ -13,15 +13,15 @@ A phone writes dates and times as its language and its settings have them, so th
 
 The space before AM may be a narrow no-break one: it has been since CLDR 42 (unicode-org/cldr, pull 2001).
 
-01/02/21 alone can be read in three ways, so no line is ever read by itself. A first pass over the file hands every
-date to ``Dates``, which keeps three numbers for each order and not the dates; ``Dates.order`` then decides:
+01/02/21 alone can be read in three ways, so no line is ever read by itself. A first pass over the file passes every
+date to ``Dates``, which stores three numbers for each order and not the dates; ``Dates.order`` then decides:
 
-1. An order in which one date is none (month 13, 30 February, before WhatsApp) is out.
-2. Messages stand about in the order of time: of the orders left, that under which the file steps back least.
-3. A day that stays the same through three dates or more, while months or years go by, is no day.
-4. What no locale writes with the file's punctuation is out, where another order is possible (``unlikely_orders``).
+1. An order in which a date is impossible (month 13, 30 February, before WhatsApp) is excluded.
+2. Messages are roughly in order of time: of the remaining orders, the one with the smallest steps back is taken.
+3. A day that stays the same through three dates or more, while months or years go by, is not the day.
+4. An order that no locale uses with the file's punctuation is excluded if another is possible (``unlikely_orders``).
 5. Orders that agree on every date are one.
-6. What is still open then is asked, not guessed.
+6. If several orders remain, the user is asked; there is no guess.
 """
 
 import re
@@ -35,26 +35,26 @@ from typing import Any, NamedTuple
 
 from chatladder.io.console import DataError
 
-#: Marks of writing direction, which the app strews in, and a byte order mark.
+#: Direction marks, which the app inserts in many places, and a byte order mark.
 MARKS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
-#: Words of the app and of phones, by where they stand; see the file.
+#: Words of the app and of phones, by their position in a line; see the file.
 WORDS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "whatsapp.toml").read_text(encoding="utf-8"))
 S = "[ \u00a0\u2009\u202f]"
-#: A few at most, so that a line made of nothing else costs nothing.
+#: A few at most, so that a line of nothing else is cheap.
 M = "[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]{0,4}"
-#: Between date and time, where there is more than a comma: at, around, o'clock of several languages.
+#: Between date and time, if there is more than a comma: at, around, o'clock in several languages.
 AT = "klo|kl|à|às|um|at|om|alle|ore|ob|las|в|о|u"
 
 
 def _flexible(marker: str) -> str:
-    """A marker as a pattern."""
+    """Return a marker as a pattern."""
     pieces = [re.escape(piece).replace("_", S) for piece in marker.split(".") if piece]
     return rf"\.?{S}?".join(pieces) + r"\.?"
 
 
 def _half_days() -> tuple[str, dict[str, str]]:
-    """One pattern for all markers, longest first, and the half day of each marker without dots and spaces."""
+    """Return one pattern for all markers, longest first, and the half day of each marker without dots and spaces."""
     markers = {each: half for half, names in WORDS["half_days"].items() for each in names}
     patterns = (_flexible(each) for each in sorted(markers, key=lambda each: (-len(each), each)))
     return "|".join(patterns), {_bare(each): half for each, half in markers.items()}
@@ -81,35 +81,35 @@ _HEADERS = (
     re.compile(_START + _DATE + _JOIN + _TIME + _CLOSE),
     re.compile(_START + _TIME + _JOIN + _DATE + _CLOSE),
 )
-#: No line opens a message that does not start so; most lines of text are told by this alone.
+#: A line that opens a message must start so; this rules out most lines of text.
 _MAY_OPEN = re.compile(rf"{M}\[?{M}(?:[RH]?\d|{_MARKER})", re.IGNORECASE)
-#: A date of words; with dashes it is another layout than any that these languages have.
+#: A date with words; with dashes its layout differs from all others of these languages.
 _WORDED = re.compile(
     rf"\A(?P<start>{M}\[?{M})(?P<year>\d{{4}}){S}?年{S}?(?P<month>\d{{1,2}}){S}?月{S}?(?P<day>\d{{1,2}}){S}?日"
 )
 
 
 class Layout(NamedTuple):
-    """The form that all first lines of messages in one file share, whatever the date."""
+    """The form that the first lines of all messages in one file share, whatever the date."""
 
     is_bracketed: bool
     separator: str  # between the date's parts
     end: str  # a dot after the date, or nothing
     has_seconds: bool
-    rest: tuple[object, ...]  # all else that tells one layout from another
+    rest: tuple[object, ...]  # all other properties that distinguish layouts
 
 
 class Header(NamedTuple):
     """The start of a message."""
 
     layout: Layout
-    date: tuple[str, str, str]  # the date's parts as they stand; a year of an era as R4 or 2565BE
+    date: tuple[str, str, str]  # the date's parts in their order; a year of an era as R4 or 2565BE
     time: tuple[int, int, int]  # hour of 24, minute, second
-    rest: str  # what follows: sender and text
+    rest: str  # sender and text
 
 
 def match_header(line: str) -> Header | None:
-    """The message that a line starts, or None if it starts none in any layout."""
+    """Return the header of the message that a line starts; None if it starts none in any layout."""
     if not _MAY_OPEN.match(line):
         return None
     line = _WORDED.sub(r"\g<start>\g<year>-\g<month>-\g<day>", line, count=1)
@@ -122,14 +122,14 @@ def match_header(line: str) -> Header | None:
         if hour > 23 or minute > 59 or second > 59:
             return None
         a, b, c = match.group("a", "b", "c")
-        # A year of four digits shows where the year stands.
+        # A year of four digits shows the position of the year.
         layout = _layout((bool(is_time_first), len(a) == 4, len(c) == 4), *match.group(*_LAYOUT_GROUPS))
         date = (a, b, c + "BE" if match["era"] else c)
         return Header(layout, date, (hour, minute, second), line[match.end() :])
     return None
 
 
-@lru_cache(1024)  # all lines of a file have few, and their texts make it up
+@lru_cache(1024)  # a file has few layouts, and these texts determine them
 def _layout(order: tuple[bool, ...], *groups: str | None) -> Layout:
     opened, separator, end, join, colon, second, before, after, close = groups
     joined = re.sub(S, " ", MARKS.sub("", join or "")).strip()
@@ -138,7 +138,7 @@ def _layout(order: tuple[bool, ...], *groups: str | None) -> Layout:
 
 
 def _hour(hour: int, half: str | None) -> int:
-    """The hour of 24. Above 12 it is one already, whatever the marker says; some phones write 0:08 a. m., or 24:08."""
+    """Return the hour of 24; above 12 the marker is ignored. Some phones write 0:08 a. m., or 24:08."""
     if half is None or hour > 12:
         return 0 if hour == 24 else hour
     if half == "noon":  # 11:30 to 1:30 or so
@@ -148,26 +148,26 @@ def _hour(hour: int, half: str | None) -> int:
     return hour % 12 + (12 if half == "pm" else 0)
 
 
-#: Places of day, month and year.
+#: Positions of day, month and year.
 ORDERS = {"dmy": (0, 1, 2), "mdy": (1, 0, 2), "ymd": (2, 1, 0)}
-#: WhatsApp came out in 2009: a year of two digits below 09 is a day or a month. Four digits are a year anyway.
+#: WhatsApp appeared in 2009: a two-digit year below 09 is a day or a month. Four digits are always a year.
 FIRST_YEAR = 2009
 EARLIEST_YEAR = 1970
-#: Buddhist years are ahead by this; from the year below on a year is one (2552 is 2009).
+#: Buddhist years are ahead by this; from the year below on, a year counts as one (2552 is 2009).
 BUDDHIST = 543
 FIRST_BUDDHIST_YEAR = FIRST_YEAR + BUDDHIST
 LAST_YEAR = 2100
 #: Years before the first of a Japanese era: Heisei and Reiwa.
 ERAS = {"H": 1988, "R": 2018}
-#: That many dates on the same day of different months are no chance.
+#: This many dates on the same day of different months are not a coincidence.
 TELLING_DATES = 3
 
 Parts = tuple[str, str, str]
 
 
-@lru_cache(4096)  # messages of one day come together, and each is read in every order
+@lru_cache(4096)  # messages of one day are adjacent, and each is read in every order
 def read_date(parts: Parts, order: str) -> date | None:
-    """The date that three parts are in an order, or None if they are none in it."""
+    """Return the date of three parts in an order; None if they are not a date in it."""
     day, month, year = (parts[place] for place in ORDERS[order])
     # A year has two digits, or four, or an era; a day and a month have at most two digits.
     if (len(year) == 3 and year.isdigit()) or not (day.isdigit() and month.isdigit()) or max(len(day), len(month)) > 2:
@@ -181,7 +181,7 @@ def read_date(parts: Parts, order: str) -> date | None:
 
 
 def _year(text: str) -> int:
-    """Gregorian year of ``21``, ``2021``, ``2564``, ``2564BE`` or ``R3``."""
+    """Return the Gregorian year of ``21``, ``2021``, ``2564``, ``2564BE`` or ``R3``."""
     if text[0] in ERAS:
         return ERAS[text[0]] + int(text[1:])
     year = int(text.removesuffix("BE"))
@@ -191,11 +191,11 @@ def _year(text: str) -> int:
 
 
 def unlikely_orders(separator: str, end: str) -> tuple[str, ...]:
-    """Orders that no locale has with this punctuation, the most unlikely first.
+    """Return the orders that no locale has with this punctuation, the most unlikely first.
 
     Source:
-        CLDR's short dates. With dots the day comes first (de ``30.01.19``, hr ``30. 01. 2019.``), but in Korean the
-        year does (``19. 1. 30.``); a short year comes first nowhere else but in Basque (``19/1/30``).
+        CLDR's short dates. With dots the day comes first (de ``30.01.19``, hr ``30. 01. 2019.``), except in Korean,
+        where the year does (``19. 1. 30.``); a short year comes first only there and in Basque (``19/1/30``).
     """
     if separator == ". " and end == ".":
         return ("mdy", "dmy")
@@ -206,10 +206,10 @@ class _Reading:
     """The evidence of a file's dates for one order."""
 
     def __init__(self) -> None:
-        self.refused: int | None = None  # line of the first date that is none in this order
+        self.refused: int | None = None  # line of the first date that is impossible in this order
         self.days_back = 0  # sum of all steps back
         self.latest: int | None = None
-        self.dates: set[int] = set()  # the first few
+        self.dates: set[int] = set()  # only the first few
         self.days_of_month: set[int] = set()  # likewise
 
     def add(self, found: date | None, line: int) -> None:
@@ -227,7 +227,7 @@ class _Reading:
 
     @property
     def is_regular(self) -> bool:
-        """Whether all the dates fall on the same day of their months."""
+        """True if all dates fall on the same day of their months."""
         return len(self.dates) >= TELLING_DATES and len(self.days_of_month) == 1
 
 
@@ -235,16 +235,16 @@ class Dates:
     """All dates of one file, as evidence for their order."""
 
     def __init__(self, unlikely: Iterable[str] = ("ymd",)) -> None:
-        """Start without dates; ``unlikely`` orders, the most unlikely first, are read only where none else can be."""
+        """Start without dates; ``unlikely`` orders, the most unlikely first, are used only if no other is left."""
         self._unlikely = tuple(unlikely)
         self._readings = {order: _Reading() for order in ORDERS}
         self._differ: dict[frozenset[str], int] = {}  # two orders -> line of the first date that they read differently
         self._before: Parts | None = None
 
     def add(self, parts: Parts, line: int) -> bool:
-        """Take a date in; False if it is none in any order, so that its line starts no message."""
+        """Add a date; return False if it is impossible in every order, so that its line starts no message."""
         if parts == self._before:
-            return True  # most messages are of the same day as the one before
+            return True  # most messages are of the same day as the previous one
         found = {order: read_date(parts, order) for order in ORDERS}
         if not any(found.values()):
             return False
@@ -257,11 +257,11 @@ class Dates:
         return True
 
     def order(self, wanted: str, where: Callable[[int], str]) -> str:
-        """The order of all dates.
+        """Return the order of all dates.
 
         Args:
             wanted: ``dmy``, ``mdy`` or ``ymd`` if it is known, else ``auto``.
-            where: Names a line in an error.
+            where: Formats a line number for an error.
 
         Raises:
             DataError: If no order, or more than one, reads them all.
@@ -290,7 +290,7 @@ class Dates:
         return possible[0]
 
     def _contradiction(self, where: Callable[[int], str]) -> DataError:
-        """Names two lines whose dates cannot have one order."""
+        """Return the error that names two lines whose dates cannot have one order."""
         first, second = sorted({reading.refused or 0 for reading in self._readings.values()})[-2:]
         return DataError(
             f"{where(second)}: expected dates in one order of day, month and year throughout the file, got one here "

@@ -1,21 +1,21 @@
-r"""The phrases that WhatsApp writes into an export in place of things sent: pictures, files, deleted messages, calls.
+r"""The phrases that WhatsApp writes into an export in place of content: pictures, files, deleted messages, calls.
 
-The phrases (``whatsapp.toml``) are in the language of the phone. Where a language is not among them, form tells: the
-app sets U+200E before its own words, ``(...)`` follows the name of an attached file, and iOS numbers the files that
-it attaches (``<adjunto: 00000035-PHOTO-2022-03-27.jpg>``). A person who types a phrase word for word is taken for
-the app; a phrase inside a sentence is not.
+The phrases (``whatsapp.toml``) are in the language of the phone. For a language that is not listed, form decides: the
+app puts U+200E before its own words, ``(...)`` follows the name of an attached file, and iOS numbers the files that it
+attaches (``<adjunto: 00000035-PHOTO-2022-03-27.jpg>``). A person who types a phrase word for word is taken for the app;
+a phrase inside a sentence is not.
 
 ===========================================  =======  ==========================================
-what was sent                                kind     text
+content                                      kind     text
 ===========================================  =======  ==========================================
 picture, GIF                                 image    empty
 document                                     file     its name
 video, voice, sticker, contact, location,    other    empty: a contact's file is named after a
-call, what may be seen once, any medium               person, a location is where somebody is
+call, view-once medium, any medium                    person, a location shows where somebody is
 poll                                         other    question and answers
 deleted message                              system   empty
-what happened, not said                      notice   empty: it is all names
-any of these with a caption                  text     the caption: it is what was said
+event                                        notice   empty: it is all names
+any of these with a caption                  text     the caption: these are a person's words
 ===========================================  =======  ==========================================
 """
 
@@ -23,13 +23,13 @@ import re
 
 from chatladder.chat.formats.whatsapp_headers import MARKS, WORDS
 
-#: A kind of this module alone: what iOS writes under the name of a person or of the chat, though nobody sent it.
+#: A kind of this module only: what iOS writes under the name of a person or of the chat, though nobody sent it.
 NOTICE = "notice"
-#: Extensions by which an attached file is a picture, or neither picture nor document.
+#: Extensions of attached pictures, and of files that are neither pictures nor documents.
 IMAGE_FILES = "jpg jpeg png gif heic webp bmp"
 OTHER_FILES = "mp4 3gp mov mkv webm opus ogg oga m4a mp3 aac amr wav vcf was"
 
-#: No phrase in place of a medium is longer, whatever marks are in it.
+#: No phrase in place of a medium is longer, including marks.
 LONGEST_PHRASE = 100
 LONGEST_NOTICE = 400
 #: A phrase, folded -> kind.
@@ -43,16 +43,16 @@ _DOCUMENTS = tuple(WORDS["omitted"]["file"])
 _EXTENSIONS = dict.fromkeys(IMAGE_FILES.split(), "image") | dict.fromkeys(OTHER_FILES.split(), "other")
 
 _EDITED = frozenset(f"<{phrase}>" for phrase in WORDS["edited"])
-#: Android: the file's name and words in brackets; the names that the app gives, or a mark, replace the table.
+#: Android: the file's name and words in brackets. An app-made name, or a mark, identifies it if the words are unknown.
 _ANDROID_FILE = re.compile(r"(?P<mark>\u200e?)(?P<name>[^\u200e\n]{1,255}\.\w{1,8}) \((?P<words>[^()\n]{3,60})\)")
 _APP_NAME = re.compile(r"(?:IMG|VID|PTT|AUD|STK|DOC)-\d{8}-WA\d{4,}\.\w{2,5}")
 #: iOS: "attached" and the numbered file, 00000035-PHOTO-2022-03-27-21-41-55.jpg; before it a caption, or the document's
-#: own name and its pages.
+#: name and its pages.
 _IOS_FILE = re.compile(r"<\u200e?[^<>:\n]{2,40}: ?\u200e?(?P<name>\d{6,}-[^<>\n]{1,255})>")
 _PAGES = re.compile(r" • .{0,40}$")
 _FILE_NAME = re.compile(r"[^\n/\\:*?\"<>|]{1,200}\.[A-Za-z]\w{0,5}")
 _LOCATION = re.compile(r"[^\n:]{0,40}:? ?https://maps\.google\.com/\?q=-?[\d.]{1,20},-?[\d.]{1,20}")
-#: POLL: or UMFRAGE:, a line with the question, and options with their votes; in one word's capitals in each language.
+#: POLL: or UMFRAGE:, a line with the question, and options with their votes; in each language one word in capitals.
 _POLL = re.compile(r"\u200e?POLL:\s*\n", re.IGNORECASE)
 _POLL_WORD = re.compile(r"\u200e?[^\W\d_]{3,20}:")
 _POLL_OPTION = re.compile(r"\u200e?[^\W\d_]{3,20}: .{0,200}\(\u200e?\d{1,5} [^()\d]{1,20}\)")
@@ -60,11 +60,11 @@ _STICKER = re.compile(r"(?:STK-|\d+-STICKER-)")
 
 
 def classify(text: str, bracketed: bool = True) -> tuple[str, str]:
-    """Kind, which may be ``NOTICE``, and text of what stands after the sender.
+    """Return kind, which may be ``NOTICE``, and text of what follows the sender.
 
     Args:
-        text: All lines of a message, with the marks that the app set, no blanks at its ends.
-        bracketed: Whether the file is iOS's, which sets U+200E before everything that nobody typed.
+        text: All lines of a message, with the marks that the app set, stripped.
+        bracketed: True for iOS, which puts U+200E before all of the app's own words.
     """
     text = _without_edited(text)
     folded = fold(text) if len(text) <= LONGEST_NOTICE else ""
@@ -91,7 +91,7 @@ def classify(text: str, bracketed: bool = True) -> tuple[str, str]:
 
 
 def _is_poll(text: str) -> bool:
-    """Whether a text is a poll in a language whose words for it are not known."""
+    """Return True if a text is a poll in a language whose word for it is unknown."""
     first, _, rest = text.partition("\n")
     if not first.isupper() or not _POLL_WORD.fullmatch(first):
         return False
@@ -100,12 +100,12 @@ def _is_poll(text: str) -> bool:
 
 
 def fold(text: str) -> str:
-    """A phrase without case, marks, and the full stop that some versions set."""
+    """Return a phrase without case, marks, and the full stop that some versions add."""
     return " ".join(MARKS.sub("", text).split()).casefold().rstrip(" .。।!")
 
 
 def _without_edited(text: str) -> str:
-    """A text without the app's word at its end that it was edited."""
+    """Return a text without the app's word at its end that it was edited."""
     start = text.rfind("<")
     if start < 0 or fold(text[start:]).replace(".>", ">") not in _EDITED:
         return text
@@ -113,7 +113,7 @@ def _without_edited(text: str) -> str:
 
 
 def _numbered_file(text: str) -> tuple[str, str, str] | None:
-    """Kind, name and caption where a message ends in a file that iOS has attached."""
+    """Return kind, name and caption of a message that ends in a file attached by iOS; else None."""
     start = text.rfind("<")
     match = _IOS_FILE.fullmatch(text, start) if start >= 0 else None
     if match is None:
@@ -133,7 +133,7 @@ def _split_at_mark(text: str) -> tuple[str, str]:
 
 
 def _medium(text: str) -> tuple[str, str] | None:
-    """Kind and file name of a medium, where the text is what the app writes for one."""
+    """Return kind and file name of a medium, if the text is what the app writes for one; else None."""
     if len(text) <= LONGEST_PHRASE and (kind := _PHRASES.get(fold(text))):
         return kind, ""
     if match := _ANDROID_FILE.fullmatch(text.strip()):
@@ -149,7 +149,7 @@ def _medium(text: str) -> tuple[str, str] | None:
 
 
 def _by_name(name: str) -> tuple[str, str]:
-    """Kind of an attached file, and its name if that is worth keeping."""
+    """Return the kind of an attached file, and its name if that is worth keeping."""
     kind = _EXTENSIONS.get(name.rpartition(".")[2].lower(), "file")
     if _STICKER.match(name):
         kind = "other"
@@ -157,9 +157,9 @@ def _by_name(name: str) -> tuple[str, str]:
 
 
 def _with_caption(kind: str, name: str, caption: str) -> tuple[str, str]:
-    """A medium with words is what was said; without words it is what it is."""
+    """Return a medium with a caption as a text, and without one as itself."""
     if not caption:
         return kind, name
     if kind in ("other", "file") and not name and _FILE_NAME.fullmatch(MARKS.sub("", caption)):
-        return "file", MARKS.sub("", caption)  # Android writes a document's name where a caption would stand
+        return "file", MARKS.sub("", caption)  # Android writes a document's name in place of a caption
     return "text", caption

@@ -7,9 +7,9 @@ The files are those of its writer (https://github.com/zulip/zulip, zerver/lib/ex
     messages-000001.json  {"zerver_message": [{"id": 321, "sender": 1, "recipient": 5, "subject": "a topic",
                            "content": "hi @**Bob Ray|2**", "date_sent": 1672531200.5}], "zerver_usermessage": [...]}
 
-Each topic of a channel is a group, ``<recipient>/<topic>``; direct messages are left out and counted, since those that
-somebody receives have one recipient, whoever sent them. A quoted message is not the sender's words: it is left out, and
-what its link leads to is what the message answers.
+Each topic of a channel is a group, ``<recipient>/<topic>``. Direct messages are left out and counted, since all that a
+person receives have one recipient, whoever sent them. A quoted message is not the sender's words: it is left out, and
+its link identifies the message that is answered.
 """
 
 import re
@@ -26,11 +26,11 @@ NAME = "zulip"
 LATE_SECONDS = None
 MESSAGES = "zerver_message"
 USERS = ("zerver_userprofile", "zerver_userprofile_crossrealm", "zerver_userprofile_mirrordummy")
-#: Companions, each with a field that tells it.
+#: Companions, each with a field that identifies it.
 COMPANIONS = {"records.json": b'"s3_path"', "migration_status.json": b'"migrations_by_app"'}
-#: The first field of the files; other tables stand beside the messages.
+#: The first field of the files; the messages' file has other tables too.
 TABLES = re.compile(rb'\s*\{\s*"(?:zerver|analytics)_[a-z_]{1,40}"\s*:')
-#: Sent by Zulip where a topic is resolved or moved.
+#: Sent by Zulip when a topic is resolved or moved.
 NOTICE_TYPE = 2
 
 MENTION = re.compile(
@@ -38,26 +38,26 @@ MENTION = re.compile(
     r"|\|(?P<only>\d{1,12}))\*\* ?"
 )
 GROUP = re.compile(r"@_?\*([^*\n]{1,100})\*")
-#: Who said what, and the quotation in a fence of backticks or tildes.
+#: The author of a quotation, and the quotation in a fence of backticks or tildes.
 QUOTE = re.compile(
     r"@_\*\*[^*\n]{1,120}\*\* \[[^\]\n]{1,60}\]\([^()\s]{0,2000}/near/(?P<id>\d{1,12})[^()\s]{0,200}\):\n"
     r"(?P<fence>[`~]{3,20})quote\n.*?\n(?P=fence)(?:\n|$)",
     re.DOTALL,
 )
-#: No server takes so long a message; a longer one is not searched for quotations, which may be open to its end.
+#: No server allows so long a message; a longer one is not searched for quotations, which may be open to its end.
 LONGEST_CONTENT = 50_000
 UPLOAD = re.compile(r"!?\[(?P<name>[^\]\n]{0,255})\]\(/user_uploads/[^()\s]{1,500}\)")
 
 
 def detects(name: str, head: bytes) -> bool:
-    """An object whose first field is a table of Zulip's, or a companion."""
+    """Return True for an object whose first field is a table of Zulip's, or a companion."""
     if name in COMPANIONS:
         return COMPANIONS[name] in head
     return TABLES.match(head) is not None
 
 
 def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
-    """One Message or Skipped for each message; the rest tells only names (see ``chatladder.chat.formats``)."""
+    """Yield one Message or Skipped for each message; all else only has names (see ``chatladder.chat.formats``)."""
     people = People(context)
     if MESSAGES in keys_of(source.head()):
         for record in records(source, [f"{MESSAGES}.*"]):
@@ -74,14 +74,14 @@ def parse(source: Source, context: Context) -> Iterator[Message | Skipped]:
 
 
 def _meet(user: dict[str, Any], people: People) -> None:
-    """Make a member's names known; those of bots are often words."""
+    """Report a member's names; bots are skipped, since their names are often words."""
     identity = id_of(user.get("id"))
     if identity is not None and user.get("is_bot") is not True:
         people.meet(_identity(identity), *(text_of(user.get(key)) for key in ("full_name", "email", "delivery_email")))
 
 
 def _identity(number: str) -> str:
-    """A member's number as an identity of its own: other exports have the same numbers."""
+    """Return a member's number as an identity that is unique to Zulip: other exports have the same numbers."""
     return f"zulip{number}"
 
 
@@ -111,7 +111,7 @@ def _message(entry: dict[str, Any], line: int, people: People, where: str) -> Me
 
 
 def _content(content: str, people: People) -> tuple[str, str]:
-    """(Kind, text) of what somebody sent, mentions replaced and uploads by their names alone."""
+    """Return (kind, text) of a message, with mentions replaced and uploads as their names."""
     files = [match["name"] for match in UPLOAD.finditer(content)]
     text = UPLOAD.sub("", content) if "](/user_uploads/" in content else content
     if files and not text.strip():
@@ -122,7 +122,7 @@ def _content(content: str, people: People) -> tuple[str, str]:
             return "@all "
         if number := match["id"] or match["only"]:
             return people.mention(_identity(number), *filter(None, [match["name"]]))
-        return f"@{match['name']} "  # found by name, once every file is read
+        return f"@{match['name']} "  # replaced by name, once every file is read
 
     if "@" in text:
         text = GROUP.sub(lambda match: f"@{match[1]}", MENTION.sub(replaced, text))
