@@ -101,7 +101,7 @@ class Staleness:
 
     Attributes:
         stale: Names of stages that dvc repro would run; None if DVC does not answer.
-        trouble: Why DVC does not answer.
+        trouble: The reason why DVC does not answer.
         busy: True if that is because another DVC command is running.
     """
 
@@ -125,7 +125,7 @@ class Standing(RoundAnswers, Staleness):
         items_needed: The number of labels in all that an inconclusive verdict needs; None if unknown.
         tuned: The largest tuned rung of the last run.
         exported: True if that rung was exported.
-        other_code: How its code differs from the installed chatladder; empty if it does not.
+        other_code: The difference of its code from the installed chatladder; empty if there is none.
         labels: The labels that the answers give; None if unknown.
     """
 

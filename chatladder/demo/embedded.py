@@ -4,10 +4,10 @@ They stand in for downloaded chat models of growing size, so that the whole grap
 trained on unlabelled talk alone (``chatladder.demo.world``), never on the chat that is being labelled or on any label:
 
 - word vectors come from co-occurrence in it (PPMI and a truncated SVD);
-- the models then learn to tell the question that followed a dialogue from another's, as BERT learned next sentences.
-  They are trained on the ladder's prompt, with "needed" for the question that followed, or untouched models could not
-  answer it at all. That is near the labelled task and not the same: a question that names all it asks about follows,
-  too.
+- the models then learn to distinguish the question that followed a dialogue from another's, as in BERT's next-sentence
+  task. They are trained on the ladder's prompt, with "needed" for the question that followed, or untouched models could
+  not answer it at all. That is near the labelled task and not the same: a question that names all it asks about
+  follows, too.
 
 Results are equal for equal seeds on one machine with the same number of threads; another number of threads adds floats
 in another order, so the weights then differ slightly.

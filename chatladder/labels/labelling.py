@@ -54,12 +54,12 @@ class LabelSettings:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The labelled questions, and the answers behind them.
+    """The labelled questions, and the answers that they come from.
 
     Attributes:
         rows: Rows of ``LABELLED``.
         sizes: Rows per split.
-        labelling: The verdicts, their counts and the answers behind them.
+        labelling: The verdicts, their counts and the answers that they come from.
         reviews: The ``flips`` of each review round, by number.
         torn: ``file:line`` of lines that were cut short, and skipped.
         label_sets: Rows of ``LABEL_SETS``.

@@ -102,7 +102,7 @@ class Labelling:
     Attributes:
         verdicts: Item -> verdict, for items that are among the questions.
         counts: The content of ``metrics/annotation.json``, without reviews and splits.
-        logs: The answers behind the verdicts.
+        logs: The answers that the verdicts come from.
     """
 
     verdicts: dict[str, Verdict]

@@ -121,7 +121,7 @@ class MemoryNeed(NamedTuple):
         shape: Its shape, from its configuration, or guessed from its parameters.
         exact: True if all of that was read and nothing guessed.
         disk: Bytes to download, or to write for a model that is trained here.
-        reasons: Why it does not run, and what would help.
+        reasons: The reasons why it does not run, and what would help.
         scoring: Memory to score questions.
         training: Memory to train its adapter.
         training_with_checkpointing: The same with gradient checkpointing.
@@ -251,7 +251,7 @@ def _cached(repo: str, revision: str) -> tuple[dict[str, Any] | None, bool]:
 
 
 def sized(facts: MemoryNeed, params: int | None) -> MemoryNeed:
-    """Return the same model with the parameters that the hub gives, where they were unknown."""
+    """Return the same model with the hub's number of parameters, if that was unknown."""
     if params is None or facts.params is not None:
         return facts
     return facts._replace(params=params, shape=guess(params), exact=False, disk=weight_bytes(params, 2) + OTHER_FILES)

@@ -49,7 +49,7 @@ def model_card(facts: Facts, *, adapter_only: bool, dtype: str, chat_template: b
         adapter_only: True if the folder holds the adapter alone.
         dtype: The dtype of the merged weights.
         chat_template: True if prompts are formatted with the tokenizer's chat template.
-        no_gguf: Why there is no file of the adapter for llama.cpp; None if there is one.
+        no_gguf: The reason why there is no file of the adapter for llama.cpp; None if there is one.
 
     Raises:
         DataError: If a metrics file lacks a figure.

@@ -37,7 +37,7 @@ def write_gguf(adapter: Path, base: Path, out: Path) -> str | None:
         out: The file.
 
     Returns:
-        Why there is no file, as a clause that can follow "since"; None if it was written.
+        The reason why there is no file, as a clause to follow "since"; None if it was written.
     """
     import gguf
 

@@ -249,7 +249,7 @@ def lineage(lock: Lock, rung: str) -> dict[str, Any]:
 
 
 def read_metrics(lock: Lock, rung: str) -> dict[str, dict[str, Any] | None]:
-    """Return the metrics of label, evaluate and check_scaling, by file name; None where there is no file.
+    """Return the metrics of label, evaluate and check_scaling, by file name; None if there is no file.
 
     Raises:
         DataError: If they were measured on another adapter, or on other labels.

@@ -262,7 +262,7 @@ class Derived:
         """Remove the versions of exports that only the cache holds.
 
         Returns:
-            What is left to be done by hand, a line each.
+            The work left to be done by hand, a line each.
         """
         stale = self._raw_in_cache(raw)
         copies = sorted(path.parent for path in (self._root / ".dvc" / "tmp" / "exps").glob("*/data"))

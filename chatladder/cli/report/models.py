@@ -159,7 +159,7 @@ class ScoredRound:
         items: The number of labelled items.
         conversations: The number of conversations that they are in.
         scaling: The scaling check; None if the labels could not be scored.
-        why_not: Why they could not be scored, or empty.
+        why_not: The reason why they could not be scored, or empty.
     """
 
     items: int

@@ -8,8 +8,8 @@ A chat is JSON lines {"sender", "text", "timestamp", "group"?}, any export that 
 its turns or questions. Messages are masked, merged into turns and given their window as in training: the settings are
 those in dvc.lock, or in the exported folder, and options override them.
 
-Whether a turn needs its context is decided at the threshold that evaluate chose for the rung, which an exported folder
-holds too; --threshold sets another, and so do --cost-missed and --cost-needless. It applies to the log-odds
+The threshold that evaluate chose for the rung, which an exported folder contains too, decides whether a turn needs its
+context; --threshold sets another, and so do --cost-missed and --cost-needless. It applies to the log-odds
 log(p_needed / p_not_needed).
 
 The output is one JSON object per line, by group and time: "sender" and "text" of the turn, masked ("turn_id" for
