@@ -1,7 +1,7 @@
-"""A tuned model that answers questions and writes them out, for ``resolve`` and ``serve`` alike.
+"""A tuned model that answers and rewrites questions, for ``resolve`` and ``serve`` alike.
 
-It is found, loaded once, and asked. The model is a rung's base with its adapter, or a folder that ``export`` wrote. The
-settings that it was trained with are on record beside it: in ``dvc.lock``, or in the folder.
+The model is a rung's base with its adapter, or a folder that ``export`` wrote; it is loaded once. The settings that it
+was trained with are on record in ``dvc.lock``, or in the folder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-#: Pseudonyms under it never leave the process.
+#: A key whose pseudonyms never leave the process.
 PASSING_KEY = "chatladder resolve: pseudonyms that nobody sees"
-#: The name, beside peft's "default" of the gate, of the adapter that writes questions out.
+#: The name of the adapter that rewrites questions; that of the gate is peft's "default".
 WRITER = "writer"
-#: Decimals of a probability; beyond, the batch that a prompt shared shows.
+#: Decimal places of a probability; further ones depend on the batch of the prompt.
 DIGITS = 5
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Where a model and its record are, and what its mistakes cost."""
+    """The paths of a model and its record, and the costs of its mistakes."""
 
     folder: Path | None = setting(
         "Or a folder that chatladder export wrote.", default=None, type=InputFolder, names=("--model",)
@@ -56,9 +56,9 @@ class ModelOptions:
 
 
 class Answer(NamedTuple):
-    """Whether a question needs its history, the probability of it that the model gives, and the question written out.
+    """True if a question needs its history, the model's probability of that, and the question's rewrite.
 
-    The last is None where it is not needed, or no model was trained to write.
+    The rewrite is None if the history is not needed, or no model was trained to write.
     """
 
     needed: bool
@@ -67,7 +67,7 @@ class Answer(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """A model, and how it is asked; with an adapter called ``WRITER`` it also writes out what needs its history."""
+    """A model and its settings; with an adapter called ``WRITER`` it also rewrites questions that need history."""
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
@@ -75,7 +75,7 @@ class Gate(NamedTuple):
 
     @property
     def writes(self) -> bool:
-        """Whether it writes questions out."""
+        """True if it rewrites questions."""
         return WRITER in getattr(self.model, "peft_config", ())
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Answer], int]:
@@ -96,7 +96,7 @@ class Gate(NamedTuple):
         ], shortened
 
     def _write(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str | None]:
-        """Write out some rows of QUESTIONS."""
+        """Rewrite some rows of QUESTIONS."""
         if not rows or not self.writes:
             return [None] * len(rows)
         from chatladder.models.generating import generate
@@ -129,15 +129,15 @@ def named(shares: "NDArray[np.float64]", threshold: float | None) -> list[str]:
 
 
 def settings_of(rung: str | None, options: ModelOptions, given: Mapping[str, Any]) -> Settings:
-    """Return the settings that the model was trained with, but for those that were given; say how it decides.
+    """Return the settings that the model was trained with, overridden by given ones; print how it decides.
 
     Args:
         rung: Key of the ladder; None for the exported folder of the options.
-        options: The command's.
+        options: The command's options.
         given: Settings that override those on record.
 
     Raises:
-        click.UsageError: If one is neither on record nor given, or options do not go together.
+        click.UsageError: If one is neither on record nor given, or options conflict.
         DataError: If the record is damaged, or no threshold follows from the costs.
     """
     folder, lock = options.folder, options.lock
@@ -168,7 +168,7 @@ def settings_of(rung: str | None, options: ModelOptions, given: Mapping[str, Any
 def load_model(rung: str | None, options: ModelOptions) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Load model and tokenizer of a rung with its adapter, or of an exported folder.
 
-    Where an adapter of the rung was trained to write questions out, it is loaded beside the other.
+    If the rung has an adapter that rewrites questions, it is loaded too.
 
     Raises:
         DataError: If it cannot be loaded.

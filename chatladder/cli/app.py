@@ -1,4 +1,4 @@
-"""The console command ``chatladder``: what people do by hand, beside the stages that DVC runs.
+"""The console command ``chatladder``: the work that people do by hand, besides the stages that DVC runs.
 
 Example:
     chatladder simulate --lines 58000 --seed 2024 --out data/raw/demo.txt.bz2 --truth data/demo/truth.jsonl.bz2
@@ -12,7 +12,7 @@ import click
 
 from chatladder.io.console import SETTINGS, example, stoppable, write_utf8
 
-#: Commands by name: the module and the attribute that each is, and its line in --help.
+#: Commands by name: the module and the attribute of each, and its line in --help.
 COMMANDS = {
     "simulate": ("chatladder.cli.simulate:chat", "Write a simulated group chat."),
     "simulate-answers": ("chatladder.cli.simulate:answers", "Write simulated annotators' answers."),
@@ -41,7 +41,7 @@ COMMANDS = {
 
 
 class Loaded(Mapping[str, click.Command]):
-    """The commands of ``COMMANDS``, each imported when it is asked for, without the libraries of the others."""
+    """The commands of ``COMMANDS``, each imported when it is requested, without the libraries of the others."""
 
     def __getitem__(self, name: str) -> click.Command:
         module, attribute = COMMANDS[name][0].split(":")
@@ -56,10 +56,10 @@ class Loaded(Mapping[str, click.Command]):
 
 
 class Commands(click.Group):
-    """A group whose commands, if they do not say it themselves, say of a Ctrl+C that no file is cut short by it."""
+    """A group whose commands report on Ctrl+C, unless they do so themselves, that no file is cut short."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Import and run the command that was asked for."""
+        """Import and run the requested command."""
         write_utf8()
         with stoppable("No file is left half-written; the same command starts over."):
             return super().invoke(ctx)

@@ -11,7 +11,7 @@ from pathlib import Path
 from chatladder.cli.answering import Answer, Gate, ModelOptions, load_model, settings_of
 from chatladder.cli.serve.messages import Asked, Message, Question, Reader
 
-#: Who says it, and what.
+#: The sender and the text of a message.
 Said = tuple[str, str]
 
 
@@ -22,9 +22,9 @@ def open_folder(folder: str | Path) -> Callable[[Sequence[Said], Said], Answer]:
         folder: The exported folder.
 
     Returns:
-        Takes the turns before a question, oldest first and at most 100, and the question; returns its answer. Names
-        become pseudonyms and personal data is masked before the model reads anything. A ``ValueError`` says that a
-        name or a text is empty, too long, or no text.
+        A function that takes the turns before a question, oldest first and at most 100, and the question, and returns
+        its answer. Names become pseudonyms and personal data is masked before the model reads anything. It raises
+        ``ValueError`` if a name or a text is empty, too long, or not text.
 
     Raises:
         DataError: If the folder holds no merged model.

@@ -1,4 +1,4 @@
-"""Search everything that was derived from a chat for what must not be in it, before any of it leaves the machine.
+"""Search everything derived from a chat for personal data and secrets, before any of it leaves the machine.
 
 Example:
     chatladder audit
@@ -6,15 +6,15 @@ Example:
 
 Every file below the derived folders and in the DVC cache is searched for
 
-* what masking would still replace: phone numbers, addresses, ids, keys;
-* names of the people in the exports, which are read again for that as ``ingest`` in params.yaml says, by the rules that
-  ingest replaces them by, so a nick that is a word is not reported; and any of their names as a whole sender or group;
-* the words of deny-lists: those in the folder of exports, and those given here;
+* personal data that masking would still replace: phone numbers, addresses, ids, keys;
+* names of the people in the exports, which are read again with the settings of ``ingest`` in params.yaml, by the rules
+  of ingest, so a nick that is a word is not reported; and any of their names as a whole sender or group;
+* the words of deny-lists: those in the folder of exports, and those of --deny;
 * the local secret, and the values of environment variables that end in _KEY, _TOKEN, _SECRET or _PASSWORD.
 
-Tables, text, JSON and compressed text are searched in full, safetensors in their header, all else for secrets only.
-The cache's copies of the exports themselves are left out, when DVC tracks them (``data/raw/*.dvc``). The report
-says where and what kind, never what. Exit code 1 if there is anything.
+Tables, text, JSON and compressed text are searched in full, safetensors in their header, other files for secrets only.
+The cache's copies of the exports themselves are left out, if DVC tracks them (``data/raw/*.dvc``). The report gives the
+place and kind of a finding, never its text. The exit code is 1 if there are findings.
 """
 
 import fnmatch
@@ -42,44 +42,44 @@ from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms
 from chatladder.privacy.secret import KEY_FILE
 
-#: What is searched if nothing is named.
+#: The paths to search if none is given.
 USUAL = ("data", "metrics", "params.yaml", "dvc.lock")
 USUAL_CACHE = Path(".dvc") / "cache"
-#: How many places of a finding are told.
+#: The most places to report of a finding.
 MOST_PLACES = 5
-#: The demo's truth tells its invented people's ids.
+#: The demo's truth contains the ids of its invented people.
 INVENTED = "data/demo/*"
 
 PARQUET, SAFETENSORS, TEXT, OPAQUE = "parquet", "safetensors", "text", "opaque"
 HEAD_BYTES = 8192
 #: Longer lines are read in pieces of this many bytes.
 PIECE = 2**20
-#: How much of a piece the next one begins with, so that nothing is cut in two, in characters.
+#: The overlap of two pieces, in characters, so that nothing is cut in two.
 OVERLAP = 256
 #: A JSON string without its end is searched once it is this long.
 LONGEST_LITERAL = 8 * 2**20
 BATCH_ROWS = 4096
-#: A safetensors header is JSON; the format's own library takes no longer one.
+#: A safetensors header is JSON; the format's own library accepts no longer one.
 LONGEST_HEADER = 100_000_000
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-#: What JSON has between strings.
+#: The text of JSON between strings.
 _PUNCTUATION = re.compile(r"(?:[\s\d{}\[\],:.eE+-]|true|false|null|NaN|Infinity)*")
 
 SECRET_VARIABLE = re.compile(r"(?:.*_)?(?:KEY|TOKEN|SECRET|PASSWORD)")
 SHORTEST_SECRET = 8
-#: Fields whose whole value is somebody.
+#: Fields whose whole value is a name.
 PEOPLE_FIELDS = ("sender", "group")
 #: A digest alone or as a value of YAML, or a file's size: DVC's lock files are full of them.
 DIGEST = re.compile(
     r"\s*(?:-\s*)?(?:[\w.-]{1,40}:\s*)?[\"']?(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32})(?:\.dir)?[\"']?,?\s*"
     r"|\s*(?:size|nfiles): \d+\s*"
 )
-#: Digests in a page that ``chatladder report`` wrote: of its style, and of the files that it was made of.
+#: Digests in a page that ``chatladder report`` wrote: of its style sheet, and of its input files.
 PAGE_DIGEST = re.compile(r"(?:'|&#39;)sha256-[A-Za-z0-9+/]{43}=(?:'|&#39;)|(?<=<td class=\"id\">)[0-9a-f]{64}(?=</td>)")
 #: Ids of messages, turns and questions, 16 hex digits that may happen to look like a number.
 OWN_ID_FIELD = re.compile(r"(?:\w+_)?ids?|reply_to|conversation")
 OWN_ID = re.compile(r"[0-9a-f]{16}")
-#: Clean texts that are remembered: windows of questions repeat every message a dozen times.
+#: The most clean texts to remember: windows of questions repeat every message a dozen times.
 MOST_REMEMBERED = 200_000
 _NOTHING: Counter[str] = Counter()
 
@@ -101,22 +101,22 @@ class Finding(NamedTuple):
 
 
 class AuditReport(NamedTuple):
-    """The findings, and how many files were searched, opaque, raw_copies (of exports, in the cache) or left_out."""
+    """The findings, and the numbers of files: searched, opaque, raw_copies (of exports, in the cache) and left_out."""
 
     findings: dict[Path, list[Finding]]
     counts: Counter[str]
 
 
 class UnreadableError(Exception):
-    """A file that is not what its first bytes promise, or cannot be opened."""
+    """A file that does not have the format of its first bytes, or cannot be opened."""
 
 
-# Every text in a file of whatever kind. What a file is, its first bytes say and not its name, as files in a DVC cache
-# have none. Files are read as a stream.
+# The texts of a file of any kind. The kind is detected from the first bytes and not from the name, since files in a DVC
+# cache have none. Files are read as a stream.
 
 
 def kind_of(path: Path) -> str:
-    """Return what a file is: parquet, safetensors, text (JSON and compressed text as well) or opaque.
+    """Return the kind of a file: parquet, safetensors, text (JSON and compressed text as well) or opaque.
 
     Raises:
         UnreadableError: If it cannot be read.
@@ -136,7 +136,7 @@ def kind_of(path: Path) -> str:
 
 
 def _mostly_binary(head: bytes) -> bool:
-    """Return whether more than a tenth of the characters are no UTF-8 or control characters."""
+    """Return True if more than a tenth of the characters are invalid UTF-8 or control characters."""
     text = head.decode("utf-8", "replace")
     strange = sum(
         1 for each in text if each == "\ufffd" or (each < " " and each not in "\t\n\r\f\x02\x03\x0f\x16\x1d\x1f")
@@ -225,12 +225,12 @@ def _of_text(path: Path) -> Iterator[Text]:
                 rest = "" if ends else piece[-OVERLAP:]
             yield from _of_json(number, piece) if is_json else (Text(number, "", piece),)
             number += ends
-        if rest and is_json:  # otherwise it is searched already
+        if rest and is_json:  # text was searched already
             yield from _of_json(number, rest)
 
 
 def _of_json(number: int, text: str) -> Iterator[Text]:
-    """Yield the strings in a stretch of JSON, and whatever else is between them, should it not be JSON."""
+    """Yield the strings in a piece of JSON, and the text between them if it is not JSON."""
     between: list[str] = []
     done = 0
     field = ""
@@ -254,11 +254,11 @@ def _unescaped(literal: str) -> str:
         return literal[1:-1]
 
 
-# What must not be in them.
+# The search for personal data and secrets.
 
 
 class Search:
-    """Looks for everything that must not be in a text."""
+    """Searches texts for names, personal data and secrets."""
 
     def __init__(self, names: Names, secrets: Iterable[str], phone_regions: tuple[str, ...] = ()) -> None:
         self._names = names
@@ -268,7 +268,7 @@ class Search:
         self._clean: set[str] = set()
 
     def __call__(self, found: Text) -> Counter[str]:
-        """Return what a text holds: counts by kind."""
+        """Return the number of findings in a text, by kind."""
         _, field, text = found
         if field in PEOPLE_FIELDS and self._names.is_known(text):
             return Counter(name=1)
@@ -285,7 +285,7 @@ class Search:
         return counts
 
     def in_bytes(self, data: bytes) -> int:
-        """Return how many secrets are in a file that has no texts."""
+        """Return the number of secrets in a file that has no texts."""
         return sum(data.count(secret.encode()) for secret in self._secrets)
 
 
@@ -298,7 +298,7 @@ def secrets_at_hand(environment: Mapping[str, str], key_file: Path = KEY_FILE) -
 
 
 def search_file(path: Path, search: Search) -> tuple[list[Finding], bool]:
-    """Return what is found in a file, and whether it is opaque."""
+    """Return the findings in a file, and whether it is opaque."""
     counts: Counter[str] = Counter()
     places: dict[str, dict[str, None]] = {}
     kind = OPAQUE
@@ -319,11 +319,11 @@ def search_file(path: Path, search: Search) -> tuple[list[Finding], bool]:
     return findings, kind == OPAQUE
 
 
-# Which files are searched, and the report.
+# The files to search, and the report.
 
 
 def files_below(paths: Sequence[Path], without: Path) -> Iterator[Path]:
-    """Yield every regular file of the paths, sorted, each once however it is linked; none below ``without``."""
+    """Yield every regular file of the paths, sorted, each once even if it is linked; none below ``without``."""
     seen: set[tuple[int, int]] = set()
     for start in paths:
         found = [start] if start.is_file() else sorted(path for path in start.rglob("*") if path.is_file())
@@ -362,10 +362,10 @@ def audit(
     """Search all files of the derived folders and the cache.
 
     Args:
-        raw: Folder of exports, which is no derived data.
+        raw: Folder of exports, which is not derived data.
         derived: Files and folders.
         cache: DVC's cache.
-        search: What to look for.
+        search: The search to apply.
         skip: Patterns of paths to leave out, such as ``data/bases/*``.
     """
     digests = raw_digests(raw, cache)

@@ -5,10 +5,10 @@ Example:
     dvc repro pick_questions
     chatladder carry-answers --before before.parquet
 
-An id is a keyed hash of what was said before masking, so answers stay with their questions whatever is masked. In
-earlier versions it was a hash of the masked text; this command leads from those ids to the new ones. A question is
-found again by group, sender, time and text; where more of the text is masked now, by the most similar text. Running
-the command twice changes nothing more.
+An id is a keyed hash of the text before masking, so answers stay with their questions whatever is masked. In earlier
+versions it was a hash of the masked text; this command maps those ids to the new ones. A question is matched by group,
+sender, time and text; if more of the text is masked now, by the most similar text. Running the command twice changes
+nothing more.
 """
 
 import re
@@ -36,12 +36,12 @@ from chatladder.labels.rounds import every_log, round_folders
 _ID = re.compile(rb'"(t?[0-9a-f]{16})"')
 #: The least share of characters that two maskings of one text have in common.
 SIMILAR = 0.5
-#: Questions of one sender at one time that are compared with each other, and characters of each.
+#: The most questions of one sender at one time to compare with each other, and the most characters of each.
 MOST_COMPARED, COMPARED_CHARACTERS = 64, 2_000
 
 
 class Said(NamedTuple):
-    """A question or a turn, as far as it identifies itself."""
+    """The fields that identify a question or a turn."""
 
     id: str
     place: tuple[Any, ...]  # group, sender and time
@@ -49,7 +49,7 @@ class Said(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """The new id of each old one, and how many of them were found by a similar text."""
+    """The new id of each old one, and the number of them that were matched by a similar text."""
 
     ids: dict[str, str]
     similar: int
@@ -67,7 +67,7 @@ class CarryOptions:
 
 
 def match(before: Iterable[Said], now: Iterable[Said]) -> Carried:
-    """Find each question again, at most once.
+    """Match each old question with a new one, each at most once.
 
     Args:
         before: The questions under their old ids.
@@ -79,7 +79,7 @@ def match(before: Iterable[Said], now: Iterable[Said]) -> Carried:
     ids: dict[str, str] = {}
     changed: list[Said] = []
     for question in before:
-        # Of equal ones, the first before is the first now.
+        # Equal questions are matched in their order.
         if equal := same[question.place, question.text]:
             ids[question.id] = equal.pop(0)
         else:
@@ -103,7 +103,7 @@ def _similarity(before: Said, now: Said) -> float:
 
 
 def read_said(path: Path) -> tuple[str, Iterator[Said]]:
-    """Read a table of questions or of turns; gives ``questions`` or ``turns``, and the rows.
+    """Read a table of questions or of turns; return ``questions`` or ``turns``, and the rows.
 
     Raises:
         DataError: If it is neither.
@@ -124,13 +124,13 @@ def read_said(path: Path) -> tuple[str, Iterator[Said]]:
 
 
 def carried(before: Path, data: Path) -> Mapping[str, str]:
-    """Find the questions or turns of a table again among those of now, and say how many.
+    """Match the questions or turns of a table with the present ones, and print how many were found.
 
     Returns:
         The new id of each old one.
 
     Raises:
-        DataError: If the table of now is not there, or of another chat.
+        DataError: If the present table is missing, or of another chat.
     """
     kind, earlier = read_said(before)
     now = data / f"{kind}.parquet"
@@ -151,7 +151,7 @@ def carried(before: Path, data: Path) -> Mapping[str, str]:
 
 
 def rewrite(path: Path, ids: Mapping[str, str]) -> int:
-    """Put new ids in the place of old ones in one file, whole or not at all; gives how many it replaced."""
+    """Replace old ids by new ones in one file, whole or not at all; return the number of replacements."""
     content = path.read_bytes()
     old = [match[1].decode() for match in _ID.finditer(content)]
     count: int = sum(ids.get(each, each) != each for each in old)

@@ -1,7 +1,7 @@
-"""A threshold that follows from what the two mistakes cost, on calibrated validation answers.
+"""A threshold from the costs of the two mistakes, on calibrated validation answers.
 
-Where the calibrated probability is p, answering "not needed" costs p x missed, and "needed" (1 - p) x needless; the
-threshold is where both are equal (Elkan, "The foundations of cost-sensitive learning", IJCAI 2001, section 1).
+At a calibrated probability p, answering "not needed" costs p x missed, and "needed" (1 - p) x needless; the threshold
+is where both are equal (Elkan, "The foundations of cost-sensitive learning", IJCAI 2001, section 1).
 """
 
 import math
@@ -21,12 +21,12 @@ def threshold_of(calibration: Calibration, missed: float, needless: float) -> fl
 
 
 def cost_threshold(lock: Lock, rung: str, missed: float, needless: float) -> tuple[float, str]:
-    """Return a rung's threshold for these costs, and a line that says what it rests on.
+    """Return a rung's threshold for these costs, and a line about its basis.
 
     Args:
         lock: The record of the pipeline's runs.
         rung: Key of the ladder.
-        missed: Cost of answering "not needed" where history is needed.
+        missed: Cost of answering "not needed" if history is needed.
         needless: Cost of the opposite.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Git, as commands here need it: by its own program, without what a hook around them would redirect."""
+"""Calls of git's own program, without the environment by which a surrounding hook would redirect it."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-r"""Bring in questions that were labelled elsewhere, as questions and an annotation log of this project.
+r"""Import questions that were labelled elsewhere, as questions and an annotation log of this project.
 
 Example:
     chatladder import labelled.jsonl --out imported --only-with-history
@@ -6,14 +6,14 @@ Example:
         --round 1 --validation 0.05 --test 0.25 --out imported/labelled.parquet --metrics imported/counts.json
 
 A line is ``{"id", "history": [{"sender", "text", "timestamp"}], "sender", "text", "needs_context": bool}``,
-history oldest first; ``timestamp`` (UTC seconds or null), ``conversation`` of the question and ``rewrite``, the
-question written out, which counts where it is needed, are optional; anything else is passed over. Without
-``conversation`` it is the id up to its last ``:`` or ``_``: ``camrest:354_1`` belongs to ``camrest:354``.
+history oldest first. ``timestamp`` (UTC seconds or null), ``conversation`` of the question and its ``rewrite``, which
+counts if the question is needed, are optional; other fields are ignored. The default conversation is the id up to its
+last ``:`` or ``_``: ``camrest:354_1`` belongs to ``camrest:354``.
 
-The rules are those of ingest: senders become pseudonyms under the key of the project, in texts too, and what
-identifies people is masked. Ids and conversations become 16 hex digits under the same key, and the file's name is not
-kept. What is of that form already in every line, as in questions that this project made, stays as it is, since answers
-elsewhere refer to it. Anything else takes a key of your own ("chatladder secret", or CHATLADDER_PRIVACY_KEY).
+The rules are those of ingest: senders become pseudonyms under the key of the project, in texts too, and personal data
+is masked. Ids and conversations become 16 hex digits under the same key, and the file's name is not stored. Values that
+have that form in every line, as in questions that this project made, stay as they are, since answers elsewhere refer to
+them. Anything else requires a key of your own ("chatladder secret", or CHATLADDER_PRIVACY_KEY).
 """
 
 import re
@@ -43,7 +43,7 @@ from chatladder.privacy.pseudonyms import ASSISTANT, Pseudonyms
 from chatladder.privacy.secret import key_needed
 from chatladder.vocabulary import NEGATIVE, POSITIVE
 
-#: Who the imported labels are attributed to, and the group that all questions are in.
+#: The annotator of the imported labels, and the group of all questions.
 ANNOTATOR = GROUP = "imported"
 #: Milliseconds would be beyond this many seconds (the year 5138).
 _LATEST = 10**11
@@ -61,7 +61,7 @@ class ImportOptions(MaskingOptions):
 
 
 class Imported(NamedTuple):
-    """One labelled question: a row as in ``questions.parquet``, its label, and where it is needed its rewrite."""
+    """One labelled question: a row as in ``questions.parquet``, its label, and its rewrite if it is needed."""
 
     question: dict[str, Any]
     label: Label
@@ -69,7 +69,7 @@ class Imported(NamedTuple):
 
 
 def conversation_of(item_id: str) -> str:
-    """An id up to its last ``:`` or ``_``, or all of it if it has neither."""
+    """Return an id up to its last ``:`` or ``_``, or all of it if it has neither."""
     return item_id[: max(item_id.rfind(":"), item_id.rfind("_"))] if re.search(r".[:_]", item_id) else item_id
 
 
@@ -135,11 +135,11 @@ def hide(
     keep: Iterable[str] = (),
     phone_regions: tuple[str, ...] = (),
 ) -> list[Imported]:
-    """The rows with nothing in them that leads to a person, as ingest would leave it.
+    """Return the rows without anything that identifies a person, by the rules of ingest.
 
     Args:
-        rows: As ``read_labelled`` gives them.
-        pseudonyms: Under the key of the project.
+        rows: The result of ``read_labelled``.
+        pseudonyms: Pseudonyms under the key of the project.
         deny: Words that are masked in every text.
         keep: Senders' names that are words, and stay.
         phone_regions: Countries (ISO 3166) whose phone numbers count without their +, too.
@@ -184,9 +184,9 @@ def hide(
 def _unless_opaque(
     hidden: Callable[[str], str], values: Collection[str], form: re.Pattern[str]
 ) -> Callable[[str], str]:
-    """``hidden``, or ``str`` where all of a file's values were hidden already: one alone can look so by chance.
+    """Return ``hidden``, or ``str`` if all of a file's values are hidden already: one alone can match by chance.
 
-    Numbers of as many digits look so too, and may be anything.
+    Numbers of as many digits match, too, and may be anything.
     """
     is_number = bool(values) and all(value.lstrip("u").isdigit() for value in values)
     is_opaque = all(map(form.fullmatch, values)) and not is_number
@@ -198,7 +198,7 @@ def import_labelled(source: Path, options: ImportOptions) -> dict[str, int]:
 
     Args:
         source: JSON lines of labelled questions.
-        options: The command's.
+        options: The command's options.
 
     Returns:
         Counts: ``questions``, ``needed``, ``conversations`` and ``without_history`` (left out).

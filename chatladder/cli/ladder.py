@@ -1,4 +1,4 @@
-r"""Swap the rungs that run for what suits the chat and this machine, or for those of a catalogue.
+r"""Replace the rungs by those that suit the chat and this machine, or by those of a catalogue.
 
 Example:
     chatladder ladder
@@ -6,11 +6,11 @@ Example:
     chatladder ladder qwen2_5 --only qwen2_5_0_5b --only qwen2_5_1_5b --dry-run
     chatladder ladder embedded
 
-It rewrites the rungs, the rungs that judge labels and what the whole ladder shares in params.yaml; everything else in
-that file stays, comments included. No other file names a rung.
+It rewrites the rungs, the rungs that judge labels and the values that the whole ladder shares in params.yaml;
+everything else in that file stays, comments included. No other file names a rung.
 
-A model of the hub is pinned to a commit. In this order, it is the one given with --revision, the one that params.yaml
-has for the same model already, the one that the catalogue has on record, or the hub's newest.
+A model of the hub is pinned to a commit. In order of precedence, it is the one given with --revision, the one that
+params.yaml has for the same model already, the one on record in the catalogue, or the hub's newest.
 """
 
 import difflib
@@ -57,7 +57,7 @@ class Choice:
         """Return the given commits by key.
 
         Raises:
-            click.UsageError: If one is no KEY=COMMIT.
+            click.UsageError: If one is not of the form KEY=COMMIT.
         """
         for pair in self.revision:
             if not COMMIT.fullmatch(pair.partition("=")[2]):
@@ -72,14 +72,14 @@ def pin(
 
     Args:
         catalogue: The catalogue of the rungs.
-        keys: The rungs that are written.
-        present: The rungs that params.yaml has now.
-        given: Commits by key, which go before all others.
-        latest: Whether to ask the hub even where a commit is on record.
+        keys: The rungs to write.
+        present: The present rungs of params.yaml.
+        given: Commits by key, which take precedence.
+        latest: True to ask the hub even if a commit is on record.
 
     Raises:
         click.UsageError: If a commit is given for a rung that is not written or not of the hub.
-        DataError: If the hub has to be asked and does not answer.
+        DataError: If the hub must be asked and does not answer.
     """
     bases = {key: catalogue.rungs[key]["base"] for key in keys}
     bases = {key: base for key, base in bases.items() if base["source"] == "hub"}
@@ -118,7 +118,7 @@ def pinned(catalogue: Catalogue, keys: Sequence[str], commits: Mapping[str, str]
 
 
 def advise(params: Mapping[str, Any], language: str | None) -> tuple[Catalogue, list[str]]:
-    """Return the catalogue that suits the chat and this machine, with the rungs to take alone, and lines about it.
+    """Return the recommended catalogue for the chat and this machine, with its recommended rungs alone, and lines.
 
     Args:
         params: The sections of params.yaml.
@@ -130,7 +130,7 @@ def advise(params: Mapping[str, Any], language: str | None) -> tuple[Catalogue, 
 
 
 def listing(present: Sequence[str]) -> str:
-    """Return the catalogues, each with its rungs; a star marks the one that is in place."""
+    """Return the catalogues, each with its rungs; a star marks the one in use."""
     lines = []
     for name in names():
         catalogue = read(name)

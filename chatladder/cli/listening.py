@@ -1,8 +1,8 @@
-"""What the commands that serve a page share: where they listen, whom they let in, how they start and stop.
+"""The shared parts of the commands that serve a page: address, access, start and stop.
 
-Where hosts are given a request must name one of them and come from no other page: any page of a browser on this machine
-can send one, and the name that leads here may be another's. Where there is a token no other page knows it. FastAPI's
-own pages of the API load scripts of another host, so there is none: /openapi.json has it all.
+If hosts are given, a request must name one of them and must not come from another page: any page in a browser on this
+machine can send requests, and another site's name may resolve to this address. If there is a token, no other page knows
+it. FastAPI's own pages of the API load scripts of another host, so there are none: /openapi.json describes the API.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatladder.io.console import DataError, printable, shortened
 
-#: Bytes of a body, and connections at once.
+#: The most bytes of a body, and the most connections at once.
 MOST_BYTES, MOST_CONNECTIONS = 2**20, 256
-#: Seconds that a stop waits for answers that are under way.
+#: Seconds that a shutdown waits for answers in progress.
 STOPPING_SECONDS = 10
 #: Files of a page by their path, and their types.
 PAGE = {
@@ -36,7 +36,7 @@ PAGE = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
 }
-#: Headers of every answer: no cache may keep it, no other host hear of it, no other page hold it.
+#: Headers of every response: no cache may store it, no other host learn of it, no other page embed it.
 SEALED = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -47,7 +47,7 @@ SEALED = {
         "form-action 'none'; frame-ancestors 'none'"
     ),
 }
-#: What is told of an error that the libraries word for programmers.
+#: Messages for errors that the libraries word for programmers.
 _PLAINER = {
     400: "expected a JSON text in UTF-8, nested a few levels deep, got something else.",
     404: "there is nothing under this path; /openapi.json says what there is.",
@@ -56,7 +56,7 @@ _PLAINER = {
 
 
 class Guard:
-    """Stands before the app: turns away who may not ask, and sees to it that requests arrive in time."""
+    """Middleware that refuses requests without access, and those that do not arrive in time."""
 
     def __init__(self, app: ASGIApp, *, hosts: Sequence[str], users: Mapping[str, object], seconds: float) -> None:
         """Guard an app.
@@ -64,9 +64,9 @@ class Guard:
         Args:
             app: The app.
             hosts: Spellings of the address that a request must name, the printed one first; empty for any.
-            users: Token -> who asks with it, the ``user`` of the request; a request below /v1/ must bring one of the
-                tokens. Empty where everybody on this machine may ask.
-            seconds: That a request may take to arrive.
+            users: Token -> its user, which becomes the ``user`` of the request; a request below /v1/ must contain one
+                of the tokens. Empty if everybody on this machine may ask.
+            seconds: Timeout for a request to arrive, in seconds.
         """
         self._app, self._hosts, self._users, self._seconds = app, hosts, users, seconds
 
@@ -88,14 +88,14 @@ class Guard:
             await self._app(scope, self._timely(receive), sealed)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        """Return the answer to who may not ask; to a request of who may, add its ``user``."""
+        """Return the refusal of a request without access, or None; add the ``user`` to a request with access."""
         origins, hosts = headers.getlist("origin"), headers.getlist("host")
         is_local = len(hosts) == 1 and hosts[0] in self._hosts
         if self._hosts and not (is_local and all(origin == f"http://{hosts[0]}" for origin in origins)):
             return problem(403, f"expected a request to http://{self._hosts[0]} and from no other page.")
         if self._users and scope["path"].startswith("/v1/"):
             given = headers.get("authorization", "")
-            # Compared with all, so that the time does not tell which one.
+            # Compared with all, so that timing does not reveal which one.
             matching = [user for token, user in self._users.items() if _equal(given, f"Bearer {token}")]
             if not matching:
                 return problem(
@@ -105,7 +105,7 @@ class Guard:
         return None
 
     def _timely(self, receive: Receive) -> Receive:
-        """Return what receives a request's body until the time is up, and then whatever comes."""
+        """Return a ``receive`` with a timeout for the request's body, and none for messages after it."""
         until = asyncio.get_running_loop().time() + self._seconds
         is_whole = False
 
@@ -130,18 +130,18 @@ def _too_large(headers: Headers) -> Response | None:
 
 
 def problem(code: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return an answer that says what is wrong."""
+    """Return an error response with a message."""
     return JSONResponse({"detail": detail}, code, headers)
 
 
 async def _tell(request: Request, error: StarletteHTTPException) -> Response:
-    """Say what an HTTP error is about."""
+    """Return the response to an HTTP error."""
     detail = _PLAINER.get(error.status_code, error.detail)
     return problem(error.status_code, detail, dict(error.headers or {}))
 
 
 async def _tell_invalid(request: Request, error: RequestValidationError) -> Response:
-    """Say what is wrong with a body, without repeating what is in it."""
+    """Return the response to an invalid body, without repeating its content."""
     if "json" not in request.headers.get("content-type", ""):
         return problem(415, "expected Content-Type: application/json.")
     first, *others = error.errors()
@@ -154,15 +154,15 @@ async def _tell_invalid(request: Request, error: RequestValidationError) -> Resp
 
 
 def _equal(given: str, expected: str) -> bool:
-    # In a time that does not tell how much of it was right.
+    # In constant time, so that timing does not reveal how much of it was right.
     return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
 
 
 def api(summary: str, page: str) -> FastAPI:
-    """Return an app without paths of its own yet, which shows a page and says in words what it refuses.
+    """Return an app that serves a page and explains its refusals, without paths of an API yet.
 
     Args:
-        summary: What it is for.
+        summary: The purpose of the app.
         page: The package that holds the files of the page.
     """
     app = FastAPI(
@@ -187,11 +187,11 @@ def _file(content: bytes, kind: str) -> Any:
 
 
 def listening_address(host: str, *, is_exposed: bool) -> str:
-    """The address that a host means, in the one spelling that browsers have for it.
+    """Return the address of a host, in the spelling that browsers use.
 
     Raises:
-        DataError: If the host is no address, or it is every address at once, or others reach it and that was not asked
-            for.
+        DataError: If the host is not an address, or means every address at once, or others reach it without
+            ``is_exposed``.
     """
     try:
         address = ip_address("127.0.0.1" if host == "localhost" else host)
@@ -225,7 +225,7 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 def spellings(listening: socket.socket, address: str) -> list[str]:
-    """Return how a browser on this machine may spell a socket's address in Host and Origin, the one to print first."""
+    """Return the spellings of a socket's address in Host and Origin of local browsers, the one to print first."""
     port = listening.getsockname()[1]
     names = [address] if address not in ("127.0.0.1", "::1") else [address, "localhost"]
     bracketed = [f"[{name}]" if ":" in name else name for name in names]
@@ -233,10 +233,10 @@ def spellings(listening: socket.socket, address: str) -> list[str]:
 
 
 class Server(uvicorn.Server):
-    """A server that logs no request, says when it answers, and stops in order."""
+    """A server that logs no request, reports when it is ready, and shuts down gracefully."""
 
     def __init__(self, app: ASGIApp, on_start: Callable[[], None]) -> None:
-        """Keep what is to be called once the server answers and a signal stops it in order."""
+        """Store the function to call once the server answers and a signal shuts it down gracefully."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -254,21 +254,21 @@ class Server(uvicorn.Server):
         self._on_start = on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then say so."""
+        """Start, then report it."""
         await super().startup(sockets)
         self._on_start()
 
 
 def serve(app: ASGIApp, listening: socket.socket, on_start: Callable[[], None]) -> None:
-    """Serve until Ctrl+C or SIGTERM; what is under way is answered first.
+    """Serve until Ctrl+C or SIGTERM; requests in progress are answered first.
 
     Args:
-        app: What answers.
-        listening: The socket it answers on.
-        on_start: Called once it answers, and stops in order at a signal.
+        app: The app.
+        listening: The socket to answer on.
+        on_start: Called once the server answers, and a signal shuts it down gracefully.
     """
     server = Server(app, on_start)
-    # uvicorn stops in order at both signals, then raises them again; neither is an error of a server.
+    # uvicorn shuts down gracefully on both signals, then raises them again; neither is an error of a server.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])

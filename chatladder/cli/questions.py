@@ -43,7 +43,7 @@ class ShowOptions:
 
 
 class Shown(NamedTuple):
-    """A turn to be shown."""
+    """A turn to show."""
 
     picked: bool
     weight: float  # turns that it stands for
@@ -58,17 +58,17 @@ class Shown(NamedTuple):
 def sample(
     turns: Rows, picked: set[str], kinds: tuple[bool, ...], size: int, seed: int
 ) -> dict[int, tuple[bool, float]]:
-    """Draw text turns at random, as many of each kind.
+    """Draw text turns at random, equally many of each kind.
 
     Args:
         turns: Rows of ``TURNS``.
         picked: Ids of the turns that are questions.
         kinds: True for turns that were picked, False for turns that were left out; one or both.
-        size: How many in all.
+        size: The number of turns in all.
         seed: The same seed draws the same turns.
 
     Returns:
-        Position of each drawn turn -> whether it was picked, and how many turns of its kind it stands for.
+        Position of each drawn turn -> whether it was picked, and the number of turns of its kind that it stands for.
     """
     ids = pa.array(sorted(picked), pa.string())
     found: dict[bool, list[np.ndarray]] = {kind: [] for kind in kinds}
@@ -90,7 +90,7 @@ def sample(
 
 
 def show(turns: Rows, drawn: dict[int, tuple[bool, float]]) -> Iterator[Shown]:
-    """The drawn turns in the order of the chat, with what was said before them."""
+    """Yield the drawn turns in the order of the chat, with the turns before them."""
     wanted = np.array(sorted(drawn), np.int64)
     tail = TURNS.empty_table()
     start = 0
@@ -107,10 +107,10 @@ def show(turns: Rows, drawn: dict[int, tuple[bool, float]]) -> Iterator[Shown]:
 
 
 def scores_of(turn_ids: list[str], scores: Rows) -> dict[str, float]:
-    """One judge's scores of some turns, by turn id.
+    """Return one judge's scores of some turns, by turn id.
 
     Raises:
-        DataError: If one has none.
+        DataError: If a turn has no score.
     """
     wanted = pa.array(turn_ids, pa.string())
     found: dict[str, float] = {}
@@ -123,7 +123,7 @@ def scores_of(turn_ids: list[str], scores: Rows) -> dict[str, float]:
 
 
 def _lines(shown: Shown) -> Iterator[str]:
-    """Yield the lines that show a turn: earlier turns indented, itself behind ">"."""
+    """Yield the lines that show a turn: earlier turns indented, the turn itself after ">"."""
     for turn in shown.turns:
         sign = ">" if turn is shown.turns[-1] else " "
         text = turn["text"] if turn["kind"] == "text" else f"[{turn['kind']}] {turn['text'] or ''}"
@@ -175,7 +175,7 @@ def questions_command(options: ShowOptions) -> None:
     rows = Rows(options.turns, TURNS)
     all_shown = list(show(rows, sample(rows, picked, kinds, options.sample, options.seed)))
     if options.mark:
-        # Mixed, so that the order gives nothing away.
+        # Shuffled, so that the order gives nothing away.
         order = np.random.default_rng(options.seed).permutation(len(all_shown))
         with stoppable(f"Every answer is in {options.mark}; the same command goes on."):
             count = _mark(options.mark, [all_shown[number] for number in order])

@@ -1,18 +1,18 @@
-"""Write answers that the archive itself gives: was a message replied to? They are those of an annotator named silver.
+"""Write answers that the archive itself gives, as an annotator named silver: was a message replied to?
 
 Example:
     chatladder silver --round 1 --within 300
 
-For tasks whose task.toml says ``silver = "replies"``. A picked message that is addressed to nobody has the positive
-label if somebody else replied to it within so many seconds: by a reply that the export knows, or by addressing its
-sender, whose latest turn it then was. It has the negative label if nobody replied to its sender in that time. It has
-none where the archive does not tell:
+This is for tasks whose task.toml says ``silver = "replies"``. A picked message that is addressed to nobody gets the
+positive label if somebody else replied to it within --within seconds: by a reply that the export records, or by
+addressing its sender while it was the sender's latest turn. It gets the negative label if nobody replied to its sender
+in that time. It gets no label if the archive is ambiguous:
 
 - the reply goes to its sender, who had said something else since;
 - somebody else speaks next, within that time and to nobody: that may be the reply.
 
-A conversation of which a message stands less than that time before the end of its group's archive is left out whole.
-People can annotate beside it in the same round (``chatladder annotate``), and are compared with it.
+A conversation is left out whole if one of its messages is less than that time before the end of its group's archive.
+People can annotate in the same round (``chatladder annotate``), and are compared with these answers.
 """
 
 from collections import Counter
@@ -34,9 +34,9 @@ from chatladder.labels.log import create
 from chatladder.labels.rounds import log_path
 from chatladder.vocabulary import KINDS, NEGATIVE, POSITIVE, SCORED, TASK
 
-#: The name that the answers go by.
+#: The annotator's name in the answers.
 ANNOTATOR = "silver"
-#: Why a message has no label.
+#: Reasons why a message has no label.
 SPOKE_SINCE, SPOKEN_NEXT, AT_THE_END, NO_TIME = "sender spoke since", "spoken next", "at the end", "without a time"
 
 
@@ -52,7 +52,7 @@ class SilverOptions:
 
 
 class _Turn(NamedTuple):
-    """One turn of text, with the fields that tell who replies to whom."""
+    """One turn of text, with the fields that show who replies to whom."""
 
     turn_id: str
     group: str
@@ -64,10 +64,10 @@ class _Turn(NamedTuple):
 
 
 def mine(turns: pa.Table, questions: pa.Table, within: int) -> dict[str, str]:
-    """Return for each picked message its label, or why it has none, by item.
+    """Return the label of each picked message, or why it has none, by item.
 
     Args:
-        turns: Rows of ``TURNS``, by group and in the order of time within each; only text replies.
+        turns: Rows of ``TURNS``, by group and then by time; only text counts as a reply.
         questions: Rows of ``QUESTIONS``.
         within: Seconds in which a reply counts.
     """
@@ -96,10 +96,10 @@ def outcome_of(said: Sequence[_Turn], place: int, within: int, writers: Mapping[
     """Return the label of one turn, or why it has none.
 
     Args:
-        said: Turns of text, by group and in the order of time within each.
-        place: The turn's place among them.
+        said: Turns of text, by group and then by time.
+        place: The turn's index among them.
         within: Seconds in which a reply counts.
-        writers: Who wrote each message, by its id.
+        writers: The sender of each message, by its id.
     """
     asked = said[place]
     spoke_since = False

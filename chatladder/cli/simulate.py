@@ -41,7 +41,7 @@ DATA = Path("data")
 
 @dataclass(frozen=True)
 class Draw:
-    """The truth that simulated annotators know, the seed of their errors, and how many they make."""
+    """The truth that simulated annotators know, the seed of their errors, and their care."""
 
     truth: Path = setting("True labels that simulate wrote.", type=InputFile)
     seed: int = setting("The same seed gives the same answers; it is one for simulate-answers and simulate-review.")
@@ -54,7 +54,7 @@ class Draw:
 
 @contextmanager
 def _text_writer(path: Path) -> Iterator[IO[str]]:
-    """A text file that appears whole at the end; compressed where the name ends in .bz2.
+    """Open a text file that appears whole at the end; compressed if the name ends in .bz2.
 
     bzip2 and not gzip: its output has been the same for equal input since 2010, so a test can compare bytes.
     """
@@ -65,7 +65,7 @@ def _text_writer(path: Path) -> Iterator[IO[str]]:
 
 
 def write_chat(lines: int, seed: int, out: Path, truth: Path) -> int:
-    """Write the chat and, apart from it, the true labels; returns how many questions the chat holds."""
+    """Write the chat and, apart from it, the true labels; return the number of questions in the chat."""
     questions = 0
     with _text_writer(out) as chat_file, _text_writer(truth) as truth_file:
         messages = simulate_chat(lines, seed)
@@ -78,7 +78,7 @@ def write_chat(lines: int, seed: int, out: Path, truth: Path) -> int:
 
 
 def read_truth(path: Path) -> list[Truth]:
-    """Read what ``write_chat`` wrote about the questions.
+    """Read the truth about the questions that ``write_chat`` wrote.
 
     Raises:
         DataError: If a line is not one of its rows.
@@ -109,7 +109,7 @@ def _truth(row: dict[str, Any]) -> Truth:
 def true_items(questions: pa.Table, truths: list[Truth]) -> list[TrueItem]:
     """Join picked questions with the truth, by sender and time of the first message.
 
-    What the simulator did not write as a question is "not a question", and easy to see.
+    A turn that the simulator did not write as a question is "not a question", and easy to recognise.
 
     Raises:
         DataError: If the simulator wrote none of them.
@@ -130,7 +130,7 @@ def true_items(questions: pa.Table, truths: list[Truth]) -> list[TrueItem]:
 
 
 def written_out(answers: Iterable[Answer], questions: pa.Table, truths: list[Truth]) -> list[Answer]:
-    """Return answers in which whoever called a needed question needed has written it out as the simulator would.
+    """Return the answers with the simulator's rewrite wherever somebody labelled a needed question as needed.
 
     It draws nothing, so that the answers stay those that were drawn.
     """
@@ -144,7 +144,7 @@ def written_out(answers: Iterable[Answer], questions: pa.Table, truths: list[Tru
 
 
 def _known(questions: pa.Table, truths: list[Truth]) -> dict[str, Truth]:
-    """Return item -> its truth, of questions that the simulator wrote."""
+    """Return item -> its truth, for questions that the simulator wrote."""
     pseudonyms = Pseudonyms()
     asked = {(pseudonyms.person(truth.sender), truth.timestamp): truth for truth in truths}
     columns = (questions[name].to_pylist() for name in ("item_id", "sender", "timestamp"))
@@ -156,15 +156,15 @@ def _known(questions: pa.Table, truths: list[Truth]) -> dict[str, Truth]:
 
 
 def by_log(answers: list[Answer], place: Callable[[Path, int, str], Path], out: Path) -> dict[Path, list[Answer]]:
-    """Return the answers by the log that they belong into.
+    """Return the answers by the log that they belong in.
 
     Args:
-        answers: Those of annotators, or of adjudicators.
+        answers: Annotators' or adjudicators' answers.
         place: ``log_path`` or ``adjudication_path``.
         out: Folder of the rounds.
 
     Raises:
-        DataError: If a log is there.
+        DataError: If a log exists.
     """
     logs: dict[Path, list[Answer]] = {}
     for answer in answers:
@@ -175,7 +175,7 @@ def by_log(answers: list[Answer], place: Callable[[Path, int, str], Path], out: 
 
 
 def write_answers(logs: dict[Path, list[Answer]]) -> None:
-    """Write answers as the logs that annotating by hand appends to, one a person and round."""
+    """Write answers as annotation logs, one per person and round."""
     for path, log in logs.items():
         create(path, log)
 
@@ -185,7 +185,7 @@ def open_review(annotations: Path, made: Path, known: Collection[str]) -> tuple[
 
     Args:
         annotations: Folder of the rounds.
-        made: Folder of the labels, and of the queue in ``review``, that the pipeline made.
+        made: Folder of the pipeline's labels, and of its queue in ``review``.
         known: Ids of the questions.
 
     Raises:
@@ -253,7 +253,7 @@ def review(annotators: tuple[str, ...], draw: Draw) -> None:
     folder = annotations / f"round_{number}"
     names = list(dict.fromkeys(annotators))
     for name in names:
-        log_path(annotations, number, name)  # a name that names no file is refused before anything
+        log_path(annotations, number, name)  # refuses a name that cannot be a file's before all else
     looked_at = begin(folder, wanted)
     shared = settle_assignment(folder)
     given: list[Answer] = []

@@ -28,20 +28,20 @@ from chatladder.io.console import SETTINGS, DataError, example, printable, short
 from chatladder.io.files import read_json
 from chatladder.vocabulary import KINDS, NEGATIVE, POSITIVE, SCORED
 
-#: Seconds that DVC gets: it reads again every file that changed since it last looked.
+#: Timeout for DVC in seconds: it reads every file again that changed since its last run.
 PATIENCE = 300
 VERDICTS = ("pass", "fail", "inconclusive")
 #: The stages from the exports to the questions; all others need labels or models.
 QUESTION_STAGES = ("ingest", "merge", "score", "pick_questions")
 #: Labels outside the test with which a model of 270M was level with the classifiers of words, and above them, on the
-#: one real chat that was measured (benchmarks/real/results/learning.md); there one label in three was needed.
+#: one real chat that was measured (benchmarks/real/results/learning.md); one label in three of that chat was "needed".
 LEVEL, ABOVE, THERE = 522, 786, 3
-#: Stands in commands for the name of whoever reads them.
+#: The placeholder in commands for the reader's name.
 NAME = "NAME"
 
 
 class Worker(NamedTuple):
-    """One annotator or reviewer of the current round: items answered, of those that are theirs."""
+    """One annotator or reviewer of the current round, with the numbers of items answered and assigned."""
 
     name: str
     answered: int
@@ -49,7 +49,7 @@ class Worker(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Questions that the answers decide: those of either label outside the test, and those in it."""
+    """The numbers of questions that the answers decide: of each label outside the test, and in the test."""
 
     needed: int
     not_needed: int
@@ -57,7 +57,7 @@ class Labels(NamedTuple):
 
     @property
     def worth(self) -> int:
-        """How many labels they are worth beside ``LEVEL`` and ``ABOVE``: the rarer label is what a chat lacks."""
+        """The number of labels to compare with ``LEVEL`` and ``ABOVE``, limited by the rarer label."""
         return min(self.needed + self.not_needed, THERE * min(self.needed, self.not_needed))
 
 
@@ -83,8 +83,8 @@ class RoundAnswers:
     Attributes:
         answered: The latest round in which anybody answered anything; 0 if none.
         round: The round that annotators are in.
-        is_review: Whether that round looks again at what models suspect, and a random part.
-        workers: Who takes part in it.
+        is_review: True if that round reviews what models suspect, and a random part.
+        workers: The people who take part in it.
         undecided: Questions that annotators leave open and nobody has settled.
     """
 
@@ -97,12 +97,12 @@ class RoundAnswers:
 
 @dataclass(frozen=True)
 class Staleness:
-    """DVC's answer.
+    """The stale stages, as DVC reports them.
 
     Attributes:
         stale: Names of stages that dvc repro would run; None if DVC does not answer.
-        trouble: Why it does not.
-        busy: Whether that is because another DVC command runs.
+        trouble: The reason why DVC does not answer.
+        busy: True if that is because another DVC command is running.
     """
 
     stale: tuple[str, ...] | None = ()
@@ -115,18 +115,18 @@ class Standing(RoundAnswers, Staleness):
     """The state of a project.
 
     Attributes:
-        exports: Files below data/raw that are read as exports.
-        private: How many of them are not the demo.
-        absent: Exports that DVC keeps and that are not in the folder.
-        has_secret: Whether there is a key of the pseudonyms.
-        questions: How many there are; None where they were not picked yet.
-        counted: How many rounds count, as params.yaml says; None if it does not.
+        exports: The number of files below data/raw that are read as exports.
+        private: The number of exports that are not the demo.
+        absent: The number of exports that DVC tracks and that are missing in the folder.
+        has_secret: True if there is a key of the pseudonyms.
+        questions: The number of questions; None if they were not picked yet.
+        counted: The number of rounds that count, from params.yaml; None if it does not say.
         gate: Verdict of the last run: pass, fail or inconclusive; None if there is none.
-        items_needed: Labels that an inconclusive verdict wants, with those at hand; None if unknown.
+        items_needed: The number of labels in all that an inconclusive verdict needs; None if unknown.
         tuned: The largest tuned rung of the last run.
-        exported: Whether it was exported.
-        other_code: How its code is not that of the installed chatladder; empty if it is.
-        labels: What the answers come to; None if that is not known.
+        exported: True if that rung was exported.
+        other_code: The difference of its code from the installed chatladder; empty if there is none.
+        labels: The labels that the answers give; None if unknown.
     """
 
     exports: int = 0
@@ -144,16 +144,16 @@ class Standing(RoundAnswers, Staleness):
 
     @property
     def is_above(self) -> bool:
-        """Whether the largest tuned rung is credibly above the best baseline, by the labels of now."""
+        """True if the largest tuned rung is credibly above the best baseline, by the present labels."""
         return self.tuned is not None and not self.tuned.not_above and self.stale == ()
 
     def is_stale(self, *stages: str) -> bool:
-        """Whether one of these stages is stale, in any of its instances."""
+        """Return True if one of these stages is stale, in any of its instances."""
         return any(name.partition("@")[0] in stages for name in self.stale or ())
 
 
 def next_step(standing: Standing) -> Todo:
-    """Return the next useful step: the code, what a person must give, the machine's work, then what improves it."""
+    """Return the next useful step: an upgrade, then people's input, the machine's work, and improvements."""
     if standing.other_code:
         return Todo("chatladder upgrade", standing.other_code)
     return _chat(standing) or _labels(standing) or _run(standing) or _after(standing)
@@ -169,7 +169,7 @@ def _chat(now: Standing) -> Todo | None:
     if now.private and not now.has_secret:
         return Todo("chatladder secret", "a chat of your own is read only under a key of your own")
     if now.busy:
-        return None  # a lock is no reason to stop who annotates
+        return None  # a lock is no reason to stop annotation
     if now.questions is None:
         return Todo("dvc repro" if now.answered else "dvc repro pick_questions", "no questions are picked yet")
     if now.is_stale(*QUESTION_STAGES) and not _is_annotated(now):
@@ -184,7 +184,7 @@ def _is_annotated(now: Standing) -> bool:
 
 
 def _is_told(now: Standing) -> bool:
-    """Whether the answers so far are enough, or were for the gate: then those that are missing hold nobody up."""
+    """Return True if the answers so far are enough, or were for the gate: missing ones then hold nobody up."""
     return (now.gate in ("pass", "fail") and now.stale == ()) or (
         now.labels is not None and now.labels.worth >= ABOVE and not now.is_review
     )
@@ -257,7 +257,7 @@ def _after(now: Standing) -> Todo:
 
 
 def stages_in_words(names: Sequence[str], most: int = 6) -> str:
-    """Write stages in their order, the instances of one counted: ``label, train (4)``."""
+    """Format stages in their order, with the instances of one counted: ``label, train (4)``."""
     counts = Counter(name.partition("@")[0] if "/" not in name else name for name in names)
     words = [f"{name} ({count})" if count > 1 else name for name, count in counts.items()]
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
@@ -267,7 +267,7 @@ def check_project(root: Path) -> None:
     """Refuse a folder that holds no project.
 
     Raises:
-        DataError: If it does not.
+        DataError: If it holds none.
     """
     for name in ("dvc.yaml", "params.yaml"):
         if not (root / name).is_file():
@@ -278,12 +278,12 @@ def check_project(root: Path) -> None:
 
 
 def is_clone(root: Path) -> bool:
-    """Whether a folder is where chatladder itself is developed: its stages depend on the code that lies there."""
+    """Return True if a folder is a clone of chatladder itself, whose stages depend on the code in it."""
     return (root / "chatladder").is_dir() and (root / "CONTRIBUTING.md").is_file()
 
 
 def other_code(root: Path) -> str:
-    """Say in what way the code of a project is not that of the installed chatladder; empty if it is."""
+    """Return how the code of a project differs from the installed chatladder; empty if it does not."""
     if (root / "chatladder").is_dir() and not is_clone(root):
         return "the project has a copy of chatladder's code, made by an earlier release"
     other = other_parts(root)
@@ -294,7 +294,7 @@ def gather(root: Path) -> Standing:
     """Return the state of the project in a folder.
 
     Raises:
-        DataError: If the folder is no project, or one of its files is damaged.
+        DataError: If the folder is not a project, or one of its files is damaged.
     """
     from chatladder.privacy.secret import KEY_FILE, local_key
 
@@ -328,7 +328,7 @@ def gather(root: Path) -> Standing:
 
 
 def exports(raw: Path) -> tuple[list[Path], int]:
-    """Return the files that are read as exports, and how many of those that DVC keeps are missing."""
+    """Return the files that are read as exports, and the number of exports that DVC tracks and that are missing."""
     hidden = {path for path in raw.rglob("*") if path.name.startswith(".") or path.name == "__MACOSX"}
     paths = [path for path in sorted(raw.rglob("*")) if not hidden & {path, *path.parents}]
     files = [path for path in paths if path.is_file() and not is_note(path.name) and not MEDIA.fullmatch(path.suffix)]
@@ -337,10 +337,10 @@ def exports(raw: Path) -> tuple[list[Path], int]:
 
 
 def question_ids(path: Path) -> list[str] | None:
-    """Return the ids of the questions, in the order of the chat; None where they were not picked yet.
+    """Return the ids of the questions, in the order of the chat; None if they were not picked yet.
 
     Raises:
-        DataError: If the file is no parquet file of questions.
+        DataError: If the file is not a parquet file of questions.
     """
     if not path.exists():
         return None
@@ -364,7 +364,7 @@ def counted_rounds(params: Path) -> int | None:
 
 
 def answers_of(annotations: Path, ids: list[str]) -> RoundAnswers:
-    """Return how far the annotators of the current round are, and what all rounds leave open.
+    """Return the progress of the current round's annotators, and the number of questions that all rounds leave open.
 
     Args:
         annotations: Folder of the rounds.
@@ -393,7 +393,7 @@ def answers_of(annotations: Path, ids: list[str]) -> RoundAnswers:
     elif number == 1:
         wanted = known
     else:
-        # Later rounds ask a list that only who began it knows: what any of them answered is what is known of it.
+        # Only whoever began a later round knows its list of items: the answered ones are what is known of it.
         wanted = set[str]().union(*done.values()) or known
     workers = _workers(wanted, done, sharing)
     counting = log_files(annotations, answered) if answered else []
@@ -417,7 +417,7 @@ def _workers(wanted: set[str], done: dict[str, set[str]], sharing: tuple[list[st
 
     if sharing is None:
         return tuple(Worker(name, len(items & wanted), len(wanted)) for name, items in done.items())
-    # Who answered without being named has no share, and holds nobody up.
+    # People who answered without being named have no share, and hold nobody up.
     given = Counter(name for item_id in wanted for name in assigned(item_id, *sharing))
     answered = Counter(
         name for name in sharing[0] for item_id in done[name] & wanted if name in assigned(item_id, *sharing)
@@ -426,7 +426,7 @@ def _workers(wanted: set[str], done: dict[str, set[str]], sharing: tuple[list[st
 
 
 def _undecided(annotations: Path, answered: int, known: set[str], counting: list[Path]) -> int:
-    """Return how many questions have annotators who tie or are unsure, and no adjudicator's ruling."""
+    """Return the number of questions whose annotators tie or are unsure, without an adjudicator's ruling."""
     if not counting:
         return 0
     from chatladder.labels.verdicts import cases, read_answers
@@ -437,7 +437,7 @@ def _undecided(annotations: Path, answered: int, known: set[str], counting: list
 
 
 def count_labels(root: Path, answered: int) -> Labels | None:
-    """Return what the answers of all rounds come to; None where params.yaml does not say what the test is.
+    """Return the labels from the answers of all rounds; None if params.yaml does not define the test.
 
     Raises:
         DataError: If a log, the questions or params.yaml are damaged.
@@ -475,7 +475,7 @@ def count_labels(root: Path, answered: int) -> Labels | None:
 
 
 def verdict(path: Path) -> tuple[str | None, int | None]:
-    """Return the gate's verdict, and how many labels would decide it.
+    """Return the gate's verdict, and the number of labels that would decide it.
 
     Raises:
         DataError: If the file is not JSON, or holds no verdict.
@@ -493,7 +493,7 @@ def verdict(path: Path) -> tuple[str | None, int | None]:
 
 
 def largest_tuned(path: Path) -> Tuned | None:
-    """Return the tuned rung of most parameters; None if there is none.
+    """Return the tuned rung with the most parameters; None if there is none.
 
     Raises:
         DataError: If the file is not JSON, or of another form.
@@ -514,7 +514,7 @@ def largest_tuned(path: Path) -> Tuned | None:
 def staleness(root: Path) -> Staleness:
     """Ask DVC which stages it would run.
 
-    In another process: it neither prints into ours nor leaves a lock behind.
+    DVC runs in another process, so that it neither prints into ours nor leaves a lock behind.
     """
     if not (root / ".dvc").is_dir():
         return Staleness(None, "there is no .dvc folder here: run dvc init")
@@ -533,7 +533,7 @@ def staleness(root: Path) -> Staleness:
         return Staleness(None, f"DVC cannot be run: {error.strerror or error}")
     errors = done.stderr.decode("utf-8", "replace")
     if done.returncode:
-        # Its lock names the process that has it; "Unable to acquire lock" is that of the whole repository.
+        # A busy file names the process that locks it; "Unable to acquire lock" is about the whole repository.
         if "is busy" in errors or "acquire lock" in errors:
             return Staleness(None, "another DVC command is running", busy=True)
         reason = next((line for line in errors.splitlines() if line.startswith("ERROR:")), "no reason given")
@@ -547,12 +547,12 @@ def staleness(root: Path) -> Staleness:
     return Staleness(tuple(changed))
 
 
-#: Annotators that are named; columns that one name may take.
+#: The most annotators to name, and the most columns of one name.
 MOST_NAMES, NAME_COLUMNS = 5, 24
 
 
 def lines(now: Standing) -> list[str]:
-    """Describe a project, a line each, and its next step; no text of the chat, no character that moves the cursor."""
+    """Return lines about a project and its next step, without text of the chat or characters that move the cursor."""
     step = next_step(now)
     rows = [
         ("Exports", _exports(now)),
@@ -584,7 +584,7 @@ def _round(now: Standing) -> str:
 
 
 def _labels_in_words(now: Standing) -> str:
-    """Say how many labels there are, whether that is enough to go on, and what that rests on."""
+    """Return the number of labels in words, whether it is enough, and the basis of that judgement."""
     labels = now.labels
     if not now.answered:
         return "none yet"
@@ -602,7 +602,7 @@ def _labels_in_words(now: Standing) -> str:
 
 
 def _untold(now: Standing) -> str:
-    """Say whether anybody has answered, where there are no questions to count by."""
+    """Return whether anybody has answered, in words, if there are no questions to count by."""
     if now.answered < now.round:
         return "nobody has answered yet"
     return "answered, and without questions nothing tells how far"
@@ -618,7 +618,7 @@ def _names(workers: Sequence[Worker]) -> str:
 
 
 def _age(now: Standing) -> str:
-    """Mark a figure of the last run where something has changed since."""
+    """Return a mark for a figure of the last run if something has changed since."""
     if now.stale is None:
         return ", of the last run that ended"
     return ", of an earlier run" if now.stale else ""

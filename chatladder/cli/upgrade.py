@@ -1,14 +1,15 @@
-"""Bring a project to the chatladder that is installed, and say which stages run again.
+"""Bring a project to the installed chatladder, and say which stages run again.
 
 Example:
     chatladder upgrade
 
-It renews what a project has of chatladder: stages/, dvc.yaml, the plots' templates, and code.json, which holds a hash
-of each part of the package. A stage runs again where a part that it depends on does something else than before. Your
-params.yaml, exports, answers and metrics stay. What it replaces must be in git: git diff shows what it did.
+It renews the files that a project has from chatladder: stages/, dvc.yaml, the plots' templates, and code.json, which
+holds a hash of each part of the package. A stage runs again if a part that it depends on behaves differently than
+before. Your params.yaml, exports, answers and metrics stay. The replaced files must be in git: git diff shows the
+changes.
 
-A project that an earlier release made by copying its code is taken over: the copy goes, and what is up to date stays so
-where the code does what the copy did.
+A project that an earlier release made by copying its code is converted: the copy is removed, and stages stay up to date
+if the code does what the copy did.
 """
 
 import shutil
@@ -26,13 +27,13 @@ from chatladder.io.files import write_json
 from chatladder.io.params import read_yaml, round_trip
 from chatladder.presets import as_text, write_yaml
 
-#: What an upgrade writes.
+#: The paths that an upgrade writes.
 RENEWED = ("stages", "dvc.yaml", ".dvc/plots", ".dvcignore", CODE)
-#: What projects of earlier releases have a copy of.
+#: The paths that projects of earlier releases have a copy of.
 PACKAGE = "chatladder"
 COPIED = (PACKAGE, "pyproject.toml", "LICENSE", "requirements.lock", "requirements-torch.lock",
           "requirements-torch-cpu.lock")  # fmt: skip
-#: The folder of a project's own tasks, on which stages depend beside the hash of those that come with chatladder.
+#: The folder of a project's own tasks, on which stages depend as well as on the hash of chatladder's tasks.
 TASKS = "tasks"
 TASKS_README = """\
 A folder here is a question of your own to ask of the chat; `task` of `params.yaml` names the one that is asked. It
@@ -46,9 +47,9 @@ Of the package, stages depend on the hashes in code.json.
 
 
 def write_code(project: Path) -> None:
-    """Write what a project has of the installed chatladder.
+    """Write the files that a project has from the installed chatladder.
 
-    A stage of which only comments are other stays as it is: DVC compares bytes.
+    A stage that differs in comments alone stays as it is, since DVC compares bytes.
     """
     for name, content in shipped().items():
         path = project / name
@@ -65,7 +66,7 @@ def write_code(project: Path) -> None:
 
 
 def make_tasks(project: Path) -> None:
-    """Make the folder of a project's own tasks, where there is none."""
+    """Make the folder of a project's own tasks, if there is none."""
     readme = project / TASKS / "README.md"
     if not readme.exists():
         readme.parent.mkdir(exist_ok=True)
@@ -73,7 +74,7 @@ def make_tasks(project: Path) -> None:
 
 
 def render(graph: bytes) -> bytes:
-    """Return dvc.yaml as a project has it: stages depend on hashes in place of folders of the package."""
+    """Return dvc.yaml for a project: stages depend on hashes in place of folders of the package."""
     content = round_trip().load(graph.decode("utf-8"))
     for stage in content["stages"].values():
         stage = stage.get("do", stage)
@@ -89,12 +90,12 @@ def render(graph: bytes) -> bytes:
 
 
 def carry_lock(lock: Path, package: Path, stale: Collection[str]) -> None:
-    """Let dvc.lock name hashes of a copied package in place of its folders, for the stages that are up to date.
+    """Replace the folders of a copied package in dvc.lock by their hashes, for the stages that are up to date.
 
     Args:
-        lock: The file.
-        package: The copy.
-        stale: The stages that are not.
+        lock: The lock file.
+        package: The copied package.
+        stale: The stages that are not up to date.
     """
     content = read_yaml(lock)
     for name, run in content["stages"].items():
@@ -109,7 +110,7 @@ def carry_lock(lock: Path, package: Path, stale: Collection[str]) -> None:
 
 
 def _locked(project: Path, name: str) -> dict[str, Any]:
-    """Return a folder as dvc.lock names a dependency."""
+    """Return a folder as a dependency in dvc.lock."""
     from chatladder.cli.export.record import md5_of
 
     sizes = [path.stat().st_size for path in (project / name).rglob("*") if path.is_file()]
@@ -117,7 +118,7 @@ def _locked(project: Path, name: str) -> dict[str, Any]:
 
 
 def take_over(project: Path) -> None:
-    """Remove the copy of the code from a project, and keep what was made with it.
+    """Remove the copy of the code from a project, and keep its results up to date.
 
     Raises:
         DataError: If DVC does not say what is up to date.

@@ -1,7 +1,7 @@
 """Simulated annotators: they answer the demo's questions with the errors that people make.
 
-Errors gather on hard items: a distant antecedent, a noun that nothing in the window matches. They are here so that
-the demo has a log to rebuild from and to compare rounds on; no result on them says anything about people.
+Errors concentrate on hard items: a distant antecedent, a noun that nothing in the window matches. The annotators give
+the demo a log to rebuild from and rounds to compare; no result on them says anything about people.
 """
 
 import random
@@ -14,15 +14,15 @@ from chatladder.labels.review import Review, random_part
 from chatladder.labels.verdicts import Case, cases
 from chatladder.vocabulary import SCORED, UNSURE
 
-#: When round 1 began, and how long after it every other one does.
+#: The start of round 1, and the time between the starts of two rounds.
 FIRST_ROUND, BETWEEN_ROUNDS = datetime(2024, 2, 5, 1, 30, tzinfo=UTC), timedelta(days=28)
 ERROR_FLOOR, ERROR_SPAN = 0.03, 0.25
 UNSURE_SHARE = 0.02
-#: How often an answer hangs on what is misleading about the item, the same for everybody.
+#: The share of answers whose error depends on the item alone, the same for every annotator.
 SHARED_SHARE = 0.6
-#: Of the items that round 1 labelled, the share that round 2 looks at again whatever was said of them.
+#: The random share of the items labelled in round 1 that round 2 reviews.
 RANDOM_SHARE = 0.2
-#: How much more careful the adjudicator is than the annotators, and how long after a round's begin the work begins.
+#: The adjudicator's care relative to the annotators', and the time from a round's start to its adjudication.
 ADJUDICATOR_CARE, BEFORE_ADJUDICATION = 3.0, timedelta(days=14)
 
 
@@ -35,15 +35,15 @@ class TrueItem(NamedTuple):
 
 
 def round_one(items: Iterable[TrueItem], annotators: tuple[str, ...], seed: int) -> list[Answer]:
-    """Every annotator answers every item, in the order given, on their own."""
+    """Return the answers of round 1: every annotator answers every item, in the order given, independently."""
     return look_again(items, annotators, 1, seed)
 
 
 def second_look(items: Iterable[TrueItem], first: Iterable[Answer]) -> Review:
-    """Choose what round 2 looks at again: what people left open in round 1, and a random share of the labels.
+    """Choose the items of round 2: those that people dispute in round 1, and a random share of the labelled ones.
 
     Args:
-        items: All of them, in the order in which they are shown.
+        items: All items, in the order in which they are shown.
         first: The answers of round 1.
     """
     found = cases(first)
@@ -54,24 +54,24 @@ def second_look(items: Iterable[TrueItem], first: Iterable[Answer]) -> Review:
 
 
 def is_disputed(case: Case) -> bool:
-    """Whether the annotators differ about an item, or one of them is unsure."""
+    """Return True if the annotators disagree about an item, or one of them is unsure."""
     return not case.is_unanimous or UNSURE in case.annotators.values()
 
 
 def look_again(
     items: Iterable[TrueItem], annotators: Sequence[str], number: int, seed: int, care: float = 1.0
 ) -> list[Answer]:
-    """Every annotator answers every item in the order given.
+    """Return the answers of every annotator to every item, in the order given.
 
-    What an item makes everybody misread, it does in every round; all else is drawn anew for each round, annotator and
-    item, so no item's answer depends on the others.
+    A misreading that annotators share recurs in every round; all else is drawn anew for each round, annotator and item,
+    so no item's answer depends on the others.
 
     Args:
-        items: What they look at.
-        annotators: Their names.
+        items: The items to answer.
+        annotators: The annotators' names.
         number: The number of the round.
         seed: The seed of all rounds.
-        care: How much more careful they are than in round 1: 3 errs a third as often.
+        care: Their care relative to round 1: 3 errs a third as often.
     """
     items = list(items)
     begin = FIRST_ROUND + (number - 1) * BETWEEN_ROUNDS
@@ -81,13 +81,13 @@ def look_again(
 def adjudicate(
     items: Iterable[TrueItem], answers: Iterable[Answer], adjudicator: str, number: int, seed: int
 ) -> list[Answer]:
-    """An adjudicator answers what the votes leave open, more carefully than the annotators.
+    """Return an adjudicator's answers to items that the votes leave open, more careful than the annotators'.
 
     Args:
-        items: All of them, in the order in which they are shown.
-        answers: Those of all rounds.
-        adjudicator: The name.
-        number: The number of the latest round, in which all that is open was answered.
+        items: All items, in the order in which they are shown.
+        answers: The answers of all rounds.
+        adjudicator: The adjudicator's name.
+        number: The number of the latest round, in which all open items were answered.
         seed: The seed of all rounds.
     """
     found = cases(answers)
@@ -113,7 +113,7 @@ def _answer(rng: random.Random, item: TrueItem, seed: int, carelessness: float) 
     error = carelessness * (ERROR_FLOOR + ERROR_SPAN * item.hardness**2)
     if rng.random() < carelessness * UNSURE_SHARE:
         return "unsure"
-    # What misleads one reader misleads another: some errors hang on the item and not on the person.
+    # What misleads one reader misleads another: some errors depend on the item and not on the person.
     shared = rng.random() < SHARED_SHARE
     draws = random.Random(f"misread:{seed}:{item.item_id}") if shared else rng
     if draws.random() >= error:

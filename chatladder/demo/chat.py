@@ -3,16 +3,16 @@
 A year of one group: conversations of about a hundred messages, small talk and topics, questions split over several
 messages, mentions, quotes, recalls, images, files, phone numbers.
 
-Whether a question needs its history is decided by what stands in the turns before it, never by the question alone. So
-that nothing but the match of the two decides, each topic is talked about twice, the same script about a thing of one
-kind and then about a thing of another: the same turns, the same questions, but for whom they are about. "Does it fit
-into 24 GB?" needs its history in the part that is about a model, and needs nothing in the part about a corpus. Names
-stand in either, in small talk too, and names of things that do not fit; the noun of a kind is never said of the thing
-itself. About a third of the questions hangs on no match: they name what they ask, or nothing they ask is in the chat.
+The turns before a question decide whether it needs its history, never the question alone. To leave the match of the two
+as the only cue, each script is told twice, about a thing of one kind and then about a thing of another: the turns and
+questions are the same except for the thing. "Does it fit into 24 GB?" needs its history in the part about a model, and
+does not in the part about a corpus. Both parts contain names, in small talk too, and names of things that do not fit;
+the noun of a kind is never used for the thing itself. About a third of the questions depend on no match: they name what
+they ask about, or the chat mentions nothing that they ask about.
 
 The last quarter of the year uses other people, topics and phrasings than the months before: the bank of phrases
 ``late.toml`` shares no name, phrasing or remark with ``early.toml``, so that conversations of the late months test what
-a model learned and not what it remembers.
+a model has learned and not what it has memorised.
 
 The shape follows arXiv 2405.02817, section 3; every text is invented.
 """
@@ -31,22 +31,22 @@ from chatladder.privacy.secret import DEMO_GROUP
 #: 2023-01-01 00:00 in China (UTC+8), as UTC seconds.
 START = 1_672_502_400
 YEAR = 365 * 86_400
-#: Where the late bank takes over, as a share of the year: 2023-10-01 in China.
+#: When the late bank takes over: 2023-10-01 in China, as UTC seconds.
 LATE_FROM = START + 273 * 86_400
 LINES_A_CONVERSATION = 110
-#: An antecedent is told at most so many turns before the question, and none of its kind in so many: neither is near the
-#: edge of an annotator's window of 12.
+#: The most turns from an antecedent to its question, and the fewest without any antecedent: neither is near the edge of
+#: an annotator's window of 12.
 CLEARLY_INSIDE, CLEARLY_OUTSIDE = 10, 14
 ASSISTANT = "assistant"
 
-#: How often each form is asked within a topic: the first that is asked in a part, and the second. Only the second may
-#: name a thing, which for later questions would be an antecedent.
+#: The weight of each form for the first and for the second question of a part. Only the second may name a thing, which
+#: would be an antecedent for later questions.
 FIRST_FORMS = {"with_noun": 33, "pronoun": 33, "dropped": 34}
 SECOND_FORMS = {
     "with_noun": 14, "pronoun": 13, "dropped": 14, "incomplete": 14, "named": 21, "same_message": 15, "plain": 9,
 }  # fmt: skip
 TALK_FORMS = {"plain": 9, "named": 7, "pronoun": 6, "dropped": 6, "with_noun": 5, "rhetorical": 30, "pasted": 18}
-#: Forms that need their history where it holds what they refer to.
+#: Forms that need their history if it holds what they refer to.
 REFERRING = ("with_noun", "pronoun", "dropped", "incomplete")
 
 
@@ -62,14 +62,14 @@ class Part(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """The truth about a question: kept apart from the chat, read by no stage."""
+    """The truth about a question, stored apart from the chat; no stage reads it."""
 
     sender: str
     timestamp: int  # of the question's first message
     form: str
     label: str  # needed, not_needed, not_a_question
     hardness: float  # 0 (everybody sees it) to 1
-    rewrite: str  # the question written out, where it is needed; else ""
+    rewrite: str  # the question rewritten to stand alone, if it needs its history; else ""
 
 
 class _Thing(NamedTuple):
@@ -83,9 +83,9 @@ class _Question(NamedTuple):
     Attributes:
         form: A form of the bank.
         texts: Its messages; a greeting may come before it.
-        kind: The kind that it asks about; "" where it asks about none.
-        name: The name that it says; "" where it says none.
-        needed: Its rewrite, {e} for the name of the thing that it refers to.
+        kind: The kind that it asks about; "" if none.
+        name: The name that it contains; "" if none.
+        needed: Its rewrite, with {e} for the name of the thing that it refers to.
     """
 
     form: str
@@ -96,12 +96,12 @@ class _Question(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """One turn of a script: what somebody says, a question, or an image.
+    """One turn of a script: a remark, a question, or an image.
 
     Attributes:
-        template: {e} and {r} are of the thing that a part is about.
-        question: The question, if it is one.
-        image: Whether it is an image.
+        template: The remark's text, with {e} and {r} for name and remark of the thing that a part is about.
+        question: The question, if the turn is one.
+        image: True if the turn is an image.
     """
 
     template: str = ""
@@ -110,7 +110,7 @@ class _Step(NamedTuple):
 
 
 def simulate_chat(lines: int, seed: int) -> Iterator[tuple[Part, Truth | None]]:
-    """Yield exactly ``lines`` raw messages in time order, each question's first one with its truth.
+    """Yield exactly ``lines`` raw messages in time order, the first message of each question with its truth.
 
     The same ``lines`` and ``seed`` give the same messages. Memory does not grow with ``lines``.
 
@@ -134,7 +134,7 @@ def simulate_chat(lines: int, seed: int) -> Iterator[tuple[Part, Truth | None]]:
 
 
 class _Conversation:
-    """One sitting of the group: people, what was mentioned in the last turns, and the clock."""
+    """One conversation of the group: its people, its messages so far, and the clock."""
 
     def __init__(self, rng: random.Random, era: str, start: int, first_index: int) -> None:
         self.rng, self.bank, self.clock = rng, load_bank(era), start
@@ -145,7 +145,7 @@ class _Conversation:
         self.last_text: tuple[int, str] | None = None
 
     def messages(self, count: int) -> list[tuple[Part, Truth | None]]:
-        """The first ``count`` messages of the conversation."""
+        """Return the first ``count`` messages of the conversation."""
         while len(self.out) < count:
             if self.rng.random() < 0.62:
                 self._small_talk(self.rng.randint(16, 44))
@@ -154,18 +154,18 @@ class _Conversation:
         return self.out[:count]
 
     def _small_talk(self, turns: int) -> None:
-        """People chat about nothing in particular; now and then one asks about something that is not there."""
+        """Add small talk; now and then somebody asks about something that was not mentioned."""
         for turn in range(turns):
             if turn > CLEARLY_OUTSIDE and self.rng.random() < 0.09:
                 question = self._question(self._form(TALK_FORMS), self._any_thing())
                 self._ask(question, None, 0)
                 if question.name:
-                    return  # a thing is named: for later questions, an antecedent
+                    return  # the named thing would be an antecedent for later questions
             else:
                 self._chatter()
 
     def _topic(self, turns: int) -> None:
-        """One script, told of a thing of one kind and then of a thing of another."""
+        """Add one script, told about a thing of one kind and then about a thing of another."""
         kinds = self.rng.sample(sorted(self.bank.kinds), 3)
         first, second, other = (_Thing(kind, self.rng.choice(self.bank.kinds[kind].names)) for kind in kinds)
         script, last_mention = self._script(turns, first, second, other)
@@ -181,13 +181,13 @@ class _Conversation:
                     self._answer()
 
     def _script(self, turns: int, first: _Thing, second: _Thing, other: _Thing) -> tuple[list[_Step], list[int]]:
-        """Turns about a thing that is not chosen yet, and how many turns back each last heard of it.
+        """Return turns about a thing that is not chosen yet, and for each the number of turns since its last mention.
 
         Args:
-            turns: How many turns come before the first question, at least ``CLEARLY_OUTSIDE``.
-            first: What one part is about.
-            second: What the other is about.
-            other: What neither is about.
+            turns: The number of turns before the first question, at least ``CLEARLY_OUTSIDE``.
+            first: The thing that one part is about.
+            second: The thing that the other part is about.
+            other: A thing that neither part is about.
         """
         asked = (turns, turns + self.rng.randint(3, 6))
         trouble = self.rng.choice(self.bank.talk["trouble"])
@@ -211,7 +211,7 @@ class _Conversation:
         return steps, since
 
     def _filler(self, other: _Thing) -> _Step:
-        """A turn of either part: an answer, small talk, a noun of no thing, a name that does not fit, an image."""
+        """Return a turn for both parts: an answer, small talk, a noun without a thing, an unrelated name, an image."""
         roll, talk = self.rng.random(), self.bank.talk
         if roll < 0.05:
             return _Step(self._told(self.rng.choice(talk["mentions"]), other))
@@ -227,12 +227,12 @@ class _Conversation:
         return _Step(self.rng.choice(talk["small"]))
 
     def _told(self, template: str, thing: _Thing) -> str:
-        """What is said of a thing; braces of other texts stay."""
+        """Fill in a template for a thing; braces in other texts stay."""
         remark = self.rng.choice(self.bank.kinds[thing.kind].remarks)
         return template.replace("{e}", thing.name).replace("{r}", remark)
 
     def _leisure(self) -> str:
-        """Small talk that names something: a film, a café, nothing that the group asks about."""
+        """Return small talk that names something the group never asks about: a film, a café."""
         name = self.rng.choice(self.bank.talk["leisure_names"])
         return self.rng.choice(self.bank.talk["leisure"]).format(x=name)
 
@@ -240,7 +240,7 @@ class _Conversation:
         return self.rng.choices(list(forms), weights=list(forms.values()))[0]
 
     def _question(self, form: str, about: _Thing, trouble: str = "") -> _Question:
-        """Word one question about a thing, or about the trouble that was told of it."""
+        """Word one question about a thing, or about the trouble that somebody had with it."""
         template, mark = self.rng.choice(self.bank.forms[form]), self._mark()
         if form in ("rhetorical", "pasted"):
             return _Question(form, (template,), "", "", "")
@@ -265,7 +265,7 @@ class _Conversation:
         return _Question(form, self._split(text), about.kind, name, "{e}" + question + mark)
 
     def _ask(self, question: _Question, thing: _Thing | None, since: int) -> None:
-        """Ask it where a thing was last heard of ``since`` turns ago; without a thing, nothing that fits was."""
+        """Ask a question ``since`` turns after the last mention of a thing; None if nothing that fits was mentioned."""
         form, sender = question.form, self._next_sender()
         fits = thing is not None and (
             thing.name == question.name if form == "incomplete" else thing.kind == question.kind
@@ -283,7 +283,7 @@ class _Conversation:
         self._say(sender, texts, truth, mentions)
 
     def _split(self, text: str) -> tuple[str, ...]:
-        """A question as people type it: sometimes after a greeting, sometimes broken at its comma."""
+        """Return a question as people type it: sometimes after a greeting, sometimes split at its comma."""
         roll = self.rng.random()
         if roll > 0.3:
             return (text,)
@@ -305,7 +305,7 @@ class _Conversation:
         self._say(ASSISTANT if roll > 0.99 else self._next_sender(), [text])
 
     def _chatter(self) -> None:
-        """Small talk, an image, a file, a sticker, a recalled message, someone's phone number."""
+        """Add small talk, an image, a file, a sticker, a recalled message, or somebody's phone number."""
         roll, sender = self.rng.random(), self._next_sender()
         if roll < 0.10:
             self._record(sender, "image", "")
@@ -342,7 +342,7 @@ class _Conversation:
         mentions: tuple[str, ...] = (),
         quotes: int = -1,
     ) -> None:
-        """One turn: the texts follow each other within the merging gap, the next turn does not."""
+        """Add one turn: its texts follow each other within the merging gap, the next turn does not."""
         self._pause(sender)
         for number, text in enumerate(texts):
             if number:
@@ -354,7 +354,7 @@ class _Conversation:
         self.last_text = (self.index - 1, texts[-1])
 
     def _record(self, sender: str, kind: str, text: str, refers_to: int = -1) -> None:
-        """One raw message that is not text."""
+        """Add one raw message that is not text."""
         self._pause(sender)
         self._append(Part(sender, self.clock, kind, text, (), refers_to), None)
 
@@ -363,7 +363,7 @@ class _Conversation:
         self.index += 1
 
     def _pause(self, sender: str) -> None:
-        """Seconds to hours of a busy group; one person's next turn stays clear of the merging gap."""
+        """Let seconds to minutes pass; one person's next turn stays outside the merging gap."""
         seconds = self.rng.randint(3, 45) if self.rng.random() < 0.93 else self.rng.randint(60, 900)
         self.clock += max(seconds, 25) if sender == self.last_sender else seconds
         self.last_sender = sender
@@ -380,7 +380,7 @@ class _Conversation:
 
 
 def _hardness(form: str, label: str, since: int) -> float:
-    """How easily people misread a question, 0 to 1: a distant antecedent, a noun of nothing that was named."""
+    """Return how easily people misread a question, 0 to 1; a distant antecedent and a noun without one are hard."""
     if label == "needed":
         return min(1.0, 0.1 + 0.06 * since + (0.2 if form == "incomplete" else 0.0))
     return {
@@ -394,7 +394,7 @@ def _hardness(form: str, label: str, since: int) -> float:
 
 
 def person(era: str, number: int) -> str:
-    """The wxid of one member; nobody of the early months speaks in the late ones."""
+    """Return the wxid of one member; the early and the late months have different members."""
     return f"wxid_{era[0]}{number * 7919 + 100_003:07d}x"
 
 
@@ -418,9 +418,9 @@ class Topic(NamedTuple):
 
 
 class Bank(NamedTuple):
-    """Everything that is said in one era.
+    """All phrases of one era.
 
-    Templates hold {e} a name, {n} a noun, {q} a question, {r} a remark, {p} a trouble, {x} a name of small talk.
+    In templates, {e} is a name, {n} a noun, {q} a question, {r} a remark, {p} a trouble, {x} a name in small talk.
     """
 
     kinds: dict[str, Topic]
@@ -431,7 +431,7 @@ class Bank(NamedTuple):
 
 @cache
 def load_bank(era: str) -> Bank:
-    """Read the bank of ``early`` or ``late`` from the TOML file beside this module."""
+    """Read the bank of ``early`` or ``late`` from the TOML file next to this module."""
     raw = tomllib.loads((Path(__file__).parent / f"{era}.toml").read_text(encoding="utf-8"))
     kinds = {
         key: Topic(kind["noun"], tuple(kind["names"]), tuple(kind["questions"]), tuple(kind["remarks"]))
@@ -452,7 +452,7 @@ FIRST_SERVER_ID = 7_100_000_000_000_000_000
 
 
 def dump_record(part: Part, index: int) -> str:
-    """One message as the text of one JSON object, with a newline at its end.
+    """Return one message as the text of a JSON object, with a newline at its end.
 
     ``index`` counts the chat's messages from 0; identifiers follow from it, so quotes and recalls find their message.
     """
@@ -483,12 +483,12 @@ def dump_record(part: Part, index: int) -> str:
 
 
 def server_id(index: int) -> int:
-    """The identifier by which a later message quotes or recalls this one."""
+    """Return the identifier by which a later message quotes or recalls this one."""
     return FIRST_SERVER_ID + index * 1_009
 
 
 def _body(part: Part) -> tuple[str, str, dict[str, object]]:
-    """The number of the message's type, its content, and what else it has."""
+    """Return the number of the message's type, its content, and its further fields."""
     match part.kind:
         case "text":
             return "80001", part.text, {"atlist": list(part.mentions)} if part.mentions else {}

@@ -1,15 +1,16 @@
 """The embedded family: small Qwen2 models with their own tokenizer, trained here from random weights.
 
-They stand in for downloaded chat models of growing size, so that the whole graph runs with no GPU and no hub. All they
-read is unlabelled talk (``chatladder.demo.world``), never the chat that is being labelled, nor a label of anything:
+They stand in for downloaded chat models of growing size, so that the whole graph runs without a GPU and a hub. They are
+trained on unlabelled talk alone (``chatladder.demo.world``), never on the chat that is being labelled or on any label:
 
-- word vectors come from which words stand together in it (PPMI and a truncated SVD);
-- the models then learn which question followed a dialogue and which is another's, as BERT learned next sentences. They
-  are asked in the prompt of the ladder, "needed" for the question that followed, or untouched models could not answer
-  there at all. That is near the labelled task and not the same: a question that names all it asks of follows, too.
+- word vectors come from co-occurrence in it (PPMI and a truncated SVD);
+- the models then learn to distinguish the question that followed a dialogue from another's, as in BERT's next-sentence
+  task. They are trained on the ladder's prompt, with "needed" for the question that followed, or untouched models could
+  not answer it at all. That is near the labelled task and not the same: a question that names all it asks about
+  follows, too.
 
-Results are equal for equal seeds on one machine with one number of threads; another number of threads adds floats in
-another order, so the weights then differ slightly.
+Results are equal for equal seeds on one machine with the same number of threads; another number of threads adds floats
+in another order, so the weights then differ slightly.
 
 Source:
     Levy and Goldberg, 2014, "Neural word embedding as implicit matrix factorization"; Devlin et al., arXiv 1810.04805.
@@ -47,20 +48,20 @@ END, PAD = "<|end|>", "<|pad|>"
 CONTEXT = 2048
 #: Merges learned for Latin script; beyond about 1,500 they are whole words of the dialogues.
 LATIN_VOCABULARY = 1500
-#: Tokens of the tokenizer; those of other seeds are a few more or less.
+#: Size of the tokenizer's vocabulary; that of other seeds differs by a few tokens.
 VOCABULARY = 5794
-#: Dialogues that are short and come first: on long ones alone, no model learns to match a question to what was said.
+#: The share of short dialogues, which come first: on long ones alone, no model learns to match question and dialogue.
 SHORT_SHARE = 5 / 8
-#: Articles that word vectors are counted in, beside the dialogues; their dimensions; and how much longer they
-#: start than vectors of chance do, so that what they say of a word is louder than the rest.
+#: The number of articles that word vectors are computed from, besides the dialogues; the vectors' dimensions; and their
+#: initial length relative to random vectors, so that their signal outweighs the rest.
 ARTICLES, DIMENSIONS, LOUDNESS = 6000, 6, 2.0
-#: What is left of the chance in the embedding of a word with a vector, so that words differ within their kind.
+#: The weight of the random part in the embedding of a word with a vector, so that words of one kind differ.
 CHANCE = 0.4
-#: Texts that two words must share before that says anything.
+#: The fewest texts that two words must share for their co-occurrence to count.
 LEAST_TEXTS = 3
 #: As published with Muon; the other weights have none.
 MUON_WEIGHT_DECAY = 0.1
-#: Full-width punctuation and signs that a chat in Chinese is full of; one token each, like a hanzi.
+#: Full-width punctuation and signs that are common in Chinese chats; one token each, like a hanzi.
 SIGNS = "，。！？；：、（）《》“”‘’…—～【】「」·￥％＠＃＋－＝／⏎"
 
 
@@ -75,7 +76,7 @@ class EmbeddedShape:
 
     @property
     def params(self) -> int:
-        """Its number of weights, but for some words of the tokenizer, in which seeds differ."""
+        """The number of weights, apart from a few tokens by which seeds differ."""
         return parameters(
             Shape(
                 **asdict(self),
@@ -87,14 +88,14 @@ class EmbeddedShape:
         )
 
     def __post_init__(self) -> None:
-        """Refuse heads that rotary positions cannot be given to."""
+        """Refuse a size of heads for which there are no rotary positions."""
         if self.hidden_size % (2 * self.num_attention_heads):
             raise click.UsageError("--hidden-size must be an even multiple of --num-attention-heads.")
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How embedded models are trained; the same for all of them, so given to every rung, whatever its source."""
+    """Training settings of embedded models; the same for all of them, so passed to every rung, whatever its source."""
 
     language: str = setting("Language of the prompt.", choices=LANGUAGES)
     answer: str = setting("Form of the answer: needed, or B: needed.", choices=ANSWER_FORMS)
@@ -112,12 +113,12 @@ class Pretraining:
             raise click.UsageError(f"--seeds: expected different numbers from 0, got {given}.")
 
     def prompt(self, seed: int) -> PromptSettings:
-        """Return how the dialogues of one seed become prompts."""
+        """Return the prompt settings for the dialogues of one seed."""
         return PromptSettings(self.language, self.answer, seed)
 
 
 def train_tokenizer(texts: Iterable[str]) -> "PreTrainedTokenizerFast":
-    """A byte-level BPE tokenizer: the world's words, common hanzi and signs, fixed texts, Latin pieces of ``texts``.
+    """Train a byte-level BPE tokenizer: the world's words, common hanzi, signs, fixed texts, Latin pieces of ``texts``.
 
     Each word of the world is one token. Each other hanzi is its own pre-token and, if it is common, one token; a rare
     one falls back to its bytes. Latin merges are learned from the ASCII part of ``texts``.
@@ -133,7 +134,7 @@ def train_tokenizer(texts: Iterable[str]) -> "PreTrainedTokenizerFast":
     tokenizer.decoder = decoders.ByteLevel()
     whole = [AddedToken(text, normalized=False) for text in fixed_texts()]
     for text in option_texts():
-        # "unneeded" in a message is no option; hanzi have no spaces around them to tell.
+        # "unneeded" in a message is not an option; hanzi have no spaces around them to detect that.
         whole.append(AddedToken(text, normalized=False, single_word=text.isascii() and text.isalpha()))
     tokenizer.add_tokens(whole)
     tokenizer.add_tokens(list(WORDS))
@@ -173,7 +174,7 @@ def _with_characters(
 
 
 def random_model(shape: EmbeddedShape, vocabulary: int, seed: int) -> "Qwen2ForCausalLM":
-    """A Qwen2 model of random weights; the narrower it is, the larger they start."""
+    """Return a Qwen2 model of random weights; the narrower it is, the larger they are."""
     from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
     from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 
@@ -190,11 +191,11 @@ def random_model(shape: EmbeddedShape, vocabulary: int, seed: int) -> "Qwen2ForC
 
 
 def word_vectors(texts: Sequence[str], dimensions: int) -> "NDArray[np.float64]":
-    """Return a vector of unit length for each of the world's words, by the texts that words share.
+    """Return a vector of unit length for each of the world's words, from the texts that words share.
 
     Args:
         texts: Unlabelled texts.
-        dimensions: Those of a vector.
+        dimensions: The dimensions of a vector.
 
     Returns:
         Shape ``(words, dimensions)``, in the order of ``WORDS``: positive pointwise mutual information, then a
@@ -216,13 +217,13 @@ def word_vectors(texts: Sequence[str], dimensions: int) -> "NDArray[np.float64]"
 def start_from_vectors(
     model: "Qwen2ForCausalLM", words: Sequence[int], vectors: "NDArray[np.float64]", seed: int
 ) -> None:
-    """Give words an embedding that holds their vector, in random directions, beside what chance gave them.
+    """Set each word's embedding to its vector, in random directions, plus a share of its random embedding.
 
     Args:
         model: A model of random weights.
         words: Token ids.
         vectors: Shape ``(words, dimensions)``.
-        seed: Decides the directions.
+        seed: The seed of the directions.
     """
     import torch
 
@@ -234,7 +235,7 @@ def start_from_vectors(
 
 
 def dialogue_rows(items: Iterable[Dialogue], settings: PromptSettings) -> list[dict[str, Any]]:
-    """Return alpaca rows of dialogues, in the form that the ladder is asked in."""
+    """Return alpaca rows of dialogues, in the ladder's prompt."""
     rows = []
     for number, item in enumerate(items):
         prompt = render(item.window, item.sender, item.text, str(number), settings)
@@ -246,7 +247,7 @@ def dialogue_rows(items: Iterable[Dialogue], settings: PromptSettings) -> list[d
 def pretrain(
     model: "Qwen2ForCausalLM", parts: Sequence[Sequence[Example]], settings: Pretraining, seed: int, filler: int
 ) -> list[float]:
-    """Read every row once, part by part, loss on the answer alone, and give the loss of each step (nats a token).
+    """Train on every row once, part by part, with loss on the answer alone; return each step's loss (nats per token).
 
     Muon trains the hidden matrices and AdamW the rest, both on one cosine schedule.
 
@@ -254,7 +255,7 @@ def pretrain(
         model: The model, of random weights.
         parts: Encoded dialogues, the short ones and then the others.
         settings: Learning rates and batch size.
-        seed: Decides the order of the batches.
+        seed: The seed of the order of the batches.
         filler: Token id for padding.
 
     Raises:
@@ -291,15 +292,15 @@ def build(shape: EmbeddedShape, settings: Pretraining, seed: int, out: Path) -> 
 
     Args:
         shape: Size of the model.
-        settings: How it is trained.
-        seed: Decides the dialogues, the weights that training starts from, and the order of the batches.
+        settings: The training settings.
+        seed: The seed of the dialogues, the initial weights, and the order of the batches.
         out: The folder.
 
     Returns:
         ``seed``, ``params`` (the shared embedding counted once) and ``loss``, the mean of the last ten steps.
 
     Raises:
-        DataError: If another task is asked than that of the dialogues.
+        DataError: If the task is not that of the dialogues.
     """
     if TASK.name != DEFAULT:
         raise DataError(

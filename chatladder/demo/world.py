@@ -1,10 +1,10 @@
 """Unlabelled talk that the embedded ladder is pretrained on: the words of the simulated group, in other sentences.
 
-It stands in for what a downloaded chat model has read. The talk is about the same kinds of things as the group (models,
-software, data, machines), in the same words, as a real model has read of them too; no name and no question of the group
-stands in it, and a test asserts that.
+It stands in for the pretraining data of a downloaded chat model. The talk is about the same kinds of things as the
+group's (models, software, data, machines), in the same words, as a real model's data would be; it contains no name and
+no question of the group, and a test asserts that.
 
-Nobody labelled a question. What is known of a dialogue is what its text shows: which question followed which talk.
+No question is labelled. All that is known of a dialogue is in its text: which question followed which talk.
 """
 
 import random
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 _BANK: dict[str, Any] = tomllib.loads((Path(__file__).parent / "world.toml").read_text(encoding="utf-8"))
 LATIN_SHAPES: list[str] = _BANK["latin_shapes"]
 MARKS: list[str] = _BANK["marks"]
-#: Sentences around one word, questions by form, and what else is said.
+#: Sentences around one word, questions by form, and other talk.
 SENTENCES: dict[str, list[str]] = _BANK["sentences"]
 QUESTIONS: dict[str, list[str]] = _BANK["forms"]
 TALK: dict[str, list[str]] = _BANK["talk"]
@@ -27,14 +27,14 @@ HANZI = tuple(
     for cell in range(1, 95 if row < 55 else 90)
 )
 CONSONANTS, VOWELS = "bcdfghjklmnprstvwxz", "aeiou"
-#: Dialogues whose question is the one that followed; in the others it is that of another dialogue.
+#: The share of dialogues whose question is the one that followed; in the others it is that of another dialogue.
 FOLLOWED = 0.5
-#: Words of each kind that one article holds.
+#: The number of words from questions, and of words from remarks, in one article.
 ARTICLE_WORDS = 4
 
 
 class Kind(NamedTuple):
-    """A kind of things: its nouns, what is asked of such things, and what is remarked about them, a word each."""
+    """A kind of things: its nouns, and the words of questions and of remarks about such things."""
 
     nouns: list[str]
     asked: list[str]
@@ -64,9 +64,9 @@ def dialogues(count: int, seed: int, *, short: bool = False) -> Iterator[Dialogu
     """Yield dialogues, the same ones for the same ``seed``.
 
     Args:
-        count: How many.
-        seed: Their seed.
-        short: One or two things and at most one line more, in place of up to three in up to twelve lines.
+        count: The number of dialogues.
+        seed: The seed of the dialogues.
+        short: True for one or two things and at most one line more, instead of up to three in up to twelve lines.
     """
     rng = random.Random(f"world:{seed}:{'short' if short else 'long'}")
     for _ in range(count):
@@ -91,12 +91,12 @@ def _dialogue(rng: random.Random, short: bool) -> Dialogue:
     followed = form == "plain" or rng.random() < FOLLOWED
     asked = rng.choice(things) if followed else _Thing(other, _name(rng))
     if form in ("named", "same_message") and rng.random() < 0.4:
-        asked = asked._replace(name=_name(rng))  # people also ask by name about what nobody spoke of
+        asked = asked._replace(name=_name(rng))  # people also ask by name about things that nobody mentioned
     return Dialogue(window, _sender(rng), _fill(rng, rng.choice(QUESTIONS[form]), asked) + rng.choice(MARKS), followed)
 
 
 def _window(rng: random.Random, things: list[_Thing], short: bool) -> list[tuple[str, str]]:
-    """At most 12 messages; every thing is mentioned, in random places."""
+    """Return at most 12 messages that mention every thing, at random positions."""
     length = len(things) + rng.randrange(2) if short else max(2 * len(things), rng.choice((4, 8, 12, 12, 12)))
     texts = [_chatter(rng) for _ in range(length)]
     mentioned = [thing for thing in things for _ in range(1 if short else rng.choice((1, 1, 2)))]
@@ -121,7 +121,7 @@ def _fill(rng: random.Random, template: str, thing: _Thing) -> str:
 
 
 def _name(rng: random.Random) -> str:
-    """An invented name: mostly in Latin letters, in one of the shapes that names have."""
+    """Return an invented name, mostly in Latin letters, in one of the shapes that names have."""
     if rng.random() < 0.2:
         return "".join(rng.choice(HANZI) for _ in range(4))
     first, second = (

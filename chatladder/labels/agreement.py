@@ -1,4 +1,4 @@
-"""How far annotators agree, round by round and as time goes by, and what they say together."""
+"""Agreement between annotators, by round and over time, and their majority label."""
 
 import warnings
 from collections import Counter
@@ -15,12 +15,12 @@ class Agreement(NamedTuple):
 
     Attributes:
         round: The round it was measured in, or None if no round has two annotators.
-        items: How many items two annotators or more answered.
+        items: The number of items that at least two annotators answered.
         kappa: Cohen's kappa over the four labels (mean over pairs of annotators), or None if undefined.
-        alpha: Krippendorff's alpha over the four labels, for any number of annotators who may each have answered
-            other items; None if undefined.
-        annotators: For each annotator the mean of Cohen's kappa with every other, or None if undefined: who reads the
-            guidelines differently stands out.
+        alpha: Krippendorff's alpha over the four labels, for any number of annotators, who need not have answered the
+            same items; None if undefined.
+        annotators: Each annotator's mean Cohen's kappa with all others, or None if undefined. An annotator who reads
+            the guidelines differently stands out.
     """
 
     round: int | None
@@ -31,12 +31,12 @@ class Agreement(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Agreement over some of a round's items, neighbours in time.
+    """Agreement on a part of a round's items, consecutive in time.
 
     Attributes:
-        start: When the first of them had its last answer, ISO 8601 in UTC.
-        end: When the last of them had.
-        items: How many they are.
+        start: Time of the last answer to the first item, ISO 8601 in UTC.
+        end: Time of the last answer to the last item.
+        items: The number of items.
         kappa: Cohen's kappa over the four labels (mean over pairs of annotators), or None if undefined.
     """
 
@@ -47,7 +47,7 @@ class Stretch(NamedTuple):
 
 
 def majority(labels: Sequence[Label]) -> Label | None:
-    """The label given more often than any other, or None if two are given equally often.
+    """Return the most frequent label, or None on a tie.
 
     A tie is not broken: with two annotators any rule would simply prefer one person, or one label.
     """
@@ -77,7 +77,7 @@ def cohen_kappa(first: Sequence[Label], second: Sequence[Label]) -> float | None
 
 
 def agreement_by_round(rounds: Mapping[int, Mapping[str, Mapping[str, Label]]]) -> dict[int, Agreement]:
-    """Agreement in every round in which two annotators share an item, by the round's number.
+    """Return the agreement of each round in which two annotators share an item, by round number.
 
     Args:
         rounds: Round -> annotator -> item_id -> label.
@@ -98,27 +98,26 @@ def agreement_by_round(rounds: Mapping[int, Mapping[str, Mapping[str, Label]]]) 
 
 
 def largest(measured: Mapping[int, Agreement]) -> Agreement:
-    """Return the agreement of the round that two annotators share most items of (of several such, the latest).
+    """Return the agreement of the round with the most shared items; on a tie, of the latest.
 
-    Not simply of the latest: a correction round holds the items that people disagree about, so its kappa is
-    far lower than that of the labels as a whole.
+    The latest round is not the measure: a correction round holds the items that people disagree about, so its kappa
+    is far lower than that of the labels as a whole.
 
     Args:
-        measured: As ``agreement_by_round`` gives it; of nothing an empty agreement.
+        measured: The result of ``agreement_by_round``; if it is empty, so is the agreement.
     """
     nothing = Agreement(None, 0, None, None, {})
     return max(measured.values(), key=lambda agreement: (agreement.items, agreement.round or 0), default=nothing)
 
 
 def agreement_over_time(answers: Iterable[Answer], parts: int) -> list[Stretch]:
-    """Whether the annotators of a round come closer, or drift apart, while they work.
+    """Return the agreement over the course of a round, to show whether annotators converge or drift apart.
 
-    The items that two of them share, in the order in which each had its last answer, in parts of equal size (one
-    item more or less).
+    The shared items are sorted by their last answer and cut into parts of equal size, give or take one item.
 
     Args:
-        answers: Answers of one round, one an item and annotator.
-        parts: How many; fewer come back where there are fewer items.
+        answers: Answers of one round, one per item and annotator.
+        parts: The number of parts; fewer are returned if there are fewer items.
 
     Raises:
         ValueError: If ``parts`` is below 1.
@@ -128,7 +127,7 @@ def agreement_over_time(answers: Iterable[Answer], parts: int) -> list[Stretch]:
     by_item: dict[str, list[Answer]] = {}
     for answer in answers:
         by_item.setdefault(answer.item_id, []).append(answer)
-    # Times are compared as times: of two texts, 12:00:00Z and 12:00:00.5Z, the later one sorts first.
+    # Compared as times, not as text, where 12:00:00.5Z sorts before 12:00:00Z.
     shared = sorted(
         (max((datetime.fromisoformat(answer.at), answer.at) for answer in given), item_id)
         for item_id, given in by_item.items()

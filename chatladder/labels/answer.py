@@ -12,7 +12,7 @@ from chatladder.vocabulary import LABELS, POSITIVE
 
 
 class Label(StrEnum):
-    """A label of the task that an annotator may give. It has no truth value: several answers are not two."""
+    """A label that an annotator may give. It has no truth value, since there are more than two labels."""
 
     _ignore_ = "_name"
     for _name in LABELS:
@@ -25,7 +25,7 @@ class Label(StrEnum):
 _FIELDS = (("item_id", str), ("annotator", str), ("round", int), ("label", str), ("at", str))
 _LABELS = {label.value: label for label in Label}
 _OPENING = '{"item_id": "'
-#: The inside of a string of JSON up to where it ends or, within an escape sign too, where the line was cut.
+#: The content of a JSON string, to its end or to where the line was cut, perhaps within an escape sequence.
 _STRING = r'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-f]{4}))*(?:\\(?:u[0-9a-f]{0,3})?\Z)?'
 _ID_BEGUN = re.compile(re.escape(_OPENING) + _STRING)
 _AT = re.compile("[0-9T:.+Z-]*")
@@ -41,11 +41,11 @@ class Answer:
         item_id: The question that was answered.
         annotator: Name of the person who answered; also the name of the file.
         round: Number of the round, from 1; also in the name of the folder.
-        label: The answer (of a line with ``undo``: the answer taken back).
-        at: When, ISO 8601 in UTC.
-        undo: True where the line takes back the latest answer to this item.
-        rewrite: The question written out so that it stands alone, if the person wrote it; only beside the
-            positive label, and not in a line with ``undo``.
+        label: The answer; in a line with ``undo``, the answer that is taken back.
+        at: Time of the answer, ISO 8601 in UTC.
+        undo: True if the line takes back the latest answer to this item.
+        rewrite: The question rewritten to stand alone, if the annotator did so; only with the positive label, and not
+            in a line with ``undo``.
     """
 
     item_id: str
@@ -58,23 +58,23 @@ class Answer:
 
 
 def now() -> str:
-    """The time for ``Answer.at``: ISO 8601 in UTC, to the second."""
+    """Return the current time for ``Answer.at``: ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def line_of(answer: Answer) -> str:
-    """The log line, without its end."""
+    """Return the log line of an answer, without its line end."""
     row = {name: value for name, value in asdict(answer).items() if name not in ("undo", "rewrite") or value}
     return json.dumps(row, ensure_ascii=False)
 
 
 def is_beginning(text: str, annotator: str, round_number: int) -> bool:
-    """Whether a text is the beginning of a line that ``line_of`` gives, as an interrupted write leaves it.
+    """Return True if a text is the beginning of a line of ``line_of``, as an interrupted write leaves it.
 
     Args:
-        text: The piece that stands where a whole line was expected.
+        text: The text found where a whole line was expected.
         annotator: The log's owner.
-        round_number: Its round.
+        round_number: The log's round.
     """
     start = _ID_BEGUN.match(text)
     if start is None:
@@ -93,15 +93,15 @@ def is_beginning(text: str, annotator: str, round_number: int) -> bool:
 
 
 def _own(annotator: str, round_number: int) -> str:
-    """Return the part that every line of one log has in common."""
+    """Return the part that all lines of a log share."""
     return f'"annotator": {json.dumps(annotator, ensure_ascii=False)}, "round": {round_number}'
 
 
 def parse(row: Any, where: str) -> Answer:
-    """The answer that a JSON value from a log stands for.
+    """Return the answer that a JSON value from a log represents.
 
     Args:
-        row: The line, read as JSON.
+        row: The line, parsed as JSON.
         where: ``file:line``, for the error.
 
     Raises:
@@ -111,7 +111,7 @@ def parse(row: Any, where: str) -> Answer:
         raise DataError(f"{where}: expected a JSON object, got {type(row).__name__}.")
     for field, kind in _FIELDS:
         value = row.get(field)
-        # Not isinstance: bool is an int to it, but "round": true is not round 1.
+        # Not isinstance, which takes a bool for an int: "round": true is not round 1.
         if type(value) is not kind or value == "":
             if field not in row:
                 raise DataError(f'{where}: expected a field "{field}", got {_shown(list(row))}.')
@@ -140,6 +140,6 @@ def _is_utc(text: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value from a file as it may be printed: escaped (a log can be hostile) and short."""
+    """Return a value from a file in printable form: escaped, since a log can be hostile, and short."""
     text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."

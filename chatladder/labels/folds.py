@@ -1,4 +1,4 @@
-"""Splits and folds by conversation: where one goes depends on its own id or date alone, so no item moves another."""
+"""Splits and folds by conversation, each assigned by its own id or date alone, so that no item moves another."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -17,26 +17,26 @@ _AGAIN = "Run stages.label again."
 
 
 def fold_of(conversation: str, folds: int, seed: int) -> int:
-    """The fold of a conversation, from 0; folds are of about equal numbers of conversations."""
+    """Return the fold of a conversation, from 0; folds hold about equally many conversations."""
     return int(stable_fraction(conversation, f"fold:{seed}") * folds)
 
 
 def folds_of(conversations: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:
-    """The fold of each item's conversation, shape ``(n,)``."""
+    """Return the fold of each item's conversation, shape ``(n,)``."""
     places = {name: fold_of(name, folds, seed) for name in dict.fromkeys(conversations)}
     return np.array([places[name] for name in conversations], dtype=np.int64)
 
 
 def check_folds(labels: Sequence[str], places: NDArray[np.int64], where: Path) -> None:
-    """Refuse folds that leave too little to learn from.
+    """Refuse folds that leave too little to train on.
 
     Args:
         labels: The label of each item.
-        places: The fold of each.
-        where: What to name in an error.
+        places: The fold of each item.
+        where: The file to name in an error.
 
     Raises:
-        DataError: If some fold leaves nothing, or one label only.
+        DataError: If the items outside some fold are none, or have one label only.
     """
     for fold in np.unique(places):
         rest = {label for label, place in zip(labels, places, strict=True) if place != fold}
@@ -48,7 +48,7 @@ def check_folds(labels: Sequence[str], places: NDArray[np.int64], where: Path) -
 
 
 def labelled_rows(labelled: Path) -> list[dict[str, Any]]:
-    """The labelled questions.
+    """Return the labelled questions.
 
     Raises:
         DataError: If a row is not as ``stages.label`` writes it.
@@ -67,7 +67,7 @@ def labelled_rows(labelled: Path) -> list[dict[str, Any]]:
 
 
 def reviewable(labelled: Path) -> list[dict[str, Any]]:
-    """The labelled questions that models may suspect: all but the test split, whose labels no model may touch.
+    """Return the labelled questions that models may suspect: all but the test split, whose labels no model may touch.
 
     Raises:
         DataError: If there are none, all have one label, or a row is not as ``stages.label`` writes it.
@@ -83,7 +83,7 @@ def reviewable(labelled: Path) -> list[dict[str, Any]]:
 
 
 def _fault(item: Mapping[str, Any]) -> str | None:
-    """Return what a labelled item lacks, or None; nothing that a chat holds is quoted."""
+    """Return what a labelled item lacks, or None; chat content is never quoted."""
     for name in ("item_id", "conversation", "sender", "text", "window"):
         if item[name] is None:
             return f"a {name}, got none"
@@ -96,7 +96,7 @@ def _fault(item: Mapping[str, Any]) -> str | None:
 
 
 def stable_fraction(key: str, purpose: str) -> float:
-    """A number in [0, 1) that depends on ``key`` and ``purpose`` alone, evenly spread over keys."""
+    """Return a number in [0, 1) that depends on ``key`` and ``purpose`` alone, uniform over keys."""
     digest = hashlib.sha256(f"{purpose}:{key}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48  # 48 bits are exact in a float
 
@@ -108,8 +108,8 @@ def split_conversations(
 
     Args:
         starts: Conversation -> time of its first question (UTC seconds, None if unknown).
-        validation: Share of the conversations that are not test which become validation.
-        test: Share of all conversations which become test; passed over if ``test_from`` is given.
+        validation: Share of the conversations outside test that become validation.
+        test: Share of all conversations that become test; ignored if ``test_from`` is given.
         test_from: Conversations that start at or after this instant are test.
 
     Raises:
@@ -119,7 +119,7 @@ def split_conversations(
     for conversation, start in starts.items():
         if _is_test(conversation, start, test, test_from):
             splits[conversation] = "test"
-        # Its own purpose: were it the same number, validation would be a slice next to test, not a share.
+        # A purpose of its own: with the same number, validation would be a slice next to test, not a random share.
         elif stable_fraction(conversation, "validation") < validation:
             splits[conversation] = "validation"
         else:

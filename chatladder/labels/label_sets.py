@@ -1,8 +1,8 @@
 """Labels that may be scored, and pairs of label sets to compare under the same models.
 
-A model that chose a label to be looked at again has a part in the answer: scored on it, it would be rewarded for every
-label that turns towards it. So scores rest on the answers that no model asked for. They leave out what was answered,
-and adjudicated, in a round of review about that round's suspects.
+A model that selects a label for review influences the answer: scored on it, the model would be rewarded for every label
+that changes in its favour. So scores use only answers that no model asked for. They leave out what annotators and
+adjudicators answered in a review round about that round's suspects.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ def unasked(answers: Iterable[Answer], reviews: Mapping[int, Review]) -> list[An
     """Return the answers that no model asked for.
 
     Args:
-        answers: Those of annotators, or of adjudicators.
+        answers: Annotators' or adjudicators' answers.
         reviews: Round -> its review.
     """
     suspects = {(number, item_id) for number, review in reviews.items() for item_id in review.suspects}
@@ -30,12 +30,12 @@ def unasked(answers: Iterable[Answer], reviews: Mapping[int, Review]) -> list[An
 
 
 def check_verdicts(logs: Logs, reviews: Mapping[int, Review], last_round: int | None = None) -> dict[str, Verdict]:
-    """Return the verdict on each item by the answers that no model asked for.
+    """Return the verdict on each item from the answers that no model asked for.
 
     Args:
         logs: The answers.
         reviews: Round -> its review.
-        last_round: The last round that counts; all do, unless given.
+        last_round: The last round that counts; None for all.
     """
     given = (unasked(each, reviews) for each in (logs.answers, logs.adjudications))
     return decide(*([answer for answer in each if last_round is None or answer.round <= last_round] for each in given))
@@ -44,10 +44,10 @@ def check_verdicts(logs: Logs, reviews: Mapping[int, Review], last_round: int | 
 def label_sets(questions: pa.Table, logs: Logs, reviews: Mapping[int, Review]) -> pa.Table:
     """Return pairs of label sets of the same items: annotator against annotator, and round against the rounds before.
 
-    Of annotators: the questions that both answered, by each one's own first answer; answers to suspects do not count.
-    Of rounds: the questions of the round's random part that were answered in it, by the label after the round and the
-    label before it, both from answers that no model asked for. Only questions that have one of the two labels on both
-    sides are written.
+    A pair of annotators covers the questions that both answered, with the first answer of each; answers about suspects
+    do not count. A pair of rounds covers the questions of the round's random part that were answered in it, with the
+    label after the round and the label before it, both from answers that no model asked for. Only questions with one of
+    the two scored labels on both sides are written.
 
     Args:
         questions: Rows of ``QUESTIONS``.

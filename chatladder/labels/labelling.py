@@ -1,4 +1,4 @@
-"""From the annotation logs to the labelled questions: verdicts, splits, reviews, and what metrics say of them."""
+"""From the annotation logs to the labelled questions: verdicts, splits, reviews, and their metrics."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ def _instant(text: str) -> datetime:
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """Which answers count, and where conversations go."""
+    """The answers that count, and the split of the conversations."""
 
     round: int = setting("How many rounds count.", least=1)
     validation: float = setting("Share of the rest that validates.", least=0, most=1)
@@ -54,16 +54,16 @@ class LabelSettings:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The labelled questions, and how they came about.
+    """The labelled questions, and the answers that they come from.
 
     Attributes:
         rows: Rows of ``LABELLED``.
         sizes: Rows per split.
-        labelling: The verdicts, their counts and the answers behind them.
-        reviews: The ``flips`` of each round that is a review, by number.
-        torn: Places of lines that were cut short, and left out.
+        labelling: The verdicts, their counts and the answers that they come from.
+        reviews: The ``flips`` of each review round, by number.
+        torn: ``file:line`` of lines that were cut short, and skipped.
         label_sets: Rows of ``LABEL_SETS``.
-        rewrites: The questions that were written out.
+        rewrites: The rewritten questions.
     """
 
     rows: pa.Table
@@ -75,7 +75,7 @@ class Labelled:
     rewrites: Rewrites
 
     def metrics(self) -> dict[str, Any]:
-        """Counts and agreement, as ``metrics/annotation.json`` holds them."""
+        """Return the content of ``metrics/annotation.json``: counts and agreement."""
         turned = {str(number): flips_as_metrics(flips) for number, flips in self.reviews.items()}
         written = self.rewrites.metrics()
         return {
@@ -115,12 +115,12 @@ def label(questions: pa.Table, annotations: Path, settings: LabelSettings) -> La
 def label_questions(
     questions: pa.Table, verdicts: Mapping[str, Verdict], checked: Mapping[str, Verdict], splits: Mapping[str, str]
 ) -> pa.Table:
-    """Return the questions with a label to train on or to test on, in their order, and the columns of ``LABELLED``.
+    """Return the questions that have a label to train or test on, in their order, with the columns of ``LABELLED``.
 
     Args:
         questions: Rows of ``QUESTIONS``.
         verdicts: Item -> verdict of all answers.
-        checked: Item -> verdict of the answers that no model asked for; on the test split it decides the label, too.
+        checked: Item -> verdict of the answers that no model asked for, which decides the labels of the test split.
         splits: Conversation -> split.
     """
     pairs = zip(questions["item_id"].to_pylist(), questions["conversation"].to_pylist(), strict=True)
@@ -144,9 +144,9 @@ def _scored(verdict: Verdict | None) -> str | None:
 
 
 def conversation_starts(questions: pa.Table) -> dict[str, int | None]:
-    """Return the time of the first question of each conversation; None where one of its questions has no time.
+    """Return the time of the first question of each conversation; None if any of its questions has no time.
 
-    Over all questions, not the labelled ones, so that another round cannot move a conversation.
+    All questions count, not only labelled ones, so that another round cannot move a conversation.
     """
     starts: dict[str, int | None] = {}
     rows = zip(questions["conversation"].to_pylist(), questions["timestamp"].to_pylist(), strict=True)
@@ -176,13 +176,13 @@ def check_splits(labelled: pa.Table) -> dict[str, int]:
 
 
 def round_rows(answers: Sequence[Answer], agreement: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    """Yield rows of ``ROUND_COLUMNS``: for each round how many people answered how many items, and each measure.
+    """Yield rows of ``ROUND_COLUMNS``: for each round its numbers of annotators and items, and each measure.
 
     Args:
-        answers: All that count, undone ones left out.
-        agreement: Round -> ``items`` that two people or more answered, ``kappa`` and ``alpha``, as ``rounds`` of
-            ``metrics/annotation.json``. A round that only one person answered is not among them; its value is empty,
-            as is one that is not defined.
+        answers: All answers that count, without undone ones.
+        agreement: Round -> ``items`` that at least two people answered, ``kappa`` and ``alpha``, as ``rounds`` of
+            ``metrics/annotation.json``. A round that only one person answered is missing; its value is empty, as is an
+            undefined one.
     """
     people: dict[int, set[str]] = {}
     items: dict[int, set[str]] = {}

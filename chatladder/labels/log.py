@@ -1,4 +1,4 @@
-"""The annotation log: one JSON object a line, only ever appended to, one file per round and annotator.
+"""The annotation log: JSON lines, append-only, one file per round and annotator.
 
 ``data/annotations/round_2/li.jsonl`` holds what ``li`` answered in round 2::
 
@@ -6,8 +6,8 @@
 
 A later line about the same item replaces the earlier one; a line with ``"undo": true`` takes the latest one
 back, so the one before it counts again. Replaying the file therefore gives one answer per item and annotator,
-however often the work was interrupted. Where the person wrote the question out, ``"rewrite"`` holds it, so a rewrite is
-replaced and taken back with its answer. What an adjudicator settles is kept in the same way, in
+however often the work was interrupted. If the annotator rewrote the question, ``"rewrite"`` holds the text, so a
+rewrite is replaced and taken back with its answer. Adjudicators' answers are logged in the same way, in
 ``round_2/adjudication/chen.jsonl``, with the adjudicator as ``"annotator"``.
 """
 
@@ -35,9 +35,9 @@ class Replay:
 
     Attributes:
         answers: The answer that counts, by item, in the order in which items were first answered.
-        lines: The line each of them stands on, from 1.
-        history: Every answer that was not taken back, replaced ones too, in the order in which they were given.
-        torn: Number of a last line that was cut short while it was written, or None.
+        lines: The line number of each, from 1.
+        history: Every answer that was not taken back, replaced ones included, in the order in which they were given.
+        torn: Number of the last line if its write was interrupted, else None.
     """
 
     answers: dict[str, Answer]
@@ -47,28 +47,28 @@ class Replay:
 
 
 class HeldError(DataError):
-    """Another process writes the log."""
+    """Another process is writing the log."""
 
 
 class LogWriter:
-    """A log held open by one process, to add answers to: each is on the disk before ``append`` returns.
+    """A log open for appending; each answer is on disk before ``append`` returns.
 
-    While it is open no other process can write the log. The lock belongs to the process, not to a file that
-    could stay behind, so a killed one leaves none. On Windows, where what is locked cannot be read either, it is on
-    ``.<annotator>.lock`` beside the log.
+    While it is open, no other process can write the log. The lock belongs to the process, so a killed one leaves no
+    stale lock. On Windows, where a locked file cannot be read either, the lock is on ``.<annotator>.lock`` next to the
+    log.
 
-    Until it has its first answer the log lies beside its place, as ``.<annotator>.begun``: one in its place is never
-    empty, so that an empty one is known to have lost its answers.
+    Until its first answer the log has the name ``.<annotator>.begun``. A log under its final name is thus never empty,
+    and an empty one is known to have lost its answers.
 
     Attributes:
         path: The log.
-        set_aside: Bytes that an earlier crash had cut short, found at opening. They were moved to
-            ``.<annotator>.torn`` beside the log, so that they cannot swallow the next answer. Such an answer was
-            never confirmed to the annotator.
+        set_aside: The number of bytes of an incomplete line that an earlier crash left. At opening they are moved to
+            ``.<annotator>.torn`` next to the log, so that they cannot corrupt the next answer. The incomplete answer
+            was never confirmed to the annotator.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the log, or begin it, and mend its end.
+        """Open or create the log, and repair its end.
 
         Raises:
             HeldError: If another process holds it.
@@ -104,7 +104,7 @@ class LogWriter:
         self.close()
 
     def close(self) -> None:
-        """Let go of the log; one that was begun and holds no answer goes with it."""
+        """Close the log, and remove a new one that holds no answer."""
         is_empty = False
         with self._held:
             with suppress(OSError):
@@ -117,16 +117,16 @@ class LogWriter:
                     self._begun.unlink()
 
     def append(self, answer: Answer) -> None:
-        """Add one answer and wait until it is on the disk. If that fails, the log is as it was.
+        """Append an answer and wait until it is on disk. If that fails, the log is unchanged.
 
         Raises:
-            DataError: If the answer belongs into another file or cannot be written, or something else changed
-                the log since it was opened.
+            DataError: If the answer belongs in another file or cannot be written, or something else changed the log
+                since it was opened.
         """
         self.extend([answer])
 
     def extend(self, answers: Iterable[Answer]) -> None:
-        """Add answers, all of them or none, as ``append`` adds one.
+        """Append answers, all of them or none, as ``append`` does one.
 
         Raises:
             DataError: As ``append`` does.
@@ -158,7 +158,7 @@ class LogWriter:
             raise
 
     def _open(self) -> int:
-        """The log, or the one that is begun, held by this process alone."""
+        """Open the log, or its ``.begun`` file, for this process alone."""
         while True:
             is_there = os.path.lexists(self.path)
             place = self.path if is_there else self._begun
@@ -166,7 +166,7 @@ class LogWriter:
             try:
                 if OPEN_FILES_MOVE:
                     self._lock(handle)
-                # Until it was locked, another process may have removed it, or moved it to its place.
+                # Before it was locked, another process may have removed it, or renamed it to its final name.
                 if _is_at(handle, place) and os.path.lexists(self.path) == is_there:
                     return handle
             except BaseException:
@@ -183,7 +183,7 @@ class LogWriter:
             raise _is_held(self.path) from error
 
     def _move(self, source: Path, target: Path) -> None:
-        """Move the log, which is open."""
+        """Move the log while it is open."""
         if OPEN_FILES_MOVE:
             source.rename(target)
             return
@@ -194,7 +194,7 @@ class LogWriter:
             self._handle = os.open(target if target.exists() else source, _APPEND)
 
     def _mend(self) -> int:
-        """End the log with a newline: complete a last line that lacks only that, move one aside that was cut short."""
+        """End the log with a newline: complete a last line that lacks only that, set aside one that was cut short."""
         if _is_at(self._handle, self._begun):
             cut, is_all = self._begun.read_bytes(), True  # nothing in it was ever confirmed
         else:
@@ -227,7 +227,7 @@ class LogWriter:
             self._is_whole = True
 
     def _check_unchanged(self) -> None:
-        # A checkout or an editor may put another file in its place: answers would go to one that nobody sees.
+        # A checkout or an editor may have replaced the file: answers would go to one that nobody sees.
         place = self.path if self._size else self._begun
         is_same = _is_at(self._handle, place) and os.fstat(self._handle).st_size == self._size
         if not is_same or (not self._size and os.path.lexists(self.path)):
@@ -239,7 +239,7 @@ class LogWriter:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Keep others from writing a log while a block replaces it; first its end is mended.
+    """Lock a log while a block replaces it, and repair its end first.
 
     Raises:
         DataError: As ``LogWriter``.
@@ -247,7 +247,7 @@ def held(path: Path) -> Iterator[None]:
     with LogWriter(path):
         if OPEN_FILES_MOVE:
             yield
-    if not OPEN_FILES_MOVE:  # what is open could not be replaced
+    if not OPEN_FILES_MOVE:  # an open file could not be replaced
         with _locked_beside(path):
             yield
 
@@ -276,10 +276,10 @@ def _is_held(path: Path) -> HeldError:
 
 
 def create(path: Path, answers: Iterable[Answer]) -> None:
-    """Write a new log of answers that were given elsewhere, whole or not at all.
+    """Write a new log of answers from another source, whole or not at all.
 
     Raises:
-        DataError: If the log exists or is being begun, or an answer belongs into another file.
+        DataError: If the log exists or is being created, or an answer belongs in another file.
     """
     with LogWriter(path) as log:
         refuse_existing(path)
@@ -287,17 +287,17 @@ def create(path: Path, answers: Iterable[Answer]) -> None:
 
 
 def refuse_existing(path: Path) -> None:
-    """Keep a new log from being written where one is.
+    """Refuse to write a new log over an existing one.
 
     Raises:
-        DataError: If there is one.
+        DataError: If the log exists.
     """
     if os.path.lexists(path):
         raise DataError(f"{path}: expected no log here yet; answers are only ever added to one, never replaced.")
 
 
 def replay(path: Path) -> Replay:
-    """Read a log from its first line to its last; one that is not there yet holds nothing.
+    """Read a whole log; a missing one is empty.
 
     Raises:
         DataError: If the log cannot be read or is empty; at the first line that is malformed, belongs to another
@@ -334,7 +334,7 @@ def replay(path: Path) -> Replay:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """The lines of a log, whatever line ends an editor gave it; the last is what follows the last line end.
+    """Return the lines of a log, whatever their line ends; the last is the text after the last line end.
 
     Raises:
         DataError: If it cannot be read or holds no answer.
@@ -346,20 +346,20 @@ def _lines(path: Path) -> list[bytes]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
     if not content.strip():
         raise lost(path)
-    lines = content.splitlines()  # of bytes: at line feeds and carriage returns alone, which no text in JSON holds
+    lines = content.splitlines()  # bytes split at line feeds and carriage returns alone, and no JSON string holds these
     return [*lines, b""] if content.endswith((b"\n", b"\r")) else lines
 
 
 def _answers(path: Path, lines: list[bytes], start: int = 0) -> Iterator[tuple[int, Answer | None]]:
-    """The answer of every line that is not empty, by number from 1; None for a last one that was cut short.
+    """Yield the number, from 1, and answer of each non-empty line; None for a last line that was cut short.
 
     Args:
-        path: The log, for whose they are and for errors.
-        lines: All of its lines.
-        start: How many of them to leave out.
+        path: The log, which gives the owner and the place for errors.
+        lines: All lines of the log.
+        start: The number of lines to skip.
 
     Raises:
-        DataError: At the first line that is malformed or belongs into another log.
+        DataError: At the first line that is malformed or belongs in another log.
     """
     log = owner(path)
     for number, line in enumerate(lines[start:], start=start + 1):
@@ -370,7 +370,7 @@ def _answers(path: Path, lines: list[bytes], start: int = 0) -> Iterator[tuple[i
             answer = parse(json.loads(line.decode("utf-8")), where)
             check_owner(answer, log, where)
         except (ValueError, RecursionError) as error:
-            # Whole lines are ended: only a piece after the last one can be an interrupted write.
+            # Whole lines have a line end: only text after the last one can be an interrupted write.
             if number < len(lines) or not _is_cut_short(line, log):
                 raise DataError(f"{where}: expected a JSON object: {error}. {_remedy(line)}") from error
             yield number, None
@@ -379,7 +379,7 @@ def _answers(path: Path, lines: list[bytes], start: int = 0) -> Iterator[tuple[i
 
 
 def _is_cut_short(line: bytes, own: Owner) -> bool:
-    """Whether a line is what an interrupted write leaves: the beginning of an answer, and nothing else."""
+    """Return True if a line is only the beginning of an answer, as an interrupted write leaves it."""
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(line)  # the last character may be cut, too
     except UnicodeDecodeError:
@@ -394,7 +394,7 @@ def _remedy(line: bytes) -> str:
 
 
 def _is_at(handle: int, place: Path) -> bool:
-    """Whether an open file lies at a place."""
+    """Return True if an open file is the one at a path."""
     try:
         return os.path.samestat(os.fstat(handle), place.stat())
     except FileNotFoundError:
@@ -407,7 +407,7 @@ def _write(handle: int, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if not OPEN_FILES_MOVE:  # nor opens it a folder
+    if not OPEN_FILES_MOVE:  # Windows, which cannot open a folder either
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -1,12 +1,12 @@
-"""A review: labels that models suspect, and a random share of all, looked at again; what asking again turned over.
+"""Reviews: labels that models suspect, and a random share of all labels, are annotated again; flips are counted.
 
-No model chooses the random part: whether an item is in that of round N depends on its id and on N alone. So it says
-what asking again does by itself, and what it changes may be scored.
+No model chooses the random part: whether an item is in that of round N depends on its id and on N alone. So it shows
+the effect of asking again by itself, and its changes may be scored.
 
 The list is frozen when the review begins, as ``round_<n>/review.json``: ``{"items": [ids in the order in which they
-are shown], "suspects": [ids, by suspicion], "random": [ids]}``. Items in neither were chosen by people. A pipeline that
-makes another queue meanwhile changes nothing for it. Of a record of the earlier form, ``{"items", "controls"}``, all
-items count as suspects, since models chose the controls, too.
+are shown], "suspects": [ids, by suspicion], "random": [ids]}``. Items in neither were chosen by people. A new queue of
+the pipeline does not change it. In a record of the earlier form, ``{"items", "controls"}``, all items count as
+suspects, since models chose the controls, too.
 """
 
 import os
@@ -25,20 +25,20 @@ from chatladder.labels.rounds import round_folders
 from chatladder.labels.verdicts import Logs, decide, rounded
 from chatladder.vocabulary import SCORED
 
-#: Beside the logs of a round.
+#: In a round's folder, next to its logs.
 FILE = "review.json"
-#: Flips by where they lead.
+#: The directions of flips.
 _DIRECTIONS = (*("_to_".join(pair) for pair in permutations(SCORED, 2)), "left_out")
 _WHOSE = {"suspects": "suspects", "random": "random items"}
 
 
 class Review(NamedTuple):
-    """The items that a round looks at again.
+    """The items that a round reviews.
 
     Attributes:
         items: Ids in the order in which they are shown.
-        suspects: Those whose labels models suspect, by suspicion; none of the random part.
-        random: Those of the random part.
+        suspects: Items whose labels models suspect, the most suspicious first; none of the random part.
+        random: Items of the random part.
     """
 
     items: tuple[str, ...]
@@ -47,7 +47,7 @@ class Review(NamedTuple):
 
     @property
     def is_queue(self) -> bool:
-        """Whether the queue of a pipeline and the random part are all of it, and people chose nothing."""
+        """True if the review is the pipeline's queue and the random part alone, without items that people chose."""
         return len(self.suspects) + len(self.random) == len(self.items)
 
 
@@ -65,8 +65,8 @@ def random_part(labelled: Iterable[str], number: int, share: float) -> list[str]
 def mix(suspects: Sequence[str], random: Iterable[str], number: int) -> tuple[str, ...]:
     """Return the items of a review in the order in which they are shown.
 
-    The suspects keep their order, evenly spread; a hash decides where among them an item of the random part stands. So
-    whoever stops early has met about the same share of both.
+    The suspects keep their order, evenly spaced; a hash decides the position of a random item among them. So an
+    annotator who stops early has seen about the same share of both.
 
     Args:
         suspects: Ids, the most suspicious first.
@@ -87,10 +87,10 @@ class Rate(NamedTuple):
 
 
 def read_review(folder: Path) -> Review | None:
-    """The review that a round is, or None if it is none.
+    """Return the review of a round, or None if the round is not a review.
 
     Args:
-        folder: ``round_<n>``.
+        folder: The round's folder, ``round_<n>``.
 
     Raises:
         DataError: If the record is damaged.
@@ -115,7 +115,7 @@ def read_review(folder: Path) -> Review | None:
 
 
 def _are_parts(parts: Sequence[list[str]], items: Sequence[str]) -> bool:
-    """Return whether some lists have no item in common and none that is not among the items."""
+    """Return True if the lists are disjoint subsets of the items."""
     listed = [item_id for part in parts for item_id in part]
     return set(listed) <= set(items) and len(set(listed)) == len(listed)
 
@@ -131,14 +131,14 @@ def read_reviews(annotations: Path, last_round: int) -> dict[int, Review]:
 
 
 def _ids(value: Any) -> list[str] | None:
-    """A list of different texts, or None."""
+    """Return the value if it is a list of distinct strings, else None."""
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         return None
     return value if len(set(value)) == len(value) else None
 
 
 def refuse_review(folder: Path) -> None:
-    """Keep other work out of a review: its answers would decide items that nobody was to look at again.
+    """Refuse other work in a review: its answers would decide items that are not under review.
 
     Raises:
         DataError: If the round is a review.
@@ -151,10 +151,10 @@ def refuse_review(folder: Path) -> None:
 
 
 def begin(folder: Path, review: Review) -> Review:
-    """Freeze a review, whole or not at all, unless somebody else did so first.
+    """Freeze a review, whole or not at all, unless another process did so first.
 
     Returns:
-        The review that the round is from now on: of several that begin at one moment, the first.
+        The round's review; if several begin at once, the first.
 
     Raises:
         DataError: If it cannot be written.
@@ -176,24 +176,24 @@ def record_of(review: Review) -> dict[str, list[str]]:
 
 
 def flips(review: Review, before: Mapping[str, Label | None], after: Mapping[str, Label | None]) -> dict[str, Any]:
-    """How many labels a review turned over, of those that were suspected and of the random part.
+    """Count the labels that a review flips, among the suspects and in the random part.
 
-    Some people answer otherwise the second time whatever the label is worth. The rate of the random part is what asking
-    again does by itself; ``excess`` is what the suspicion adds to it, and its interval says whether that is more than
-    luck. What counts here is what the review's own answers say: whether a label changes is up to the pooled votes.
+    Some people answer differently the second time, whether or not the label was right. The rate of the random part is
+    the effect of asking again by itself; ``excess`` is what suspicion adds to it, and its interval shows whether that
+    is more than chance. Only the review's own answers count here: whether a label changes is up to the pooled votes.
 
     Args:
-        review: The items that were looked at again.
+        review: The items that were reviewed.
         before: Item -> its label before the review.
-        after: Item -> what the review's answers say of it, None where its annotators disagree; items that were not
-            answered are not there.
+        after: Item -> its label by the review's answers, None where its annotators disagree; unanswered items are
+            missing.
 
     Returns:
-        Of ``suspects`` and ``random`` each: ``items``, ``answered``, ``flipped``, ``rate`` with ``rate_lo`` and
-        ``rate_hi``, and the flips by direction, where ``left_out`` are items that end with neither label. Beside
-        them ``excess`` with ``excess_lo`` and ``excess_hi``, and ``unlabelled``: answered items that had neither
-        label before, which count nowhere else. Rates are fractions, None where nothing was answered. Intervals are of
-        95 % and take the items for independent.
+        For ``suspects`` and ``random`` each: ``items``, ``answered``, ``flipped``, ``rate`` with ``rate_lo`` and
+        ``rate_hi``, and the flips by direction, where ``left_out`` are items that end with neither label. In addition
+        ``excess`` with ``excess_lo`` and ``excess_hi``, and ``unlabelled``: answered items that had neither label
+        before, which count nowhere else. Rates are fractions, None if nothing was answered. The 95 % intervals assume
+        that items are independent.
 
     Source:
         Wilson (1927) for a rate. Newcombe (1998), Statistics in Medicine 17, 873-890, method 10, for the difference.
@@ -207,15 +207,15 @@ def flips(review: Review, before: Mapping[str, Label | None], after: Mapping[str
 
 
 def flips_by_round(annotations: Path, last_round: int, logs: Logs) -> dict[int, dict[str, Any]]:
-    """The ``flips`` of each round that counts and is a review, by number.
+    """Return the ``flips`` of each review round that counts, by number.
 
-    Before a review is what all earlier rounds say together, adjudications included; after it, what its own annotators
-    say. What is adjudicated of the review itself is left out: that is not asked blind.
+    The label before a review comes from all earlier rounds, adjudications included; the label after it from its own
+    annotators. Adjudications of the review itself are left out, since they are not blind.
 
     Args:
         annotations: Folder of the rounds.
-        last_round: How many count.
-        logs: Their answers.
+        last_round: The last round that counts.
+        logs: The answers of the rounds.
 
     Raises:
         DataError: If a review's record is damaged.
@@ -237,7 +237,7 @@ def _labels(answers: Sequence[Answer], adjudications: Sequence[Answer] = ()) -> 
 def flips_as_metrics(found: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten ``flips`` for metrics, as ``suspects``, ``suspects_answered``, ``suspects_rate``.
 
-    Which way the labels went is left out; the counts of each label beside it show what that came to.
+    The directions are left out; the counts of each label in the same file show their net effect.
     """
     flat = {}
     for name in _WHOSE:
@@ -248,7 +248,7 @@ def flips_as_metrics(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flips_in_words(number: int, found: Mapping[str, Any]) -> str:
-    """Say in a line what a round turned over."""
+    """Return one line about the flips of a round."""
     parts = [f"{found[name]['answered']:,} {words}" for name, words in _WHOSE.items()]
     line = f"round {number} looked again at {' and '.join(parts)}"
     rates = [
@@ -265,7 +265,7 @@ def flips_in_words(number: int, found: Mapping[str, Any]) -> str:
 def _turned(
     items: Sequence[str], before: Mapping[str, Label | None], after: Mapping[str, Label | None]
 ) -> tuple[dict[str, Any], Rate | None]:
-    """The counts of ``flips`` for some items, and their rate."""
+    """Return the counts of ``flips`` for some items, and their rate."""
     answered = [item_id for item_id in items if item_id in after and before.get(item_id) in SCORED]
     moves = Counter(_move(before[item_id], after[item_id]) for item_id in answered)
     flipped = sum(moves[direction] for direction in _DIRECTIONS)
@@ -281,7 +281,7 @@ def _move(before: Label | None, after: Label | None) -> str:
 
 
 def wilson(hits: int, total: int) -> Rate | None:
-    """A share with Wilson's 95 % interval; None of nothing.
+    """Return a share with Wilson's 95 % interval, or None if ``total`` is 0.
 
     Source:
         Wilson (1927); scipy's ``binomtest(...).proportion_ci(method="wilson")``.
@@ -295,11 +295,11 @@ def wilson(hits: int, total: int) -> Rate | None:
 
 
 def newcombe(first: Rate, second: Rate) -> Rate:
-    """The difference of two independent shares, first minus second, with Newcombe's 95 % interval.
+    """Return the difference of two independent shares, first minus second, with Newcombe's 95 % interval.
 
     Args:
         first: A share with Wilson's interval.
-        second: Another.
+        second: Another such share.
 
     Source:
         Newcombe (1998), Statistics in Medicine 17, 873-890, method 10.
@@ -313,6 +313,6 @@ def newcombe(first: Rate, second: Rate) -> Rate:
 
 
 def _shown(name: str, rate: Rate | None) -> dict[str, float | None]:
-    """As ``name``, ``name_lo`` and ``name_hi``."""
+    """Return a rate as ``name``, ``name_lo`` and ``name_hi``."""
     values = rate or (None, None, None)
     return {f"{name}{end}": rounded(value) for end, value in zip(("", "_lo", "_hi"), values, strict=True)}

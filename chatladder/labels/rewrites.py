@@ -1,13 +1,12 @@
-"""Questions written out by those who called them needed: whose text counts, and how far two writers agree.
+"""Rewrites of questions by people who labelled them "needed": the text that counts, and the writers' agreement.
 
-Of each person the text of the latest round in which they wrote one counts, as long as their vote is "needed". Where
-several people wrote one, an adjudicator's goes before annotators'; then the one that most of them wrote; then the one
-that was written last; of two of the same instant, that of the name that sorts first. A text that says no more than the
-question itself counts as none.
+Each person's text of the latest round in which they wrote one counts, as long as their vote is "needed". If several
+people wrote one, an adjudicator's text comes first, then the most frequent text, then the latest, then the text of the
+name that sorts first. A text that only repeats the question does not count.
 
-Agreement is that of annotators alone, over all pairs of two who wrote the same question out: how often they wrote the
-same, white space apart, and the mean of chrF, from 0 to 100. chrF takes one text for the reference, so it is the mean
-of both ways.
+Agreement is measured between annotators alone, over all pairs who rewrote the same question: the share of identical
+texts, white space aside, and the mean chrF, from 0 to 100. chrF takes one of two texts as the reference, so both
+directions are averaged.
 
 Source:
     Popović (2015), "chrF: character n-gram F-score for automatic MT evaluation", https://aclanthology.org/W15-3049;
@@ -28,30 +27,30 @@ from chatladder.labels.answer import Answer, Label
 from chatladder.labels.verdicts import Logs, cases, rounded
 from chatladder.vocabulary import POSITIVE
 
-#: Join emoji, and letters of several scripts.
+#: Characters that join emoji, and letters of several scripts.
 _JOINERS = "\u200c\u200d"
 
 
 class Written(NamedTuple):
-    """The text of one person, in one line, and when they wrote it."""
+    """One person's text, in one line, and the time of writing."""
 
     text: str
     at: datetime
 
 
 class Rewrites(NamedTuple):
-    """The texts of labelled questions that are needed.
+    """The rewrites of questions labelled "needed".
 
     Attributes:
-        rows: Rows of ``REWRITES``, in the order of the questions, of one question by annotator.
-        pairs: Texts of two annotators who wrote the same question out.
+        rows: Rows of ``REWRITES``, in the order of the questions, then by annotator.
+        pairs: Texts of two annotators who rewrote the same question.
     """
 
     rows: pa.Table
     pairs: list[tuple[str, str]]
 
     def metrics(self) -> dict[str, Any] | None:
-        """How many questions are written out, and how far two who wrote the same one agree; None without such two."""
+        """Return the number of rewritten questions and the agreement of two writers of one; None without pairs."""
         if not self.pairs:
             return None
         count = len(self.pairs)
@@ -64,14 +63,14 @@ class Rewrites(NamedTuple):
 
 
 def one_line(text: str) -> str:
-    """Return a text with single spaces for its white space, and without characters that have no form of their own."""
+    """Return a text with its white space reduced to single spaces, and without invisible characters."""
     spaced = " ".join(text.split())
     seen = (each for each in spaced if unicodedata.category(each) not in ("Cc", "Cf", "Cs") or each in _JOINERS)
     return " ".join("".join(seen).split())
 
 
 def rewrites_of(labelled: pa.Table, logs: Logs) -> Rewrites:
-    """Return the texts of those labelled questions that are needed.
+    """Return the rewrites of the questions labelled "needed".
 
     Args:
         labelled: Rows of ``LABELLED``.
@@ -102,7 +101,7 @@ def choose(writers: Mapping[str, Written], adjudicators: Collection[str]) -> str
 
     Args:
         writers: Person -> text, at least one.
-        adjudicators: Those of them whose text is an adjudicator's.
+        adjudicators: The adjudicators among them.
     """
     times = Counter(written.text for written in writers.values())
 
@@ -131,7 +130,7 @@ def _latest(answers: Iterable[Answer]) -> dict[str, dict[str, Written]]:
 
 
 def _counting(written: Mapping[str, Written], votes: Mapping[str, Label], question: str) -> dict[str, Written]:
-    """Return the texts of those whose vote is "needed", unless they say no more than the question."""
+    """Return the texts of people whose vote is "needed", except those that only repeat the question."""
     return {
         name: each for name, each in written.items() if votes.get(name) == POSITIVE and each.text not in ("", question)
     }

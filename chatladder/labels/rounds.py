@@ -1,4 +1,4 @@
-"""The places of the logs: ``round_<n>/<annotator>.jsonl``, and ``round_<n>/adjudication/<adjudicator>.jsonl``."""
+"""The paths of the logs: ``round_<n>/<annotator>.jsonl``, and ``round_<n>/adjudication/<adjudicator>.jsonl``."""
 
 import re
 from itertools import chain
@@ -9,18 +9,18 @@ from chatladder.io.console import DataError
 from chatladder.io.files import ROUND_FOLDER
 from chatladder.labels.answer import Answer
 
-#: In a round's folder, what was settled of it.
+#: The folder of adjudications within a round's folder.
 ADJUDICATION = "adjudication"
-#: Names that are safe as a file's name everywhere: letters of any script, digits, dot, dash, underscore.
+#: Names that are safe as file names on every system: letters of any script, digits, dot, dash, underscore.
 _NAME = re.compile(r"\w[\w.-]*")
 
 
 class Owner(NamedTuple):
-    """Whose answers a log holds, as its path says.
+    """The person and round of a log, as its path gives them.
 
     Attributes:
-        round: The round they belong to; of an adjudicator, the one that is settled.
-        name: The annotator's or adjudicator's.
+        round: The round of the answers; for an adjudicator, the round that is adjudicated.
+        name: The annotator's or adjudicator's name.
         does: The verb for their work: "annotates" or "adjudicates".
     """
 
@@ -62,7 +62,7 @@ def log_files(annotations: Path, last_round: int) -> list[Path]:
     """Return every annotator's log of rounds 1 to ``last_round``, by round, then by name.
 
     Raises:
-        DataError: If ``last_round`` has no log, answers lie where no round is, or a log holds none.
+        DataError: If ``last_round`` has no log, answers lie outside a round's folder, or a log is empty.
     """
     logs = _logs(annotations)
     if not logs.get(last_round):
@@ -78,17 +78,17 @@ def adjudication_files(annotations: Path, last_round: int) -> list[Path]:
     """Return every adjudicator's log of rounds 1 to ``last_round``, by round, then by name.
 
     Raises:
-        DataError: If answers lie where no round is, or a log holds none.
+        DataError: If answers lie outside a round's folder, or a log is empty.
     """
     logs = _logs(annotations, ADJUDICATION)
     return [path for number in logs if number <= last_round for path in logs[number]]
 
 
 def round_folders(annotations: Path) -> dict[int, Path]:
-    """Return the folder of every round that has one, by number, in their order; none where there are no annotations.
+    """Return the folder of each round by number, in order; none if there are no annotations.
 
     Raises:
-        DataError: If answers lie where no round is.
+        DataError: If answers lie outside a round's folder.
     """
     rounds: dict[int, Path] = {}
     for entry in sorted(annotations.iterdir()) if annotations.is_dir() else ():
@@ -104,10 +104,10 @@ def round_folders(annotations: Path) -> dict[int, Path]:
 
 
 def _logs(annotations: Path, within: str = "") -> dict[int, list[Path]]:
-    """Return the logs in every round's folder, or in the folder ``within`` it, by name; a round without any has none.
+    """Return the logs of each round by name, from its folder or the folder ``within`` it; a round may have none.
 
     Raises:
-        DataError: If answers lie where no round is, or a log holds none.
+        DataError: If answers lie outside a round's folder, or a log is empty.
     """
     folders = round_folders(annotations)
     logs = {number: sorted((folder / within).glob("[!.]*.jsonl")) for number, folder in folders.items()}
@@ -120,7 +120,7 @@ def every_log(annotations: Path) -> list[Path]:
     """Return the logs of all rounds, annotators' and adjudicators'.
 
     Raises:
-        DataError: If answers lie where no round is, or a log holds none.
+        DataError: If answers lie outside a round's folder, or a log is empty.
     """
     given, settled = _logs(annotations), _logs(annotations, ADJUDICATION)
     return [path for number in given for path in (*given[number], *settled[number])]
@@ -139,7 +139,7 @@ def check_log(path: Path) -> None:
 
 
 def lost(path: Path) -> DataError:
-    """Return the error of a log without an answer in it."""
+    """Return the error for a log without an answer."""
     return DataError(
         f"{path}: expected answers, got none: the file is empty, though a log is only written with its first answer. "
         "Restore it from git or a backup; remove it if nothing was ever answered."
@@ -150,17 +150,17 @@ def latest_answered(annotations: Path) -> int:
     """Return the number of the latest round in which an annotator answered anything, or 0 if none did.
 
     Raises:
-        DataError: If answers lie where no round is, or a log holds none.
+        DataError: If answers lie outside a round's folder, or a log is empty.
     """
     logs = _logs(annotations)
     return max((number for number, paths in logs.items() if paths), default=0)
 
 
 def owner(path: Path) -> Owner:
-    """Whose log a path names, and of which round.
+    """Return the person and round of a log, from its path.
 
     Raises:
-        DataError: If it lies in no folder of a round.
+        DataError: If it is not in a round's folder.
     """
     is_adjudication = path.parent.name == ADJUDICATION
     folder = path.parent.parent if is_adjudication else path.parent
@@ -171,7 +171,7 @@ def owner(path: Path) -> Owner:
 
 
 def check_owner(answer: Answer, log: Owner, where: str) -> None:
-    """Hold an answer against the ``owner`` of a log.
+    """Check an answer against the ``owner`` of its log.
 
     Raises:
         DataError: If it is another annotator's or another round's.

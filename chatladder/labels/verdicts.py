@@ -1,9 +1,9 @@
-"""The annotators' answers of all rounds taken together: one verdict an item, and how far they agree.
+"""The answers of all rounds combined: one verdict per item, and the annotators' agreement.
 
-The votes are pooled: of each annotator the answer of the latest round in which they gave one counts, and the label with
+The votes are pooled: each annotator's answer of the latest round in which they gave one counts, and the label with the
 most votes is the verdict. A tie leaves the item undecided, counted as ``disagreed``, until an adjudicator settles it.
-That stands unless answers of later rounds are more than half of the votes, all for one label. Adjudicators who differ
-leave the item undecided, too.
+The adjudication stands unless more than half of the votes come from later rounds and agree on one label. Adjudicators
+who disagree leave the item undecided, too.
 """
 
 from collections import Counter
@@ -19,12 +19,12 @@ from chatladder.labels.log import replay
 from chatladder.labels.rounds import adjudication_files, log_files
 from chatladder.vocabulary import UNSURE
 
-#: Digits that metrics keep.
+#: Decimal places in metrics.
 DIGITS = 5
 
 
 class Placed(NamedTuple):
-    """An answer and the ``file:line`` it stands on."""
+    """An answer and its ``file:line``."""
 
     answer: Answer
     place: str
@@ -39,13 +39,13 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """The votes on one item, and what adjudicators settled of it.
+    """The votes on one item, and its adjudications.
 
     Attributes:
-        round: The latest round in which an annotator answered the item; whoever settles it does so in that round.
+        round: The latest round in which an annotator answered the item; it is adjudicated in that round.
         annotators: Annotator -> vote, at least one.
-        adjudicators: Adjudicator -> answer, of those whose answer stands.
-        annotated_now: The annotators whose vote is of that round.
+        adjudicators: Adjudicator -> answer, for answers that still stand.
+        annotated_now: The annotators whose vote is from that round.
         settled_now: The adjudicators whose answer is about that round.
     """
 
@@ -57,22 +57,22 @@ class Case:
 
     @property
     def is_open(self) -> bool:
-        """Whether the annotators alone leave the item undecided: they tie, or most of them are unsure."""
+        """True if the annotators alone leave the item undecided: they tie, or most of them are unsure."""
         return majority(list(self.annotators.values())) in (None, UNSURE)
 
     @property
     def is_unanimous(self) -> bool:
-        """Whether all annotators gave the same answer."""
+        """True if all annotators gave the same answer."""
         return len(set(self.annotators.values())) == 1
 
     @property
     def ruling(self) -> Label | None:
-        """The answer of the adjudicators; None if there is none, or they differ."""
+        """The adjudicators' answer; None if there is none, or they disagree."""
         return next(iter(self.adjudicators.values())) if len(set(self.adjudicators.values())) == 1 else None
 
     @property
     def verdict(self) -> Verdict:
-        """The label that counts, and how many of the annotators gave it."""
+        """The label that counts, and the share of the annotators who gave it."""
         labels = list(self.annotators.values())
         label = self.ruling if self.adjudicators else majority(labels)
         return Verdict(label, 0.0 if label is None else labels.count(label) / len(labels))
@@ -80,13 +80,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Logs:
-    """The answers about questions that still exist, and how many are about others.
+    """The answers about questions that still exist, and the number of items that are gone.
 
     Attributes:
-        answers: Those of annotators.
-        adjudications: Those of adjudicators, each about a round in which an annotator answered the item.
-        orphaned: How many items are gone.
-        first_orphan: ``file:line`` of the first answer about one of them, or None.
+        answers: Annotators' answers.
+        adjudications: Adjudicators' answers, each about a round in which an annotator answered the item.
+        orphaned: The number of answered items that are no longer among the questions.
+        first_orphan: ``file:line`` of the first answer about such an item, or None.
     """
 
     answers: list[Answer]
@@ -97,12 +97,12 @@ class Logs:
 
 @dataclass(frozen=True)
 class Labelling:
-    """The labels of the questions that still exist, with what was left out.
+    """The labels of the questions that still exist, with counts.
 
     Attributes:
-        verdicts: Item -> verdict, of items that are in the questions.
-        counts: The content of ``metrics/annotation.json``, less reviews and splits.
-        logs: The answers that they come from.
+        verdicts: Item -> verdict, for items that are among the questions.
+        counts: The content of ``metrics/annotation.json``, without reviews and splits.
+        logs: The answers that the verdicts come from.
     """
 
     verdicts: dict[str, Verdict]
@@ -111,10 +111,10 @@ class Labelling:
 
 
 def read_answers(annotations: Path, last_round: int) -> tuple[list[Placed], list[Placed], list[str]]:
-    """Read the answers that count of rounds 1 to ``last_round``, one per item, round and person.
+    """Read the answers that count from rounds 1 to ``last_round``, one per item, round and person.
 
     Returns:
-        Those of annotators, those of adjudicators, and the places of lines cut short.
+        The annotators' answers, the adjudicators' answers, and ``file:line`` of lines cut short.
     """
     torn: list[str] = []
     return (
@@ -163,30 +163,30 @@ def _case(votes: Mapping[str, Answer], settled: Mapping[str, Answer]) -> Case:
 
 
 def _is_overruled(ruling: Answer, votes: Mapping[str, Answer]) -> bool:
-    """Return whether the votes of later rounds for one label are more than half of all votes."""
+    """Return True if more than half of all votes come from later rounds and agree on one label."""
     later = Counter(vote.label for vote in votes.values() if vote.round > ruling.round)
     return any(2 * count > len(votes) for count in later.values())
 
 
 def decide(answers: Iterable[Answer], adjudications: Iterable[Answer] = ()) -> dict[str, Verdict]:
-    """The verdict on each item."""
+    """Return the verdict on each item."""
     return {item_id: case.verdict for item_id, case in cases(answers, adjudications).items()}
 
 
 def without_orphans(
     placed: Sequence[Placed], adjudications: Sequence[Placed], known: Iterable[str], *, refuse_orphans: bool
 ) -> Logs:
-    """The answers about items that are among the questions.
+    """Return the answers about items that are among the questions.
 
     Args:
         placed: The annotators' answers of the rounds that count.
-        adjudications: The adjudicators'.
+        adjudications: The adjudicators' answers.
         known: Ids of the questions.
-        refuse_orphans: Whether an answer about an unknown item is an error.
+        refuse_orphans: True if an answer about an unknown item is an error.
 
     Raises:
-        DataError: If answers are about unknown items and that is refused, or most of them are; if an adjudication
-            is about a round in which nobody answered its item.
+        DataError: If items are unknown and that is refused, or most of them are; if an adjudication is about a round
+            in which nobody answered its item.
     """
     questions = frozenset(known)
     orphans = [row for row in (*placed, *adjudications) if row.answer.item_id not in questions]
@@ -218,8 +218,8 @@ def combine(
     Args:
         placed: The annotators' answers of rounds 1 to ``last_round``.
         known: Ids of the questions.
-        last_round: How many rounds count.
-        refuse_orphans: Whether an answer about an unknown item is an error.
+        last_round: The number of rounds that count.
+        refuse_orphans: True if an answer about an unknown item is an error.
         adjudications: The adjudicators' answers about those rounds.
 
     Raises:
@@ -276,7 +276,7 @@ def _counts(logs: Logs, found: Mapping[str, Case], before: Mapping[str, Case], l
             str(number): {"items": one.items, "kappa": rounded(one.kappa), "alpha": rounded(one.alpha)}
             for number, one in by_round.items()
         },
-        # A disagreement that the last round settled is no change of mind: counted apart.
+        # A disagreement that the last round settled is not a change of mind, so it is counted separately.
         "flipped": sum(old is not None and old != new for old, new in changed),
         "settled": sum(old is None and new is not None for old, new in changed),
         "orphaned": logs.orphaned,
@@ -284,6 +284,6 @@ def _counts(logs: Logs, found: Mapping[str, Case], before: Mapping[str, Case], l
 
 
 def rounded(value: float | None) -> float | None:
-    """A number as metrics files keep it, so that ``dvc metrics diff`` reads well."""
+    """Return a number rounded as in metrics files, so that ``dvc metrics diff`` reads well."""
     # Adding zero turns -0.0, which would look like a change in a diff, into 0.0.
     return None if value is None else round(value, DIGITS) + 0.0

@@ -1,9 +1,9 @@
-"""Ladders that are ready to use: which models, with which settings, at which commit, and of what shape.
+"""Ladders that are ready to use: models with their settings, commits and shapes.
 
-A catalogue is a YAML file: ``ladder`` is written into params.yaml as it is (less what is chosen otherwise), ``params``
-are values of params.yaml that the whole ladder shares, ``review`` names the rungs whose adapters judge labels,
+A catalogue is a YAML file: ``ladder`` is copied into params.yaml (except what is chosen otherwise), ``params`` are
+values of params.yaml that the whole ladder shares, ``review`` names the rungs whose adapters judge labels,
 ``languages`` names the languages that its models know, and ``models`` gives for each model of the hub its number of
-parameters and the shape in its config.json, from which needs are counted before anything is downloaded.
+parameters and the shape in its config.json, from which needs are computed before anything is downloaded.
 """
 
 import io
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 FOLDER = Path(__file__).parent
-#: Seconds to wait for an answer of the hub; and for a sign of it.
+#: Timeouts in seconds for an answer of the hub, and for the check that it can be reached.
 TIMEOUT, SIGN_TIMEOUT = 10.0, 3.0
 #: Small models that are trained on the demo's invented chat, and know nothing else.
 EMBEDDED = "embedded"
-#: Languages of a chat: those that prompts are in, and any other.
+#: Languages of a chat: those of the prompts, and any other.
 CHAT_LANGUAGES = ("zh", "en", "other")
 _SOURCES = ("embedded", "folder", "hub")
 
@@ -46,12 +46,12 @@ class Catalogue:
     """One ladder.
 
     Attributes:
-        name: Its name, as the command takes it.
+        name: The catalogue's name, as the command takes it.
         title: A line about it.
         rungs: Key -> the rung's section in params.yaml, smallest first.
         params: The values of params.yaml that all rungs share, by section.
         review: Keys of the rungs whose adapters judge labels.
-        models: Hub repo -> ``params``, perhaps ``active_params``, and ``config``.
+        models: Hub repo -> ``params``, optionally ``active_params``, and ``config``.
         languages: The languages that its models know, of ``CHAT_LANGUAGES``.
     """
 
@@ -66,8 +66,8 @@ class Catalogue:
     def choose(self, only: Sequence[str]) -> Rungs:
         """Return the chosen rungs in the catalogue's order, all if none is named, and those of them that judge labels.
 
-        A choice without the catalogue's own judge takes the largest rung below it, or else the smallest: labels are
-        judged by several adapters, so by one that is cheap to train.
+        If the catalogue's own judge is not chosen, the largest rung below it judges labels, or else the smallest:
+        judging takes several adapters, so they must be cheap to train.
 
         Raises:
             DataError: If a chosen rung is not in the catalogue.
@@ -90,7 +90,7 @@ def read(name: str) -> Catalogue:
     """Read a catalogue of this package, or a file of the same form.
 
     Raises:
-        DataError: If there is none of that name, or it has another form.
+        DataError: If there is no such catalogue, or its form is wrong.
     """
     path = FOLDER / f"{name}.yaml"
     if name not in names():
@@ -129,10 +129,10 @@ def known_models() -> dict[str, dict[str, Any]]:
 
 
 def model_info(repo: str, revision: str | None = None) -> "ModelInfo":
-    """Ask the hub about a model, at a commit or at its newest.
+    """Ask the hub about a model, at a commit or at the newest one.
 
     Raises:
-        DataError: If the hub does not answer, or has no such model or commit for us.
+        DataError: If the hub does not answer, or has no such model or commit that we may see.
     """
     import httpx2
     from huggingface_hub import HfApi
@@ -153,7 +153,7 @@ def model_info(repo: str, revision: str | None = None) -> "ModelInfo":
 
 
 def hub_trouble() -> str | None:
-    """Return why no model hub is reached from here, or None where one answers."""
+    """Return why no model hub can be reached, or None if one answers."""
     import httpx2
     from huggingface_hub import constants, get_session
 
@@ -179,9 +179,9 @@ def current_commit(repo: str) -> str:
 
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-#: Names that DVC's command line and its foreach both take.
+#: Names that DVC's command line and its foreach both accept.
 KEY = re.compile(r"[A-Za-z]\w*", re.ASCII)
-#: Where DVC keeps the files that are made for one rung.
+#: The paths of files that are made for one rung.
 DERIVED = (
     "data/bases/{}",
     "data/predictions/vanilla/{}.parquet",
@@ -229,7 +229,7 @@ def ladder_of(params: Mapping[str, Any], place: str) -> Any:
 def swap_ladder(
     params: "CommentedMap", ladder: Mapping[str, Any], review: Sequence[str], shared: Mapping[str, Any], place: str
 ) -> list[str]:
-    """Put other rungs into params.yaml, and return the other values that changed, a line each.
+    """Replace the rungs in params.yaml, and return the other values that changed, a line each.
 
     Args:
         params: The content of params.yaml.
@@ -268,7 +268,7 @@ def _replace(section_: Any, values: Mapping[str, Any], prefix: str, place: str) 
 
 
 def _comments_behind(section_: "CommentedMap", token: Any = None) -> Any:
-    """Take the comment lines behind a section from its last value, where ruamel.yaml has them; put others there."""
+    """Take the comment lines after a section off its last value, where ruamel.yaml stores them; put others there."""
     *_, key = section_
     if isinstance(section_[key], dict) and section_[key]:
         return _comments_behind(section_[key], token)
@@ -277,7 +277,7 @@ def _comments_behind(section_: "CommentedMap", token: Any = None) -> Any:
         section_.ca.items[key] = [None, None, token, None]
     if tokens is None or tokens[2] is None:
         return None
-    tokens[2].value = "\n" + tokens[2].value.partition("\n")[2]  # less the comment beside the value
+    tokens[2].value = "\n" + tokens[2].value.partition("\n")[2]  # without the comment on the value's own line
     return tokens[2]
 
 

@@ -1,8 +1,8 @@
 """Choose what is trained, and write it: a fresh LoRA adapter (arXiv 2106.09685) on a frozen base, or all weights.
 
-An adapter drops the input of every linear layer that it changes, which in torch is a fifth of a small model's training
-step on a CPU: torch draws one number for each element and keeps the mask in the input's own type. Ours draws four from
-each random number of 64 bits and keeps a byte an element; probabilities are rounded to 1/65,536.
+An adapter applies dropout to the input of every linear layer that it changes. With torch's dropout, this takes a fifth
+of a small model's training step on a CPU: torch draws one number per element and stores the mask in the input's dtype.
+Ours draws four from each random number of 64 bits and stores a byte per element; probabilities are rounded to 1/65,536.
 """
 
 from pathlib import Path
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def wrap(model: "PreTrainedModel", settings: TrainSettings, name: str) -> "PeftModel":
-    """The model with a fresh adapter on the chosen linear layers; ``all-linear`` means a mixture's experts, too.
+    """Return the model with a fresh adapter on the chosen linear layers; ``all-linear`` includes a mixture's experts.
 
     Args:
         model: The base; its own weights are frozen.
         settings: Rank, scale, dropout and layers.
-        name: What the adapter says that it belongs to, in place of the base's path on this machine.
+        name: The base's name for the adapter's configuration, in place of a local path.
 
     Raises:
-        DataError: If the model has no layers of these names, or dropout is asked of experts.
+        DataError: If the model has no layers of these names, or dropout is requested for experts.
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
@@ -58,7 +58,7 @@ def wrap(model: "PreTrainedModel", settings: TrainSettings, name: str) -> "PeftM
         raise DataError(f"target_modules: expected names of linear layers of {name}, got: {error}") from error
     replace_dropout(wrapped)
     resolved = wrapped.peft_config["default"]
-    # peft keeps sets, and would save them in an order that changes from run to run.
+    # peft holds sets, and would save them in an order that changes from run to run.
     resolved.target_modules = sorted(resolved.target_modules)
     if experts:
         resolved.target_parameters = sorted(resolved.target_parameters)
@@ -68,9 +68,9 @@ def wrap(model: "PreTrainedModel", settings: TrainSettings, name: str) -> "PeftM
 
 
 def expert_weights(model: "PreTrainedModel") -> list[str]:
-    """Endings of the names of weights that hold all experts of a layer, in three dimensions; none of a dense model.
+    """Return the name suffixes of three-dimensional weights that hold all experts of a layer; none in a dense model.
 
-    ``all-linear`` of peft passes over them in some architectures, and takes the router with them in others.
+    peft's ``all-linear`` skips them in some architectures, and includes the router in others.
     """
     names = [
         f"{name}.{own}"
@@ -83,10 +83,10 @@ def expert_weights(model: "PreTrainedModel") -> list[str]:
 
 
 def _beside_experts(model: "PreTrainedModel", config: "LoraConfig") -> list[str]:
-    """The linear layers of a mixture less its output layer, its router and its gates.
+    """Return the linear layers of a mixture without its output layer, router and gates.
 
-    peft gives the names of feed-forward layers a new meaning in some mixtures, the experts; there it would adapt the
-    experts twice, so shared experts and dense layers of those go without.
+    In some mixtures peft takes the names of feed-forward layers for the experts and would adapt these twice, so shared
+    experts and dense layers of those mixtures get no adapter.
     """
     from copy import deepcopy
 
@@ -105,12 +105,12 @@ def _beside_experts(model: "PreTrainedModel", config: "LoraConfig") -> list[str]
 
 
 def trainable(model: "PreTrainedModel", settings: TrainSettings, name: str) -> Any:
-    """The model with the weights that are to be trained, and no others, in need of gradients.
+    """Return the model with gradients required for the weights to train, and for no others.
 
     Args:
         model: The untouched base.
         settings: ``method`` and, for an adapter, its shape.
-        name: What an adapter says that it belongs to.
+        name: The base's name for an adapter's configuration.
 
     Raises:
         DataError: If an adapter's layers are not in the model, or all weights of a quantized one are to be trained.
@@ -122,25 +122,25 @@ def trainable(model: "PreTrainedModel", settings: TrainSettings, name: str) -> A
             f"method: full trains weights as they are, and those of {name} are loaded in 4 or 8 bits. Take "
             "load_in_4bit and load_in_8bit out of its base section, or set method: lora."
         )
-    # Steps of AdamW are smaller than what bfloat16 can tell apart.
+    # Steps of AdamW are smaller than the resolution of bfloat16.
     return model.float().requires_grad_(True)
 
 
 def write(model: Any, folder: Path, weights: dict[str, Any] | None = None) -> None:
-    """Write what was trained: all weights, or an adapter as peft reads it.
+    """Write the trained weights: all weights, or an adapter as peft reads it.
 
     Args:
         model: The model with an adapter, or with all weights trained.
         folder: A folder that exists.
-        weights: The model's weights, where they are sharded over processes; otherwise they are read off it.
+        weights: The gathered weights of a model that is sharded over processes; otherwise the model's own are written.
     """
-    # Embeddings of an adapted model are never trained; left to itself, peft would ask the hub whether they were.
+    # Embeddings of an adapted model are never trained; by default, peft would ask the hub whether they were.
     options = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
     model.save_pretrained(str(folder), state_dict=weights, **options)
     (folder / "README.md").unlink(missing_ok=True)  # peft's model card, which holds the base's path
 
 
-#: Values of a draw of 16 bits.
+#: The number of values of a 16-bit draw.
 VALUES = 2**16
 
 
@@ -161,10 +161,10 @@ class _Dropped(torch.autograd.Function):
 
 
 class Dropout(torch.nn.Dropout):
-    """As ``torch.nn.Dropout``; equal seeds give equal draws, though not torch's."""
+    """``torch.nn.Dropout``, faster on a CPU; equal seeds give equal draws, though not torch's."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """The input with some elements 0 and the others scaled up; of any shape."""
+        """Return the input, of any shape, with some elements set to 0 and the others scaled up."""
         if not self.training or not self.p or input.device.type != "cpu":
             return super().forward(input)
         apply: Any = _Dropped.apply  # torch has no types for it
@@ -173,7 +173,7 @@ class Dropout(torch.nn.Dropout):
 
 
 def replace_dropout(model: "PeftModel") -> None:
-    """Let an adapter's layers drop their inputs so; in place."""
+    """Replace the dropout of an adapter's layers by ``Dropout``, in place."""
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == "lora_dropout":
             for adapter, child in module.named_children():

@@ -1,9 +1,9 @@
-"""Work that is kept outside the outs while a run is not done, so that one that was killed goes on.
+"""Checkpoints, stored outside the outs until a run is done, so that a killed run resumes.
 
-The training of a seed loses a minute at most: one safetensors file holds the trainable weights, the optimizer's states,
-the state of the random numbers, and the curves so far; it is replaced whole. On a CPU a resumed run ends in the very
-weights of one that was never stopped. What one seed has ended in is kept until all have. A run of several folds loses
-those that it was at.
+The training of a seed loses a minute at most: one safetensors file holds the trainable weights, the optimizer's state,
+the state of the random generators, and the curves so far; it is replaced as a whole. On a CPU, a resumed run ends with
+exactly the weights of an uninterrupted one. The result of a seed is stored until all seeds are done. A run of several
+folds loses the folds in progress.
 """
 
 import hashlib
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 
 #: Outside the outs, which DVC removes before it runs a stage.
 FOLDER, FOLDS = Path(".chatladder/checkpoints"), Path(".chatladder/folds")
-#: The time between two checkpoints.
+#: Seconds between two checkpoints.
 SECONDS = 60.0
-#: What adapters are trained and scored with: answers of other code are made again.
+#: The code that trains and scores adapters; results of other code are not reused.
 CODE = tuple(Path(__file__).parents[1] / folder for folder in ("demo", "models", "training"))
 
 
 @dataclass
 class TrainingProgress:
-    """How far a training has come.
+    """The state of a training run.
 
     Attributes:
-        step: Steps that are done.
-        logged: (curve, step, value) of all that was logged.
+        step: The number of completed steps.
+        logged: (curve, step, value) of every logged value.
         best: Lowest validation loss of the deciding token so far; None before the first.
-        waited: Epochs since then.
-        kept: Weights of that epoch by name; empty where early stopping is off.
+        waited: Epochs since the lowest loss.
+        kept: Weights of the epoch with the lowest loss, by name; empty if early stopping is off.
     """
 
     step: int = 0
@@ -54,14 +54,14 @@ class TrainingProgress:
 
 
 class Checkpoints:
-    """The checkpoint of one run, and what it made until the runs of other seeds are done, too.
+    """The checkpoint of one run, and its result until the runs of other seeds are done, too.
 
     Args:
-        path: Its file.
-        seconds: Between two of them; 0 keeps one after each step.
+        path: The checkpoint's file.
+        seconds: Seconds between two checkpoints; 0 writes one after each step.
 
     Attributes:
-        made: The folder of what a run that has ended made.
+        made: The folder of a finished run's result.
     """
 
     def __init__(self, path: Path, seconds: float = SECONDS) -> None:
@@ -72,13 +72,13 @@ class Checkpoints:
         self._written = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time for one; large ones are written less often, so that they take a twentieth of the time."""
+        """Return True if a checkpoint is due; large ones are less frequent, so as to take a twentieth of the time."""
         return time.monotonic() - self._written >= max(self._seconds, 20 * self._took)
 
     def write(
         self, progress: TrainingProgress, weights: "dict[str, torch.Tensor]", optimizer: "torch.optim.Optimizer"
     ) -> None:
-        """Keep all of it.
+        """Write the checkpoint.
 
         Raises:
             DataError: If the disk is full or the folder cannot be written.
@@ -107,7 +107,7 @@ class Checkpoints:
         self._took = self._written - begun if self._seconds else 0.0
 
     def read(self, weights: "dict[str, torch.Tensor]", optimizer: "torch.optim.Optimizer") -> TrainingProgress | None:
-        """Put everything back where it was; None if nothing, or nothing usable, was kept."""
+        """Restore the checkpoint into weights and optimizer; return None if there is no usable one."""
         import torch
         from safetensors import SafetensorError, safe_open
 
@@ -117,7 +117,7 @@ class Checkpoints:
                 numbers = json.loads(file.metadata()["numbers"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
-            return None  # to begin anew costs time, to stop here would cost it again and again
+            return None  # training anew costs time once, an error would stop every further run
         groups = _by_group(tensors | numbers)
         if groups["weights"].keys() != weights.keys():
             return None
@@ -138,7 +138,7 @@ class Checkpoints:
         return TrainingProgress(**counters, kept=groups["kept"])
 
     def clear(self) -> None:
-        """Forget it, and what other settings and seeds left: names that differ after the last dash alone."""
+        """Remove it, and those of other settings and seeds: names that differ only after the last dash."""
         alike, dash, _ = self.path.name.rpartition("-")
         for path in self.path.parent.glob(f"{escape(alike)}-*") if dash else [self.path]:
             if path.is_dir():
@@ -156,19 +156,19 @@ def _by_group(tensors: "dict[str, torch.Tensor]") -> "dict[str, dict[str, torch.
 
 
 def checkpoints_of(out: Path, settings: Mapping[str, Any], sources: Sequence[Path], seconds: float) -> Checkpoints:
-    """Return the checkpoint of the run that makes an out of these sources, with these settings and this code."""
+    """Return the checkpoint of the run that produces an out from these sources, with these settings and this code."""
     run = digest([dict(settings), described([*sources, *CODE])])
     return Checkpoints(FOLDER / f"{_beginning(out)}-{run}.safetensors", seconds)
 
 
 class KeptFolds:
-    """The folds of one run, each under its out's name and a digest of all that its answers depend on.
+    """The finished folds of one run, each stored under the out's name and a digest of all that its answers depend on.
 
     Args:
-        out: Predictions that they become.
-        sources: Files, and folders with all that is in them: the base, and the code that trains and answers.
+        out: The predictions that the folds become.
+        sources: Files, and folders with their content: the base, and the code that trains and answers.
         settings: The hyper-parameters.
-        folder: The folder that they are kept in.
+        folder: The folder to store them in.
     """
 
     def __init__(self, out: Path, sources: Sequence[Path], settings: Mapping[str, Any], folder: Path = FOLDS) -> None:
@@ -178,10 +178,10 @@ class KeptFolds:
     def get(
         self, learned: Sequence[Mapping[str, Any]], asked: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]] | None:
-        """Return the answers of a fold, if they were kept; of a file that is damaged none are used.
+        """Return the stored answers of a fold; None if there are none or their file is damaged.
 
         Args:
-            learned: Alpaca rows that the fold's adapter learns.
+            learned: Alpaca rows that the fold's adapter is trained on.
             asked: Alpaca rows that it answers; their labels do not matter.
         """
         path = self._path(learned, asked)
@@ -190,13 +190,13 @@ class KeptFolds:
         try:
             answers = read_rows(path, PREDICTIONS).to_pylist()
         except (DataError, UnicodeDecodeError):
-            return None  # to train anew costs time, to stop here would cost it again and again
+            return None  # training anew costs time once, an error would stop every further run
         return answers if [row["item_id"] for row in answers] == [row["item_id"] for row in asked] else None
 
     def put(
         self, learned: Sequence[Mapping[str, Any]], asked: Sequence[Mapping[str, Any]], answers: list[dict[str, Any]]
     ) -> None:
-        """Keep the answers of a fold: rows of ``PREDICTIONS``, in the order of ``asked``.
+        """Store the answers of a fold: rows of ``PREDICTIONS``, in the order of ``asked``.
 
         Raises:
             DataError: If the disk is full or the folder cannot be written.
@@ -204,7 +204,7 @@ class KeptFolds:
         write_rows(self._path(learned, asked), answers, PREDICTIONS)
 
     def clear(self) -> None:
-        """Forget the folds of this run, since its out holds them all, and those that other settings of it left."""
+        """Remove the folds of this run, since its out holds them all, and those of other settings."""
         for path in self._folder.glob(f"{escape(self._beginning)}-*.parquet"):
             path.unlink(missing_ok=True)
 
@@ -215,23 +215,23 @@ class KeptFolds:
 
 
 def _beginning(out: Path) -> str:
-    """The beginning of the names of what is kept for an out: whoever finishes it finds what other settings left."""
+    """Return the prefix of file names for an out, by which a finished run finds what other settings left."""
     return f"{out.name}-{digest(str(out.absolute()))[:8]}"
 
 
 def digest(value: Any) -> str:
-    """32 hexadecimal digits for a value that JSON can hold."""
+    """Return 32 hexadecimal digits for a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def described(sources: Sequence[Path]) -> list[Any]:
-    """Releases of libraries, and names and digests of files and of all that is in folders."""
+    """Return the versions of libraries, and the names and digests of files and of folders' content."""
     releases: list[Any] = [{name: version(name) for name in LIBRARIES}]
     return releases + [file for source in sources for file in _files(source)]
 
 
 def _files(source: Path) -> Iterator[tuple[str, str]]:
-    """Names of files and digests of what they hold, in a fixed order; what Python caches is no content."""
+    """Yield the names and digests of files, in a fixed order; Python's caches are left out."""
     inside = [path for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     for path in sorted(inside) if source.is_dir() else [source]:
         with path.open("rb") as file:

@@ -1,9 +1,8 @@
-"""The processes that train one model together, as accelerate's launcher set them up; mostly it is this one alone.
+"""The processes that train one model together, as accelerate's launcher set them up; usually only this one.
 
 ``LAUNCHER="accelerate launch --num_processes 2" dvc repro`` starts them on two GPUs; on CPUs, where accelerate leaves
 that to MPI, ``LAUNCHER="torchrun --nproc-per-node 2"`` with ``ACCELERATE_USE_CPU=true``. Each takes its share of every
-step's rows, and the gradients are added up, so the adapter is the one that a single process trains; only dropout draws
-differ.
+step's rows, and gradients are summed, so the adapter is that of a single process; only dropout draws differ.
 """
 
 import os
@@ -18,16 +17,16 @@ import click
 if TYPE_CHECKING:
     import torch
 
-#: Names the command that starts the processes, such as ``accelerate launch --num_processes 2``.
+#: The variable that holds the command to start the processes, such as ``accelerate launch --num_processes 2``.
 VARIABLE = "LAUNCHER"
 
 
 def launch(module: str) -> None:
-    """Where ``LAUNCHER`` is set, run this module under it, with this process's arguments, and exit as it does."""
+    """If ``LAUNCHER`` is set, run a module under it with this process's arguments, and exit with its status."""
     launcher = shlex.split(os.environ.get(VARIABLE, ""))
     if not launcher:
         return
-    # The processes that it starts come by here too, and must not start others.
+    # The processes that it starts call this too, and must not start others.
     rest = {name: value for name, value in os.environ.items() if name != VARIABLE}
     try:
         ended = subprocess.run([*launcher, "-m", module, *sys.argv[1:]], check=False, env=rest)
@@ -46,7 +45,7 @@ class Processes:
         from accelerate.utils import DistributedType
 
         self.accelerator = Accelerator()
-        #: Whether weights are sharded over the processes (FSDP, DeepSpeed), so that all must run in step.
+        #: True if weights are sharded over the processes (FSDP, DeepSpeed), so that all must run in step.
         self.sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
     @property
@@ -56,20 +55,20 @@ class Processes:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of processes."""
         return int(self.accelerator.num_processes)
 
     @property
     def main(self) -> bool:
-        """Whether this is the one that writes and prints."""
+        """True if this is the process that writes and prints."""
         return bool(self.accelerator.is_main_process)
 
     def prepare(self, model: Any, optimizer: Any) -> tuple[Any, Any]:
-        """The model and its optimizer, sharded over the processes if the launcher says so."""
+        """Return the model and its optimizer, sharded over the processes if the launcher says so."""
         if self.sharded:
             sharded: tuple[Any, Any] = self.accelerator.prepare(model, optimizer)
             return sharded
-        # Weights keep their identity, so the optimizer made for them stays theirs.
+        # Weights keep their identity, so their optimizer stays valid.
         return (model.to(self.accelerator.device) if self.count > 1 else model), optimizer
 
     def backward(self, loss: "torch.Tensor", *, last: bool) -> None:
@@ -77,13 +76,13 @@ class Processes:
 
         Args:
             loss: The part's share of the step's mean loss, over the rows of all processes.
-            last: Whether the step's last part; sharded weights are brought in line there alone.
+            last: True for the step's last part, the only one after which sharded gradients are synchronised.
         """
         if not self.sharded:
             loss.backward()
             return
         self.accelerator.sync_gradients = last
-        # Gradients of sharded weights are averaged over the processes; ours are to be added up.
+        # Gradients of sharded weights are averaged over the processes; ours must be summed.
         self.accelerator.backward(loss * self.count)
 
     def add_gradients(self, weights: "Iterable[torch.Tensor]") -> None:
@@ -97,12 +96,12 @@ class Processes:
             weight.grad = self.accelerator.reduce(gradient, reduction="sum")
 
     def add(self, values: "torch.Tensor") -> "torch.Tensor":
-        """The sum of all processes' values."""
+        """Return the sum of all processes' values."""
         if self.count == 1:
             return values
         summed: torch.Tensor = self.accelerator.reduce(values.to(self.accelerator.device), reduction="sum").cpu()
         return summed
 
     def weights_of(self, model: Any) -> dict[str, Any] | None:
-        """All weights of a sharded model, gathered; None where they are not sharded. All processes must ask."""
+        """Return all weights of a sharded model, gathered; None if it is not sharded. All processes must call it."""
         return self.accelerator.get_state_dict(model) if self.sharded else None

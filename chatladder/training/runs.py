@@ -1,4 +1,4 @@
-"""The runs of stages: training of one rung, and k-fold answers by adapters that never saw an item's conversation."""
+"""The runs of stages: training of one rung, and held-out answers by adapters that never saw an item's conversation."""
 
 import math
 import os
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-#: What a run was trained with, in its folder of curves: plots over experiments read it.
+#: The file of a run's hyper-parameters, in its folder of curves; plots over experiments read it.
 SETTINGS = "settings.json"
 ADAPTER_FOLDER, CURVES_FOLDER = "adapter", "curves"
 
 
 def _with_seeds(*files: str) -> tuple[str, ...]:
-    """Patterns of the files of a folder, and of those of further seeds in it."""
+    """Return patterns of files in a folder, and in its subfolders of further seeds."""
     return (*files, *(f"{SEED_FOLDER.format('[0-9]*')}/{file}" for file in files))
 
 
-#: The files of an adapter, or of a model whose weights were all trained; the first pattern is of a file that both have.
+#: The files of an adapter, or of a model whose weights were all trained; the first pattern matches a file of both.
 TRAINED = _with_seeds(
     "*config.json", "adapter_model.safetensors", "model*.safetensors", "model.safetensors.index.json", TRAINING
 )
 CURVES = _with_seeds(SETTINGS, "metrics.json", "plots/metrics/*/*.tsv")
-#: Loss of a coin between two options, in nats.
+#: Loss of a coin toss between two options, in nats.
 COIN = math.log(2)
 
 
@@ -48,7 +48,7 @@ class SeedRun(NamedTuple):
     """The training of one seed.
 
     Attributes:
-        base: The base folder of the model that it starts from.
+        base: The base folder of the model to train.
         alpaca: A folder written by ``stages.to_alpaca``.
         settings: The hyper-parameters, of this seed alone.
         out: The folder of the rung's adapters.
@@ -62,17 +62,17 @@ class SeedRun(NamedTuple):
     seconds: float
 
     def checkpoints(self) -> Checkpoints:
-        """Return what is kept of it."""
+        """Return the run's checkpoint."""
         return checkpoints_of(self.out, asdict(self.settings), [self.base, self.alpaca], self.seconds)
 
 
 def train_rung(
     base: Path, alpaca: Path, settings: TrainSettings, out: Path, curves: Path, seconds: float = SECONDS
 ) -> str:
-    """Fit an adapter a seed, then write all of them and their curves; return one line about what was done.
+    """Fit one adapter per seed, then write all of them and their curves; return a one-line summary.
 
-    The first seed's adapter lies in the folder, each other in a folder of its own within it, as those of bases do. Each
-    stands on the base model of its own seed where there is one, else on the first.
+    The first seed's adapter is in the folder itself, each other in a subfolder, as for bases. Each is trained on the
+    base model of its own seed if there is one, else on the first.
 
     Args:
         base: A folder written by ``stages.base``.
@@ -83,10 +83,10 @@ def train_rung(
         seconds: The time between checkpoints.
 
     Returns:
-        The line; nothing in a process that another one writes for.
+        The line; empty in a process that does not write.
 
     Raises:
-        DataError: If there is nothing to learn, or a training diverges; neither folder is then written.
+        DataError: If there are no rows to train on, or a training diverges; neither folder is then written.
     """
     check_replaceable(out, *TRAINED)  # before hours of training, not after
     check_replaceable(curves, *CURVES)
@@ -100,7 +100,7 @@ def train_rung(
     ended = [told[number] for number in range(len(runs))]
     if None in ended:
         return ""
-    # Opened this late, so that a run that is killed leaves no half-filled folders beside the outs.
+    # Opened this late, so that a killed run leaves no half-filled folders next to the outs.
     with whole_folder(out, *TRAINED) as adapters, whole_folder(curves, *CURVES) as all_curves:
         for run in runs:
             further = "" if run is runs[0] else SEED_FOLDER.format(run.settings.seed)
@@ -111,11 +111,11 @@ def train_rung(
 
 
 def train_seed(run: SeedRun) -> dict[str, Any] | None:
-    """Fit the adapter of one seed, and keep it and its curves until those of all seeds are done.
+    """Fit the adapter of one seed, and store it and its curves until those of all seeds are done.
 
     Returns:
-        What its ``training.json`` says, and the tokens that prompts were shortened to; None in a process that another
-        one writes for.
+        The content of its ``training.json``, and the tokens that prompts were shortened to; None in a process that does
+        not write.
 
     Raises:
         DataError: If the training diverges.
@@ -129,7 +129,7 @@ def train_seed(run: SeedRun) -> dict[str, Any] | None:
 
     processes, checkpoints, settings = Processes(), run.checkpoints(), run.settings
     is_done = checkpoints.made.is_dir()
-    processes.accelerator.wait_for_everyone()  # the one that writes takes away what others would still look for
+    processes.accelerator.wait_for_everyone()  # the one that writes removes files that others still look for
     if is_done:
         ended: dict[str, Any] = read_json(checkpoints.made / ADAPTER_FOLDER / TRAINING)
         return ended if processes.main else None
@@ -161,21 +161,21 @@ def train_seed(run: SeedRun) -> dict[str, Any] | None:
             write_curves(curves, settings.described(), logged)
         checkpoints.path.unlink(missing_ok=True)
     del model, weights
-    processes.accelerator.free_memory()  # a GPU has no room for the next seed's model beside it
+    processes.accelerator.free_memory()  # a GPU cannot hold the next seed's model as well
     return ended if processes.main else None
 
 
 def ending(logged: Sequence[tuple[str, int, float]], settings: TrainSettings) -> dict[str, Any]:
-    """Return the steps of a training and what it ended in.
+    """Return the number of steps of a training and its final losses.
 
     Args:
         logged: Name of each curve, step from 1, and value.
         settings: The hyper-parameters.
 
     Returns:
-        ``steps`` and the last ``loss``; where rows have options also the last ``deciding_loss``, and
-        ``validation_deciding_loss``, that of the weights that were kept, where there are validation rows, else
-        ``mean_deciding_loss`` of the last steps; all in nats.
+        ``steps`` and the last ``loss``. If rows have options, also the last ``deciding_loss``, and
+        ``validation_deciding_loss`` of the final weights if there are validation rows, else ``mean_deciding_loss`` over
+        the last steps. All losses are in nats.
     """
     curves: dict[str, list[float]] = {}
     for name, _, value in logged:
@@ -226,24 +226,24 @@ def _summary(ended: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write_curves(folder: Path, settings: Mapping[str, Any], logged: Iterable[tuple[str, int, float]]) -> None:
-    """Write curves as dvclive does, for ``dvc plots`` to draw: one value a step, no clock, no machine.
+    """Write curves as dvclive does, for ``dvc plots`` to draw: one value per step, without times or machine data.
 
     Args:
         folder: A folder that exists; it gains ``plots/metrics/<name>.tsv``, the last values in ``metrics.json``, and
-            what the run was trained with in ``settings.json``.
+            the hyper-parameters in ``settings.json``.
         settings: The hyper-parameters.
         logged: Name of the curve, step from 1, and value.
     """
     from dvclive.live import Live
 
     class Files(Live):
-        """dvclive's files alone: the pipeline tracks them as an out, so git and experiments are not its business."""
+        """dvclive without git and experiments, since the pipeline tracks its files as an out."""
 
         def _init_dvc(self) -> None:
             pass  # would open the repository, and fail in one that has no commit yet
 
         def _init_studio(self) -> None:
-            # Would send each step to DVC Studio where an account is set up: data of a private chat stays here.
+            # Would send each step to DVC Studio if an account is set up: data of a private chat stays local.
             self._studio_events_to_skip = {"start", "data", "done"}
 
     live = Files(str(folder), save_dvc_exp=False, dvcyaml=False)
@@ -255,12 +255,12 @@ def write_curves(folder: Path, settings: Mapping[str, Any], logged: Iterable[tup
 
 
 class Fold(NamedTuple):
-    """The rows that one adapter learns and answers.
+    """The rows that one adapter is trained on and answers.
 
     Attributes:
-        number: Its number, from 1.
-        learned: Alpaca rows.
-        asked: Alpaca rows, of other conversations.
+        number: The fold's number, from 1.
+        learned: Alpaca rows to train on.
+        asked: Alpaca rows to answer, of other conversations.
     """
 
     number: int
@@ -269,7 +269,7 @@ class Fold(NamedTuple):
 
 
 def cut_folds(rows: Sequence[dict[str, Any]], places: "NDArray[np.int64]") -> list[Fold]:
-    """Return the alpaca rows by the fold that each is in; each fold is answered by one that learned the others."""
+    """Return the folds of the alpaca rows; each is answered by an adapter that is trained on the others."""
     return [
         Fold(
             number,
@@ -283,10 +283,10 @@ def cut_folds(rows: Sequence[dict[str, Any]], places: "NDArray[np.int64]") -> li
 def answer_folds(
     base: Path, folds: Sequence[Fold], settings: TrainSettings, orders: int, kept: KeptFolds, pool: Workers
 ) -> Iterator[tuple[Fold, list[dict[str, Any]], str]]:
-    """Yield folds, their answers, and how they came by them: first those that were kept, then as workers are done.
+    """Yield folds, their answers, and where these come from: first stored folds, then others as workers finish.
 
     Raises:
-        DataError: If a training diverges, or a worker does not see the base, or has other libraries.
+        DataError: If a training diverges, or a worker does not see the base or has other libraries.
     """
     missing = []
     for fold in folds:
@@ -306,7 +306,7 @@ def answer_folds(
 def answer_on_worker(
     fold: Fold, base: Path, settings: TrainSettings, orders: int, worker: WorkerCheck
 ) -> list[dict[str, Any]]:
-    """On a worker: ``answer_fold``."""
+    """Run ``answer_fold`` on a worker."""
     worker.check()
     with working_on(f"{base.name} fold {fold.number}"):
         return answer_fold(base, fold.learned, fold.asked, settings, orders)
@@ -323,10 +323,10 @@ def answer_fold(
 
     Args:
         base: The base folder of the rung.
-        rows: Alpaca rows that are learned.
-        items: Alpaca rows of the questions that are answered; their labels are not looked at.
+        rows: Alpaca rows to train on.
+        items: Alpaca rows of the questions to answer; their labels are not used.
         settings: The hyper-parameters.
-        orders: How many orders of the options each answer is averaged over.
+        orders: The number of orders of the options that each answer is averaged over.
 
     Returns:
         Rows of ``PREDICTIONS``, in the order of ``items``.
@@ -341,7 +341,7 @@ def answer_fold(
     from chatladder.training.adapters import trainable
     from chatladder.training.trainer import fit
 
-    # A fold has no validation rows to stop by: it trains all epochs.
+    # A fold has no validation rows for early stopping: it trains all epochs.
     settings = replace(settings, early_stopping_patience=0)
     base = base_of(base, settings.seed)
     model, tokenizer = load(base)

@@ -27,7 +27,7 @@ def _seeds(value: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Hyper-parameters, as ``${train}`` of params.yaml and a rung's own ``train`` fill them in."""
+    """Hyper-parameters, from ``${train}`` of params.yaml and a rung's own ``train``."""
 
     learning_rate: float = setting("Highest rate of AdamW.", above=0, most=1)
     num_train_epochs: int = setting("Times that each row is seen.", least=1)
@@ -68,7 +68,7 @@ class TrainSettings:
 
     @property
     def seed(self) -> int:
-        """The first seed: of the rung's own adapter, and of its folds."""
+        """The first seed, which is that of the rung's main adapter and of its folds."""
         return self.seeds[0]
 
     def of_seed(self, seed: int) -> "TrainSettings":
@@ -76,7 +76,7 @@ class TrainSettings:
         return replace(self, seeds=(seed,))
 
     def described(self) -> dict[str, Any]:
-        """Return what one adapter is trained with, the first seed's, by the names of the settings."""
+        """Return the hyper-parameters of the first seed's adapter, by name."""
         return {"seed" if name == "seeds" else name: value for name, value in asdict(self).items()} | {
             "seed": self.seed
         }

@@ -1,7 +1,7 @@
 """Fit a model to alpaca rows: cosine schedule, loss on the answer alone, the published hyper-parameters.
 
-The loop is our own because it is short and because of what it leaves out: batches hold rows of like length, hardly
-padded; what all rows begin with is read once a step; logits are computed for the answer alone; and a batch is split to
+The loop is our own because it is short and saves work: batches hold rows of similar length, with little padding; the
+prefix that all rows share is processed once a step; logits are computed for the answer alone; and a batch is split to
 fit ``tokens_per_forward`` with the same gradient. Method: arXiv 2405.02817, section 4.
 """
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 #: Receives the name of a curve, the step and the value.
 Log = Callable[[str, int, float], None]
-#: Longest gradient of one step; longer ones are scaled down to it.
+#: Largest gradient norm of one step; larger gradients are scaled down to it.
 MAX_GRADIENT = 1.0
 
 
@@ -58,21 +58,20 @@ def fit(
     Args:
         model: The model with an adapter (see ``adapters.wrap``), or with all weights to be trained.
         filler: Token id for padding.
-        train: Rows that are learned.
+        train: Rows to train on.
         validation: Rows that are only scored, after each epoch; may be empty.
-        settings: Everything else.
-        log: Receives ``train/loss`` and ``train/deciding_loss`` at each step (nats a token), and
-            ``validation/loss``, ``validation/deciding_loss`` and ``validation/macro_f1`` at each epoch's last step;
-            of rows without options the two named ``loss`` alone.
-        kept: Where the run's checkpoints are, so that it goes on where it was stopped; whoever has written what was
-            learned clears them.
-        processes: Those that train together; by default as the launcher set them up.
+        settings: The hyper-parameters.
+        log: Receives ``train/loss`` and ``train/deciding_loss`` at each step (nats per token), and
+            ``validation/loss``, ``validation/deciding_loss`` and ``validation/macro_f1`` at each epoch's last step; for
+            rows without options only the two named ``loss``.
+        kept: The run's checkpoint, from which it resumes; the caller clears it once the result is written.
+        processes: The processes that train together; by default as the launcher set them up.
 
     Returns:
         The model, wrapped where its weights are sharded over processes.
 
     Raises:
-        DataError: If settings cannot go together, or the training diverges.
+        DataError: If settings conflict, or the training diverges.
     """
     if settings.early_stopping_patience and not validation.examples:
         raise DataError(
@@ -86,7 +85,7 @@ def fit(
     checkpoints = None if run.processes.sharded else kept
     progress = (checkpoints.read(run.weights, run.optimizer) if checkpoints else None) or TrainingProgress()
     if progress.step and run.processes.index:
-        # The checkpoint holds the first process's random numbers, and no two may draw the same.
+        # The checkpoint holds the first process's random state, and no two processes may draw the same numbers.
         reproducible(settings.seed + run.processes.index + progress.step)
     watch = Watch(settings.learning_rate)
     for name, step, value in progress.logged:
@@ -112,14 +111,14 @@ def fit(
 
 
 def _epochs(examples: Sequence[Example], settings: TrainSettings) -> list[list[list[Example]]]:
-    """The rows of every step of every epoch."""
+    """Return the rows of every step of every epoch."""
     rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
     order = Random(settings.seed)
     return [batches_by_length(examples, rows, order) for _ in range(settings.num_train_epochs)]
 
 
 def _remaining(epochs: list[list[list[Example]]], done: int, processes: Processes, total: int) -> Any:
-    """Number of each step that is still to be done, from 1, its rows, and whether it ends an epoch; with a bar."""
+    """Yield the number of each remaining step, from 1, its rows, and whether it ends an epoch; with a progress bar."""
     steps = [(rows, at == len(epoch)) for epoch in epochs for at, rows in enumerate(epoch, start=1)]
     with bar("train", total=total, initial=done, hidden=not processes.main) as shown:
         for step, (rows, ends_epoch) in enumerate(steps[done:], start=done + 1):
@@ -128,9 +127,9 @@ def _remaining(epochs: list[list[list[Example]]], done: int, processes: Processe
 
 
 def _stops(progress: TrainingProgress, losses: dict[str, float], run: "_Run", settings: TrainSettings) -> bool:
-    """Whether the validation loss has not fallen for too long; keeps the weights if it has.
+    """Return True if the validation loss has not fallen for too long; if it has fallen, copy the weights.
 
-    It is that of the deciding token, or of the whole text where there are no options.
+    The loss is that of the deciding token, or of the whole answer if there are no options.
     """
     now = losses.get("validation/deciding_loss", losses["validation/loss"])
     if progress.best is None or now < progress.best:
@@ -142,7 +141,7 @@ def _stops(progress: TrainingProgress, losses: dict[str, float], run: "_Run", se
 
 
 def _restore(progress: TrainingProgress, run: "_Run") -> None:
-    """Go back to the best epoch's weights, where they were kept."""
+    """Restore the best epoch's weights, if there is a copy."""
     import torch
 
     with torch.no_grad():
@@ -151,7 +150,7 @@ def _restore(progress: TrainingProgress, run: "_Run") -> None:
 
 
 class _Run:
-    """A model in training: what every step needs."""
+    """A model in training, with all that a step needs."""
 
     def __init__(self, model: "PreTrainedModel", filler: int, settings: TrainSettings, processes: Processes) -> None:
         reproducible(settings.seed + processes.index)
@@ -159,7 +158,7 @@ class _Run:
             model.activation_checkpointing_enable({"use_reentrant": False})
         self.settings, self.filler, self.processes = settings, filler, processes
         self.model, self.optimizer = processes.prepare(model, make_optimizer(model, settings))
-        #: The model without what shards its weights.
+        #: The model without the wrapper that shards its weights.
         self.bare = processes.accelerator.unwrap_model(self.model) if processes.sharded else self.model
         self.weights = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
         for group in self.optimizer.param_groups:
@@ -168,7 +167,7 @@ class _Run:
         self._may_share = not settings.gradient_checkpointing and not processes.sharded
 
     def step(self, rows: Sequence[Example], factor: float) -> dict[str, float]:
-        """Learn one batch at this share of the learning rate; gives its losses (nats a token)."""
+        """Train on one batch at a share of the learning rate; return its losses (nats per token)."""
         import torch
 
         self.model.train()
@@ -185,7 +184,7 @@ class _Run:
         return told | {"train/deciding_loss": float(sums[1]) / len(rows)} if _has_options(rows) else told
 
     def _gradients(self, rows: Sequence[Example]) -> "torch.Tensor":
-        """Add up the gradients of this process's share of the rows; gives the sums of all processes' losses."""
+        """Sum the gradients of this process's share of the rows; return the sums of all processes' losses."""
         import torch
 
         extra = self.settings.deciding_weight - 1 if _has_options(rows) else 0
@@ -199,14 +198,14 @@ class _Run:
             losses = row_losses(self.model, part, self.filler, prefix)
             loss = losses.answer + extra * losses.deciding if extra else losses.answer
             self.processes.backward(loss / weight, last=number == len(parts))
-            # Apple's GPUs know no float64.
+            # Apple's GPUs have no float64.
             sums += torch.stack([losses.answer.detach(), losses.deciding.detach()]).cpu().double()
         if prefix:
             prefix.backward()
         return self.processes.add(sums)
 
     def _parts(self, rows: Sequence[Example], shared: int) -> list[list[Example]]:
-        """This process's rows, cut to what one forward pass may hold; as many parts as in the others if sharded."""
+        """Return this process's rows in parts that fit one forward pass; as many parts as the others if sharded."""
         settings, count = self.settings, self.processes.count
         shares = [
             split_rows(rows[index::count], settings.per_device_train_batch_size, settings.tokens_per_forward, shared)
@@ -223,13 +222,13 @@ def _has_options(rows: Sequence[Example]) -> bool:
 
 
 def split_rows(rows: Sequence[Example], size: int, tokens: int, shared: int) -> list[list[Example]]:
-    """Cut rows into parts of at most so many rows and, padded, so many tokens; one row is never cut.
+    """Cut rows into parts of at most ``size`` rows and, with padding, ``tokens`` tokens; a row is never cut.
 
     Args:
-        rows: Rows of like length, so that little is padded.
-        size: Most rows.
-        tokens: Most tokens, those that the rows share counted once.
-        shared: How many first tokens they share.
+        rows: Rows of similar length, so that little is padded.
+        size: The most rows of a part.
+        tokens: The most tokens of a part, with the shared prefix counted once.
+        shared: The number of tokens in the prefix that the rows share.
     """
     parts: list[list[Example]] = []
     longest = 0
@@ -246,7 +245,7 @@ def split_rows(rows: Sequence[Example], size: int, tokens: int, shared: int) -> 
 
 
 def even_out(parts: Sequence[Sequence[Example]], count: int, any_row: Example) -> list[list[Example]]:
-    """Cut parts further until there are so many, and add some that teach nothing where there are too few rows."""
+    """Cut parts further until there are ``count``; if there are too few rows, add parts that have no loss."""
     even = [list(part) for part in parts]
     while len(even) < count:
         largest = max(even, key=len, default=[])
@@ -259,7 +258,7 @@ def even_out(parts: Sequence[Sequence[Example]], count: int, any_row: Example) -
 
 
 def row_losses(model: "PreTrainedModel", rows: Sequence[Example], filler: int, prefix: Prefix | None) -> Losses:
-    """Losses of rows side by side, which may continue a prefix that they share."""
+    """Return the losses of a batch of rows, which may continue a shared prefix."""
     if prefix is None:
         return answer_losses(model, collate(rows, filler))
     batch = collate([row._replace(prompt=row.prompt[prefix.length :]) for row in rows], filler)
@@ -267,7 +266,7 @@ def row_losses(model: "PreTrainedModel", rows: Sequence[Example], filler: int, p
 
 
 def validate(model: "PreTrainedModel", filler: int, rows: Encoded) -> dict[str, float]:
-    """Losses (nats a token) and macro-F1 on rows that are not learned; what they have of these."""
+    """Return the losses (nats per token) and macro-F1 on validation rows, as far as they are defined."""
     import torch
 
     if not rows.examples:
@@ -299,7 +298,7 @@ def validate(model: "PreTrainedModel", filler: int, rows: Encoded) -> dict[str, 
 
 
 def macro_f1(references: np.ndarray, answers: np.ndarray) -> float:
-    """Mean F1 of "needed" and "not needed"; any other answer is wrong for both. Indices of ``ANSWERS``."""
+    """Return the mean F1 of "needed" and "not needed" over indices of ``ANSWERS``; other answers are wrong for both."""
     f1 = []
     for label in (0, 1):
         right = int(((references == label) & (answers == label)).sum())
@@ -307,14 +306,14 @@ def macro_f1(references: np.ndarray, answers: np.ndarray) -> float:
     return sum(f1) / 2
 
 
-#: Steps that are averaged: single batches scatter.
+#: The number of steps to average over, since single batches are noisy.
 STEPS = 10
-#: Nats a token: answers are then e times less likely than before anything was learned.
+#: The rise of the loss that counts as divergence, in nats per token: answers are e times less likely than at first.
 RISE = 1.0
 
 
 class Watch:
-    """Compares the loss with that of the first steps.
+    """Detects divergence by comparing the loss with that of the first steps.
 
     Args:
         learning_rate: The learning rate of the run, for the advice.
@@ -329,10 +328,10 @@ class Watch:
         )
 
     def see(self, step: int, loss: float) -> None:
-        """Take in the loss of a step, in nats a token.
+        """Record the loss of a step, in nats per token.
 
         Raises:
-            DataError: If it is no number, or has risen far above that of the first steps.
+            DataError: If it is not finite, or has risen far above that of the first steps.
         """
         check_finite(loss, step, self.advice)
         self._latest.append(loss)
@@ -348,10 +347,10 @@ class Watch:
 
 
 def make_optimizer(model: "PreTrainedModel", settings: TrainSettings) -> "torch.optim.Optimizer":
-    """Return AdamW of the model's trainable weights, with LoRA+'s two learning rates if the settings say so.
+    """Return AdamW for the model's trainable weights, with LoRA+'s two learning rates if the settings say so.
 
     Raises:
-        DataError: If its library is not installed, or LoRA+ is asked for without LoRA.
+        DataError: If its library is not installed, or LoRA+ is requested without LoRA.
     """
     kind = _adamw(settings.optim)
     rate, decay, ratio = settings.learning_rate, settings.weight_decay, settings.loraplus_lr_ratio

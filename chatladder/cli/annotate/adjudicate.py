@@ -4,10 +4,11 @@ Example:
     chatladder adjudicate --adjudicator chen
     chatladder adjudicate --adjudicator chen --round 2 --all --timezone Asia/Shanghai
 
-It asks what the votes of all rounds leave undecided, because they tie or most of them are unsure, and shows who said
-what: adjudicating is not blind. What is settled goes to data/annotations/round_N/adjudication/NAME.jsonl, N being the
-latest round in which the question was answered; the annotators' answers stay as they are. What was settled stands
-unless answers of later rounds make a majority of the votes by themselves.
+It asks about the questions that the votes of all rounds leave undecided, because they tie or most of them are unsure,
+and shows everybody's answers: adjudication is not blind. Adjudications go to
+data/annotations/round_N/adjudication/NAME.jsonl, where N is the latest round in which the question was answered; the
+annotators' answers do not change. An adjudication stands unless answers of later rounds alone are a majority of the
+votes.
 """
 
 from collections.abc import Collection, Mapping
@@ -43,8 +44,8 @@ class Adjudication(NamedTuple):
 def still_to_annotate(found: Mapping[str, Case], adjudicator: str, annotations: Path) -> set[str]:
     """Return the items that the adjudicator has yet to answer as an annotator of the latest round that asked them.
 
-    Annotating is blind: they must not see what others said of these. Where a round is shared, its assignment says
-    whose an item is; else every item is everybody's who has a log in that round.
+    Annotation is blind: they must not see others' answers to these. If a round is shared, its assignment decides who
+    gets an item; else everybody who has a log in that round gets every item.
 
     Raises:
         DataError: If an assignment is damaged.
@@ -67,20 +68,20 @@ def still_to_annotate(found: Mapping[str, Case], adjudicator: str, annotations: 
 def to_adjudicate(
     found: Mapping[str, Case], adjudicator: str, waiting: Collection[str], *, everything: bool
 ) -> Adjudication:
-    """Choose the items that one adjudicator is asked: what annotators leave open, less what is settled.
+    """Choose the items that one adjudicator is asked: those that annotators leave open, without the settled ones.
 
     Args:
-        found: Item -> what was said of it, in the order in which items are shown.
-        adjudicator: Name of the person who is asked.
-        waiting: Items that they must not see yet, as ``still_to_annotate`` says.
-        everything: Ask also what a majority decided against others, and what other adjudicators settled.
+        found: Item -> its answers, in the order in which items are shown.
+        adjudicator: Name of the adjudicator.
+        waiting: Items that the adjudicator must not see yet, from ``still_to_annotate``.
+        everything: True to ask also about items on which some were outvoted, or that other adjudicators settled.
     """
     disputed = {id_: case for id_, case in found.items() if case.is_open or (everything and not case.is_unanimous)}
     left = {id_: case for id_, case in disputed.items() if id_ not in waiting}
     asked = {}
     for id_, case in left.items():
         others = {name: label for name, label in case.adjudicators.items() if name != adjudicator}
-        # Their own answer about the latest round can be taken back; what was settled before it is settled.
+        # Their own answer about the latest round can be taken back; earlier adjudications are final.
         if everything or case.ruling is None or adjudicator in case.settled_now:
             asked[id_] = replace(case, adjudicators=others)
     own = sum(adjudicator in case.annotators for case in asked.values())
@@ -102,7 +103,7 @@ def adjudicate(options: AdjudicateOptions) -> None:
     """
     annotations, adjudicator = options.annotations, options.person
     last_round = options.round or latest_answered(annotations) or 1
-    adjudication_path(annotations, last_round, adjudicator)  # a name that names no file is refused before anything
+    adjudication_path(annotations, last_round, adjudicator)  # refuses a name that cannot be a file's before all else
     items = SessionItems(options.questions)
     answers, adjudications, torn = read_answers(annotations, last_round)
     logs = without_orphans(answers, adjudications, items.ids, refuse_orphans=False)
@@ -129,14 +130,14 @@ def _task(asked: Mapping[str, Case], notices: list[str], options: AdjudicateOpti
     rounds = {item_id: case.round for item_id, case in asked.items()}
     numbers = sorted({*rounds.values()})
     logs = {number: adjudication_path(options.annotations, number, options.person) for number in numbers}
-    # Of answers that came from elsewhere nobody knows the wording: an adjudication must not make one up.
+    # The guidelines of imported answers are unknown: an adjudication must not make them up.
     guidelines = follow_guidelines(options, [path.parent.parent for path in logs.values()], begin=False)
     title = f"{options.person} adjudicates"
     return Task(options.person, title, rounds, logs, guidelines, notices, asked, _now)
 
 
 def _now() -> str:
-    # Finer than annotators' seconds: across logs, times alone tell which answer undo takes back.
+    # Finer than annotators' seconds: across logs, only times show which answer undo takes back.
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

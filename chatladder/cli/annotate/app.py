@@ -20,7 +20,7 @@ from chatladder.cli.annotate.session import AHEAD, NOT_WRITTEN_OUT, Session, Ses
 from chatladder.io.console import DataError
 from chatladder.vocabulary import TASK
 
-#: The other keys at the foot of the screen; "write out", "next hit" and "all text" are named where they are of use.
+#: The other keys at the foot of the screen; "write out", "next hit" and "all text" are named when they are of use.
 _ALWAYS_SHOWN = ("definition", "undo", "skip", "previous", "next", "jump", "search", "quit")
 _SCROLLING = ("up", "down", "page_up", "page_down", "home", "end")
 
@@ -30,8 +30,8 @@ class AnnotateApp(App[None]):
 
     Attributes:
         session: The answers so far.
-        work: The items, the person, and what they are told.
-        error: Why the app had to stop, if it had to.
+        work: The items, the person, and the notices.
+        error: The error that stopped the app, if one did.
     """
 
     ENABLE_COMMAND_PALETTE = False
@@ -52,14 +52,14 @@ class AnnotateApp(App[None]):
         self._reads_ahead = False
         for name, key in KEYS.items():
             names = keys[name]
-            # With Caps Lock on a key does the same.
+            # A key does the same with Caps Lock on.
             capitals = [each.upper() for each in names if len(each) == 1 and each.isalpha()]
             self.bind(",".join([*names, *capitals]), key.action, description=key.words)
         for name in _SCROLLING:
             self.bind(name.replace("_", ""), f"scroll('{name}')", show=False)
 
     def compose(self) -> ComposeResult:
-        """Where one is, the chat with the question under it, what just happened, the keys."""
+        """Yield the progress, the chat with the question under it, the latest remark, and the keys."""
         with Horizontal(id="head"):
             yield Static(id="where")
             yield ProgressBar(id="bar", total=len(self.session.order), show_percentage=False, show_eta=False)
@@ -74,18 +74,18 @@ class AnnotateApp(App[None]):
         yield Static(self._other_keys(), id="keys")
 
     def on_mount(self) -> None:
-        """Show the first item, and what happened at the start."""
+        """Show the first item, and the notices of the task."""
         self._show()
         if self.work.notices:
             self._say(" ".join(self.work.notices), "bold $warning")
         self.set_timer(0.2, self._read_ahead)
 
     def action_answer(self, label: str) -> None:
-        """Answer, and go on to the next item without an answer."""
+        """Answer, and go to the next unanswered item."""
         self._act(partial(self._desk.answer, label))
 
     def action_write_out(self) -> None:
-        """Ask for the text of a question that is needed so that it stands alone; the one just answered, or this one."""
+        """Ask for a rewrite of a question whose answer is the positive label: the one just answered, or this one."""
         item_id = self.session.to_write_out()
         if item_id is None:
             self._say(NOT_WRITTEN_OUT)
@@ -106,7 +106,7 @@ class AnnotateApp(App[None]):
         self._act(self._desk.skip)
 
     def action_step(self, by: int) -> None:
-        """Go some items on, or back."""
+        """Go forward by some items, or back."""
         self._act(partial(self._desk.step, by))
 
     def action_jump(self) -> None:
@@ -141,7 +141,7 @@ class AnnotateApp(App[None]):
         self.push_screen(Definition(self.work.guidelines, self._keys["definition"]))
 
     async def action_quit(self) -> None:
-        """Leave; everything answered is on the disk."""
+        """Quit; all answers are on disk."""
         self.exit()
 
     def action_scroll(self, where: str) -> None:
@@ -149,7 +149,7 @@ class AnnotateApp(App[None]):
         getattr(self.query_one("#chat", VerticalScroll), f"scroll_{where}")(animate=False)
 
     def _write_out(self, place: int, typed: str | None) -> None:
-        """Record what was typed, unless it is None, and go back to where one was."""
+        """Record the typed text, unless it is None, and return to the earlier position."""
 
         def write() -> str:
             try:
@@ -160,7 +160,7 @@ class AnnotateApp(App[None]):
         self._act(write)
 
     def _act(self, step: Callable[[], str]) -> None:
-        """Take a step and show where one is then, with the remark on it."""
+        """Take a step, and show the item that it leads to with the remark on the step."""
         given = self.session.given
         try:
             remark = step()
@@ -185,14 +185,14 @@ class AnnotateApp(App[None]):
             self._say(remark.replace("have it.", f"have it; {shown(self._keys['again'][0])} goes to the next."))
 
     def _read_ahead(self) -> None:
-        """Read what comes next once the first item, which reads faster alone, is on the screen."""
+        """Read the next items once the first, which loads faster alone, is on the screen."""
         self._reads_ahead = True
         with self._stopping():
             self._items.get(self.session.upcoming(2)[-1], self.session.upcoming(AHEAD))
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
-        """Leave where the questions cannot be read."""
+        """Quit if the questions cannot be read."""
         try:
             yield
         except DataError as error:

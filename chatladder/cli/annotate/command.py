@@ -5,12 +5,11 @@ Example:
     chatladder annotate --annotator li --new-round --annotators li,wu,chen --overlap 2 --keys needed=a,not_needed=l
     chatladder annotate --web --annotators li,wu,chen --host 192.168.1.5 --expose
 
-Every answer is on the disk before the next question is shown, in data/annotations/round_N/NAME.jsonl; starting
-again goes on where one left off. Everybody gets the same questions in the same order, whole conversations of them.
-With --sample the round asks so many of all, with --annotators and --overlap each question goes to so many of them:
-whoever begins the round says it once, and a larger --sample later holds the smaller one. Nobody sees what others or
-a model answered. With --web and no --annotator, all who share the round can answer at once, each at an address of
-their own.
+Every answer is on disk before the next question is shown, in data/annotations/round_N/NAME.jsonl; the same command
+resumes the work. Everybody gets the same questions in the same order, one conversation after another. --sample sets the
+number of questions in the round, --annotators and --overlap the number of people who get each question: whoever begins
+the round gives them once, and a larger --sample later contains the smaller one. Nobody sees the answers of others or of
+a model. With --web and no --annotator, all who share the round can answer at once, each at an address of their own.
 """
 
 from collections.abc import Iterable
@@ -41,12 +40,12 @@ from chatladder.labels.rounds import log_path
 
 
 def choose_round(options: AnnotateOptions, items: SessionItems) -> tuple[int, int]:
-    """Return the round to work in, and how many questions in it, of those who are asked, kept another from beginning.
+    """Return the round to work in, and the number of its unanswered questions that kept the next from beginning.
 
-    So whoever starts the same command again, or after another who said the same, goes on with the round that it began.
+    Thus the same command, started again or by somebody else, continues the round that it began.
 
     Raises:
-        DataError: If the round that is named does not exist.
+        DataError: If the named round does not exist.
     """
     annotations, latest = options.annotations, begun_rounds(options.annotations)[-1]
     if options.round:
@@ -62,14 +61,14 @@ def choose_round(options: AnnotateOptions, items: SessionItems) -> tuple[int, in
 
 
 def people(options: AnnotateOptions, shared: Sharing | None) -> list[str]:
-    """Return who is asked in a round: the person who is named, or else everybody who shares it."""
+    """Return the annotators of a round: the named person, or else everybody who shares it."""
     if options.person:
         return [options.person]
     return shared[0] if shared else []
 
 
 def _waiting(logs: Iterable[Path], shared: Sharing | None, items: SessionItems) -> int:
-    """Return how many questions of theirs in a round people have not answered; none of a review, or of others'."""
+    """Return the number of questions that people have yet to answer in a round; 0 in a review, or if it is others'."""
     own = [log for log in logs if shared is None or log.stem in shared[0]]
     if not own or read_review(own[0].parent) is not None:
         return 0
@@ -78,12 +77,12 @@ def _waiting(logs: Iterable[Path], shared: Sharing | None, items: SessionItems) 
 
 
 def asked(folder: Path, items: SessionItems, size: int | None = None) -> tuple[list[str], int]:
-    """Return the questions that a round asks, in its order, and how many of its sample are no longer questions.
+    """Return the questions that a round asks, in its order, and the number of its sample that are no longer questions.
 
     Args:
-        folder: ``round_<n>``.
+        folder: The round's folder, ``round_<n>``.
         items: All questions.
-        size: How many the round is to ask; None for as many as it does.
+        size: The number that the round is to ask; None to keep its present one.
 
     Raises:
         DataError: If the round asks more than ``size``, none is left, or the record is damaged.
@@ -137,7 +136,7 @@ def annotate(options: AnnotateOptions) -> None:
         ]
     )
     if not options.person:
-        # Whoever starts it for others has to know, not they.
+        # These are for whoever starts the server, not for the annotators.
         for notice in notices:
             click.echo(notice)
         notices = []

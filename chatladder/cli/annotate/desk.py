@@ -1,4 +1,4 @@
-"""What a person does with the questions, and the remark that each step gives. Nothing of a screen."""
+"""A person's steps through the questions, each of which returns a remark; independent of any screen."""
 
 from chatladder.cli.annotate.display import literal
 from chatladder.cli.annotate.session import Session, SessionItems
@@ -10,8 +10,8 @@ from chatladder.labels.rewrites import one_line
 class Desk:
     """The questions, and one person's work on them.
 
-    Every step raises ``DataError`` where an answer could not be recorded or the questions cannot be read; nothing
-    changed then.
+    Every step raises ``DataError`` if an answer cannot be recorded or the questions cannot be read; the state is then
+    unchanged.
 
     Attributes:
         session: The answers so far.
@@ -25,7 +25,7 @@ class Desk:
         self._hits: set[str] = set()
 
     def answer(self, label: str) -> str:
-        """Answer, and go on to the next question without an answer."""
+        """Answer, and go to the next unanswered question."""
         place = self.session.position
         self.session.answer(Label(label))
         if self.session.is_finished:
@@ -45,7 +45,7 @@ class Desk:
         return "" if self.session.skip() else "No other item is open."
 
     def step(self, by: int) -> str:
-        """Go some questions on, or back."""
+        """Go forward by some questions, or back."""
         if self.session.step(by):
             return ""
         return "This is the first item." if by < 0 else "This is the last item."
@@ -57,11 +57,11 @@ class Desk:
         return f"Expected a number from 1 to {len(self.session.order):,}, or the beginning of an id."
 
     def search(self, text: str | None, *, again: bool = False) -> str:
-        """Go to the next question that has a text in it.
+        """Go to the next question that contains a text.
 
         Args:
-            text: To look for; None for what was looked for before.
-            again: Whether to go on behind the question that is shown.
+            text: The text to search for; None for the previous one.
+            again: True to search from the question after the current one.
         """
         if text is not None and text != self._sought:
             self._hits = self.items.containing(text).intersection(self.session.order)
@@ -72,12 +72,12 @@ class Desk:
         return f"{len(self._hits):,} questions have it." if found else "No question has it."
 
     def line(self) -> str:
-        """Return the line that a person changes to write the question out: what they wrote, or else the question."""
+        """Return the line that a person edits into a rewrite: their earlier rewrite, or else the question."""
         written = self.session.rewrite(self.session.current)
         return self._question() if written is None else literal(written)
 
     def write_out(self, typed: str) -> str:
-        """Record what was typed, masked, if it says more than the question; an emptied line takes the text away."""
+        """Record a typed rewrite, masked; an empty line, or one that repeats the question, removes the rewrite."""
         text, masked = masked_line(typed, phone_regions())
         if not self.session.write_out(text if text not in ("", self._question()) else None):
             return "Left as it was."

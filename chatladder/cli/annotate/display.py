@@ -1,4 +1,4 @@
-"""How a chat is put on a screen: hostile text made harmless, people told apart, times. Nothing of a screen library."""
+"""Display of a chat: hostile text made harmless, colours and names of people, times; independent of any library."""
 
 import re
 import unicodedata
@@ -11,12 +11,12 @@ from chatladder.io.console import printable
 
 #: Characters of one message shown until the annotator asks for the rest.
 MOST_CHARACTERS = 1_500
-#: Told apart on a dark ground, neighbours far from each other in hue.
+#: Distinct on a dark background, with neighbours far apart in hue.
 PALETTE = (
     "#5fb3ff", "#ffb454", "#7fd962", "#f07ac0", "#59d5e0", "#ff8f70",
     "#c792ea", "#d8d254", "#4cd9a3", "#ff6f91", "#9fb4ff", "#c9a26b",
 )  # fmt: skip
-#: What people are called in place of their pseudonyms, on a page.
+#: Names of people in place of their pseudonyms, on a page.
 NAMES = (
     "Bat", "Bear", "Bison", "Cat", "Crab", "Crane", "Crow", "Deer", "Dove", "Duck", "Eagle", "Elk", "Emu", "Finch",
     "Fox", "Frog", "Goat", "Goose", "Hare", "Hawk", "Heron", "Horse", "Ibex", "Jay", "Lark", "Lemur", "Lion", "Lynx",
@@ -25,14 +25,14 @@ NAMES = (
 )  # fmt: skip
 _WORD = re.compile("[A-Za-z]+")
 _PSEUDONYM = re.compile(r"(?<![0-9A-Za-z])u(?:[0-9a-f]{16}|[0-9a-f]{8})(?![0-9A-Za-z])")
-#: Join emoji, and letters of several scripts; they move nothing.
+#: Characters that join emoji, and letters of several scripts; they move nothing.
 _JOINERS = "\u200c\u200d"
-#: Marks that pile on one letter; no writing needs more.
+#: The most marks on one letter; no script needs more.
 _MOST_MARKS = 4
 
 
 def literal(text: str) -> str:
-    """Text of a chat as it may be shown, line breaks kept: no control or direction character has any effect.
+    """Return text of a chat that is safe to show, with its line breaks: no control or direction character has effect.
 
     Such characters become U+FFFD, a tab becomes spaces; more than a few marks on one letter are left out.
     """
@@ -55,12 +55,12 @@ def _line(line: str) -> str:
 
 
 def shortened(text: str, most: int = MOST_CHARACTERS) -> tuple[str, int]:
-    """The beginning of a text, and how many characters were left out."""
+    """Return the beginning of a text, and the number of characters left out."""
     return (text, 0) if len(text) <= most else (text[:most], len(text) - most)
 
 
 def colours(senders: Iterable[str]) -> dict[str, str]:
-    """A colour for each sender: their own wherever they speak, unless another sender of these took it first."""
+    """Return a colour for each sender, which depends on the sender alone unless an earlier one has taken it."""
     chosen: dict[str, str] = {}
     for sender in dict.fromkeys(senders):
         turned = _turned(PALETTE, sender)
@@ -70,17 +70,17 @@ def colours(senders: Iterable[str]) -> dict[str, str]:
 
 
 class People:
-    """Those who speak in some messages or are mentioned there, by short names that no message has in it.
+    """Short names for those who speak or are mentioned in some messages; no message contains such a name.
 
-    As with colours, a name is somebody's own wherever they appear, unless it is taken. So a text with names in it can
-    be brought back to pseudonyms. Who is beyond the last name, or has no pseudonym, is called as they are.
+    As with colours, a name depends on the person alone, unless it is taken. So a text with names in it can be turned
+    back into one with pseudonyms. Nothing changes for people beyond the last name, or without a pseudonym.
 
     Attributes:
         names: Pseudonym -> name.
     """
 
     def __init__(self, senders: Sequence[str], texts: Sequence[str]) -> None:
-        """Choose the names; who comes first has the first choice."""
+        """Choose the names; whoever comes first has the first choice."""
         said = "\n".join([*senders, *texts])
         taken = {word.title() for word in _WORD.findall(said)}
         self.names: dict[str, str] = {}
@@ -101,26 +101,26 @@ class People:
 
 
 def _turned(choices: Sequence[str], person: str) -> list[str]:
-    """The choices, from one on that depends on the person alone."""
+    """Return the choices, rotated to begin with one that depends on the person alone."""
     first = blake2b(person.encode("utf-8", "surrogatepass"), digest_size=4).digest()
     start = int.from_bytes(first, "big") % len(choices)
     return [*choices[start:], *choices[:start]]
 
 
 def clock(timestamp: int | None, zone: tzinfo = UTC) -> str:
-    """Hour and minute, or blanks where the time is unknown."""
+    """Return hour and minute, or blanks if the time is unknown."""
     moment = _moment(timestamp, zone)
     return moment.strftime("%H:%M") if moment else "     "
 
 
 def day(timestamp: int | None, zone: tzinfo = UTC) -> str:
-    """The date, or nothing where the time is unknown."""
+    """Return the date, or an empty text if the time is unknown."""
     moment = _moment(timestamp, zone)
     return moment.strftime("%Y-%m-%d %a") if moment else ""
 
 
 def pause(before: int | None, after: int | None) -> str:
-    """Say how much time passed between two messages, if it was long enough to matter (ten minutes)."""
+    """Return the time between two messages in words, or an empty text if it is below ten minutes."""
     if before is None or after is None or after - before < 600:
         return ""
     return f"{duration(after - before)} later"
@@ -129,16 +129,16 @@ def pause(before: int | None, after: int | None) -> str:
 def notes(
     turns: Iterable[Mapping[str, Any]], zone: tzinfo = UTC, before: int | None = None, *, with_days: bool = True
 ) -> list[str]:
-    """Say before each message on which day it was written, where that is another than before, and a long pause.
+    """Return a note to show before each message: its day, if it differs from the one before, and a long pause.
 
     Args:
         turns: Messages with a timestamp, oldest first, shape ``(n,)``.
-        zone: In which days are told.
-        before: Time of what was said before the first of them (UTC seconds).
-        with_days: Whether days are told.
+        zone: The time zone of the days.
+        before: Time of the message before the first (UTC seconds).
+        with_days: True to note days.
 
     Returns:
-        Words for each, empty where there is nothing to say, shape ``(n,)``.
+        A note for each message, perhaps empty, shape ``(n,)``.
     """
     found, last_day = [], ""
     for turn in turns:
@@ -150,7 +150,7 @@ def notes(
 
 
 def duration(seconds: float) -> str:
-    """A span of time in the two units that matter: 5 h 09 min, 12 min, 3 d 4 h."""
+    """Format a span of time in at most two units: 5 h 09 min, 12 min, 3 d 4 h."""
     minutes = max(0, round(seconds / 60))
     if minutes < 60:
         return f"{minutes} min"

@@ -1,4 +1,4 @@
-"""The options of annotate, adjudicate and review, and the texts among them: names, time zones, keys."""
+"""The options of annotate, adjudicate and review, and the parsers of their texts: names, time zones, keys."""
 
 import re
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from chatladder.vocabulary import KINDS, LABELS
 
 
 class Key(NamedTuple):
-    """An action that a key does.
+    """An action that keys trigger.
 
     Attributes:
-        keys: Names of the keys that do it.
-        words: Its name on the screen.
+        keys: Names of the keys.
+        words: The action's name on the screen.
         action: The app's action.
     """
 
@@ -29,7 +29,7 @@ class Key(NamedTuple):
     action: str
 
 
-#: By the names that --keys takes; labels first.
+#: Actions by the names that --keys takes; labels first.
 KEYS = {
     **{name: Key((KINDS[name].key,), KINDS[name].words, f"answer('{name}')") for name in LABELS},
     "rewrite": Key(("w",), "write out", "write_out"),
@@ -44,7 +44,7 @@ KEYS = {
     "definition": Key(("question_mark", "d"), "definition", "definition"),
     "quit": Key(("q",), "quit", "quit"),
 }
-#: Signs that have a name of their own as keys.
+#: Signs whose keys have another name.
 SIGNS = {
     "/": "slash", "?": "question_mark", ".": "full_stop", ";": "semicolon", "'": "apostrophe", "-": "minus",
     "[": "left_square_bracket", "]": "right_square_bracket", "\\": "backslash", "`": "grave_accent", " ": "space",
@@ -53,10 +53,10 @@ _KEY = re.compile(r"[a-z0-9]|f[1-9][0-9]?")
 
 
 def parse_keys(text: str) -> dict[str, tuple[str, ...]]:
-    """Read ``action=key,action=key``; an action named twice has two keys, one not named keeps its own.
+    """Read ``action=key,action=key``; an action named twice has two keys, one not named keeps its default.
 
     Raises:
-        ValueError: If an action or a key is unknown, or one key would do two things.
+        ValueError: If an action or a key is unknown, or one key has two actions.
     """
     changed: dict[str, list[str]] = {}
     for pair in filter(None, (pair.strip() for pair in text.split(","))):
@@ -85,7 +85,7 @@ def names(text: str | None) -> list[str]:
     """Read the names in a list such as ``li,wu,chen``.
 
     Raises:
-        ValueError: If one is empty or there twice.
+        ValueError: If one is empty or occurs twice.
     """
     listed = [name.strip() for name in text.split(",")] if text else []
     if len(set(listed)) < len(listed) or "" in listed:
@@ -106,7 +106,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def project_zone() -> str:
-    """Return the time zone of the exports, as params.yaml of this folder names it; UTC where it names none."""
+    """Return the time zone of the exports from this folder's params.yaml; UTC if it names none."""
     try:
         return str(read_section(PARAMS, "ingest")["timezone"])
     except (DataError, KeyError):
@@ -114,7 +114,7 @@ def project_zone() -> str:
 
 
 class Checked(click.ParamType[str]):
-    """Text that is checked and stays as it was typed."""
+    """Text that is validated and stays as it was typed."""
 
     name = "text"
 
@@ -136,7 +136,7 @@ class Checked(click.ParamType[str]):
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenOptions:
-    """Who answers, where questions and answers lie, what is on the screen, and where the screen is."""
+    """Options for the person, the paths of questions and answers, the content of the screen, and its address."""
 
     person: str = setting("Your name; also the name of your log.", names=("--annotator",))
     round: int | None = setting("The latest that was begun, unless given.", least=1, default=None)
@@ -154,7 +154,7 @@ class ScreenOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedOptions(ScreenOptions):
-    """Besides, who gets which item."""
+    """Further options for the assignment of items."""
 
     annotators: str | None = setting("Who shares the round, as li,wu; said once.", type=Checked(names), default=None)
     overlap: int | None = setting("How many of them get each question; all, unless given.", least=1, default=None)

@@ -1,12 +1,12 @@
 "use strict";
 
 const part = (id) => document.getElementById(id);
-// What a browser sends nowhere: the address keeps it, and the tab where somebody cuts it off.
+// The browser does not send it: it is in the address, and in the tab's storage in case somebody removes it there.
 const token = location.hash.slice(1) || sessionStorage.getItem("token") || "";
 sessionStorage.setItem("token", token);
 window.addEventListener("hashchange", () => location.reload());
 
-// Characters of a message that are shown until somebody asks for the rest, as in the terminal.
+// Characters of a message to show until somebody asks for the rest, as in the terminal.
 const MOST_CHARACTERS = 1500;
 // Milliseconds in which nobody can have read a question: a second tap of the same finger is not meant for it.
 const TOO_SOON = 250;
@@ -42,7 +42,7 @@ async function ask(path, body) {
   return said;
 }
 
-// Steps wait for those before them, and one that failed can be tried again as it was.
+// Steps wait for earlier ones, and a failed one can be retried unchanged.
 function take(step, then = () => {}) {
   waiting += 1;
   steps = steps.then(async () => {
@@ -60,7 +60,7 @@ function take(step, then = () => {}) {
 
 const from = (path, more) => {
   let body;
-  // What is tried again is about the same question.
+  // A retry is about the same question.
   take(() => ask(path, body ??= {item_id: state.item_id, ...(typeof more === "function" ? more() : more)}));
 };
 
@@ -120,7 +120,7 @@ function show(next) {
   part("said").textContent = next.said.map(({who, words}) => who + ": " + words).join(" · ");
 }
 
-// Once: the keys and labels of a start stay as they are.
+// Called once: keys and labels do not change after the start.
 function setUp({ask: asked, labels, shown, guidelines}) {
   for (const [language, text] of Object.entries(asked)) {
     const line = piece("span", "", text);
@@ -137,7 +137,7 @@ function setUp({ask: asked, labels, shown, guidelines}) {
   for (const button of document.querySelectorAll("[data-action]")) {
     if (button.id !== "place") button.append(piece("kbd", "", shown[button.dataset.action]));
     button.addEventListener("click", (event) => {
-      // Who taps has the keys of the page again: Space must not press the button once more.
+      // After a tap the page has the keys again: Space must not press the button once more.
       if (event.detail) toChat();
       ACTIONS[button.dataset.action]();
     });
@@ -145,7 +145,7 @@ function setUp({ask: asked, labels, shown, guidelines}) {
   part("guidelines").firstElementChild.append(...paragraphs(guidelines).map(written));
 }
 
-// The Markdown of guidelines: headings, items, paragraphs over several lines, bold words; all else as it stands there.
+// The Markdown of guidelines: headings, items, paragraphs over several lines, bold words; all else is literal.
 function paragraphs(text) {
   let isOpen = false;
   const found = [];
@@ -198,7 +198,7 @@ function write() {
   });
 }
 
-// Goes back to where one was when one began to write.
+// Returns to the question from which the rewrite was begun.
 function leave(text) {
   const item_id = state.item_id, to = back;
   take(async () => {
@@ -239,7 +239,7 @@ document.addEventListener("keydown", (event) => {
   const isGuide = action === "definition" && part("guidelines").open;
   if (!action || (document.querySelector("dialog[open]") && !isGuide)) return;
   event.preventDefault();
-  // A key that is held answers once.
+  // A key held down answers once.
   if (!event.repeat || action === "previous" || action === "next") ACTIONS[action]();
 });
 part("line").addEventListener("keydown", (event) => {
@@ -250,6 +250,6 @@ part("line").addEventListener("keydown", (event) => {
 part("writing").addEventListener("submit", (event) => { event.preventDefault(); leave(part("line").value); });
 part("leave").addEventListener("click", () => leave(null));
 
-// Whatever opens or closes below: the question stays in sight.
+// The question stays visible, whatever opens or closes below it.
 new ResizeObserver(toQuestion).observe(part("chat"));
 take(() => ask("state"), toChat);

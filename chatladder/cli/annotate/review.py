@@ -4,11 +4,11 @@ Example:
     chatladder review --annotator li
     chatladder review --annotator li --annotators li,wu,chen --overlap 2
 
-The suspects that dvc repro queued are asked as if for the first time and, mixed among them, a random share of all
-labelled questions (review.queue.random in params.yaml), which no model chose: neither labels, nor answers, nor what
-speaks against them are shown. The review is a round of its own, after the latest that has answers. Its first answer
-begins it: data/annotations/round_N/review.json keeps its items, whatever dvc repro makes of the queue meanwhile.
-Starting again goes on where one left off; once it is done and counted, the next queue begins the next round.
+The suspects that dvc repro queued are asked as if for the first time, mixed with a random share of all labelled
+questions (review.queue.random in params.yaml), which no model chose. Labels, answers and the evidence against them are
+not shown. The review is a round of its own, after the latest with answers. Its first answer begins it:
+data/annotations/round_N/review.json freezes its items, even if dvc repro changes the queue later. The same command
+resumes the work; once the review is done and counted, the next queue begins the next round.
 """
 
 from collections.abc import Collection
@@ -36,7 +36,7 @@ _AGAIN = "Queue, labels and questions must be of one run: run dvc repro."
 
 
 def queued_items(queue: Path) -> dict[str, int]:
-    """Read the items of a queue in its order, and the line that each stands on, from 1.
+    """Read the items of a queue in its order, with their line numbers, from 1.
 
     Raises:
         DataError: If it is malformed, or names an item twice.
@@ -53,7 +53,7 @@ def queued_items(queue: Path) -> dict[str, int]:
 
 
 def is_queue_of(queue: Path, review: Review) -> bool:
-    """Whether a queue is still the one that a review was begun with.
+    """Return True if a queue is still the one that a review was begun with.
 
     Raises:
         DataError: As ``queued_items`` does.
@@ -62,7 +62,7 @@ def is_queue_of(queue: Path, review: Review) -> bool:
 
 
 def read_queue(queue: Path, labelled: Path, known: Collection[str], number: int) -> Review:
-    """Return the review that a round begins with: the queue that the pipeline made, and the round's random part.
+    """Return the review that a round begins with: the pipeline's queue, and the round's random part.
 
     Args:
         queue: JSON lines with an ``item_id``, the most suspicious first.
@@ -89,10 +89,10 @@ def read_queue(queue: Path, labelled: Path, known: Collection[str], number: int)
 
 
 def random_share() -> float:
-    """Return the share of all labels that a review looks at whatever models say, as params.yaml of this folder has it.
+    """Return the random share of all labels in a review, from this folder's params.yaml.
 
     Raises:
-        DataError: If it has none, or another value than one from 0 to 1.
+        DataError: If there is none, or it is not a number from 0 to 1.
     """
     share = read_section(PARAMS, "review.queue").get("random")
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
@@ -119,7 +119,7 @@ def _read_splits(labelled: Path) -> dict[str, str]:
 
 
 def _problem(split: str | None, is_question: bool) -> str | None:
-    """Say what is wrong with an item of the queue, if anything."""
+    """Return what is wrong with an item of the queue, or None."""
     if not is_question:
         return "expected an item of the questions, got one that is no longer there"
     if split is None:
@@ -133,12 +133,12 @@ def next_round(asked: int | None, answered: int, annotations: Path) -> int:
     """Return the round that a review begins: the one after the latest that has answers.
 
     Args:
-        asked: The one that was asked for, if any.
-        answered: The latest that has answers, 0 if none has.
+        asked: The requested round, if any.
+        answered: The latest round with answers, 0 if there is none.
         annotations: Folder of the rounds.
 
     Raises:
-        DataError: If nothing was answered yet, or another round was asked for.
+        DataError: If nothing was answered yet, or another round was requested.
     """
     if not answered:
         raise DataError(f"{annotations}: expected answers to look at again, got none. Begin with chatladder annotate.")
@@ -153,7 +153,7 @@ def next_round(asked: int | None, answered: int, annotations: Path) -> int:
 def own_items(
     review: Review, known: Collection[str], annotator: str, shared: Sharing | None, folder: Path
 ) -> list[str]:
-    """Return the items of a review that one annotator gets, in its order, less those that are no longer questions.
+    """Return the items of a review that one annotator gets, in its order, without those that are no longer questions.
 
     Raises:
         DataError: If there are none, or the round is shared by others.
@@ -168,22 +168,22 @@ def own_items(
 
 
 def choose(options: ReviewOptions, known: Collection[str]) -> tuple[int, Review] | None:
-    """Return the review to go on with, or the one to begin, and its round; None if the annotator finished the latest.
+    """Return the review to resume or to begin, and its round; None if the annotator finished the latest.
 
     Args:
-        options: The command's.
+        options: The command's options.
         known: Ids of the questions.
 
     Raises:
         DataError: If there is nothing to look at again, or queue, rounds and questions do not fit together.
     """
     annotations, asked = options.annotations, options.round
-    # Counted before a review is looked for: whoever begins it between the two may answer at once.
+    # Read before looking for a review: somebody may begin one and answer between the two.
     answered = latest_answered(annotations)
     number = asked or begun_rounds(annotations)[-1]
     log = log_path(annotations, number, options.person)
     begun = read_review(log.parent)
-    # A list that people drew is no review to go on with, unless it is asked for.
+    # A list that people drew is not resumed, unless it is requested.
     if begun is not None and (asked or begun.is_queue):
         if asked:
             return number, begun
@@ -224,13 +224,13 @@ def review(options: ReviewOptions) -> None:
 
     @cache
     def begin_round() -> None:
-        """Freeze what is shown, with the first answer: who leaves without one has begun nothing."""
+        """Freeze the review with its first answer: whoever leaves without one has begun nothing."""
         if begin(log.parent, wanted) != wanted or settle_assignment(log.parent, *sharing) != shared:
             raise DataError(f"{log.parent}: somebody else began another review meanwhile. Start again.")
         follow_guidelines(options, [log.parent])
 
     [session] = work([replace(own_task(order, log, guidelines, notices), begin=begin_round)], items, options)
-    with suppress(OSError):  # it holds something, unless nobody answered
+    with suppress(OSError):  # it is not empty, unless nobody answered
         log.parent.rmdir()
     if session.is_finished:
         click.echo(_what_next(number))

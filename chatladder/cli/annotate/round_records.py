@@ -1,6 +1,6 @@
-"""What a round's annotators hold to from its beginning: which items, who gets which of them, under which guidelines.
+"""The records that fix a round from its beginning: its items, their assignment to annotators, and its guidelines.
 
-Who gets an item, and in what order, follows from the item itself: another item changes neither.
+The assignment of an item and its place in the order depend on the item itself: another item changes neither.
 """
 
 import os
@@ -18,7 +18,7 @@ from chatladder.vocabulary import TASK
 Sharing = tuple[list[str], int]
 #: The meaning of the labels, unless --guidelines names another text.
 GUIDELINES = TASK.folder / "guidelines.md"
-#: Beside the logs of a round.
+#: Files next to the logs of a round.
 ASSIGNMENT_FILE, GUIDELINES_FILE, SAMPLE_FILE = "assignment.json", "guidelines.json", "sample.json"
 
 
@@ -27,11 +27,10 @@ def _rank(*parts: str) -> bytes:
 
 
 def assigned(item_id: str, annotators: Iterable[str], overlap: int) -> list[str]:
-    """Choose the annotators who get an item: those whose hash together with it is lowest.
+    """Choose the annotators who get an item: those with the lowest hashes of item and name.
 
-    Each gets ``overlap / len(annotators)`` of the items, give or take the chance of a fair draw, and each pair
-    shares as many as any other. It depends on nothing but the id and the names, and another annotator takes
-    items over without moving any between the others.
+    In expectation, each gets ``overlap / len(annotators)`` of the items, and all pairs share equally many. The choice
+    depends on the id and the names alone, and another annotator takes items over without moving any between the others.
 
     Source:
         Thaler and Ravishankar (1998), rendezvous hashing.
@@ -43,13 +42,13 @@ def own_share(item_ids: list[str], annotator: str, shared: Sharing | None, folde
     """Return the items that one annotator gets.
 
     Args:
-        item_ids: Those of the round, in the order in which they are shown.
+        item_ids: Items of the round, in the order in which they are shown.
         annotator: Name of the person who answers.
-        shared: As ``settle_assignment`` gives it.
-        folder: ``round_<n>``, for errors.
+        shared: The result of ``settle_assignment``.
+        folder: The round's folder, for errors.
 
     Raises:
-        DataError: If the round is shared by others, or none is theirs.
+        DataError: If the annotator does not share the round, or gets no item.
     """
     if shared is None:
         return item_ids
@@ -63,26 +62,26 @@ def own_share(item_ids: list[str], annotator: str, shared: Sharing | None, folde
 
 
 def chat_order(item_ids: Sequence[str], conversations: Sequence[str]) -> list[str]:
-    """Order items conversation after conversation, in the order in which these begin.
+    """Order items by conversation, in the order in which conversations begin.
 
     Args:
-        item_ids: Shape ``(n,)``, in the order of the chat.
+        item_ids: Ids in the order of the chat, shape ``(n,)``.
         conversations: The conversation of each, shape ``(n,)``.
     """
     return _ordered(item_ids, conversations, {name: at for at, name in enumerate(dict.fromkeys(conversations))})
 
 
 def order_items(item_ids: Sequence[str], conversations: Sequence[str], round_number: int) -> list[str]:
-    """Order items as a round shows them: conversation after conversation, in the order of the chat.
+    """Order items as a round shows them: by conversation, and within one in the order of the chat.
 
-    Within a conversation, what was read for one question helps with the next. The conversations themselves are
-    shuffled by a hash that differs between rounds. It is the same for everybody: those who stop early have answered
-    the same items, so that their agreement can be told. New items slot in; the others keep their order.
+    Within a conversation, reading for one question helps with the next. Conversations are shuffled by a hash that
+    differs between rounds. The order is the same for everybody: annotators who stop early have answered the same items,
+    so that their agreement can be measured. New items slot in; the others keep their order.
 
     Args:
-        item_ids: Shape ``(n,)``, in the order of the chat.
+        item_ids: Ids in the order of the chat, shape ``(n,)``.
         conversations: The conversation of each, shape ``(n,)``.
-        round_number: In which round.
+        round_number: The number of the round.
     """
     ranks = {name: (_rank("order", str(round_number), name), name) for name in conversations}
     return _ordered(item_ids, conversations, ranks)
@@ -94,12 +93,12 @@ def _ordered(item_ids: Sequence[str], conversations: Sequence[str], ranks: Mappi
 
 
 def begun_rounds(annotations: Path) -> list[int]:
-    """Return the numbers of the rounds that were begun, in their order; round 1 always is.
+    """Return the numbers of the rounds that were begun, in their order; round 1 always counts.
 
-    A log is hidden until its first answer, so a round that was opened and left is none of them.
+    A log is hidden until its first answer, so a round that was only opened does not count.
 
     Raises:
-        DataError: If answers lie where no round is.
+        DataError: If answers lie outside a round's folder.
     """
     folders = round_folders(annotations)
     begun = {number for number, folder in folders.items() if any(path.name[0] != "." for path in folder.iterdir())}
@@ -112,7 +111,7 @@ def check_round(annotations: Path, number: int, *, new: bool) -> None:
     Args:
         annotations: Folder of the rounds.
         number: The round.
-        new: Whether it is to be begun; one that was begun already is gone on with.
+        new: True to begin it; one that was begun already is resumed.
 
     Raises:
         DataError: If it does not exist, and is not the next.
@@ -137,19 +136,19 @@ def next_round(annotations: Path) -> int:
 
 
 def settle_sample(folder: Path, order: Sequence[str], size: int) -> list[str]:
-    """Return the items that a round asks everybody, in the order in which they are shown, once it asks so many.
+    """Set the size of a round's sample, and return its items in the order in which they are shown.
 
-    They are the first of the round's order, so whole conversations, of which the last is cut where the number is met.
-    ``sample.json`` keeps them, as ``{"items": [ids]}``, whatever becomes of the questions. A larger sample begins with
-    them and goes on in the order: first with the rest of the conversation that was cut.
+    They are the first of the round's order: whole conversations, the last of which may be cut. ``sample.json`` stores
+    them as ``{"items": [ids]}``, so later changes of the questions do not matter. A larger sample begins with them and
+    continues in the order, first with the rest of the conversation that was cut.
 
     Args:
-        folder: ``round_<n>``.
+        folder: The round's folder, ``round_<n>``.
         order: Ids of all items in the round's order.
-        size: How many to ask, of so many as there are.
+        size: The number of items to ask; all if there are fewer.
 
     Raises:
-        DataError: If the round asks more already, or the record is damaged.
+        DataError: If the sample is larger already, or the record is damaged.
     """
     create_json(folder / SAMPLE_FILE, {"items": [*order[:size]]})
     drawn = read_sample(folder) or []
@@ -166,10 +165,10 @@ def settle_sample(folder: Path, order: Sequence[str], size: int) -> list[str]:
 
 
 def read_sample(folder: Path) -> list[str] | None:
-    """Return the items that a round asks everybody; None if it asks all.
+    """Return the sample of a round; None if it asks all items.
 
     Args:
-        folder: ``round_<n>``.
+        folder: The round's folder, ``round_<n>``.
 
     Raises:
         DataError: If the record is damaged.
@@ -190,10 +189,10 @@ def settle_assignment(
     """Return the assignment of a round: written at its beginning, and the same for everybody from then on.
 
     Args:
-        folder: ``round_<n>``, where ``assignment.json`` lies.
-        annotators: Names of those who share the round; empty to take what the round has.
-        overlap: How many annotators get each item; None for all of them.
-        begin: Whether a round without one gets it.
+        folder: The round's folder, which holds ``assignment.json``.
+        annotators: Names of those who share the round; empty to accept the round's assignment.
+        overlap: The number of annotators who get each item; None for all of them.
+        begin: True to write the assignment if the round has none.
 
     Returns:
         The annotators and the overlap, or None if everybody gets every item.
@@ -208,7 +207,7 @@ def settle_assignment(
             return wanted
         create_json(path, _assignment(wanted))
     settled = _read_assignment(path)
-    # Where everybody gets every item, somebody new takes none from the others.
+    # If everybody gets every item, a new annotator takes none from the others.
     if wanted and _is_everybodys(wanted) and _is_everybodys(settled) and {*settled[0]} < {*wanted[0]}:
         if begin:
             write_json(path, _assignment(wanted), answers=True)
@@ -258,23 +257,23 @@ def read_guidelines(path: Path) -> str:
 
 
 def version_of(text: str) -> str:
-    """Name a wording by the first 12 hexadecimal digits of its SHA-256 (line ends count as newlines)."""
+    """Return the version of a text: the first 12 hexadecimal digits of its SHA-256 (line ends count as newlines)."""
     return sha256(text.encode("utf-8")).hexdigest()[:12]
 
 
 def settle_guidelines(folder: Path, file: Path, version: str, *, allow_changed: bool) -> None:
-    """Record which wording a round follows, once; later runs are compared with it.
+    """Record the version of the guidelines that a round follows, once; later runs are compared with it.
 
-    ``guidelines.json`` is ``{"version", "file"}``; wordings let in later are added as ``"changed_to"``.
+    ``guidelines.json`` is ``{"version", "file"}``; versions allowed later are added as ``"changed_to"``.
 
     Args:
-        folder: ``round_<n>``.
+        folder: The round's folder, ``round_<n>``.
         file: The guidelines.
-        version: Name of their wording now.
-        allow_changed: Let a round go on under another wording, and record that it did.
+        version: Their present version.
+        allow_changed: True to allow another version in a round that was begun, and record it.
 
     Raises:
-        DataError: If the round began under another wording and that is not allowed, or the record is damaged.
+        DataError: If the round began under another version and that is not allowed, or the record is damaged.
     """
     path = folder / GUIDELINES_FILE
     if not path.exists() and create_json(path, {"version": version, "file": file.name}):

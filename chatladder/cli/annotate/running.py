@@ -1,6 +1,6 @@
-"""The work from the command line to the screen: one person's in this terminal, or that of several in browsers.
+"""Run the tasks of a command: one person's in this terminal, or those of several people in browsers.
 
-A command decides what is asked, as a ``Task`` for each person, and ``work`` shows it until they leave.
+A command makes a ``Task`` for each person, and ``work`` shows it until they leave.
 """
 
 import sys
@@ -32,15 +32,15 @@ class Task:
     """The work that one person is asked to do.
 
     Attributes:
-        person: Their name.
-        title: Over the items.
+        person: The person's name.
+        title: The title over the items.
         rounds: Item -> round whose log takes its answer, in the order in which items are shown.
         logs: Round -> log of the person.
         guidelines: The meaning of the labels, Markdown.
         notices: Remarks to show at the start.
-        cases: The answers of others to each item, for who settles it; empty for who annotates, which is blind.
-        clock: Gives the time of an answer.
-        begin: Called before each answer is recorded; where it raises, none is.
+        cases: The answers of others to each item, for an adjudicator; empty for an annotator, who answers blind.
+        clock: Returns the time of an answer.
+        begin: Called before each answer is recorded; if it raises, the answer is not recorded.
     """
 
     person: str
@@ -59,7 +59,7 @@ def own_task(order: Iterable[str], log: Path, guidelines: str, notices: Sequence
 
     Args:
         order: Ids of the items in the order in which they are shown.
-        log: Theirs.
+        log: The annotator's log.
         guidelines: The meaning of the labels, Markdown.
         notices: Remarks to show at the start.
     """
@@ -68,12 +68,12 @@ def own_task(order: Iterable[str], log: Path, guidelines: str, notices: Sequence
 
 
 def follow_guidelines(options: ScreenOptions, folders: Iterable[Path], *, begin: bool = True) -> str:
-    """Return the guidelines; a round keeps the wording that it began with.
+    """Return the guidelines; a round keeps the version that it began with.
 
     Args:
-        options: The command's.
-        folders: ``round_<n>`` of each round that is worked in.
-        begin: Whether a round without a record gets one.
+        options: The command's options.
+        folders: The folder ``round_<n>`` of each round to work in.
+        begin: True to write a record for a round that has none.
 
     Raises:
         DataError: If they cannot be read, or a round follows others.
@@ -89,20 +89,20 @@ def follow_guidelines(options: ScreenOptions, folders: Iterable[Path], *, begin:
 
 
 def told(counts: Iterable[tuple[int, str]]) -> list[str]:
-    """Return a notice of each count above zero, put into its text."""
+    """Return the text for each count above zero, with the count filled in."""
     return [text.format(count) for count, text in counts if count]
 
 
 def work(tasks: Sequence[Task], items: SessionItems, options: ScreenOptions) -> list[Session]:
-    """Show one item after another until whoever answers leaves, and say how far each person is.
+    """Show one item after another until the annotators leave, and print each person's progress.
 
     Args:
         tasks: Each person's work; several for --web alone.
         items: The questions.
-        options: The command's.
+        options: The command's options.
 
     Raises:
-        DataError: If a log or the questions do not allow it, or the page cannot be served where it should be.
+        DataError: If a log or the questions do not allow it, or the page cannot be served at its address.
     """
     with ExitStack() as stack:
         opened = [_open(task, stack) for task in tasks]
@@ -121,7 +121,7 @@ def work(tasks: Sequence[Task], items: SessionItems, options: ScreenOptions) -> 
 
 
 def _open(task: Task, stack: ExitStack) -> tuple[Session, Task]:
-    """Hold a person's logs and go on where they end; return what was found as notices of the task, too."""
+    """Open a person's logs and resume where they end; return the task with notices about the logs added."""
     logs = {number: stack.enter_context(LogWriter(path)) for number, path in task.logs.items()}
 
     def record(answer: Answer) -> None:
@@ -146,22 +146,22 @@ def _open(task: Task, stack: ExitStack) -> tuple[Session, Task]:
 
 
 def own_history(paths: Iterable[Path]) -> list[Answer]:
-    """Read what a person answered and did not take back, in logs of several rounds, oldest first.
+    """Read a person's answers that were not taken back, in logs of several rounds, oldest first.
 
-    Each log keeps its own order, whatever a clock that was set back says.
+    Each log keeps its own order, even if a clock was set back.
     """
     histories = [replay(path).history for path in paths]
     return list(merge(*histories, key=lambda answer: datetime.fromisoformat(answer.at)))
 
 
 def show(session: Session, items: SessionItems, task: Task, options: ScreenOptions) -> None:
-    """Run the screen in the terminal until whoever answers leaves it.
+    """Run the screen in the terminal until the annotator leaves.
 
     Args:
         session: The answers so far.
         items: The questions.
         task: The work.
-        options: The command's.
+        options: The command's options.
 
     Raises:
         DataError: If the questions cannot be read.
@@ -178,11 +178,11 @@ def show(session: Session, items: SessionItems, task: Task, options: ScreenOptio
 
 @stoppable("Every answer is in the log; the same command goes on.")
 def launch(run: Callable[[Options], None], options: Options) -> None:
-    """Run a command, if there is a screen for it.
+    """Run a command, if there is a terminal or --web is given.
 
     Args:
         run: The command's work.
-        options: The command's.
+        options: The command's options.
 
     Raises:
         DataError: If there is no terminal, or as ``run`` does.
@@ -193,5 +193,5 @@ def launch(run: Callable[[Options], None], options: Options) -> None:
 
 
 def in_terminal() -> bool:
-    """Whether the screen is a terminal."""
+    """Return True if input and output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()

@@ -1,4 +1,4 @@
-"""The parts of the annotator's screen: the chat, labels, and what lies over them for a while."""
+"""The parts of the annotator's screen: the chat, the labels, and the dialogs over them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
@@ -28,19 +28,19 @@ class Definition(ModalScreen[None]):
         self._leaving_keys = {*keys, "escape", "enter", "q"}
 
     def compose(self) -> ComposeResult:
-        """Give the text, which scrolls."""
+        """Yield the text, which scrolls."""
         with VerticalScroll(id="definition"):
             yield Markdown(self._text, open_links=False)
 
     def on_key(self, event: Any) -> None:
-        """Close on a key that asks for it; the others scroll or do nothing."""
+        """Close on one of the keys; the others scroll or do nothing."""
         if event.key in self._leaving_keys:
             event.stop()
             self.dismiss()
 
 
 class Ask(ModalScreen[str | None]):
-    """One line to type; Escape gives None."""
+    """A dialog for one line of text; Escape returns None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", show=False)]
 
@@ -50,47 +50,47 @@ class Ask(ModalScreen[str | None]):
         self._text = text
 
     def compose(self) -> ComposeResult:
-        """Give what is asked, and where to type; a text that stands there already is to be changed."""
+        """Yield the prompt, and the input, which may hold a text to edit."""
         with Vertical(id="ask"):
             yield Static(Content(self._what))
             yield Input(self._text, select_on_focus=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Hand the line back at Enter."""
+        """Return the line on Enter."""
         event.stop()
         self.dismiss(event.value)
 
 
 class WriteOut(Ask):
-    """A line under the question, which stays in sight."""
+    """A line under the question, which stays visible."""
 
 
 class Failure(ModalScreen[None]):
-    """An answer that could not be recorded: said once, clearly, until a key is pressed."""
+    """A dialog about an answer that could not be recorded, until a key is pressed."""
 
     def __init__(self, message: str) -> None:
         super().__init__()
         self._message = message
 
     def compose(self) -> ComposeResult:
-        """Give the error and what it means."""
+        """Yield the error and what it means."""
         with Vertical(id="failure"):
             yield Static(Content.styled("Not recorded", "bold"))
             yield Static(Content(literal(self._message)), id="reason")
             yield Static(Content("The question stays as it was. Press Escape or Enter."))
 
     def on_key(self, event: Any) -> None:
-        """Close, but not on a label typed ahead, which would go unread."""
+        """Close, but not on a label's key typed ahead: the error would go unread."""
         event.stop()
         if event.key in ("escape", "enter"):
             self.dismiss()
 
 
 def label_keys(keys: Mapping[str, Sequence[str]]) -> Content:
-    """Return which key gives which label.
+    """Return the key of each label.
 
     Args:
-        keys: Names of the keys of each action, as ``parse_keys`` gives them.
+        keys: Names of the keys of each action, as ``parse_keys`` returns them.
     """
     parts: list[str | tuple[str, str]] = []
     for label in LABELS:
@@ -99,9 +99,9 @@ def label_keys(keys: Mapping[str, Sequence[str]]) -> Content:
 
 
 def said(case: Case) -> Content:
-    """Return the votes on an item, and what adjudicators said, after the round that is settled.
+    """Return the round to adjudicate, and the votes and adjudications on an item.
 
-    As in ``round 2  li: needed  wu: unsure  adjudicator chen: needed``; a vote may be of an earlier round.
+    As in ``round 2  li: needed  wu: unsure  adjudicator chen: needed``; a vote may be from an earlier round.
     """
     parts: list[str | tuple[str, str]] = [(f"round {case.round}  ", "$text-muted")]
     for who, given in (("", case.annotators), ("adjudicator ", case.adjudicators)):
@@ -123,15 +123,15 @@ def chat_table(
     is_question: bool = False,
     expand_key: str | None,
 ) -> Table:
-    """Return a table of messages: time, sender, text. ``Text`` takes a string as it is: markup in it is no markup.
+    """Return a table of messages: time, sender, text. ``Text`` takes a string literally and interprets no markup.
 
     Args:
         turns: Messages, oldest first: sender, text, timestamp.
         tints: The colour of each sender.
-        zone: In which times are shown.
-        before: Time of what was said before the first of them (UTC seconds).
-        is_question: Set in bold, without the date, which stands in its frame.
-        expand_key: The key that shows long messages whole, named where one is cut; None: none is cut.
+        zone: The time zone of the times.
+        before: Time of the message before the first (UTC seconds).
+        is_question: True for bold text without the date, which is in the question's frame.
+        expand_key: The key that shows long messages whole, named where one is cut; None to cut none.
     """
     table = Table.grid(padding=(0, 1))
     table.add_column(width=5, no_wrap=True)

@@ -1,7 +1,7 @@
-"""The questions as they are shown one by one, and one person's answers to them. Nothing of a screen.
+"""The questions, shown one by one, and one person's answers to them; independent of any screen.
 
-Every id is read at once, a window only when it is shown. An answer becomes part of the state only after it was
-recorded, so what the state calls answered is on the disk.
+All ids are read at once, a window only when it is shown. An answer becomes part of the state only after it was
+recorded, so every answer in the state is on disk.
 """
 
 from bisect import bisect_right
@@ -24,20 +24,20 @@ from chatladder.io.rows import QUESTIONS, Rows
 from chatladder.labels.answer import Answer, Label, now
 from chatladder.vocabulary import KINDS, POSITIVE, TASK
 
-#: What is said where an item cannot be written out.
+#: The remark if an item cannot be written out.
 NOT_WRITTEN_OUT = (
     f"A {TASK.item[0]} is written out once its answer is {KINDS[POSITIVE].words}."
     if TASK.is_written_out
     else f"A {TASK.item[0]} is not written out where it is asked this."
 )
-#: Items that are shown next and read along with one that is needed now.
+#: The number of next items that are read along with the current one.
 AHEAD = 512
-#: Rows decoded at a time while looking for some.
+#: Rows to decode at a time when loading items.
 _BATCH = 4096
 
 
 class SessionItems:
-    """The questions of a parquet file, which stays open: a pipeline that replaces it meanwhile does no harm.
+    """The questions of a parquet file, which stays open: a pipeline may replace it meanwhile.
 
     Attributes:
         ids: Ids of the items, in the order of the chat, shape ``(n,)``.
@@ -70,7 +70,7 @@ class SessionItems:
             )
 
     def reopened(self) -> "SessionItems":
-        """The same questions for another person, whose reading is their own.
+        """Return the same questions for another person, with a reader of their own.
 
         Raises:
             DataError: If the file is damaged.
@@ -81,11 +81,11 @@ class SessionItems:
         return other
 
     def get(self, item_id: str, upcoming: Sequence[str] = ()) -> dict[str, Any]:
-        """One question, a row of ``QUESTIONS``.
+        """Return one question, a row of ``QUESTIONS``.
 
         Args:
-            item_id: Its id.
-            upcoming: Ids likely to be asked for next: those stored with it are kept at hand.
+            item_id: The question's id.
+            upcoming: Ids likely to be requested next; those in the same row group are cached.
 
         Raises:
             DataError: If the file is damaged.
@@ -93,13 +93,13 @@ class SessionItems:
         if item_id not in self._read:
             group = self._group(self._rows[item_id])
             near = [other for other in upcoming[:AHEAD] if self._group(self._rows[other]) == group]
-            # Forgotten at some size, so that memory does not grow with the work done.
+            # The cache is cleared at some size, so that memory does not grow with the work done.
             kept = {} if len(self._read) > 4 * AHEAD else self._read
             self._read = {**kept, **self._load(group, {item_id, *near})}
         return self._read[item_id]
 
     def containing(self, text: str) -> set[str]:
-        """Ids of the questions whose own text has ``text`` in it, upper and lower case alike.
+        """Return the ids of the questions whose own text contains ``text``, in upper or lower case.
 
         Raises:
             DataError: If the file is damaged.
@@ -140,7 +140,7 @@ class SessionItems:
 
 
 def listed_items(path: Path, known: set[str]) -> tuple[list[str], int]:
-    """The items that a list (JSON lines with an ``item_id``) names, in its order, and how many others it names.
+    """Return the known items in a list (JSON lines with an ``item_id``), in its order, and the number of its others.
 
     Raises:
         DataError: If it is malformed, or names no question.
@@ -156,19 +156,19 @@ def listed_items(path: Path, known: set[str]) -> tuple[list[str], int]:
     return found, len(named) - len(found)
 
 
-#: Answers that the pace is measured over, the latest ones.
+#: The number of latest answers that the pace is measured over.
 PACE_ANSWERS = 100
-#: Seconds between two answers from which on the annotator is taken to have been away.
+#: Seconds between two answers from which the annotator counts as away.
 PAUSE_SECONDS = 300
 
 
 class Progress(NamedTuple):
-    """How far the work is.
+    """The progress of the work.
 
     Attributes:
         done: Items with an answer.
         total: Items in all.
-        per_hour: Answers an hour of the latest work, pauses left out; None while too few were given.
+        per_hour: Answers per hour of the latest work, without pauses; None if there are too few.
         seconds_left: Time for the rest at that pace, or None.
     """
 
@@ -183,9 +183,9 @@ class Session:
 
     Attributes:
         order: Ids of the items in the order in which they are shown.
-        position: Place of the current item, from 0.
-        given: How many answers were recorded since the session began.
-        elsewhere: Answers in the log about items that are not shown here.
+        position: Index of the current item, from 0.
+        given: The number of answers recorded in this session.
+        elsewhere: The number of answers in the log about items that are not shown.
     """
 
     def __init__(
@@ -197,14 +197,14 @@ class Session:
         annotator: str,
         clock: Callable[[], str] = now,
     ) -> None:
-        """Go on where the log ends.
+        """Resume where the log ends.
 
         Args:
             rounds: Item -> round that its answer belongs to, in the order in which items are shown; at least one.
             history: The answers that were not taken back, oldest first, as ``Replay.history``.
-            record: Puts an answer on the disk, or raises; nothing changes if it raises.
+            record: Writes an answer to disk; if it raises, the state is unchanged.
             annotator: Name of the person who answers.
-            clock: Gives the time of an answer, ISO 8601 in UTC.
+            clock: Returns the time of an answer, ISO 8601 in UTC.
         """
         self._rounds = dict(rounds)
         self.order = tuple(rounds)
@@ -221,33 +221,33 @@ class Session:
 
     @property
     def current(self) -> str:
-        """Id of the item that is shown."""
+        """Id of the current item."""
         return self.order[self.position]
 
     @property
     def is_finished(self) -> bool:
-        """Whether every item has an answer."""
+        """True if every item has an answer."""
         return len(self._answers) == len(self.order)
 
     @property
     def standing(self) -> int:
-        """How many answers could be taken back, replaced ones among them."""
+        """The number of answers that can be taken back, replaced ones included."""
         return len(self._history)
 
     def label(self, item_id: str) -> Label | None:
-        """The answer to an item that counts."""
+        """Return the present answer to an item, or None."""
         answer = self._answers.get(item_id)
         return None if answer is None else answer.label
 
     def rewrite(self, item_id: str) -> str | None:
-        """The text of an item as the person wrote it out, or None."""
+        """Return the person's rewrite of an item, or None."""
         answer = self._answers.get(item_id)
         return None if answer is None else answer.rewrite
 
     def to_write_out(self) -> str | None:
-        """Id of the item that may be written out, or None unless its answer is the one that is.
+        """Return the id of the item that may be rewritten, or None if its answer is not the positive label.
 
-        The current one or, while that has no answer, the one that was answered last.
+        It is the current item or, while that has no answer, the one that was answered last.
         """
         if not TASK.is_written_out:
             return None
@@ -255,12 +255,12 @@ class Session:
         return answer.item_id if answer is not None and answer.label == POSITIVE else None
 
     def answer(self, label: Label) -> None:
-        """Record an answer to the current item and go on to the next one without an answer.
+        """Record an answer to the current item and go to the next unanswered one.
 
         The same answer a second time is not recorded again.
 
         Raises:
-            DataError: If it could not be recorded; nothing changed then.
+            DataError: If it could not be recorded; the state is then unchanged.
         """
         item_id = self.current
         if self.label(item_id) != label:
@@ -268,13 +268,13 @@ class Session:
         self.skip()
 
     def write_out(self, rewrite: str | None) -> bool:
-        """Record the current item's text written out, or with None that it is not, beside its answer.
+        """Record a rewrite of the current item, or with None its removal, together with the answer.
 
         Returns:
             False if that is recorded already.
 
         Raises:
-            DataError: If it could not be recorded; nothing changed then.
+            DataError: If it could not be recorded; the state is then unchanged.
         """
         if self.rewrite(self.current) == rewrite:
             return False
@@ -282,13 +282,13 @@ class Session:
         return True
 
     def undo(self) -> Answer | None:
-        """Take back the latest answer that still stands, of whatever item, and go to that item.
+        """Take back the latest answer that still stands, and go to its item.
 
         Returns:
             The answer taken back, or None if there is none.
 
         Raises:
-            DataError: If that could not be recorded; nothing changed then.
+            DataError: If that could not be recorded; the state is then unchanged.
         """
         if not self._history:
             return None
@@ -301,7 +301,7 @@ class Session:
         return taken
 
     def skip(self) -> bool:
-        """Go to the next item without an answer, past the end to the beginning; False if there is no other."""
+        """Go to the next unanswered item, wrapping around at the end; return False if there is no other."""
         size = len(self.order)
         for step in range(1, size):
             place = (self.position + step) % size
@@ -311,18 +311,18 @@ class Session:
         return False
 
     def step(self, by: int) -> bool:
-        """Go some items on, or back if negative, answered or not; False at the end."""
+        """Go forward by some items, or back if negative, answered or not; return False at the end."""
         return self.go(self.position + by)
 
     def go(self, place: int) -> bool:
-        """Go to a place, from 0; False if there is none."""
+        """Go to an index, from 0; return False if there is none."""
         if not 0 <= place < len(self.order):
             return False
         self.position = place
         return True
 
     def jump(self, target: str) -> bool:
-        """Go to an item by its number (from 1), or by its id or the beginning of one; False if there is none."""
+        """Go to an item by its number (from 1), or by its id or the beginning of one; return False if there is none."""
         if target in self._places:
             return self.go(self._places[target])
         if target.isascii() and target.isdigit() and len(target) < 10 and self.go(int(target) - 1):
@@ -330,7 +330,7 @@ class Session:
         return bool(target) and any(self.go(place) for id_, place in self._places.items() if id_.startswith(target))
 
     def find(self, matches: Callable[[str], bool], *, again: bool = False) -> bool:
-        """Go to the next item that matches, from the current one (``again``: from the one after it) and around.
+        """Go to the next item that matches, from the current one (``again``: the one after it), wrapping around.
 
         Returns:
             False if none matches.
@@ -340,14 +340,14 @@ class Session:
         return any(self.go(place % size) for place in range(start, start + size) if matches(self.order[place % size]))
 
     def progress(self) -> Progress:
-        """How far the work is, and how fast it goes."""
+        """Return the progress and the pace of the work."""
         done, total = len(self._answers), len(self.order)
-        # Writing out takes time and adds no item.
+        # Rewriting takes time and adds no item.
         pace = _per_hour([answer for answer in self._history[-PACE_ANSWERS:] if answer.rewrite is None])
         return Progress(done, total, pace, 3600 * (total - done) / pace if pace else None)
 
     def upcoming(self, count: int) -> list[str]:
-        """Ids of the current item and those that follow it."""
+        """Return the ids of the current item and those that follow it."""
         return list(self.order[self.position : self.position + count])
 
     def _give(self, item_id: str, label: Label, rewrite: str | None = None) -> None:
@@ -362,5 +362,5 @@ def _per_hour(answers: Sequence[Answer]) -> float | None:
     times = [datetime.fromisoformat(answer.at).timestamp() for answer in answers]
     gaps = [later - earlier for earlier, later in pairwise(times)]
     worked = [gap for gap in gaps if 0 <= gap < PAUSE_SECONDS]
-    # Times are whole seconds: of a few answers the pace would be mere rounding.
+    # Times are whole seconds: the pace of a few answers would be mere rounding.
     return 3600 * len(worked) / sum(worked) if len(worked) >= 3 and sum(worked) >= 10 else None

@@ -1,8 +1,8 @@
-"""Annotators in browsers: a page, and what it asks of the session of the one person whom its address is for.
+"""Annotation in browsers: a page, and its requests to the session of the one person whom its address is for.
 
-A printed address ends in a token behind a #, which browsers send nowhere; the page brings it with all that it asks.
-Each step names the question that the page shows, so that neither a second tab nor an answer sent twice meets another
-one, and an undo how many answers stand.
+A printed address ends in a token after a #, which browsers do not send; the page sends it with every request. Each step
+names the question on the page, so that neither a second tab nor an answer sent twice affects another question, and an
+undo names the number of answers that stand.
 """
 
 import hmac
@@ -31,15 +31,15 @@ from chatladder.labels.answer import Label
 from chatladder.privacy.secret import SHORTEST, create
 from chatladder.vocabulary import KINDS, LABELS, POSITIVE, TASK
 
-#: Seconds for a request to arrive.
+#: Timeout for a request to arrive, in seconds.
 SECONDS = 20
-#: Seconds between two lines about how far people are.
+#: Seconds between two lines about people's progress.
 QUIET_SECONDS = 60
-#: The secret that the addresses of several people are made with, so that they stay as they are.
+#: The secret that the addresses of several people are derived from, so that they stay the same.
 LINKS_FILE = Path(".chatladder") / "links_key"
-#: Characters of a line that is typed.
+#: The most characters of a typed line.
 MOST_TYPED = 10_000
-#: Keys that browsers call otherwise.
+#: Keys that have other names in browsers.
 _KEYS = {name: sign for sign, name in SIGNS.items()} | {
     "left": "ArrowLeft", "right": "ArrowRight", "backspace": "Backspace",
 }  # fmt: skip
@@ -89,13 +89,13 @@ class Gone(Step):
 
 @dataclass
 class Page:
-    """What one person sees and does; one step at a time.
+    """The page of one person, which takes one step at a time.
 
     Attributes:
         desk: The questions and the answers.
         task: The work.
-        options: The command's.
-        tell: Called with the person's name, how many questions they answered, and of how many, after each step.
+        options: The command's options.
+        tell: Called after each step with the person's name, the number of questions that they answered, and the total.
     """
 
     desk: Desk
@@ -109,15 +109,15 @@ class Page:
         self._keys, self._zone = parse_keys(self.options.keys), zone(self.options.timezone)
 
     def begin(self) -> dict[str, Any]:
-        """Return what is shown first."""
+        """Return the first state of the page."""
         with self._lock:
             return self._state(" ".join(self.task.notices))
 
     def take(self, step: Step, act: Callable[[], str]) -> dict[str, Any]:
-        """Take a step from the question that the page shows, and return what is shown then.
+        """Take a step from the question on the page, and return the page's new state.
 
         Raises:
-            HTTPException: If no such question is asked here.
+            HTTPException: If the question is not in this task.
             DataError: If an answer could not be recorded or the questions cannot be read.
         """
         with self._lock:
@@ -133,13 +133,13 @@ class Page:
         return self.desk.undo()
 
     def write_out(self, text: str | None) -> str:
-        """Record the question written out, with people by their pseudonyms again."""
+        """Record a rewrite of the question, with names turned back into pseudonyms."""
         if self.desk.session.label(self.desk.session.current) != POSITIVE or not TASK.is_written_out:
             return NOT_WRITTEN_OUT
         return self.desk.write_out(self._people().unnamed(literal(text or "")))
 
     def go(self, to: Gone) -> str:
-        """Go where a step says."""
+        """Go to the question that a step names."""
         if to.by:
             return self.desk.step(to.by)
         if to.to is not None:
@@ -147,7 +147,7 @@ class Page:
         return self.desk.search(to.search, again=to.again) if to.search else self.desk.skip()
 
     def _turns(self) -> list[dict[str, Any]]:
-        """The messages before the question, and it."""
+        """Return the messages before the question, and the question."""
         session = self.desk.session
         item = self.desk.items.get(session.current, session.upcoming(AHEAD))
         return [*(item["window"] or []), item]
@@ -199,7 +199,7 @@ class Page:
         }  # fmt: skip
 
     def _said(self) -> Iterator[dict[str, str]]:
-        """Who said what, for who settles it."""
+        """Yield everybody's answers, for an adjudicator."""
         case = self.task.cases.get(self.desk.session.current)
         for role, given in (("", case.annotators), ("adjudicator ", case.adjudicators)) if case else ():
             for name, label in sorted(given.items()):
@@ -211,10 +211,10 @@ def _one_line(text: str) -> str:
 
 
 class Tally:
-    """Tells whoever serves the pages how far people are: once a minute, but at once when one begins or ends."""
+    """Prints people's progress for whoever serves the pages: once a minute, but at once when one begins or finishes."""
 
     def __init__(self, tell: Callable[[str], object] = click.echo) -> None:
-        """Keep what takes a line."""
+        """Store the function that takes a line."""
         self._tell = tell
         self._done: dict[str, int] = {}
         self._news: dict[str, str] = {}
@@ -222,7 +222,7 @@ class Tally:
         self._timer: Timer | None = None
 
     def __call__(self, person: str, done: int, total: int) -> None:
-        """Take notice of how far a person is."""
+        """Note a person's progress."""
         with self._lock:
             before = self._done.get(person)
             self._done[person] = done
@@ -236,7 +236,7 @@ class Tally:
                 self._report_later()
 
     def report(self) -> None:
-        """Tell how far those are who answered since the last line."""
+        """Print the progress of those who answered since the last line."""
         with self._lock:
             self._timer = None
             if self._news:
@@ -244,7 +244,7 @@ class Tally:
             self._news = {}
 
     def close(self) -> None:
-        """Tell nothing any more."""
+        """Stop printing."""
         with self._lock:
             if self._timer:
                 self._timer.cancel()
@@ -255,12 +255,12 @@ class Tally:
             self._timer.start()
 
     def _say(self, line: str) -> None:
-        with suppress(OSError):  # a terminal that was closed keeps nobody from answering
+        with suppress(OSError):  # a closed terminal must not keep people from answering
             self._tell(f"{datetime.now().astimezone():%H:%M} {line}")
 
 
 async def whose(request: Request) -> Page:
-    """Return the page of the person whose token a request brought."""
+    """Return the page of the person whose token is in a request."""
     page: Page = request.user
     return page
 
@@ -273,7 +273,7 @@ def create_app(pages: Mapping[str, Page], hosts: list[str]) -> Guard:
     """Return the app behind the pages, guarded.
 
     Args:
-        pages: Token, which every request below /v1/ must bring -> the page of the person whom it is for.
+        pages: Token, which every request below /v1/ must contain -> the page of its person.
         hosts: Spellings of the address that the server listens on, the printed one first.
     """
     app: FastAPI = api("Questions of a group chat, for people to answer.", "chatladder.cli.annotate")
@@ -314,7 +314,7 @@ def lasting_token(task: Task) -> str:
     """Return the token of a person's work in a round: the same at each start, until ``LINKS_FILE`` is removed.
 
     Raises:
-        DataError: If the file cannot be read or holds no secret, or is not there and cannot be written.
+        DataError: If the file cannot be read or holds no secret, or is missing and cannot be written.
     """
     if not LINKS_FILE.exists():
         create(LINKS_FILE)
@@ -334,7 +334,7 @@ def serve_pages(desks: Sequence[tuple[Desk, Task]], options: ScreenOptions) -> N
 
     Args:
         desks: Each person's questions and answers, and the work.
-        options: The command's.
+        options: The command's options.
 
     Raises:
         DataError: If the address is refused or taken.

@@ -1,6 +1,6 @@
-"""Texts that annotators write themselves: on one line, and masked as ingest masks the chat. Nothing of a screen.
+"""Texts that annotators write themselves: on one line, and masked as ingest masks the chat; independent of any screen.
 
-Names are not looked for: annotators see pseudonyms, and ``chatladder audit`` finds names of the exports in the logs.
+Names are not masked: annotators see pseudonyms, and ``chatladder audit`` finds names of the exports in the logs.
 """
 
 from collections import Counter
@@ -11,11 +11,11 @@ from chatladder.labels.rewrites import one_line
 
 
 def masked_line(text: str, regions: Sequence[str]) -> tuple[str, int]:
-    """Return a text on one line without personal data, and how many pieces of such were replaced.
+    """Return a text on one line without personal data, and the number of pieces that were replaced.
 
     Args:
-        text: As it was typed.
-        regions: As ``phone_regions`` gives them.
+        text: The typed text.
+        regions: The result of ``phone_regions``.
     """
     from chatladder.privacy.masking import mask
 
@@ -24,10 +24,10 @@ def masked_line(text: str, regions: Sequence[str]) -> tuple[str, int]:
 
 
 def phone_regions() -> tuple[str, ...]:
-    """Return the countries whose phone numbers are masked without their +, as ingest in params.yaml names them.
+    """Return the countries whose phone numbers are masked without their +, from section ingest of params.yaml.
 
     Raises:
-        DataError: If there is such a file and it cannot be used.
+        DataError: If params.yaml exists and cannot be used.
     """
     from chatladder.chat.options import ExportOptions
 

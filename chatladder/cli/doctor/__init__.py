@@ -1,1 +1,1 @@
-"""Before anything runs: what this machine has, what each rung needs and how long it takes, and what does not hold."""
+"""Checks before anything runs: the machine, the needs and the time of each rung, and problems of the setup."""

@@ -4,10 +4,10 @@ Example:
     chatladder doctor
     chatladder doctor --hub --json
 
-Memory is what tensors take at the settings of params.yaml and at the longest prompt that can come, counted from the
-shape of each model (``chatladder/models/memory.py``); a guess, because the model's shape is unknown, has a ≈. Time is
-the arithmetic of all stages over the speed of this machine, which is measured
-(``chatladder/cli/doctor/duration.py``). What does not hold stands at the end, with what to do.
+Memory is that of tensors at the settings of params.yaml and at the longest possible prompt, computed from the shape of
+each model (``chatladder/models/memory.py``); a ≈ marks a guess for a model of unknown shape. Time is the operations of
+all stages over the measured speed of this machine (``chatladder/cli/doctor/duration.py``). Problems come last, with
+what to do.
 """
 
 import json
@@ -40,11 +40,11 @@ from chatladder.models.devices import DTYPE
 from chatladder.presets import hub_trouble, ladder_of, model_info
 
 COLUMNS = ("rung", "source", "params", "active", "disk", "score", "train", "GPUs", "runs")
-#: Columns of a terminal, and what the columns after the first take of them.
+#: The width of a terminal, and the widths of the table's columns after the first, in characters.
 WIDTH = 80
 _WIDTHS = (8, 7, 6, 6, 7, 7, 4, 4)
 
-#: What to do where no hub is reached.
+#: The advice if no hub can be reached.
 WITHOUT_HUB = (
     "Set HF_ENDPOINT to a mirror that you trust. Or, where a hub is reached, hf download REPO --revision COMMIT "
     "--local-dir FOLDER, bring the folder to this machine, and make the rung's base {source: folder, path: FOLDER}; or "
@@ -53,7 +53,7 @@ WITHOUT_HUB = (
 
 
 def ask_hub(ladder: Mapping[str, Any], facts: dict[str, MemoryNeed]) -> list[str]:
-    """Have the hub confirm the commit of each of its rungs and give unknown sizes; return the problems."""
+    """Check the commit of each hub rung and fill in unknown sizes from the hub; return the problems."""
     troubles = []
     for key, known in facts.items():
         if known.source == "hub" and not known.reasons:
@@ -63,13 +63,13 @@ def ask_hub(ladder: Mapping[str, Any], facts: dict[str, MemoryNeed]) -> list[str
                 facts[key] = sized(known, info.safetensors.total if info.safetensors else None)
             except DataError as error:
                 troubles.append(f"{key}: {error.message}")
-                if known.disk:  # what is in the cache already runs without the hub
+                if known.disk:  # a model in the cache runs without the hub
                     facts[key] = known._replace(reasons=("the hub does not give it",))
     return troubles
 
 
 def without_hub(facts: dict[str, MemoryNeed]) -> list[str]:
-    """Mark the rungs that have to be downloaded where no hub is reached; return what to do."""
+    """If no hub can be reached, mark the rungs that must be downloaded; return what to do."""
     waiting = [key for key, known in facts.items() if known.source == "hub" and (known.disk or known.params is None)]
     if not waiting or not (trouble := hub_trouble()):
         return []
@@ -79,7 +79,7 @@ def without_hub(facts: dict[str, MemoryNeed]) -> list[str]:
 
 
 def time_lines(durations: Mapping[str, Duration | None], work: Workload) -> list[str]:
-    """Say how long each rung takes, and all of them; nothing where none is known."""
+    """Return lines about the time of each rung and of all of them; none if no time is known."""
     known = {key: each for key, each in durations.items() if each}
     if not known:
         return []
@@ -97,7 +97,7 @@ def time_lines(durations: Mapping[str, Duration | None], work: Workload) -> list
 
 
 def ending(rows: Mapping[str, MemoryNeed], troubles: Sequence[str], hints: Sequence[str]) -> list[str]:
-    """Return the last lines: what is worth knowing, and then what does not hold, with what to do."""
+    """Return the last lines: hints, then problems with what to do."""
     failing = {key: each for key, each in rows.items() if each.runs is False}
     failures = [f"{key} does not run here: {'; '.join(each.reasons)}." for key, each in failing.items()]
     if any("memory" in reason for each in failing.values() for reason in each.reasons):
@@ -114,7 +114,7 @@ def ending(rows: Mapping[str, MemoryNeed], troubles: Sequence[str], hints: Seque
 
 
 def table(rows: Mapping[str, MemoryNeed]) -> list[str]:
-    """Return one line a rung, below a line of headings; 80 columns wide at most."""
+    """Return one line per rung, below a line of headings; at most 80 columns wide."""
     widest = WIDTH - sum(_WIDTHS) - len(_WIDTHS)
     width = max(len(COLUMNS[0]), *(min(len(key), widest) for key in rows))
     return [
@@ -143,7 +143,7 @@ def _row(each: MemoryNeed) -> tuple[str, ...]:
 
 
 def machine_lines(machine: Machine, length: int) -> list[str]:
-    """Say what the machine has, and what the table counts."""
+    """Return lines about the machine and the columns of the table."""
     has, counted = "No GPU", "80 GB GPUs, in bfloat16"
     if machine.gpus:
         cards = zip(machine.gpu_names, machine.gpus, strict=True)
@@ -160,7 +160,7 @@ def machine_lines(machine: Machine, length: int) -> list[str]:
 
 
 def _why(machine: Machine) -> str:
-    """Say why models compute in these numbers, and which do not."""
+    """Return why models compute in the machine's dtype, and which models do not."""
     device = "GPU" if machine.gpus else "CPU"
     if os.environ.get(DTYPE):
         why = f"as {DTYPE} says"

@@ -1,9 +1,9 @@
-"""The time that a rung takes, before it runs: the arithmetic of its stages over the measured speed of a machine.
+"""The estimated time of a rung: the operations of its stages over the measured speed of a machine.
 
-A token costs two operations a weight that it passes through, the embedding apart; the output layer costs them at the
-few positions that are read. An adapter costs two such passes in training, all weights three, and gradient
-checkpointing one more; what all prompts begin with is passed once a batch. A machine reaches
-``EFFICIENCY`` of the speed of a plain matrix product, which is measured (``matmul_speed``). Downloads are not counted.
+A token costs two operations per weight that it passes through, without the embedding; the output layer costs them at
+the few positions that are read. Training costs two such passes for an adapter, three for all weights, and one more for
+gradient checkpointing; the prefix of all prompts is processed once a batch. A machine reaches ``EFFICIENCY`` of the
+speed of a plain matrix product, which is measured (``matmul_speed``). Downloads are not counted.
 """
 
 import time
@@ -23,24 +23,25 @@ if TYPE_CHECKING:
 
 #: The share of a matrix product's speed that a model reaches. On two cores of an EPYC with AVX512-BF16, where a product
 #: reaches 180e9 operations a second in float32 and 400e9 in bfloat16, Qwen2.5 0.5B read 105 tokens a second in
-#: float32 (.42) and 219-240 in bfloat16 (.39-.43) with one core busy, and 310 with none (.55). A thread beside much
-#: other work took 14.9 s of its core to learn from 8 rows of 174 tokens (.45). SmolLM2 135M answered 16 questions in
-#: 18 s of one core; 17 are estimated. Not measured on a GPU.
+#: float32 (.42) and 219-240 in bfloat16 (.39-.43) with one core busy, and 310 with none (.55). A thread on a busy
+#: machine took 14.9 s of CPU time to train on 8 rows of 174 tokens (.45). SmolLM2 135M answered 16 questions in 18 s of
+#: one core; the estimate is 17 s. Not measured on a GPU.
 EFFICIENCY = 0.5
-#: A model in 4 or 8 bits is multiplied out again in each pass. A guess: not measured.
+#: The cost of dequantizing a model in 4 or 8 bits in each pass. A guess: not measured.
 QUANTIZED_COST = 1.5
-#: Passes of a training step: forward, backward to the activations, and to the weights where they are trained.
+#: Passes of a training step: forward, backward to the activations, and backward to the weights if they are trained.
 ADAPTER_PASSES, FULL_PASSES = 2, 3
-#: Seconds of a stage before it computes: libraries and weights are loaded.
+#: Seconds for a stage to load libraries and weights.
 START = 15.0
-#: Operations of the product that measures a machine, and the seconds that it is repeated for.
+#: Sides of the matrices whose product measures a machine, and the seconds that it is repeated for.
 _SIDES, _SECONDS = (1024, 1024, 2048), 0.5
-#: Tokens of a character: of Latin script, and of Chinese and the like. On 200 questions each about Ubuntu with 12 turns
-#: before them, a prompt had 324 tokens of Qwen2.5 in Chinese and 412 in English, 442 of SmolLM2; counted 325 and 456.
+#: Tokens per character of Latin script, and of Chinese and the like. On 200 questions each about Ubuntu with 12 turns
+#: before them, a prompt had 324 tokens of Qwen2.5 in Chinese and 412 in English, 442 of SmolLM2; the estimates are 325
+#: and 456.
 _LATIN, _OTHER = 0.27, 0.7
 #: Tokens of a chat template, and of the speaker before each turn.
 _CHAT, _SPEAKER = 25, 4
-#: Tokens of a turn where no text is at hand, in a chat of any language.
+#: Tokens of a turn of unknown text, in a chat of any language.
 _TURN = 20
 #: Rows of a file whose texts are counted.
 _SAMPLE = 500
@@ -49,19 +50,19 @@ USUAL_QUESTIONS = 500
 
 
 class Workload(NamedTuple):
-    """What a run asks of every rung.
+    """The work of a run for each rung.
 
     Attributes:
         questions: Number of questions.
         trained: Number of rows that an adapter is trained on.
         validated: Number of rows of the validation split.
         tested: Number of rows of the test split.
-        shared: Tokens that all prompts begin with.
+        shared: Tokens of the prefix of all prompts.
         own: Tokens of a prompt's history and question, on average.
         order: Tokens of the options in one order.
         orders: Orders that an answer is averaged over.
-        folds: Adapters that judge labels, for the rungs that do.
-        is_counted: Whether the questions are there; else their number and texts are assumed.
+        folds: Number of adapters that judge labels, for the rungs that do.
+        is_counted: True if the questions exist; else their number and texts are assumed.
     """
 
     questions: int
@@ -77,7 +78,7 @@ class Workload(NamedTuple):
 
     @property
     def scored(self) -> int:
-        """Tokens that are read to score one question; what all prompts begin with is read once."""
+        """Tokens to process to score one question; the prefix of all prompts is processed once."""
         return self.own + self.orders * self.order
 
     @property
@@ -92,9 +93,9 @@ class Duration:
 
     Attributes:
         untouched: The answers of the untouched model.
-        training: Its adapters, one a seed.
-        tuned: The answers of those.
-        folds: Adapters trained on other conversations and what they answer; 0 for rungs that judge no labels.
+        training: The training of its adapters, one per seed.
+        tuned: The answers of the adapters.
+        folds: Adapters trained on other conversations, and their answers; 0 for rungs that do not judge labels.
     """
 
     untouched: float
@@ -109,23 +110,23 @@ class Duration:
 
 
 def section(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a section of params.yaml, empty where it is none: the stages that need it say so."""
+    """Return a section of params.yaml, empty if it is not one: the stages that need it report that."""
     content = params.get(name)
     return content if isinstance(content, Mapping) else {}
 
 
 def tokens_of(text: str) -> float:
-    """Return about how many tokens a text has, for a tokenizer of a model that knows its language."""
+    """Return the approximate number of tokens of a text, for the tokenizer of a model that knows its language."""
     latin = sum(character < "\u2e80" for character in text)
     return _LATIN * latin + _OTHER * (len(text) - latin)
 
 
 def workload(params: Mapping[str, Any], questions: Iterable[Mapping[str, Any]], counts: Mapping[str, int]) -> Workload:
-    """Return what a run with these settings asks of a rung.
+    """Return the work of a run with these settings.
 
     Args:
         params: The sections of params.yaml.
-        questions: Some questions, each with its window; none assumes texts.
+        questions: Some questions, each with its window; if there are none, texts are assumed.
         counts: The number of ``questions``, and of rows by split, as far as they are known.
     """
     split, review, predict = (section(params, name) for name in ("split", "review", "predict"))
@@ -159,11 +160,11 @@ def workload(params: Mapping[str, Any], questions: Iterable[Mapping[str, Any]], 
 
 
 def workload_of(params: Mapping[str, Any], data: Path) -> Workload:
-    """Return what a run asks of a rung, from the questions and labels in a project's data where there are any.
+    """Return the work of a run, from the questions and labels in a project's data if there are any.
 
     Args:
         params: The sections of params.yaml.
-        data: The folder data of the project.
+        data: The project's folder ``data``.
     """
     counts: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
@@ -176,7 +177,7 @@ def workload_of(params: Mapping[str, Any], data: Path) -> Workload:
         counts |= {split: splits.count(split) for split in ("train", "validation", "test")}
     try:
         return workload(params, rows, counts)
-    except (DataError, KeyError, OSError, TypeError, ValueError):  # a stage refuses what is no number, or no language
+    except (DataError, KeyError, OSError, TypeError, ValueError):  # a stage refuses a wrong number or language
         return workload({}, (), {})
 
 
@@ -187,11 +188,11 @@ def duration(
 
     Args:
         shape: The model's shape.
-        work: What is asked of it.
+        work: The work of the run.
         train: The section train of params.yaml, overridden by the rung's own.
-        speed: Operations a second that a matrix product reaches on the machine.
-        judges: Whether adapters of it judge labels.
-        quantized: Whether it is loaded in 4 or 8 bits.
+        speed: Operations per second of a matrix product on the machine.
+        judges: True if its adapters judge labels.
+        quantized: True if it is loaded in 4 or 8 bits.
     """
     speed *= EFFICIENCY / (QUANTIZED_COST if quantized else 1)
     seeds = len(str(train.get("seeds") or "0").split(","))
@@ -214,12 +215,12 @@ def duration(
 
 
 def forward(shape: Shape, tokens: float, kept: int) -> float:
-    """Return the operations of a forward pass that computes logits at so many positions.
+    """Return the operations of a forward pass that computes logits at some positions.
 
     Args:
         shape: The model's shape.
-        tokens: Tokens that are read.
-        kept: Positions whose logits are wanted.
+        tokens: The number of tokens.
+        kept: The number of positions whose logits are computed.
     """
     tables = (1 if shape.tie_word_embeddings else 2) * shape.vocab_size * shape.hidden_size
     body = parameters(shape, active=True) - tables
@@ -227,10 +228,10 @@ def forward(shape: Shape, tokens: float, kept: int) -> float:
 
 
 def matmul_speed(dtype: "torch.dtype", device: str) -> float:
-    """Return the operations a second of a matrix product on this machine, as if nothing else ran; in about a second.
+    """Return the operations per second of a matrix product on this machine without other load; takes about a second.
 
-    On a CPU one thread is timed by the time that it computed, and counts for each that torch uses: a machine that is
-    busy for a while is no slower tomorrow night.
+    On a CPU, the CPU time of one thread is measured and multiplied by torch's threads: a machine that is busy now is no
+    slower tomorrow night.
     """
     import torch
 
@@ -257,7 +258,7 @@ def matmul_speed(dtype: "torch.dtype", device: str) -> float:
 
 
 def show_duration(seconds: float) -> str:
-    """Write a time as far as an estimate goes: about 40 min, about 2.5 h, about 3 days."""
+    """Format a time with the precision of an estimate: about 40 min, about 2.5 h, about 3 days."""
     minutes = seconds / 60
     if minutes < 1:
         return "under 1 min"

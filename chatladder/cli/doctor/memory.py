@@ -31,9 +31,9 @@ from chatladder.models.memory import (
 from chatladder.presets import COMMIT, known_models
 from chatladder.training.settings import TrainSettings
 
-#: Memory of the GPUs that are counted where the machine has none.
+#: Memory of the GPUs to count if the machine has none.
 USUAL_GPU = 80 * 10**9
-#: Tokens of a chat template around an instruction, with room to spare.
+#: Tokens of a chat template around an instruction, with a margin.
 TEMPLATE = 64
 #: The folder where Linux gives the limit and the use of a container's memory.
 _CGROUP = Path("/sys/fs/cgroup")
@@ -44,17 +44,17 @@ class Machine:
     """The memory, GPUs and disk of a machine; sizes are in bytes.
 
     Attributes:
-        memory: Memory that programs can still take.
+        memory: Available memory.
         gpus: Free memory of each GPU that torch can use.
-        gpu_names: Their names.
-        device: Where models compute that were not trained here: ``cuda``, ``mps`` (Apple's GPU, whose memory is a part
-            of ``memory``) or ``cpu``.
-        disk: Free disk where the hub's models are kept.
-        cache: That folder.
-        cores: Threads that torch computes with where there is no GPU.
-        dtype: The type of the numbers that models which were not trained here compute in.
-        speed: Operations a second that a matrix product of such numbers reaches, on one GPU where there are any; 0 if
-            it was not measured.
+        gpu_names: The names of the GPUs.
+        device: The device of all models but embedded ones: ``cuda``, ``mps`` (Apple's GPU, whose memory is a part of
+            ``memory``) or ``cpu``.
+        disk: Free disk in the cache of the hub's models.
+        cache: The folder of that cache.
+        cores: Threads that torch uses if there is no GPU.
+        dtype: The dtype of all models but embedded ones.
+        speed: Operations per second of a matrix product in that dtype, on one GPU if there are any; 0 if it was not
+            measured.
     """
 
     memory: int
@@ -69,10 +69,10 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Return the machine that this runs on, as it is now.
+    """Return the present state of this machine.
 
     Raises:
-        DataError: If the environment asks for numbers of a type that there is not.
+        DataError: If the environment asks for an unknown dtype.
     """
     prepare_torch()
     import psutil
@@ -101,11 +101,11 @@ def this_machine() -> Machine:
 
 
 def container_room(folder: Path) -> int:
-    """Return the bytes that a container's limit leaves; more than any machine has where there is no limit."""
+    """Return the bytes that a container's limit leaves; more than any machine has if there is no limit."""
     try:
         limit, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
         statistics = (folder / "memory.stat").read_text().split()
-        # Files that were read count as used, and are given up when memory is wanted.
+        # Cached files count as used, and are evicted when memory is needed.
         files = int(statistics[statistics.index("inactive_file") + 1]) if "inactive_file" in statistics else 0
         return limit - used + files
     except (OSError, ValueError):
@@ -116,17 +116,17 @@ class MemoryNeed(NamedTuple):
     """A rung's model and its needs; sizes in bytes, None where unknown.
 
     Attributes:
-        source: Where its model comes from.
+        source: The source of its model.
         params: Parameters.
         shape: Its shape, from its configuration, or guessed from its parameters.
-        exact: Whether all of that was read and nothing guessed.
+        exact: True if all of that was read and nothing guessed.
         disk: Bytes to download, or to write for a model that is trained here.
-        reasons: Why it does not run, and what would help.
+        reasons: The reasons why it does not run, and what would help.
         scoring: Memory to score questions.
         training: Memory to train its adapter.
         training_with_checkpointing: The same with gradient checkpointing.
-        gpus: GPUs that together hold the larger of the two; in bfloat16, where the machine has none.
-        runs: Whether it runs here.
+        gpus: GPUs that together hold the larger of the two; in bfloat16 if the machine has none.
+        runs: True if it runs on the machine, None if unknown.
     """
 
     source: str
@@ -143,7 +143,7 @@ class MemoryNeed(NamedTuple):
 
     @property
     def active_params(self) -> int | None:
-        """Parameters that one token passes through, of a mixture of experts."""
+        """Parameters that one token passes through in a mixture of experts, else None."""
         return parameters(self.shape, active=True) if self.shape and self.shape.num_experts else None
 
     def as_json(self) -> dict[str, Any]:
@@ -153,9 +153,9 @@ class MemoryNeed(NamedTuple):
 
 
 def longest_prompt(alpaca: Path, max_length: int) -> int:
-    """Return the tokens of the longest prompt: no more than the characters of the rows at hand, where there are any.
+    """Return the tokens of the longest prompt: at most the characters of the longest row, if there are rows.
 
-    A token is a character or more, rare signs apart.
+    A token has one character or more, except for rare signs.
     """
     try:
         rows = [row for split in ("train", "validation") for row in read_json(alpaca / f"{split}.json")]
@@ -182,7 +182,7 @@ def facts_of(key: str, base: Mapping[str, Any], bases: Path) -> MemoryNeed:
 
 
 def _embedded(base: Mapping[str, Any], folder: Path) -> MemoryNeed:
-    vocabulary, exact = VOCABULARY, False  # a base that has been trained says its own
+    vocabulary, exact = VOCABULARY, False  # a trained base states its own
     with suppress(DataError, KeyError, TypeError, ValueError):
         vocabulary, exact = int(read_json(folder / "config.json")["vocab_size"]), True
     config = {**base, "model_type": "qwen2", "vocab_size": vocabulary, "tie_word_embeddings": True}
@@ -203,17 +203,17 @@ def _folder(path: Path, *, own: bool) -> MemoryNeed:
 
 
 def _made(source: str, base: Mapping[str, Any], names: Sequence[str], folder: Path) -> MemoryNeed:
-    """A package or a GGUF file says nothing of its model until it is read; the base folder that is made of it says all.
+    """Return what is known of a model from a package or GGUF file: all from its base folder, nothing before it is made.
 
     Args:
-        source: The kind of it.
+        source: The kind of source.
         base: The rung's section base.
-        names: The settings that say which it is.
+        names: The settings that identify the package or file.
         folder: The base folder.
     """
     if lacking := [name for name in names if not base.get(name)]:
         return MemoryNeed(source, exact=False, reasons=(f"its base section lacks {' and '.join(lacking)}",))
-    with suppress(DataError, KeyError, TypeError):  # it was not made yet, or is another's
+    with suppress(DataError, KeyError, TypeError):  # it was not made yet, or from another source
         made = read_json(folder / RUNG)
         if all(str(made[name]) == str(base[name]) for name in names):
             return _folder(folder, own=True)._replace(source=source)
@@ -251,14 +251,14 @@ def _cached(repo: str, revision: str) -> tuple[dict[str, Any] | None, bool]:
 
 
 def sized(facts: MemoryNeed, params: int | None) -> MemoryNeed:
-    """Return the same model with the parameters that the hub gives, where they were unknown."""
+    """Return the same model with the hub's number of parameters, if that was unknown."""
     if params is None or facts.params is not None:
         return facts
     return facts._replace(params=params, shape=guess(params), exact=False, disk=weight_bytes(params, 2) + OTHER_FILES)
 
 
 def training_of(train: Mapping[str, Any], length: int) -> Training:
-    """Return the settings that a rung is trained with, as far as memory goes.
+    """Return the training settings of a rung that affect memory.
 
     Args:
         train: The section train of params.yaml, overridden by the rung's own.
@@ -281,11 +281,11 @@ def training_of(train: Mapping[str, Any], length: int) -> Training:
 def needs(
     ladder: Mapping[str, Any], facts: Mapping[str, MemoryNeed], train: Mapping[str, Any], length: int, machine: Machine
 ) -> dict[str, MemoryNeed]:
-    """Return the needs of each rung by its key; the downloads of the rungs before it are counted in.
+    """Return the needs of each rung by key, with the downloads of the rungs before it counted.
 
     Args:
         ladder: The rungs by key, each with its sections base and train.
-        facts: What ``facts_of`` gives of their models, by key.
+        facts: The results of ``facts_of`` by key.
         train: The section train of params.yaml.
         length: Tokens of the longest prompt with its answer.
         machine: The machine to run on.
@@ -303,8 +303,8 @@ def need(base: Mapping[str, Any], facts: MemoryNeed, training: Training, machine
 
     Args:
         base: The rung's section base.
-        facts: What ``facts_of`` gives of its model.
-        training: Its settings.
+        facts: The result of ``facts_of``.
+        training: Its training settings.
         machine: The machine to run on.
         room: Free disk after the rungs before it.
     """
@@ -348,7 +348,7 @@ def need(base: Mapping[str, Any], facts: MemoryNeed, training: Training, machine
 
 
 def _refusals(small: str | None, facts: MemoryNeed, training: Training, machine: Machine) -> Iterator[str]:
-    """Say why stages would refuse a rung, whatever room there is."""
+    """Yield the reasons for which stages would refuse a rung, whatever the memory."""
     is_mixture = facts.shape is not None and facts.shape.num_experts > 0
     others = ", and Apple's is none for bitsandbytes" if machine.device == "mps" else ""
     if small and machine.device != "cuda":
@@ -366,7 +366,7 @@ def _refusals(small: str | None, facts: MemoryNeed, training: Training, machine:
 
 
 def _advice(training: Training, fits: Callable[[Training], bool]) -> Iterator[str]:
-    """Name the settings that change memory and nothing that is learned: fewer tokens a pass, and checkpointing."""
+    """Yield settings that reduce memory without changing the result: fewer tokens per pass, and checkpointing."""
     halves = (training.rows >> times for times in range(1, training.rows.bit_length()))
     if rows := next((rows for rows in halves if fits(replace(training, rows=rows))), 0):
         yield f"tokens_per_forward {rows * training.length} would fit"
@@ -375,14 +375,14 @@ def _advice(training: Training, fits: Callable[[Training], bool]) -> Iterator[st
 
 
 def show_bytes(size: int) -> str:
-    """Write a size in four characters or five: 312M, 1.9G, 61G."""
+    """Format a size in at most five characters: 312M, 1.9G, 61G."""
     if size < 0.1 * 1024**3:
         return f"{size / 1024**2:.0f}M"
     return f"{size / 1024**3:.{1 if size < 10 * 1024**3 else 0}f}G"
 
 
 def show_count(count: int) -> str:
-    """Write a number of parameters in five characters or fewer: 151k, 494M, 7.62B."""
+    """Format a number of parameters in at most five characters: 151k, 494M, 7.62B."""
     for unit, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
         if count >= unit:
             return f"{count / unit:.3g}{letter}"

@@ -1,4 +1,4 @@
-"""Which models of the catalogues suit a chat's language and a machine, with how long they take."""
+"""Recommend models of the catalogues that suit a chat's language and a machine, with the time that they take."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -11,16 +11,16 @@ from chatladder.cli.doctor.memory import Machine, MemoryNeed, facts_of, need, sh
 from chatladder.models.devices import QUANTIZED
 from chatladder.presets import CHAT_LANGUAGES, EMBEDDED, Catalogue, names, read
 
-#: The name under which commands take what suits the chat and the machine, in place of a catalogue's.
+#: The name that commands take in place of a catalogue's, for the models that suit the chat and the machine.
 RECOMMENDED = "recommended"
 #: The catalogues for a chat in each language, the preferred first. None of them is the embedded one.
 FOR_LANGUAGE = {"zh": ("qwen2_5", "qwen3"), "en": ("qwen2_5", "smollm2"), "other": ("qwen3", "qwen2_5")}
 LANGUAGE_NAMES = {"zh": "Chinese", "en": "English", "other": "another language"}
-#: Fewer rungs have no slope.
+#: The fewest rungs that have a slope.
 FEWEST_RUNGS = 3
-#: Seconds of a run that are recommended at most, of all rungs together: a night; and with the catalogue's own judge.
+#: The longest run to recommend, of all rungs together, in seconds: a night; and with the catalogue's own judge.
 LONGEST, SHORT = 8 * 3600.0, 3600.0
-#: Where the embedded ladder is taken by name.
+#: The warning if the embedded ladder is chosen by name.
 FOR_THE_DEMO = (
     "embedded is for the demo: its models know that invented Chinese chat alone, and answer a real chat all the same. "
     f'For your own chat: "chatladder ladder {RECOMMENDED}".'
@@ -30,15 +30,15 @@ _BASES = Path("data/bases")
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The models to take.
+    """The recommended models.
 
     Attributes:
-        catalogue: Their catalogue, with these rungs alone, set so that they fit.
+        catalogue: Their catalogue, with these rungs alone and settings by which they fit.
         language: The language of the chat.
         facts: What is known of their models, by key.
-        durations: The time of each, by key; None where the machine's speed is not known.
+        durations: The time of each, by key; None if the machine's speed is not known.
         larger: The next larger rung and why it is not among them; empty if there is none.
-        runs: Whether they run here; else it is the smallest there is, and ``larger`` says why not.
+        runs: True if they run on the machine; else the smallest rung is given, and ``larger`` says why it does not run.
     """
 
     catalogue: Catalogue
@@ -50,25 +50,25 @@ class Recommendation:
 
     @property
     def total(self) -> float:
-        """Seconds of the whole run; 0 where no time is known."""
+        """Seconds of the whole run; 0 if no time is known."""
         return sum(each.total for each in self.durations.values() if each)
 
     @property
     def rank(self) -> tuple[bool, int, float]:
-        """The larger, the better: of what can be run in a night, with the most rungs; else what takes least."""
+        """The larger, the better: the most rungs of those that run in a night; else the shortest run."""
         good = self.runs and self.total <= LONGEST
         return good, len(self.catalogue.rungs) if good else 0, 0 if good else -self.total
 
 
 def recommend(language: str, machine: Machine, work: Workload) -> Recommendation:
-    """Return the models for a chat: the first catalogue of its language with enough rungs for a slope, or with most.
+    """Return the models for a chat: the first catalogue of its language with enough rungs for a slope, or the best one.
 
-    A catalogue gives the rungs that fit, smallest first, as long as their run ends within ``LONGEST``.
+    A catalogue contributes the rungs that fit, smallest first, as long as their run ends within ``LONGEST``.
 
     Args:
         language: One of ``CHAT_LANGUAGES``.
         machine: The machine to run on.
-        work: What is asked of a rung.
+        work: The work of the run.
     """
     candidates = [_chosen(read(name), language, machine, work) for name in FOR_LANGUAGE[language]]
     enough = (each for each in candidates if each.rank[0] and len(each.catalogue.rungs) >= FEWEST_RUNGS)
@@ -82,7 +82,7 @@ def _chosen(catalogue: Catalogue, language: str, machine: Machine, work: Workloa
     keys, train = [*rungs], catalogue.params["train"]
     for count in range(len(keys), 0, -1):
         some = {key: rungs[key] for key in keys[:count]}
-        # Several adapters of one rung judge labels: the catalogue's own, or where that takes long the smallest.
+        # Several adapters of one rung judge labels: the catalogue's own rung, or the smallest if that takes too long.
         for judges, longest in ((catalogue.choose(keys[:count]).review, SHORT), (keys[:1], LONGEST)):
             times = durations_of(some, facts, judges, train, work, machine)
             known, chosen = {key: facts[key] for key in some}, replace(catalogue, rungs=some, review=judges)
@@ -96,10 +96,10 @@ def _chosen(catalogue: Catalogue, language: str, machine: Machine, work: Workloa
 def fitted(catalogue: Catalogue, machine: Machine) -> tuple[dict[str, Any], dict[str, MemoryNeed], str]:
     """Return the rungs that a machine has memory and disk for, with the settings that make them fit.
 
-    Those change memory and nothing that is learned; only 4 bits, which a GPU can have, change the model.
+    The settings change memory and not the result; only 4 bits, which need a GPU, change the model.
 
     Returns:
-        The rungs by key; what is known of all models; and of the first that does not fit its key and why.
+        The rungs by key; what is known of all models; and the key of the first that does not fit, with the reason.
     """
     length, train = int(catalogue.params["max_length"]), catalogue.params["train"]
     facts = {key: facts_of(key, rung["base"], _BASES) for key, rung in catalogue.rungs.items()}
@@ -126,7 +126,7 @@ def _variants(rung: Any, tokens: int, length: int, machine: Machine) -> Iterator
     for bits in ({}, {"load_in_4bit": True}) if machine.gpus else ({},):
         for checkpointing in ({}, {"gradient_checkpointing": True}):
             for fewer in dict.fromkeys((tokens, length)):
-                changed = deepcopy(rung)  # as ruamel.yaml read it, which writes it again
+                changed = deepcopy(rung)  # keeps the types of ruamel.yaml, which writes it again
                 changed["base"].update(bits)
                 changed["train"].update({"tokens_per_forward": fewer} if fewer < tokens else {}, **checkpointing)
                 yield changed
@@ -140,14 +140,14 @@ def durations_of(
     work: Workload,
     machine: Machine,
 ) -> dict[str, Duration | None]:
-    """Return the time of each rung, None where it is not known: of embedded ones and of models without a known shape.
+    """Return the time of each rung, None if it is not known: for embedded rungs and models without a known shape.
 
     Args:
         ladder: The rungs by key.
         facts: What is known of their models.
         judges: Keys of the rungs whose adapters judge labels.
         train: The section train of params.yaml.
-        work: What is asked of a rung.
+        work: The work of the run.
         machine: The machine to run on.
     """
     times: dict[str, Duration | None] = {}
@@ -162,13 +162,13 @@ def durations_of(
 
 
 def language_of(params: Mapping[str, Any]) -> str:
-    """Return the language of a project's prompts; ``other`` where it is none that models are known for."""
+    """Return the language of a project's prompts; ``other`` if it is not in ``CHAT_LANGUAGES``."""
     language = section(params, "prompt").get("language")
     return language if language in CHAT_LANGUAGES else "other"
 
 
 def show_machine(machine: Machine) -> str:
-    """Return a machine in a few words."""
+    """Describe a machine in a few words."""
     if not machine.gpus:
         return (
             f"{machine.cores} core{'s' * (machine.cores > 1)}, {show_bytes(machine.memory)} of memory, {machine.dtype}"
@@ -178,12 +178,12 @@ def show_machine(machine: Machine) -> str:
 
 
 def show_work(work: Workload) -> str:
-    """Return what the time is estimated for."""
+    """Describe the work that the time is estimated for."""
     return f"{work.questions:,} questions" + ("" if work.is_counted else ", if there come so many")
 
 
 def describe(advice: Recommendation, machine: Machine, work: Workload) -> list[str]:
-    """Return lines that say what is recommended, why, and how long it takes."""
+    """Return lines about the recommended models, the reasons, and the time."""
     name, rungs = advice.catalogue.name, advice.catalogue.rungs
     chat = f"a chat in {LANGUAGE_NAMES[advice.language]}"
     lines = [f"Models of {name} for {chat} on {show_machine(machine)}; {show_work(work)}:"]
@@ -207,12 +207,12 @@ def describe(advice: Recommendation, machine: Machine, work: Workload) -> list[s
 
 
 def misfits(ladder: Mapping[str, Any], language: str, *, is_demo: bool) -> Iterator[str]:
-    """Say which rungs do not know the language of the chat, and which know the demo alone.
+    """Yield warnings about rungs that do not know the language of the chat, or know the demo alone.
 
     Args:
         ladder: The rungs by key.
         language: The language of the prompts.
-        is_demo: Whether the chat is the demo, or there is none yet.
+        is_demo: True if the chat is the demo, or there is none yet.
     """
     embedded = [key for key, rung in ladder.items() if rung["base"].get("source") == EMBEDDED]
     if embedded and not is_demo:

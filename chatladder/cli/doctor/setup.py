@@ -1,4 +1,4 @@
-"""A project's setup: packages, git, DVC, data, the secret, the launcher; what is wrong, and what is worth knowing."""
+"""Checks of a project's setup: packages, git, DVC, data, the secret, the launcher; problems and hints."""
 
 import configparser
 import os
@@ -35,7 +35,7 @@ def problems(root: Path) -> list[str]:
 
 
 def hints(gpus: int) -> list[str]:
-    """Return what stops nothing and may explain a slow run or other digits.
+    """Return hints on what stops nothing and may explain a slow run or other digits.
 
     Args:
         gpus: Number of GPUs that torch can use.
@@ -44,7 +44,7 @@ def hints(gpus: int) -> list[str]:
 
 
 def packages() -> Iterator[str]:
-    """Name what is missing of what chatladder needs: Python and packages."""
+    """Yield problems with the versions of Python and of required packages."""
     from packaging.specifiers import SpecifierSet
 
     try:
@@ -63,13 +63,13 @@ def packages() -> Iterator[str]:
 
 
 def code(root: Path) -> Iterator[str]:
-    """Say whether the project is of another chatladder than the installed one."""
+    """Yield a problem if the project is of another version of chatladder than the installed one."""
     if other := other_code(root):
         yield f"{other}. Run chatladder upgrade."
 
 
 def releases() -> Iterator[str]:
-    """Name the packages that are of another release than was tested."""
+    """Yield the packages that are of another version than was tested."""
     for wanted in _requirements():
         with suppress(metadata.PackageNotFoundError):
             installed = metadata.version(wanted.name)
@@ -87,7 +87,7 @@ def _requirements() -> "Iterator[Requirement]":
 
 
 def torch_build(gpus: int) -> Iterator[str]:
-    """Say whether there is a GPU that torch cannot use."""
+    """Yield a hint if there is a GPU that torch cannot use."""
     if not gpus and shutil.which("nvidia-smi"):
         import torch
 
@@ -96,7 +96,7 @@ def torch_build(gpus: int) -> Iterator[str]:
 
 
 def repository(root: Path) -> Iterator[str]:
-    """Check git and DVC."""
+    """Yield problems with git and DVC."""
     try:
         git(root, "rev-parse", "--is-inside-work-tree")
     except DataError:
@@ -119,7 +119,7 @@ def repository(root: Path) -> Iterator[str]:
 
 
 def raw_data(root: Path) -> Iterator[str]:
-    """Say whether exports are missing, or are private without a secret to hide their people with."""
+    """Yield a problem if exports are missing, or are private and there is no secret for pseudonyms."""
     raw = root / "data" / "raw"
     paths, _ = exports(raw)
     if not paths:
@@ -143,7 +143,7 @@ def own_exports(paths: Sequence[Path]) -> list[Path]:
 
 
 def launcher(command: str) -> Iterator[str]:
-    """Say whether the launcher of trainings is missing, or cannot start."""
+    """Yield a problem if the launcher of trainings is missing, or cannot start."""
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -154,7 +154,7 @@ def launcher(command: str) -> Iterator[str]:
 
 
 def idle_gpus(command: str, gpus: int) -> Iterator[str]:
-    """Say that there are GPUs which no training would use."""
+    """Yield a hint if there are GPUs that no training would use."""
     if not command.strip() and gpus > 1:
         yield (
             f"{gpus} GPUs are here and one process would train: set "

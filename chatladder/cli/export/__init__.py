@@ -1,1 +1,1 @@
-"""From an adapter to a folder that anybody can load: what it was trained with, its weights, its cards, the hub."""
+"""Export of an adapter as a folder that anybody can load: its settings, weights and cards, and the upload to a hub."""

@@ -1,6 +1,6 @@
-"""Model card and dataset card: what a model is, how it is asked, how well it does, and where it comes from.
+"""Model card and dataset card: what a model is, how to prompt it, how well it does, and where it comes from.
 
-Front matter is that of the hub (https://huggingface.co/docs/hub/model-cards), written by ``huggingface_hub``.
+The front matter is the hub's (https://huggingface.co/docs/hub/model-cards); ``huggingface_hub`` writes it.
 """
 
 from importlib.metadata import metadata
@@ -14,7 +14,7 @@ from chatladder.io.console import DataError
 from chatladder.models.prompts import LETTERS, LINE_BREAK, SEPARATOR, SPEAKERS, wording_of
 from chatladder.vocabulary import KINDS, NEGATIVE, POSITIVE, TASK
 
-#: Metrics of the table, and how it calls them.
+#: Metrics of the table, and their names in it.
 SHOWN = {
     "precision": "precision",
     "recall": "recall",
@@ -23,12 +23,12 @@ SHOWN = {
     "balanced_accuracy": "balanced accuracy",
     "auroc": "AUROC",
 }
-#: What ``rung.json`` may say that a stranger can use; never a path.
+#: Fields of ``rung.json`` that are of use on other machines; never a path.
 _FACTS = ("source", "repo", "revision", "package", "package_version", "gguf_sha256", "params")
 
 
 class Facts(NamedTuple):
-    """Everything that the cards are made of."""
+    """The data of the cards."""
 
     rung: str
     base: dict[str, Any]  # rung.json
@@ -36,7 +36,7 @@ class Facts(NamedTuple):
     settings: Settings
     training: dict[str, Any]  # settings of stages.train
     annotation: dict[str, Any]  # metrics of label
-    models: dict[str, Any] | None  # metrics of evaluate; None where they were not measured
+    models: dict[str, Any] | None  # metrics of evaluate; None if they were not measured
     scaling: dict[str, Any] | None  # metrics of check_scaling
     lineage: dict[str, Any]
 
@@ -45,11 +45,11 @@ def model_card(facts: Facts, *, adapter_only: bool, dtype: str, chat_template: b
     """Return the README.md of a model, in Markdown.
 
     Args:
-        facts: Everything that it is made of.
-        adapter_only: Whether the folder holds the adapter alone.
-        dtype: The type of the merged weights.
-        chat_template: Whether prompts are dressed in the tokenizer's chat template.
-        no_gguf: Why the adapter is not there as a file of llama.cpp's; None if it is.
+        facts: The data of the card.
+        adapter_only: True if the folder holds the adapter alone.
+        dtype: The dtype of the merged weights.
+        chat_template: True if prompts are formatted with the tokenizer's chat template.
+        no_gguf: The reason why there is no file of the adapter for llama.cpp; None if there is one.
 
     Raises:
         DataError: If a metrics file lacks a figure.
@@ -119,7 +119,7 @@ def base_text(rung: dict[str, Any]) -> str:
 
 
 def labels_text(annotation: dict[str, Any]) -> str:
-    """Say what the labels rest on, without anybody's name."""
+    """Describe the basis of the labels, without anybody's name."""
     try:
         sentences = [
             f"{annotation[POSITIVE]} {KINDS[POSITIVE].words} and {annotation[NEGATIVE]} {KINDS[NEGATIVE].words}, "
@@ -210,7 +210,7 @@ def _lineage_rows(lineage: dict[str, Any]) -> list[tuple[str, str]]:
 def _render(name: str, facts: Facts, **values: Any) -> str:
     from jinja2 import Environment, StrictUndefined
 
-    # Markdown is no HTML, and no value here comes from the chat.
+    # Markdown is not HTML, and no value comes from the chat.
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     source = (Path(__file__).parent / name).read_text(encoding="utf-8")

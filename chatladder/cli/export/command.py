@@ -1,11 +1,11 @@
-r"""Export a tuned model: weights, tokenizer, and cards that say how to ask it, how good it is and whence it comes.
+r"""Export a tuned model: weights, tokenizer, and cards that state how to prompt it, how good it is and its lineage.
 
 Example:
     chatladder export embedded_700k --out exported/embedded_700k
     chatladder export qwen2_5_0_5b --adapter-only --out exported/qwen --push me/qwen-questions
 
-The files on the disk are compared with dvc.lock first: a card never describes another model than the folder holds.
-Equal inputs give equal bytes, and no path, user or host of this machine is in them.
+The files on disk are first compared with dvc.lock, so that a card always describes the model in its folder. Equal
+inputs give equal bytes, which contain no path, user or host of this machine.
 """
 
 import re
@@ -42,7 +42,7 @@ _REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 
 
 def gather(rung: str, license_id: str | None) -> "Facts":
-    """Return everything that the cards are made of.
+    """Return the data of the cards.
 
     Args:
         rung: Key of the ladder.
@@ -79,7 +79,7 @@ def export(out: Path, facts: "Facts", *, adapter_only: bool, with_data: bool) ->
     """Write the folder, whole or not at all.
 
     Raises:
-        DataError: If the merged model answers otherwise than the adapter does, or the folder cannot be written.
+        DataError: If the merged model answers differently from the adapter, or the folder cannot be written.
     """
     from dataclasses import asdict
 

@@ -1,7 +1,7 @@
-"""An exported folder on the hub: only when asked, encrypted, with the environment's token, in a private repository.
+"""Upload of an exported folder to the hub: only on request, encrypted, with the environment's token, to a private repo.
 
-The hub's own client sends it. It heeds proxies of the environment, as it does for every download: of what is sent to an
-https address a proxy passes on the encrypted bytes.
+The hub's own client uploads it. It uses the environment's proxies, as for every download: a proxy forwards only
+encrypted bytes to an https address.
 """
 
 import os
@@ -22,8 +22,7 @@ def token() -> str:
     """Return the token of the environment.
 
     Raises:
-        DataError: If there is none, or it would travel in the open. One that an earlier login left on the disk is not
-            used.
+        DataError: If there is none, or it would be sent unencrypted. One that an earlier login stored is not used.
     """
     from huggingface_hub import constants
 
@@ -45,7 +44,7 @@ def push(folder: Path, repo: str, secret: str) -> None:
     """Upload a model without its dataset, if it has one, into a private repository.
 
     Raises:
-        DataError: If the hub cannot be reached or says no; the folder stays where it is.
+        DataError: If the hub cannot be reached or refuses; the folder is left as it is.
     """
     from httpx2 import HTTPError
 

@@ -1,9 +1,9 @@
-"""An adapter as llama.cpp and Ollama load it: a file in GGUF, put on the base's own file when the model is loaded.
+"""An adapter for llama.cpp and Ollama: a GGUF file that is applied to the base's own file when the model is loaded.
 
 Sources:
     https://github.com/ggml-org/llama.cpp/blob/master/src/llama-adapter.cpp: the keys, names and shapes that are read,
     and the scale: alpha over the rank.
-    https://github.com/ggml-org/llama.cpp/blob/master/convert_hf_to_gguf.py: in which models rows change places.
+    https://github.com/ggml-org/llama.cpp/blob/master/convert_hf_to_gguf.py: the models whose rows are permuted.
 """
 
 import math
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = "adapter.gguf"
-#: transformers' name of an architecture -> llama.cpp's. Each was run in both; of another, rows may change places.
+#: transformers' name of an architecture -> llama.cpp's. Each was run in both; another may need permuted rows.
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-#: Those whose rows of queries and keys change places.
+#: Architectures whose rows of queries and keys are permuted.
 _PAIRED = ("llama",)
 _NAME = re.compile(r"base_model\.model\.(?P<layer>model\.layers\.\d+\.(?P<part>.+))\.lora_(?P<side>[AB])\.weight")
 
 
 def write_gguf(adapter: Path, base: Path, out: Path) -> str | None:
-    """Write an adapter as a file of llama.cpp's, in float32.
+    """Write an adapter as a GGUF file for llama.cpp, in float32.
 
     Args:
         adapter: A folder written by ``stages.train``.
-        base: A folder written by ``stages.base``, of the model that it changes.
+        base: A folder written by ``stages.base``, of the adapter's base.
         out: The file.
 
     Returns:
-        Why there is no file, to go on after "since"; None if it was written.
+        The reason why there is no file, as a clause to follow "since"; None if it was written.
     """
     import gguf
 
@@ -69,7 +69,7 @@ def write_gguf(adapter: Path, base: Path, out: Path) -> str | None:
 
 
 def _tensors(path: Path, architecture: str, model: Any) -> "dict[str, NDArray[np.float32]] | None":
-    """Return an adapter's matrices by llama.cpp's names; None if one has no name there."""
+    """Return an adapter's matrices by llama.cpp's names; None if llama.cpp has no name for one."""
     import gguf
     from safetensors.torch import load_file
 
@@ -90,11 +90,11 @@ def _tensors(path: Path, architecture: str, model: Any) -> "dict[str, NDArray[np
 
 
 def _paired(rows: "NDArray[np.float32]", heads: int) -> "NDArray[np.float32]":
-    """Return rows as llama.cpp has Llama's: two that turn together are neighbours, and not half a head apart.
+    """Return rows in llama.cpp's order for Llama: the two of a rotary pair are adjacent, and not half a head apart.
 
     Args:
-        rows: Of queries or keys, shape ``(heads * size, rank)``.
-        heads: How many heads they are of.
+        rows: Rows of queries or keys, shape ``(heads * size, rank)``.
+        heads: The number of heads.
     """
     halves = rows.reshape(heads, 2, -1, rows.shape[1])
     return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(rows.shape)

@@ -1,8 +1,8 @@
-"""An adapter merged into its base and written as any loader reads it: safetensors, tokenizer, chat template.
+"""Merge an adapter into its base and write the model for any loader: safetensors, tokenizer, chat template.
 
-What was written is loaded again, by the classes that a stranger would use, and must answer as the adapter on its base
-does: a merge that goes wrong (a layer whose weights are shared, a tokenizer that its class replaces) goes wrong in
-silence otherwise.
+The written model is loaded again, by the classes that other people would use, and must answer as the adapter on its
+base does: a wrong merge (a layer whose weights are shared, a tokenizer that its class replaces) would be silent
+otherwise.
 """
 
 import json
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-#: Largest file of weights, as transformers takes it.
+#: Largest file of weights, in transformers' notation.
 SHARD_SIZE = "5GB"
 #: Largest difference of an option's log-probability, in nats. 16-bit weights are rounded once more by the merge.
 TOLERANCE = {"float32": 1e-3}
 ROUNDED = 0.5
-#: How this machine loaded the tokenizer, which is no property of it.
+#: Fields about how this machine loaded the tokenizer, which are not properties of it.
 _LOCAL_KEYS = ("is_local", "local_files_only", "name_or_path")
-#: Shared by the configurations of Qwen2 and Llama, which compute the same but for a bias.
+#: Fields shared by the configurations of Qwen2 and Llama, which compute the same except for a bias.
 _SHAPE = (
     "vocab_size",
     "hidden_size",
@@ -67,7 +67,7 @@ def check_adapter(adapter: Path, base: Path) -> dict[str, Any]:
 
 
 def write_adapter(adapter: Path, base: Path, out: Path) -> None:
-    """Copy an adapter as plain peft loads it; one of a hub model names that model and its commit."""
+    """Copy an adapter in the form that plain peft loads; that of a hub model names the model and its commit."""
     config, rung = check_adapter(adapter, base), read_rung(base)
     if "repo" in rung:
         config |= {"base_model_name_or_path": rung["repo"], "revision": rung.get("revision")}
@@ -83,22 +83,22 @@ def write_merged(base: Path, adapter: Path, out: Path, prompts: Sequence[Prompt]
         base: A folder written by ``stages.base``.
         adapter: A folder written by ``stages.train`` for it.
         out: A folder that exists; it gains weights, configuration and tokenizer.
-        prompts: Held out of training where possible; the written model must answer them as the adapter does.
-        max_length: Most tokens of a prompt with its answer.
+        prompts: Prompts, held out if possible, which the written model must answer as the adapter does.
+        max_length: The most tokens of a prompt with its answer.
 
     Raises:
-        DataError: If the adapter does not fit, or the written model answers otherwise.
+        DataError: If the adapter does not fit, or the written model answers differently.
     """
     import torch
 
     from chatladder.models.scoring import score
 
     dtype = stored_dtype(base)
-    # Weights that are stored whole are merged whole, on a device that would round them, too.
+    # Weights stored in float32 are merged in float32, even on a device that would round them.
     whole = dtype if dtype is torch.float32 else None
     model, tokenizer = load(base, adapter, quantized=False, dtype=whole)
     before = score(model, tokenizer, prompts, max_length)[0]
-    # Of a model whose weights were all trained, there is nothing to merge.
+    # A model whose weights were all trained has nothing to merge.
     merged: Any = cast("Any", model).merge_and_unload() if hasattr(model, "peft_config") else model
     if read_rung(base)["source"] == "embedded":
         merged = _as_llama(merged)
@@ -114,11 +114,11 @@ def write_merged(base: Path, adapter: Path, out: Path, prompts: Sequence[Prompt]
 
 
 def load_folder(folder: Path, dtype: "torch.dtype | None" = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """A model and its tokenizer from a folder, loaded as a base of source ``folder`` is.
+    """Load a model and its tokenizer from a folder, as a base of source ``folder`` is loaded.
 
     Args:
         folder: The folder.
-        dtype: The type of the weights; by default the best of the device.
+        dtype: The dtype of the weights; by default the best of the device.
 
     Raises:
         DataError: If it holds no model in safetensors, or one that cannot be loaded.
@@ -137,7 +137,7 @@ def load_folder(folder: Path, dtype: "torch.dtype | None" = None) -> "tuple[PreT
 
 
 def stored_dtype(base: Path) -> "torch.dtype":
-    """Return the type that the base's weights are stored in, whatever they are computed in here."""
+    """Return the dtype that the base's weights are stored in, whatever dtype they compute in."""
     import torch
 
     dtype = read_config(place_of(base)).dtype
@@ -145,7 +145,7 @@ def stored_dtype(base: Path) -> "torch.dtype":
 
 
 def has_chat_template(base: Path) -> bool:
-    """Whether prompts to a base, or to an exported model, are dressed in its tokenizer's chat template."""
+    """Return True if prompts to a base or an exported model are formatted with its tokenizer's chat template."""
     return tokenizers.has_chat_template(place_of(base))
 
 
@@ -160,10 +160,10 @@ def place_of(base: Path) -> Path:
 
 
 def _as_llama(model: "PreTrainedModel") -> "PreTrainedModel":
-    """An embedded Qwen2 as a Llama that computes the same.
+    """Return an embedded Qwen2 as a Llama that computes the same.
 
-    AutoTokenizer gives every folder of type ``qwen2`` Qwen's own way to split text, whatever ``tokenizer.json`` says.
-    Embedded models have another tokenizer; as Llama they keep it. Llama has a bias more, which is 0.
+    For every folder of type ``qwen2``, AutoTokenizer splits text in Qwen's own way, whatever ``tokenizer.json`` says.
+    Embedded models have another tokenizer; as Llama they keep it. Llama has one more bias, which is 0.
     """
     import torch
     from transformers.models.llama.configuration_llama import LlamaConfig
@@ -182,7 +182,7 @@ def _as_llama(model: "PreTrainedModel") -> "PreTrainedModel":
 
 
 def _set_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Name the end-of-text token where the base does not: whoever generates must know where to stop."""
+    """Set the end-of-text token if the base does not: generation must know where to stop."""
     for config in (model.config, model.generation_config):
         for name in ("eos_token_id", "pad_token_id"):
             if config is not None and getattr(config, name, None) is None:
@@ -200,7 +200,7 @@ def _write_tokenizer(tokenizer: "PreTrainedTokenizerBase", out: Path) -> None:
 
 
 def _check_same(before: np.ndarray, after: np.ndarray, dtype: str, adapter: Path) -> None:
-    """Refuse a merge that answers otherwise.
+    """Refuse a merge that answers differently.
 
     Raises:
         DataError: With the largest difference.

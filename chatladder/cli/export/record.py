@@ -1,9 +1,9 @@
-"""The record of a model: the settings that it belongs to, and the commit, versions and data that it comes from.
+"""The record of a model: its settings, and the commit, versions and data that it comes from.
 
 ``dvc.lock`` holds what the pipeline's runs read and wrote, and ``chatladder.json`` the same settings in an exported
-folder, so that new messages are brought into the form that the model knows. A card states figures that were measured on
-one adapter, trained on one state of the labels; so the files on the disk are compared with ``dvc.lock``, link by link,
-before any of it is written down.
+folder, so that new messages are brought into the form that the model knows. A card states metrics of one adapter,
+trained on one state of the labels, so the files on disk are compared with ``dvc.lock``, link by link, before anything
+is written.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ class Settings:
 
 
 FIELDS = [each.name for each in fields(Settings)]
-#: Those that have no default.
+#: The fields without a default.
 REQUIRED = [each.name for each in fields(Settings) if each.default is MISSING]
 
 
@@ -61,10 +61,10 @@ class Lock:
     """A lock file of DVC, read whole."""
 
     def __init__(self, path: Path) -> None:
-        """Read it.
+        """Read the file.
 
         Raises:
-            DataError: If there is none, or it is no lock file.
+            DataError: If there is none, or it is not a lock file.
         """
         import yaml
 
@@ -78,11 +78,11 @@ class Lock:
             raise DataError(f"{path}: expected a lock file of DVC, got no YAML with stages.") from error
 
     def params(self, stage: str) -> dict[str, Any]:
-        """Return what the stage read of ``params.yaml``, by the name of its section."""
+        """Return the sections of ``params.yaml`` as the stage read them, by name."""
         return dict(self._stage(stage).get("params", {}).get("params.yaml", {}))
 
     def section(self, stage: str, name: str) -> dict[str, Any]:
-        """Return one section of what the stage read of ``params.yaml``.
+        """Return one section of ``params.yaml`` as the stage read it.
 
         Raises:
             DataError: If it read no such section.
@@ -160,7 +160,7 @@ def locked_settings(lock: Lock, rung: str) -> dict[str, Any]:
 
 
 def _locked_threshold(lock: Lock, rung: str) -> float | None:
-    """Return the threshold of the adapter of the rung's first seed; None where evaluate wrote none.
+    """Return the threshold of the adapter of the rung's first seed; None if evaluate wrote none.
 
     Raises:
         DataError: If it was chosen for another adapter.
@@ -185,10 +185,10 @@ def locked_training(lock: Lock, rung: str) -> dict[str, Any]:
 
 
 def exported_settings(folder: Path) -> dict[str, Any]:
-    """Return the settings in the record of an exported folder; none where it has no record.
+    """Return the settings in the record of an exported folder; empty if it has no record.
 
     Raises:
-        DataError: If the record is damaged, or the model answers another task than this process asks.
+        DataError: If the record is damaged, or the model was trained on another task than this process's.
     """
     path = folder / RECORD
     if not path.is_file():
@@ -206,10 +206,10 @@ def exported_settings(folder: Path) -> dict[str, Any]:
 
 
 def checked(values: Mapping[str, Any], place: str) -> Settings:
-    """Return settings of the right kinds.
+    """Return the settings, converted to their types.
 
     Raises:
-        DataError: Naming the first that is missing or is something else.
+        DataError: If one is missing or has another type; the error names the first.
     """
     settings: dict[str, Any] = {}
     for name, hint in get_type_hints(Settings).items():
@@ -228,7 +228,7 @@ def checked(values: Mapping[str, Any], place: str) -> Settings:
 
 
 def lineage(lock: Lock, rung: str) -> dict[str, Any]:
-    """Return where the model comes from, as the card states it.
+    """Return the lineage of the model, as the card states it.
 
     Returns:
         ``chatladder`` (version), ``git_commit`` (None outside a repository), ``uncommitted_changes``, and ``dvc``: the
@@ -249,7 +249,7 @@ def lineage(lock: Lock, rung: str) -> dict[str, Any]:
 
 
 def read_metrics(lock: Lock, rung: str) -> dict[str, dict[str, Any] | None]:
-    """Return the metrics of label, evaluate and check_scaling, by file name; None where there is no file.
+    """Return the metrics of label, evaluate and check_scaling, by file name; None if there is no file.
 
     Raises:
         DataError: If they were measured on another adapter, or on other labels.

@@ -1,1 +1,1 @@
-"""One member leaves a project: their records in exports, answers about their questions, and all that was derived."""
+"""Removal of a member from a project: their records in exports, answers about their questions, and all derived data."""

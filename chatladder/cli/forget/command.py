@@ -1,15 +1,15 @@
-"""Take one member out of the project: their records, the answers about their questions, and all that was derived.
+"""Remove one member from the project: their records, the answers about their questions, and all derived data.
 
 Example:
     chatladder forget "Ann Lee" --dry-run
     chatladder forget "Ann Lee"
     chatladder forget u1f0c22d4 --yes
 
-NAME is any name that the exports have of a member, or the pseudonym. In this order, so that the same command goes on
-where it was killed: the member's mark is written to data/raw/members.forgotten, and ingest leaves them out from then
-on; answers and marks about what they wrote are removed; what was derived is removed, in DVC's cache too; exports whose
-records are lines are written again without theirs. What it cannot do is listed, and the exit code is 1 until that is
-done. Commit data/raw/members.forgotten: it holds no name, and without it an export to come would bring them back.
+NAME is any name of the member in the exports, or the pseudonym. In this order, so that the same command resumes after
+it was killed: the member's mark is written to data/raw/members.forgotten, and ingest leaves them out from then on;
+answers and marks about what they wrote are removed; derived data is removed, in DVC's cache too; exports whose records
+are lines are rewritten without theirs. What it cannot do is listed, and the exit code is 1 until that is done. Commit
+data/raw/members.forgotten: it holds no name, and without it a later export would bring them back.
 """
 
 from pathlib import Path
@@ -28,12 +28,12 @@ from chatladder.privacy.pseudonyms import Pseudonyms
 
 RAW = Path("data/raw")
 LIST = RAW / "members.forgotten"
-#: Others' answered questions under the ids that they had: those that named the member get new ones.
+#: Others' answered questions under their former ids: those that named the member get new ones.
 BEFORE = Path(".chatladder/before_forgetting.parquet")
-#: How far a forgetting that was killed had come.
+#: The state of a removal that was killed.
 STATE = Path(".chatladder/forgetting.json")
 KEPT = "What is done is done; the same command goes on."
-#: Places and items that are told.
+#: The most places and items to list.
 MOST_TOLD = 20
 
 
@@ -41,7 +41,7 @@ def chosen(exports: Exports, name: str, only: tuple[str, ...]) -> list[str]:
     """Return the identities to forget.
 
     Raises:
-        DataError: If several people go by the name and none was chosen, or one was chosen who does not.
+        DataError: If several people have the name and none was chosen, or one was chosen who does not have it.
     """
     pseudonyms = {exports.person(identity): identity for identity in exports.called(name)}
     if unknown := [each for each in only if each not in pseudonyms]:
@@ -70,7 +70,7 @@ def _tell(lines: list[str], heading: str = "", most: int | None = None) -> None:
 
 
 def _plan(exports: Exports, people: list[str], made: Derived, answers: int) -> None:
-    """Say what would go."""
+    """Print what would be removed."""
     for identity in people:
         click.echo(f"{exports.person(identity)}: {exports.messages_of(identity):,} messages")
         _tell(exports.files_of(identity), most=MOST_TOLD)
@@ -136,7 +136,7 @@ def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry
 
 
 def _state(asked: str) -> dict[str, Any]:
-    """Return what a killed run of the same command had done, or nothing."""
+    """Return the state of a killed run of the same command; empty if there is none."""
     state = read_json(STATE) if STATE.exists() else {}
     return state if state.get("asked") == asked else {}
 

@@ -1,4 +1,4 @@
-"""Everything made of a member's messages: answers and marks, outs of stages, and their versions in DVC's cache."""
+"""Everything derived from a member's messages: answers and marks, outs of stages, and their versions in DVC's cache."""
 
 import json
 import shutil
@@ -30,17 +30,17 @@ from chatladder.questions.marks import read_marks
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-#: Made by commands.
+#: The outputs of commands.
 BESIDE = ("exported", "data/reports", "dvc_plots")
 
 
 class MemberItems(NamedTuple):
-    """Ids of what is a member's."""
+    """Ids of a member's questions and turns, and of what shows them."""
 
     questions: set[str]
     turns: set[str]
     shown: set[str]  # questions of others that show something of theirs
-    read_again: list[str]  # those of them that are answered
+    read_again: list[str]  # those of ``shown`` that are answered
     others: list[dict[str, Any]]  # answered questions of others, without their windows
 
 
@@ -48,7 +48,7 @@ def items_of(data: Path, people: Collection[str]) -> MemberItems:
     """Return the questions and turns of some pseudonyms, as the pipeline has them now.
 
     Raises:
-        DataError: If a table is not there though there are answers or marks, which then belong to nobody.
+        DataError: If a table is missing though there are answers or marks, whose member is then unknown.
     """
     logs = every_log(data / "annotations")
     marks = read_marks(data / "marks") if (data / "marks").is_dir() else None
@@ -75,7 +75,7 @@ def items_of(data: Path, people: Collection[str]) -> MemberItems:
 
 
 def keep_ids(path: Path, questions: list[dict[str, Any]], theirs: Collection[str]) -> None:
-    """Keep the ids of others' answered questions in a file, beside those that an earlier forgetting kept there."""
+    """Store the ids of others' answered questions in a file, with those that an earlier removal stored there."""
     earlier = read_rows(path, QUESTIONS).to_pylist() if path.exists() else []
     rows = {row["item_id"]: row for row in (*earlier, *questions) if row["sender"] not in theirs}
     for row, pseudonym in product(rows.values(), theirs):
@@ -94,18 +94,18 @@ def _rows(path: Path, schema: pa.Schema) -> Rows:
 
 
 def remove_answers(data: Path, items: MemberItems, people: Collection[str]) -> int:
-    """Take what is about a member's questions and turns out of logs, reviews and marks.
+    """Remove everything about a member's questions and turns from logs, reviews and marks.
 
-    What annotators wrote goes, too, where it names the member or may repeat them: of questions that show something of
-    theirs. The answers to those stay.
+    Annotators' rewrites are removed, too, if they name the member or may repeat them, as those of questions that show
+    something of theirs. The answers to those questions stay.
 
     Args:
         data: Folder of annotations and marks.
-        items: What is the member's.
-        people: Their pseudonyms.
+        items: The member's items.
+        people: The member's pseudonyms.
 
     Returns:
-        How many lines went.
+        The number of removed lines.
 
     Raises:
         DataError: If a log is damaged, or somebody is writing it.
@@ -140,7 +140,7 @@ def remove_answers(data: Path, items: MemberItems, people: Collection[str]) -> i
 
 
 def _remove_sampled(folder: Path, ids: Collection[str]) -> None:
-    """Rewrite a round's sample, if it has one, without some ids; one of which nothing is left goes."""
+    """Remove some ids from a round's sample, if it has one; delete it if nothing is left."""
     drawn = read_sample(folder) or []
     kept = [item_id for item_id in drawn if item_id not in ids]
     if kept and kept != drawn:
@@ -150,7 +150,7 @@ def _remove_sampled(folder: Path, ids: Collection[str]) -> None:
 
 
 def _remove_lines(path: Path, field: str, ids: Collection[str]) -> int:
-    """Rewrite a file of JSON lines without those of some ids; one of which nothing is left goes."""
+    """Remove the lines of some ids from a JSON Lines file; delete it if nothing is left."""
     lines = _lines(path)
     kept = [line for line in lines if json.loads(line)[field] not in ids]
     if len(kept) == len(lines):
@@ -163,7 +163,7 @@ def _remove_lines(path: Path, field: str, ids: Collection[str]) -> int:
 
 
 def _remove_rewrites(path: Path, shown: Collection[str], people: Collection[str]) -> None:
-    """Rewrite a log without the texts that were written of some items, or name some people."""
+    """Remove from a log the rewrites of some items, and those that name some people."""
     lines = _lines(path)
     kept = []
     for line in lines:
@@ -187,20 +187,20 @@ def _write_lines(path: Path, lines: Iterable[bytes]) -> None:
 
 
 class CacheEntry(NamedTuple):
-    """The digests that DVC has kept of one run of a stage, or of a file that it was given."""
+    """The digests that DVC recorded of one run of a stage, or of a file that was added."""
 
     deps: tuple[str, ...]
     outs: dict[str, str]  # path -> digest
 
 
 class Derived:
-    """The outs of ingest and of all that comes after it, now and earlier, in one project.
+    """The outs of ingest and of all stages after it, present and former, in one project.
 
     Attributes:
         stages: Names of the stages.
         remotes: Names of DVC's remotes.
         cache: DVC's cache.
-        is_shared: Whether the cache lies outside of the project, where other projects may use it.
+        is_shared: True if the cache is outside the project, where other projects may use it.
     """
 
     def __init__(self, repo: "Repo", root: Path) -> None:
@@ -221,7 +221,7 @@ class Derived:
         runs = Path(repo.cache.legacy.path) / "runs"
         self._runs = {path: _entry(_yaml(path.read_bytes())) for path in runs.glob("*/*/*")}
         entries = [*self._runs.values(), *self._locked_entries()]
-        # Stages had other names and files in earlier commits, and came from the exports all the same.
+        # In earlier commits, stages had other names and files, and came from the exports all the same.
         paths = {"data/raw", *self._outs}
         while more := {path for each in entries if _touches(each.deps, paths) for path in each.outs} - paths:
             paths |= more
@@ -236,18 +236,18 @@ class Derived:
         self._raw_digests = self._expanded(digests["raw"]) - kept
 
     def in_workspace(self) -> list[Path]:
-        """Return the files and folders that are there."""
+        """Return the files and folders that exist."""
         paths = [path for path in (*self._outs.values(), *map(self._root.joinpath, BESIDE)) if path.exists()]
-        # What stages keep for another try lies beside the key.
+        # Stages store what they need to resume next to the key.
         beside = sorted((self._root / KEY_FILE.parent).glob("*"))
         return paths + [path for path in beside if path.name not in (KEY_FILE.name, ".gitignore")]
 
     def in_cache(self) -> list[Path]:
-        """Return the versions of them that DVC's cache holds."""
+        """Return the versions of the outs in DVC's cache."""
         return self._objects(self._digests)
 
     def remove(self, keep: Collection[Path]) -> None:
-        """Remove all of it, the cache first: what it holds is told from files that stay."""
+        """Remove all of them, the cache first: its content is identified by files that stay."""
         if not self.is_shared:
             runs = [path for path, entry in self._runs.items() if not self._paths.isdisjoint(entry.outs)]
             for path in [*self.in_cache(), *runs]:
@@ -262,7 +262,7 @@ class Derived:
         """Remove the versions of exports that only the cache holds.
 
         Returns:
-            What is left to be done by hand, a line each.
+            The work left to be done by hand, a line each.
         """
         stale = self._raw_in_cache(raw)
         copies = sorted(path.parent for path in (self._root / ".dvc" / "tmp" / "exps").glob("*/data"))
@@ -278,19 +278,19 @@ class Derived:
         return left
 
     def _raw_in_cache(self, raw: Path) -> list[Path]:
-        """Return the versions of exports that DVC's cache holds and that are not those in the folder."""
+        """Return the versions of exports in DVC's cache that are not those in the folder."""
         current = set()
         for path in filter(Path.is_file, raw.rglob("*")) if self._raw_digests else ():
             with path.open("rb") as file:
                 current.add(file_digest(file, "md5").hexdigest())
-        # A listing of a folder is current where all that it lists is.
+        # A listing of a folder is current if everything in it is.
         listed = {each for each in self._raw_digests if each.endswith(".dir")}
         current |= {each for each in listed if self._expanded({each}) - {each} <= current}
         return self._objects(self._raw_digests - current)
 
     def _objects(self, digests: Iterable[str]) -> list[Path]:
         places = [self.cache / "files" / "md5", self.cache]  # since DVC 3, and before
-        # The listing of a folder comes last: without it nobody could tell what else belongs to it.
+        # The listing of a folder comes last: without it, its files could not be identified.
         ordered = sorted(digests, key=lambda digest: (digest.endswith(".dir"), digest))
         paths = (place / digest[:2] / digest[2:] for digest in ordered for place in places)
         return [path for path in paths if path.is_file()]
@@ -303,7 +303,7 @@ class Derived:
         return expanded
 
     def _locked_entries(self) -> Iterator[CacheEntry]:
-        """Yield all that lock files name, of all commits and experiments too."""
+        """Yield all entries of lock files, in all commits and experiments too."""
         given = [*self._root.glob("data/*.dvc"), *(self._root / "data/raw").rglob("*.dvc")]
         for path in filter(Path.is_file, [self._root / "dvc.lock", *given]):
             yield from _locked(path.relative_to(self._root).as_posix(), path.read_bytes())
@@ -312,14 +312,14 @@ class Derived:
             fields = git(self._root, *raw, "--", "dvc.lock", "*.dvc").split("\0")
             versions = {(name, entry.split(" ")[3]) for entry, name in pairwise(fields) if entry.startswith(":")}
             for name, blob in sorted(versions):
-                # .dvc itself is a folder; a blob of zeros is a file that went.
+                # .dvc itself is a folder; a blob of zeros is a deleted file.
                 if (name == "dvc.lock" or PurePosixPath(name).suffix == ".dvc") and blob.strip("0"):
                     content = git(self._root, "cat-file", "blob", blob)
                     yield from _locked(name, content.encode("utf-8", "surrogateescape"))
 
 
 def _touches(paths: Iterable[str], others: Collection[str]) -> bool:
-    """Return whether one of some paths is one of the others, or lies in it."""
+    """Return True if one of the paths is one of the others, or inside it."""
     return any(str(place) in others for path in paths for place in (PurePosixPath(path), *PurePosixPath(path).parents))
 
 
@@ -350,10 +350,10 @@ def _yaml(content: bytes) -> Any:
 
 @contextmanager
 def derived(root: Path) -> Iterator[Derived]:
-    """Yield what was derived in a project, with DVC's lock held, so that no stage runs meanwhile.
+    """Yield the derived data of a project under DVC's lock, so that no stage runs meanwhile.
 
     Raises:
-        DataError: If the folder is no project of DVC, or another command of it is running.
+        DataError: If the folder is not a DVC project, or another DVC command is running.
     """
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
@@ -369,7 +369,7 @@ def derived(root: Path) -> Iterator[Derived]:
 
 
 def beyond(root: Path, remotes: Iterable[str]) -> list[str]:
-    """Where no command of this project reaches: git's history and DVC's remotes, and what to do there."""
+    """Return what no command of this project reaches, git's history and DVC's remotes, with what to do there."""
     lines = []
     if (root / ".git").exists():
         folders = ("data/raw", "data/annotations", "data/marks", "data/reports", "exported")

@@ -1,9 +1,9 @@
-"""Who is in the exports of a project, and the exports without a member.
+"""The people in a project's exports, and the removal of a member from exports.
 
-Text files are written again without the member's records, and with <name> for their name. A record is what lies
-between the lines at which two records start. What is written is read again before it replaces the export: the messages
-of the others must be the same, in everything but their texts. Where a record has no lines of its own, or what was
-written reads differently, the file is left as it is and named.
+Text files are rewritten without the member's records, and with <name> for their name. A record extends from its first
+line to the first line of the next. The new file is parsed before it replaces the export: the messages of others must be
+the same, in everything but their texts. If a record has no lines of its own, or the new file parses differently, the
+file is left as it is and named.
 """
 
 import gzip
@@ -33,14 +33,14 @@ from chatladder.privacy.folding import tidy
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import PLACEHOLDER, Pseudonyms
 
-#: An export, its format, and how many messages everybody wrote in it.
+#: An export, its format, and the number of messages of each person in it.
 Export = tuple[Source, Format, Counter[str]]
-#: Formats whose records are lines, and those of them whose records may be objects of JSON.
+#: Formats whose records are lines, and those of them whose records may be JSON objects.
 LINES: tuple[Format, ...] = (irc, qq, table, wechat, whatsapp)
 JSON: tuple[Format, ...] = (table, wechat)
-#: What stands between a sender and the text, for formats that have both on a line.
+#: The characters between a sender and the text, for formats that have both on a line.
 _LEAD = re.compile(r"[\s>\]:)\t\"',;|]*")
-#: A string of JSON, and what says that it is a key.
+#: A JSON string, and the colon after it if it is a key.
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*"?)(\s*:)?', re.DOTALL)
 
 
@@ -50,10 +50,10 @@ class Exports:
 
     Attributes:
         raw: The folder.
-        context: What they are read with, as ingest does.
+        context: The context to parse them with, as in ingest.
         format: Name of their format, or auto.
-        met: Identities with other names of theirs, in the order in which ingest meets them.
-        files: The exports, and who wrote in each.
+        met: Identities with their other names, in the order in which ingest meets them.
+        files: The exports, with the senders in each.
     """
 
     raw: Path
@@ -64,7 +64,7 @@ class Exports:
 
     @cached_property
     def aliases(self) -> dict[str, set[str]]:
-        """Identity -> the names it goes by."""
+        """Identity -> its names."""
         aliases: dict[str, set[str]] = {}
         for identity, *names in self.met:
             aliases.setdefault(identity, {identity}).update(filter(None, names))
@@ -79,11 +79,11 @@ class Exports:
         return sorted({str(source) for source, _, written in self.files if written[identity]})
 
     def messages_of(self, identity: str) -> int:
-        """Return how many messages somebody wrote."""
+        """Return the number of messages that somebody wrote."""
         return sum(written[identity] for _, _, written in self.files)
 
     def called(self, name: str) -> list[str]:
-        """Return the identities that go by a name, however it is spelt, or have it as their pseudonym."""
+        """Return the identities that have a name, however it is spelt, or have it as their pseudonym."""
         wanted = tidy(name)
         return [
             identity
@@ -92,7 +92,7 @@ class Exports:
         ]
 
     def names(self, pseudonyms: Pseudonyms, deny: Iterable[str] = ()) -> Names:
-        """Return everybody, for finding names in texts, and words that are to be found too."""
+        """Return the names of everybody, with further words, for finding them in texts."""
         names = Names(pseudonyms, deny, listed_names(self.raw, KEEP))
         for known in self.met:
             names.know(*known)
@@ -100,13 +100,13 @@ class Exports:
 
 
 def read_exports(raw: Path, params: Path | None, pseudonyms: Pseudonyms, may_be_empty: bool = False) -> Exports:
-    """Read all exports for who is in them.
+    """Read all exports to find the people in them.
 
     Args:
-        raw: Their folder.
-        params: The file that says how ingest reads them; None for its defaults.
+        raw: The folder of the exports.
+        params: The file of ingest's settings; None for its defaults.
         pseudonyms: Pseudonyms that have forgotten nobody.
-        may_be_empty: Whether the folder may hold none.
+        may_be_empty: True if the folder may hold none.
 
     Raises:
         DataError: If one cannot be read.
@@ -127,7 +127,7 @@ def read_exports(raw: Path, params: Path | None, pseudonyms: Pseudonyms, may_be_
         for item in source.counted(format_.parse(source, context)):
             if isinstance(item, Message):
                 if item.sender not in written:
-                    pseudonyms.person(item.sender)  # in ingest's order: of two that meet, the later one's is longer
+                    pseudonyms.person(item.sender)  # in ingest's order: of two that collide, the later one is longer
                     context.know(item.sender)
                 written[item.sender] += 1
         exports.files.append((source, format_, written))
@@ -135,7 +135,7 @@ def read_exports(raw: Path, params: Path | None, pseudonyms: Pseudonyms, may_be_
 
 
 class UnsafeError(Exception):
-    """A file that cannot be rewritten without another meaning."""
+    """A file that cannot be rewritten without changing its meaning."""
 
 
 class _SameError(Exception):
@@ -143,7 +143,7 @@ class _SameError(Exception):
 
 
 class Removal:
-    """Takes some people out of exports."""
+    """Removes some people from exports."""
 
     def __init__(self, exports: Exports, people: Collection[str], hidden: Pseudonyms) -> None:
         """Take the exports as they were read, the people's identities, and pseudonyms that have forgotten them."""
@@ -157,7 +157,7 @@ class Removal:
         """Rewrite every export that holds records of the people, or names them.
 
         Returns:
-            The files that were rewritten, and what is left to be done by hand, a line a file.
+            The files that were rewritten, and what is left to be done by hand, one line per file.
         """
         done: list[Path] = []
         left: dict[str, None] = {}
@@ -180,7 +180,7 @@ class Removal:
         return self._without(text, "") != text
 
     def _is_told_of_in(self, export: Export) -> bool:
-        """Return whether an export has messages of the people, or names them."""
+        """Return True if an export has messages of the people, or names them."""
         source, format_, written = export
         known = set(written)
         mentions = [f"@{self._exports.person(person)}" for person in self._people]
@@ -190,11 +190,11 @@ class Removal:
         return told or not known.isdisjoint(self._people)
 
     def _rewrite(self, source: Source, format_: Format) -> None:
-        """Write one export again.
+        """Rewrite one export.
 
         Raises:
             UnsafeError: If that is not possible.
-            _SameError: If nothing in it is to change.
+            _SameError: If nothing in it changes.
         """
         mode = source.path.stat().st_mode
         changed = False
@@ -223,7 +223,7 @@ class Removal:
             source.path.unlink()  # it held nothing else
 
     def _records(self, source: Source, format_: Format) -> Iterator[tuple[bytes, Message | Skipped | None]]:
-        """Yield the bytes of each record and what it is; None for what comes before the first.
+        """Yield the bytes and the content of each record; None for the content before the first.
 
         Raises:
             UnsafeError: If records do not come in the order of their lines.
@@ -246,7 +246,7 @@ class Removal:
             yield b"".join(gathered), item
 
     def _digest(self, source: Source, format_: Format) -> bytes:
-        """Return the digest of all messages of a file; nothing of one that reads as another format, or not at all."""
+        """Return the digest of all messages of a file; empty if it parses as another format, or not at all."""
         digest = blake2b()
         try:
             if find_format(source, self._exports.format) is not format_:
@@ -259,7 +259,7 @@ class Removal:
         return digest.digest()
 
     def _cleaned(self, record: bytes, sender: str, is_json: bool) -> bytes:
-        """Return the bytes of somebody's record without the names; the same bytes where there are none."""
+        """Return the bytes of somebody's record without the names; the same bytes if there are none."""
         text = record.decode("utf-8", "surrogateescape")
         if is_json and text.lstrip().startswith("{"):
             text = _STRING.sub(lambda each: each[0] if each[2] else self._cleaned_string(each[1], sender), text)
@@ -276,10 +276,10 @@ class Removal:
         return literal if cleaned == value else json.dumps(cleaned, ensure_ascii="\\u" in literal or literal.isascii())
 
     def _without(self, text: str, sender: str) -> str:
-        """Return a text with ``<name>`` for names, but where its sender is written."""
+        """Return a text with ``<name>`` for names, except for its sender's."""
         if text in self._names and text != sender:
             return PLACEHOLDER
-        # WeChat writes whose message another one quotes, and its text.
+        # WeChat stores the sender and the text of a quoted message.
         before, mark, quoted = text.partition("<refermsg>")
         if mark and any(name in quoted for name in self._names):
             start, content, rest = quoted.partition("<content>")
@@ -294,7 +294,7 @@ class Removal:
 
 
 def _packed_as(source: Source, out: IO[bytes]) -> Any:
-    """Return a writer that packs and marks a file as a source is packed and marked; closing it leaves the file open."""
+    """Return a writer with a source's compression and byte order mark; closing it leaves the file open."""
     with source.path.open("rb") as stored, source.open() as opened:
         magic, is_marked = stored.read(6), opened.read(3) == BYTE_ORDER_MARK
     opener = next((opener for start, _, opener in COMPRESSIONS if magic.startswith(start)), None)
@@ -307,5 +307,5 @@ def _packed_as(source: Source, out: IO[bytes]) -> Any:
 
 
 def _facts(message: Message) -> bytes:
-    """Return what must stay of a message."""
+    """Return the fields of a message that must stay the same."""
     return repr((message.group, message.sender, message.timestamp, message.kind, message.own_id)).encode()

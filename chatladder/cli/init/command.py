@@ -5,9 +5,9 @@ Example:
     chatladder init friends --export ~/export.zip --timezone Asia/Shanghai --language zh --annotators li,wu
     chatladder init friends --yes
 
-What is not given as an option is asked. The models are those that suit the chat's language and this machine, unless
---ladder names others; embedded ones are for the demo. Everything but the export and the secret is committed. The export
-is copied and never moved; git passes over it. If anything fails, nothing is left.
+Settings that are not given as options are asked for. The models are those that suit the chat's language and this
+machine, unless --ladder names others; embedded ones are for the demo. Everything but the export and the secret is
+committed. The export is copied and never moved; git ignores it. If anything fails, nothing is left.
 """
 
 import os
@@ -32,7 +32,7 @@ from chatladder.models.prompts import LANGUAGES
 
 
 def local_zone() -> str:
-    """Return the machine's time zone by its IANA name; UTC where it has none."""
+    """Return the machine's time zone by its IANA name; UTC if it has none."""
     link = Path("/etc/localtime")
     candidates = [os.environ.get("TZ", "").removeprefix(":")]
     if link.is_symlink():
@@ -44,7 +44,7 @@ def local_zone() -> str:
     return "UTC"
 
 
-#: Make the value that is taken where none is given.
+#: Functions that return the default of each setting.
 DEFAULTS: dict[str, Callable[[], str]] = {
     "export": str,
     "timezone": local_zone,
@@ -55,7 +55,7 @@ DEFAULTS: dict[str, Callable[[], str]] = {
 
 
 def complete_plan(given: Mapping[str, Any], folder: Path, *, takes_defaults: bool) -> ProjectPlan:
-    """Return the plan: the given values, and for others the default or the answer of whoever sits at the terminal.
+    """Return the plan: the given values, and for others the default or an answer from the terminal.
 
     Raises:
         click.UsageError: If something would have to be asked and there is no terminal.
@@ -72,7 +72,7 @@ def complete_plan(given: Mapping[str, Any], folder: Path, *, takes_defaults: boo
 
 
 def _ask(field: "Field[Any]", default: str, folder: Path) -> Any:
-    """Ask for a value until it is one; an empty answer is the default."""
+    """Ask for a value until it is valid; an empty answer is the default."""
 
     def read(text: str) -> Any:
         try:

@@ -36,12 +36,12 @@ from chatladder.vocabulary import ITEMS, read_task
 if TYPE_CHECKING:
     from ruamel.yaml.comments import CommentedMap
 
-#: In a folder that exists, the project is made under this name until it is whole.
+#: In a folder that exists, the project is made under this name until it is complete.
 BEING_MADE = ".being_made"
 LEFT_BEHIND = re.compile(rf"\.{re.escape(BEING_MADE)}\.[a-z0-9_]{{8}}")
-#: Questions that are drawn of all. Untouched models answer every one of them, answered by a person or not.
+#: The number of questions to sample. Untouched models answer every one of them, whether or not a person does.
 SAMPLE = 600
-#: Files that are named, in so many columns each; more are counted.
+#: The most files to name, and the most columns of each; further ones are counted.
 MOST_NAMES, NAME_COLUMNS = 4, 40
 
 README = """\
@@ -63,10 +63,10 @@ To upgrade, install another release in the environment and run `chatladder upgra
 `dvc.yaml` and `code.json`, and says which stages run again. Until then stages refuse to run. Do not edit these files:
 it replaces them.
 """
-#: What a project has beside the shipped files.
+#: The files of a project besides the shipped ones.
 OWN_FILES = {
     "README.md": README,
-    # Of no clone, for its remote: a new chat must not go where the demo went.
+    # Not the clone's, because of its remote: a new chat must not go where the demo went.
     ".dvc/config": """\
 [core]
     analytics = false
@@ -86,7 +86,7 @@ OWN_FILES = {
 /predictions/*
 !/predictions/out_of_fold/
 """,
-    # A dependency, which is empty where no rung judges labels.
+    # A dependency, which is empty if no rung judges labels.
     "data/predictions/out_of_fold/.gitignore": "*\n!.gitignore\n",
     "data/raw/.gitignore": "*\n!.gitignore\n!README.md\n!*.dvc\n!*.deny\n!*.keep\n!*.forgotten\n",
     "data/raw/README.md": """\
@@ -156,7 +156,7 @@ class ProjectPlan:
 
 @dataclass(frozen=True)
 class Made:
-    """The parts of a project that was made.
+    """A new project.
 
     Attributes:
         files: Number of files in git.
@@ -202,16 +202,16 @@ def check_folder(folder: Path) -> Path:
 
 
 def some_of(names: list[str]) -> str:
-    """Return the first few of some names, printable and cut, and how many more there are."""
+    """Return the first few of some names, printable and shortened, and the number of others."""
     shown = ", ".join(printable(shortened(name, NAME_COLUMNS)) for name in names[:MOST_NAMES])
     return shown + (f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else "")
 
 
 @contextmanager
 def filled(path: Path) -> Iterator[Path]:
-    """Give a temporary folder whose content is that of ``path`` once the block ends without an error.
+    """Yield a temporary folder whose content becomes that of ``path`` once the block ends without an error.
 
-    A folder that exists is filled and not replaced: a shell may be in it, or another disk mounted on it.
+    An existing folder is filled and not replaced: a shell may be in it, or another disk mounted on it.
 
     Raises:
         DataError: If the disk is full or the folder cannot be written.
@@ -239,7 +239,7 @@ def _move_all(source: Path, target: Path) -> None:
 
 
 def check_export(export: Path, folder: Path) -> None:
-    """Refuse an export that cannot lie in data/raw as one.
+    """Refuse an export that cannot be copied into data/raw.
 
     Raises:
         DataError: If it does not exist, is a link, or holds the new project.
@@ -279,7 +279,7 @@ def make(folder: Path, plan: ProjectPlan) -> Made:
 
 
 def write_files(project: Path) -> None:
-    """Write what every project has, and take what is true of the demo alone from the notes about answers."""
+    """Write the files of every project; from the notes about answers, leave out what is true of the demo alone."""
     for name, content in shipped().items():
         path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -293,7 +293,7 @@ def write_files(project: Path) -> None:
 
 
 def commit(project: Path) -> int:
-    """Commit a new project, which dvc exp wants, and return the number of files; who git knows is its author."""
+    """Commit a new project, as dvc exp requires, and return the number of files; git's user, if set, is the author."""
     git(project, "init", "--quiet", "--initial-branch=main")
     git(project, "add", "--all")
     named = git(project, "config", "--default", "", "--get", "user.email").strip()
@@ -303,10 +303,10 @@ def commit(project: Path) -> int:
 
 
 def adapt_params(params: "CommentedMap", plan: ProjectPlan) -> tuple[list[str], list[str]]:
-    """Put a chat of one's own into params.yaml, and return the keys of its rungs and lines about them.
+    """Adapt params.yaml to a new chat, and return the keys of its rungs and lines about them.
 
-    The chat has its time zone, language and ladder, one round, a sample of its questions, and a test drawn from all of
-    it: ``split.test_from``, a date of the demo, stays as a comment.
+    It sets time zone, language and ladder, one round, a sample of the questions, and a test drawn from the whole chat:
+    ``split.test_from``, a date of the demo, stays as a comment.
 
     Raises:
         DataError: If a section is missing, or the models do not know the language.
@@ -335,7 +335,7 @@ def adapt_params(params: "CommentedMap", plan: ProjectPlan) -> tuple[list[str], 
 
 
 def catalogue_of(plan: ProjectPlan, params: Mapping[str, Any]) -> tuple[Catalogue, list[str]]:
-    """Return the catalogue of a plan with the rungs to take alone, and lines about them.
+    """Return the catalogue of a plan with the chosen rungs alone, and lines about them.
 
     Raises:
         DataError: If its models do not know the language of the chat.
@@ -361,9 +361,9 @@ def catalogue_of(plan: ProjectPlan, params: Mapping[str, Any]) -> tuple[Catalogu
 
 
 def rungs_here(name: str) -> list[str]:
-    """Return the rungs of a catalogue that this machine runs; all of them where those are too few for a slope.
+    """Return the rungs of a catalogue that this machine can run; all of them if those are too few for a slope.
 
-    Somebody who asks for a ladder on a machine that cannot run it means to run it on another.
+    Somebody who requests a ladder on a machine that cannot run it means to run it on another.
     """
     catalogue = read(name)
     fit = [] if name == EMBEDDED else fitting(catalogue, this_machine())
@@ -371,7 +371,7 @@ def rungs_here(name: str) -> list[str]:
 
 
 def fitting(catalogue: Catalogue, machine: Machine) -> list[str]:
-    """Return the rungs that a machine has memory and disk for, as ``chatladder doctor`` counts."""
+    """Return the rungs that a machine has memory and disk for, as ``chatladder doctor`` computes them."""
     facts = {key: facts_of(key, rung["base"], Path("data/bases")) for key, rung in catalogue.rungs.items()}
     params = catalogue.params
     counted = needs(catalogue.rungs, facts, params["train"], params["max_length"], machine)
@@ -379,7 +379,7 @@ def fitting(catalogue: Catalogue, machine: Machine) -> list[str]:
 
 
 def _copy_export(export: Path, raw: Path) -> int:
-    """Copy an export, links as links so that nothing from elsewhere comes along; return how many files stages read."""
+    """Copy an export, links as links so that no other files come along; return the number of files that stages read."""
     source = export.resolve()
     place, target = printable(str(export)), raw / source.name
     if target.exists():
@@ -402,7 +402,7 @@ def _copy_export(export: Path, raw: Path) -> int:
     try:
         return len(find_exports(raw, Counter()))
     except DataError as error:
-        # It names the copy, which is about to go.
+        # It names the copy, which is about to be removed.
         raise DataError(error.message.replace(f"{raw}/", f"{source.parent}/").replace(str(raw), place)) from error
 
 

@@ -1,1 +1,1 @@
-"""Annotating in Label Studio instead of here: what is shown there, and what comes back."""
+"""Annotation in Label Studio: the export of tasks, and the import of answers."""

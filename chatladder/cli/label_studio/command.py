@@ -5,10 +5,9 @@ Example:
     chatladder label-studio import --export project-1.json --round 3 --new-round --annotators 1=li,2=wu
 
 In Label Studio, make a project, paste the configuration under Labeling Setup, Custom Template, and import the tasks.
-They hold no label and nothing that a model says; the keys are those of chatladder annotate. A question that is needed
-can be written out there, too; what people write is masked when it comes in. Answers come back as Label Studio exports
-them as JSON; they are added to data/annotations/round_N/NAME.jsonl, and importing an export again
-adds nothing.
+They contain no label and no answer of a model; the keys are those of chatladder annotate. A question that is needed can
+be written out there, too; the text is masked on import. Answers come from Label Studio's JSON export; they are added to
+data/annotations/round_N/NAME.jsonl, and importing an export again adds nothing.
 """
 
 from collections import Counter
@@ -42,7 +41,7 @@ from chatladder.labels.review import refuse_review
 from chatladder.labels.rounds import log_path
 
 _QUESTIONS = Path("data/questions.parquet")
-#: Annotations that did not become an answer, in words.
+#: Reasons why annotations did not become answers, in words.
 _LEFT_OUT = {
     "skipped": "skipped by the annotator",
     "empty": "without an answer",
@@ -130,10 +129,10 @@ def settle_round(folder: Path, answers: Mapping[str, Sequence[Given]], options: 
 
 
 def import_answers(options: AnswersOptions) -> Counter[str]:
-    """Add the answers of an export to the logs of a round, once all of it is known to fit.
+    """Add the answers of an export to the logs of a round, once all of it is validated.
 
     Returns:
-        Counts of the annotations, and of what was left out, by reason.
+        The number of annotations, and the numbers left out, by reason.
 
     Raises:
         DataError: If the export, the questions or the round do not allow it.
@@ -157,7 +156,7 @@ def import_answers(options: AnswersOptions) -> Counter[str]:
     settle_round(next(iter(paths.values())).parent, answers, options)
     with ExitStack() as stack:
         logs = {name: stack.enter_context(LogWriter(path)) for name, path in paths.items()}
-        # Each is read once it is held: what somebody else writes meanwhile would be missed.
+        # Each is read once it is locked: answers that somebody else writes meanwhile would be missed.
         todo = {name: new_answers(answers[name], replay(path), name, options.round) for name, path in paths.items()}
         for name, (added, left) in todo.items():
             logs[name].extend(added)

@@ -1,13 +1,13 @@
-"""The tasks and the configuration that Label Studio is given, and the answers in what it exports.
+"""The tasks and the configuration for Label Studio, and the answers in its exports.
 
-Of a task's data only the id and the version of the guidelines are texts of their own; all that people wrote lies in
-lists for ``Paragraphs`` tags. Those show a line as it is, whereas the ``Text`` tag cleans and escapes what it takes for
-HTML, the ``Chat`` tag renders Markdown, and the server puts a link to a file of its own in place of a text of its own
-that looks like one. So nothing in a message can do anything there.
+In a task's data, only the id and the version of the guidelines are plain strings; everything that people wrote is in
+lists for ``Paragraphs`` tags. These show a line literally, whereas the ``Text`` tag cleans and escapes what it takes
+for HTML, the ``Chat`` tag renders Markdown, and the server replaces a plain string that looks like a link to one of its
+files by such a link. So nothing in a message can have an effect.
 
 An export (JSON) is a list of tasks with their ``annotations``; an annotation is one person's submitted answer to one
-task. A file is taken as it comes, from whoever wrote it: anything in it that is not of the expected shape is refused
-with its place. People are known by number; their e-mail addresses are neither read nor repeated.
+task. A file may come from anybody: anything in it that is not of the expected shape is refused with its place. People
+are identified by number; their e-mail addresses are neither read nor repeated.
 
 Sources:
     https://labelstud.io/tags/paragraphs, https://labelstud.io/tags/choices, https://labelstud.io/tags/textarea,
@@ -31,22 +31,22 @@ from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import Replay
 from chatladder.vocabulary import KINDS, LABELS, POSITIVE, TASK
 
-#: Names of the tags that hold the answer, and the question written out.
+#: Names of the tags that hold the answer, and the rewrite.
 CHOICES, TEXT_AREA = "label", "rewrite"
-#: Stands where there is nothing to show: Label Studio cannot show an empty list.
+#: The text for an empty history, since Label Studio cannot show an empty list.
 NOTHING_BEFORE = "(nothing was said before it)"
 #: An invisible sign that keeps "$word" in a text from being read as the name of a field.
 _APART = "\u2060"
-#: The screen, but for guidelines and choices.
+#: The screen, without guidelines and choices.
 _CONFIG = Path(__file__).with_name("config.xml")
 
 
 def task_of(question: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """One question as a task.
+    """Return one question as a task.
 
     Args:
         question: A row of ``QUESTIONS``.
-        version: Wording of the guidelines that it is to be answered by.
+        version: Version of the guidelines to answer it by.
 
     Returns:
         ``{"data": {"item_id", "guidelines", "question", "dialogue"}}``. The latter two are lists of
@@ -95,11 +95,11 @@ def _iso(timestamp: int | None) -> str | None:
 
 
 def config_of(guidelines: str, version: str) -> str:
-    """The labelling configuration: guidelines to unfold, what was said before, the question, one key an answer.
+    """Return the labelling configuration: guidelines to unfold, the history, the question, one key per answer.
 
     Args:
-        guidelines: Their text, shown as it is written, less the signs of line breaks.
-        version: Names their wording.
+        guidelines: The text of the guidelines, shown as it is written, without the signs of line breaks.
+        version: The version of the guidelines.
 
     Raises:
         DataError: If the guidelines hold characters that XML cannot.
@@ -131,7 +131,7 @@ def _plain(text: str) -> str:
 
 
 def write_tasks(path: Path, questions: Iterable[Mapping[str, Any]], version: str) -> int:
-    """Write a JSON list with one task a line, and say how many.
+    """Write a JSON list with one task per line, and return their number.
 
     Raises:
         DataError: If it cannot be written.
@@ -146,7 +146,7 @@ def write_tasks(path: Path, questions: Iterable[Mapping[str, Any]], version: str
     return count
 
 
-#: Bytes of an export; it is read as a whole.
+#: The most bytes of an export, which is read as a whole.
 MOST_BYTES = 1 << 29
 _VERSION = re.compile(r"[0-9a-f]{12}")
 _NAMED = re.compile(r"(0|[1-9][0-9]{0,18})\s*=\s*([^@\s][^@]*)")
@@ -159,11 +159,11 @@ class Given(NamedTuple):
         item_id: The question.
         user: Number of the person who answered.
         label: The answer.
-        at: When it was last changed, UTC.
-        number: The annotation's; later ones have higher numbers.
-        version: Wording of the guidelines that the task was exported with.
+        at: Time of its last change, UTC.
+        number: The annotation's number; later ones have higher numbers.
+        version: Version of the guidelines that the task was exported with.
         place: File and row, for errors.
-        rewrite: The question written out, on one line and masked, if it is needed and the person wrote it.
+        rewrite: The rewrite, on one line and masked, if the question is needed and the person wrote one.
     """
 
     item_id: str
@@ -184,12 +184,12 @@ def read_export(path: Path, phone_regions: Sequence[str] = ()) -> tuple[list[Giv
         phone_regions: Countries whose phone numbers are masked without their +, in what people wrote.
 
     Returns:
-        Its answers, in the order of the file, and counts: ``annotations``; of these, those that are nobody's answer:
-        ``skipped``, ``empty``, where the choice was taken away again, and ``ownerless``, whose user is gone; besides,
+        Its answers, in the order of the file, and counts: ``annotations``; among these the ones that are not answers:
+        ``skipped``, ``empty`` (the choice was removed again) and ``ownerless`` (the user is gone); and in addition
         ``drafts`` and ``predictions``.
 
     Raises:
-        DataError: If it is too big, no JSON, or not of the shape that Label Studio writes.
+        DataError: If it is too big, not JSON, or not of the shape that Label Studio writes.
     """
     size = path.stat().st_size
     if size > MOST_BYTES:
@@ -242,7 +242,7 @@ def _label(annotation: Mapping[str, Any], place: str) -> Label | None:
 
 
 def _rewrite(annotation: Mapping[str, Any], place: str, phone_regions: Sequence[str]) -> str | None:
-    """Return what the person wrote, or None for nothing."""
+    """Return the person's rewrite, or None."""
     lines = _results(annotation, TEXT_AREA, "text", place)
     if not all(isinstance(line, str) for line in lines):
         raise DataError(f'{place}: expected texts in the area "{TEXT_AREA}", got other values.')
@@ -250,7 +250,7 @@ def _rewrite(annotation: Mapping[str, Any], place: str, phone_regions: Sequence[
 
 
 def _results(annotation: Mapping[str, Any], tag: str, kind: str, place: str) -> list[Any]:
-    """Return the values of one of our tags; results of others, which a project may have beside them, are skipped."""
+    """Return the values of one of our tags; results of other tags, which a project may have as well, are skipped."""
     values: list[Any] = []
     for result in _field(annotation, "result", list, place):
         if not isinstance(result, dict):
@@ -293,7 +293,7 @@ def parse_names(text: str | None) -> dict[int, str]:
     """Read ``1=li,2=wu``: the names of annotators by a user's number.
 
     Raises:
-        ValueError: If a pair is malformed or a user there twice. Addresses are not repeated in it.
+        ValueError: If a pair is malformed or a user occurs twice. The message repeats no addresses.
     """
     names: dict[int, str] = {}
     for pair in filter(None, (pair.strip() for pair in (text or "").split(","))):
@@ -316,7 +316,7 @@ def latest(given: Iterable[Given], names: Mapping[int, str]) -> dict[str, list[G
     by_name: dict[str, dict[str, Given]] = {}
     for answer in sorted(given, key=lambda answer: (answer.at, answer.number, answer.item_id)):
         answers = by_name.setdefault(names.get(answer.user, f"labelstudio_{answer.user}"), {})
-        answers.pop(answer.item_id, None)  # so that what replaces it stands at its own time
+        answers.pop(answer.item_id, None)  # so that the later answer is ordered by its own time
         answers[answer.item_id] = answer
     return {name: [*answers.values()] for name, answers in sorted(by_name.items())}
 
@@ -328,13 +328,13 @@ def new_answers(
 
     Args:
         given: One for each item.
-        log: Its content.
-        annotator: Its owner.
-        round_number: Its round.
+        log: The content of the log.
+        annotator: The log's owner.
+        round_number: The log's round.
 
     Returns:
-        The answers to add, and how many there was no need to: ``known``, where the log says the same, and ``older``,
-        where it says something else that was answered later.
+        The answers to add, and the numbers of others: ``known``, if the log has the same answer, and ``older``, if it
+        has another one that was given later.
     """
     added = []
     left: Counter[str] = Counter()

@@ -55,7 +55,7 @@ from chatladder.labels.review import FILE, flips_by_round, read_reviews
 from chatladder.labels.rounds import adjudication_files, log_files
 from chatladder.vocabulary import NEGATIVE, POSITIVE, TASK
 
-#: Kinds of change, in the words that a count stands before.
+#: Kinds of change, and the words that follow their count.
 KINDS = (
     ("kept", "kept their label"),
     ("flipped", "were turned over"),
@@ -69,7 +69,7 @@ _DARKEST = 4
 
 
 class Step(NamedTuple):
-    """From one round to the next: what became of the items that the later one asked about."""
+    """The changes from one round to the next, of the items that the later one asked about."""
 
     before: Round
     after: Round
@@ -83,14 +83,14 @@ class Step(NamedTuple):
         return Counter(change.kind() for change in self.changed)
 
     def heat(self, cell: int) -> int:
-        """Return how dark a cell is, 0 to ``_DARKEST``; by its root, so that a single item is still seen."""
+        """Return how dark a cell is, 0 to ``_DARKEST``, by its square root, so that a single item is still visible."""
         most = max(max(row) for _, row in self.rows)
         return math.ceil(_DARKEST * math.sqrt(cell / most))
 
 
 @dataclass(frozen=True)
 class Report:
-    """A round, the rounds before it, and what models say of their labels.
+    """A round, the rounds before it, and the models' scores on their labels.
 
     Attributes:
         options: The options of the command.
@@ -99,9 +99,9 @@ class Report:
         models: The untouched models.
         tuned: The tuned models, on test items.
         scored: The labels of each round against the untouched models.
-        compared: Two label sets each, in words, under the untouched models.
+        compared: Comparisons of two label sets under the untouched models, in words.
         moves: The effects of the round's changes on the scores.
-        stale: The number of labelled items with another label than the answers give; None without such a file.
+        stale: The number of labelled items whose label differs from the answers; None without such a file.
     """
 
     options: Options
@@ -140,12 +140,12 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """The verdict on this round's labels: the gate's, or "none" where there is nothing to judge by."""
+        """The gate's verdict on this round's labels, or "none" if they could not be scored."""
         scaling = self.scored[-1].scaling
         return scaling.gate.verdict if scaling else "none"
 
     def advice(self) -> list[str]:
-        """Return what the verdict means and what to do next; nothing where there is none."""
+        """Return what the verdict means and what to do next; empty without a verdict."""
         scaling = self.scored[-1].scaling
         if not scaling:
             return []
@@ -190,7 +190,7 @@ class Report:
         return [plot for plot in plots if plot]
 
     def score_rows(self) -> list[tuple[str, int, list[Interval | None]]]:
-        """Return model, parameters, and its scores: metric by metric, round by round."""
+        """Return the name, parameters and scores of each model; scores by metric, then by round."""
         columns = [
             {(model.rung, model.seed): value for model, value in scored.scaling.scores[metric]}
             for metric in METRICS
@@ -204,19 +204,19 @@ class Report:
         ]
 
     def result(self) -> tuple[list[tuple[str, ...]], list[str]]:
-        """Return the table of the tuned models and the baselines, and its footnotes; nothing before evaluate ran."""
+        """Return the table of the tuned models and the baselines, and its footnotes; empty before evaluate ran."""
         if not self.options.scores.exists():
             return [], []
         scores = read_metrics(self.options.scores)
         return model_rows(scores), list(footnotes(scores))
 
     def quoted(self) -> dict[str, dict[str, Any]]:
-        """Return the questions that did most, by id; none if texts are left out."""
+        """Return the questions with the largest effects, by id; none if texts are left out."""
         ids = [each.change.item_id for each in self.moves.strongest]
         return read_texts(self.options.questions, ids) if self.options.texts else {}
 
     def answers_of(self, item_id: str) -> list[tuple[int, list[tuple[str, str]]]]:
-        """Return for each round that asked about an item who answered what."""
+        """Return each round that asked about an item, with everybody's answers."""
         return list(answers_of(self.rounds.rounds, item_id))
 
     def torn(self) -> Iterator[tuple[Path, str]]:
@@ -225,7 +225,7 @@ class Report:
             yield Path(path), line
 
     def command(self) -> str:
-        """Return the command line that makes the page again."""
+        """Return the command line that reproduces the page."""
         paths = ("annotations", "questions", "labelled", "bases", "vanilla", "tuned", "scores")
         values = [("round", str(self.now.number))]
         values += [(name, shown_path(getattr(self.options, name))) for name in paths]
@@ -251,7 +251,7 @@ class Report:
 
 
 def build(options: Options, number: int) -> dict[str, Any]:
-    """Return what the template shows.
+    """Return the values that the template shows.
 
     Args:
         options: The options of the command.
@@ -264,7 +264,7 @@ def build(options: Options, number: int) -> dict[str, Any]:
     rounds = read_rounds(options.annotations, number, asked.ids)
     labels = [each.labels() for each in rounds.rounds]
     keys = options.keys or default_rungs(options.bases)
-    # With predictions for all that any round labels, so that every round is scored on all that it labels.
+    # Models need predictions for all items that any round labels, so that every round is scored on all of its labels.
     labelled = {item_id for each in labels for item_id in each}
     reviews = read_reviews(options.annotations, number)
     questions = pa.table({"item_id": asked.ids, "conversation": asked.conversations})
@@ -304,17 +304,17 @@ def build(options: Options, number: int) -> dict[str, Any]:
 
 
 def compare_sets(sets: Sequence[LabelSets], models: Models) -> list[str]:
-    """Return what the untouched models say of label sets, a line on each two; nothing without models."""
+    """Return comparisons of label sets under the untouched models, a line per pair; none without models."""
     answers = [model.answers for model in models.untouched]
     comparisons = zip(sets, compare_under(sets, answers, models.rows), strict=False)
     return [line for pair, each in comparisons for line in compared_in_words(pair.names, {UNTOUCHED: each})]
 
 
 def read_splits(labelled: Path, labels: Mapping[str, str]) -> tuple[dict[str, str], int | None]:
-    """Return item -> split, of the labelled questions; and how many of them have another label than the answers give.
+    """Return the split of each labelled question, and the number of them whose label differs from the answers.
 
     Returns:
-        Nothing, and None, where there is no such file yet.
+        An empty mapping and None, if there is no such file yet.
     """
     if not labelled.exists():
         return {}, None

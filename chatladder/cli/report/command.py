@@ -3,8 +3,8 @@
 Example:
     chatladder report --round 2 --out data/reports/round_2.html
 
-The untouched models answer every question, labelled or not, so the labels of every round are held against the same
-predictions. The page is one file that loads nothing and runs nothing. It holds text of the chat, masked; --no-texts
+The untouched models answer every question, labelled or not, so the labels of every round are compared with the same
+predictions. The page is one file that loads nothing and runs nothing. It contains masked text of the chat; --no-texts
 leaves that out. Equal inputs give equal bytes.
 """
 
@@ -24,7 +24,7 @@ _LaterFolder = click.Path(file_okay=False, path_type=Path)
 
 @dataclass(frozen=True)
 class Options:
-    """The subject of a report: the rungs (all there are, if none is named), paths, and the gate's margin."""
+    """The options of a report: the rungs (all, if none is named), paths, and the gate's margin."""
 
     annotations: Path = setting("Answers.", default=Path("data/annotations"), type=InputFolder)
     questions: Path = setting("Questions.", default=Path("data/questions.parquet"), type=InputFile)

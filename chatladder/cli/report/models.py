@@ -27,7 +27,7 @@ class AskedItems(NamedTuple):
     conversations: list[str]
 
     def labelled(self, labels: Mapping[str, str]) -> Items:
-        """Return the items that have a label, in the order of the chat, as the gate takes them."""
+        """Return the items that have a label, in the order of the chat, for the gate."""
         rows = [row for row, item_id in enumerate(self.ids) if item_id in labels]
         ids = [self.ids[row] for row in rows]
         references = np.array([ANSWERS.index(labels[item_id]) for item_id in ids], dtype=np.int64)
@@ -38,7 +38,7 @@ def read_asked(questions: Path) -> AskedItems:
     """Return ids and conversations of all questions.
 
     Raises:
-        DataError: If an id is missing or there twice, or a conversation is missing.
+        DataError: If an id is missing or occurs twice, or a conversation is missing.
     """
     asked = AskedItems([], [])
     for part in Rows(questions, QUESTIONS).parts(["item_id", "conversation"]):
@@ -56,12 +56,12 @@ class Models:
     """Models that answered the same items.
 
     Attributes:
-        rows: Item -> its place in ``predictions``.
+        rows: Item -> its row in ``predictions``.
         predictions: Model -> its answers; a rung's further seeds are models of their own.
-        untouched: The same, where they are untouched.
-        ladder: The rungs, where they are untouched.
-        waiting: Rungs that have answered nothing yet.
-        missing: Items that not all of them answered, left out.
+        untouched: The same models, if they are untouched.
+        ladder: The rungs, if the models are untouched.
+        waiting: Rungs without predictions yet.
+        missing: The number of items that were left out because not all models answered them.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Models:
     missing: int = 0
 
     def sizes(self) -> int:
-        """Return how many sizes the dense rungs have."""
+        """Return the number of different sizes of the dense rungs."""
         return len({rung.params for rung in self.ladder.dense})
 
     def answers(self, name: str, item_ids: Sequence[str]) -> Predictions:
@@ -114,7 +114,7 @@ def read_models(bases: Path, vanilla: Path, keys: Sequence[str], item_ids: Seque
 
 
 def name_of(model: Model, models: Sequence[Model]) -> str:
-    """Return a model's name: its rung's, with the seed where the rung has several."""
+    """Return a model's name: its rung's, with the seed if the rung has several."""
     seeds = sum(each.rung == model.rung for each in models)
     return model.rung.key if seeds == 1 else f"{model.rung.key} seed {model.seed}"
 
@@ -122,7 +122,7 @@ def name_of(model: Model, models: Sequence[Model]) -> str:
 def read_tuned(folder: Path, keys: Sequence[str], labels: Mapping[str, str], splits: Mapping[str, str]) -> Models:
     """Return the answers of every rung that was tuned already, to the test items that all of them answered.
 
-    They are decided at thresholds, as evaluate decides them.
+    Answers are decided at thresholds, as in evaluate.
 
     Args:
         folder: Folder of predictions.
@@ -158,8 +158,8 @@ class ScoredRound:
     Attributes:
         items: The number of labelled items.
         conversations: The number of conversations that they are in.
-        scaling: What the models say; None where the labels could not be scored.
-        why_not: The reason for that, or nothing.
+        scaling: The scaling check; None if the labels could not be scored.
+        why_not: The reason why they could not be scored, or empty.
     """
 
     items: int
@@ -169,7 +169,7 @@ class ScoredRound:
 
 
 def score(asked: AskedItems, labels: Mapping[str, str], models: Models, settings: GateSettings) -> ScoredRound:
-    """Hold one round's labels against the untouched models, as ``stages.check_scaling`` does.
+    """Score the untouched models on one round's labels, as ``stages.check_scaling`` does.
 
     Raises:
         DataError: If an answer is missing.

@@ -1,4 +1,4 @@
-"""The relabelled items that moved the models' scores most: each score against itself with one old label put back.
+"""The relabelled items that moved the models' scores most, compared with the scores with one old label put back.
 
 Scores are functions of counts by label and answer, so every counterfactual is a row of six counts, and all of them
 are scored at once.
@@ -26,7 +26,7 @@ _DECIMALS = 9
 
 
 class Effect(NamedTuple):
-    """Score as it is minus score with old labels put back: above 0 where the models side with the new labels."""
+    """The present score minus the score with old labels put back: above 0 if the models agree with the new labels."""
 
     f1: float
     macro_f1: float
@@ -44,7 +44,7 @@ class Moved:
     Attributes:
         change: The item, before and now.
         untouched: Mean effect over the untouched models.
-        tuned: Mean effect on the test scores of the tuned models; None where it is no test item they answered.
+        tuned: Mean effect on the test scores of the tuned models; None if it is not a test item that they answered.
         answers: Answer -> names of the untouched models that gave it.
         sureness: Mean absolute log-odds of the untouched models.
     """
@@ -73,7 +73,7 @@ class Moves(NamedTuple):
         models: The number of untouched models that the effects are means over.
         directions: All items of each direction put back at once, the strongest first.
         whole: All of them put back at once.
-        strongest: The items that moved macro-F1 most; of equal ones those that the models are surest about.
+        strongest: The items that moved macro-F1 most; on a tie, those that the models are surest about.
     """
 
     items: int
@@ -84,10 +84,10 @@ class Moves(NamedTuple):
 
 
 def moves_of(labels: Mapping[str, str], changed: Sequence[Change], models: Models, tuned: Models) -> Moves:
-    """Return what every change of a scored label did to the models' scores.
+    """Return the effects of every change of a scored label on the models' scores.
 
     Args:
-        labels: Item -> label as it is now.
+        labels: Item -> present label.
         changed: The items that the round asked about.
         models: The untouched models.
         tuned: The tuned models, on test items.
@@ -125,7 +125,7 @@ def mean_effects(
     """Return the mean effect, over models, of each group of changes together.
 
     Args:
-        labels: Item -> label as it is now, of all that is scored.
+        labels: Item -> present label, for all scored items.
         rows: The changes; their items need not have a label now.
         models: The models, at least one.
         groups: For each group 1 for the changes in it, else 0, shape ``(groups, rows)``.
@@ -140,11 +140,11 @@ def mean_effects(
 
 
 def effects(counts: Floats, back: Floats) -> list[Effect]:
-    """Return what each counterfactual changes.
+    """Return the effect of each counterfactual.
 
     Args:
-        counts: Items by label and answer as they are, shape ``(6,)``.
-        back: The difference that putting labels back makes to them, shape ``(k, 6)``.
+        counts: Present counts of items by label and answer, shape ``(6,)``.
+        back: The change of the counts in each counterfactual, shape ``(k, 6)``.
     """
     weights = np.concatenate([counts[None, :], counts + back])
     scored = answer_scores(_REFERENCES, _GIVEN, np.arange(_CELLS), weights)
@@ -153,12 +153,12 @@ def effects(counts: Floats, back: Floats) -> list[Effect]:
 
 
 def count_cells(references: NDArray[np.int64], answers: NDArray[np.int64]) -> Floats:
-    """Return items by label and answer, shape ``(6,)``."""
+    """Return counts of items by label and answer, shape ``(6,)``."""
     return np.bincount(references * 3 + answers, minlength=_CELLS).astype(np.float64)
 
 
 def put_back(rows: Sequence[Change], answers: NDArray[np.int64]) -> Floats:
-    """Return what each old label put back adds to the counts, shape ``(len(rows), 6)``.
+    """Return the change of the counts by putting each old label back, shape ``(len(rows), 6)``.
 
     Args:
         rows: The changes.
@@ -173,7 +173,7 @@ def put_back(rows: Sequence[Change], answers: NDArray[np.int64]) -> Floats:
 
 
 def _answers(rows: Sequence[Change], models: Models) -> list[tuple[dict[str, list[str]], float]]:
-    """For each change: answer -> names of the models that gave it, and their mean absolute log-odds."""
+    """Return for each change: answer -> names of the models that gave it, and their mean absolute log-odds."""
     ids = [row.item_id for row in rows]
     named = {key: models.answers(key, ids) for key in models.predictions}
     given: list[tuple[dict[str, list[str]], float]] = []

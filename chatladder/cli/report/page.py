@@ -1,4 +1,4 @@
-"""The page itself: a template filled in, everything of the chat escaped and made harmless on its way."""
+"""The page itself: a filled-in template, with all text of the chat escaped and made harmless."""
 
 import base64
 import hashlib
@@ -13,19 +13,19 @@ from chatladder.cli.annotate.display import clock, literal, shortened
 from chatladder.evaluation.summary import short_count
 from chatladder.io.console import DataError
 
-#: Nothing may be loaded and nothing run, not even what an escape would have missed: one style sheet, by its hash.
+#: Nothing may be loaded or run, even if escaping missed something; one style sheet is allowed, by its hash.
 _POLICY = "default-src 'none'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'"
-#: What the figures of the page depend on.
+#: Packages that the figures of the page depend on.
 _PACKAGES = ("chatladder", "numpy", "scikit-learn", "krippendorff", "scipy", "Jinja2")
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """Return a number with its sign, a true minus; a dash where there is none."""
+    """Return a number with its sign, a true minus; a dash for None."""
     return "–" if value is None else f"{value + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def plain(value: float | None, digits: int = 2) -> str:
-    """Return a number; a dash where there is none."""
+    """Return a number; a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
@@ -35,14 +35,14 @@ def state(value: str | None) -> str:
 
 
 def direction(old: str | None, new: str | None) -> str:
-    """Return a change of what is scored, in words."""
+    """Return a change of a scored label, in words."""
     if old is None:
         return f"came in as {state(new)}"
     return f"left, was {state(old)}" if new is None else f"{state(old)} → {state(new)}"
 
 
 def shown_path(path: Path) -> str:
-    """Return a path as a page that is passed on may show it: below the working folder, or its name alone."""
+    """Return a path that a shared page may show: relative to the working folder, or the name alone."""
     try:
         return path.resolve().relative_to(Path.cwd().resolve()).as_posix()
     except ValueError:
@@ -77,7 +77,7 @@ def hashes(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def _harmless(value: Any) -> Any:
-    """Return the value of an expression of the template without characters that act; it is escaped after this."""
+    """Return the value of an expression of the template without control characters; it is escaped after this."""
     from markupsafe import Markup
 
     if value is None:

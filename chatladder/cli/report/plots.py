@@ -1,7 +1,7 @@
-"""The places of the marks of a plot; the template (plots.html) draws them as SVG, in colours of the page's style sheet.
+"""The positions of a plot's marks; the template (plots.html) draws them as SVG, in colours of the page's style sheet.
 
-Drawn here and not by a plotting library: the marks then follow the reader's light or dark scheme, its text is text for
-a screen reader, and equal numbers give equal bytes.
+A plotting library is not used, so that marks follow the reader's light or dark scheme, text is text for a screen
+reader, and equal numbers give equal bytes.
 """
 
 import math
@@ -18,29 +18,29 @@ from chatladder.evaluation.scaling_check import Score
 from chatladder.evaluation.scores import Interval
 from chatladder.evaluation.summary import short_count
 
-#: Units of the drawing, about a pixel on a phone.
+#: Width of the drawing in units of about a pixel on a phone.
 WIDTH = 400
 SCALING_HEIGHT = 300
 ROW_HEIGHT = 24
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 14, 12, 52
-#: Beside the axis, for models that have no place on it.
+#: Width of the strip next to the axis, for models that have no place on it.
 _STRIP = 56
-#: Marks of two rounds at one size stand so far apart, so that neither hides the other's interval.
+#: The distance between marks of two rounds at one size, so that neither hides the other's interval.
 _APART = 9
-#: Tick labels closer than this would run into each other.
+#: Tick labels closer than this would overlap.
 _LABEL_WIDTH = 46
 _FOREST_LEFT = 136
 
 
 class Tick(NamedTuple):
-    """A place on an axis, and its label (empty where it would run into the one before it)."""
+    """A position on an axis, and its label (empty if it would overlap another)."""
 
     at: float
     label: str
 
 
 class PlotMark(NamedTuple):
-    """A value with its interval, and what it says to whoever points at it or listens."""
+    """A value with its interval, and its text for tooltips and screen readers."""
 
     x: float
     y: float
@@ -60,20 +60,20 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True)
 class Plot:
-    """A score against size, or slopes with their intervals against zero, one a row.
+    """A score against size, or slopes with their intervals against zero, one per row.
 
     Attributes:
         name: Prefix of the drawing's ids.
         metric: The metric that is drawn, in words.
-        left: Where the axis begins.
-        right: Where it ends; behind it is the strip of the mixtures of experts.
-        bottom: Where it stands.
-        x_ticks: One a size, or round values.
+        left: The beginning of the axis.
+        right: The end of the axis, after which comes the strip of the mixtures of experts.
+        bottom: The height of the axis.
+        x_ticks: One per size, or round values.
         y_ticks: Round values of the score.
         series: The round before, if any, then this one.
-        mixtures: Whether there are mixtures of experts.
-        zero: The place of no slope.
-        rows: Label, place and mark of each slope.
+        mixtures: True if there are mixtures of experts.
+        zero: The position of a slope of zero.
+        rows: Label, position and mark of each slope.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Plot:
 
 
 class Scale(NamedTuple):
-    """Values to places."""
+    """A linear map from values to positions."""
 
     low: float
     high: float
@@ -105,13 +105,13 @@ class Scale(NamedTuple):
     end: float
 
     def __call__(self, value: float) -> float:
-        """Place of a value, to a tenth of a unit."""
+        """Return the position of a value, to a tenth of a unit."""
         share = (value - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 1) + 0.0
 
 
 def round_values(low: float, high: float, most: int = 6) -> list[float]:
-    """Values 1, 2 or 5 times a power of ten apart that lie from ``low`` to ``high``, at most ``most`` steps."""
+    """Return values from ``low`` to ``high`` in at most ``most`` steps of 1, 2 or 5 times a power of ten."""
     span = max(high - low, 1e-9)
     power = 10.0 ** math.floor(math.log10(span / most))
     step = next(step for step in (power, 2 * power, 5 * power, 10 * power, 20 * power) if span / step <= most)
@@ -120,13 +120,13 @@ def round_values(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def decimals(values: Sequence[float]) -> int:
-    """Digits after the point that tell round values apart."""
+    """Return the number of decimal places that distinguish round values."""
     step = min((after - before for before, after in pairwise(values)), default=0.1)
     return max(0, -math.floor(math.log10(step) + 1e-9))
 
 
 def spread_labels(ticks: Sequence[Tick]) -> list[Tick]:
-    """The ticks with labels only where there is room for them, the last one first in line."""
+    """Return the ticks with labels only where there is room for them; the last label takes precedence."""
     kept: list[Tick] = []
     free = math.inf
     for tick in reversed(ticks):
@@ -137,7 +137,7 @@ def spread_labels(ticks: Sequence[Tick]) -> list[Tick]:
 
 
 def fit_ends(scores: Sequence[Score]) -> list[tuple[float, float]]:
-    """Return log2(parameters) and score of both ends of the line through the dense models; nothing for one size."""
+    """Return log2(parameters) and score of both ends of the line through the dense models; empty for one size."""
     dense = [each for each in scores if not each.model.is_mixture]
     sizes = np.log2([each.model.rung.params for each in dense])
     if not dense or np.ptp(sizes) == 0:
@@ -149,7 +149,7 @@ def fit_ends(scores: Sequence[Score]) -> list[tuple[float, float]]:
 
 
 def scaling_plot(name: str, metric: str, rounds: Sequence[tuple[str, str, list[Score]]]) -> Plot | None:
-    """Return the plot of a metric against log2(parameters), None with fewer than two sizes.
+    """Return the plot of a metric against log2(parameters), or None with fewer than two sizes.
 
     Args:
         name: Prefix of the drawing's ids.
@@ -198,7 +198,7 @@ def _series(
 
 
 def forest_plot(name: str, metric: str, rows: Sequence[tuple[str, str, Interval | None]]) -> Plot | None:
-    """Return the plot of slopes per doubling, None where none is defined.
+    """Return the plot of slopes per doubling, or None if none is defined.
 
     Args:
         name: Prefix of the drawing's ids.

@@ -1,4 +1,4 @@
-"""The labels of each round of annotation once it counts, and its changes to the labels before it."""
+"""The labels after each round of annotation, and its changes to the labels before it."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,9 +13,9 @@ from chatladder.labels.verdicts import Logs, Verdict, decide, read_answers, with
 from chatladder.vocabulary import SCORED
 
 DISAGREED = "disagreed"
-#: What an item can be once it was answered, in the order in which tables show it.
+#: The states of an answered item, in the order of the tables.
 STATES = (*(label.value for label in Label), DISAGREED)
-#: Parts of a round over which agreement is followed.
+#: The number of parts of a round for agreement over time.
 _PARTS = 4
 #: Name -> item -> label.
 Given = dict[str, dict[str, Label]]
@@ -26,11 +26,11 @@ class Round:
     """A round, about the questions that still exist.
 
     Attributes:
-        number: Its number.
+        number: The round's number.
         answers: Annotator -> item -> label given in this round.
-        adjudications: Adjudicator -> item -> what they settled of this round.
+        adjudications: Adjudicator -> item -> label given about this round.
         verdicts: Item -> verdict of this round and all before it.
-        agreement: Agreement within this round, None where no two annotators share an item.
+        agreement: Agreement within this round, None if no two annotators share an item.
         over_time: Agreement in its four quarters, by time.
     """
 
@@ -42,20 +42,20 @@ class Round:
     over_time: list[Stretch]
 
     def labels(self) -> dict[str, str]:
-        """Item -> label, of the items that models are scored on."""
+        """Return item -> label, for the items that models are scored on."""
         return scored_labels(self.verdicts)
 
     def answered(self) -> set[str]:
-        """Items that any annotator answered in this round."""
+        """Return the items that any annotator answered in this round."""
         return {item_id for labels in self.answers.values() for item_id in labels}
 
     def adjudicated(self) -> int:
-        """Return how many items an adjudicator answered."""
+        """Return the number of items that an adjudicator answered."""
         return len({item_id for labels in self.adjudications.values() for item_id in labels})
 
 
 def scored_labels(verdicts: Mapping[str, Verdict]) -> dict[str, str]:
-    """Item -> label, of the items whose label models are scored on."""
+    """Return item -> label, for the items whose label models are scored on."""
     return {item_id: verdict.label.value for item_id, verdict in verdicts.items() if verdict.label in SCORED}
 
 
@@ -68,7 +68,7 @@ class Rounds(NamedTuple):
 
 
 class Change(NamedTuple):
-    """An item that a round asked about: what it was before (None: never asked) and what it is now, of ``STATES``."""
+    """An item that a round asked about, with its state before (None: never asked) and its state now, of ``STATES``."""
 
     item_id: str
     old: str | None
@@ -76,7 +76,7 @@ class Change(NamedTuple):
 
     @property
     def scored(self) -> tuple[str | None, str | None]:
-        """The same, as a score sees it: None where there is no label that is scored."""
+        """The states before and now, with None for a state that is not a scored label."""
         old, new = (name if name in SCORED else None for name in (self.old, self.new))
         return old, new
 
@@ -90,7 +90,7 @@ class Change(NamedTuple):
 
 
 def read_rounds(annotations: Path, last_round: int, known: Sequence[str]) -> Rounds:
-    """Rounds 1 to ``last_round``, those without an answer left out.
+    """Read rounds 1 to ``last_round``, without those that have no answer.
 
     Args:
         annotations: Folder of the logs.
@@ -132,7 +132,7 @@ def _by_name(answers: Iterable[Answer]) -> Given:
 
 
 def state(verdict: Verdict | None) -> str | None:
-    """A verdict as one of ``STATES``, None where nobody answered."""
+    """Return a verdict as one of ``STATES``, or None if nobody answered."""
     if verdict is None:
         return None
     return DISAGREED if verdict.label is None else verdict.label.value
@@ -150,7 +150,7 @@ def changes(before: Round | None, after: Round, known: Sequence[str]) -> list[Ch
 
 
 def matrix(changed: Sequence[Change]) -> tuple[list[str], list[tuple[str | None, list[int]]]]:
-    """The states that occur after the round, and for each that occurs before it how many items went where."""
+    """Return the states that occur after the round, and for each state before it the items by state after."""
     cells = Counter((change.old, change.new) for change in changed)
     columns = [name for name in STATES if any(new == name for _, new in cells)]
     rows = [name for name in (*STATES, None) if any(old == name for old, _ in cells)]
@@ -158,7 +158,7 @@ def matrix(changed: Sequence[Change]) -> tuple[list[str], list[tuple[str | None,
 
 
 def answers_of(rounds: Sequence[Round], item_id: str) -> Iterator[tuple[int, list[tuple[str, str]]]]:
-    """For each round that asked about an item: who answered what, by name, adjudicators last."""
+    """Yield each round that asked about an item, with the answers by name, adjudicators last."""
     for each in rounds:
         given = [(who, labels[item_id].value) for who, labels in sorted(each.answers.items()) if item_id in labels]
         settled = [

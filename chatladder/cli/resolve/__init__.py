@@ -1,1 +1,1 @@
-"""New messages of a chat, answered by a tuned model: read as the pipeline reads them, and rewritten if asked."""
+"""Answers of a tuned model to new messages of a chat, which are read as in the pipeline, and rewritten on request."""

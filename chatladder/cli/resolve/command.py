@@ -1,21 +1,21 @@
-r"""Apply a tuned model to new messages: does each need its context, and if so the question, written out.
+r"""Apply a tuned model to new messages: does each need its context, and if so, how does it read written out?
 
 Example:
     chatladder resolve chat.jsonl --rung embedded_700k --questions-only
     chatladder resolve chat.jsonl --model exported/qwen --questions-only --out answers.jsonl
 
 A chat is JSON lines {"sender", "text", "timestamp", "group"?}, any export that the pipeline reads, or a parquet file of
-its turns or questions. Messages are masked, merged into turns and given their window as the model was trained on: the
-settings are those in dvc.lock, or in the exported folder, and each option below overrides one.
+its turns or questions. Messages are masked, merged into turns and given their window as in training: the settings are
+those in dvc.lock, or in the exported folder, and options override them.
 
-Whether a turn needs its context is decided at the threshold that evaluate chose for the rung, which an exported folder
-holds too; --threshold sets another, and so do --cost-missed and --cost-needless. It is of the log-odds
+The threshold that evaluate chose for the rung, which an exported folder contains too, decides whether a turn needs its
+context; --threshold sets another, and so do --cost-missed and --cost-needless. It applies to the log-odds
 log(p_needed / p_not_needed).
 
-What comes out is one JSON object a line, by group and time: "sender" and "text" of the turn, masked ("turn_id" for
+The output is one JSON object per line, by group and time: "sender" and "text" of the turn, masked ("turn_id" for
 parquet), "needed" and "p_needed"; with a rung that was trained to write (docs/how-to/rewrites.md) also "rewritten",
-which is null where it is not needed, and numbers people in the order in which they speak. With a key of one's own
-people have their pseudonyms elsewhere; without one, they are numbered in the order in which they come.
+which is null if context is not needed, and numbers people in the order in which they speak. With a key of your own,
+people have the same pseudonyms as elsewhere; without one, they are numbered in the order in which they appear.
 """
 
 import json
@@ -48,13 +48,13 @@ from chatladder.privacy.secret import local_key
 if TYPE_CHECKING:
     from chatladder.cli.resolve.reading import Asked
 
-#: Questions that are scored together: enough to batch them by length, few enough to show as they come.
+#: Questions to score together: enough to batch them by length, few enough to show answers early.
 CHUNK = 512
 _PSEUDONYM = re.compile(r"\bu(?:[0-9a-f]{16}|[0-9a-f]{8})\b", re.ASCII)
 
 
 def numbered(asked: Iterable["Asked"]) -> Iterator["Asked"]:
-    """Show people by number, in the order in which they come: anybody can test names under the passing key."""
+    """Replace pseudonyms by numbers, in order of appearance: under the passing key anybody can test names."""
     numbers: dict[str, int] = {}
 
     def number(found: re.Match[str]) -> str:
@@ -66,12 +66,12 @@ def numbered(asked: Iterable["Asked"]) -> Iterator["Asked"]:
 
 
 def line_of(row: dict[str, Any]) -> str:
-    """One line of the output: what would break it, or move what a terminal shows, is an escape of JSON."""
+    """Return one line of the output; characters that would break it, or affect a terminal, become JSON escapes."""
     return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(row, ensure_ascii=False))
 
 
 def answers(asked: Iterable["Asked"], gate: Gate, counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    """Rows of the output, a chunk of questions at a time.
+    """Yield rows of the output, a chunk of questions at a time.
 
     Args:
         asked: The questions to answer.

@@ -1,8 +1,8 @@
 """New messages as the questions of the pipeline: masked, merged into turns, each with the window before it.
 
-It is the pipeline's own code that reads, masks, merges and looks for conversations, fed from one stage to the next in
-this process, so a model sees what it was trained on. Nothing is kept on the disk but texts that wait for their order,
-masked but for names, in files without a name that vanish with the process.
+The pipeline's own code reads, masks, merges and finds conversations, from one stage to the next in this process, so a
+model sees the form that it was trained on. Only texts that wait to be sorted are on disk, masked except for names, in
+files without a name that vanish with the process.
 """
 
 import tempfile
@@ -34,7 +34,7 @@ from chatladder.questions.conversations import Conversations, Reach
 from chatladder.questions.picking import count_reasons
 
 _PARQUET = b"PAR1"
-#: Columns that must hold something in every row.
+#: Columns that must have a value in every row.
 _FILLED = {
     "questions": ("item_id", "turn_id", "sender", "text", "window"),
     "turns": ("turn_id", "group", "sender", "kind"),
@@ -45,7 +45,7 @@ class Asked(NamedTuple):
     """One message, or several that make one turn."""
 
     row: dict[str, Any]  # of QUESTIONS
-    place: dict[str, Any]  # what tells it from the others: its sender and text, and its ids in a file that has them
+    place: dict[str, Any]  # what identifies it: its sender and text, and its ids in a file that has them
 
 
 def read_asked(
@@ -57,14 +57,14 @@ def read_asked(
     questions_only: bool,
     lists: Path | None = None,
 ) -> Iterator[Asked]:
-    """Everything that is to be answered, by group and in the order of time within each.
+    """Yield all questions to answer, by group and then by time.
 
     Args:
         path: A chat in any format that ingest reads, or a parquet file of TURNS or QUESTIONS.
         settings: The settings of turns and windows.
-        options: The settings with which a chat is read.
-        counts: Gains ``turns`` and one for each that is left out, under its reason.
-        questions_only: Whether turns that the judge of rules does not take for questions are left out.
+        options: The settings for reading a chat.
+        counts: Gains ``turns``, and the number of turns left out for each reason.
+        questions_only: True to leave out turns that the judge of rules does not take for questions.
         lists: Folder of ``*.deny`` and ``*.keep``.
 
     Raises:
@@ -97,7 +97,7 @@ def _of_chat(
 def _of_turns(
     parts: Iterable[pa.Table], settings: Settings, counts: Counter[str], questions_only: bool
 ) -> Iterator[dict[str, Any]]:
-    """Rows of QUESTIONS of the turns that are asked about, conversation by conversation."""
+    """Yield rows of QUESTIONS for the turns to answer, conversation by conversation."""
     reach = Reach(**{each.name: getattr(settings, each.name) for each in fields(Reach)})
     conversations = Conversations(reach)
     for part in parts:
@@ -113,7 +113,7 @@ def _said(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _reasons(part: pa.Table, settings: Settings, questions_only: bool) -> dict[str, np.ndarray]:
-    """Why turns are not asked about; each bool of shape ``(turns,)``."""
+    """Return the reasons to leave turns out, each bool of shape ``(turns,)``."""
     texts = part["text"].fill_null("")
     reasons = {
         "not_text": pc.not_equal(part["kind"], "text").to_numpy(),
@@ -123,7 +123,7 @@ def _reasons(part: pa.Table, settings: Settings, questions_only: bool) -> dict[s
 
 
 def no_question(texts: pa.ChunkedArray, settings: Settings) -> dict[str, np.ndarray]:
-    """Why the judge of rules does not take texts for questions; each bool of shape ``(texts,)``."""
+    """Return the reasons not to take texts for questions, by the judge of rules, each bool of shape ``(texts,)``."""
     said = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, ADDRESSED, ""))
     scores = np.array([score_text(text) for text in texts.to_pylist()], np.float32)
     return {
@@ -140,10 +140,10 @@ def _questions(rows: Rows, counts: Counter[str]) -> Iterator[Asked]:
 
 
 def _filled(part: pa.Table, kind: str, path: Path) -> pa.Table:
-    """Refuse rows with nothing where something must be.
+    """Refuse rows that lack a required value.
 
     Raises:
-        DataError: Naming the column.
+        DataError: If there are some; the error names the columns.
     """
     empty = [name for name in _FILLED[kind] if part[name].null_count]
     if "window" in _FILLED[kind]:
@@ -155,7 +155,7 @@ def _filled(part: pa.Table, kind: str, path: Path) -> pa.Table:
 
 
 def _parquet_columns(path: Path) -> set[str]:
-    """Names of a parquet file's columns; none of any other file."""
+    """Return the names of a parquet file's columns; empty for any other file."""
     try:
         with path.open("rb") as file:
             if file.read(len(_PARQUET)) != _PARQUET:

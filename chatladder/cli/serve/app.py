@@ -22,7 +22,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Limits:
-    """How much may be asked."""
+    """The limits of requests."""
 
     seconds: float = setting("Seconds for a request to arrive, and as many to answer it.", default=60, above=0)
     most_waiting: int = setting("Questions that may wait for an answer.", default=1024, least=1)
@@ -42,9 +42,9 @@ def create_app(
         reader: Brings messages into the model's form.
         answer: Answers rows of QUESTIONS, called by one thread alone.
         model: The fields of ``Health`` that describe the model.
-        limits: How much may be asked.
+        limits: The limits of requests.
         hosts: Spellings of the address that the server listens on, the printed one first.
-        token: What a request for answers must bring.
+        token: The token that a request for answers must contain.
     """
     batches = Batches(answer, limits.most_waiting)
 
@@ -58,7 +58,7 @@ def create_app(
             raise HTTPException(504, f"no answer within {limits.seconds:g} s; ask fewer questions at once.") from error
 
     app = api("Does a question of a group chat need what was said before it?", "chatladder.cli.serve")
-    # Guard has looked at the token before anything was read; this is for whoever reads /openapi.json.
+    # Guard has checked the token before anything was read; this is for readers of /openapi.json.
     bearer = [Depends(HTTPBearer(auto_error=False))] if token else []
     told: dict[str, Any] = {"responses": _REFUSALS, "dependencies": bearer}
 
@@ -85,5 +85,5 @@ def create_app(
         """Say that the server answers, and with what."""
         return Health(**model, waiting=batches.waiting)
 
-    # No other page knows a token, so with one it matters neither who asks nor under which name.
+    # No other page knows a token, so with one neither the origin nor the host name matters.
     return Guard(app, hosts=[] if token else hosts, users={token: None} if token else {}, seconds=limits.seconds)

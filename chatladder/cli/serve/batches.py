@@ -1,7 +1,7 @@
 """Questions that arrive at once, answered together by one thread.
 
-Nothing waits for company: an idle thread answers what there is, and what arrives meanwhile is its next batch. So a
-single client has the shortest answer, and many have the throughput of a batch.
+No question waits for others: an idle thread answers what there is, and questions that arrive meanwhile are its next
+batch. So a single client has the lowest latency, and many have the throughput of a batch.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 from chatladder.cli.answering import Answer
 
-#: Questions of one batch; a request is never split.
+#: The most questions of one batch; a request is never split.
 MOST_AT_ONCE = 64
 Answers = Callable[[Sequence[dict[str, Any]]], list[Answer]]
 
 
 class FullError(Exception):
-    """More questions wait than may."""
+    """Too many questions are waiting."""
 
 
 class _Waiting(NamedTuple):
@@ -30,11 +30,11 @@ class Batches:
     """Takes requests on one event loop, and answers them in a thread of its own."""
 
     def __init__(self, answer: Answers, most_waiting: int) -> None:
-        """Start with nothing.
+        """Start with an empty queue.
 
         Args:
             answer: Answers some rows of QUESTIONS; it is called by one thread alone.
-            most_waiting: Questions that may wait.
+            most_waiting: The most questions that may wait.
         """
         self._answer, self._most = answer, most_waiting
         self._requests: deque[_Waiting] = deque()
@@ -65,7 +65,7 @@ class Batches:
             try:
                 await self._settle(batch)
             except Exception:
-                # One request must not fail those that happened to come with it.
+                # One request must not fail the others in its batch.
                 for request in batch:
                     try:
                         await self._settle([request])
@@ -74,7 +74,7 @@ class Batches:
                             request.answers.set_exception(error)
 
     def _next(self) -> list[_Waiting]:
-        """Take the requests of the next batch; who has gone is left out."""
+        """Take the requests of the next batch, without those whose client has gone."""
         batch: list[_Waiting] = []
         size = 0
         while self._requests and (not batch or size + len(self._requests[0].rows) <= MOST_AT_ONCE):

@@ -5,12 +5,12 @@ Example:
     chatladder serve embedded_700k --port 9000 --cost-missed 5 --cost-needless 1
     chatladder serve --model exported/qwen
 
-POST /v1/questions takes {"history": [{"sender", "text"}, ...], "question": {"sender", "text"}}, or a list of such, and
-gives {"needed", "p_needed", "rewritten"} of each; /health says what answers, /openapi.json the whole of it. Names and
-personal data are masked before the model reads anything, as in ingest; nothing is kept and nothing is logged.
+POST /v1/questions takes {"history": [{"sender", "text"}, ...], "question": {"sender", "text"}}, or a list of them, and
+returns {"needed", "p_needed", "rewritten"} for each; /health describes the model, /openapi.json the API. Names and
+personal data are masked before the model reads anything, as in ingest; nothing is stored or logged.
 
-It listens on this machine alone. With --expose others reach it too, unencrypted: then a token is needed, which every
-request must bring. Give it as CHATLADDER_SERVE_TOKEN: what stands on a command line, other users can see.
+It listens on this machine alone. With --expose others reach it too, unencrypted, and every request must contain a
+token. Give the token as CHATLADDER_SERVE_TOKEN: other users can see a command line.
 """
 
 import re
@@ -36,10 +36,10 @@ _TOKEN = re.compile(r"[!-~]{16,256}")
 
 
 def check_token(token: str | None, *, is_exposed: bool) -> None:
-    """Refuse a token that is easy to guess, and none where others reach the server.
+    """Refuse a token that is easy to guess, and a missing one if others reach the server.
 
     Raises:
-        DataError: Without the token.
+        DataError: If the token is malformed or missing.
     """
     if token is None and is_exposed:
         raise DataError(f"--expose: expected a token that requests must bring, got none. Set {TOKEN_VARIABLE}.")

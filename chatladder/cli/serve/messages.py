@@ -1,4 +1,4 @@
-"""What the server takes and gives, and messages brought into the form that the model was trained on."""
+"""The server's requests and responses, and the conversion of messages into the form that the model was trained on."""
 
 import hashlib
 import json
@@ -21,11 +21,11 @@ from chatladder.privacy.masking import mask
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms
 
-#: Of one request: messages before a question, of which the model reads the last; questions; turns of a chat.
+#: Limits of one request: messages before a question, of which the model reads the last; questions; turns of a chat.
 MOST_HISTORY, MOST_QUESTIONS, MOST_TURNS = 100, 64, 200
-#: Characters of a name, and of a text: a message of the largest chat apps has a quarter of it.
+#: The most characters of a name, and of a text: messages of the largest chat apps have at most a quarter of that.
 MOST_OF_NAME, MOST_OF_TEXT = 256, 16_384
-#: Control characters but for tabs and line breaks.
+#: Control characters except tabs and line breaks.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _PSEUDONYM = re.compile(r"u(?:[0-9a-f]{8}|[0-9a-f]{16})")
 
@@ -69,7 +69,7 @@ class Asked(_Strict):
 
     history: Annotated[list[Message], Field(max_length=MOST_HISTORY)] = []
     question: Question
-    #: An id of the pipeline decides in which orders the options are read, where those are not all.
+    #: An id of the pipeline decides in which orders the options are read, if not in all.
     item_id: Annotated[_Name | None, Field(description="The question's id in the pipeline, if it has one.")] = None
 
 
@@ -127,16 +127,16 @@ OneOrMany = Annotated[
 
 
 class Reader:
-    """Brings messages into the pipeline's form: names as pseudonyms, personal data masked.
+    """Converts messages into the pipeline's form: names as pseudonyms, personal data masked.
 
-    Nobody is known but those who speak in a request, and nothing of one is kept for the next.
+    Only people who speak in a request are known, and nothing is kept for the next request.
     """
 
     def __init__(self, settings: Settings, lists: Path | None = None, phone_regions: Sequence[str] = ()) -> None:
         """Read the lists.
 
         Args:
-            settings: The model's.
+            settings: The model's settings.
             lists: Folder of ``*.deny`` and ``*.keep``.
             phone_regions: Countries whose phone numbers are masked without their +.
         """

@@ -1,7 +1,7 @@
 "use strict";
 
 const part = (id) => document.getElementById(id);
-// A name, a colon of either width, and what was said.
+// A name, a colon of either width, and a text.
 const LINE = /^\s*([^:：]{1,64}?)\s*[:：]\s*(.*)$/;
 
 function turnsOf(text) {
