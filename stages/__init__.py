@@ -1,6 +1,6 @@
 """One module for each stage of ``dvc.yaml``: options in, a call of the library ``chatladder``, one line out.
 
-In a project, they run with the code that its code.json says, and no other.
+In a project, they run only with the code whose hashes are in its code.json.
 """
 
 from pathlib import Path

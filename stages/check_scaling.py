@@ -1,14 +1,14 @@
-r"""Check the labels against models that never saw them: which label set do they agree better with, and do larger ones?
+r"""Check the labels with models that never saw them: which set do they agree with more, and do larger ones agree more?
 
 Example:
     python -m stages.check_scaling --params params.yaml --labelled data/labelled.parquet \
         --label-sets data/label_sets.parquet --bases data/bases --predictions data/predictions --margin 0.005 \
         --metrics metrics/scaling.json --plots data/plots/scaling
 
-First, two label sets under the same models (chatladder/evaluation/label_sets.py): round against round on the items of
-the random part, annotator against annotator on the items that both answered first. Then the scaling law
-(chatladder/evaluation/gate.py): pass, fail or inconclusive; the stage succeeds whatever it says. Scored are answers
-that no model asked for, never the new label of a suspect. Mixtures of experts are shown, and left out of the verdict.
+First, it compares label sets under the same models (chatladder/evaluation/label_sets.py): rounds on the items of the
+random part, annotators on their first answers to the same items. Then it checks the scaling law
+(chatladder/evaluation/gate.py): pass, fail or inconclusive; the stage succeeds in each case. Only answers that no model
+asked for are scored, never the new label of a suspect. Mixtures of experts are shown, but left out of the verdict.
 """
 
 from pathlib import Path

@@ -4,7 +4,7 @@ Example:
     python -m stages.ingest --raw data/raw --format auto --timezone UTC --date-order auto \
         --out data/messages.parquet --counts data/counts/ingest.json
 
-``chatladder/chat/messages.py`` says which files are read, in which order rows come out, and what their ids are.
+``chatladder/chat/messages.py`` documents which files are read, and the order and the ids of the rows.
 """
 
 from pathlib import Path

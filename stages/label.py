@@ -6,14 +6,16 @@ Example:
         --agreement metrics/plots/rounds.csv --label-sets data/label_sets.parquet \
         --rewrites data/rewrites.parquet
 
-The votes are pooled: of each annotator the answer of the latest round counts, and the label with most votes wins. A
-tie, or adjudicators who differ, leave the item out, counted as ``disagreed``; what an adjudicator settled stands unless
-answers of later rounds make a majority by themselves. Only items that end as needed or not_needed are written. Beside
-the label, ``check_label`` is what the answers say that no model asked for: those about a review's suspects are left
-out. Label sets are pairs of labels of the same items, annotator against annotator, and round against the rounds before
-it. Of a round that is a review, the metrics also say how many of the labels that it looked at again turned over. Plot
-data is agreement by round. Rewrites are the needed questions as people wrote them out, with the one that counts marked
-(``chatladder.labels.rewrites`` says which), and the metrics say how far two who wrote the same one agree.
+The votes are pooled: each annotator's answer of the latest round counts, and the label with the most votes wins. An
+item with a tie, or with adjudicators who differ, is left out and counted as ``disagreed``; an adjudicator's decision
+stands unless the answers of later rounds alone form a majority. Only items labelled needed or not_needed are written.
+Besides the label, ``check_label`` is the label by the answers that no model asked for, without those to a review's
+suspects.
+
+Label sets are pairs of labels of the same items: annotator against annotator, and round against the rounds before it.
+For a review, the metrics also give the number of reviewed labels that changed. The plot data is the agreement by round.
+Rewrites are the needed questions as people wrote them out, with the one that counts marked (see
+``chatladder.labels.rewrites``); the metrics give the agreement of two people who wrote out the same question.
 """
 
 from pathlib import Path

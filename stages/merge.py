@@ -4,7 +4,7 @@ Example:
     python -m stages.merge --messages data/messages.parquet --gap-seconds 18 \
         --out data/turns.parquet --counts data/counts/merge.json
 
-``chatladder/chat/turns.py`` says which messages join.
+``chatladder/chat/turns.py`` documents which messages are joined.
 """
 
 from pathlib import Path

@@ -1,17 +1,17 @@
-r"""Pick the turns that the judges take for questions, each with the talk before it.
+r"""Pick the turns that the judges classify as questions, each with the conversation before it.
 
-How the judges' scores become one verdict is --join: all of them pass the turn (each has a threshold of its own), more
-than half do, or their mean reaches the mean of the thresholds. What a conversation and a window are is told in
-chatladder/questions/conversations.py: earlier questions stay in the window, and an image or a file shows as "[image]"
-or "[file]". System notices, stickers and the like (kind "other") and blank texts say nothing that a question could
-refer to: they are in no window and break no silence.
+--join combines the judges' scores into one verdict: all of them reach their own thresholds, more than half do, or their
+mean reaches the mean of the thresholds. chatladder/questions/conversations.py defines conversations and windows:
+earlier questions stay in the window, and an image or a file appears as "[image]" or "[file]". System notices, stickers
+and the like (kind "other") and blank texts contain nothing that a question could refer to: they are in no window and
+break no silence.
 
-Each turn that is no question is counted under the first reason that applies: not_text, too_short (without the
-names it is addressed to), then below_<judge>, in the order in which the judges are given (or below_majority, or
-below_mean). With --sample, only so many questions are drawn; the others are counted as not_drawn, and a larger sample
-later holds the same ones.
+Each turn that is not a question is counted under the first reason that applies: not_text, too_short (without the
+names it is addressed to), then below_<judge>, in the given order of the judges (or below_majority, or below_mean). With
+--sample, only that many questions are drawn; the others are counted as not_drawn, and a larger sample later contains
+the same ones.
 
-Turns marked by hand (data/marks, see its README) give the precision and recall of the choice.
+Turns marked by hand (data/marks, see its README) give the precision and recall of the selection.
 
 Example:
     python -m stages.pick_questions --turns data/turns.parquet --scores data/scores --counts data/counts \

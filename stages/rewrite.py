@@ -1,9 +1,9 @@
-r"""Let one rung write out the test questions: untouched, or with the adapter that learned to.
+r"""Let one rung write out the test questions: untouched, or with an adapter that was trained for it.
 
-All of them, whether they need it or not: stages.score_rewrites compares writing out none, all, and those that the
-answers of stages.predict call needed. With --rewrites those alone that people wrote out. Decoding is greedy; a text
-that is no line, or an empty one, leaves the question as it is. A rung that was trained with several seeds writes once
-with each.
+It writes out all of them, whether they need it or not: stages.score_rewrites compares writing out none, all, and those
+that the answers of stages.predict call needed. With --rewrites it writes out only those that people wrote out. Decoding
+is greedy, and the first line counts; without one, the question stays as it is. A rung that was trained with several
+seeds writes once with each.
 
 Example:
     python -m stages.rewrite --base data/bases/small --adapter data/rewriters/small \

@@ -1,7 +1,7 @@
-r"""Score every text turn: is it a question? One judge a run; see chatladder/judges for what each kind looks at.
+r"""Score every text turn: is it a question? One judge a run; see chatladder/judges for the criteria of each kind.
 
 Images, files, system notices and the like get no score. A judge of kind endpoint asks a model: its key comes from the
-environment, its answers are kept in .chatladder/judges, and a run that was stopped resumes where it was.
+environment, its answers are cached in .chatladder/judges, and a run that was stopped resumes where it stopped.
 
 Example:
     python -m stages.score --judge rules --kind rules --seed 0 --turns data/turns.parquet --out data/scores/rules

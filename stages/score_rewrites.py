@@ -1,4 +1,4 @@
-r"""Score what one rung made of the test questions when it wrote them out: the texts, and what the texts find.
+r"""Score the test questions as one rung wrote them out: the texts, and what a search with them finds.
 
 Three policies are compared: write out no question, every question, and those that the rung's own answers call needed.
 
@@ -8,7 +8,7 @@ Example:
         --gate data/predictions/tuned/small.parquet --language zh --turns data/turns.parquet --answer-seconds 600 \
         --seed 0 --metrics metrics/rewrites/small.json
 
-Where --turns is given, each text is searched for among them: does it find the turn that answered the question?
+With --turns, each text is a search query over these turns: does it find the turn that answered the question?
 """
 
 from functools import partial
@@ -118,7 +118,7 @@ def main(
 
 
 def _texts(path: Path, ids: list[str]) -> list[str]:
-    """Return what a rung's first seed wrote, in the order of the ids.
+    """Return the texts of a rung's first seed, in the order of the ids.
 
     Raises:
         DataError: If a question is missing.

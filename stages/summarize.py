@@ -1,10 +1,10 @@
-r"""Print what the whole graph found, and write the same as Markdown.
+r"""Print the results of the whole graph, and write them as Markdown.
 
 Example:
     python -m stages.summarize --metrics metrics --out metrics/summary.md --plots metrics/plots \
         --text data/summary.txt
 
-The text is what it prints. It is not in git, so a clone that has no results of its own yet makes it, and prints it.
+The text file holds the printed text. It is not in git, so a clone without results of its own makes and prints it.
 """
 
 from pathlib import Path

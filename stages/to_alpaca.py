@@ -1,8 +1,8 @@
 r"""Turn labelled questions into alpaca rows: instruction, input, output, one JSON file for each split.
 
-Of those that somebody wrote out, rows for a second adapter can be written beside them: instruction, and the question
-written out as output; and as many questions that need nothing, which stay as they are. Longer texts than a model is let
-write are left out: the longest one decides how much room every prompt has.
+From the questions that people wrote out, it can also make rows for a second adapter: the instruction, with the question
+written out as output, and as many questions that need nothing, which stay as they are. Texts longer than a model may
+write are left out, since the longest one determines how much room every prompt has.
 
 Example:
     python -m stages.to_alpaca --labelled data/labelled.parquet --language zh --answer text --seed 0 \
@@ -23,7 +23,7 @@ from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, read_rows, read_written_out
 from chatladder.models.prompts import PromptSettings, alpaca_row, alpaca_splits, rewrite_row, to_write_out
 
-#: Characters of a text that is learned.
+#: The most characters of a text to learn.
 LONGEST = 256
 
 
@@ -50,7 +50,7 @@ def main(labelled: Path, prompt: PromptSettings, rewrites: Path | None, rewritin
 
 
 def write(out: Path, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Write the rows of each split, and say how many."""
+    """Write the rows of each split, and print their numbers."""
     with whole_folder(out, *(f"{split}.json" for split in splits)) as folder:
         for split, part in splits.items():
             write_json(folder / f"{split}.json", part)

@@ -1,9 +1,10 @@
-r"""Fit a LoRA adapter a seed, or all weights, to one base model of the ladder.
+r"""Train a LoRA adapter for each seed, or all weights, on one base model of the ladder.
 
-The first of ``--seeds`` gives the adapter in the folder ``--out``, each other one in a folder of its own within it,
-``seed_<n>``; their curves lie likewise. An adapter stands on the base model of its own seed where the base has one,
-else on the first. Small models (at most 10 million parameters) are trained by one thread each on a CPU, several at once
-where there are processors for them; ``OMP_NUM_THREADS`` bounds their number, and changes nothing that is learned.
+The adapter of the first of ``--seeds`` is in the folder ``--out`` itself, each further one in its own folder inside,
+``seed_<n>``; the curves are laid out likewise. An adapter is trained on the base model of its own seed if the base has
+one, or else on the first. Small models (at most 10 million parameters) are trained with one thread each on a CPU,
+several in parallel if there are processors for them; ``OMP_NUM_THREADS`` limits their number, without effect on the
+weights.
 
 Example:
     python -m stages.train --base data/bases/small --alpaca data/alpaca --learning-rate 4.0e-3 --num-train-epochs 3 \
@@ -11,9 +12,9 @@ Example:
         --lora-r 16 --lora-alpha 32 --lora-dropout 0.05 --target-modules all-linear --max-length 1400 --seeds 0,1,2 \
         --out data/adapters/small --curves data/curves/small
 
-A run that was killed goes on from the last checkpoint of each seed, under .chatladder/checkpoints, if it is started
-again with the same settings, and trains no seed again that was done; on a CPU it then ends in the same weights. One
-that ends removes what other settings left for its out.
+A run that was killed resumes from the last checkpoint of each seed, under .chatladder/checkpoints, if it is started
+again with the same settings, and skips seeds that are done; on a CPU it then ends with the same weights. A run that
+ends removes what runs with other settings left for the same output.
 """
 
 from pathlib import Path

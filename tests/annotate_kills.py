@@ -1,12 +1,12 @@
-"""Kill an annotator at random moments, again and again, and hold the log against what was acknowledged.
+"""Kill an annotator at random moments, again and again, and compare the log with the acknowledged answers.
 
 Example:
     python tests/annotate_kills.py --kills 1000 --rate 20 --seed 1 --folder kills
 
-A child answers, and takes some answers back, through the session and the log, so many a second; after each it
-tells what was acknowledged through a pipe, which a kill cannot empty. The parent kills it with SIGKILL and starts
-another, which goes on from the log. In the end every acknowledged line must be in the log, in its order, with at
-most one unacknowledged line for each kill between them, and no item may have two answers.
+A child answers, and undoes some answers, through the session and the log, at the given rate; after each it reports the
+acknowledged answer through a pipe, which a kill cannot empty. The parent kills it with SIGKILL and starts another,
+which resumes from the log. In the end every acknowledged line must be in the log, in order, with at most one
+unacknowledged line for each kill between them, and no item may have two answers.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def work(path, order, rate, seed, pipe):
 
 
 def life(path, order, rate, seed, seconds, early):
-    """One child from start to kill: what it acknowledged."""
+    """Run one child from start to kill; return the answers that it acknowledged, and its exit status."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -56,7 +56,7 @@ def life(path, order, rate, seed, seconds, early):
             os._exit(1)
     os.close(writer)
     if not early:
-        select.select([reader], [], [], 60)  # it works; an early kill hits it while it opens the log
+        select.select([reader], [], [], 60)  # wait until it works; an early kill hits it while it opens the log
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
@@ -66,14 +66,15 @@ def life(path, order, rate, seed, seconds, early):
 
 
 def run(folder, kills, rate, seed):
-    """Kill so often, then compare.
+    """Kill ``kills`` children, then compare.
 
     Returns:
-        Counts: acknowledged, lost, unacknowledged, doubled, failed (children that ended by themselves with an error).
+        The counts: acknowledged, lost, unacknowledged, doubled, failed (children that ended by themselves with an
+        error).
     """
     moments = random.Random(seed)
     path = log_path(folder, 1, "typist")
-    order = [f"item{number:06}" for number in range(300 * kills)]  # more than it can answer
+    order = [f"item{number:06}" for number in range(300 * kills)]  # more than all children can answer
     counts = Counter(kills=kills, failed=0, unacknowledged=0)
     acknowledged = []
     seen = 0

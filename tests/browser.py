@@ -1,4 +1,4 @@
-"""A headless Chromium for tests that look at a page; they are skipped, with the reason, where none is found."""
+"""A headless Chromium for tests of web pages; they are skipped, with the reason, if none is found."""
 
 import shutil
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import pytest
 
 @contextmanager
 def chromium(*arguments):
-    """A browser, started with these arguments too."""
+    """Yield a browser that is started with these additional arguments."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     given = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", *arguments]

@@ -1,4 +1,4 @@
-"""Shared fixtures: real data where it is at hand, a tiny model, and quiet, offline libraries."""
+"""Shared fixtures: real data if available, a tiny model, and quiet, offline libraries."""
 
 import importlib
 import os
@@ -14,36 +14,36 @@ from hypothesis import settings
 
 from chatladder.models.devices import prepare_torch
 
-# Where a script runs the tests in the background they ignore SIGINT, and so would all that they start and stop with it.
+# If a script runs the tests in the background, they ignore SIGINT, and so would all that they start and stop with it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 prepare_torch()
-# One thread, and so one process: tests share the processors, and some put stand-ins into this process.
+# One thread, and so one process: tests share the processors, and some patch functions of this process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Numbers of tests are compared, whatever this machine's CPU or GPU would round them to.
+# Tests compare numbers, so they must not depend on the dtype that this machine's CPU or GPU would use.
 os.environ.setdefault("CHATLADDER_DTYPE", "float32")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-# Hundreds of processes import the same modules: they compile them once, whatever is set here.
+# Hundreds of processes import the same modules: they must compile them only once.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# The same examples in every run of CI: what is new there is the change and not the draw.
+# The same examples in every run of CI, so that a new failure is due to the change and not to the draw.
 settings.register_profile("ci", derandomize=True, deadline=None)
-# On a busy machine an example takes as long as it takes.
+# No deadline: on a busy machine an example may take long.
 settings.register_profile("here", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 pytest_plugins = ["model_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[1]
-#: What tests need that drive terminals, or fork this process; Windows has neither.
+#: Requirements of tests that drive terminals or fork this process; Windows has neither.
 _POSIX = re.compile(r"^import (fcntl|pty|termios)$|os\.fork\(|warm_python", flags=re.MULTILINE)
 _TESTS = ROOT.joinpath("tests").rglob("test_*.py") if os.name == "nt" else ()
 collect_ignore = [str(path) for path in _TESTS if _POSIX.search(path.read_text(encoding="utf-8"))]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
-#: The test files that take longest, longest first: they are begun first, and two processes then end together.
+#: The slowest test files, slowest first: they start first, so that parallel processes end at about the same time.
 LONGEST = (
     "cli/test_commands.py",
     "test_end_to_end.py",
@@ -77,7 +77,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def copy_code(project: Path, *files: str) -> None:
     """Copy the package, the stages and some further files of the repository into a project."""
     for code in ("chatladder", "stages"):
-        shutil.copytree(ROOT / code, project / code)  # compiled, too, which spares every project a second
+        shutil.copytree(ROOT / code, project / code)  # including compiled files, which saves a second a project
     (project / ".gitignore").write_text("__pycache__/\n", encoding="utf-8")
     for name in files:
         (project / name).parent.mkdir(exist_ok=True)
@@ -86,9 +86,9 @@ def copy_code(project: Path, *files: str) -> None:
 
 @pytest.fixture(scope="session")
 def warm() -> Iterator[dict[str, str]]:
-    """What the environment of a command gets, whose ``python`` then has the large libraries loaded (``warm_python``).
+    """Yield environment variables for commands whose ``python`` has the large libraries loaded (``warm_python``).
 
-    Its hash seed is other than this process's. Where nothing forks it is Python itself.
+    Their hash seed differs from this process's. On Windows, which cannot fork, ``python`` is Python itself.
     """
     seed = {"PYTHONHASHSEED": "1"}
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | seed
@@ -101,13 +101,13 @@ def warm() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def python(warm: dict[str, str]) -> str:
-    """The ``python`` of warm commands."""
+    """Return the path of the warm ``python``."""
     return shutil.which("python", path=warm["PATH"])
 
 
 @pytest.fixture
 def shared_data() -> Path:
-    """The folder of real chats beside the repository; tests that need it are skipped where it is absent."""
+    """Return the folder of real chats next to the repository; tests that need it are skipped if it is missing."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real chats are not at {SHARED_DATA.relative_to(ROOT.parent)} beside the repository")
     return SHARED_DATA

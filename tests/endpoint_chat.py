@@ -1,4 +1,4 @@
-"""What the tests of the judge behind an endpoint share: a chat, options, and scripts of the server."""
+"""Shared parts of the tests of the judge behind an endpoint: a chat, options, and scripts of the server."""
 
 import pyarrow as pa
 
@@ -10,7 +10,7 @@ PROMPT = ROOT / "chatladder" / "judges" / "prompts" / "question.txt"
 TEXTS = ["how do I install it?", "重启一下", "能不能换成 4bit 量化", "thanks"]
 
 
-#: Numbers that JSON can hold, or that Python's reader takes for JSON, and no count, score or probability is.
+#: Numbers that JSON allows, or that Python's parser accepts, but that are no count, score or probability.
 ODD_NUMBERS = ["1e999", "-1e999", "NaN", "Infinity", "-Infinity", "9" * 400, "-" + "9" * 400, "9" * 5000]
 
 
@@ -57,10 +57,10 @@ def by_length(request):
 
 
 def in_turn(*says):
-    """Answer the first requests with these, and all later ones with the last."""
+    """Answer the first requests with these replies in order, and all later ones with the last."""
     return lambda request: says[min(request.number, len(says) - 1)]
 
 
 def without_schema(request):
-    """A server that does not know ``response_format``."""
+    """Answer as a server that does not support ``response_format``."""
     return failure(422, "unsupported") if "response_format" in request.body else score(4)

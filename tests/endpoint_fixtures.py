@@ -1,4 +1,4 @@
-"""The judge behind an endpoint as a fixture, for tests that name this module in ``pytest_plugins``."""
+"""The judge behind an endpoint as a fixture, for tests that list this module in ``pytest_plugins``."""
 
 import pytest
 
@@ -8,14 +8,14 @@ from tests.endpoint_chat import TEXTS, Chat, options
 
 @pytest.fixture
 def soon(monkeypatch):
-    """Retries come at once."""
+    """Make retries immediate."""
     monkeypatch.setattr("chatladder.endpoint.run.BACKOFF_FIRST", 0.01)
     monkeypatch.setattr("chatladder.endpoint.run.BACKOFF_JITTER", 0.01)
 
 
 @pytest.fixture
 def judge(tmp_path, soon):
-    """Score texts with the server's model, answers kept in the test's folder; what is echoed is in ``said``."""
+    """Score texts with the server's model, with the cache in the test's folder; ``said`` collects the output."""
 
     def run(server, texts=TEXTS, **changes):
         address = changes.pop("base_url", None) or server.base_url

@@ -1,10 +1,10 @@
-"""A scripted OpenAI-compatible endpoint on this machine, for tests and benchmarks: asyncio and nothing else.
+"""A scripted OpenAI-compatible endpoint on this machine, for tests and benchmarks, with nothing but asyncio.
 
 Example:
     python -m tests.endpoint_server --delay 0.05
 
-A script is called with each request and says what is written back: a status, a body, and a way to fail. The server
-keeps what it was sent, and whether it has written the whole of a reply.
+A script is called with each request and returns the reply: a status, a body, and a fault. The server records the
+requests, and whether it has written their replies completely.
 """
 
 import argparse
@@ -19,16 +19,16 @@ from typing import Any
 
 @dataclass
 class Request:
-    """What came in, in the order it came.
+    """A received request.
 
     Attributes:
-        number: From 0.
-        at: The server's clock, seconds.
-        path: Of the address.
-        headers: Names in lower case.
+        number: The number in order of arrival, from 0.
+        at: The time of arrival by the server's clock, in seconds.
+        path: The path of the URL.
+        headers: The headers, with names in lower case.
         body: The JSON of a chat completion.
-        port: From which it was sent.
-        answered: Whether all of the reply has been handed to the socket.
+        port: The client's port.
+        answered: True if the whole reply has been handed to the socket.
     """
 
     number: int
@@ -49,20 +49,20 @@ class Request:
 
     @property
     def text(self) -> str:
-        """The chat message that is asked about."""
+        """The chat message that the question is about."""
         return json.loads(self.user.split("\n")[1])
 
 
 @dataclass
 class Say:
-    """What to write back.
+    """A reply.
 
     Attributes:
-        content: Of the body.
-        status: Of the reply.
-        headers: Further ones.
+        content: The body.
+        status: The HTTP status.
+        headers: Additional headers.
         delay: Seconds before the first byte.
-        fault: "cut" closes in the middle of the body, "endless" goes on for ever, "drip" writes a byte each 50 ms.
+        fault: "cut" closes in the middle of the body, "endless" never ends, "drip" writes a byte every 50 ms.
     """
 
     content: bytes = b""
@@ -76,7 +76,7 @@ Script = Callable[[Request], Say]
 
 
 def completion(answer: Any, usage: Any = (100, 6), **say: Any) -> Say:
-    """A chat completion with that content."""
+    """Return a chat completion with ``answer`` as its content."""
     counts = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)} if usage else None
     message = {"role": "assistant", "content": answer}
     choices = [{"index": 0, "finish_reason": "stop", "message": message}]
@@ -85,22 +85,23 @@ def completion(answer: Any, usage: Any = (100, 6), **say: Any) -> Say:
 
 
 def score(value: Any, **say: Any) -> Say:
-    """An answer as it was asked for."""
+    """Return an answer in the requested form."""
     return completion(json.dumps({"score": value}), **say)
 
 
 def failure(status: int, code: str = "", message: str = "", **say: Any) -> Say:
-    """An error of the endpoint."""
+    """Return an error of the endpoint."""
     return Say(json.dumps({"error": {"message": message, "type": code, "code": code}}).encode(), status, **say)
 
 
 class EndpointServer:
-    """Serves a script in a thread of its own.
+    """A server that runs a script in its own thread.
 
     Attributes:
-        requests: What came in.
-        base_url: Of the endpoint.
-        busiest: The most requests that were under way at once.
+        requests: The received requests.
+        base_url: The base URL of the endpoint.
+        under_way: The number of requests in flight.
+        busiest: The most requests that were in flight at once.
     """
 
     def __init__(self, script: Script) -> None:
@@ -204,13 +205,13 @@ class _Connection(asyncio.Protocol):
             request.answered = True
 
 
-#: What clients read of an environment to send requests elsewhere; each is lower case, too.
+#: Environment variables of clients that redirect requests; each also exists in lower case.
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 @contextmanager
 def recording_proxy(setenv: Callable[[str, str], None]) -> Iterator[EndpointServer]:
-    """A proxy that every variable of the environment names; it keeps what it was sent, and passes nothing on."""
+    """Yield a proxy that all proxy variables of the environment name; it records requests and forwards none."""
     with serving(lambda request: failure(502)) as proxy:
         for name in PROXIES:
             setenv(name, proxy.base_url.removesuffix("/v1"))
@@ -220,7 +221,7 @@ def recording_proxy(setenv: Callable[[str, str], None]) -> Iterator[EndpointServ
 
 @contextmanager
 def serving(script: Script) -> Iterator[EndpointServer]:
-    """Serve a script for the length of a block."""
+    """Serve a script inside the block."""
     server = EndpointServer(script)
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""A pipeline's folder that was run for one rung, ``tiny``: outs, metrics and the dvc.lock that ties them together."""
+"""The folder of a pipeline that ran for one rung, ``tiny``: outputs, metrics and the dvc.lock that records them."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def models_metrics():
 
 
 def train_adapter(base: Path, alpaca: Path, out: Path) -> Path:
-    """An adapter that tells the fixture's questions apart."""
+    """Train an adapter that classifies the fixture's questions."""
     result = run(
         train, "--base", base, "--alpaca", alpaca, *options(TRAINING), "--out", out, "--curves", f"{out}_curves"
     )
@@ -58,7 +58,7 @@ def train_adapter(base: Path, alpaca: Path, out: Path) -> Path:
 
 
 def make_project(root: Path, base: Path, adapter: Path, alpaca: Path) -> Path:
-    """Copy the outs into ``root`` and write down that the pipeline made them."""
+    """Copy the outputs into ``root``, and record in dvc.lock that the pipeline made them."""
     data = root / "data"
     shutil.copytree(base, data / "bases" / RUNG)
     shutil.copytree(adapter, data / "adapters" / RUNG)
@@ -73,7 +73,7 @@ def make_project(root: Path, base: Path, adapter: Path, alpaca: Path) -> Path:
 
 
 def lock(root: Path, orders: int = 6) -> None:
-    """Record the outs as they are now."""
+    """Write dvc.lock for the current outputs."""
     data, tuned = "data", "data/predictions/tuned"
     base, adapter, labelled = f"{data}/bases/{RUNG}", f"{data}/adapters/{RUNG}", f"{data}/labelled.parquet"
     own = {name.replace("-", "_"): value for name, value in TRAINING.items() if name != "max-length"}

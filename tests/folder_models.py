@@ -1,4 +1,4 @@
-"""Tiny chat models of random weights in folders, as they would be downloaded: any architecture, bytes for tokens."""
+"""Tiny chat models with random weights in folders like downloaded ones: any architecture, with bytes as tokens."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ SIZES = {
     "eos_token_id": 256,
 }
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
-#: What each architecture has beside SIZES. Gemma sees 8 tokens alone in its first layer.
+#: Further settings of each architecture besides SIZES. Gemma's first layer attends to only 8 tokens.
 ARCHITECTURES = {
     "llama": {},
     "qwen2": {},
@@ -38,7 +38,7 @@ ARCHITECTURES = {
 
 
 def bytes_tokenizer(template: str | None = TEMPLATE, **options):
-    """A tokenizer whose tokens are the 256 bytes and the marks of a chat."""
+    """Return a tokenizer whose tokens are the 256 bytes and the special tokens of a chat."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -63,7 +63,7 @@ def random_weights(architecture: str, **sizes):
 
 
 def write_model(folder: Path, architecture: str = "llama", tokenizer=None, **sizes) -> Path:
-    """A model folder with its tokenizer."""
+    """Write a model folder with its tokenizer."""
     random_weights(architecture, **sizes).save_pretrained(folder)
     (tokenizer or bytes_tokenizer()).save_pretrained(folder)
     return folder

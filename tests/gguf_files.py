@@ -1,4 +1,4 @@
-"""A small model as a file of llama.cpp (GGUF), quantized or not; needs the package gguf."""
+"""A small model as a GGUF file, quantized or not; needs the package gguf."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ NAMES = {
 
 
 def add_shape(writer, config):
-    """Write what a model's config.json says of its shape."""
+    """Write the shape in a model's config.json."""
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
@@ -35,7 +35,7 @@ def add_shape(writer, config):
 
 
 def in_pairs(values, heads):
-    """Rows of Llama's queries or keys as its files have them: row i of each head beside row i + half."""
+    """Return rows of Llama's queries or keys in the order of its files: row i of each head, then row i + half."""
     half = len(values) // heads // 2
     return np.stack(
         [values[2 * half * head + row + side * half] for head in range(heads) for row in range(half) for side in (0, 1)]
@@ -53,17 +53,17 @@ def write_gguf(
     left_out=(),
     architecture="qwen2",
 ):
-    """Write the model of a folder as GGUF: a Qwen2, or what is named like one.
+    """Write the model of a folder as GGUF: a Qwen2, or one with Qwen2's names of tensors.
 
     Args:
-        folder: The model.
+        folder: The folder of the model.
         path: The file to write.
-        split: llama.cpp's name of how text is split.
+        split: The pre-tokenizer, by llama.cpp's name.
         quantized: The type of the matrices.
-        extra: Names of tensors that no model has.
-        output: The type of an output layer of its own that repeats the embeddings.
-        left_out: Names of weights that are not written.
-        architecture: llama.cpp's name of it.
+        extra: Names of additional tensors that no model has.
+        output: The type of a separate output layer that repeats the embedding; None writes none.
+        left_out: Names of weights to leave out.
+        architecture: The architecture, by llama.cpp's name.
     """
     import gguf
     from safetensors.numpy import load_file

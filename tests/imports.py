@@ -1,4 +1,4 @@
-"""Which modules of ours import which, read from their source."""
+"""The imports between our modules, read from their source."""
 
 import ast
 from functools import cache
@@ -10,7 +10,7 @@ PACKAGES = ("chatladder", "stages")
 
 @cache
 def modules():
-    """Module -> path, for every module of the package and every stage."""
+    """Return the path of every module of the package and every stage, by module name."""
     found = {}
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -21,7 +21,7 @@ def modules():
 
 @cache
 def imported(module, *, at_import=False):
-    """Modules of ours that a module imports; with ``at_import`` only by what runs when it is imported."""
+    """Return our modules that a module imports; with ``at_import``, only those it imports when it is imported."""
     tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
     names = set()
     for node in _running(tree) if at_import else ast.walk(tree):
@@ -34,7 +34,7 @@ def imported(module, *, at_import=False):
 
 
 def _running(tree):
-    """Statements that run at the import: none in functions, none for type checkers."""
+    """Yield the statements that run at import: none in functions, none for type checkers."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
@@ -45,7 +45,7 @@ def _running(tree):
 
 
 def all_imported(module):
-    """Every module that a module needs, at any depth."""
+    """Return all modules that a module imports, directly or indirectly."""
     seen, waiting = set(), [module]
     while waiting:
         for name in imported(waiting.pop()):
@@ -56,6 +56,6 @@ def all_imported(module):
 
 
 def folder(module):
-    """The folder of the package that a module is in, or the module that lies beside the folders."""
+    """Return the folder of the package that a module is in, or the module itself if it lies next to the folders."""
     package, *rest = module.split(".")
     return rest[0] if package == "chatladder" and rest else package

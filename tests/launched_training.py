@@ -1,10 +1,10 @@
-"""``stages.train`` as accelerate's launcher starts it, where there is no GPU.
+"""``stages.train`` as accelerate's launcher starts it, without a GPU.
 
     accelerate launch --config_file chatladder/training/launchers/fsdp_14b.yaml --module tests.launched_training TELL
     ARGUMENTS...
 
-accelerate spreads weights over GPUs alone. Here a CPU passes for the GPU of each process; all else is as it is there.
-TELL is a file to write: over how many processes the weights were spread, and which share each holds.
+accelerate shards weights only over GPUs. Here a CPU stands in for the GPU of each process; all else is unchanged.
+TELL is a file to write: the number of processes that the weights were sharded over, and the share that each holds.
 """
 
 import json
@@ -14,19 +14,19 @@ from pathlib import Path
 
 
 def pass_for_gpu() -> None:
-    """Let accelerate, when it looks for a GPU and how to reach others, find this CPU and gloo."""
+    """Make accelerate use this CPU as the device, and gloo as the backend."""
     from accelerate.state import PartialState
     from accelerate.utils import DistributedType
 
     os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
-    # DeepSpeed finds out by itself, given a way to reach the others.
+    # DeepSpeed detects this by itself, given a backend.
     fsdp = os.environ.get("ACCELERATE_USE_FSDP") == "true"
     found = ("gloo", DistributedType.MULTI_GPU if fsdp else DistributedType.NO)
     PartialState._prepare_backend = lambda *_arguments, **_options: found
 
 
 def tell(path: Path) -> None:
-    """Have the main process write down how it spreads the weights."""
+    """Make the main process report to a file how it shards the weights."""
     from chatladder.training.processes import Processes
 
     prepare = Processes.prepare

@@ -1,4 +1,4 @@
-"""A tiny embedded base model, made once for all tests, and labelled questions to go with it."""
+"""A tiny embedded base model, made once for all tests, and labelled questions for it."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ TRAINING = {
     "max-length": 512,
     "seeds": 0,
 }
-#: The smallest that says now one thing and now another, as what was said asks for.
+#: The smallest model whose answers depend on its prompt.
 TAUGHT = TINY | {
     "hidden-size": 48,
     "num-hidden-layers": 2,
@@ -56,7 +56,7 @@ PROMPT = ["--language", "zh", "--answer", "text", "--seed", "0"]
 
 
 def write_params(path: Path, own: dict | None = None) -> Path:
-    """A params.yaml whose rung ``tiny`` is trained as ``TRAINING`` says but for its own section."""
+    """Write a params.yaml whose rung ``tiny`` is trained with ``TRAINING``, overridden by its own section."""
     train = {name: value for name, value in TRAINING.items() if name != "max-length"}
     path.write_text(yaml.safe_dump({"train": train, "ladder": {"tiny": {"train": own or {}}}}), encoding="utf-8")
     return path
@@ -71,7 +71,7 @@ def run(command, *arguments):
 
 
 def write_questions(path: Path, count: int = 24) -> list[dict]:
-    """Questions whose label can be read off the text: pronoun, needed; name, not needed."""
+    """Write questions whose label follows from the text: with a pronoun, needed; with a name, not needed."""
     rows = [
         {
             "item_id": f"q{number}",
@@ -95,7 +95,7 @@ def write_questions(path: Path, count: int = 24) -> list[dict]:
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory) -> Path:
-    """The smallest embedded model, of two training steps: a base folder as ``stages.base`` writes it."""
+    """Return the base folder, as ``stages.base`` writes it, of the smallest embedded model, with two training steps."""
     folder = tmp_path_factory.mktemp("bases") / "tiny"
     result = run(base, "--source", "embedded", *options(TINY), "--out", folder)
     assert result.exit_code == 0, result.output
@@ -104,7 +104,7 @@ def tiny_base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def taught_base(tmp_path_factory) -> Path:
-    """An embedded model that has learned something, which takes long: one for all processes that test."""
+    """Return an embedded model that has learned something; as this takes long, all test processes share it."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
@@ -117,7 +117,7 @@ def taught_base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_alpaca(tmp_path_factory) -> Path:
-    """Alpaca files of ``write_questions``: 12 rows to train on, 6 to validate, 6 to test."""
+    """Return the folder of alpaca files of ``write_questions``: 12 rows to train on, 6 to validate, 6 to test."""
     folder = tmp_path_factory.mktemp("alpaca")
     write_questions(folder / "labelled.parquet")
     result = run(to_alpaca, "--labelled", folder / "labelled.parquet", *PROMPT, "--out", folder / "alpaca")
@@ -127,7 +127,7 @@ def tiny_alpaca(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_adapter(tiny_base, tiny_alpaca, tmp_path_factory) -> Path:
-    """An adapter of ``tiny_base``, trained on ``tiny_alpaca``: a folder as ``stages.train`` writes it."""
+    """Return the folder, as ``stages.train`` writes it, of an adapter of ``tiny_base`` trained on ``tiny_alpaca``."""
     folder = tmp_path_factory.mktemp("adapters")
     folders = ["--out", folder / "tiny", "--curves", folder / "curves"]
     result = run(train, "--base", tiny_base, "--alpaca", tiny_alpaca, *options(TRAINING), *folders)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tests import planted_wechat
 from tests.planted_messengers import MESSENGERS
 
-#: What must appear nowhere behind ingest, by kind. Invented, and in the form of the real thing.
+#: Secrets that must not appear anywhere after ingest, by kind: invented, but in a realistic form.
 SECRETS = {
     "phone": "13912345678",
     "phone with a country": "+49 170 1234567",
@@ -24,7 +24,7 @@ SECRETS = {
     "handle": "qx_tibor77",
     "chinese": "欧阳菡菲",
 }
-#: Who says what, a minute apart.
+#: Sender and text of each message, a minute apart.
 SAID = [
     (
         SECRETS["sender"],
@@ -43,13 +43,13 @@ START = 1_705_312_800  # 2024-01-15 10:00 UTC
 
 
 def times() -> Iterator[tuple[int, int, str, str]]:
-    """Number, UTC seconds, sender and text of each message."""
+    """Yield number, UTC seconds, sender and text of each message."""
     for number, (sender, text) in enumerate(SAID):
         yield number, START + 60 * number, sender, text
 
 
 def clock(seconds: int) -> str:
-    """HH:MM of a time of the day on which everything is said."""
+    """Return HH:MM of a time on the day of the chat."""
     return f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}"
 
 
@@ -154,7 +154,7 @@ def qq() -> bytes:
     return f"消息记录（此消息记录为文本格式，不支持重新导入）\n\n消息对象:群\n\n{said}".encode()
 
 
-#: File of each format -> its content.
+#: The functions that make each format's content, by file name.
 EXPORTS = {
     "chat.jsonl": table_jsonl,
     "chat.csv": table_csv,

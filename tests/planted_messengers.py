@@ -163,7 +163,7 @@ def signal(said: Said) -> bytes:
 
 
 def signal_stored(said: Said) -> bytes:
-    """Sigtop's layout, which has names only where somebody is mentioned."""
+    """Return the chat in sigtop's layout, which has names only in mentions."""
     messages = [
         {
             "id": f"id{number}",
@@ -227,7 +227,7 @@ def zulip(said: Said) -> bytes:
     return buffer.getvalue()
 
 
-#: File of each format -> what makes its content.
+#: The functions that make each format's content, by file name.
 MESSENGERS: dict[str, Callable[[Said], bytes]] = {
     "Club - help [2].csv": discord_csv,
     "messages.json": google_chat,

@@ -1,4 +1,4 @@
-"""The planted chat as today's tools for WeChat and QQ write it."""
+"""The planted chat in the export formats of current tools for WeChat and QQ."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ def chatlab(times: Times) -> bytes:
 
 
 def qq_message(number: int, at: int, who: str, text: str) -> dict[str, object]:
-    """A message, of whose sender the name alone is told beside a number."""
+    """Return a message whose sender has only a name besides a number."""
     elements = [{"type": "text", "data": {"text": text}}]
     return {
         "id": str(number + 1),
@@ -71,7 +71,7 @@ def local(at: int) -> str:
 
 
 def pywxdump(times: Times) -> bytes:
-    """The talkers are ids, whose names the list of users tells; here the ids are names themselves."""
+    """Return rows whose talkers are ids, with names in the list of users; in this chat the ids are the names."""
     head = ("id", "MsgSvrID", "type_name", "is_sender", "talker", "room_name", "msg", "src", "CreateTime")
     rows = (
         (number, number + 1, "文本", 0, who, "1@chatroom", text, "", local(at)) for number, at, who, text in times()
@@ -93,7 +93,7 @@ def weflow_text(times: Times) -> bytes:
 
 
 def memotrace(times: Times) -> bytes:
-    """All chats of an account."""
+    """Return the export of all chats of an account."""
     head = "localId,TalkerId,Type,SubType,IsSender,CreateTime,Status,StrContent,StrTime,Remark,NickName,Sender"
     rows = ((number, 4, 1, 0, 0, at, "", text, local(at), "", "", who) for number, at, who, text in times())
     return f"{head}\r\n".encode("utf-8-sig") + cells(rows)
@@ -146,5 +146,5 @@ EXPORTS = {
 
 
 def exports(times: Times) -> dict[str, Callable[[], bytes]]:
-    """File of each format -> its content, of what is said at some times."""
+    """Return the functions that make each format's content from the messages of ``times``, by file name."""
     return {name: partial(make, times) for name, make in EXPORTS.items()}

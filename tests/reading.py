@@ -1,4 +1,4 @@
-"""One file read by one format, for the tests of formats."""
+"""Parsing of one file by one format, for the tests of formats."""
 
 import json
 from collections import Counter
@@ -14,11 +14,11 @@ NAMES = Pseudonyms("key")
 
 
 class Reading:
-    """What a format makes of a file: the format that is given, or else the one that claims the file.
+    """The result of parsing a file with the given format, or else with the one that detects the file.
 
     Attributes:
         items: Messages and skipped records.
-        known: Identity and names of everybody, in the order of knowing.
+        known: Identity and names of each person, in the order in which the format reports them.
     """
 
     def __init__(self, path, content, timezone="UTC", name=None, format_=None, date_order="auto"):
@@ -44,7 +44,7 @@ class Reading:
 
     @property
     def said(self):
-        """Kind and text of each message, names replaced as ingest does."""
+        """Kind and text of each message, with names replaced as by ingest."""
         names = Names(NAMES)
         for told in self.known:
             names.know(*told)
@@ -55,7 +55,7 @@ class Reading:
 
 
 def parse(format_, folder, content, name, known=None, timezone="UTC", date_order="auto"):
-    """Everything that a format makes of a file; ``known`` gains the names that become known."""
+    """Return all items that a format parses from a file; append the names that it reports to ``known``."""
     if not isinstance(content, str | bytes):
         content = json.dumps(content, ensure_ascii=False, indent=1)
     reading = Reading(folder / name, content, timezone, name, format_, date_order)
@@ -65,7 +65,7 @@ def parse(format_, folder, content, name, known=None, timezone="UTC", date_order
 
 
 def shown(rows):
-    """Kind and text of each message, or why a record makes none."""
+    """Return kind and text of each message, or the reason for each skipped record."""
     return [row.reason if isinstance(row, Skipped) else (row.kind, row.text) for row in rows]
 
 
@@ -74,5 +74,5 @@ def person(identity):
 
 
 def at(identity):
-    """A mention of somebody."""
+    """Return a mention of a person."""
     return f"@{person(identity)} "

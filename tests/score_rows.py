@@ -1,4 +1,4 @@
-"""Labelled items, base models and predictions of made-up rungs, for the tests of the cheap stages."""
+"""Labelled items, base models and predictions of invented rungs, for tests of stages that run no model."""
 
 import json
 from collections.abc import Iterable
@@ -39,22 +39,22 @@ def write_base(folder: Path, key: str, params: int) -> None:
 
 
 def write_params(path: Path, ladder: Iterable[str], served: Iterable[str] = (), judges: Iterable[str] = ()) -> None:
-    """A params.yaml that names rungs; JSON is YAML."""
+    """Write a params.yaml that names rungs, as JSON, which is YAML."""
     sections = {name: {rung: {} for rung in rungs} for name, rungs in (("ladder", ladder), ("served", served))}
     path.write_text(json.dumps({**sections, "review": {"rungs": list(judges)}}))
 
 
 def write_label_sets(path: Path, rows: Iterable[dict] = ()) -> None:
-    """Rows of ``LABEL_SETS``; none unless some are given."""
+    """Write rows of ``LABEL_SETS``, by default none."""
     write_rows(path, list(rows), LABEL_SETS)
 
 
 def write_predictions(
     path: Path, rows: list[dict], skill: float, bias: float = 0.0, seed: int = 0, seeds: Iterable[int] = (0,)
 ) -> None:
-    """Answers that are right the more often the larger ``skill`` is, leaning to "needed" by ``bias``.
+    """Write answers that are more often right the larger ``skill`` is, biased to "needed" by ``bias``.
 
-    ``seed`` draws the answers, ``seeds`` are those of the models' training.
+    ``seed`` is for drawing the answers; ``seeds`` are the models' training seeds.
     """
     generator = np.random.default_rng(seed)
     predictions = []

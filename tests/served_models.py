@@ -1,4 +1,4 @@
-"""An embedded model as a file of llama.cpp (GGUF), so that a real server can answer with it; needs the package gguf."""
+"""An embedded model as a GGUF file, so that a real server can answer with it; needs the package gguf."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 from gguf_files import NAMES, add_shape
 from safetensors.numpy import load_file
 
-#: The message and a line break: what a model without a chat template reads here.
+#: The message and a line break, our prompt for a model without a chat template.
 TEMPLATE = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
 
 
@@ -39,7 +39,7 @@ def _add_tokenizer(writer, base):
         ids[token["content"]] = (token["id"], kind)
     ordered = sorted(ids.items(), key=lambda pair: pair[1][0])
     writer.add_tokenizer_model("gpt2")
-    # Letters, digits and signs apart, as the byte-level tokenizer cuts them; a hanzi merges with no other.
+    # Splits letters, digits and signs as the byte-level tokenizer does; a Han character merges with no other.
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list([text for text, _ in ordered])
     writer.add_token_types([kind for _, (_, kind) in ordered])

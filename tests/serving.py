@@ -1,4 +1,4 @@
-"""A server of questions on a port of its own, in a thread of this process, with a model or a stand-in for one."""
+"""The server of ``serve`` on its own port, in a thread of this process, with a model or a stub."""
 
 import re
 import threading
@@ -19,7 +19,7 @@ MODEL = {"model": "tiny", "threshold": None, "window": 3, "gap_seconds": 18}
 
 
 def by_number(rows):
-    """Answer each question with the number in it, as a probability in percent, and "needed" where it says "it"."""
+    """Answer each question with the number in it, as a probability in percent, and "needed" if it contains "it"."""
     numbers = [re.search(r"\d+", row["text"]) for row in rows]
     return [
         Answer("它" in row["text"], int(number[0]) / 100 if number else 0.5)
@@ -33,7 +33,7 @@ def app_of(answer=by_number, *, settings=SETTINGS, limits=Limits(), hosts=("test
 
 @contextmanager
 def running(make_app):
-    """The address of a server of what ``make_app`` makes for the spellings of that address."""
+    """Serve the app that ``make_app`` makes for the spellings of the server's address; yield the address."""
     with listen("127.0.0.1", 0) as listening:
         hosts = spellings(listening, "127.0.0.1")
         server = Server(make_app(hosts), lambda: None)
@@ -49,7 +49,7 @@ def running(make_app):
 
 @contextmanager
 def served(answer=by_number, **options):
-    """A client of the server."""
+    """Yield a client of the server."""
     with (
         running(lambda hosts: app_of(answer, hosts=hosts, **options)) as address,
         httpx2.Client(base_url=address, timeout=60, trust_env=False) as client,

@@ -1,14 +1,14 @@
-"""Kill a training at random moments, again and again, and hold what it ends in against a run that was never stopped.
+"""Kill a training at random moments, again and again, and compare its result with a run that was never stopped.
 
 Example:
     python -m tests.train_kills --kills 10 --seed 0
 
-A tiny base and a few rows are made, and trained on once without a pause. Then the same training starts in process after
-process, each forked from one that has the libraries loaded, with a checkpoint after each step. Each is killed with
-SIGKILL: in its steps (three in five), while it still loads, or while it writes what it learned; the last one ends by
-itself. It tells through a pipe, which a kill cannot empty, which steps it began. In the end its adapter and curves must
-be those of the first run, byte for byte. Steps that were begun and are not in the checkpoint are lost; what kills leave
-beside the two folders is counted.
+A tiny base and a few rows are made, and trained on once without interruption. Then the same training starts in process
+after process, each forked from one that has the libraries loaded, with a checkpoint after each step. Each is killed
+with SIGKILL: during its steps (three in five), while it still loads, or while it writes its outputs; the last one ends
+normally. It reports the steps that it began through a pipe, which a kill cannot empty. In the end its adapter and
+curves must be those of the first run, byte for byte. Steps that were begun but are not in the checkpoint are lost; the
+files that kills leave next to the two folders are counted.
 """
 
 import argparse
@@ -23,17 +23,17 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-#: Where a training may be killed, and how many of five kills land there.
+#: The phases in which a training may be killed, and their shares of five kills.
 LOADING, STEPS, WRITING = "loading", "steps", "writing"
 SHARES = {STEPS: 3, LOADING: 1, WRITING: 1}
-#: Seconds after which a process that says nothing is given up.
+#: The timeout for a report of a process, in seconds.
 PATIENCE = 300
-#: Of three steps each.
+#: Epochs, of three steps each.
 EPOCHS = 24
 
 
 def work(pipe, arguments):
-    """Train, and tell of every step that it begins; and when all are done, and when all is written."""
+    """Train, and report each step that begins, the end of the steps, and the end of writing."""
     import stages.train
     from chatladder.training import runs, trainer
 
@@ -64,8 +64,8 @@ class Life:
     """One process that trains, from start to kill or end.
 
     Args:
-        folder: It runs in there, so that its checkpoints lie there too.
-        command: Arguments of ``stages.train``.
+        folder: The working folder, where its checkpoints lie.
+        command: The arguments of ``stages.train``.
     """
 
     def __init__(self, folder, command):
@@ -79,7 +79,7 @@ class Life:
         os.close(writer)
 
     def _work(self, folder, writer, command):
-        """Train in this process; gives its exit status."""
+        """Train in this process; return its exit status."""
         os.chdir(folder)
         (folder / "tmp").mkdir(exist_ok=True)
         tempfile.tempdir = str(folder / "tmp")
@@ -96,7 +96,7 @@ class Life:
         return 0
 
     def listen(self, seconds):
-        """Take in what is told within so many seconds; False once the process has ended."""
+        """Read reports for at most ``seconds``; return False once the process has ended."""
         if not select.select([self._pipe], [], [], seconds)[0]:
             return True
         said = os.read(self._pipe, 1 << 16)
@@ -105,7 +105,7 @@ class Life:
         return bool(said)
 
     def hear(self, word, times):
-        """Wait until a word was told so often; False if the process ended before."""
+        """Wait until a word was reported ``times`` times; return False if the process ended before."""
         begun = time.monotonic()
         while self.told[word] < times:
             if not self.listen(1):
@@ -116,7 +116,7 @@ class Life:
         return True
 
     def end(self, seconds):
-        """Kill it after so many seconds; gives its exit status."""
+        """Kill the process after ``seconds``; return its exit status."""
         time.sleep(seconds)
         os.kill(self._process, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
@@ -127,7 +127,7 @@ class Life:
 
 
 def run_whole(folder, command):
-    """One training without a pause: its steps, and the seconds that it spends in each place."""
+    """Run one training without interruption; return its number of steps, and the seconds of each phase."""
     life = Life(folder, command)
     begun = time.monotonic()
     life.hear("began", 1)
@@ -143,7 +143,7 @@ def run_whole(folder, command):
 
 
 def plan(kills, moments):
-    """Where each kill is to land, in random order; at least half of them in the steps."""
+    """Return the phase of each kill, in random order; at least half of them are in the steps."""
     cycle = [place for place, share in SHARES.items() for _ in range(share)]
     places = [cycle[number % len(cycle)] for number in range(kills)]
     moments.shuffle(places)
@@ -151,18 +151,18 @@ def plan(kills, moments):
 
 
 def kill_one(life, place, left, wanted, seconds, moments):
-    """Kill one training at a place.
+    """Kill one training in a phase.
 
     Args:
-        life: It.
-        place: Where.
-        left: Steps that it has to do.
-        wanted: Kills in the steps that are to come, this one counted.
-        seconds: That a training spends in each place.
-        moments: Draws.
+        life: The process.
+        place: The phase.
+        left: The number of remaining steps.
+        wanted: The number of remaining kills in the steps, including this one.
+        seconds: The seconds of a training in each phase.
+        moments: The random generator.
 
     Returns:
-        Its exit status, and where it really was; None where all was written before.
+        The exit status, and the actual phase; None if all was written before.
     """
     after = {LOADING: 0, STEPS: moments.randint(1, max(1, min(left, 2 * left // (wanted + 1)))), WRITING: left}[place]
     if place == WRITING:
@@ -181,7 +181,7 @@ def contents(folder):
 
 
 def left_over(folder):
-    """What lies about beside what was asked for: temporary folders, temporary files of checkpoints, anything else."""
+    """Count the left-over paths: temporary folders, temporary files of checkpoints, and others."""
     counts = Counter(stale_folders=0, stale_checkpoints=0, other=0)
     known = {"base", "data", "whole", "whole-curves", "part", "part-curves", "errors.txt", "tmp", ".chatladder"}
     for path in folder.iterdir():
@@ -194,7 +194,7 @@ def left_over(folder):
 
 
 def prepare(folder):
-    """A tiny base, a few rows, and the arguments that train it on them."""
+    """Make a tiny base and a few rows; return the arguments that train on them."""
     from stages.base import main as base
     from stages.to_alpaca import main as to_alpaca
     from tests.model_fixtures import PROMPT, TINY, TRAINING, options, run, write_questions
@@ -212,7 +212,7 @@ def prepare(folder):
 
 
 def run_killed(folder, command, steps, seconds, places, moments):
-    """Train under kills; gives counts."""
+    """Train under kills; return the counts."""
     counts = Counter({f"killed_{place}": 0 for place in SHARES} | {f"lost_{place}": 0 for place in SHARES})
     kept = 0
     for number, place in enumerate(places):
@@ -236,7 +236,7 @@ def run_killed(folder, command, steps, seconds, places, moments):
 
 
 def steps_kept(folder):
-    """Steps that the checkpoint holds; 0 where there is none."""
+    """Return the number of steps in the checkpoint; 0 without one."""
     from safetensors import safe_open
 
     paths = list((folder / ".chatladder" / "checkpoints").glob("*.safetensors"))
@@ -247,12 +247,12 @@ def steps_kept(folder):
 
 
 def run(folder, kills, seed):
-    """Kill so often, then compare.
+    """Kill ``kills`` processes, then compare.
 
     Returns:
-        Counts: killed and lost (steps that were begun and had to be begun again) by where the kill landed, failed
+        The counts: killed and lost (steps that were begun and had to be repeated) by the phase of the kill, failed
         (processes that ended with an error), stale folders and checkpoints left over by kills, other left-overs; and
-        whether adapter and curves are the same.
+        whether adapter and curves are equal.
     """
     moments = random.Random(seed)
     command = prepare(folder)

@@ -1,8 +1,8 @@
-"""A row of chatladder.io.rows.TURNS, for tests of what reads turns."""
+"""Rows of chatladder.io.rows.TURNS, for tests of code that reads turns."""
 
 
 def turn(number, text, kind="text", **changes):
-    """The turn ``t<number>`` at ``number`` seconds; what a test cares about is changed by name."""
+    """Return the turn ``t<number>`` at ``number`` seconds; ``changes`` replace fields that matter to a test."""
     row = {
         "turn_id": f"t{number}",
         "group": "g1",

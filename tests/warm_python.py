@@ -1,9 +1,9 @@
-"""Run Python commands in forks of one process that has loaded the large libraries: each is spared seconds of imports.
+"""Run Python commands in forks of one process that has loaded the large libraries, to save each seconds of imports.
 
-A folder of stand-ins for ``python``, ``dvc`` and ``chatladder`` goes to the front of PATH. A stand-in hands its
-arguments, folder, environment and terminal to the server, which forks, loads the command's own code from where the
-command would, and answers with its exit status. What is not ``python -m MODULE`` goes to Python itself, and what has to
-be an interpreter of its own, because of PYTHONHASHSEED, names ``sys.executable``.
+A folder of stand-ins for ``python``, ``dvc`` and ``chatladder`` goes to the front of PATH. A stand-in sends its
+arguments, folder, environment and terminal to the server, which forks, loads the command's code from the path that the
+command would use, and replies with its exit status. Anything other than ``python -m MODULE`` runs Python itself. A test
+that needs a new interpreter, because of PYTHONHASHSEED, uses ``sys.executable``.
 """
 
 import gc
@@ -22,7 +22,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-#: Loaded before the first fork. None is ours: each command takes its own code from its own folder.
+#: Libraries to load before the first fork. None is ours: each command loads our code from its own folder.
 LIBRARIES = (
     "accelerate",
     "click",
@@ -47,7 +47,7 @@ LIBRARIES = (
     "transformers.models.qwen2.modeling_qwen2",
     "wordfreq",
 )
-#: Seconds that loading may take on a busy machine.
+#: The timeout of loading, in seconds, on a busy machine.
 PATIENCE = 120
 STAND_IN = """\
 #!{python} -IS
@@ -65,13 +65,13 @@ with socket.socket(socket.AF_UNIX) as server:
 
 @contextmanager
 def warm_commands(checkout, environment):
-    """Start the server; gives the environment with the stand-ins in front. Whatever still runs at the end is killed.
+    """Start the server; yield the environment with the stand-ins in front. Processes that run at the end are killed.
 
     Args:
-        checkout: Where ``chatladder`` takes its code from.
-        environment: Of the server, and so of what libraries read while they are loaded.
+        checkout: The folder from which ``chatladder`` loads its code.
+        environment: The environment of the server, which libraries read while they are loaded.
     """
-    # The address of a Unix socket may have 107 bytes, which a folder of pytest's can exceed.
+    # The address of a Unix socket may have at most 107 bytes, which a folder of pytest's can exceed.
     with tempfile.TemporaryDirectory(prefix="warm") as folder:
         address = str(Path(folder) / "socket")
         for name in ("python", "dvc", "chatladder"):
@@ -96,13 +96,13 @@ def warm_commands(checkout, environment):
 
 def serve(address, checkout):
     for name in LIBRARIES:
-        with suppress(ImportError):  # then the command tells
+        with suppress(ImportError):  # the command then reports it
             importlib.import_module(name)
     with suppress(ImportError):
         importlib.import_module("dvc.cli.parser").get_main_parser()
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who answer
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process waits for the forks that answer
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(16)
@@ -116,7 +116,7 @@ def serve(address, checkout):
 
 
 def answer(connection, address, checkout):
-    """Run one command in a process of its own, and tell its exit status."""
+    """Run one command in its own process, and report its exit status."""
     _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
     name, arguments, folder, environment = json.loads(connection.makefile("r", encoding="utf-8").readline())
     child = os.fork()
@@ -138,7 +138,7 @@ def answer(connection, address, checkout):
 
 
 def run(name, arguments, address, checkout):
-    """Become the command, which starts others as warm as itself."""
+    """Become the command, whose own Python commands are warm, too."""
     sys.executable = f"{Path(address).parent}/python"
     if name == "dvc":
         sys.argv = ["dvc", *arguments]

@@ -1,4 +1,4 @@
-"""Import modules of ours where those of POSIX are not there.
+"""Import our modules with the POSIX modules missing.
 
 Example:
     python -m tests.without_posix chatladder.io.files chatladder.labels.log
@@ -15,7 +15,7 @@ def main():
     plain = builtins.__import__
 
     def without(name, globals=None, *rest, **options):
-        """As ``__import__``; to ours alone something is absent, since libraries ask for the system's name first."""
+        """Import as ``__import__``, but hide modules only from ours, since libraries check the system's name first."""
         if name in ABSENT and globals["__name__"].partition(".")[0] in ("chatladder", "stages"):
             raise ModuleNotFoundError(name)
         return plain(name, globals, *rest, **options)

@@ -1,11 +1,11 @@
-"""Workers for tests of what goes to workers, without Ray."""
+"""Local workers, for tests of the data that workers get, without Ray."""
 
 import pickle
 from collections.abc import Iterator
 
 
 class Here:
-    """Workers that are this process; what goes to them and comes back is pickled, as over Ray."""
+    """Workers in this process; their arguments and results are pickled, as with Ray."""
 
     most_bytes = 256 * 2**20
 

@@ -1,14 +1,14 @@
-"""Calibration: what makes probabilities of a tuned rung's log-odds, and how far they are from what they say.
+"""Calibration of a tuned rung's log-odds into probabilities, and the error of those probabilities.
 
-A rung's log-odds rank questions, but are no log-odds of being right: their level and their spread follow from the
-shares of the labels and from how long was trained. So they are divided by a temperature, after a shift, both chosen
-for the likeliest labels on validation items, with Platt's targets in place of 0 and 1: without them the temperature of
-a model that ranks few items without a mistake would be 0.
+A rung's log-odds rank questions, but are not calibrated: their level and spread depend on the shares of the labels and
+the length of training. So they are shifted, then divided by a temperature. Both maximize the likelihood of the labels
+of validation items, with Platt's targets in place of 0 and 1: without them the temperature of a model that ranks a few
+items without a mistake would be 0.
 
 Sources:
     Platt, "Probabilistic outputs for support vector machines", 1999, section 2.2 (the shift and the targets);
     Guo et al., "On calibration of modern neural networks", ICML 2017, https://arxiv.org/abs/1706.04599 (temperature,
-    and the expected calibration error, there of bins of equal width, here of equal counts).
+    and the expected calibration error, there with bins of equal width, here of equal counts).
 """
 
 from typing import NamedTuple
@@ -19,28 +19,28 @@ from scipy.special import expit
 
 from chatladder.evaluation.scores import NEEDED, Floats
 
-#: Bins that probabilities are sorted into, of equal counts.
+#: The number of bins of probabilities, of equal counts.
 BINS = 10
 
 
 class Calibration(NamedTuple):
-    """What turns a model's log-odds into calibrated ones: (log-odds - shift) / temperature."""
+    """The map from a model's log-odds to calibrated ones: (log-odds - shift) / temperature."""
 
     temperature: float
     shift: float
 
     def probabilities(self, log_odds: Floats) -> Floats:
-        """Return the probabilities of "needed" that log-odds stand for."""
+        """Return the calibrated probabilities of "needed"."""
         probabilities: Floats = expit((log_odds - self.shift) / self.temperature)
         return probabilities
 
 
-#: Log-odds taken at their word.
+#: The calibration that changes nothing.
 NONE = Calibration(1.0, 0.0)
 
 
 class Bin(NamedTuple):
-    """Items of about the same probability: its mean, the share of them that is needed, and their number."""
+    """Items of similar probability: the mean probability, the share of needed items, and their number."""
 
     probability: float
     share: float
@@ -48,14 +48,14 @@ class Bin(NamedTuple):
 
 
 def calibrate(log_odds: Floats, references: NDArray[np.int64]) -> Calibration | None:
-    """Return the calibration that makes the labels likeliest.
+    """Return the calibration that maximizes the likelihood of the labels.
 
     Args:
         log_odds: log(p_needed / p_not_needed) of validation items, shape ``(n,)``.
-        references: Their labels, NEEDED or NOT_NEEDED, both there.
+        references: Their labels, NEEDED or NOT_NEEDED; both must occur.
 
     Returns:
-        None if the log-odds do not rise with the labels: no temperature makes probabilities of them.
+        The calibration; None if the log-odds do not rise with the labels, since no temperature can calibrate them.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -72,7 +72,7 @@ def reliability(probabilities: Floats, references: NDArray[np.int64]) -> list[Bi
     """Return items in bins of equal counts, the lowest probabilities first.
 
     Args:
-        probabilities: Probability of "needed" of each item, shape ``(n,)``.
+        probabilities: The probability of "needed" for each item, shape ``(n,)``.
         references: Their labels, NEEDED or NOT_NEEDED.
     """
     order = np.argsort(probabilities, kind="stable")
@@ -83,5 +83,5 @@ def reliability(probabilities: Floats, references: NDArray[np.int64]) -> list[Bi
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Return the expected calibration error: the mean difference of probability and share, over items."""
+    """Return the expected calibration error: the mean absolute difference of probability and share, over items."""
     return sum(each.items * abs(each.probability - each.share) for each in bins) / sum(each.items for each in bins)

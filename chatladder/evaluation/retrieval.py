@@ -1,10 +1,10 @@
-"""What a question finds in the group's own archive: the turn that answered it, by BM25.
+"""Retrieval of the turn that answered a question from the group's own archive, by BM25.
 
-A bot that has the last messages at hand searches the archive for more. So all turns are searched but the question and
-the turns of its window. A question counts where somebody answered it: another person's turn that replies to it, or that
-addresses who asked, within some time after it; the first such turn is to be found.
+A bot that has the last messages in its prompt searches the archive for more. So all turns are searched except the
+question and its window. A question counts if somebody answered it: if another person's turn replies to it or addresses
+its sender, within some time after it. The first such turn is the target.
 
-Words are those of ``words``: runs of letters and digits, and of Han characters every two that stand together.
+Words are those of ``words``: runs of letters and digits, and bigrams of Han characters.
 
 Source:
     Robertson and Zaragoza (2009), "The Probabilistic Relevance Framework: BM25 and Beyond"; bm25s, Lù (2024),
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from chatladder.io.console import bar
 
-#: How many turns are looked at.
+#: The number of results of a search.
 FOUND = 10
 _WORD = re.compile(r"[^\W_\u3400-\u9fff]+|[\u3400-\u9fff]+")
 _PSEUDONYM = re.compile(r"@?\bu(?:[0-9a-f]{16}|[0-9a-f]{8})\b")
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text: runs of letters and digits in small letters, and pairs of Han characters."""
+    """Return the words of a text: runs of letters and digits in lower case, and bigrams of Han characters."""
     found: list[str] = []
     for run in _WORD.findall(text.lower()):
         is_han = "\u3400" <= run[0] <= "\u9fff"
@@ -36,13 +36,13 @@ def words(text: str) -> list[str]:
 
 
 class Archive:
-    """The turns of a chat, indexed."""
+    """The indexed turns of a chat."""
 
     def __init__(self, turns: Sequence[Mapping[str, Any]]) -> None:
-        """Index them.
+        """Index the turns.
 
         Args:
-            turns: Rows of ``TURNS``, in their order.
+            turns: Rows of ``TURNS``, in order.
         """
         from bm25s import BM25
 
@@ -54,11 +54,11 @@ class Archive:
         self._known = set(self._index.vocab_dict)
 
     def answer_to(self, question: Mapping[str, Any], seconds: int) -> int | None:
-        """Return the place of the turn that answered a question, or None.
+        """Return the index of the turn that answered a question, or None.
 
         Args:
             question: A row of ``QUESTIONS``.
-            seconds: How long after it.
+            seconds: The time after the question within which an answer counts.
         """
         place = self._places.get(question["turn_id"])
         if place is None or question["timestamp"] is None:
@@ -78,12 +78,12 @@ class Archive:
         return None
 
     def rank(self, question: Mapping[str, Any], text: str, answer: int) -> int | None:
-        """Return the place of a turn among what a text finds, from 1, or None beyond ``FOUND``.
+        """Return the rank of a turn in the results for a text, from 1, or None beyond ``FOUND``.
 
         Args:
             question: The row of ``QUESTIONS`` that the text stands for.
-            text: What is searched for.
-            answer: The place of the turn.
+            text: The search text.
+            answer: The index of the turn.
         """
         place = self._places[question["turn_id"]]
         at_hand = range(place - len(question["window"]), place + 1)
@@ -92,19 +92,19 @@ class Archive:
             return None
         scores = self._index.get_scores(asked)
         scores[[each for each in at_hand if each >= 0]] = -np.inf
-        # What scores alike is ranked by the middle of its places, so that no order of the archive helps.
+        # Tied turns get the middle of their ranks, so that the order of the archive has no effect.
         above, level = int((scores > scores[answer]).sum()), int((scores == scores[answer]).sum())
         rank = above + (level + 1) // 2
         return rank if scores[answer] > 0 and rank <= FOUND else None
 
 
 class Found(NamedTuple):
-    """What texts find, for each question that was answered.
+    """The results of searches, for each question.
 
     Attributes:
-        answered: Whether a question was, shape ``(n,)``.
-        recall: 1 where the answer is among the first ``FOUND``, shape ``(n,)``.
-        reciprocal: 1 / its place, or 0, shape ``(n,)``.
+        answered: True if the question was answered, shape ``(n,)``.
+        recall: 1 if the answer is among the first ``FOUND`` results, or 0, shape ``(n,)``.
+        reciprocal: The reciprocal rank of the answer, or 0, shape ``(n,)``.
     """
 
     answered: NDArray[np.bool_]
@@ -115,13 +115,13 @@ class Found(NamedTuple):
 def find(
     archive: Archive, questions: Sequence[Mapping[str, Any]], answers: Sequence[int | None], texts: Sequence[str]
 ) -> Found:
-    """Search for each answered question's text.
+    """Search with the text of each answered question.
 
     Args:
-        archive: The turns.
-        questions: Rows of ``QUESTIONS``, n.
-        answers: What ``Archive.answer_to`` says of each.
-        texts: The text that is searched for in place of each.
+        archive: The indexed turns.
+        questions: Rows of ``QUESTIONS``, n in all.
+        answers: The result of ``Archive.answer_to`` for each question.
+        texts: The search text for each question.
     """
     recall, reciprocal = np.zeros(len(questions)), np.zeros(len(questions))
     for number in bar("search", range(len(questions))):

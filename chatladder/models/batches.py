@@ -1,12 +1,12 @@
-"""Rows of token ids as a model reads them, and the losses of their answers.
+"""Batches of token ids, and the losses of their answers.
 
-Batches hold rows of like length, padded on the left, so that every row ends in its answer: the model then computes
-logits for those last few positions alone, which for a small model with a large vocabulary is most of the work.
+A batch holds rows of similar length, padded on the left, so that every row ends in its answer: the model then computes
+logits only for those last few positions. For a small model with a large vocabulary, logits are most of the work.
 
-What all prompts of a batch begin with, the chat template and the task's description, is read once: with short histories
-that is near half of all tokens. Rows attend to the keys and values of the one copy; in training, its gradient is the
-sum over all rows, so what is learned is the same (only dropout differs: the rows share one draw of it for the tokens
-that they share).
+The common prefix of a batch's prompts, the chat template and the task's description, is computed once: with short
+histories it is nearly half of all tokens. Rows attend to the keys and values of the one copy. In training, its gradient
+is the sum over all rows, so the result is the same (only dropout differs: the rows share one draw of it for the shared
+tokens).
 """
 
 import math
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from transformers.cache_utils import DynamicCache
 
 
-#: Label of a position that has no loss, as everywhere in torch and transformers.
+#: The label of a position without a loss, as everywhere in torch and transformers.
 IGNORE_INDEX = -100
-#: Batches that are sorted by length together; more would save padding and mix the lengths less.
+#: The number of batches whose rows are sorted by length together; more would save padding but mix lengths less.
 BUCKET = 16
 
 
@@ -33,9 +33,9 @@ class Batch(NamedTuple):
     """Rows padded on the left to one length.
 
     Attributes:
-        inputs: What the model takes: ``input_ids``, ``attention_mask``, ``position_ids``, each of shape (n, length).
-        labels: Token ids of the answers, shape (n, longest answer), ``IGNORE_INDEX`` where a row's is shorter.
-        deciding: Place of each row's deciding token in the flattened ``labels``, shape (n,).
+        inputs: The model's inputs ``input_ids``, ``attention_mask`` and ``position_ids``, each of shape (n, length).
+        labels: Token ids of the answers, shape (n, longest answer); shorter ones are padded with ``IGNORE_INDEX``.
+        deciding: The index of each row's deciding token in the flattened ``labels``, shape (n,).
     """
 
     inputs: "dict[str, torch.Tensor]"
@@ -44,7 +44,7 @@ class Batch(NamedTuple):
 
 
 def pad_left(rows: Sequence[Sequence[int]], filler: int) -> "dict[str, torch.Tensor]":
-    """Model inputs of rows of token ids, padded on the left; positions count from each row's first token."""
+    """Return the model inputs of rows of token ids, padded on the left; positions count from each row's first token."""
     import torch
 
     length = max(len(row) for row in rows)
@@ -59,7 +59,7 @@ def pad_left(rows: Sequence[Sequence[int]], filler: int) -> "dict[str, torch.Ten
 
 
 def collate(examples: Sequence[Example], filler: int) -> Batch:
-    """Pad examples into one batch; the last answer token is a label only, nothing follows it."""
+    """Pad examples into one batch; the last answer token is only a label, since nothing follows it."""
     import torch
 
     inputs = pad_left([example.prompt + example.answer[:-1] for example in examples], filler)
@@ -70,7 +70,7 @@ def collate(examples: Sequence[Example], filler: int) -> Batch:
 
 
 def batches_by_length(examples: Sequence[Example], size: int, generator: Random) -> list[list[Example]]:
-    """Return batches of rows of like length, hardly padded, in seeded random order."""
+    """Return batches of rows of similar length, with little padding, in seeded random order."""
     order = list(range(len(examples)))
     generator.shuffle(order)
     batches: list[list[int]] = []
@@ -82,7 +82,7 @@ def batches_by_length(examples: Sequence[Example], size: int, generator: Random)
 
 
 def on_device(inputs: Mapping[str, Any], device: "torch.device") -> dict[str, Any]:
-    """The inputs with tensors on this device; a cache is only read if it is among them."""
+    """Return the inputs with their tensors on a device; the model uses a cache only if the inputs ask for it."""
     import torch
 
     moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
@@ -90,11 +90,11 @@ def on_device(inputs: Mapping[str, Any], device: "torch.device") -> dict[str, An
 
 
 class Losses(NamedTuple):
-    """Cross-entropy of a batch, in nats: sums, so that those of a step's parts add up to the step's.
+    """The cross-entropy of a batch in nats, as sums, so that those of a step's parts add up to the step's.
 
     Attributes:
-        answer: Over all answer tokens, a scalar.
-        deciding: Over the rows' deciding tokens alone, a scalar.
+        answer: The sum over all answer tokens, a scalar.
+        deciding: The sum over only the rows' deciding tokens, a scalar.
     """
 
     answer: "torch.Tensor"
@@ -102,7 +102,7 @@ class Losses(NamedTuple):
 
 
 def answer_losses(model: "PreTrainedModel", batch: Batch) -> Losses:
-    """Losses of a batch whose rows are padded on the left.
+    """Return the losses of a batch whose rows are padded on the left.
 
     The mean over an answer hides the deciding token: once the rest of the answer is copied from the prompt, a coin
     toss between two options costs only ln 2 divided by the answer's length.
@@ -116,7 +116,7 @@ def answer_losses(model: "PreTrainedModel", batch: Batch) -> Losses:
 
 
 def cosine(steps: int, warmup_steps: int) -> Callable[[int], float]:
-    """Factor of the learning rate by step: a linear warm-up from 0, then half a cosine down to 0."""
+    """Return the function from a step to its learning-rate factor: linear warm-up from 0, then half a cosine to 0."""
 
     def factor(step: int) -> float:
         if step < warmup_steps:
@@ -127,10 +127,10 @@ def cosine(steps: int, warmup_steps: int) -> Callable[[int], float]:
 
 
 def check_finite(loss: float, step: int, advice: str = "lower learning_rate, raise warmup_steps, or both") -> float:
-    """Give the loss back.
+    """Return the loss.
 
     Raises:
-        DataError: If it is not a finite number: the weights are lost from here on.
+        DataError: If it is not finite, since the weights are useless from this step on.
     """
     if not math.isfinite(loss):
         raise DataError(f"step {step}: expected a finite loss, got {loss}. The training diverged: {advice}.")
@@ -138,40 +138,40 @@ def check_finite(loss: float, step: int, advice: str = "lower learning_rate, rai
 
 
 def reproducible(seed: int) -> None:
-    """Seed torch and allow deterministic kernels only: equal runs on one machine and thread count are equal."""
+    """Seed torch and allow only deterministic kernels: a run repeated on one machine and thread count is identical."""
     import torch
 
     torch.manual_seed(seed)
-    # Apple's GPUs have no deterministic kernel for a gradient that training needs (index_put): there it is a warning.
+    # Only a warning on Apple's GPUs, which lack a deterministic kernel for a gradient that training needs (index_put).
     torch.use_deterministic_algorithms(True, warn_only=torch.backends.mps.is_available())
-    # It would also fill all memory before it is used: a tenth of the time, and no code of ours reads what was there.
+    # It would also fill all memory before use, for a tenth of the time; our code reads no uninitialized memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-#: Architectures that take a 4-d mask and plain positions; a test compares each with separate passes.
+#: Architectures that accept a 4-d mask and plain positions; a test compares each with separate passes.
 BLOCK_MASK = ("llama", "mistral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3")
-#: Implementations of attention that read such a mask.
+#: Attention implementations that accept such a mask.
 MASKED = ("sdpa", "eager")
 
 
 def takes_blocks(config: "PretrainedConfig") -> bool:
-    """Whether the options of a prompt can be read side by side, each blind to the others.
+    """Return True if the options of a prompt can be computed in one pass, each masked from the others.
 
-    Layers that see a sliding window alone would see all through our mask; kernels such as flash attention take none.
+    With our mask, sliding-window layers would see every position; kernels such as flash attention accept no mask.
     """
     kinds = getattr(config, "layer_types", None)
     windowed = {*kinds} != {"full_attention"} if kinds else bool(getattr(config, "sliding_window", None))
     return config.model_type in BLOCK_MASK and not windowed and config._attn_implementation in MASKED
 
 
-#: Shorter ones are read with each row: a forward pass of their own costs more.
+#: The fewest tokens of a shared prefix; a shorter one is computed with each row, since a separate pass costs more.
 SHORTEST = 16
 
 
 def shared_length(model: "PreTrainedModel", prompts: Sequence[Sequence[int]]) -> int:
-    """How many first tokens all prompts share and may be read once; 0 if too few, or with another architecture.
+    """Return the length of the prompts' prefix to compute once; 0 if it is too short or the model does not allow it.
 
-    Each prompt keeps one token of its own at least: something has to be read after the shared part.
+    At least one token of each prompt follows the prefix, since the model needs an input after it.
     """
     if len(prompts) < 2 or not takes_blocks(model.config):
         return 0
@@ -185,12 +185,12 @@ def shared_length(model: "PreTrainedModel", prompts: Sequence[Sequence[int]]) ->
 
 
 class Prefix:
-    """Keys and values of shared tokens, ready to be continued by any number of rows.
+    """Keys and values of shared tokens, which any number of rows can continue.
 
     Args:
-        model: On its device.
+        model: The model, on its device.
         tokens: The shared token ids.
-        gradients: Whether ``backward`` will be called: parts of a step then add to one gradient of the prefix.
+        gradients: True if ``backward`` will be called: parts of a step then add to one gradient of the prefix.
     """
 
     def __init__(self, model: "PreTrainedModel", tokens: Sequence[int], *, gradients: bool = False) -> None:
@@ -208,7 +208,7 @@ class Prefix:
         self._leaves = [states.detach().requires_grad_(gradients) for states in self._made]
 
     def cache(self, rows: int) -> "DynamicCache":
-        """The shared states for so many rows, in a cache of their own."""
+        """Return a new cache of the shared keys and values for ``rows`` rows."""
         from transformers.cache_utils import DynamicCache
 
         states = [leaf.expand(rows, -1, -1, -1) for leaf in self._leaves]
@@ -216,7 +216,7 @@ class Prefix:
         return DynamicCache(pairs, config=self._config)
 
     def backward(self) -> None:
-        """Carry what the rows' backward passes left at the shared states on to the weights."""
+        """Propagate the gradients that the rows' backward passes left at the keys and values to the weights."""
         import torch
 
         reached = [(made, leaf.grad) for made, leaf in zip(self._made, self._leaves, strict=True) if made.requires_grad]
@@ -225,17 +225,17 @@ class Prefix:
 
 
 def continued(inputs: "dict[str, torch.Tensor]", prefix: Prefix) -> "dict[str, Any]":
-    """Model inputs of left-padded rows that follow a prefix: its cache, and places and mask that count it in.
+    """Return the model inputs of left-padded rows that follow a prefix: its cache, and mask and positions after it.
 
     Args:
-        inputs: ``input_ids``, ``position_ids`` and ``attention_mask``: of shape (n, length), or (n, 1, length, length)
-            of numbers that are added to attention.
-        prefix: What they follow.
+        inputs: ``input_ids``, ``position_ids`` and ``attention_mask``. The mask has shape (n, length), or
+            (n, 1, length, length) with numbers that are added to attention scores.
+        prefix: The prefix.
     """
     import torch
 
     mask = inputs["attention_mask"]
-    # Everything sees the prefix: a one says so in a plain mask, a zero in one that is added.
+    # Every token sees the prefix: that is 1 in a plain mask, 0 in an additive one.
     fill = 1 if mask.dim() == 2 else 0
     seen = torch.full((*mask.shape[:-1], prefix.length), fill, dtype=mask.dtype, device=mask.device)
     return {

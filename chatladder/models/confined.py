@@ -1,12 +1,12 @@
-"""Run what a stranger's model brings along in a process of its own, with little time and memory.
+"""Run the chat template and the tokenizer of an untrusted model in a child process with limited time and memory.
 
-A chat template is a program, and a tokenizer comes with regular expressions and replacements: a loop or a power in them
-may take years or all memory, and then the reader ends its process. So both run in a child first, without this
-process's environment and its keys. Templates run there alone, and on fixed texts: what one writes around them is kept,
-and messages are put in here.
+A chat template is a program, and a tokenizer has regular expressions and replacements: a loop or a power in them may
+take years or all memory, and a failed allocation ends the process. So both run first in a child, without this process's
+environment and its keys. Templates run only there, on fixed texts: the text that a template writes around them is kept,
+and this process inserts the messages.
 
-The child runs this file by itself, so only it imports jinja2 and tokenizers, and only its parent the rest of the
-project.
+The child runs this file as a script, so that only the child imports jinja2 and tokenizers, and only its parent the rest
+of the project.
 """
 
 import json
@@ -24,29 +24,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from jinja2 import Template
 
-#: Characters of a template; the longest that are published have some 30,000.
+#: The most characters of a template; the longest published ones have some 30,000.
 LONGEST = 2**18
-#: Characters that it may write around a short message.
+#: The most characters that a template may write around a short message.
 MOST_WRITTEN = 2**20
-#: Processor seconds and bytes that a child may use. A template takes milliseconds and 30 MiB, the largest tokenizers
-#: two seconds and 1 GiB.
+#: The most processor seconds and bytes of a child by task. A template takes milliseconds and 30 MiB, the largest
+#: tokenizers two seconds and 1 GiB.
 LIMITS = {"write": (3, 2**30), "split": (30, 4 * 2**30)}
-#: Whether the system holds a child to them. macOS sets no limit to memory and Windows none at all: there we watch it.
+#: True if the system enforces them. macOS does not limit memory, Windows nothing: there a thread watches the child.
 SYSTEM_LIMITS = sys.platform == "linux"
-#: For starved cores; a child that waits forever has used no processor time.
+#: The timeout, long enough for busy processors; it ends a child that waits forever and uses no processor time.
 WALL_SECONDS = 300
-#: The only day there is: what a template tells of it is the same tomorrow, and so is the prompt.
+#: The date for every template, so that a prompt with the date is the same tomorrow.
 TODAY = "26 Jul 2024"
-#: Variables without which Python may not start.
+#: Variables without which Python may fail to start.
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 class Written(NamedTuple):
-    """One chat in a template, or why it is not.
+    """The output of a template for one chat, or the reason why there is none.
 
     Attributes:
-        text: The text that was written; "" if none was.
-        error: Why; "" if it was written.
+        text: The text; "" after an error.
+        error: The reason; "" without an error.
     """
 
     text: str
@@ -56,12 +56,12 @@ class Written(NamedTuple):
 def write_chats(
     template: str, variables: Mapping[str, Any], chats: Sequence[Sequence[Mapping[str, str]]]
 ) -> list[Written]:
-    """Write each chat as transformers would, but on a day that does not change.
+    """Apply a chat template to each chat as transformers would, but with a fixed date.
 
     Args:
-        template: In jinja2.
-        variables: What it may use beside the messages.
-        chats: Messages of each, with ``role`` and ``content``.
+        template: The template, in jinja2.
+        variables: Its variables besides the messages.
+        chats: The messages of each chat, with ``role`` and ``content``.
     """
     if len(template) > LONGEST:
         return [Written("", f"it has {len(template):,} characters, and {LONGEST:,} are allowed")] * len(chats)
@@ -76,14 +76,14 @@ def _written(request: str) -> tuple[list[list[str]], str]:
 
 
 def try_tokenizer(path: Path, texts: Sequence[str]) -> None:
-    """Refuse a tokenizer.json that its reader cannot cope with, before it is read here.
+    """Refuse a tokenizer.json that fails in a child process, before this process reads it.
 
     Args:
         path: The file.
-        texts: Texts that it is to split.
+        texts: Texts that it must split.
 
     Raises:
-        DataError: With what its reader says.
+        DataError: If it fails, with the error of its reader.
     """
     from chatladder.io.console import DataError
 
@@ -93,7 +93,7 @@ def try_tokenizer(path: Path, texts: Sequence[str]) -> None:
 
 
 def _ask_child(task: str, request: str) -> tuple[list[list[str]], str]:
-    """The answers of a child, or the reason why there are none."""
+    """Return the answers of a child process, or the reason why there are none."""
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     seconds, memory = LIMITS[task]
     command = [sys.executable, "-I", __file__, task, *([str(seconds), str(memory)] if SYSTEM_LIMITS else [])]
@@ -115,10 +115,10 @@ def _ask_child(task: str, request: str) -> tuple[list[list[str]], str]:
 
 
 def _watch(child: "subprocess.Popen[str]", seconds: int, memory: int, is_over: Event) -> None:
-    """End a child that takes more than it may."""
+    """Kill a child that exceeds its limits."""
     import psutil
 
-    with suppress(psutil.Error):  # it has ended
+    with suppress(psutil.Error):  # the child has ended
         process = psutil.Process(child.pid)
         while child.poll() is None:
             used = process.cpu_times()
@@ -133,16 +133,16 @@ def _limit(seconds: int, memory: int) -> None:
 
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(ValueError, OSError):  # a lower one holds already
+    with suppress(ValueError, OSError):  # a lower limit is already set
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
 def _compile(source: str) -> "Template":
-    """A template with what transformers offers it.
+    """Compile a template with the functions that transformers offers.
 
     Source:
         https://huggingface.co/docs/transformers/chat_templating_writing: ``tojson``, ``raise_exception``,
-        ``strftime_now``, ``break`` and ``continue``, and the ``generation`` block, which marks and writes nothing.
+        ``strftime_now``, ``break`` and ``continue``, and the ``generation`` block, a mark that writes nothing.
     """
     from jinja2 import TemplateError, ext, nodes, parser, utils
     from jinja2.exceptions import SecurityError
@@ -203,7 +203,7 @@ def _write(template: "Template", chat: Any, variables: dict[str, Any]) -> tuple[
         if length > MOST_WRITTEN:
             return "", f"it writes more than {MOST_WRITTEN:,} characters around a short message"
     text = "".join(parts)
-    text.encode("utf-8")  # half a character is no text
+    text.encode("utf-8")  # raises if it contains half a character
     return text, ""
 
 
@@ -214,13 +214,13 @@ def _reason(error: BaseException) -> str:
 def _write_all(request: dict[str, Any]) -> list[tuple[str, str]]:
     try:
         template = _compile(request["template"])
-    except Exception as error:  # whatever a reader of programs stumbles over
+    except Exception as error:  # a parser may raise any
         return [("", _reason(error))] * len(request["chats"])
     answers = []
     for chat in request["chats"]:
         try:
             answers.append(_write(template, chat, request["variables"]))
-        except Exception as error:  # whatever a program may do
+        except Exception as error:  # a program may raise any
             answers.append(("", _reason(error)))
     return answers
 
@@ -232,7 +232,7 @@ def _split_all(request: dict[str, Any]) -> list[tuple[str, str]]:
         tokenizer = Tokenizer.from_file(request["path"])
         for text in request["texts"]:
             tokenizer.decode(tokenizer.encode(text).ids)
-    except BaseException as error:  # its panics are no Exception
+    except BaseException as error:  # its panics are not an Exception
         return [("", _reason(error))]
     return [("", "")]
 

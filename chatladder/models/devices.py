@@ -1,9 +1,9 @@
-"""Where a model runs and in which numbers: what this machine has decides, and two environment variables may.
+"""The device, dtype and attention of a model: chosen for this machine, or set by environment variables.
 
-``CHATLADDER_DTYPE`` (float32, bfloat16 or float16) is for answers that must be exact, or the same on machines that
-differ. ``CHATLADDER_ATTENTION`` (sdpa, eager or flash_attention_2) is for an architecture or a GPU that needs another
-than what transformers takes, which is sdpa where there is one. Neither touches embedded models: theirs are float32.
-accelerate's ``ACCELERATE_USE_CPU=true`` leaves GPUs alone.
+``CHATLADDER_DTYPE`` (float32, bfloat16 or float16) is for answers that must be exact, or equal on different machines.
+``CHATLADDER_ATTENTION`` (sdpa, eager or flash_attention_2) is for an architecture or a GPU that needs another
+implementation than transformers' choice, which is sdpa if available. Neither affects embedded models, which are
+float32. accelerate's ``ACCELERATE_USE_CPU=true`` disables GPUs.
 """
 
 import importlib.util
@@ -17,59 +17,59 @@ from chatladder.io.console import DataError
 if TYPE_CHECKING:
     import torch
 
-#: Libraries whose releases differ in the last digits of what they compute.
+#: Libraries whose versions differ in the last digits of their results.
 LIBRARIES = ("peft", "tokenizers", "torch", "transformers")
-#: What torch's libraries read once, when torch is first imported; what is set in the environment already stays.
+#: Variables that torch's libraries read once, when torch is first imported; values that are already set stay.
 MATH = {
-    # GNU OpenMP: a thread that waits for the others spins this often before it sleeps; the default, 300,000, makes a
-    # run that shares its cores with another up to twenty times slower.
+    # GNU OpenMP: the number of spins of a waiting thread before it sleeps; the default, 300,000, makes a run that
+    # shares its cores with another up to twenty times slower.
     "GOMP_SPINCOUNT": "2000",
-    # Intel's matrix products otherwise ask the processor for its cache sizes, and may add in another order in each
-    # process; so asked, they add in one order whatever the number of threads (oneMKL Developer Guide, "Reproducibility
+    # By default Intel's matrix products depend on the processor's cache sizes, and may add in another order in each
+    # process; with these they add in one order whatever the number of threads (oneMKL Developer Guide, "Reproducibility
     # Conditions").
     "MKL_CBWR": "AUTO,STRICT",
     "MKL_DYNAMIC": "FALSE",
     # Without it, deterministic training on an NVIDIA GPU stops at the first matrix product.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-    # What Apple's GPUs cannot compute yet, the CPU does; otherwise it is an error.
+    # The CPU computes what Apple's GPUs do not support yet; without this it is an error.
     "PYTORCH_ENABLE_MPS_FALLBACK": "1",
 }
 DTYPE, ATTENTION, USE_CPU = "CHATLADDER_DTYPE", "CHATLADDER_ATTENTION", "ACCELERATE_USE_CPU"
-#: Set for processes that were started together, each of which has a GPU of its own.
+#: Set in processes that were launched together, each with its own GPU.
 LAUNCHED = "LOCAL_RANK"
-#: What a CPU can do that multiplies in bfloat16 itself, in torch's words: AVX512 and AMX of x86, and ARM's.
+#: Capabilities of a CPU with native bfloat16 products, by torch's names: AVX512 and AMX of x86, and ARM's.
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
-#: Bytes of a number.
+#: Bytes of a number, by dtype.
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
-#: Bytes of a quantized weight, by the setting that asks for it.
+#: Bytes of a quantized weight, by the setting that requests it.
 QUANTIZED = {"load_in_4bit": 0.5, "load_in_8bit": 1.0}
-#: A model of at most so many parameters computes with one thread on a CPU: more gain it little, and its bytes are then
-#: the same whatever the number of processors; several of them are trained and asked side by side.
+#: A model of at most this many parameters computes with one thread on a CPU: more gain little, and its results are then
+#: identical whatever the number of processors. Several such models are trained and scored in parallel.
 SMALL = 10_000_000
-#: A quantized model's norms, embeddings and scales come on top of its weights.
+#: The factor for a quantized model's norms, embeddings and scales, which come on top of its weights.
 BESIDE = 1.125
-#: Of a GPU's free memory, what weights may take; the rest is for what is computed.
+#: The share of a GPU's free memory that weights may take; the rest is for activations.
 SHARE = 0.8
 
 
 def prepare_torch() -> None:
-    """Make what torch computes reproducible, and quick on shared cores; to be called before torch is imported."""
+    """Make torch reproducible, and fast on shared cores; call this before torch is imported."""
     for name, value in MATH.items():
         os.environ.setdefault(name, value)
 
 
 def need_of_model(params: int | None, *, embedded: bool) -> Need:
-    """What a call takes that computes with a model.
+    """Return the resources that a call with a model needs.
 
     Args:
-        params: Its number of weights; None where it is not known.
-        embedded: Whether it is an embedded one, which runs on processors everywhere.
+        params: The model's number of parameters; None if unknown.
+        embedded: True for an embedded model, which runs on a CPU on every machine.
     """
     prepare_torch()
     small = params is not None and params <= SMALL
     if embedded and small:
-        return Need(threads=1, gpu=False, small=True)  # without torch, which other processes load
+        return Need(threads=1, gpu=False, small=True)  # torch is not imported: other processes load it
     import torch
 
     threads = 1 if small else torch.get_num_threads()
@@ -77,7 +77,7 @@ def need_of_model(params: int | None, *, embedded: bool) -> Need:
 
 
 def device() -> str:
-    """Where models compute that are not embedded: ``cuda``, ``mps``, which is Apple's GPU, or ``cpu``."""
+    """Return the device of models that are not embedded: ``cuda``, ``mps`` (Apple's GPU) or ``cpu``."""
     import torch
 
     if os.environ.get(USE_CPU, "").lower() in ("1", "true", "t", "yes", "y", "on"):  # as accelerate reads it
@@ -88,9 +88,9 @@ def device() -> str:
 
 
 def free_memory(device: str) -> tuple[int, ...]:
-    """Bytes that are free on each GPU; none on a CPU.
+    """Return the free bytes of each GPU; none on a CPU.
 
-    Apple's has no memory of its own: it is as much of the machine's as is free, and as Metal recommends.
+    Apple's GPU shares the machine's memory: its figure is the free part, but no more than Metal recommends.
     """
     import torch
 
@@ -105,18 +105,18 @@ def free_memory(device: str) -> tuple[int, ...]:
 
 
 def placement(params: int, rung: Mapping[str, Any], dtype: "torch.dtype | None" = None) -> dict[str, Any]:
-    """How to load a model here, as arguments of ``from_pretrained``.
+    """Return the arguments of ``from_pretrained`` that load a model on this machine.
 
-    Without a ``device_map`` among them, the model goes to the current device: that of one process of several, if they
+    Without a ``device_map`` among them, the model belongs on the current device, which is the process's own if several
     were launched together.
 
     Args:
-        params: Its number of weights.
-        rung: Its description; ``load_in_4bit`` or ``load_in_8bit`` quantizes it.
-        dtype: The type of its numbers; by default ``best_dtype``.
+        params: The model's number of parameters.
+        rung: The model's description; ``load_in_4bit`` or ``load_in_8bit`` quantizes it.
+        dtype: The dtype of the weights; by default ``best_dtype``.
 
     Raises:
-        DataError: If the GPUs together cannot hold it, or it cannot be quantized here.
+        DataError: If the GPUs together cannot hold the model, or this machine cannot quantize it.
     """
     where = device()
     dtype = dtype or best_dtype(where)
@@ -133,13 +133,13 @@ def placement(params: int, rung: Mapping[str, Any], dtype: "torch.dtype | None" 
 
 
 def best_dtype(device: str) -> "torch.dtype":
-    """Bfloat16 where the device computes in it, else float16 on a GPU and float32 on a CPU; or as the environment says.
+    """Return the environment's dtype, or else bfloat16 if the device supports it, float16 on a GPU, float32 on a CPU.
 
     Args:
-        device: As ``device`` gives it.
+        device: A device as ``device`` returns it.
 
     Raises:
-        DataError: If the environment says something else.
+        DataError: If the environment names an unknown dtype.
     """
     import torch
 
@@ -159,7 +159,7 @@ def best_dtype(device: str) -> "torch.dtype":
 
 
 def _multiplies_bfloat16() -> bool:
-    """Whether the CPU does, and torch has the library (oneDNN) that lets it."""
+    """Return True if the CPU multiplies in bfloat16, and torch has the library (oneDNN) for it."""
     import torch
 
     able = torch.cpu.get_capabilities()
@@ -167,13 +167,13 @@ def _multiplies_bfloat16() -> bool:
 
 
 def attention(device: str) -> str | None:
-    """The implementation of attention that the environment asks for; None leaves the choice to transformers.
+    """Return the attention implementation that the environment requests; None leaves the choice to transformers.
 
-    Flash attention is never chosen by itself: it takes no mask of ours, so that prompts would be read three times,
-    and its gradients differ from run to run.
+    Flash attention is never a default: it does not accept our mask, so that prompts would be computed three times, and
+    its gradients differ from run to run.
 
     Raises:
-        DataError: If there is no such implementation, or it cannot be used here.
+        DataError: If the implementation is unknown, or cannot be used on this machine.
     """
     wanted = os.environ.get(ATTENTION, "")
     if wanted and wanted not in ATTENTIONS:
@@ -186,10 +186,10 @@ def attention(device: str) -> str | None:
 
 
 def check_quantization(setting: str) -> None:
-    """Refuse what cannot be quantized here.
+    """Refuse a quantization that this machine does not support.
 
     Args:
-        setting: One of ``QUANTIZED``.
+        setting: The quantization, one of ``QUANTIZED``.
 
     Raises:
         DataError: If there is no GPU, or bitsandbytes is not installed.
@@ -205,7 +205,7 @@ def check_quantization(setting: str) -> None:
 
 
 def _no_gpu(device: str) -> str:
-    """What is in the place of a GPU that runs kernels of CUDA; "" where there is one."""
+    """Return words for a device that is not a CUDA GPU, for errors; "" if it is one."""
     return {"cpu": "no GPU", "mps": "Apple's"}.get(device, "")
 
 
@@ -214,7 +214,7 @@ def _quantization(setting: str, dtype: "torch.dtype") -> Any:
 
     if setting == "load_in_8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
-    # NF4: made for weights that are normally distributed (arXiv 2305.14314, section 3).
+    # NF4: designed for normally distributed weights (arXiv 2305.14314, section 3).
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
 
 
@@ -223,14 +223,14 @@ def _installed(package: str) -> bool:
 
 
 def device_map(size: int, free: Sequence[int]) -> dict[str, Any]:
-    """``device_map`` of a model: the first GPU that holds it, or several that do together.
+    """Return the ``device_map`` of a model: the first GPU that can hold it, or several together.
 
     Args:
         size: Bytes of the weights.
         free: Bytes free on each GPU.
 
     Raises:
-        DataError: If all of them are too small.
+        DataError: If all GPUs together are too small.
     """
     room = [int(SHARE * each) for each in free]
     for number, each in enumerate(room):
@@ -245,10 +245,10 @@ def device_map(size: int, free: Sequence[int]) -> dict[str, Any]:
 
 
 def check_map(model: Any) -> None:
-    """Refuse a model of which a part was left in main memory or on disk.
+    """Refuse a model that is not entirely on GPUs, but partly in main memory or on disk.
 
     Raises:
-        DataError: With that part.
+        DataError: If a part is, with its name.
     """
     parts = getattr(model, "hf_device_map", None) or {}
     outside = sorted(str(name) for name, place in parts.items() if str(place) in ("cpu", "disk"))

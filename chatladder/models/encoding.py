@@ -1,4 +1,4 @@
-"""Prompts and answers in tokens, as each model's own tokenizer and chat template write them."""
+"""Tokens of prompts and answers, by each model's own tokenizer and chat template."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-#: Items that are split into tokens together: of each, what its prompts share is then kept once.
+#: The number of items to tokenize together; afterwards the common prefix of an item's prompts is kept only once.
 SLICE = 1000
 
 
 class Example(NamedTuple):
-    """One training row in tokens.
+    """The tokens of one training row.
 
     Attributes:
-        prompt: Token ids that are read.
-        answer: Token ids that are learned, the end-of-text token last.
-        deciding: Index in ``answer`` of the first token that tells the options apart; -1 where there are none.
+        prompt: Token ids of the prompt.
+        answer: Token ids to learn; the last is the end-of-text token.
+        deciding: Index in ``answer`` of the first token that distinguishes the options; -1 without options.
     """
 
     prompt: list[int]
@@ -34,13 +34,13 @@ class Example(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """Alpaca rows in tokens.
+    """The tokens of alpaca rows.
 
     Attributes:
-        examples: One for each row.
-        options: Token ids of each row's options, in the order of ``ANSWERS``; empty where rows have none.
-        right: Index of the right option in ``ANSWERS``; empty where rows have none.
-        shortened: How many prompts had to be shortened.
+        examples: One example for each row.
+        options: Token ids of each row's options, in the order of ``ANSWERS``; empty if rows have none.
+        right: Index in ``ANSWERS`` of each row's right option; empty if rows have none.
+        shortened: The number of prompts that were shortened.
     """
 
     examples: list[Example]
@@ -50,11 +50,11 @@ class Encoded(NamedTuple):
 
 
 class Orders(NamedTuple):
-    """The prompts of one item in tokens, which differ in the order of their options.
+    """The tokens of one item's prompts, which differ in the order of their options.
 
     Attributes:
-        shared: Token ids that all of them begin with.
-        ends: The other token ids of each; at least one.
+        shared: Token ids of their common prefix.
+        ends: The remaining token ids of each prompt; at least one.
     """
 
     shared: list[int]
@@ -64,7 +64,7 @@ class Orders(NamedTuple):
 def encode_prompts(
     tokenizer: "PreTrainedTokenizerBase", instructions: Sequence[str], max_length: int | Sequence[int]
 ) -> tuple[list[list[int]], int]:
-    """Token ids of each prompt, and how many had to be shortened; see ``encode_orders``."""
+    """Return the token ids of each prompt, and the number of shortened prompts; see ``encode_orders``."""
     rows, shortened = encode_orders(tokenizer, [[instruction] for instruction in instructions], max_length)
     return [row.shared + row.ends[0] for row in rows], shortened
 
@@ -72,19 +72,19 @@ def encode_prompts(
 def encode_orders(
     tokenizer: "PreTrainedTokenizerBase", items: Sequence[Sequence[str]], max_length: int | Sequence[int]
 ) -> tuple[list[Orders], int]:
-    """Token ids of each item's prompts as the model wants them, and how many items had to be shortened.
+    """Return the token ids of each item's prompts in the model's format, and the number of shortened items.
 
-    A chat model's own template is applied where the tokenizer has one; else the answer follows on a new line. Where a
-    prompt of an item has more than ``max_length`` tokens, all of the item lose the same: the oldest history lines,
-    then, without any, the middle of what is left.
+    The tokenizer's chat template is applied if it has one; otherwise the answer follows on a new line. If a prompt has
+    more than ``max_length`` tokens, all prompts of its item are shortened alike: the oldest history lines are dropped,
+    then, if none are left, the middle of the prompt.
 
     Args:
         tokenizer: The model's tokenizer.
-        items: The instructions of each item, equal but for the order of the options.
-        max_length: Most tokens of a prompt, of all items or of each.
+        items: The instructions of each item, equal except for the order of the options.
+        max_length: The most tokens of a prompt, for all items or for each.
 
     Raises:
-        DataError: If there is no room for a prompt at all.
+        DataError: If ``max_length`` leaves no room for a prompt.
     """
     limits = [max_length] * len(items) if isinstance(max_length, int) else max_length
     if (least := min(limits, default=1)) < 1:
@@ -102,32 +102,32 @@ def encode_orders(
             if max(map(len, rows)) > limit:
                 rows = _shortened(tokenizer, item, rows, limit, dressed)
                 shortened += 1
-            # Something of each prompt is left to be read after what is shared.
+            # At least one token of each prompt follows the shared ones, since the model needs an input after them.
             shared = min(deciding_index(rows), *(len(row) - 1 for row in rows))
             orders.append(Orders(rows[0][:shared], [row[shared:] for row in rows]))
     return orders, shortened
 
 
 def _marks(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str]:
-    """Texts that no message may hold: special tokens, and others of the chat template, such as <think>."""
+    """Return a pattern for texts that no message may contain: special tokens, and the template's, such as <think>."""
     template = str(tokenizer.chat_template or "")
     written = [str(token) for token in tokenizer.added_tokens_decoder.values() if str(token) in template]
     marks = {*special_tokens(tokenizer).values(), *written}
-    # Line breaks and runs of spaces are tokens too, and no marks; a single character cannot be broken up.
+    # Line breaks and runs of spaces are tokens too, but not marks; a single character cannot be split.
     longest_first = sorted((mark for mark in marks if len(mark.strip()) > 1), key=lambda mark: (-len(mark), mark))
     return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
 
 def _dresser(tokenizer: "PreTrainedTokenizerBase") -> Callable[[str], str]:
-    """The function that writes an instruction as the model wants it, up to its answer."""
+    """Return the function that writes an instruction in the model's format, up to its answer."""
     marks = _marks(tokenizer)
     around = Frame(("", "\n")) if tokenizer.chat_template is None else frame(tokenizer)
     if around.parts[-1].endswith(("<think>", "<think>\n")):
-        # Some templates begin a thought whatever they are told; the answer does not belong in it.
+        # Some templates always begin a thought; the answer must not be part of it.
         around = around._replace(parts=[*around.parts[:-1], around.parts[-1].rstrip("\n") + "\n\n</think>\n\n"])
 
     def dressed(instruction: str) -> str:
-        # The chat must not end the user's turn: a special token inside a message is broken up into plain text.
+        # A message must not end the user's turn: a special token inside it is split into plain text.
         return around.around(marks.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", instruction))
 
     return dressed
@@ -138,13 +138,13 @@ def _tokens(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[
         return []
     with reading("tokenizer", "one that splits every text"):
         rows = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
-    # A chat template has written its own beginning-of-text token.
+    # A chat template writes the beginning-of-text token itself.
     opening = _opening(tokenizer) if tokenizer.chat_template is None else []
     return [opening + ids for ids in rows] if opening else rows
 
 
 def _opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Tokens that the tokenizer itself puts before a text; those after one would stand before the answer."""
+    """Return the tokens that the tokenizer puts before a text; any after it are left out, as the answer follows."""
     bare, full = (tokenizer("a", add_special_tokens=added)["input_ids"] for added in (False, True))
     starts = (at for at in range(len(full)) if full[at : at + len(bare)] == bare)
     return list(full[: next(starts, 0)])
@@ -170,15 +170,15 @@ def _shortened(
 def encode_options(
     tokenizer: "PreTrainedTokenizerBase", options: Sequence[Mapping[str, str]], instruction: str = ""
 ) -> list[dict[str, list[int]]]:
-    """Token ids of every option of every row, as they come out after a prompt; each distinct text is encoded once.
+    """Return the token ids of each row's options, encoded after a prompt; each distinct text is encoded once.
 
     Args:
         tokenizer: The model's tokenizer.
         options: The texts of each row's options.
-        instruction: Any one of the prompts; its last line is what the options follow.
+        instruction: Any of the prompts; the options follow its last line.
 
     Raises:
-        DataError: If the tokenizer joins an option to what stands before it, or does not tell two options apart.
+        DataError: If the tokenizer merges an option with the text before it, or does not distinguish two options.
     """
     texts = sorted({text for row in options for text in row.values()})
     before = _dresser(tokenizer)(instruction.rpartition("\n")[2])
@@ -205,10 +205,10 @@ def _joined(tokenizer: "PreTrainedTokenizerBase", option: str, apart: list[int],
 
 
 def _check_apart(tokenizer: "PreTrainedTokenizerBase", options: Mapping[str, list[int]]) -> None:
-    """Refuse options of which one begins another: the longer one could never be the more likely.
+    """Refuse options if the tokens of one begin another's: the longer one could never be more likely.
 
     Raises:
-        DataError: With their tokens.
+        DataError: If they do, with their tokens.
     """
     for (text, ids), (other, longer) in permutations(options.items(), 2):
         if longer[: len(ids)] == ids:
@@ -220,15 +220,15 @@ def _check_apart(tokenizer: "PreTrainedTokenizerBase", options: Mapping[str, lis
 
 
 def check_prompts(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt], rows: int | None = None) -> None:
-    """Refuse a tokenizer that does not write our prompts and options piece by piece.
+    """Refuse a tokenizer that does not encode our prompts and options as separate pieces.
 
     Args:
         tokenizer: The model's tokenizer.
-        prompts: Prompts of every form that the model will be asked in.
-        rows: Rows of the model's embedding; None where they are not known.
+        prompts: Prompts of every form that the model will get.
+        rows: The rows of the model's embedding; None if unknown.
 
     Raises:
-        DataError: If an option's tokens are others after a whole prompt than alone, or the model lacks one of them.
+        DataError: If an option's tokens depend on the prompt before it, or the model lacks one of them.
     """
     dressed = _dresser(tokenizer)
     for prompt in prompts:
@@ -247,7 +247,7 @@ def check_prompts(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt
 
 
 def deciding_index(options: Sequence[Sequence[int]]) -> int:
-    """How many first tokens all options share: the index of the token that tells them apart."""
+    """Return the length of the options' common prefix, the index of the first token that distinguishes them."""
     shared = 0
     for column in zip(*options, strict=False):
         if len(set(column)) > 1:
@@ -257,10 +257,10 @@ def deciding_index(options: Sequence[Sequence[int]]) -> int:
 
 
 def encode_rows(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Mapping[str, Any]], max_length: int) -> Encoded:
-    """Alpaca rows in tokens, each with its answer no longer than ``max_length``.
+    """Encode alpaca rows, each of at most ``max_length`` tokens including its answer.
 
     Raises:
-        DataError: If the tokenizer does not keep the options apart from the prompt and from each other.
+        DataError: If the tokenizer merges an option with the prompt, or does not distinguish two options.
     """
     if rows and not rows[0]["options"]:
         return _encode_texts(tokenizer, rows, max_length)
@@ -278,16 +278,16 @@ def encode_rows(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Mapping[str
 
 
 def _encode_texts(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Mapping[str, Any]], max_length: int) -> Encoded:
-    """Alpaca rows without options in tokens."""
+    """Encode alpaca rows without options."""
     outputs = [str(row["output"]) for row in rows]
     before = _dresser(tokenizer)(str(rows[0]["instruction"]).rpartition("\n")[2])
     start, *joined = _tokens(tokenizer, [before, *(before + text for text in outputs)])
     alone = tokenizer(outputs, add_special_tokens=False)["input_ids"]
-    # Where the tokenizer joins a text to what stands before it, the model writes it in the tokens that it has alone.
+    # If the tokenizer merges a text with the text before it, the model generates it in the tokens that it has alone.
     answers = [
         whole[len(start) :] if whole[: len(start)] == start else ids for whole, ids in zip(joined, alone, strict=True)
     ]
-    # Each prompt has the room that its own text leaves: one long text would take the history of all.
+    # Each prompt gets the room that its own text leaves: otherwise one long text would cost all prompts their history.
     room = [max_length - 1 - len(ids) for ids in answers]
     prompts, shortened = encode_prompts(tokenizer, [str(row["instruction"]) for row in rows], room)
     examples = [

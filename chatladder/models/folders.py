@@ -1,8 +1,7 @@
-"""The one door to a model folder: which of its files are read, and what is refused before anything is built.
+"""The only access to a model folder: the files that are read, and the checks before a model is built.
 
-A folder may come from anybody. It is read as it lies: nothing in it leads to another model, another place on the disk
-or the hub, and none of its code runs. Its configuration may ask for no more than its weights hold, which are on the
-disk and therefore of an honest size.
+A folder may be untrusted. Nothing in it may lead to another model, elsewhere on the disk or to the hub, and none of its
+code runs. Its configuration may not describe a larger model than its weights, whose size on the disk cannot be faked.
 """
 
 import math
@@ -19,26 +18,26 @@ if TYPE_CHECKING:
 
 ADAPTER_CONFIG = "adapter_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-#: The one folder inside that is read.
+#: The only subfolder that is read.
 MORE_TEMPLATES = "additional_chat_templates"
-#: Files that are read as text; the rest is weights, or is not read.
+#: Suffixes of files that are read as text; other files are weights, or are not read.
 TEXTS = (".json", ".jinja", ".txt", ".model")
-#: Bytes of a text file. The largest tokenizers take 35 MB.
+#: The most bytes of a text file. The largest tokenizers take 35 MB.
 LARGEST_TEXT = 64 * 1024**2
-#: Layers and classes that a configuration may name before its weights are looked at: it makes lists of so many.
+#: The most layers and classes of a configuration: it makes lists of them before its weights can be checked.
 MOST_LAYERS = 100_000
-#: Of what a configuration asks for, to what its weights hold: tied layers count twice, and packed weights are fewer.
+#: The most numbers of a built model for each stored one: tied layers count twice, and packed weights are fewer.
 GROWTH, PACKED_GROWTH = 4, 64
-#: Numbers and modules that it may ask for whatever its weights hold: tables of positions, and empty modules.
+#: Numbers and modules allowed in addition, whatever the weights: tables of positions, and empty modules.
 TABLES, MODULES = 2**28, 1000
-#: Modules to a tensor, with their containers and what has no weights.
+#: The most modules for each tensor, including containers and modules without weights.
 MODULES_A_TENSOR = 50
-#: Characters of a reader's own error.
+#: The most characters of a reader's error message.
 LONGEST_REASON = 300
 
 
 class Stored(NamedTuple):
-    """Size of a model's weights on the disk."""
+    """The size of a model's weights on the disk."""
 
     params: int
     tensors: int
@@ -46,16 +45,16 @@ class Stored(NamedTuple):
 
 @contextmanager
 def reading(place: str, expected: str) -> Iterator[None]:
-    """Keep the readers in the block off the hub, and make whatever they stumble over an error that names the place.
+    """Keep the readers in the block off the hub, and turn any of their errors into one that names the input.
 
-    Readers written in Rust panic at some damaged files, which Python's ``Exception`` does not cover.
+    Readers written in Rust panic at some damaged files, and such a panic is not an ``Exception`` of Python.
 
     Args:
-        place: What is read.
-        expected: What it should have been.
+        place: The name of the input.
+        expected: The expected content, for the error.
 
     Raises:
-        DataError: In place of any error.
+        DataError: In place of any other error.
     """
     from huggingface_hub import constants
 
@@ -67,7 +66,7 @@ def reading(place: str, expected: str) -> Iterator[None]:
     except Exception as error:
         raise DataError(f"{place}: expected {expected}, got: {_reason(error)}") from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # each of these readers has a class of its own by this name
+        if type(error).__name__ != "PanicException":  # each of these readers has its own class of this name
             raise
         raise DataError(f"{place}: expected {expected}, got a file that its reader cannot cope with.") from error
     finally:
@@ -79,14 +78,14 @@ def _reason(error: Exception) -> str:
 
 
 def check_folder(folder: Path, *, own: bool) -> dict[str, Any]:
-    """Refuse a model folder that leads elsewhere, or whose files no model has; give its configuration.
+    """Refuse a model folder with links out of it, or with files that no model has; return its configuration.
 
     Args:
         folder: The folder with the weights, the configuration and the tokenizer.
-        own: Whether a stage wrote it. DVC may link such files to its cache; others lead nowhere.
+        own: True if a stage wrote it. DVC may link such files to its cache; in other folders no link may lead out.
 
     Raises:
-        DataError: With what is wrong and what to do.
+        DataError: If the folder is refused, with the reason and the remedy.
     """
     if (folder / ADAPTER_CONFIG).is_file():
         raise DataError(
@@ -113,7 +112,7 @@ def _check_link(path: Path, folder: Path) -> None:
     """Refuse a link that leads out of the folder, or out of its repository in the hub's cache.
 
     Raises:
-        DataError: With the link.
+        DataError: If it does.
     """
     root = folder.resolve()
     if root.parent.name == "snapshots":
@@ -123,10 +122,10 @@ def _check_link(path: Path, folder: Path) -> None:
 
 
 def _check_values(value: Any, path: Path) -> None:
-    """Refuse other weights than the folder's safetensors, and counts that would keep a configuration busy for hours.
+    """Refuse weights other than the folder's safetensors, and counts that would keep a configuration busy for hours.
 
     Raises:
-        DataError: With the first.
+        DataError: At the first such value.
     """
     if isinstance(value, list):
         for each in value:
@@ -142,10 +141,10 @@ def _check_values(value: Any, path: Path) -> None:
 
 
 def read_config(folder: Path) -> "PreTrainedConfig":
-    """The configuration of a folder that was checked, as transformers reads it.
+    """Return transformers' configuration of a folder that was checked.
 
     Raises:
-        DataError: If it is of no kind that transformers knows by itself.
+        DataError: If transformers does not support the architecture without code from the folder.
     """
     from transformers import AutoConfig
 
@@ -155,14 +154,14 @@ def read_config(folder: Path) -> "PreTrainedConfig":
 
 
 def check_model_folder(folder: Path, *, own: bool) -> dict[str, Any]:
-    """Refuse a model folder that leads elsewhere or asks for more than its weights hold; give its configuration.
+    """Refuse a folder as ``check_folder``, or if its model is larger than its weights; return its configuration.
 
     Args:
         folder: The folder with the weights, the configuration and the tokenizer.
-        own: Whether a stage wrote it.
+        own: True if a stage wrote it.
 
     Raises:
-        DataError: With what is wrong and what to do.
+        DataError: If the folder is refused, with the reason and the remedy.
     """
     from transformers import AutoModelForCausalLM
 
@@ -170,7 +169,7 @@ def check_model_folder(folder: Path, *, own: bool) -> dict[str, Any]:
     stored = [shape for path in weight_files(folder) for shape in shapes(path)]
     config = read_config(folder)
     with reading(str(folder), "a model that can be built"):
-        # Any attention but the plain one may be a kernel that the configuration names.
+        # Any attention other than the plain one may be a kernel that the configuration names.
         check_build(
             str(folder),
             Stored(sum(map(math.prod, stored)), len(stored)),
@@ -181,16 +180,16 @@ def check_model_folder(folder: Path, *, own: bool) -> dict[str, Any]:
 
 
 def check_build(place: str, stored: Stored, config: "PreTrainedConfig", build: "Callable[[], PreTrainedModel]") -> None:
-    """Build a model without its weights, and refuse it as soon as it is more than its weights hold.
+    """Build a model without its weights, and refuse it as soon as it is larger than its weights.
 
     Args:
-        place: What is read.
-        stored: Size of its weights.
-        config: Its configuration.
-        build: What builds it of that.
+        place: The name of the input.
+        stored: The size of the model's weights.
+        config: The model's configuration.
+        build: A function that builds the model from the configuration.
 
     Raises:
-        DataError: With the size.
+        DataError: If it is larger, with the size of its weights.
     """
     import torch
     from torch.nn.modules import module as hooks
@@ -231,12 +230,12 @@ def _beyond(place: str, stored: Stored) -> DataError:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors that a model's weights are loaded from: those of its index, or one file.
+    """Return the safetensors files of a model's weights: those of its index, or one file.
 
-    Others may lie beside them: an adapter, or the same weights in another layout.
+    The folder may hold others: an adapter, or the same weights in another layout.
 
     Raises:
-        DataError: If there is none, or one that the index names is not there.
+        DataError: If there is none, or one that the index names is missing.
     """
     index = folder / INDEX
     try:
@@ -255,16 +254,16 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def count_parameters(folder: Path) -> int:
-    """Weights in a model's safetensors, from their headers alone; a shared embedding is stored, and counted, once.
+    """Return a model's number of parameters, from the headers of its safetensors; a tied embedding counts once.
 
     Raises:
-        DataError: If the folder holds none, or one that is damaged.
+        DataError: If the folder holds none, or a damaged one.
     """
     return sum(math.prod(shape) for path in weight_files(folder) for shape in shapes(path))
 
 
 def shapes(path: Path) -> list[list[int]]:
-    """Shapes of the tensors in one file of safetensors, from its header.
+    """Return the shapes of the tensors in one safetensors file, from its header.
 
     Raises:
         DataError: If it is damaged.
@@ -275,7 +274,7 @@ def shapes(path: Path) -> list[list[int]]:
         return [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
 
 
-#: What of an adapter's configuration stages.train decides; the rest is as peft has it by default.
+#: The fields of an adapter's configuration that stages.train sets; the others have peft's defaults.
 _OURS = {
     "r", "lora_alpha", "lora_dropout", "target_modules", "target_parameters", "use_rslora", "use_dora",
     "task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_version", "auto_mapping",
@@ -286,11 +285,11 @@ def check_adapter_config(path: Path, widest: int) -> None:
     """Refuse an adapter that stages.train does not write: peft follows paths, imports modules and matches expressions.
 
     Args:
-        path: Its adapter_config.json.
-        widest: Largest dimension of its weights.
+        path: The path of its adapter_config.json.
+        widest: The largest dimension of its weights.
 
     Raises:
-        DataError: With what is of another kind.
+        DataError: If it is refused, with the unexpected field.
     """
     from peft import LoraConfig
 

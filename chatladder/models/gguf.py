@@ -1,11 +1,11 @@
-"""Weights in GGUF, llama.cpp's format: one file becomes a folder of safetensors, tokenizer and chat template.
+"""Conversion of GGUF, llama.cpp's format, to a folder with safetensors, tokenizer and chat template.
 
-Quantized weights of every type that the package gguf reads are multiplied out into float32: of what a block of Q4
-stands for, a 16-bit type would round every number once more, and what the model then says would no longer be what its
-file says. Weights that are plain numbers keep their type. Equal files give equal bytes.
+Quantized weights of every type that the package gguf reads are dequantized to float32: a 16-bit type would round every
+number of a Q4 block once more, and the model's answers would no longer be those of the file. Weights that are not
+quantized keep their type. Equal files give equal bytes.
 
-transformers reads the configuration and the tokenizer, and knows what llama.cpp calls each tensor. Its own reader of
-tensors refuses Q5_0, which is in most small files of Q4_K_M; ``gguf.quants`` reads that, too.
+transformers reads the configuration and the tokenizer, and maps llama.cpp's names of tensors. Its own reader of tensors
+does not support Q5_0, which most small Q4_K_M files contain; ``gguf.quants`` does.
 """
 
 import importlib.util
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-#: Ways to split text, as llama.cpp names them, that are the tokenizers' own default for bytes.
+#: Pre-tokenizers, by llama.cpp's names, that are the default byte-level one of tokenizers.
 PLAIN_SPLITS = ("gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion")
-#: As plain ones, after every digit was set apart. llama.cpp: "\p{N}", then GPT-2's expression.
+#: Pre-tokenizers that first split off every digit. llama.cpp: "\p{N}", then GPT-2's expression.
 DIGIT_SPLITS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
-#: Tensors and settings of a file, and numbers and texts in its lists: the readers take them one by one.
-#: A vocabulary of 250,000 tokens comes with as many kinds and twice as many merges.
+#: The most tensors and settings of a file, and numbers and texts in its lists, which are read one by one.
+#: A vocabulary of 250,000 tokens comes with as many token types and twice as many merges.
 MOST_TENSORS, MOST_SETTINGS, MOST_ELEMENTS = 100_000, 10_000, 4_000_000
 #: Bytes of a setting by its type, and the types of text and of lists.
 _WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _INTEGERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 10: "<Q", 11: "<q"}
 _TEXT, _LIST = 8, 9
-#: Two tables are one if they differ by no more than this share of their size: quantized to 4 bits they do by a tenth.
+#: Two tables count as equal if they differ by at most this share of their norm; 4-bit quantization costs a tenth.
 SAME = 0.2
-#: Rows of them that are compared.
+#: The number of rows to compare.
 SAMPLED_ROWS = 1000
 
 
 class Header(NamedTuple):
-    """What a file says of its model.
+    """The description of a model in a file's header.
 
     Attributes:
-        architecture: llama.cpp's name of it.
-        dtype: The type that weights are to have.
-        split: The way text is split; None where the tokenizer's kind decides.
-        types: Tensor -> the number of its type.
+        architecture: The architecture, by llama.cpp's name.
+        dtype: The dtype for the weights.
+        split: The pre-tokenizer, by llama.cpp's name; None if the tokenizer's kind determines it.
+        types: The number of each tensor's type, by the tensor's name.
     """
 
     architecture: str
@@ -67,10 +67,10 @@ def convert(gguf: Path, folder: Path) -> None:
 
     Args:
         gguf: The file, with its tokenizer, as llama.cpp's converter writes it.
-        folder: A folder that exists; it gains weights, configuration, tokenizer and chat template.
+        folder: An existing folder for the weights, configuration, tokenizer and chat template.
 
     Raises:
-        DataError: If the package gguf is missing, or the file is damaged or of a kind that would not be read right.
+        DataError: If the package gguf is missing, or the file is damaged or would be misread.
     """
     if importlib.util.find_spec("gguf") is None:
         raise DataError("expected the package gguf, which reads weights of this kind, got none. pip install gguf")
@@ -108,14 +108,14 @@ def convert(gguf: Path, folder: Path) -> None:
 
 
 def _read_weights(gguf: Path, header: Header, model: "PreTrainedModel") -> "dict[str, torch.Tensor]":
-    """The file's tensors by the model's names, multiplied out."""
+    """Return the file's tensors, dequantized, by the model's names."""
     from transformers import AutoModelForCausalLM
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
     from transformers.utils.quantization_config import GgufConfig
 
-    if header.architecture not in _tables():  # of a newer kind: transformers' own reader of tensors alone knows it
+    if header.architecture not in _tables():  # a newer one, which only transformers' own reader of tensors supports
         loader: Any = AutoModelForCausalLM
-        # Multiplied out at once: else transformers would look for a kernel on the hub, and run it.
+        # Dequantized at once: otherwise transformers would look for a kernel on the hub, and run it.
         whole = {"gguf_file": gguf.name, "quantization_config": GgufConfig(dequantize=True)}
         return dict(loader.from_pretrained(str(gguf.parent), dtype=header.dtype, **whole).state_dict())
     loaded = load_gguf_checkpoint(str(gguf), return_tensors=True, model_to_load=model, torch_dtype=header.dtype)
@@ -124,9 +124,9 @@ def _read_weights(gguf: Path, header: Header, model: "PreTrainedModel") -> "dict
 
 
 def _are_tied(weights: "dict[str, torch.Tensor]", header: Header) -> bool:
-    """Whether the output layer is the table of the embeddings once more, perhaps in another quantization.
+    """Return True if the output layer repeats the embedding, perhaps in another quantization.
 
-    Then the one of finer type stands for both: so a model is as large as its makers say.
+    The one of the finer type then replaces both, so that the model has the size that its makers state.
     """
     from gguf import GGML_QUANT_SIZES
 
@@ -147,7 +147,7 @@ def _check_weights(gguf: Path, weights: "Mapping[str, torch.Tensor]", model: "Pr
     """Refuse a file that lacks weights of its model, or has them in other shapes.
 
     Raises:
-        DataError: With the first.
+        DataError: At the first such weight.
     """
     for name, tensor in model.named_parameters():
         if name == "lm_head.weight" and model.config.tie_word_embeddings:
@@ -160,14 +160,14 @@ def _check_weights(gguf: Path, weights: "Mapping[str, torch.Tensor]", model: "Pr
 
 
 def measure(gguf: Path) -> Stored:
-    """Size of the weights that a file in GGUF names, read off its header alone.
+    """Return the size of the weights that a GGUF file declares in its header.
 
     Source:
         https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: the header's layout and its types.
 
     Raises:
-        DataError: If the header counts more than a model has, or more than the file holds.
-        ValueError, struct.error: If it is torn.
+        DataError: If the header declares more than a model has, or more than the file can hold.
+        ValueError, struct.error: If it is truncated or malformed.
     """
     with gguf.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         tensors, settings = struct.unpack_from("<QQ", data, 8)
@@ -196,7 +196,7 @@ def measure(gguf: Path) -> Stored:
             shapes.append(struct.unpack_from(f"<{dimensions}Q", data, at + 4))
             at += 4 + 8 * dimensions + 12
         params = sum(map(math.prod, shapes))
-        # Even the smallest type takes more than a bit a weight.
+        # Even the smallest type takes more than one bit for each weight.
         _check_count(gguf, "weights", params, 8 * len(data))
     return Stored(params, tensors)
 
@@ -212,7 +212,7 @@ def _text(data: mmap.mmap, at: int) -> tuple[bytes, int]:
 
 
 def _after(data: mmap.mmap, at: int, kind: int, count: int) -> int:
-    """Where so many values of a type end."""
+    """Return the offset after ``count`` values of a type."""
     if kind == _TEXT:
         for _ in range(count):
             (length,) = struct.unpack_from("<Q", data, at)
@@ -224,11 +224,11 @@ def _after(data: mmap.mmap, at: int, kind: int, count: int) -> int:
 
 
 def _read_header(gguf: Path) -> Header:
-    """Read what the file says of its model.
+    """Read the description of the model from the header.
 
     Raises:
-        DataError: If transformers does not know the architecture, or would skip something that decides what the model
-            says.
+        DataError: If transformers does not support the architecture, or would ignore a setting that changes the model's
+            answers.
     """
     import torch
     from gguf import GGMLQuantizationType, GGUFReader
@@ -260,7 +260,7 @@ def _read_header(gguf: Path) -> Header:
         GGMLQuantizationType.F16: torch.float16,
         GGMLQuantizationType.BF16: torch.bfloat16,
     }
-    # Norms are float32 whatever the rest is: the narrowest plain type is the model's.
+    # Norms are always float32, so the narrowest plain type is the model's.
     narrow = [plain.get(GGMLQuantizationType(kind), torch.float32) for kind in types.values()]
     is_plain = {*types.values()} <= {*plain}
     dtype = min(narrow, key=lambda each: each.itemsize) if is_plain and narrow else torch.float32
@@ -268,7 +268,7 @@ def _read_header(gguf: Path) -> Header:
 
 
 def _tables() -> set[str]:
-    """Architectures of which transformers knows what llama.cpp calls each tensor, by llama.cpp's names."""
+    """Return the architectures whose tensor names transformers can map, by llama.cpp's names."""
     from transformers.modeling_gguf_pytorch_utils import GGUF_TO_TRANSFORMERS_MAPPING
 
     others = {"general", "tokenizer"}
@@ -278,7 +278,7 @@ def _tables() -> set[str]:
 
 
 def _set_split(tokenizer: "PreTrainedTokenizerBase", split: str | None) -> None:
-    """Give the tokenizer what transformers' reader does not know."""
+    """Set a pre-tokenizer that transformers' reader does not support."""
     from tokenizers import pre_tokenizers
 
     if split in DIGIT_SPLITS:

@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-#: What a base folder says about its model: source, name, params, and where it lies.
+#: The file of a base folder that describes its model: source, name, params and location.
 RUNG = "rung.json"
-#: What an adapter folder says of its training: the seed, and how it ended.
+#: The file of an adapter folder that describes its training: the seed, and how it ended.
 TRAINING = "training.json"
-#: What a base folder, and one of an adapter, calls those of further seeds within it, which are whole themselves.
+#: The name of a further seed's folder inside a base or adapter folder; each is complete in itself.
 SEED_FOLDER = "seed_{}"
-#: What is fetched of a hub model: no pickles, no code.
+#: The files to fetch of a hub model: no pickles, no code.
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
-#: The same weights once more, as some hub models have them for other programs.
+#: Copies of the same weights that some hub models have for other programs.
 OTHER_LAYOUTS = ("*/*", "consolidated*.safetensors")
 
 
 def read_rung(base: Path) -> dict[str, Any]:
-    """The description of one rung: ``source``, ``name``, ``params`` and what its source needs.
+    """Return the description of a rung: ``source``, ``name``, ``params`` and the fields of its source.
 
     Raises:
-        DataError: If the folder is no base folder.
+        DataError: If the folder is not a base folder.
     """
     path = base / RUNG
     if not path.is_file():
@@ -53,15 +53,15 @@ def read_rung(base: Path) -> dict[str, Any]:
 
 
 def replicates(base: Path) -> dict[int, Path]:
-    """The base folders of all models of one rung, by the seed that each was trained with, the rung's own first.
+    """Return the base folders of a rung's models by training seed, the rung's own folder first.
 
-    Only embedded rungs have several; any other has one, as seed 0.
+    Only embedded rungs have several models; any other has one, as seed 0.
 
     Args:
         base: A folder written by ``stages.base``.
 
     Raises:
-        DataError: If a folder is damaged, or is not whole.
+        DataError: If a folder is damaged or incomplete.
     """
     if read_rung(base)["source"] != "embedded":
         return {0: base}
@@ -72,28 +72,28 @@ def replicates(base: Path) -> dict[int, Path]:
 
 
 def adapters_of(adapter: Path) -> dict[int, Path]:
-    """The adapter folders of one rung, by the seed that each was trained with, the rung's own first.
+    """Return the adapter folders of a rung by training seed, the rung's own folder first.
 
     Args:
-        adapter: A folder written by ``stages.train``; one that does not say its seed has seed 0.
+        adapter: A folder written by ``stages.train``; if it names no seed, its seed is 0.
 
     Raises:
-        DataError: If a folder is damaged, or is not whole.
+        DataError: If a folder is damaged or incomplete.
     """
     return _by_seed(adapter, TRAINING, _read_training)
 
 
 def base_of(base: Path, seed: int) -> Path:
-    """The folder of the model that an adapter of this seed stands on: the same seed's, else the rung's first.
+    """Return the folder of the base model for an adapter of this seed: the same seed's, or else the rung's first.
 
     Raises:
-        DataError: As ``replicates``.
+        DataError: As for ``replicates``.
     """
     return replicates(base).get(seed, base)
 
 
 def _by_seed(folder: Path, file: str, read: "Callable[[Path], dict[str, Any]]") -> dict[int, Path]:
-    """The folder and those in it, by the seed that each one's file names."""
+    """Return the folder and the seed folders in it, by the seed that each one's file names."""
     folders = {_seed(folder, file, read): folder}
     others = [other for other in folder.glob(SEED_FOLDER.format("*")) if other.is_dir()]
     for seed, other in sorted((_seed(other, file, read), other) for other in others):
@@ -124,13 +124,13 @@ def _read_training(adapter: Path) -> dict[str, Any]:
 def load(
     base: Path, adapter: Path | None = None, *, quantized: bool = True, dtype: "torch.dtype | None" = None
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """The model, ready to score, and its tokenizer.
+    """Return the model, ready to score, and its tokenizer.
 
     Args:
-        base: A folder written by ``stages.base``; with an adapter, the model in it that the adapter stands on.
+        base: A folder written by ``stages.base``. With an adapter, the model in it that the adapter belongs to is used.
         adapter: A folder written by ``stages.train``, of an adapter or of all weights; None for the untouched model.
-        quantized: Whether ``load_in_4bit`` and ``load_in_8bit`` of the rung count; a merge needs the whole weights.
-        dtype: The type of the weights; by default the best of the device. Embedded models are float32.
+        quantized: False ignores ``load_in_4bit`` and ``load_in_8bit`` of the rung: a merge needs the full weights.
+        dtype: The dtype of the weights; by default the device's best. Embedded models are float32.
 
     Raises:
         DataError: If the folders or the weights cannot be used.
@@ -158,13 +158,13 @@ def load(
 
 
 def within_context(model: "PreTrainedModel", max_length: int) -> int:
-    """Most tokens of a prompt with its answer: ``max_length``, or what the model was made to read if that is less."""
+    """Return the most tokens of a prompt with its answer: ``max_length``, or the model's context length if smaller."""
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return min(max_length, int(context)) if context else max_length
 
 
 def quiet() -> None:
-    """Keep progress bars of loading and peft's own use of an old name out of what a stage prints."""
+    """Keep progress bars of loading and a deprecation warning caused by peft out of a stage's output."""
     import warnings
 
     from transformers.utils.logging import disable_progress_bar
@@ -178,7 +178,7 @@ def _unquantized(rung: dict[str, Any]) -> dict[str, Any]:
 
 
 def _embedded(base: Path, whole: Path | None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    # The auto classes would cost more imports; these are always Qwen2, and so small that the CPU is as fast.
+    # The auto classes would import more; embedded models are always Qwen2, and so small that the CPU is as fast.
     import torch
     from transformers import PreTrainedTokenizerFast
     from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
@@ -188,12 +188,12 @@ def _embedded(base: Path, whole: Path | None) -> "tuple[PreTrainedModel, PreTrai
 
 
 def add_adapter(model: "PreTrainedModel", adapter: Path, name: str) -> None:
-    """Put a further adapter beside that of a model; the first stays the one that is used.
+    """Load a further adapter into a model; the first one stays active.
 
     Args:
-        model: One with an adapter, as ``load`` returns it.
+        model: A model with an adapter, as ``load`` returns it.
         adapter: A folder written by ``stages.train``, of the same base.
-        name: What ``set_adapter`` calls it.
+        name: The adapter's name for ``set_adapter``.
 
     Raises:
         DataError: If the adapter cannot be used.
@@ -247,30 +247,30 @@ def _any(
 
 
 def _contiguous(_: "torch.nn.Module", inputs: "tuple[torch.Tensor, ...]") -> "tuple[torch.Tensor, ...]":
-    """Hidden states of some places, as the output layer multiplies them fast.
+    """Return the hidden states as a contiguous tensor, which the output layer multiplies fast.
 
-    ``logits_to_keep`` slices them, and torch copies frozen weights once for each row of a batch that is no longer
-    contiguous: 272 MB a row for Qwen2.5 0.5B, which took more time and memory than the model itself.
+    ``logits_to_keep`` slices them, and torch copies frozen weights once for each row of a batch that is not contiguous:
+    272 MB a row for Qwen2.5 0.5B, which took more time and memory than the model itself.
     """
     return (inputs[0].contiguous(), *inputs[1:])
 
 
 def place(base: Path, rung: dict[str, Any]) -> Path:
-    """The folder that holds a rung's weights and tokenizer; a hub model's is in the hub's cache.
+    """Return the folder with a rung's weights and tokenizer; a hub model's is in the hub's cache.
 
     Raises:
-        DataError: If the folder is gone, or a hub model has to be fetched and cannot be.
+        DataError: If the folder is missing, or a hub model cannot be fetched.
     """
     if rung["source"] == "hub":
         return fetch(rung["repo"], rung["revision"])
     folder = Path(rung["path"]) if rung["source"] == "folder" else base
-    if not folder.is_dir():  # transformers would take its name for one on the hub
+    if not folder.is_dir():  # transformers would look for its name on the hub
         raise DataError(f"{base / RUNG}: expected a model in the folder {folder}, got no such folder.")
     return folder
 
 
 def _name_end(model: Any, tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Let whoever generates stop at the token that ends an answer here, too."""
+    """Make generation also stop at the token that ends an answer in our prompts."""
     config, end = model.generation_config, tokenizer.eos_token_id
     known = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     if end is not None and end not in known:
@@ -279,7 +279,7 @@ def _name_end(model: Any, tokenizer: "PreTrainedTokenizerBase") -> None:
 
 
 def fetch(repo: str, revision: str) -> Path:
-    """The folder of one commit of a hub model in the hub's cache, downloaded if it is not all there.
+    """Return the folder of one commit of a hub model in the hub's cache; download it if it is incomplete.
 
     Only safetensors and text are fetched.
 
@@ -295,7 +295,7 @@ def fetch(repo: str, revision: str) -> Path:
         if (cached / "config.json").is_file():
             return cached
     except (DataError, OSError, ValueError):
-        pass  # not all of it is there
+        pass  # the cached folder is incomplete
     try:
         return Path(snapshot_download(repo, revision=revision, **wanted))
     except (OSError, ValueError) as error:

@@ -1,8 +1,8 @@
-"""Parameters, disk and memory of a model, counted from its shape before anything is downloaded.
+"""Parameters, disk space and memory of a model, computed from its shape before anything is downloaded.
 
-Training is LoRA on a frozen base, whose weights stay in their own type while the adapter's are float32; or of all
-weights, in float32. What the backward pass keeps is counted tensor by tensor (see ``kept_bytes``); a test holds the
-count to what torch keeps.
+Training is either LoRA on a frozen base, whose weights keep their dtype while the adapter's are float32, or of all
+weights, in float32. The memory kept for the backward pass is counted tensor by tensor (see ``kept_bytes``); a test
+compares the count with torch's.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,32 +10,32 @@ from dataclasses import dataclass
 from typing import Any
 
 FLOAT = 4
-#: Tokens of an answer with its end, and those of all options in all their orders, both with room to spare.
+#: Upper bounds of the tokens of an answer with its end, and of all options in all their orders.
 ANSWER_TOKENS = 10
 OPTION_TOKENS = 30
-#: Rows of a scored batch are never shorter than the instructions around a message.
+#: The fewest tokens of a row in a scored batch: the instructions around a message.
 SHORTEST_PROMPT = 100
-#: What torch, its kernels and the tokenizer take beside tensors: measured at 0.6 GiB without a GPU, 1 with one.
+#: Memory of torch, its kernels and the tokenizer besides tensors: measured at 0.6 GiB without a GPU, 1 with one.
 RUNTIME = 1024**3
-#: Configuration, tokenizer and other files of a model.
+#: Bytes of a model's configuration, tokenizer and other files.
 OTHER_FILES = 20 * 1024**2
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder of the Llama kind as its config.json describes it, in transformers' names.
+    """A Llama-like decoder as its config.json describes it, in transformers' names.
 
     Attributes:
         hidden_size: Width.
-        num_hidden_layers: Layers.
-        num_attention_heads: Query heads a layer.
-        num_key_value_heads: Heads of keys and values.
+        num_hidden_layers: Number of layers.
+        num_attention_heads: Query heads in a layer.
+        num_key_value_heads: Heads of keys and values in a layer.
         head_dim: Width of a head.
-        intermediate_size: Width of the feed-forward part; of a mixture's shared expert.
+        intermediate_size: Width of the feed-forward part; for a mixture, of the shared expert.
         vocab_size: Rows of the embedding.
-        tie_word_embeddings: Whether the output layer is the embedding again.
-        attention_bias: Whether queries, keys and values have one.
-        head_norms: Whether queries and keys are normalized head by head.
+        tie_word_embeddings: True if the output layer shares the embedding's weights.
+        attention_bias: True if queries, keys and values have a bias.
+        head_norms: True if queries and keys are normalized head by head.
         num_experts: Experts of a mixture; 0 for a dense model.
         num_experts_per_tok: Experts that one token passes through.
         moe_intermediate_size: Width of one expert.
@@ -68,17 +68,17 @@ class Shape:
 
 @dataclass(frozen=True)
 class Training:
-    """The settings of a rung that decide its memory.
+    """The settings of a rung that determine its memory in training.
 
     Attributes:
-        rows: In one forward pass.
-        length: Tokens of the longest of them.
-        lora_r: Rank.
-        target_modules: Layer names, or ``all-linear`` alone.
-        checkpointing: Whether layers are computed again in the backward pass, and only their inputs kept.
-        dropout: Whether the adapter's inputs are dropped now and then.
-        full: Whether all weights are trained, and there is no adapter.
-        small_states: Whether the optimizer's states take one byte a number and not four.
+        rows: Rows in one forward pass.
+        length: Tokens of the longest row.
+        lora_r: Rank of the adapter.
+        target_modules: Names of layers, or only ``all-linear``.
+        checkpointing: True if only the layers' inputs are kept, and the backward pass recomputes the rest.
+        dropout: True if the adapter's inputs have dropout.
+        full: True if all weights are trained, without an adapter.
+        small_states: True if the optimizer's states take one byte a number instead of four.
     """
 
     rows: int
@@ -92,11 +92,11 @@ class Training:
 
 
 def read_config(config: Mapping[str, Any]) -> Shape | None:
-    """The shape that a config.json tells; None where it is of another kind.
+    """Return the shape in a config.json; None for other architectures.
 
     Source:
         transformers: ``Qwen2Config``, ``Qwen3Config``, ``Qwen2MoeConfig``, ``LlamaConfig``. Qwen2 has biases on
-        queries, keys and values whatever its configuration says; Qwen3 norms heads.
+        queries, keys and values whatever its configuration says; Qwen3 normalizes heads.
     """
     kind = str(config.get("model_type", ""))
     if kind not in ("llama", "mistral", "qwen2", "qwen2_moe", "qwen3"):
@@ -124,10 +124,11 @@ def read_config(config: Mapping[str, Any]) -> Shape | None:
 
 
 def guess(params: int) -> Shape:
-    """A shape of about so many parameters, for a model of which no more is known.
+    """Return a shape of about ``params`` parameters, for a model of which no more is known.
 
-    As in the families of the catalogues: width about 128 times the depth up to 5,120, the feed-forward part 3.5 times
-    the width, a fourth of the heads for keys, 150,000 tokens. Memory from it is right within a factor of about two.
+    It follows the families of the presets: width about 128 times the depth up to 5,120, the feed-forward part 3.5 times
+    the width, a fourth of the heads for keys, 150,000 tokens. The memory computed from it is right within a factor of
+    about two.
     """
     width = 128
     while width < 5120 and 13 * width * width * (width // 128) + 150_000 * width < params:
@@ -138,10 +139,10 @@ def guess(params: int) -> Shape:
 
 
 def linears(shape: Shape) -> dict[str, tuple[int, int]]:
-    """Linear layers of one block that an adapter goes on: name -> inputs, outputs; experts are apart.
+    """Return the linear layers of one block that can have an adapter, without experts: name -> inputs, outputs.
 
     Source:
-        peft's ``all-linear``: every linear layer but the output. Experts are one tensor, no linear layer.
+        peft's ``all-linear``: every linear layer except the output. Experts are one tensor, not a linear layer.
     """
     wide, middle = shape.hidden_size, shape.intermediate_size
     layers = {
@@ -159,7 +160,7 @@ def linears(shape: Shape) -> dict[str, tuple[int, int]]:
 
 
 def parameters(shape: Shape, *, active: bool = False) -> int:
-    """All weights; those that one token passes through with ``active``. A shared embedding counts once."""
+    """Return the number of weights; ``active`` counts those that one token passes through. A tied embedding is one."""
     experts = shape.num_experts_per_tok if active else shape.num_experts
     layer = sum(inputs * outputs for inputs, outputs in linears(shape).values()) + 2 * shape.hidden_size
     layer += shape.attention_bias * (shape.queries + 2 * shape.keys) + shape.head_norms * 2 * shape.head_dim
@@ -169,33 +170,33 @@ def parameters(shape: Shape, *, active: bool = False) -> int:
 
 
 def targeted(shape: Shape, target_modules: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """The linear layers of one block that get an adapter."""
+    """Return the linear layers of one block that get an adapter."""
     wanted = set(target_modules)
     return {name: size for name, size in linears(shape).items() if "all-linear" in wanted or name in wanted}
 
 
 def adapter_parameters(shape: Shape, lora_r: int, target_modules: Iterable[str] = ("all-linear",)) -> int:
-    """Weights of an adapter: rank times inputs and outputs of each layer that it is on (arXiv 2106.09685)."""
+    """Return the number of an adapter's weights: rank times inputs plus outputs of its layers (arXiv 2106.09685)."""
     sizes = targeted(shape, target_modules).values()
     return shape.num_hidden_layers * lora_r * sum(inputs + outputs for inputs, outputs in sizes)
 
 
 def kept_bytes(shape: Shape, training: Training, number: int) -> int:
-    """Bytes that the backward pass keeps of one token in one layer.
+    """Return the bytes of one token in one layer that are kept for the backward pass.
 
-    Of a frozen base, linear layers keep nothing. What is kept, each in the model's type unless said otherwise: the
-    inputs of both norms in float32; queries, keys, values and the output of attention; gate, its activation and up;
-    with an adapter, of each layer that it is on, the dropped input in float32, a byte a number for what was dropped,
-    and what comes out of the first of its two matrices. With all weights trained, what each layer reads and each norm
-    has normed, in float32 as all else.
+    A frozen base's linear layers keep nothing. The kept tensors, in the model's dtype unless stated otherwise, are the
+    inputs of both norms in float32; queries, keys, values and the output of attention; gate, its activation and up.
+    With an adapter, each of its layers adds the input after dropout in float32, the dropout mask of a byte a number,
+    and the output of the first of its two matrices. With all weights trained, each layer adds its input and each norm
+    its normalized values, and all is in float32.
 
     Args:
         shape: The model's shape.
-        training: Settings.
-        number: Bytes of a number in the model's type; all weights are trained in float32, whatever it is.
+        training: The settings.
+        number: Bytes of a number in the model's dtype; ignored if all weights are trained, which is in float32.
 
     Source:
-        The method of arXiv 2205.05198, section 4.1, worked out for a frozen Llama block with LoRA.
+        The method of arXiv 2205.05198, section 4.1, applied to a frozen Llama block with LoRA.
     """
     number = FLOAT if training.full else number
     norms = 2 * FLOAT * (shape.hidden_size + 1) + shape.head_norms * FLOAT * (shape.queries + shape.keys)
@@ -212,9 +213,9 @@ def kept_bytes(shape: Shape, training: Training, number: int) -> int:
 
 
 def passing_bytes(shape: Shape, number: int) -> int:
-    """Bytes of one token that a layer works with and lets go of again: the widest step, and what flows past it.
+    """Return the bytes of one token that a layer needs temporarily: its widest step, and the values that bypass it.
 
-    One copy is in float32: of what is normed, or of what an adapter reads.
+    One copy is in float32: a norm's values, or an adapter's input.
     """
     widest = max(3 * shape.intermediate_size, 2 * (shape.queries + shape.keys))
     routed = shape.num_experts_per_tok * 3 * shape.moe_intermediate_size
@@ -222,17 +223,18 @@ def passing_bytes(shape: Shape, number: int) -> int:
 
 
 def training_bytes(shape: Shape, weights: int, training: Training, number: int) -> int:
-    """Most memory that tensors take in training.
+    """Return the peak memory of tensors in training.
 
-    The base's weights; of what is trained a weight, a gradient and two states of AdamW, and one number more while a
-    step is taken; what is kept of each token in each layer, or with checkpointing each layer's input and one layer in
-    full; one layer's gradients; and the logits of the answers, with their logarithms and gradients in float32.
+    It is the sum of the base's weights; for each trained parameter its weight, gradient and two states of AdamW, and
+    one more number during a step; the kept bytes of each token in each layer, or with checkpointing each layer's input
+    and one layer in full; one layer's gradients; and the logits of the answers, with their logarithms and gradients in
+    float32.
 
     Args:
         shape: The model's shape.
-        weights: Bytes of the base's weights; where all are trained, they are counted as float32 in their place.
-        training: Settings.
-        number: Bytes of a number in the model's type.
+        weights: Bytes of the base's weights; ignored if all are trained, and then counted as float32.
+        training: The settings.
+        number: Bytes of a number in the model's dtype.
     """
     tokens = training.rows * training.length
     trained = adapter_parameters(shape, training.lora_r, training.target_modules)
@@ -248,16 +250,17 @@ def training_bytes(shape: Shape, weights: int, training: Training, number: int) 
 
 
 def scoring_bytes(shape: Shape, weights: int, length: int, tokens: int, number: int) -> int:
-    """Most memory that tensors take in scoring.
+    """Return the peak memory of tensors in scoring.
 
-    The weights, one layer's work for a batch, and the logits of the options, in float32 and as the model rounds them.
+    It is the sum of the weights, one layer's temporary values for a batch, and the logits of the options, in float32
+    and in the model's dtype.
 
     Args:
         shape: The model's shape.
         weights: Bytes of the weights.
         length: Tokens of the longest prompt.
-        tokens: In one batch, its padding counted in.
-        number: Bytes of a number in the model's type.
+        tokens: Tokens of one batch, including its padding.
+        number: Bytes of a number in the model's dtype.
     """
     rows = max(1, tokens // min(length, SHORTEST_PROMPT))
     logits = rows * OPTION_TOKENS * shape.vocab_size * (FLOAT + (number if number != FLOAT else 0))
@@ -265,5 +268,5 @@ def scoring_bytes(shape: Shape, weights: int, length: int, tokens: int, number: 
 
 
 def weight_bytes(params: int, number: float) -> int:
-    """Bytes of the weights; half a byte a number in 4 bits, and an eighth more for what is not quantized."""
+    """Return the bytes of weights of ``number`` bytes, half a byte for 4 bits; quantized models take an eighth more."""
     return int(params * number * (1.125 if number < 2 else 1))

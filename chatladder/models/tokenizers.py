@@ -1,7 +1,7 @@
-"""A model's tokenizer as its own files say, with the tokens that end a text and fill a batch.
+"""A model's tokenizer as its own files define it, with its end-of-text and padding tokens.
 
-A tokenizer.json is the whole of a tokenizer; what loads must encode as it does. Transformers rebuilds some tokenizers
-from their vocabulary by a class of the model's name: a folder of type ``qwen2`` gets Qwen's way to split text.
+A tokenizer.json defines a tokenizer completely, and the loaded one must encode as it does. transformers rebuilds some
+tokenizers from their vocabulary by a class for the model's type: a folder of type ``qwen2`` gets Qwen's pre-tokenizer.
 """
 
 import json
@@ -17,9 +17,9 @@ from chatladder.models.folders import reading
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: How a rung's prompts are written: in the tokenizer's own chat template, or as plain text.
+#: The forms of a rung's prompts: in the tokenizer's own chat template, or in plain text.
 CHAT_TEMPLATES = ("auto", "none")
-#: What decides how text becomes pieces, beside the vocabulary and its merges, which no class replaces.
+#: The parts that determine how text is split, besides the vocabulary and its merges, which no class replaces.
 _STEPS = ("normalizer", "pre_tokenizer")
 _FLAGS = (
     "unk_token",
@@ -29,32 +29,32 @@ _FLAGS = (
     "byte_fallback",
     "ignore_merges",
 )
-#: How this machine loaded the tokenizer, which is no property of it.
+#: Settings of how this machine loaded the tokenizer, which are no property of the tokenizer.
 _LOCAL_KEYS = ("is_local", "local_files_only", "name_or_path")
-#: Stands for what an assistant says.
+#: A placeholder for the assistant's message.
 _ANSWER = "ANSWER"
-#: Stands for what a user says: a character that no template has, between two that some take off.
+#: A placeholder for the user's message: a character that no template has, between two that some templates strip.
 _MESSAGE = "\t\ue000\t"
-#: Everything that some template might write otherwise.
+#: A message with everything that a template might change.
 _SAMPLE = ' \t"It\'s" <b>1 &amp; 2</b>\\n\n\n{{ it }}，好 '
-#: What a tokenizer is tried on: a prompt's length of what expressions stumble over.
+#: The text that a tokenizer is tried on: as long as a prompt, with everything that is hard for regular expressions.
 _TRIED = "user 1: " + "a" * 400 + " b2" * 200 + "，好吗？" * 50 + "\n \t\u200b\U0001f600 1234567 don't!!!" * 20
 _PLAIN_TEXT = "base: {chat_template: none} (--chat-template none) asks in plain text."
 
 
 def load_tokenizer(folder: Path, chat_template: str = "auto") -> "PreTrainedTokenizerBase":
-    """The tokenizer of a model folder, ready to encode.
+    """Return the tokenizer of a model folder, ready to encode.
 
-    Its end-of-text token is the one that ends an answer in the chat template, where there is one: an untuned Qwen has
-    a template whose turns end in ``<|im_end|>`` and an end of text that is ``<|endoftext|>``. Its padding token is
-    the end of text where it has none of its own.
+    Its end-of-text token is the one that ends an answer in the chat template, if there is one: in Qwen's base models,
+    the template ends turns with ``<|im_end|>``, but the end-of-text token is ``<|endoftext|>``. Its padding token is
+    the end-of-text token if it has none of its own.
 
     Args:
-        folder: A model folder; in it a tokenizer.json, or the files of an older kind.
-        chat_template: One of ``CHAT_TEMPLATES``; ``none`` asks in plain text.
+        folder: A model folder with a tokenizer.json, or the files of an older kind.
+        chat_template: The form of prompts, one of ``CHAT_TEMPLATES``; ``none`` is plain text.
 
     Raises:
-        DataError: If there is no tokenizer, or one that cannot be used here.
+        DataError: If there is no tokenizer, or it cannot be used.
     """
     with reading(str(folder), "a tokenizer that loads"):
         tokenizer = _as_written(folder)
@@ -66,10 +66,10 @@ def load_tokenizer(folder: Path, chat_template: str = "auto") -> "PreTrainedToke
 
 
 def try_out(folder: Path) -> None:
-    """Refuse a stranger's tokenizer that its reader cannot cope with, before it is read here.
+    """Refuse an untrusted tokenizer that fails in a child process, before this process reads it.
 
     Raises:
-        DataError: With what its reader says.
+        DataError: If it fails, with the error of its reader.
     """
     written = folder / "tokenizer.json"
     if written.is_file():
@@ -77,10 +77,10 @@ def try_out(folder: Path) -> None:
 
 
 def has_chat_template(folder: Path) -> bool:
-    """Whether the tokenizer of a model folder brings a chat template.
+    """Return True if the tokenizer of a model folder has a chat template.
 
     Raises:
-        DataError: If there is no tokenizer, or one that cannot be used here.
+        DataError: If there is no tokenizer, or it cannot be used.
     """
     with reading(str(folder), "a tokenizer that loads"):
         return _as_written(folder).chat_template is not None
@@ -89,7 +89,7 @@ def has_chat_template(folder: Path) -> bool:
 def _as_written(folder: Path) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    # Types are the stubs' own trouble: the auto class is typed as the union of what it may give.
+    # Any, since the stubs type the auto class as the union of everything that it may return.
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     written = folder / "tokenizer.json"
     if written.is_file() and not _encodes_as(tokenizer, read_json(written)):
@@ -121,7 +121,7 @@ def _set_ends(tokenizer: Any, folder: Path) -> None:
 
 
 def _ends(folder: Path) -> list[int]:
-    """Token ids that end a text, as generation_config.json or config.json names them: none, one or several."""
+    """Return the token ids that end a text, from generation_config.json or config.json: none, one or several."""
     for name in ("generation_config.json", "config.json"):
         path = folder / name
         ends = read_json(path).get("eos_token_id") if path.is_file() else None
@@ -131,24 +131,24 @@ def _ends(folder: Path) -> list[int]:
 
 
 def _has_row(folder: Path, token: int) -> bool:
-    """Whether the model has a row for a token; some tokenizers were given a padding token that their model lacks."""
+    """Return True if the model has a row for a token; some tokenizers have a padding token that their model lacks."""
     path = folder / "config.json"
     rows = vocabulary(read_json(path)) if path.is_file() else None
     return rows is None or token < rows
 
 
 def vocabulary(config: dict[str, Any]) -> int | None:
-    """Rows of the embedding that a config.json tells, of a model of text or of text and images."""
+    """Return the rows of the embedding from a config.json, of a model for text or for text and images."""
     rows = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
     return None if rows is None else int(rows)
 
 
 def turn_end(tokenizer: "PreTrainedTokenizerBase", ends: list[int]) -> int | None:
-    """The token that a chat template writes after what an assistant says; None without template or such a token.
+    """Return the token that a chat template writes after an assistant's message; None without one or a template.
 
     Args:
         tokenizer: The model's tokenizer.
-        ends: What its configuration names as end, which need not be marked as special.
+        ends: The end tokens of its configuration, which need not be marked as special.
     """
     if tokenizer.chat_template is None:
         return None
@@ -161,12 +161,12 @@ def turn_end(tokenizer: "PreTrainedTokenizerBase", ends: list[int]) -> int | Non
 
 
 class Frame(NamedTuple):
-    """The text that a chat template writes around the message of a user, and up to the answer.
+    """The text that a chat template writes around a user's message, up to the answer.
 
     Attributes:
-        parts: Between any two of them stands the message.
-        strips_start: Whether the template takes off spaces and line breaks before the message.
-        strips_end: Whether it takes them off after the message.
+        parts: The parts of the text; the message goes between any two of them.
+        strips_start: True if the template strips white space at the start of the message.
+        strips_end: True if the template strips white space at the end of the message.
     """
 
     parts: Sequence[str]
@@ -174,18 +174,18 @@ class Frame(NamedTuple):
     strips_end: bool = False
 
     def around(self, message: str) -> str:
-        """The prompt that holds this message."""
+        """Return the prompt with a message."""
         message = message.lstrip() if self.strips_start else message
         return (message.rstrip() if self.strips_end else message).join(self.parts)
 
 
 def frame(tokenizer: "PreTrainedTokenizerBase") -> Frame:
-    """Write a chat of one message in the tokenizer's chat template.
+    """Return the frame that the tokenizer's chat template writes around a single message.
 
     Raises:
-        DataError: If the template refuses it, takes too long, or changes what the user says.
+        DataError: If the template refuses such a chat, takes too long, or changes the message.
     """
-    # Models that may think aloud first are told not to: the answer is scored, not generated.
+    # Thinking is switched off in models that support it: the answer is scored, not generated.
     options = {"add_generation_prompt": True, "enable_thinking": False}
     chats = [[{"role": "user", "content": content}] for content in (_MESSAGE, _SAMPLE)]
     template, variables = _template(tokenizer)
@@ -205,7 +205,7 @@ def frame(tokenizer: "PreTrainedTokenizerBase") -> Frame:
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase") -> tuple[str, dict[str, Any]]:
-    """The chat template, of several the default, and the tokens that it may name."""
+    """Return the chat template, or the default one of several, and its variables."""
     try:
         template = str(tokenizer.get_chat_template())
     except ValueError as error:
@@ -216,17 +216,17 @@ def _template(tokenizer: "PreTrainedTokenizerBase") -> tuple[str, dict[str, Any]
 
 
 def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
-    """Every token that stands for itself and not for text, by id, whether it has a role of its own or none."""
+    """Return every special token by id, whether or not it has a role, such as end-of-text."""
     added: dict[int, Any] = tokenizer.added_tokens_decoder
     marked = {number: str(token) for number, token in added.items() if token.special}
     return marked | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
 
 
 def write_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
-    """Save a tokenizer without what only says how it was loaded here."""
+    """Save a tokenizer without the settings that only describe how it was loaded."""
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     settings = {name: value for name, value in read_json(path).items() if name not in _LOCAL_KEYS}
     if settings.get("tokenizer_class") == "TokenizersBackend":
-        settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same, by the name that older releases know
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same class, by the name that older versions know
     write_json(path, settings)

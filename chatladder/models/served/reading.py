@@ -1,19 +1,21 @@
-"""What counts as an answer of a model behind an endpoint: the probabilities of its first tokens, or an option by name.
+"""The answer of a model behind an endpoint: the probabilities of its first tokens, or an option by name.
 
-By probabilities: every token that the server lists where the answer begins adds its probability to the option that it
+By probabilities: each token that the server lists at the start of the answer adds its probability to the option that it
 spells out (no letter or digit may follow), or whose letter it is. A token that only begins an option, such as "need" or
-不, may go on otherwise and counts for none; where the model itself chose it, the list behind it shows how it goes on.
-What the list shows of no option, or leaves out, is unseen. White space before the answer is walked through, its
-probability multiplied in, and a thought in ``<think>`` is passed over: then the probabilities hold given that thought.
-An option that is not seen has at most the probability of the last token listed, at most what the list leaves out, and
-what listed tokens have that only begin it; it is given half of that, and half of any other option's at most, so that a
-single answer cannot outweigh all others.
+不, may continue differently and counts for none; if the model generated it, the next list shows how it continues. The
+probability of listed tokens that belong to no option, and of unlisted tokens, is unseen. Leading white space is
+skipped, with its probability as a factor. A thought in ``<think>`` is skipped, too; the probabilities are then
+conditional on that thought.
 
-By name: all of the answer is an option's text, or ``{"answer": "<option>"}``. Whatever else it says is no answer.
+The probability of an unseen option is bounded: by that of an unlisted token, which is at most the last listed one's and
+at most the remainder, plus that of listed tokens that only begin the option. The option gets half of this bound, but at
+most half of any other option's probability, so that a single answer cannot outweigh all others.
+
+By name: the whole answer is an option's text, or ``{"answer": "<option>"}``. Anything else is not an answer.
 
 Sources:
     platform.openai.com/docs/api-reference/chat/object (``logprobs.content``, ``top_logprobs``, ``bytes``);
-    the same fields in vLLM's and llama.cpp's servers. vLLM spells bytes that are no text as U+FFFD: unseen.
+    the same fields in vLLM's and llama.cpp's servers. vLLM writes bytes that are not text as U+FFFD; they are unseen.
 """
 
 import math
@@ -24,17 +26,17 @@ from chatladder.endpoint.completion import THOUGHT, THOUGHT_ENDS, bare, content_
 from chatladder.models.prompts import LETTERS
 from chatladder.vocabulary import ANSWERS
 
-#: The only entry of the object that a model is held to.
+#: The only entry of the object in the schema.
 NAME = "answer"
 _LETTERS = tuple(letter.encode("utf-8") for letter in LETTERS)
 
 
 class ServedAnswer(NamedTuple):
-    """What a model says to one prompt.
+    """A model's answer to one prompt.
 
     Attributes:
-        shares: Probability of each option, columns as ``ANSWERS``, together 1; None where the answer is none of them.
-        seen: Probability that the model answers with one of the options, as far as the server lists it; 1 for an
+        shares: Probabilities of the options, in the order of ``ANSWERS``, with sum 1; None if the answer is no option.
+        seen: The probability that the model answers with one of the options, as far as the server lists it; 1 for an
             option by name.
     """
 
@@ -46,12 +48,12 @@ UNREAD = ServedAnswer(None, 0.0)
 
 
 class TokenStep(NamedTuple):
-    """One token that was generated.
+    """One generated token.
 
     Attributes:
-        token: Its bytes.
-        probability: Its own.
-        listed: The likeliest tokens in its place, with their probabilities.
+        token: The token's bytes.
+        probability: The token's probability.
+        listed: The most likely tokens at its position, with their probabilities.
     """
 
     token: bytes
@@ -64,7 +66,7 @@ def read_probabilities(choice: Any, options: Mapping[str, str]) -> ServedAnswer 
 
     Args:
         choice: The first choice of a chat completion.
-        options: Text of each option, keyed by ``ANSWERS``.
+        options: The text of each option, keyed by ``ANSWERS``.
 
     Returns:
         The answer; None if the server lists no tokens.
@@ -98,7 +100,7 @@ def read_probabilities(choice: Any, options: Mapping[str, str]) -> ServedAnswer 
 
 
 def is_blank(choice: Any) -> bool:
-    """Return whether nothing was generated."""
+    """Return True if nothing was generated."""
     content = content_of(choice)
     return not isinstance(content, str) or not content.strip()
 
@@ -110,7 +112,7 @@ def read_name(choice: Any, options: Mapping[str, str]) -> ServedAnswer:
     answer = value.strip() if isinstance(value, str) else text
     for name in ANSWERS:
         rest = answer.removeprefix(options[name])
-        # "needed." is an answer, "needed/complete/unknown" is none.
+        # "needed." is an answer, "needed/complete/unknown" is not.
         if answer.startswith(options[name]) and not any(map(str.isalnum, rest)):
             return ServedAnswer(tuple(float(name == other) for other in ANSWERS), 1.0)
     return UNREAD
@@ -129,25 +131,25 @@ def option_of(answer: bytes, options: Sequence[bytes]) -> int | None:
 
 
 def _begun(answer: bytes, options: Sequence[bytes]) -> list[int]:
-    """The options that an answer begins, if it is not white space alone."""
+    """Return the options that begin with the answer so far, if it is not only white space."""
     answer = answer.lstrip()
     return [number for number, option in enumerate(options) if answer and option.startswith(answer)]
 
 
 def _ends(rest: bytes) -> bool:
-    """Whether the option's word is over; part of a character may be the start of a letter."""
+    """Return True if the option's word ends before ``rest``; an incomplete character may be the start of a letter."""
     first = rest.decode("utf-8", "replace")[:1]
     return first != "\ufffd" and not first.isalnum()
 
 
 def _most_hidden(step: TokenStep) -> float:
-    """The most that a token which is not listed can have."""
+    """Return the largest possible probability of an unlisted token."""
     probabilities = [probability for _, probability in step.listed]
     return max(0.0, min(*probabilities, 1 - math.fsum(probabilities))) if probabilities else 0.0
 
 
 def _after_thought(steps: Sequence[TokenStep]) -> int:
-    """Return where the answer begins: behind a thought's end, nowhere if a thought does not end."""
+    """Return the step at which the answer begins: after a thought, or past the last step if a thought does not end."""
     text = b""
     for number, step in enumerate(steps, start=1):
         text += step.token
@@ -157,7 +159,7 @@ def _after_thought(steps: Sequence[TokenStep]) -> int:
 
 
 def _steps(choice: Any) -> list[TokenStep]:
-    """The generated tokens; what is not as it should be is left out."""
+    """Return the generated tokens, without malformed ones."""
     steps = []
     for each in _list(entry(entry(choice, "logprobs"), "content")):
         generated, listed = _token(each), [_token(other) for other in _list(entry(each, "top_logprobs"))]
@@ -175,7 +177,7 @@ def _token(value: Any) -> tuple[bytes, float] | None:
     if isinstance(logprob, bool) or not isinstance(logprob, (int, float)) or not math.isfinite(logprob):
         return None
     probability = math.exp(min(0.0, logprob))
-    # Bytes first: a token may be a part of a character, which no text can show.
+    # Bytes first: a token may be part of a character, which text cannot represent.
     if isinstance(spelled, list) and all(type(byte) is int and 0 <= byte <= 255 for byte in spelled):
         return bytes(spelled), probability
     return (text.encode("utf-8", "replace"), probability) if isinstance(text, str) else None
