@@ -32,7 +32,7 @@ from chatladder.chat.options import MaskingOptions
 from chatladder.io.console import SETTINGS, DataError, InputFile, InputFolder, OutputFolder, example
 from chatladder.io.files import read_jsonl, whole_folder
 from chatladder.io.options import options_of, setting
-from chatladder.io.rows import QUESTIONS, write_rows
+from chatladder.io.rows import PSEUDONYM, QUESTIONS, write_rows
 from chatladder.labels.answer import Answer, Label, now
 from chatladder.labels.log import create
 from chatladder.labels.rewrites import one_line
@@ -48,7 +48,7 @@ ANNOTATOR = GROUP = "imported"
 #: Milliseconds would be beyond this many seconds (the year 5138).
 _LATEST = 10**11
 _OPAQUE_ID = re.compile(r"[0-9a-f]{16}")
-_PSEUDONYM = re.compile(r"u[0-9a-f]{8}(?:[0-9a-f]{8})?")
+_PSEUDONYM = re.compile(PSEUDONYM)
 
 
 @dataclass(frozen=True, kw_only=True)

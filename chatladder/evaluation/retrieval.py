@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatladder.io.console import bar
+from chatladder.io.rows import PSEUDONYM
 
 #: The number of results of a search.
 FOUND = 10
 _WORD = re.compile(r"[^\W_\u3400-\u9fff]+|[\u3400-\u9fff]+")
-_PSEUDONYM = re.compile(r"@?\bu(?:[0-9a-f]{16}|[0-9a-f]{8})\b")
+_MENTION = re.compile(rf"@?\b{PSEUDONYM}\b")
 
 
 def words(text: str) -> list[str]:
@@ -49,7 +50,7 @@ class Archive:
         self._turns = turns
         self._places = {turn["turn_id"]: place for place, turn in enumerate(self._turns)}
         self._index = BM25()
-        texts = [words(_PSEUDONYM.sub(" ", turn["text"] or "")) for turn in self._turns]
+        texts = [words(_MENTION.sub(" ", turn["text"] or "")) for turn in self._turns]
         self._index.index(texts, show_progress=False)
         self._known = set(self._index.vocab_dict)
 
@@ -87,7 +88,7 @@ class Archive:
         """
         place = self._places[question["turn_id"]]
         at_hand = range(place - len(question["window"]), place + 1)
-        asked = [word for word in words(_PSEUDONYM.sub(" ", text)) if word in self._known]
+        asked = [word for word in words(_MENTION.sub(" ", text)) if word in self._known]
         if not asked:
             return None
         scores = self._index.get_scores(asked)

@@ -52,6 +52,8 @@ TURNS = pa.schema(
 )
 SCORES = pa.schema([("turn_id", pa.string()), ("score", pa.float32())])  # 0-10
 WINDOW = pa.list_(pa.struct([("sender", pa.string()), ("text", pa.string()), ("timestamp", pa.int64())]))
+#: A person's pseudonym in a text, as a regular expression (chatladder/privacy/pseudonyms.py makes them).
+PSEUDONYM = r"u(?:[0-9a-f]{16}|[0-9a-f]{8})"
 QUESTIONS = pa.schema(
     [
         ("item_id", pa.string()),

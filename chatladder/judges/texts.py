@@ -12,22 +12,22 @@ import pyarrow.compute as pc
 
 from chatladder.distributed import Range, RowRange, Workers, cut_evenly
 from chatladder.io.console import bar
-from chatladder.io.rows import PART_ROWS, TURNS, Rows
+from chatladder.io.rows import PART_ROWS, PSEUDONYM, TURNS, Rows
 
 #: The people to whom a line is addressed ("@u1a2b3c4d how do I ..."), not part of the text itself. Valid in RE2 too.
 ADDRESSED = r"(?m)^[ \t]*(?:@\S+[ \t,，:：]*)+"
 #: Only ASCII, since Chinese text may follow an address without a space.
 LINK = r"(?:https?|ftp)://[!-~]+|\bwww\.[!-~]+"
 #: People mentioned in a text, which judges must not see: the pseudonyms' key would change scores.
-PSEUDONYM = r"@?\bu[0-9a-f]{8}(?:[0-9a-f]{8})?\b"
+_MENTION = rf"@?\b{PSEUDONYM}\b"
 MARKS = "?？"
 
 _ADDRESSED = re.compile(ADDRESSED)
 #: A line that starts with one name or more: with a sign, or as a pseudonym alone, as "nick : text" becomes.
-_WHOM = re.compile(rf"(?m)^[ \t]*((?:@\S+[ \t,，:：]*)+|{PSEUDONYM})", re.ASCII)
+_WHOM = re.compile(rf"(?m)^[ \t]*((?:@\S+[ \t,，:：]*)+|{_MENTION})", re.ASCII)
 _NAME = re.compile(r"@?([^\s,，:：@]+)")
 _LINK = re.compile(LINK, re.IGNORECASE)
-_PSEUDONYM = re.compile(PSEUDONYM, re.ASCII)
+_MENTIONED = re.compile(_MENTION, re.ASCII)
 # A dot ends a sentence only before white space: "12.04" and "a.py" have none. Nor does a mark inside a word ("a?b", a
 # pattern or a query) end one.
 _SENTENCE_END = re.compile(
@@ -105,7 +105,7 @@ def whom(text: str) -> list[str]:
 
 def spoken(text: str) -> str:
     """Return the text without its addressees; each URL, and each person, becomes one word."""
-    return _PSEUDONYM.sub(" somebody ", _LINK.sub(" link ", _ADDRESSED.sub("", text)))
+    return _MENTIONED.sub(" somebody ", _LINK.sub(" link ", _ADDRESSED.sub("", text)))
 
 
 def sentences(text: str) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
-from chatladder.io.rows import SPLITS
+from chatladder.io.rows import PSEUDONYM, SPLITS
 from chatladder.vocabulary import ANSWERS, NEGATIVE, TASK, Fields
 
 LANGUAGES = ("zh", "en")
@@ -44,7 +44,7 @@ EMBEDDED_WORDING = "definition"
 ANSWER_FORMS = ("text", "lettered")
 #: How a line names its speaker; people are numbered, those who speak first, so no pseudonym is learned.
 SPEAKERS = {"zh": "用户{}：", "en": "user {}: "}
-_PSEUDONYM = re.compile(r"(?<![0-9A-Za-z])u(?:[0-9a-f]{16}|[0-9a-f]{8})(?![0-9A-Za-z])")
+_PSEUDONYM = re.compile(rf"(?<![0-9A-Za-z]){PSEUDONYM}(?![0-9A-Za-z])")
 _ADDRESSED = re.compile(rf"\A(?:@?{_PSEUDONYM.pattern}[\s,:;，：；、]*)+")
 LETTERS = ("A: ", "B: ", "C: ")
 #: Stands for a line break inside a message: one message is always one line.

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from chatladder.io.console import printable
+from chatladder.io.rows import PSEUDONYM
 
 #: Characters of one message shown until the annotator asks for the rest.
 MOST_CHARACTERS = 1_500
@@ -24,7 +25,7 @@ NAMES = (
     "Swan", "Tapir", "Toad", "Trout", "Tuna", "Whale", "Wren", "Yak", "Zebra",
 )  # fmt: skip
 _WORD = re.compile("[A-Za-z]+")
-_PSEUDONYM = re.compile(r"(?<![0-9A-Za-z])u(?:[0-9a-f]{16}|[0-9a-f]{8})(?![0-9A-Za-z])")
+_PSEUDONYM = re.compile(rf"(?<![0-9A-Za-z]){PSEUDONYM}(?![0-9A-Za-z])")
 #: Characters that join emoji, and letters of several scripts; they move nothing.
 _JOINERS = "\u200c\u200d"
 #: The most marks on one letter; no script needs more.

@@ -43,6 +43,7 @@ from chatladder.io.console import (
 )
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of
+from chatladder.io.rows import PSEUDONYM
 from chatladder.privacy.secret import local_key
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 #: Questions to score together: enough to batch them by length, few enough to show answers early.
 CHUNK = 512
-_PSEUDONYM = re.compile(r"\bu(?:[0-9a-f]{16}|[0-9a-f]{8})\b", re.ASCII)
+_PSEUDONYM = re.compile(rf"\b{PSEUDONYM}\b", re.ASCII)
 
 
 def numbered(asked: Iterable["Asked"]) -> Iterator["Asked"]:

@@ -17,6 +17,7 @@ from chatladder.chat.file_names import DENY, KEEP
 from chatladder.cli.answering import passing_key
 from chatladder.cli.export.record import Settings
 from chatladder.cli.resolve.reading import no_question
+from chatladder.io.rows import PSEUDONYM
 from chatladder.privacy.masking import mask
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms
@@ -27,7 +28,7 @@ MOST_HISTORY, MOST_QUESTIONS, MOST_TURNS = 100, 64, 200
 MOST_OF_NAME, MOST_OF_TEXT = 256, 16_384
 #: Control characters except tabs and line breaks.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_PSEUDONYM = re.compile(r"u(?:[0-9a-f]{8}|[0-9a-f]{16})")
+_PSEUDONYM = re.compile(PSEUDONYM)
 
 
 def _plain(text: str) -> str:
