@@ -139,6 +139,7 @@ OTHERS = [page for page in PAGES if page != TUTORIAL and any(step.page == page f
 NUMBER = r"[+-]?\d[\d,.]*(?:e[+-]?\d+)?[kMGT]?"
 #: In the pages' text, first match first: what it stands for in what is printed.
 FORMS = [
+    (r"(?<=^Numbers: )[^\n]+", r"[^\n]+"),  # what this processor multiplies
     (r"\s*\.\.\.\s*", r"(?:\s.*?)?"),
     (rf"{NUMBER} \[{NUMBER}, {NUMBER}\]", rf"(?:{NUMBER}(?:\s+\[{NUMBER},\s+{NUMBER}\])?|not\s+defined)"),
     (r"\d[\d.]*(?:,\s+\d[\d.]*)+", r"\d[\d.]*(?:,\s+\d[\d.]*)*"),  # one for each seed
@@ -156,7 +157,7 @@ FORMS = [
     (r"(?<=\dk)(?: \*)?\s+(?=\d+ k\s)", r"(?:\s\*)?\s+"),  # a rung that is not above what it is held against
     (r"\s+", r"\s+"),
 ]
-LEXER = re.compile("|".join(f"({pattern})" for pattern, _ in FORMS))
+LEXER = re.compile("|".join(f"({pattern})" for pattern, _ in FORMS), re.M)
 
 
 def form_of(shown):
