@@ -76,7 +76,7 @@ def _stages() -> Iterator[str]:
 
 def _facts(stage: dict[str, Any], module: str) -> Iterator[tuple[str, str]]:
     deps = [_key(dep) for dep in graph.names(stage.get("deps", []))]
-    yield "reads", codes(_short(dep for dep in deps if not dep.startswith("stages"))) or "nothing but its params"
+    yield "reads", codes(dep for dep in deps if not dep.startswith("stages")) or "nothing but its params"
     outs = graph.names([*stage.get("outs", []), *stage.get("metrics", [])])
     yield "writes", codes(map(_key, outs))
     yield "params", codes(map(_key, stage.get("params", []))) or "none"
@@ -85,6 +85,7 @@ def _facts(stage: dict[str, Any], module: str) -> Iterator[tuple[str, str]]:
 
 
 def _key(path: str) -> str:
+<<<<<<< HEAD
     return path.replace("${key}", "KEY")
 
 
@@ -92,6 +93,9 @@ def _short(paths: Iterable[str]) -> list[str]:
     """Return paths in order, those of the demo's rungs merged into one with ``RUNG`` in it."""
     rungs = yaml.safe_load(read("params.yaml"))["ladder"]
     return list(dict.fromkeys(re.sub("|".join(map(re.escape, rungs)), "RUNG", path) for path in paths))
+=======
+    return re.sub(r"\$\{(?:key|item)\}", "KEY", path).replace("${task}", "TASK")
+>>>>>>> words-d
 
 
 def prose(docstring: str) -> Iterator[str]:
