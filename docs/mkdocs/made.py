@@ -85,17 +85,7 @@ def _facts(stage: dict[str, Any], module: str) -> Iterator[tuple[str, str]]:
 
 
 def _key(path: str) -> str:
-<<<<<<< HEAD
-    return path.replace("${key}", "KEY")
-
-
-def _short(paths: Iterable[str]) -> list[str]:
-    """Return paths in order, those of the demo's rungs merged into one with ``RUNG`` in it."""
-    rungs = yaml.safe_load(read("params.yaml"))["ladder"]
-    return list(dict.fromkeys(re.sub("|".join(map(re.escape, rungs)), "RUNG", path) for path in paths))
-=======
     return re.sub(r"\$\{(?:key|item)\}", "KEY", path).replace("${task}", "TASK")
->>>>>>> words-d
 
 
 def prose(docstring: str) -> Iterator[str]:
