@@ -643,7 +643,7 @@ def _stale(now: Standing) -> str:
     epilog=example(__doc__),
 )
 def status_command() -> None:
-    """Say what the project in this folder holds, what is stale, and the next useful step."""
+    """Show the state of the project in this folder, its stale stages and the next step."""
     click.echo("\n".join(lines(gather(Path()))))
 
 

@@ -144,7 +144,7 @@ def _now() -> str:
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(AdjudicateOptions, "options")
 def adjudicate_command(options: AdjudicateOptions) -> None:
-    """Settle what annotators disagree about, one key an answer."""
+    """Settle disagreements between annotators, one key per answer."""
     launch(adjudicate, options)
 
 

@@ -147,7 +147,7 @@ def annotate(options: AnnotateOptions) -> None:
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(AnnotateOptions, "options")
 def annotate_command(options: AnnotateOptions) -> None:
-    """Answer whether each question needs the messages before it, one key an answer."""
+    """Label each question: does it need the messages before it? One key per answer."""
     launch(annotate, options)
 
 

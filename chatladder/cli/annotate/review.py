@@ -247,7 +247,7 @@ def _what_next(number: int) -> str:
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(ReviewOptions, "options")
 def review_command(options: ReviewOptions) -> None:
-    """Look again, blind, at the labels that are probably wrong and at a random share of all."""
+    """Review labels that are probably wrong, mixed with a random share of all, without seeing the labels."""
     launch(review, options)
 
 

@@ -176,11 +176,11 @@ def _why(machine: Machine) -> str:
     context_settings=SETTINGS,
     epilog=example(__doc__),
 )
-@click.option("--hub", is_flag=True, help="Ask the hub whether it has each model at its commit.")
-@click.option("--json", "wants_json", is_flag=True, help="Print JSON, sizes in bytes.")
+@click.option("--hub", is_flag=True, help="Check that the hub has each model at its commit.")
+@click.option("--json", "wants_json", is_flag=True, help="Print JSON with sizes in bytes.")
 @click.pass_context
 def doctor_command(context: click.Context, hub: bool, wants_json: bool) -> None:
-    """Say what each rung of params.yaml needs, how long it takes, and what does not hold, which comes last.
+    """Show the memory, disk and time that each rung of params.yaml needs, and list problems at the end.
 
     Exits with 1 if a rung cannot run here or something is wrong with the setup.
     """

@@ -94,9 +94,9 @@ def _ask(field: "Field[Any]", default: str, folder: Path) -> Any:
 )
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
 @options_of(ProjectPlan, "given", partial=True)
-@click.option("--yes", "takes_defaults", is_flag=True, help="Ask nothing: take the default of what is not given.")
+@click.option("--yes", "takes_defaults", is_flag=True, help="Do not ask: use the default of each missing setting.")
 def init_command(folder: Path, takes_defaults: bool, given: Mapping[str, Any]) -> None:
-    """Begin a project in FOLDER, which must be new or empty; the current one unless given."""
+    """Start a project in FOLDER, which must be new or empty; the current folder by default."""
     path = check_folder(folder)
     plan = complete_plan(given, path, takes_defaults=takes_defaults)
     made = make(folder, plan)

@@ -129,15 +129,15 @@ class ProjectPlan:
     """The settings of a new project, each with the question that asks for it."""
 
     export: Path | None = setting(
-        "Export of the chat, a file or a folder; it is copied. Empty: later.",
+        "Export of the chat, a file or folder to copy. Empty: later.",
         metavar="PATH",
         parse=lambda path: Path(path).expanduser() if path else None,
     )
     timezone: str = setting(
-        "Time zone of exports in local time, as UTC or Asia/Shanghai.", metavar="ZONE", parse=_reader(_timezone)
+        "Time zone of the export's local times, such as UTC or Asia/Shanghai.", metavar="ZONE", parse=_reader(_timezone)
     )
     language: str = setting(
-        f"Language of the chat, and so of models and prompts: {', '.join(CHAT_LANGUAGES)}; other has English prompts.",
+        f"Language of the chat, models and prompts: {', '.join(CHAT_LANGUAGES)}; other has English prompts.",
         metavar="LANGUAGE",
         parse=click.Choice(CHAT_LANGUAGES),
     )
@@ -147,11 +147,11 @@ class ProjectPlan:
         parse=_reader(_ladder),
     )
     annotators: tuple[str, ...] = setting(
-        "Who annotates, as li,wu; two get each question. Empty: whoever comes.",
+        "Annotators, as li,wu; two answer each question. Empty: anybody.",
         metavar="NAMES",
         parse=_reader(_people),
     )
-    task: str = setting("The task: which question is asked of the chat.", choices=shipped_tasks(), default=DEFAULT)
+    task: str = setting("Task: the question that is asked about the chat.", choices=shipped_tasks(), default=DEFAULT)
 
 
 @dataclass(frozen=True)

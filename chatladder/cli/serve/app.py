@@ -24,8 +24,8 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 class Limits:
     """The limits of requests."""
 
-    seconds: float = setting("Seconds for a request to arrive, and as many to answer it.", default=60, above=0)
-    most_waiting: int = setting("Questions that may wait for an answer.", default=1024, least=1)
+    seconds: float = setting("Seconds to wait for a request, and to answer it.", default=60, above=0)
+    most_waiting: int = setting("Maximum number of waiting questions.", default=1024, least=1)
 
 
 def create_app(

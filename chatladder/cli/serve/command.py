@@ -53,11 +53,19 @@ def check_token(token: str | None, *, is_exposed: bool) -> None:
 @click.command(name="serve", context_settings=SETTINGS, epilog=example(__doc__))
 @click.argument("rung", required=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any that is free.")
-@click.option("--expose", is_flag=True, help="Let other machines reach it, with a token.")
-@click.option("--token", envvar=TOKEN_VARIABLE, show_envvar=True, help="Requests must bring it; it is never logged.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="Port to listen on; 0 for any free port.",
+)
+@click.option("--expose", is_flag=True, help="Allow a --host that other machines can reach; requires --token.")
+@click.option(
+    "--token", envvar=TOKEN_VARIABLE, show_envvar=True, help="Token that each request must contain; never logged."
+)
 @options_of(Limits, "limits")
-@click.option("--names", type=InputFolder, help="Folder of *.deny and *.keep, as data/raw may hold them.")
+@click.option("--names", type=InputFolder, help="Folder of *.deny and *.keep files, as in data/raw.")
 @options_of(MaskingOptions, "masking")
 @options_of(ModelOptions, "model_options")
 @options_of(Settings, "given", partial=True)
@@ -74,7 +82,7 @@ def serve_command(
     model_options: ModelOptions,
     given: Mapping[str, Any],
 ) -> None:
-    """Serve RUNG, or a folder that was exported: does a question need the messages before it?"""
+    """Serve RUNG, or an exported model with --model: does a question need the messages before it?"""
     folder = model_options.folder
     if (rung is None) == (folder is None):
         raise click.UsageError("expected either a rung or --model.")
