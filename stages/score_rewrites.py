@@ -41,18 +41,24 @@ from chatladder.vocabulary import POSITIVE
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
-@click.option("--rewrites", type=InputFile, required=True, help="Questions that people wrote out (parquet).")
+@click.option("--rewrites", type=InputFile, required=True, help="Rewrites by people (parquet).")
 @click.option(
     "--vanilla",
     type=InputFile,
     required=True,
-    help="Texts of the untouched model (parquet), of what people wrote out at least.",
+    help="Texts of the untouched model (parquet), at least for the rewrites by people.",
 )
-@click.option("--tuned", type=InputFile, required=True, help="Texts of the tuned one (parquet).")
+@click.option("--tuned", type=InputFile, required=True, help="Texts of the tuned model (parquet).")
 @click.option("--gate", "answers", type=InputFile, required=True, help="The tuned rung's predictions (parquet).")
 @click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Language of the prompt.")
 @click.option("--turns", type=InputFile, help="Turns to search (parquet).")
-@click.option("--answer-seconds", type=click.IntRange(1), default=600, show_default=True, help="Time for an answer.")
+@click.option(
+    "--answer-seconds",
+    type=click.IntRange(1),
+    default=600,
+    show_default=True,
+    help="Seconds within which an answer counts.",
+)
 @options_of(Draws, "draws")
 @click.option("--metrics", type=OutputFile, required=True, help="Metrics to write (JSON).")
 @stoppable(NOTHING_KEPT)
@@ -68,7 +74,7 @@ def main(
     draws: Draws,
     metrics: Path,
 ) -> None:
-    """Write how well a rung writes questions out, and what each policy is worth."""
+    """Score the questions that a rung wrote out, and compare the policies."""
     rows = [row for row in read_written_out(labelled, rewrites).to_pylist() if row["split"] == "test"]
     if not any(row["rewrite"] for row in rows):
         raise DataError(f"{rewrites}: expected test questions that somebody wrote out, got none. Write some (key w).")
