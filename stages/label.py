@@ -71,7 +71,9 @@ def main(
     if rewrites:
         write_rows(rewrites, labelled.rewrites.rows, REWRITES)
     for place in labelled.torn:
-        click.echo(f"{printable(place)}: the last line is cut short; left out. The next answer repairs it.", err=True)
+        click.echo(
+            f"{printable(place)}: the last line is incomplete and left out. The next answer repairs it.", err=True
+        )
     if logs.first_orphan:
         place = printable(logs.first_orphan)
         click.echo(f"{place}: the first of {counts['orphaned']} items that are no longer questions.", err=True)

@@ -57,7 +57,7 @@ def main(
     rows = read_written_out(labelled, rewrites) if rewrites else read_rows(labelled, LABELLED)
     items = [row for row in rows.to_pylist() if row["split"] == split and row.get("rewrite", row)]
     if not items:
-        raise DataError(f"{labelled}: expected questions in {split}, got none. Choose another --split or label more.")
+        raise DataError(f"{labelled}: expected questions in {split}, got none. Choose another --split, or label more.")
     prompts = [render_rewrite(item, language) for item in items]
     adapters = adapters_of(adapter) if adapter else {0: None}
     written = []

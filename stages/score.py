@@ -32,7 +32,7 @@ from chatladder.judges.scoring import ENDPOINT, JUDGES, write_scores
 @options_of(LlmSettings, "given", partial=True)
 @click.option("--turns", type=InputFile, required=True, help="Turns to score (parquet).")
 @click.option("--out", type=OutputFolder, required=True, help="Folder of scores and their cost to write.")
-@stoppable("Answers of a model are kept in .chatladder/judges; the same command goes on.")
+@stoppable("Answers of a model are kept in .chatladder/judges; the same command resumes.")
 def main(judge: str, kind: str, given: dict[str, Any], turns: Path, out: Path) -> None:
     """Write one judge's score of every text turn, from 0 to 10.
 

@@ -77,7 +77,10 @@ def main(
     """Score the questions that a rung wrote out, and compare the policies."""
     rows = [row for row in read_written_out(labelled, rewrites).to_pylist() if row["split"] == "test"]
     if not any(row["rewrite"] for row in rows):
-        raise DataError(f"{rewrites}: expected test questions that somebody wrote out, got none. Write some (key w).")
+        raise DataError(
+            f"{rewrites}: expected test questions that somebody wrote out, got none. Write some out (key w in "
+            "annotate)."
+        )
     asked = Asked(
         ["\n".join([*(rewritten(row, turn["text"], language) for turn in row["window"]), row["text"]]) for row in rows],
         [rewritten(row, plain(row["text"]), language) for row in rows],
@@ -112,14 +115,12 @@ def main(
     click.echo(f"{metrics}: {int(asked.written.sum()):,} test questions that people wrote out")
     for name in ("copy", "vanilla", "tuned"):
         score = result[name]
-        click.echo(
-            f"{name}: chrF {score['chrf']:.1f}, exact {score['exact']:.3f}, from nowhere {score['invented']:.3f}"
-        )
+        click.echo(f"{name}: chrF {score['chrf']:.1f}, exact {score['exact']:.3f}, invented {score['invented']:.3f}")
     for name, score in result["policies"].items():
         found = f", recall at ten {score['recall']:.3f}" if score.get("recall") is not None else ""
         click.echo(
             f"{name}: chrF {score['chrf']:.1f} over all questions, {score['written']:.0f} of 100 written out, "
-            f"{score['harm']:.3f} of those that need nothing changed{found}"
+            f"{score['harm']:.3f} of those that need no rewrite changed{found}"
         )
 
 
@@ -138,7 +139,7 @@ def _texts(path: Path, ids: list[str]) -> list[str]:
     }
     if missing := [item_id for item_id in ids if item_id not in texts]:
         raise DataError(
-            f"{path}: expected a text of each of {len(ids):,} test questions, {len(missing):,} are missing, such as "
+            f"{path}: expected a text for each of {len(ids):,} test questions, got none for {len(missing):,}, such as "
             f"{missing[0]!a}. Run dvc repro rewrite@{path.stem}."
         )
     return [texts[item_id] for item_id in ids]

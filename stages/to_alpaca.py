@@ -39,7 +39,7 @@ LONGEST = 256
 def main(labelled: Path, prompt: PromptSettings, rewrites: Path | None, rewriting: Path | None, out: Path) -> None:
     """Write alpaca rows, one JSON file for each split."""
     if (rewrites is None) != (rewriting is None):
-        raise click.UsageError("--rewrites and --rewriting go together.")
+        raise click.UsageError("--rewrites and --rewriting: expected both or neither, got one. Give the other.")
     write(out, alpaca_splits(read_rows(labelled, LABELLED).to_pylist(), lambda row: alpaca_row(row, prompt)))
     if rewrites and rewriting:
         short = [

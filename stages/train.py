@@ -43,7 +43,7 @@ from chatladder.training.settings import TrainSettings
     show_default=True,
     help="Seconds between checkpoints, from which a stopped run resumes; 0 for one after each step.",
 )
-@stoppable(f"The same command goes on from the last checkpoints in {FOLDER}, or starts over if there are none yet.")
+@stoppable(f"The same command resumes from the last checkpoints in {FOLDER}, or starts over if there are none yet.")
 def main(base: Path, alpaca: Path, settings: TrainSettings, out: Path, curves: Path, checkpoint_seconds: float) -> None:
     """Train a LoRA adapter per seed, or all weights, and write the loss curves.
 
