@@ -64,7 +64,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Import and run the requested command."""
         write_utf8()
-        with stoppable("No file is left half-written; the same command starts over."):
+        with stoppable("No file is left incomplete; the same command starts over."):
             return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

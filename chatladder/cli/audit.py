@@ -408,8 +408,9 @@ def lines_of(report: AuditReport, names: int) -> Iterator[str]:
     found = f"{total:,} findings in {len(report.findings):,} of" if total else "nothing found in"
     counts = report.counts
     yield (
-        f"audit: {found} {counts['searched']:,} files, {names:,} names looked for; {counts['opaque']:,} files searched "
-        f"for secrets only, {counts['raw_copies']:,} copies of exports and {counts['left_out']:,} other files left out"
+        f"audit: {found} {counts['searched']:,} files, {names:,} names looked for; {counts['opaque']:,} files "
+        f"searched for secrets only, {counts['raw_copies']:,} copies of exports and {counts['left_out']:,} other "
+        "files left out"
     )
 
 

@@ -94,9 +94,9 @@ def _commit(
     if key in given:
         return given[key], "as given"
     if not latest and present.get("repo") == base["repo"] and present.get("revision"):
-        return str(present["revision"]), "as it was"
+        return str(present["revision"]), "unchanged"
     if not latest and base.get("revision"):
-        return str(base["revision"]), "on record in the catalogue"
+        return str(base["revision"]), "recorded in the catalogue"
     try:
         return current_commit(base["repo"]), "the hub's newest"
     except DataError as error:
@@ -194,7 +194,7 @@ def ladder_command(name: str | None, choice: Choice, language: str | None, lates
         click.echo(f"{key}: {commit} ({source})")
     gone = [key for key in old if key not in ladder and key not in (params.get("served") or {})]
     if left := leftovers(Path(), gone, [key for key in judges if key not in rungs.review]):
-        click.echo(f"Made for rungs that are gone; remove it before dvc repro: rm -r {shlex.join(left)}")
+        click.echo(f"Outputs of removed rungs; remove them before dvc repro: rm -r {shlex.join(left)}")
     if dry_run:
         click.echo("Nothing was written.")
     else:

@@ -89,7 +89,7 @@ def names(text: str | None) -> list[str]:
     """
     listed = [name.strip() for name in text.split(",")] if text else []
     if len(set(listed)) < len(listed) or "" in listed:
-        raise ValueError(f"expected different names with commas between them, got {text!a}.")
+        raise ValueError(f"expected different names, separated by commas, got {text!a}.")
     return listed
 
 
@@ -171,7 +171,7 @@ class SharedOptions(ScreenOptions):
         """
         sharing = names(self.annotators)
         if self.overlap and not sharing:
-            raise click.UsageError("--overlap: expected --annotators too, who share the round.")
+            raise click.UsageError("--overlap: expected --annotators, too. Name the people who share the round.")
         if self.overlap and self.overlap > len(sharing):
             raise click.UsageError(f"--overlap: expected at most {len(sharing)}, as many as --annotators names.")
         if sharing and self.person and self.person not in sharing:
@@ -206,9 +206,9 @@ class AnnotateOptions(SharedOptions):
         """
         super().__post_init__()
         if not self.person and not self.web:
-            raise click.UsageError("--annotator: expected your name. Only --web serves all who share a round.")
+            raise click.UsageError("--annotator: expected your name. Only --web serves everybody who shares a round.")
         if self.sample and self.items:
-            raise click.UsageError("--sample and --items: expected one of them; a list of items is no sample.")
+            raise click.UsageError("--sample and --items: expected one of them, got both.")
 
 
 @dataclass(frozen=True, kw_only=True)

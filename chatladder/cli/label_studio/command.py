@@ -117,7 +117,7 @@ def settle_round(folder: Path, answers: Mapping[str, Sequence[Given]], options: 
     strangers = [name for name in answers if shared and name not in shared[0]]
     if shared and strangers:
         raise DataError(
-            f"{folder}: expected answers of {', '.join(shared[0])}, who share this round; got some of "
+            f"{folder}: expected answers of {', '.join(shared[0])}, who share this round, got some of "
             f"{', '.join(strangers)}. Name them with --annotators, or import into another --round."
         )
     versions = sorted({answer.version for given in answers.values() for answer in given})

@@ -42,10 +42,10 @@ def check_token(token: str | None, *, is_exposed: bool) -> None:
         DataError: If the token is malformed or missing.
     """
     if token is None and is_exposed:
-        raise DataError(f"--expose: expected a token that requests must bring, got none. Set {TOKEN_VARIABLE}.")
+        raise DataError(f"--expose: expected a token that requests must contain, got none. Set {TOKEN_VARIABLE}.")
     if token is not None and not _TOKEN.fullmatch(token):
         raise DataError(
-            f"--token or {TOKEN_VARIABLE}: expected 16 to 256 letters, digits and signs of ASCII, got another. "
+            f"--token or {TOKEN_VARIABLE}: expected 16 to 256 ASCII letters, digits and signs, got something else. "
             "Make one with: openssl rand -hex 32"
         )
 
@@ -69,7 +69,7 @@ def check_token(token: str | None, *, is_exposed: bool) -> None:
 @options_of(MaskingOptions, "masking")
 @options_of(ModelOptions, "model_options")
 @options_of(Settings, "given", partial=True)
-@stoppable("Nothing was being served yet; the same command starts over.")
+@stoppable("The server had not started yet; the same command starts over.")
 def serve_command(
     rung: str | None,
     host: str,
@@ -85,7 +85,7 @@ def serve_command(
     """Serve RUNG, or an exported model with --model: does a question need the messages before it?"""
     folder = model_options.folder
     if (rung is None) == (folder is None):
-        raise click.UsageError("expected either a rung or --model.")
+        raise click.UsageError("expected either a rung or --model. Give one of them.")
     check_token(token, is_exposed=expose)
     address = listening_address(host, is_exposed=expose)
     settings = settings_of(rung, model_options, given)
@@ -101,7 +101,7 @@ def serve_command(
         }
         hosts = spellings(listening, address)
         app = create_app(reader, lambda rows: gate.answer(rows)[0], model, limits, hosts, token)
-        serve(app, listening, on_start=lambda: click.echo(f"http://{hosts[0]}/\nCtrl+C ends it."))
+        serve(app, listening, on_start=lambda: click.echo(f"http://{hosts[0]}/\nCtrl+C stops the server."))
 
 
 if __name__ == "__main__":
