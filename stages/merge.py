@@ -19,7 +19,10 @@ from chatladder.io.files import write_json
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--messages", type=InputFile, required=True, help="Messages to join (parquet).")
 @click.option(
-    "--gap-seconds", type=click.IntRange(min=0), required=True, help="Texts of one sender closer than this join."
+    "--gap-seconds",
+    type=click.IntRange(min=0),
+    required=True,
+    help="Join texts of one sender that are closer than this.",
 )
 @click.option("--out", type=OutputFile, required=True, help="Turns to write (parquet).")
 @click.option("--counts", type=OutputFile, required=True, help="Counts to write (JSON).")

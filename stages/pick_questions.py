@@ -43,17 +43,17 @@ from chatladder.questions.picking import Picking, draw, pick, read_costs, read_c
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--turns", type=InputFile, required=True, help="Turns to pick from (parquet).")
-@click.option("--scores", type=InputFolder, required=True, help="Folder of the judges' scores, a folder each.")
+@click.option("--scores", type=InputFolder, required=True, help="Folder of the judges' scores.")
 @click.option("--counts", type=InputFolder, required=True, help="Folder of the counts of ingest and merge (JSON).")
 @click.option("--marks", type=InputFolder, help="Folder of turns marked by hand.")
 @options_of(Picking, "settings")
 @click.option("--out", type=OutputFile, required=True, help="Questions to write (parquet).")
-@click.option("--metrics", type=OutputFile, required=True, help="Counts at every step to write (JSON).")
+@click.option("--metrics", type=OutputFile, required=True, help="Counts of every step to write (JSON).")
 @stoppable(NOTHING_KEPT)
 def main(
     turns: Path, scores: Path, counts: Path, marks: Path | None, settings: Picking, out: Path, metrics: Path
 ) -> None:
-    """Write the turns that the judges take for questions, with the turns before them."""
+    """Write the turns that the judges classify as questions, with the turns before them."""
     costs = read_costs(scores, settings.judge)
     rows = Rows(turns, TURNS)
     numbers = read_counts(counts, rows.num_rows)

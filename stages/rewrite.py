@@ -33,12 +33,14 @@ from chatladder.models.prompts import LANGUAGES, render_rewrite, rewrite_read
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--base", type=InputFolder, required=True, help="Base folder that stages.base wrote.")
-@click.option("--adapter", type=InputFolder, help="Adapter folder that stages.train wrote; else the untouched model.")
+@click.option(
+    "--adapter", type=InputFolder, help="Adapter folder that stages.train wrote; without it, the untouched model."
+)
 @click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
-@click.option("--rewrites", type=InputFile, help="Write out what people wrote out alone (parquet).")
-@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Write out this split.")
+@click.option("--rewrites", type=InputFile, help="Rewrites by people (parquet); only these questions are written out.")
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Split to write out.")
 @click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Language of the prompt.")
-@click.option("--max-length", type=click.IntRange(256), required=True, help="Most tokens of prompt and text.")
+@click.option("--max-length", type=click.IntRange(256), required=True, help="Maximum tokens of prompt and text.")
 @click.option("--out", type=OutputFile, required=True, help="Texts to write (parquet).")
 @stoppable(NOTHING_KEPT)
 def main(
@@ -51,11 +53,11 @@ def main(
     max_length: int,
     out: Path,
 ) -> None:
-    """Write what a rung makes of every question of a split."""
+    """Let a rung write out every question of a split."""
     rows = read_written_out(labelled, rewrites) if rewrites else read_rows(labelled, LABELLED)
     items = [row for row in rows.to_pylist() if row["split"] == split and row.get("rewrite", row)]
     if not items:
-        raise DataError(f"{labelled}: expected questions in {split}, got none. Choose another --split or label more.")
+        raise DataError(f"{labelled}: expected questions in {split}, got none. Choose another --split, or label more.")
     prompts = [render_rewrite(item, language) for item in items]
     adapters = adapters_of(adapter) if adapter else {0: None}
     written = []

@@ -31,12 +31,12 @@ from chatladder.judges.scoring import ENDPOINT, JUDGES, write_scores
 @click.option("--kind", type=click.Choice([*JUDGES, ENDPOINT]), required=True, help="Kind of the judge.")
 @options_of(LlmSettings, "given", partial=True)
 @click.option("--turns", type=InputFile, required=True, help="Turns to score (parquet).")
-@click.option("--out", type=OutputFolder, required=True, help="Folder of scores and what they cost to write.")
-@stoppable("Answers of a model are kept in .chatladder/judges; the same command goes on.")
+@click.option("--out", type=OutputFolder, required=True, help="Folder of scores and their cost to write.")
+@stoppable("Answers of a model are kept in .chatladder/judges; the same command resumes.")
 def main(judge: str, kind: str, given: dict[str, Any], turns: Path, out: Path) -> None:
-    """Write one judge's score, 0 to 10, of every text turn.
+    """Write one judge's score of every text turn, from 0 to 10.
 
-    Options between --kind and --turns are for judges of kind endpoint, apart from --seed.
+    Apart from --seed, the options between --kind and --turns are for judges of kind endpoint.
     """
     rows = Rows(turns, TURNS)
     try:

@@ -41,18 +41,24 @@ from chatladder.vocabulary import POSITIVE
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
-@click.option("--rewrites", type=InputFile, required=True, help="Questions that people wrote out (parquet).")
+@click.option("--rewrites", type=InputFile, required=True, help="Rewrites by people (parquet).")
 @click.option(
     "--vanilla",
     type=InputFile,
     required=True,
-    help="Texts of the untouched model (parquet), of what people wrote out at least.",
+    help="Texts of the untouched model (parquet), at least for the rewrites by people.",
 )
-@click.option("--tuned", type=InputFile, required=True, help="Texts of the tuned one (parquet).")
+@click.option("--tuned", type=InputFile, required=True, help="Texts of the tuned model (parquet).")
 @click.option("--gate", "answers", type=InputFile, required=True, help="The tuned rung's predictions (parquet).")
 @click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Language of the prompt.")
 @click.option("--turns", type=InputFile, help="Turns to search (parquet).")
-@click.option("--answer-seconds", type=click.IntRange(1), default=600, show_default=True, help="Time for an answer.")
+@click.option(
+    "--answer-seconds",
+    type=click.IntRange(1),
+    default=600,
+    show_default=True,
+    help="Seconds within which an answer counts.",
+)
 @options_of(Draws, "draws")
 @click.option("--metrics", type=OutputFile, required=True, help="Metrics to write (JSON).")
 @stoppable(NOTHING_KEPT)
@@ -68,10 +74,13 @@ def main(
     draws: Draws,
     metrics: Path,
 ) -> None:
-    """Write how well a rung writes questions out, and what each policy is worth."""
+    """Score the questions that a rung wrote out, and compare the policies."""
     rows = [row for row in read_written_out(labelled, rewrites).to_pylist() if row["split"] == "test"]
     if not any(row["rewrite"] for row in rows):
-        raise DataError(f"{rewrites}: expected test questions that somebody wrote out, got none. Write some (key w).")
+        raise DataError(
+            f"{rewrites}: expected test questions that somebody wrote out, got none. Write some out (key w in "
+            "annotate)."
+        )
     asked = Asked(
         ["\n".join([*(rewritten(row, turn["text"], language) for turn in row["window"]), row["text"]]) for row in rows],
         [rewritten(row, plain(row["text"]), language) for row in rows],
@@ -106,14 +115,12 @@ def main(
     click.echo(f"{metrics}: {int(asked.written.sum()):,} test questions that people wrote out")
     for name in ("copy", "vanilla", "tuned"):
         score = result[name]
-        click.echo(
-            f"{name}: chrF {score['chrf']:.1f}, exact {score['exact']:.3f}, from nowhere {score['invented']:.3f}"
-        )
+        click.echo(f"{name}: chrF {score['chrf']:.1f}, exact {score['exact']:.3f}, invented {score['invented']:.3f}")
     for name, score in result["policies"].items():
         found = f", recall at ten {score['recall']:.3f}" if score.get("recall") is not None else ""
         click.echo(
             f"{name}: chrF {score['chrf']:.1f} over all questions, {score['written']:.0f} of 100 written out, "
-            f"{score['harm']:.3f} of those that need nothing changed{found}"
+            f"{score['harm']:.3f} of those that need no rewrite changed{found}"
         )
 
 
@@ -132,7 +139,7 @@ def _texts(path: Path, ids: list[str]) -> list[str]:
     }
     if missing := [item_id for item_id in ids if item_id not in texts]:
         raise DataError(
-            f"{path}: expected a text of each of {len(ids):,} test questions, {len(missing):,} are missing, such as "
+            f"{path}: expected a text for each of {len(ids):,} test questions, got none for {len(missing):,}, such as "
             f"{missing[0]!a}. Run dvc repro rewrite@{path.stem}."
         )
     return [texts[item_id] for item_id in ids]

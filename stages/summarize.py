@@ -29,11 +29,11 @@ from chatladder.io.files import whole_file, write_csv
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--metrics", type=InputFolder, required=True, help="Folder of the metrics of the other stages (JSON).")
 @click.option("--out", type=OutputFile, required=True, help="Markdown to write.")
-@click.option("--plots", type=OutputFolder, help="Folder of plot data; its funnel.csv is written.")
-@click.option("--text", type=OutputFile, help="The same as plain text, to write.")
+@click.option("--plots", type=OutputFolder, help="Folder of plot data; funnel.csv is written there.")
+@click.option("--text", type=OutputFile, help="Plain text to write.")
 @stoppable(NOTHING_KEPT)
 def main(metrics: Path, out: Path, plots: Path | None, text: Path | None) -> None:
-    """Print the table of scores per rung, and write it as Markdown."""
+    """Print the results of all stages, and write them as Markdown."""
     names = ("questions", "annotation", "scaling", "models")
     questions, annotation, scaling, models = (read_metrics(metrics / f"{name}.json") for name in names)
     rows = model_rows(models)

@@ -30,14 +30,16 @@ LONGEST = 256
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--labelled", type=InputFile, required=True, help="Labelled questions (parquet).")
 @options_of(PromptSettings, "prompt")
-@click.option("--rewrites", type=InputFile, help="Questions written out (parquet).")
-@click.option("--rewriting", type=OutputFolder, help="Folder for JSON of those.")
-@click.option("--out", type=OutputFolder, required=True, help="Folder for train, validation and test JSON.")
+@click.option("--rewrites", type=InputFile, help="Rewrites by people (parquet).")
+@click.option("--rewriting", type=OutputFolder, help="Folder for JSON files of the rewrites.")
+@click.option(
+    "--out", type=OutputFolder, required=True, help="Folder for the JSON files of train, validation and test."
+)
 @stoppable(NOTHING_KEPT)
 def main(labelled: Path, prompt: PromptSettings, rewrites: Path | None, rewriting: Path | None, out: Path) -> None:
     """Write alpaca rows, one JSON file for each split."""
     if (rewrites is None) != (rewriting is None):
-        raise click.UsageError("--rewrites and --rewriting go together.")
+        raise click.UsageError("--rewrites and --rewriting: expected both or neither, got one. Give the other.")
     write(out, alpaca_splits(read_rows(labelled, LABELLED).to_pylist(), lambda row: alpaca_row(row, prompt)))
     if rewrites and rewriting:
         short = [

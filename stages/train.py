@@ -33,7 +33,7 @@ from chatladder.training.settings import TrainSettings
 @click.option("--alpaca", type=InputFolder, required=True, help="Folder that stages.to_alpaca wrote.")
 @options_of(TrainSettings, "settings")
 @click.option(
-    "--out", type=OutputFolder, required=True, help="Adapter folder to write, with those of further seeds in it."
+    "--out", type=OutputFolder, required=True, help="Adapter folder to write; those of further seeds go inside."
 )
 @click.option("--curves", type=OutputFolder, required=True, help="Folder of loss curves to write.")
 @click.option(
@@ -41,11 +41,11 @@ from chatladder.training.settings import TrainSettings
     type=click.FloatRange(0),
     default=SECONDS,
     show_default=True,
-    help="Time between checkpoints, from which a run that was stopped goes on; 0 for one after each step.",
+    help="Seconds between checkpoints, from which a stopped run resumes; 0 for one after each step.",
 )
-@stoppable(f"The same command goes on from the last checkpoints in {FOLDER}, or starts over if there are none yet.")
+@stoppable(f"The same command resumes from the last checkpoints in {FOLDER}, or starts over if there are none yet.")
 def main(base: Path, alpaca: Path, settings: TrainSettings, out: Path, curves: Path, checkpoint_seconds: float) -> None:
-    """Fit a LoRA adapter a seed, or all weights, and write the loss curves.
+    """Train a LoRA adapter per seed, or all weights, and write the loss curves.
 
     With LAUNCHER="accelerate launch --num_processes 2" in the environment, several processes share the work of each
     seed.

@@ -43,7 +43,7 @@ class MaskingOptions:
     """The personal data to mask in addition to what is always masked."""
 
     phone_region: tuple[str, ...] = setting(
-        "A country whose phone numbers are masked without their +, too: GB, FR; repeat it.",
+        "Country whose phone numbers are masked without their +, too, such as GB; repeatable.",
         default=(),
         type=click.types.FuncParamType(_country),
         metavar="COUNTRY",
@@ -55,27 +55,27 @@ class ExportOptions(MaskingOptions):
     """How exports are read and masked."""
 
     format: str = setting(
-        "Format of the exports; auto tells it from each file's content.", default="auto", choices=("auto", *NAMES)
+        "Format of the exports; auto detects it from each file's content.", default="auto", choices=("auto", *NAMES)
     )
     timezone: str = setting(
-        "The zone of exports that write local time without an offset, as Asia/Shanghai.",
+        "Time zone of exports with local times without an offset, such as Asia/Shanghai.",
         default="UTC",
         parse=_timezone,
     )
     date_order: str = setting(
-        "The order of dates that can be read in several ways; auto tells it from the whole file.",
+        "Order of day and month in ambiguous dates; auto detects it from the whole file.",
         default="auto",
         choices=DATE_ORDERS,
     )
     column: tuple[str, ...] = setting(
-        "A column of a table; repeat it.",
+        "Column of a table; repeatable.",
         default=(),
         type=click.types.FuncParamType(_mapping),
         metavar="OURS=THEIRS",
     )
 
     bot: tuple[str, ...] = setting(
-        "A sender whose messages are left out, as the export or as the pseudonym has it; repeat it.",
+        "Sender to leave out, by name in the export or by pseudonym; repeatable.",
         default=(),
         metavar="NAME",
     )

@@ -17,26 +17,29 @@ COMMANDS = {
     "simulate": ("chatladder.cli.simulate:chat", "Write a simulated group chat."),
     "simulate-answers": ("chatladder.cli.simulate:answers", "Write simulated annotators' answers."),
     "simulate-review": ("chatladder.cli.simulate:review", "Answer a review by simulation."),
-    "import": ("chatladder.cli.import_labelled:import_command", "Bring in questions labelled elsewhere."),
-    "silver": ("chatladder.cli.silver:silver_command", "Label by what the archive shows."),
-    "init": ("chatladder.cli.init.command:init_command", "Begin a project of your own."),
-    "status": ("chatladder.cli.status:status_command", "Say where the project stands, and what to do next."),
-    "upgrade": ("chatladder.cli.upgrade:upgrade_command", "Bring the project to the installed chatladder."),
-    "secret": ("chatladder.privacy.secret:secret_command", "Make the key of the pseudonyms."),
-    "questions": ("chatladder.cli.questions:questions_command", "Show what was picked or left out."),
+    "import": ("chatladder.cli.import_labelled:import_command", "Import questions labelled elsewhere."),
+    "silver": ("chatladder.cli.silver:silver_command", "Label by the replies in the archive."),
+    "init": ("chatladder.cli.init.command:init_command", "Start a new project."),
+    "status": ("chatladder.cli.status:status_command", "Show the project's state and the next step."),
+    "upgrade": ("chatladder.cli.upgrade:upgrade_command", "Upgrade the project to the installed version."),
+    "secret": ("chatladder.privacy.secret:secret_command", "Create the key of the pseudonyms."),
+    "questions": ("chatladder.cli.questions:questions_command", "Show turns that were picked or left out."),
     "annotate": ("chatladder.cli.annotate.command:annotate_command", "Label questions by hand, one key each."),
-    "adjudicate": ("chatladder.cli.annotate.adjudicate:adjudicate_command", "Settle what annotators disagree about."),
-    "review": ("chatladder.cli.annotate.review:review_command", "Look again at labels probably wrong."),
-    "carry-answers": ("chatladder.cli.carry_answers:carry_answers_command", "Bring answers to questions with new ids."),
+    "adjudicate": ("chatladder.cli.annotate.adjudicate:adjudicate_command", "Settle disagreements between annotators."),
+    "review": ("chatladder.cli.annotate.review:review_command", "Review labels that are probably wrong."),
+    "carry-answers": ("chatladder.cli.carry_answers:carry_answers_command", "Move answers to new question ids."),
     "report": ("chatladder.cli.report.command:report_command", "Write a page about a round."),
-    "label-studio": ("chatladder.cli.label_studio.command:label_studio_group", "Annotate in Label Studio, and back."),
+    "label-studio": (
+        "chatladder.cli.label_studio.command:label_studio_group",
+        "Exchange tasks and answers with Label Studio.",
+    ),
     "audit": ("chatladder.cli.audit:audit_command", "Search derived data for names, numbers and keys."),
-    "forget": ("chatladder.cli.forget.command:forget_command", "Take one member out of the project."),
-    "ladder": ("chatladder.cli.ladder:ladder_command", "Swap the rungs for a catalogue's."),
-    "doctor": ("chatladder.cli.doctor.command:doctor_command", "Say what the rungs need, and what is wrong."),
+    "forget": ("chatladder.cli.forget.command:forget_command", "Remove one member from the project."),
+    "ladder": ("chatladder.cli.ladder:ladder_command", "Choose the models of the ladder."),
+    "doctor": ("chatladder.cli.doctor.command:doctor_command", "Check the rungs' requirements and the setup."),
     "export": ("chatladder.cli.export.command:export_command", "Write a tuned model as a folder."),
     "resolve": ("chatladder.cli.resolve.command:resolve_command", "Answer new messages with a tuned model."),
-    "serve": ("chatladder.cli.serve.command:serve_command", "Answer questions of bots over HTTP."),
+    "serve": ("chatladder.cli.serve.command:serve_command", "Serve a tuned model over HTTP."),
 }
 
 
@@ -61,7 +64,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Import and run the requested command."""
         write_utf8()
-        with stoppable("No file is left half-written; the same command starts over."):
+        with stoppable("No file is left incomplete; the same command starts over."):
             return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -75,7 +78,7 @@ class Commands(click.Group):
 def main() -> None:
     """From a raw group chat to a fine-tuned model whose labels you can trust.
 
-    The pipeline itself runs with "dvc repro"; these are the things done by hand.
+    The pipeline runs with "dvc repro"; these commands are for the work done by hand.
     """
 
 

@@ -408,8 +408,9 @@ def lines_of(report: AuditReport, names: int) -> Iterator[str]:
     found = f"{total:,} findings in {len(report.findings):,} of" if total else "nothing found in"
     counts = report.counts
     yield (
-        f"audit: {found} {counts['searched']:,} files, {names:,} names looked for; {counts['opaque']:,} files searched "
-        f"for secrets only, {counts['raw_copies']:,} copies of exports and {counts['left_out']:,} other files left out"
+        f"audit: {found} {counts['searched']:,} files, {names:,} names looked for; {counts['opaque']:,} files "
+        f"searched for secrets only, {counts['raw_copies']:,} copies of exports and {counts['left_out']:,} other "
+        "files left out"
     )
 
 
@@ -419,17 +420,17 @@ def lines_of(report: AuditReport, names: int) -> Iterator[str]:
     "--derived",
     type=click.Path(exists=True, path_type=Path),
     multiple=True,
-    help="File or folder to search; repeat it.  [default: data, metrics, params.yaml, dvc.lock]",
+    help="File or folder to search; repeatable.  [default: data, metrics, params.yaml, dvc.lock]",
 )
-@click.option("--cache", type=InputFolder, help="DVC's cache.  [default: .dvc/cache, if it is there]")
-@click.option("--deny", type=InputFile, multiple=True, help="Words that must be nowhere, one a line; repeat it.")
+@click.option("--cache", type=InputFolder, help="DVC's cache.  [default: .dvc/cache, if it exists]")
+@click.option("--deny", type=InputFile, multiple=True, help="File of forbidden words, one per line; repeatable.")
 @click.option(
     "--skip",
     multiple=True,
     default=[INVENTED],
     show_default=True,
     metavar="PATTERN",
-    help="Paths to leave out, such as 'data/bases/*'; repeat it.",
+    help="Paths to skip, such as 'data/bases/*'; repeatable.",
 )
 @click.option("--json", "to_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
@@ -442,9 +443,9 @@ def audit_command(
     skip: tuple[str, ...],
     to_json: bool,
 ) -> None:
-    """Search all derived data and the DVC cache for what must not leave: names, numbers, keys.
+    """Search derived data and the DVC cache for names, numbers and keys that must not leave this machine.
 
-    Prints where and what kind, never what. Exits with 1 if there is anything.
+    Prints the place and kind of each finding, never its text. Exits with 1 if there are findings.
     """
     derived = derived or tuple(path for path in map(Path, USUAL) if path.exists())
     if cache is None and USUAL_CACHE.is_dir():

@@ -60,10 +60,10 @@ class CarryOptions:
     """The options of carry-answers."""
 
     before: tuple[Path, ...] = setting(
-        "Questions (or turns, for marks) under old ids (parquet); repeat it.", type=InputFile
+        "Questions (or turns, for marks) with the old ids (parquet); repeatable.", type=InputFile
     )
-    data: Path = setting("Folder of questions, turns, annotations, marks.", type=InputFolder, default=Path("data"))
-    dry_run: bool = setting("Say what would be carried, and change nothing.", default=False)
+    data: Path = setting("Folder of questions, turns, annotations and marks.", type=InputFolder, default=Path("data"))
+    dry_run: bool = setting("Print the changes without making them.", default=False)
 
 
 def match(before: Iterable[Said], now: Iterable[Said]) -> Carried:
@@ -169,9 +169,9 @@ def rewrite(path: Path, ids: Mapping[str, str]) -> int:
 )
 @options_of(CarryOptions, "options")
 def carry_answers_command(options: CarryOptions) -> None:
-    """Carry answers and marks over from questions of before to those that are there now.
+    """Carry answers and marks over to questions that have new ids.
 
-    It rewrites ids in data/annotations/round_*/ and data/marks, and nothing else in them. Commit them first.
+    It changes only the ids in data/annotations/round_*/ and data/marks. Commit these folders first.
     """
     ids = {old: new for path in options.before for old, new in carried(path, options.data).items()}
     if options.dry_run:

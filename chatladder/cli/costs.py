@@ -43,13 +43,13 @@ def cost_threshold(lock: Lock, rung: str, missed: float, needless: float) -> tup
     if not is_enough(references):
         raise DataError(
             f"{LABELLED}: expected 20 validation items, 5 of each label, to calibrate on, got {len(references)}. "
-            "Annotate more, or give --threshold in place of the costs."
+            "Annotate more, or give --threshold instead of the costs."
         )
     calibration = calibrate(log_odds, references)
     if calibration is None:
         raise DataError(
             "--cost-missed: expected validation answers whose log-odds rise with the labels, got others: the rung "
-            "ranks no better than chance. Train it longer, or take a larger one."
+            "ranks no better than chance. Train it longer, or choose a larger one."
         )
     threshold = round(threshold_of(calibration, missed, needless), DIGITS)
     answers = answers_at(log_odds, predictions.p_unknown[known], threshold)

@@ -23,5 +23,5 @@ def git(folder: Path, *arguments: str) -> str:
         raise DataError(f"git {arguments[0]}: cannot be run: {type(error).__name__}.") from error
     if done.returncode:
         reason = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0][:200]
-        raise DataError(f"{folder}: git {arguments[0]} failed: {reason or 'it gives no reason'}.")
+        raise DataError(f"{folder}: git {arguments[0]} failed: {reason or 'no reason given'}.")
     return done.stdout.decode("utf-8", "surrogateescape")

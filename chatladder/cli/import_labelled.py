@@ -57,7 +57,7 @@ class ImportOptions(MaskingOptions):
 
     out: Path = setting("New folder for questions and annotations.", type=OutputFolder)
     only_with_history: bool = setting("Leave out questions that have no history.", default=False)
-    names: Path | None = setting("Folder of *.deny and *.keep, as data/raw has.", type=InputFolder, default=None)
+    names: Path | None = setting("Folder of *.deny and *.keep files, as in data/raw.", type=InputFolder, default=None)
 
 
 class Imported(NamedTuple):
@@ -235,7 +235,7 @@ def import_labelled(source: Path, options: ImportOptions) -> dict[str, int]:
 @click.argument("source", metavar="FILE", type=InputFile)
 @options_of(ImportOptions, "options")
 def import_command(source: Path, options: ImportOptions) -> None:
-    """Turn questions labelled elsewhere (JSON lines) into questions and an annotation log."""
+    """Import questions labelled elsewhere (JSON lines) as questions and an annotation log."""
     counts = import_labelled(source, options)
     left_out = f", {counts['without_history']:,} without history left out" if options.only_with_history else ""
     click.echo(

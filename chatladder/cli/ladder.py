@@ -50,8 +50,8 @@ from chatladder.presets import (
 class Choice:
     """The rungs to write, and their commits."""
 
-    only: tuple[str, ...] = setting("Write this rung of the catalogue alone; repeat it.", default=(), metavar="KEY")
-    revision: tuple[str, ...] = setting("Pin a rung to a commit; repeat it.", default=(), metavar="KEY=COMMIT")
+    only: tuple[str, ...] = setting("Write only this rung of the catalogue; repeatable.", default=(), metavar="KEY")
+    revision: tuple[str, ...] = setting("Pin a rung to a commit; repeatable.", default=(), metavar="KEY=COMMIT")
 
     def commits(self) -> dict[str, str]:
         """Return the given commits by key.
@@ -94,9 +94,9 @@ def _commit(
     if key in given:
         return given[key], "as given"
     if not latest and present.get("repo") == base["repo"] and present.get("revision"):
-        return str(present["revision"]), "as it was"
+        return str(present["revision"]), "unchanged"
     if not latest and base.get("revision"):
-        return str(base["revision"]), "on record in the catalogue"
+        return str(base["revision"]), "recorded in the catalogue"
     try:
         return current_commit(base["repo"]), "the hub's newest"
     except DataError as error:
@@ -146,14 +146,16 @@ def listing(present: Sequence[str]) -> str:
 )
 @click.argument("name", required=False)
 @options_of(Choice, "choice")
-@click.option("--language", type=click.Choice(CHAT_LANGUAGES), help="Language of the chat, if not that of the prompts.")
-@click.option("--latest", is_flag=True, help="Pin each model to the hub's newest commit, whatever is on record.")
-@click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
+@click.option(
+    "--language", type=click.Choice(CHAT_LANGUAGES), help="Language of the chat; that of the prompts by default."
+)
+@click.option("--latest", is_flag=True, help="Pin each model to the newest commit on the hub.")
+@click.option("--dry-run", is_flag=True, help="Print the changes without making them.")
 def ladder_command(name: str | None, choice: Choice, language: str | None, latest: bool, dry_run: bool) -> None:
-    """Swap the rungs of params.yaml for those of catalogue NAME, or for what suits chat and machine: recommended.
+    """Replace the rungs of params.yaml by those of catalogue NAME, or by recommended ones for chat and machine.
 
-    Without NAME, what suits is listed with the time that it takes here, and then the catalogues; a catalogue of your
-    own is a .yaml file of the same form. Hand-written rungs go: commit them first.
+    Without NAME, it lists the recommended models with their run time on this machine, and the catalogues. NAME can
+    also be a .yaml file of the same form. Hand-written rungs are lost: commit params.yaml first.
     """
     params = read_yaml(PARAMS)
     before, old = as_text(params), ladder_of(params, str(PARAMS))
@@ -192,7 +194,7 @@ def ladder_command(name: str | None, choice: Choice, language: str | None, lates
         click.echo(f"{key}: {commit} ({source})")
     gone = [key for key in old if key not in ladder and key not in (params.get("served") or {})]
     if left := leftovers(Path(), gone, [key for key in judges if key not in rungs.review]):
-        click.echo(f"Made for rungs that are gone; remove it before dvc repro: rm -r {shlex.join(left)}")
+        click.echo(f"Outputs of removed rungs; remove them before dvc repro: rm -r {shlex.join(left)}")
     if dry_run:
         click.echo("Nothing was written.")
     else:

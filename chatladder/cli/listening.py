@@ -49,9 +49,9 @@ SEALED = {
 }
 #: Messages for errors that the libraries word for programmers.
 _PLAINER = {
-    400: "expected a JSON text in UTF-8, nested a few levels deep, got something else.",
-    404: "there is nothing under this path; /openapi.json says what there is.",
-    413: f"expected a body of at most {MOST_BYTES:,} bytes, got a larger one; ask for less at once.",
+    400: "expected JSON in UTF-8, nested only a few levels deep, got something else.",
+    404: "this path does not exist; /openapi.json lists the paths.",
+    413: f"expected a body of at most {MOST_BYTES:,} bytes, got a larger one; send fewer questions at once.",
 }
 
 
@@ -203,11 +203,11 @@ def listening_address(host: str, *, is_exposed: bool) -> str:
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or address
     if address.is_unspecified:
-        raise DataError(f"--host {host}: expected the one address under which others reach this machine.")
+        raise DataError(f"--host {host}: expected a single address under which others reach this machine.")
     if not address.is_loopback and not is_exposed:
         raise DataError(
-            f"--host {host}: others could reach the chat there, unencrypted. Add --expose if that is meant, "
-            "or leave --host out and come through an SSH tunnel."
+            f"--host {host}: others could reach the chat there, unencrypted. Add --expose to allow it, or omit --host "
+            "and connect through an SSH tunnel."
         )
     return str(address)
 

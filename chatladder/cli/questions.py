@@ -34,12 +34,14 @@ class ShowOptions:
 
     rejected: bool = setting("Only turns that were left out.", default=False)
     picked: bool = setting("Only turns that were picked.", default=False)
-    sample: int = setting("How many, at random.", least=1, default=50)
-    seed: int = setting("Another seed draws other turns.", default=0)
-    mark: Path | None = setting("Ask about each, without its scores; answers go here.", type=OutputFile, default=None)
+    sample: int = setting("Number of turns to draw at random.", least=1, default=50)
+    seed: int = setting("Seed of the draw.", default=0)
+    mark: Path | None = setting(
+        "Ask about each turn, without its scores, and write the answers to this file.", type=OutputFile, default=None
+    )
     turns: Path = setting("Turns (parquet).", type=InputFile, default=Path("data/turns.parquet"))
-    questions: Path = setting("Picked ones (parquet).", type=InputFile, default=Path("data/questions.parquet"))
-    scores: Path = setting("A folder of each judge.", type=InputFolder, default=Path("data/scores"))
+    questions: Path = setting("Picked questions (parquet).", type=InputFile, default=Path("data/questions.parquet"))
+    scores: Path = setting("Folder of the judges' scores.", type=InputFolder, default=Path("data/scores"))
 
 
 class Shown(NamedTuple):
@@ -164,9 +166,9 @@ def _mark(path: Path, all_shown: list[Shown]) -> int:
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(ShowOptions, "options")
 def questions_command(options: ShowOptions) -> None:
-    """Show turns that were picked as questions or left out, to see what the filter misses.
+    """Show turns that were picked as questions or left out, to check the filter.
 
-    With --mark it asks about each turn, and precision and recall on the answers become metrics (see data/marks).
+    With --mark it asks about each turn; metrics then show precision and recall on the answers (see data/marks).
     """
     parts = Rows(options.questions, QUESTIONS).parts(["turn_id"])
     picked = {turn_id for part in parts for turn_id in part["turn_id"].to_pylist()}

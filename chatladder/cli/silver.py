@@ -44,8 +44,8 @@ SPOKE_SINCE, SPOKEN_NEXT, AT_THE_END, NO_TIME = "sender spoke since", "spoken ne
 class SilverOptions:
     """The options of silver."""
 
-    round: int = setting("Round that the answers are given in.", least=1)
-    within: int = setting("Seconds in which a reply counts.", least=1)
+    round: int = setting("Round of the answers.", least=1)
+    within: int = setting("Seconds within which a reply counts.", least=1)
     turns: Path = setting("Turns (parquet).", type=InputFile, default=Path("data/turns.parquet"))
     questions: Path = setting("Picked messages (parquet).", type=InputFile, default=Path("data/questions.parquet"))
     annotations: Path = setting("Folder of the rounds.", type=OutputFolder, default=Path("data/annotations"))
@@ -125,7 +125,7 @@ def outcome_of(said: Sequence[_Turn], place: int, within: int, writers: Mapping[
 @click.command(name="silver", context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(SilverOptions, "options")
 def silver_command(options: SilverOptions) -> None:
-    """Answer what the archive itself answers: was each picked message replied to?"""
+    """Label each picked message by the archive: did anybody reply to it?"""
     if not TASK.silver:
         raise DataError(f"{TASK.folder / 'task.toml'}: silver: expected replies, got nothing: no archive answers this.")
     found = mine(read_rows(options.turns, TURNS), read_rows(options.questions, QUESTIONS), options.within)

@@ -44,9 +44,9 @@ class Draw:
     """The truth that simulated annotators know, the seed of their errors, and their care."""
 
     truth: Path = setting("True labels that simulate wrote.", type=InputFile)
-    seed: int = setting("The same seed gives the same answers; it is one for simulate-answers and simulate-review.")
+    seed: int = setting("Seed of the answers, the same for simulate-answers and simulate-review.")
     care: float = setting(
-        "Care of who looks again: 1 errs as often as the annotators of round 1, 3 a third as often.",
+        "Care of the reviewers: 1 errs as often as the annotators of round 1, 3 a third as often.",
         above=0,
         default=1.0,
     )
@@ -205,8 +205,8 @@ def open_review(annotations: Path, made: Path, known: Collection[str]) -> tuple[
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
-@click.option("--lines", type=click.IntRange(1), required=True, help="Raw messages, for instance 58000.")
-@click.option("--seed", type=int, required=True, help="The same seed gives the same bytes.")
+@click.option("--lines", type=click.IntRange(1), required=True, help="Number of raw messages, such as 58000.")
+@click.option("--seed", type=int, required=True, help="Seed of the chat; the same seed gives the same bytes.")
 @click.option("--out", type=OutputFile, required=True, help="Chat to write; .bz2 compresses.")
 @click.option(
     "--truth", type=OutputFile, required=True, help="True labels to write, kept apart from the chat; .bz2 compresses."
@@ -220,7 +220,7 @@ def chat(lines: int, seed: int, out: Path, truth: Path) -> None:
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @click.option("--questions", type=InputFile, required=True, help="Questions that the pipeline picked (parquet).")
 @options_of(Draw, "draw")
-@click.option("--out", type=OutputFolder, required=True, help="Folder for round_1 and round_2.")
+@click.option("--out", type=OutputFolder, required=True, help="Folder of round_1 and round_2 to write.")
 def answers(questions: Path, draw: Draw, out: Path) -> None:
     """Write the answers of two simulated annotators in two rounds, and of an adjudicator."""
     table, truths = read_rows(questions, QUESTIONS), read_truth(draw.truth)
@@ -242,10 +242,10 @@ def answers(questions: Path, draw: Draw, out: Path) -> None:
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
-@click.option("--annotator", "annotators", multiple=True, required=True, help="Who answers; repeat it for more.")
+@click.option("--annotator", "annotators", multiple=True, required=True, help="Name of an annotator; repeatable.")
 @options_of(Draw, "draw")
 def review(annotators: tuple[str, ...], draw: Draw) -> None:
-    """Write simulated annotators' answers to the next review, the round after the latest that has answers."""
+    """Write simulated annotators' answers to the next review, the round after the latest one with answers."""
     table, truths = read_rows(DATA / "questions.parquet", QUESTIONS), read_truth(draw.truth)
     items = {item.item_id: item for item in true_items(table, truths)}
     annotations = DATA / "annotations"

@@ -167,13 +167,13 @@ def _chat(now: Standing) -> Todo | None:
     if not now.exports:
         return Todo("cp EXPORT data/raw/", "there is no export of a chat yet")
     if now.private and not now.has_secret:
-        return Todo("chatladder secret", "a chat of your own is read only under a key of your own")
+        return Todo("chatladder secret", "a chat of your own requires a key of your own")
     if now.busy:
         return None  # a lock is no reason to stop annotation
     if now.questions is None:
         return Todo("dvc repro" if now.answered else "dvc repro pick_questions", "no questions are picked yet")
     if now.is_stale(*QUESTION_STAGES) and not _is_annotated(now):
-        return Todo("dvc repro pick_questions", "what the questions come from has changed")
+        return Todo("dvc repro pick_questions", "the input of the questions has changed")
     if not now.questions:
         return Todo("chatladder questions --rejected", "no turn was picked as a question: see why, lower a threshold")
     return None
@@ -232,11 +232,11 @@ def _run(now: Standing) -> Todo | None:
     if now.busy:
         return Todo("chatladder status", "another DVC command is running: ask again once it is done")
     if now.stale is None:
-        return Todo("chatladder doctor", "DVC does not say what is stale, and doctor may say why")
+        return Todo("chatladder doctor", "DVC does not report what is stale; doctor may say why")
     if now.stale:
         return Todo("dvc repro", f"stale: {stages_in_words(now.stale, most=3)}, and what depends on them")
     if now.gate is None or now.tuned is None:
-        return Todo("dvc repro", "the labels were not held against the models yet")
+        return Todo("dvc repro", "the labels were not checked with the models yet")
     return None
 
 
@@ -244,12 +244,14 @@ def _after(now: Standing) -> Todo:
     """Return the step that improves a result that is up to date, or uses it."""
     review = f"chatladder review --annotator {NAME}"
     if now.gate == "fail":
-        return Todo(review, "larger models agree less with the labels: look again at those that are probably wrong")
+        return Todo(review, "larger models agree less with the labels: review those that are probably wrong")
     if now.undecided:
-        return _adjudicate(now, "each one settled is a label more")
+        return _adjudicate(now, "each settled one adds a label")
     if now.gate == "inconclusive":
         more = f" (about {now.items_needed:,} would do)" if now.items_needed else ""
-        return Todo(review, f"too few labels or models to tell whether they are good{more}: look again, or add exports")
+        return Todo(
+            review, f"too few labels or models to tell whether they are good{more}: review them, or add exports"
+        )
     rung = shlex.quote(now.tuned.rung if now.tuned else NAME)
     if now.exported:
         return Todo(f"chatladder resolve CHAT --rung {rung}", "all is done: answer new messages")
@@ -287,7 +289,7 @@ def other_code(root: Path) -> str:
     if (root / "chatladder").is_dir() and not is_clone(root):
         return "the project has a copy of chatladder's code, made by an earlier release"
     other = other_parts(root)
-    return f"the installed chatladder is other than the project's: {', '.join(other)}" if other else ""
+    return f"the installed chatladder differs from the project's: {', '.join(other)}" if other else ""
 
 
 def gather(root: Path) -> Standing:
@@ -543,7 +545,7 @@ def staleness(root: Path) -> Staleness:
     except ValueError:
         changed = None
     if not isinstance(changed, dict):
-        return Staleness(None, "DVC answers in another form than expected")
+        return Staleness(None, "DVC's answer has an unexpected form")
     return Staleness(tuple(changed))
 
 
@@ -570,7 +572,7 @@ def lines(now: Standing) -> list[str]:
 def _exports(now: Standing) -> str:
     if not now.exports:
         return "none in data/raw" + (f", {now.absent:,} kept by DVC" if now.absent else "")
-    note = "" if now.private else ", the demo alone"
+    note = "" if now.private else ", only the demo"
     return f"{now.exports:,} {'file' if now.exports == 1 else 'files'} in data/raw{note}"
 
 
@@ -605,7 +607,7 @@ def _untold(now: Standing) -> str:
     """Return whether anybody has answered, in words, if there are no questions to count by."""
     if now.answered < now.round:
         return "nobody has answered yet"
-    return "answered, and without questions nothing tells how far"
+    return "answered; without questions the progress is unknown"
 
 
 def _names(workers: Sequence[Worker]) -> str:
@@ -620,8 +622,8 @@ def _names(workers: Sequence[Worker]) -> str:
 def _age(now: Standing) -> str:
     """Return a mark for a figure of the last run if something has changed since."""
     if now.stale is None:
-        return ", of the last run that ended"
-    return ", of an earlier run" if now.stale else ""
+        return ", from the last completed run"
+    return ", from an earlier run" if now.stale else ""
 
 
 def _tuned(now: Standing) -> str:
@@ -643,7 +645,7 @@ def _stale(now: Standing) -> str:
     epilog=example(__doc__),
 )
 def status_command() -> None:
-    """Say what the project in this folder holds, what is stale, and the next useful step."""
+    """Show the state of the project in this folder, its stale stages and the next step."""
     click.echo("\n".join(lines(gather(Path()))))
 
 

@@ -144,7 +144,7 @@ def take_over(project: Path) -> None:
 
 @click.command(name="upgrade", context_settings=SETTINGS, epilog=example(__doc__))
 def upgrade_command() -> None:
-    """Bring the project in this folder to the installed chatladder, and say which stages run again."""
+    """Upgrade the project in this folder to the installed version, and list the stages that run again."""
     project = Path()
     check_project(project)
     if is_clone(project):

@@ -71,7 +71,7 @@ class EmbeddedShape:
 
     hidden_size: int = setting("Embedded: width.", least=1)
     num_hidden_layers: int = setting("Embedded: layers.", least=1)
-    num_attention_heads: int = setting("Embedded: heads a layer.", least=1)
+    num_attention_heads: int = setting("Embedded: heads per layer.", least=1)
     intermediate_size: int = setting("Embedded: width of the feed-forward part.", least=1)
 
     @property
@@ -98,13 +98,13 @@ class Pretraining:
     """Training settings of embedded models; the same for all of them, so passed to every rung, whatever its source."""
 
     language: str = setting("Language of the prompt.", choices=LANGUAGES)
-    answer: str = setting("Form of the answer: needed, or B: needed.", choices=ANSWER_FORMS)
-    dialogues: int = setting("Embedded: how many are read, once each.", least=1)
-    learning_rate: float = setting("Embedded: rate of AdamW (embeddings, norms).", above=0, most=1)
-    muon_learning_rate: float = setting("Embedded: rate of Muon (hidden matrices).", above=0, most=1)
-    per_device_train_batch_size: int = setting("Embedded: dialogues a step.", least=1)
-    warmup_steps: int = setting("Embedded: steps of rising learning rate.", least=0)
-    seeds: tuple[int, ...] = setting("Embedded: seed of one model; repeat it for several of one shape.")
+    answer: str = setting("Form of the answer: text (needed) or lettered (B: needed).", choices=ANSWER_FORMS)
+    dialogues: int = setting("Embedded: number of dialogues, each read once.", least=1)
+    learning_rate: float = setting("Embedded: learning rate of AdamW (embeddings, norms).", above=0, most=1)
+    muon_learning_rate: float = setting("Embedded: learning rate of Muon (hidden matrices).", above=0, most=1)
+    per_device_train_batch_size: int = setting("Embedded: dialogues per step.", least=1)
+    warmup_steps: int = setting("Embedded: warmup steps.", least=0)
+    seeds: tuple[int, ...] = setting("Embedded: seed of a model; repeatable, for several models of one shape.")
 
     def __post_init__(self) -> None:
         """Refuse seeds that name no folder, or the same one twice."""

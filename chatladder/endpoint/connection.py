@@ -29,20 +29,22 @@ _KEY = re.compile(r"[!-~]{1,4096}")
 class Connection:
     """The connection to an endpoint, and the limits of one run."""
 
-    base_url: str = setting("Up to where /chat/completions follows: http://localhost:8000/v1.")
-    model: str = setting("Its name at that server.")
-    key_variable: str = setting("Environment variable that holds the key; leave it out for none.", default="")
+    base_url: str = setting("URL of the server, without /chat/completions: http://localhost:8000/v1.")
+    model: str = setting("Name of the model at that server.")
+    key_variable: str = setting("Environment variable with the key; omit it if the server requires none.", default="")
     answer_limit: str = setting("Name of the limit on an answer's tokens at that server.", choices=ANSWER_LIMITS)
-    max_answer_tokens: int = setting("Most tokens of an answer, thoughts included.", least=1)
-    temperature: float | None = setting("Leave it out where the server refuses it.", default=None, least=0)
-    extra_body: str = setting("Further fields of the request, a JSON object.", default="")
-    concurrency: int = setting("Requests at once.", least=1)
-    requests_per_minute: int = setting("0 for no limit.", least=0)
-    tokens_per_minute: int = setting("0 for no limit.", least=0)
-    max_requests: int = setting("Most requests of a run, retries included.", least=0)
-    max_tokens: int = setting("Most tokens of a run, prompts and answers together.", least=0)
+    max_answer_tokens: int = setting("Maximum tokens of an answer, reasoning included.", least=1)
+    temperature: float | None = setting(
+        "Sampling temperature; omit it if the server refuses it.", default=None, least=0
+    )
+    extra_body: str = setting("Additional fields of the request (JSON object).", default="")
+    concurrency: int = setting("Number of parallel requests.", least=1)
+    requests_per_minute: int = setting("Maximum requests per minute; 0 for no limit.", least=0)
+    tokens_per_minute: int = setting("Maximum tokens per minute; 0 for no limit.", least=0)
+    max_requests: int = setting("Maximum requests of a run, retries included.", least=0)
+    max_tokens: int = setting("Maximum tokens of a run, prompts and answers together.", least=0)
     timeout: float = setting("Seconds to wait for an answer.", above=0)
-    max_retries: int = setting("Most retries of a request.", least=0)
+    max_retries: int = setting("Maximum retries of a request.", least=0)
 
     def drawn(self, reserved: Set[str] = frozenset(), **further: Any) -> dict[str, Any]:
         """Return the fields of a request that change a model's answer, besides model and messages.

@@ -67,10 +67,10 @@ SCORE_FORMAT = response_format("score", "integer", range(LOWEST, HIGHEST + 1))
 class LlmSettings(Connection):
     """All settings of a judge of kind endpoint."""
 
-    prompt: Path = setting("Text file with the task.", type=InputFile)
-    structured: str = setting("Hold the model to the answer's schema.", choices=tuple(STRUCTURED))
-    max_characters: int = setting("Most characters of a text; a longer one loses its middle.", least=1)
-    seed: int | None = setting("Seed of what a judge draws at random, or of a model's answers.", default=None)
+    prompt: Path = setting("Text file with the instruction.", type=InputFile)
+    structured: str = setting("How to enforce the schema of the answer.", choices=tuple(STRUCTURED))
+    max_characters: int = setting("Maximum characters of a text; longer ones lose their middle.", least=1)
+    seed: int | None = setting("Seed of a judge's random draws, or of a model's answers.", default=None)
 
 
 def score(

@@ -39,16 +39,18 @@ def _instant(text: str) -> datetime:
 class LabelSettings:
     """The answers that count, and the split of the conversations."""
 
-    round: int = setting("How many rounds count.", least=1)
-    validation: float = setting("Share of the rest that validates.", least=0, most=1)
-    test: float = setting("Share of all conversations kept for test.", least=0, most=1)
+    round: int = setting("Number of rounds that count.", least=1)
+    validation: float = setting("Share of the remaining conversations for validation.", least=0, most=1)
+    test: float = setting("Share of all conversations for test.", least=0, most=1)
     test_from: datetime | None = setting(
-        "Test conversations from this date or time on (UTC without an offset), in place of the share --test.",
+        "Test conversations from this date or time on (UTC unless it has an offset), instead of the share --test.",
         parse=_instant,
         default=None,
     )
     orphans: str = setting(
-        "Answers whose question is gone: count them and go on, or stop.", choices=("report", "refuse"), default="report"
+        "If an answer's question is unknown: skip and count it, or stop.",
+        choices=("report", "refuse"),
+        default="report",
     )
 
 

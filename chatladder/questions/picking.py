@@ -60,11 +60,11 @@ class Picking(Reach):
     """The choice of questions, and the turns shown with each."""
 
     judge: tuple[Judge, ...] = setting(
-        "A judge, and the score from which it passes a turn; repeat it for each.", type=JudgeOption()
+        "Judge and its threshold, the lowest score that passes; repeatable.", type=JudgeOption()
     )
-    join: str = setting("Who must pass a turn: all judges, most, or their mean.", choices=JOINS)
-    min_characters: int = setting("Shorter texts are left out.", least=0)
-    sample: int = setting("Questions to draw of all that are picked; 0 takes all.", least=0, default=0)
+    join: str = setting("How to join the judges: all, most, or their mean must pass a turn.", choices=JOINS)
+    min_characters: int = setting("Minimum characters of a text; shorter ones are left out.", least=0)
+    sample: int = setting("Number of questions to draw at random from the picked ones; 0 for all.", least=0, default=0)
 
 
 class Picked(NamedTuple):

@@ -29,41 +29,41 @@ def _seeds(value: str) -> tuple[int, ...]:
 class TrainSettings:
     """Hyper-parameters, from ``${train}`` of params.yaml and a rung's own ``train``."""
 
-    learning_rate: float = setting("Highest rate of AdamW.", above=0, most=1)
-    num_train_epochs: int = setting("Times that each row is seen.", least=1)
-    per_device_train_batch_size: int = setting("Most rows in one forward pass.", least=1)
-    gradient_accumulation_steps: int = setting("So many such batches a step, whatever the processes.", least=1)
-    warmup_steps: int = setting("Steps of rising learning rate.", least=0)
-    weight_decay: float = setting("Weight decay of AdamW.", least=0)
+    learning_rate: float = setting("Peak learning rate.", above=0, most=1)
+    num_train_epochs: int = setting("Number of epochs.", least=1)
+    per_device_train_batch_size: int = setting("Maximum rows in one forward pass.", least=1)
+    gradient_accumulation_steps: int = setting("Batches per optimizer step, over all processes.", least=1)
+    warmup_steps: int = setting("Warmup steps of the learning rate.", least=0)
+    weight_decay: float = setting("Weight decay.", least=0)
     lora_r: int = setting("Rank of the adapter.", least=1)
-    lora_alpha: float = setting("The adapter's scale, times its rank.", above=0)
-    lora_dropout: float = setting("Share of the adapter's inputs that are dropped.", least=0, below=1)
+    lora_alpha: float = setting("LoRA alpha: the adapter's scale times its rank.", above=0)
+    lora_dropout: float = setting("Dropout on the adapter's inputs.", least=0, below=1)
     target_modules: tuple[str, ...] = setting(
-        "all-linear, or layer names with commas between them: q_proj,v_proj.", parse=_names
+        "Layers with adapters: all-linear, or comma-separated names such as q_proj,v_proj.", parse=_names
     )
-    max_length: int = setting("Most tokens of prompt and answer; the oldest history goes first.", least=64)
+    max_length: int = setting("Maximum tokens of prompt and answer; the oldest turns are dropped first.", least=64)
     seeds: tuple[int, ...] = setting(
-        "Seeds of adapter weights, dropout and order: one adapter each, with commas between them: 0,1,2.", parse=_seeds
+        "Comma-separated seeds of weights, dropout and row order, such as 0,1,2: one adapter each.", parse=_seeds
     )
     method: str = setting("Train an adapter, or all weights.", choices=METHODS, default="lora")
-    use_rslora: bool = setting("Scale the adapter by alpha / sqrt(r) (arXiv 2312.03732).", default=False)
-    use_dora: bool = setting("Learn lengths apart from directions (DoRA, arXiv 2402.09353).", default=False)
+    use_rslora: bool = setting("Scale the adapter by alpha / sqrt(r) (rsLoRA, arXiv 2312.03732).", default=False)
+    use_dora: bool = setting("Train magnitudes separately from directions (DoRA, arXiv 2402.09353).", default=False)
     loraplus_lr_ratio: float = setting(
-        "How much faster the adapter's second matrices learn (LoRA+, arXiv 2402.12354); 0 leaves it out.",
+        "Learning-rate ratio of the adapter's second matrices (LoRA+, arXiv 2402.12354); 0 for none.",
         least=0,
         default=0.0,
     )
-    optim: str = setting("The optimizer.", choices=OPTIMIZERS, default="adamw_torch")
-    deciding_weight: float = setting("How often the token that decides counts in the loss.", above=0, default=1.0)
+    optim: str = setting("Optimizer.", choices=OPTIMIZERS, default="adamw_torch")
+    deciding_weight: float = setting("Weight of the deciding token in the loss.", above=0, default=1.0)
     early_stopping_patience: int = setting(
-        "Epochs without a better validation loss of the deciding token after which training stops, with the best "
-        "epoch's weights; 0 trains them all.",
+        "Epochs without a better validation loss of the deciding token before training stops, with the best epoch's "
+        "weights; 0 to train all epochs.",
         least=0,
         default=0,
     )
-    gradient_checkpointing: bool = setting("Compute activations twice instead of keeping them.", default=False)
+    gradient_checkpointing: bool = setting("Recompute activations instead of storing them.", default=False)
     tokens_per_forward: int = setting(
-        "Most tokens in one forward pass; larger batches are split, with the same gradient.", least=64, default=4096
+        "Maximum tokens in one forward pass; larger batches are split, with the same gradient.", least=64, default=4096
     )
 
     @property

@@ -122,14 +122,14 @@ class TestChoice:
         assert list(asked) == ["both", "contested"]
         assert asked["both"].adjudicators == {"zhao": N}  # one's own is the answer on the screen
         assert notices == [
-            "Adjudicators differ on 1, which stay undecided until they agree.",
-            "1 that are settled are left out; --all shows them.",
+            "Items undecided until the adjudicators agree: 1.",
+            "Settled items left out: 1; --all shows them.",
         ]
         assert list(to_adjudicate(found, "chen", (), everything=True).cases) == list(found)
 
     def test_who_annotated_what_they_settle_is_told_so(self):
         assert to_adjudicate(FOUND, "li", (), everything=False).notices == [
-            "You annotated 2 of these yourself: settling them is not independent of that."
+            "Items that you annotated yourself, so that your decision is not independent: 2."
         ]
         assert to_adjudicate(FOUND, "chen", (), everything=False).notices == []
 
@@ -141,7 +141,7 @@ class TestChoice:
         assert still_to_annotate(found, "chen", tmp_path) == set()
         asked, notices = to_adjudicate(found, "li", waiting, everything=False)
         assert list(asked) == ["i1", "i3"]
-        assert notices[-1] == "1 are left out that you have yet to annotate, blind."
+        assert notices[-1] == "Items left out since you have yet to annotate them, blind: 1."
 
     def test_a_vote_of_an_earlier_round_is_no_answer_to_the_latest(self, tmp_path):
         append(log_path(tmp_path, 2, "li"), Answer("i2", "li", 2, N, AT))
@@ -152,7 +152,7 @@ class TestChoice:
     def test_what_one_settled_oneself_of_an_earlier_round_is_settled(self):
         found = {"i1": Case(2, {"li": N, "wu": S}, {"chen": N})}
         assert to_adjudicate(found, "chen", (), everything=False) == (
-            {}, ["1 that are settled are left out; --all shows them."]
+            {}, ["Settled items left out: 1; --all shows them."]
         )  # fmt: skip
         (asked,) = to_adjudicate(found, "chen", (), everything=True).cases.values()
         assert asked.adjudicators == {}
@@ -203,7 +203,7 @@ class TestScreen:
         project.run(keys="j")
         _, seen = project.run(who="zhao")
         assert seen["session"].order == ("i1", "i3")
-        assert seen["told"] == ("1 that are settled are left out; --all shows them.",)
+        assert seen["told"] == ("Settled items left out: 1; --all shows them.",)
         project.run("--all", who="zhao", check=lambda text: text.index("adjudicator chen:  needed"))
 
     def test_annotators_see_none_of_it(self, project):
@@ -271,7 +271,9 @@ class TestCommand:
         project.say(1, "wu", i0=N, i1=S)
         result, _ = project.run()
         assert result.exit_code == 0
-        assert f"{project.annotations}: nothing to adjudicate among 2 items of round 1. --all asks" in result.output
+        assert (
+            f"{project.annotations}: nothing to adjudicate among 2 items of round 1. --all also asks" in result.output
+        )
         assert "--all" not in project.run("--all")[0].output
         assert not project.path().parent.exists()
 
@@ -301,7 +303,7 @@ class TestCommand:
 
     def test_an_annotator_may_settle_and_is_told(self, project):
         _, seen = project.run(who="li")
-        assert seen["told"] == ("You annotated 3 of these yourself: settling them is not independent of that.",)
+        assert seen["told"] == ("Items that you annotated yourself, so that your decision is not independent: 3.",)
         assert seen["session"].order == ("i0", "i1", "i3")
 
     def test_a_second_window_is_refused(self, project):
@@ -316,7 +318,7 @@ class TestCommand:
         project.run(keys="jk")
         project.path().write_bytes(project.path().read_bytes()[:-10])
         _, seen = project.run(keys="u")
-        assert "and moved aside; it is asked again." in " ".join(seen["told"])
+        assert "and was moved aside; its question is asked again." in " ".join(seen["told"])
         assert project.settled() == {"i0": N, "i1": U}
         assert (project.path().parent / ".chen.torn").exists()
 

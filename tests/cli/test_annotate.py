@@ -434,16 +434,15 @@ class TestRounds:
         run(keys=some(1))
         result = run("--round", "7")["result"]
         assert result.exit_code == 1
-        assert (
-            "there is no round 7; those that were begun: 1. Name one of these. --round 2 --new-round begins the next"
-            in (result.output)
+        assert "round 7 does not exist; rounds so far: 1. Name one of these. --round 2 --new-round begins the next" in (
+            result.output
         )
         result = run("--round", "7", "--new-round")["result"]
-        assert "there is no round 7" in result.output
+        assert "round 7 does not exist" in result.output
         assert self.begun(tmp_path) == ["round_1"]
 
     def test_the_first_round_begins_without_being_told_and_the_next_only_once_it_has_answers(self, run, tmp_path):
-        assert "there is no round 2; those that were begun: 1. Name one of these. --new-round begins another once" in (
+        assert "round 2 does not exist; rounds so far: 1. Name one of these. --new-round begins another once" in (
             run("--round", "2", "--new-round")["result"].output
         )
         assert run("--new-round")["result"].exit_code == run("--round", "1")["result"].exit_code == 0
@@ -506,7 +505,7 @@ class TestSample:
         assert li["order"] == seen["order"]
         assert li["session"].current == seen["order"][5]
         refused = run("--sample", "5")["result"]
-        assert "this round asks 20 questions. Leave --sample out to follow it, or say a larger one" in refused.output
+        assert "this round asks 20 questions. Omit --sample to keep it, or give a larger number" in refused.output
         assert self.sample(tmp_path) == {"items": [*seen["order"]]}
         assert run("--sample", "400")["order"][:20] == seen["order"]
 
@@ -570,7 +569,7 @@ class TestCommand:
         assert Counter([*first, *second, *third]) == dict.fromkeys((f"item{number:04}" for number in range(30)), 2)
         refused = run("--annotator", "zhao")["result"]
         assert refused.exit_code == 1
-        assert "expected one of chen, li, wu, who share this round; got 'zhao'" in refused.output
+        assert "expected one of chen, li, wu, who share this round, got 'zhao'" in refused.output
 
     @pytest.mark.parametrize(
         ("params", "zone"),
@@ -609,7 +608,7 @@ class TestCommand:
             log.write(b'{"item_id": "item')
         seen = run()
         assert [notice[:47] for notice in seen["notices"]] == [
-            "The last line of the log was cut short (17 byte",
+            "The last line of the log was incomplete (17 byt",
             "1 answers in the log are about items not shown ",
         ]
         assert (path.parent / ".li.torn").read_bytes() == b'{"item_id": "item\n'
@@ -642,8 +641,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--overlap", "1"], "--overlap: expected --annotators too"),
-            (["--annotator", "", "--annotators", "li,wu"], "expected your name. Only --web serves all"),
+            (["--overlap", "1"], "--overlap: expected --annotators, too"),
+            (["--annotator", "", "--annotators", "li,wu"], "expected your name. Only --web serves everybody"),
             (["--annotators", "li,wu", "--overlap", "3"], "expected at most 2"),
             (["--annotators", "wu,chen", "--overlap", "1"], "expected 'li' among them"),
             (["--annotators", "li,li", "--overlap", "1"], "expected different names"),

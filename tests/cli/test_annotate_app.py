@@ -187,7 +187,7 @@ class TestWritingOut:
         desk.run("j")
         before = desk.path.read_bytes()
         for keys in (["escape"], ["enter"], ["x", "escape"], ["ctrl+u", "enter"], [" ", "enter"]):
-            desk.run(["w", *keys], lambda app: (shown(app).index("Left as it was"), shown(app).index("question 1?")))
+            desk.run(["w", *keys], lambda app: (shown(app).index("Unchanged"), shown(app).index("question 1?")))
         assert desk.path.read_bytes() == before
 
     def test_a_text_is_changed_emptied_and_taken_back(self, desk):
@@ -195,7 +195,7 @@ class TestWritingOut:
         assert answers(desk)["item0000"] == (Label.NEEDED, "question 0?xy")
         desk.run(["w", "ctrl+u", "enter"], lambda app: shown(app).index("no longer written out"))
         assert answers(desk)["item0000"] == (Label.NEEDED, None)
-        desk.run("z", lambda app: shown(app).index("Took back what was written out of 1"))
+        desk.run("z", lambda app: shown(app).index("Took back the rewrite of 1"))
         assert answers(desk)["item0000"] == (Label.NEEDED, "question 0?xy")
         desk.run("zzz", lambda app: shown(app).index("Took back needed of 1"))
         assert answers(desk) == {}
@@ -260,13 +260,14 @@ def test_what_is_typed_into_a_search_labels_nothing(desk):
 def test_search_goes_from_hit_to_hit_and_takes_signs_literally(tmp_path):
     desk = Desk(tmp_path, [question(0), question(1, "What is [x].*?"), question(2), question(3, "WHAT IS [X] then")])
     keys = ["slash", *"is ", "left_square_bracket", "x", "right_square_bracket", "enter"]
-    desk.run(keys, lambda app: (shown(app).index("What is [x].*?"), shown(app).index("2 questions have it")))
+    desk.run(keys, lambda app: (shown(app).index("What is [x].*?"), shown(app).index("2 questions match")))
     desk.run([*keys, "n"], lambda app: shown(app).index("WHAT IS [X] then"))
     desk.run([*keys, "n", "n"], lambda app: shown(app).index("What is [x].*?"))
     desk.run(
-        ["slash", *"nowhere", "enter"], lambda app: (shown(app).index("No question has it"), shown(app).index("1 of 4"))
+        ["slash", *"nowhere", "enter"],
+        lambda app: (shown(app).index("No question matches"), shown(app).index("1 of 4")),
     )
-    desk.run(["n"], lambda app: shown(app).index("Nothing was searched for"))
+    desk.run(["n"], lambda app: shown(app).index("Nothing was searched yet"))
 
 
 @pytest.mark.parametrize("key", ["d", "question_mark"])

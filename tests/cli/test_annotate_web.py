@@ -157,8 +157,8 @@ class TestTheDoor:
     @pytest.mark.parametrize(
         ("body", "code", "message"),
         [
-            (b"{", 400, "expected a JSON text"),
-            ("[" * 500_000, 400, "expected a JSON text"),
+            (b"{", 400, "expected JSON"),
+            ("[" * 500_000, 400, "expected JSON"),
             ({"item_id": "item0000"}, 422, "label: "),
             ({"item_id": "item0000", "label": "sure"}, 422, "label: "),
             ({"item_id": 7, "label": "needed"}, 422, "item_id: "),
@@ -234,7 +234,7 @@ class TestSteps:
             undone = ask("undo", item_id="item0002", standing=standing)
             assert (undone["item_id"], undone["remark"]) == ("item0001", "Took back unsure of 2.")
             again = ask("undo", item_id="item0002", standing=standing)
-            assert "Something else happened" in again["remark"]
+            assert "The answers changed in the meantime" in again["remark"]
             assert list(work.answers()) == ["item0000"]
             ask("undo", item_id="item0001", standing=1)
             assert ask("undo", item_id="item0000", standing=0)["remark"] == "Nothing to undo."
@@ -252,9 +252,9 @@ class TestSteps:
             assert go("item0000", to="5") == ("item0004", "")
             assert go("item0000", to="item0002") == ("item0002", "")
             assert go("item0000", to="99")[1].startswith("Expected a number from 1 to 6")
-            assert go("item0000", search="QUESTION 4") == ("item0004", "1 questions have it.")
-            assert go("item0000", search="question", again=True) == ("item0001", "6 questions have it.")
-            assert go("item0000", search="nowhere") == ("item0000", "No question has it.")
+            assert go("item0000", search="QUESTION 4") == ("item0004", "1 questions match.")
+            assert go("item0000", search="question", again=True) == ("item0001", "6 questions match.")
+            assert go("item0000", search="nowhere") == ("item0000", "No question matches.")
 
     def test_a_question_is_written_out_with_people_by_pseudonym_and_masked(self, work):
         (work.folder / "params.yaml").write_text("ingest: {phone_region: [GB]}\n")
@@ -271,10 +271,10 @@ class TestSteps:
             assert state["line"] == f"{who}的 2.1 of @{who}, <phone>?"
             assert state["is_written"]
             assert work.answers()["item0000"] == (Label.NEEDED, f"{ANN}的 2.1 of @{ANN}, <phone>?")
-            assert ask("write", item_id="item0000", text=state["line"])["remark"] == "Left as it was."
+            assert ask("write", item_id="item0000", text=state["line"])["remark"] == "Unchanged."
             assert ask("write", item_id="item0000", text="\x1b[1m\u202ex\x00")["line"] == "\ufffd[1m\ufffdx\ufffd"
             assert ask("write", item_id="item0000", text=None)["remark"] == "1: no longer written out."
-            assert ask("write", item_id="item0000", text="question 0?")["remark"] == "Left as it was."
+            assert ask("write", item_id="item0000", text="question 0?")["remark"] == "Unchanged."
 
     def test_text_of_the_chat_has_no_control_or_direction_characters(self, tmp_path):
         with Work(tmp_path, q0=HOSTILE).client() as ask:
@@ -445,7 +445,7 @@ class TestSeveral:
             }.items():  # fmt: skip
                 refused = ask("wu", path, item_id=li["item_id"], status=422, **more)
                 assert "expected a question of this work" in refused["detail"]
-            assert ask("wu", "go", item_id=wu["item_id"], search="question")["remark"] == "3 questions have it."
+            assert ask("wu", "go", item_id=wu["item_id"], search="question")["remark"] == "3 questions match."
             ask("wu", "undo", item_id=wu["item_id"], standing=2)
             assert ask("li", "state")["standing"] == 2
             stranger = TestClient(started.app, base_url=started.links["li · round 1"].partition("/#")[0])
@@ -484,7 +484,7 @@ class TestSeveral:
         assert links("--annotator", "li") != links("--annotator", "li")
 
     def test_where_nobody_or_nobody_of_that_name_can_be_asked_nothing_begins(self, start, work):
-        assert "nobody shares this round yet. Say who does: --annotators li,wu" in start().output
+        assert "no annotators share this round yet. Name them with --annotators li,wu" in start().output
         assert "expected letters, digits" in start("--annotators", "li,../wu").output
         assert not (work.folder / "annotations").exists()
 
@@ -520,9 +520,9 @@ class TestWhereItListens:
     @pytest.mark.parametrize(
         ("host", "message"),
         [
-            ("0.0.0.0", "expected the one address"),
-            ("::ffff:192.0.2.7", "Add --expose if that is meant"),
-            ("192.0.2.7", "Add --expose if that is meant"),
+            ("0.0.0.0", "expected a single address"),
+            ("::ffff:192.0.2.7", "Add --expose to allow it"),
+            ("192.0.2.7", "Add --expose to allow it"),
             ("example.org", "expected an address such as 127.0.0.1"),
         ],
     )
@@ -685,7 +685,7 @@ def test_a_question_is_written_out_and_nothing_loses_the_focus(browser, tmp_path
         page.keyboard.press("w")
         page.wait_for_selector("#line:focus")
         page.keyboard.press("Escape")
-        tab.says("Left as it was.")
+        tab.says("Unchanged.")
         tab.at(2)
         page.click("#rewrite")
         page.wait_for_selector("#line:focus")
@@ -713,7 +713,7 @@ def test_a_question_is_written_out_and_nothing_loses_the_focus(browser, tmp_path
         page.keyboard.press("/")
         page.keyboard.type("question")
         page.keyboard.press("Enter")
-        tab.says("6 questions have it.")
+        tab.says("6 questions match.")
         tab.press("n", 4)
         page.keyboard.press("g")
         page.keyboard.type("6")

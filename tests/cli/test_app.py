@@ -74,5 +74,5 @@ def test_a_command_that_is_stopped_while_it_is_imported_shows_no_traceback(tmp_p
     time.sleep(0.05)
     child.send_signal(signal.SIGINT)
     _, said = child.communicate(timeout=30)
-    assert said == "Stopped. No file is left half-written; the same command starts over.\n"
+    assert said == "Stopped. No file is left incomplete; the same command starts over.\n"
     assert child.returncode == 130

@@ -64,7 +64,7 @@ IN_CLONE = r"chatladder simulate .*|python -m benchmarks\..*|first=.*|second=.*|
 AT_TERMINAL = {
     r"chatladder (annotate|review) .*": [("needed", "j"), ("z takes it back", "q")],
     r"chatladder adjudicate .*": [("needed", "kq")],
-    r".* -m chatladder\.cli\.serve\.command .*": [("Ctrl+C ends it", "\x03")],
+    r".* -m chatladder\.cli\.serve\.command .*": [("Ctrl+C stops the server", "\x03")],
     r"chatladder questions .*--mark .*": [("?", "y\n"), ("?", "q\n")],
 }
 #: What DVC says beside, which pages leave out.

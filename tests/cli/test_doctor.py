@@ -314,7 +314,7 @@ def test_what_is_kept_is_what_the_backward_pass_keeps(family, full):
 def test_a_small_model_fits_a_laptop_and_a_large_one_does_not():
     small = needed({"source": "hub", "repo": "HuggingFaceTB/SmolLM2-135M-Instruct", "revision": "a" * 40}, lora_r=8)
     assert small.runs is False
-    assert small.reasons[0].startswith("can score and not train in 15G of memory")
+    assert small.reasons[0].startswith("can score but not train in 15G of memory")
     advice = re.fullmatch(r"tokens_per_forward (\d+) would fit", small.reasons[1])
     assert advice, small.reasons
     again = needed(
@@ -371,13 +371,13 @@ def test_a_download_needs_room_and_leaves_less_for_the_next(monkeypatch):
     facts = {key: facts_of(key, HUB, ROOT) for key in ladder}
     found = needs(ladder, facts, TRAIN, 1400, replace(CARD, disk=20 * GIB))
     assert [each.runs for each in found.values()] == [True, False]
-    assert found["b"].reasons == (f"its download of 14G finds 5.8G free in {ROOT}",)
+    assert found["b"].reasons == (f"its download of 14G exceeds the 5.8G free in {ROOT}",)
 
 
 def test_a_rung_without_a_commit_cannot_run_and_is_sized_all_the_same():
     found = needed({**HUB, "revision": "main"})
     assert found.runs is False
-    assert found.reasons[0].startswith("it is pinned to no commit")
+    assert found.reasons[0].startswith("it is not pinned to a commit")
     assert found.scoring > 2 * 7.6e9
 
 
@@ -420,7 +420,7 @@ def test_a_package_is_known_once_its_base_is_made(tiny_base, tmp_path):
 def test_a_gguf_file_is_known_once_its_base_is_made(tiny_base, tmp_path):
     file = tmp_path / "model.gguf"
     base = {"source": "gguf", "gguf": str(file)}
-    assert needed(base).reasons == (f"{file}: expected a .gguf file, there is none",)
+    assert needed(base).reasons == (f"{file}: expected a .gguf file, got nothing",)
     file.touch()
     assert needed(base).runs is None
     shutil.copytree(tiny_base, tmp_path / "rung")
@@ -448,10 +448,10 @@ def test_what_stages_refuse_is_said_before(tmp_path, monkeypatch):
         assert found.runs is False or not refused
     mixture = MemoryNeed("hub", 10**9, replace(SMALL, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8))
     for base, train, reasons in (
-        (HUB, {}, ("its experts take no dropout: set lora_dropout: 0.0 in its train section",)),
+        (HUB, {}, ("its experts do not support dropout: set lora_dropout: 0.0 in its train section",)),
         (HUB, {"lora_dropout": 0.0}, ()),
         (HUB, {"target_modules": "q_proj,v_proj"}, ()),
-        (small, {"lora_dropout": 0.0}, ("load_in_4bit leaves the experts of a mixture as they are",)),
+        (small, {"lora_dropout": 0.0}, ("load_in_4bit does not quantize the experts of a mixture",)),
     ):
         found = need(base, mixture, settings(**train), CARD, room=10**15)
         assert found.reasons == reasons
@@ -484,7 +484,7 @@ def test_the_launcher():
     assert list(launcher("")) == []
     assert "'no-such-program', which is not on the PATH" in next(launcher("no-such-program x"))
     assert list(launcher("sh --num_processes 2")) == []
-    assert "is no command line" in next(launcher("a 'b"))
+    assert "is not a command line" in next(launcher("a 'b"))
     assert '"accelerate launch --num_processes 4" to use them all' in next(idle_gpus("", 4))
     assert list(idle_gpus("", 1)) == list(idle_gpus("sh --num_processes 2", 2)) == []
 
@@ -498,7 +498,7 @@ def test_data_and_the_secret(tmp_path, monkeypatch):
     (raw / "demo.txt.bz2").touch()
     assert list(raw_data(tmp_path)) == []
     (raw / "ours.txt").touch()
-    assert "no secret to hide their people with: run chatladder secret" in next(raw_data(tmp_path))
+    assert "the secret for their pseudonyms is missing: run chatladder secret" in next(raw_data(tmp_path))
     monkeypatch.setenv("CHATLADDER_PRIVACY_KEY", "k" * 16)
     assert list(raw_data(tmp_path)) == []
     monkeypatch.setenv("CHATLADDER_PRIVACY_KEY", "short")
@@ -508,7 +508,7 @@ def test_data_and_the_secret(tmp_path, monkeypatch):
 def test_git_and_dvc(tmp_path):
     assert list(repository(ROOT)) == []
     said = list(repository(tmp_path))
-    assert "is in no git repository" in said[0]
+    assert "is not in a git repository" in said[0]
     assert "has no .dvc folder" in said[1]
     (tmp_path / ".dvc").mkdir()
     assert "dvc config parsing.bool boolean_optional." in list(repository(tmp_path))[1]
@@ -620,11 +620,11 @@ def test_a_ladder_that_runs_is_timed_rung_by_rung_and_ends_well(project, monkeyp
     monkeypatch.setattr("chatladder.cli.ladder.this_machine", lambda: TIMED)
     assert CliRunner().invoke(ladder_command, ["recommended"]).exit_code == 0
     said = doctor()
-    assert "Time for 500 questions, if there come so many, downloads not counted:\n" in said
+    assert "Time for 500 questions (estimated), without downloads:\n" in said
     lines = [line for line in said.splitlines() if line.startswith("qwen2_5_0_5b: about ")]
     assert re.search(r"\(untouched answers .*, training .*, tuned .*, adapters that judge labels .*\)\.$", lines[0])
-    assert "\nreview.rungs: [] in params.yaml leaves out the adapters that judge labels.\n" in said
-    assert re.search(r"^In all about [\d.]+ h\.$", said, flags=re.M)
+    assert "\nTo skip the adapters that judge labels, set review.rungs: [] in params.yaml.\n" in said
+    assert re.search(r"^Total: about [\d.]+ h\.$", said, flags=re.M)
     assert said.endswith("All rungs run here, and the setup is complete.\n")
     document = json.loads(doctor("--json"))
     assert document["rungs"][0]["seconds"]["total"] < document["rungs"][1]["seconds"]["total"]
@@ -652,9 +652,9 @@ def test_what_does_not_hold_comes_last_with_what_to_do(project, monkeypatch):
     CliRunner().invoke(ladder_command, ["qwen2_5", "--only", "qwen2_5_7b"])
     (project / "data" / "raw" / "demo.txt").unlink()
     said = doctor(code=1)
-    ending = said.split("\n\nTo see to:\n")[1].splitlines()
+    ending = said.split("\n\nProblems:\n")[1].splitlines()
     assert ending[0] == "- qwen2_5_7b does not run here: can neither score nor train in 15G of memory."
-    assert ending[1] == '- "chatladder ladder recommended" takes models that this machine has memory for.'
+    assert ending[1] == '- "chatladder ladder recommended" chooses models that fit into memory.'
     assert "has no export of a chat" in ending[2]
     assert len(ending) == 3
     assert "complete" not in said
@@ -686,8 +686,8 @@ def test_where_no_hub_is_reached_it_says_what_to_do(project, monkeypatch):
     assert "hub" not in doctor().partition("\n\n")[2]  # embedded rungs need none
     CliRunner().invoke(ladder_command, ["qwen2_5", "--only", "qwen2_5_0_5b"])
     ending = doctor(code=1).splitlines()[-2:]
-    assert ending[0] == "- qwen2_5_0_5b does not run here: it is not downloaded, and no hub is reached."
-    assert ending[1].startswith("- No model hub is reached: no route. ")
+    assert ending[0] == "- qwen2_5_0_5b does not run here: it is not downloaded, and no hub can be reached."
+    assert ending[1].startswith("- No model hub can be reached: no route. ")
     for way in ("HF_ENDPOINT", "{source: folder, path: FOLDER}", "{source: gguf, gguf: FILE.gguf}"):
         assert way in ending[1]
 
@@ -723,7 +723,7 @@ def test_the_hub_confirms_commits_and_tells_sizes(project, monkeypatch):
     said = json.loads(result.output)
     known, told = said["rungs"]
     assert (known["runs"], known["params"]) == (False, 494_032_768)
-    assert "the hub does not give it" in known["reasons"]
+    assert "the hub does not provide it" in known["reasons"]
     assert (told["params"], told["exact"]) == (1_500_000_000, False)
     assert any("qwen2_5_0_5b: Qwen/Qwen2.5-0.5B-Instruct@" in problem for problem in said["problems"])
     lines = CliRunner().invoke(doctor_command, []).output.splitlines()

@@ -215,7 +215,7 @@ def test_settings_and_data_of_a_clone_stay_behind(here, monkeypatch):
 
 def test_a_project_in_the_clone_is_told_to_move_out(here, monkeypatch):
     monkeypatch.setattr(init, "PACKAGE", here / "clone" / "chatladder")
-    told = "lies in the clone of chatladder"
+    told = "is in the clone of chatladder"
     assert f"clone/friends {told}" in made("clone/friends", "--yes")
     assert told not in made("friends", "--yes")
 
@@ -235,7 +235,7 @@ def test_the_export_is_copied_and_stays(here):
     said = made("friends", "--yes", "--export", "chat")
     assert (here / "friends" / "data" / "raw" / "chat" / "part" / "a.txt").read_text() == "hello"
     assert (here / "chat" / "part" / "a.txt").read_text() == "hello"
-    assert "data/raw: 1 file of the export; the original is where it was." in said
+    assert "data/raw: 1 file of the export; the original is unchanged." in said
     assert said.splitlines()[-1].startswith("Next: cd friends && dvc repro pick_questions ")
 
 
@@ -271,7 +271,7 @@ def test_the_current_folder_is_filled_unless_another_is_given(here, monkeypatch)
     assert said.splitlines()[-1].startswith("Next: dvc repro pick_questions ")
     assert {".git", ".dvc", ".chatladder", "dvc.yaml", "stages", "data"} <= {*names_in(here / "friends")}
     assert not [name for name in names_in(here / "friends") if "being_made" in name]
-    assert "got a project; it was left as it is. Run chatladder status" in refused("--yes")
+    assert "got a project, which is unchanged. Run chatladder status" in refused("--yes")
 
 
 @pytest.mark.parametrize("step", ["write_files", "create", "commit"])
@@ -306,9 +306,9 @@ def test_what_a_killed_try_left_holds_nobody_up(here):
 @pytest.mark.parametrize(
     ("folder", "message"),
     [
-        (".", "got one that holds file, full; it was left as it is. Name another"),
-        ("..", "expected a new or an empty folder, got one that holds"),
-        ("full", "got one that holds .hidden, a, b, c and 2 more; it was left as it is"),
+        (".", "got one with file, full, which is unchanged. Name another"),
+        ("..", "expected a new or an empty folder, got one with"),
+        ("full", "got one with .hidden, a, b, c and 2 more, which is unchanged"),
         ("file", "expected a new or an empty folder, got a file"),
     ],
 )
@@ -326,14 +326,14 @@ def test_hostile_names_of_what_is_in_the_way_are_cut_and_not_printed_raw(here):
     (here / "full").mkdir()
     (here / "full" / ("\x1b[2J\u202e" + "x" * 200)).touch()
     said = refused("full", "--yes")
-    assert "holds \ufffd[2J\ufffdxxx" in said
+    assert "with \ufffd[2J\ufffdxxx" in said
     assert "x" * 50 not in said
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda here: "none.txt", "expected an export of a chat, a file or a folder; there is none"),
+        (lambda here: "none.txt", "expected an export of a chat, a file or a folder, got nothing"),
         (lambda here: (here / "link").symlink_to("/etc/passwd") or "link", "got a link"),
         (lambda here: ".", "expected an export outside of the new project"),
         (lambda here: (here / "README.md").write_text("x") and "README.md", "another name: data/raw has a README.md"),
@@ -390,7 +390,7 @@ def test_what_somebody_puts_there_meanwhile_is_kept(here, monkeypatch):
         (here / "friends" / "theirs.txt").write_text("theirs")
 
     monkeypatch.setattr(project, "commit", meddle)
-    assert "got one that holds theirs.txt; it was left" in refused("friends", "--yes")
+    assert "got one with theirs.txt, which is unchanged" in refused("friends", "--yes")
     assert names_in(here) == ["friends"]
     assert files_of(here / "friends") == {"theirs.txt"}
 
@@ -398,7 +398,7 @@ def test_what_somebody_puts_there_meanwhile_is_kept(here, monkeypatch):
 def test_without_a_terminal_and_options_it_says_which_are_lacking(here):
     said = refused("friends", code=2)
     assert "there is no terminal to ask in: give --export, --timezone, --language, --ladder, --annotators" in said
-    assert "--yes to take the defaults" in said
+    assert "--yes to use the defaults" in said
     assert "give --export, --annotators," in refused(
         "friends", "--timezone", "UTC", "--language", "zh", "--ladder", "embedded", code=2
     )
@@ -426,7 +426,7 @@ def test_only_what_is_not_given_is_asked_and_mistakes_are_asked_again(here, monk
     said = made(
         "friends", "--language", "zh", "--ladder", "embedded", input="none.txt\n\nMars/Base\nUTC\nli,../wu\nli\n"
     )
-    assert "there is none" in said
+    assert "a file or a folder, got nothing" in said
     assert "expected a time zone such as Asia/Shanghai, got 'Mars/Base'" in said
     assert "expected letters, digits, dots, dashes and underscores" in said
     assert "Language" not in said
@@ -487,9 +487,9 @@ def test_models_suit_the_language_and_the_machine(here, monkeypatch, language, m
     assert not [rung for rung in params["ladder"].values() if rung["base"]["source"] == "embedded"]
     for key in rungs:
         assert re.search(rf"^  {key} .* (about [\d.]+|under 1) (min|h)", said, flags=re.M), said
-    assert "600 questions, if there come so many" in said
+    assert "600 questions (estimated)" in said
     other = " --language other" if language == "other" else ""
-    assert f"Others: chatladder ladder{other} lists them, chatladder ladder NAME takes them.\n" in said
+    assert f"Others: chatladder ladder{other} lists them, chatladder ladder NAME chooses one.\n" in said
 
 
 def test_embedded_models_come_by_name_alone_and_are_said_to_be_the_demos(here):

@@ -389,9 +389,7 @@ class TestRefusals:
     def test_no_round_begins_by_a_wrong_number(self, bring, tmp_path):
         tasks = [task(0, annotation(1, 1, "needed"))]
         output = bring(tasks, "--round", "7", code=1)
-        assert (
-            "there is no round 7; those that were begun: 1. Name one of these. --round 2 --new-round begins" in output
-        )
+        assert "round 7 does not exist; rounds so far: 1. Name one of these. --round 2 --new-round begins" in output
         assert not (tmp_path / "annotations" / "round_7").exists()
 
     def test_unknown_items_are_refused_with_their_number_and_the_first_place(self, bring, logs):
@@ -422,7 +420,7 @@ class TestRefusals:
             answers=True,
         )
         tasks = [task(0, annotation(1, 7, "needed"))]
-        assert "expected answers of li, wu, who share this round; got some of labelstudio_7" in bring(tasks, code=1)
+        assert "expected answers of li, wu, who share this round, got some of labelstudio_7" in bring(tasks, code=1)
         bring(tasks, "--annotators", "7=wu")
         assert list(logs()) == ["wu"]
 

@@ -265,7 +265,7 @@ def test_what_was_made_for_rungs_that_are_gone_is_named_and_kept(project):
     for path in (*made, "data/bases/embedded_331k", "data/bases/else"):
         (project / path).mkdir(parents=True)
     said = swap("embedded", "--only", "embedded_331k")
-    assert f"remove it before dvc repro: rm -r {' '.join(made)}\n" in said
+    assert f"remove them before dvc repro: rm -r {' '.join(made)}\n" in said
     assert all((project / path).exists() for path in made)
     assert "rm -r" not in swap("embedded")
 
@@ -306,7 +306,7 @@ def test_without_a_name_what_suits_comes_first_with_minutes(project):
     said = swap().split("\n\n")[0]
     assert said.startswith("Models of qwen2_5 for a chat in Chinese on 2 cores, 22G of memory, bfloat16; 500 questions")
     assert re.search(r"^  qwen2_5_0_5b +494M  about [\d.]+ (min|h), judges labels$", said, flags=re.M)
-    assert re.search(r"^  in all about [\d.]+ h, downloads of 3.8G not counted$", said, flags=re.M)
+    assert re.search(r"^  total about [\d.]+ h, without downloads of 3.8G$", said, flags=re.M)
     assert said.endswith("  recommended: chatladder ladder recommended")
     assert "Models of smollm2 for a chat in English" in swap("--language", "en")
     assert "Models of qwen3 for a chat in another language" in (said := swap("--language", "other"))
@@ -347,7 +347,7 @@ def test_a_commit_that_is_given_or_there_goes_before_the_record(project):
     assert bases["qwen2_5_3b"]["revision"] == A
     assert bases["qwen2_5_7b"]["revision"] == read("qwen2_5").rungs["qwen2_5_7b"]["base"]["revision"]
     said = swap("qwen2_5", "--only", "qwen2_5_3b")
-    assert f"qwen2_5_3b: {A} (as it was)" in said
+    assert f"qwen2_5_3b: {A} (unchanged)" in said
 
 
 def test_a_commit_of_digits_stays_text(project):

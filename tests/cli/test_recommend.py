@@ -109,11 +109,11 @@ def test_the_lines_say_what_why_and_how_long():
         "Models of qwen2_5 for a chat in Chinese on 2 cores, 22G of memory, bfloat16; 500 questions"
     )
     assert all(" about " in line for line in lines[1:4])
-    assert lines[-2] == "  left out: qwen2_5_3b: the run would take more than 8 h"
+    assert lines[-2] == "  left out: qwen2_5_3b: the whole run would take more than 8 h"
     assert lines[-1] == "  2 of the 3 sizes from which growth with size can be judged"
     lines = describe(chosen("zh", TINY)[1], TINY, WORK)
     assert lines[-1].startswith(
-        "  Not even that runs here: qwen2_5_0_5b: can neither score nor train in 0.5G of memory"
+        "  Not even that one runs here: qwen2_5_0_5b: can neither score nor train in 0.5G of memory"
     )
     assert "on a GPU of 23G, bfloat16" in describe(chosen("zh", CARD)[1], CARD, WORK)[0]
     unmeasured = replace(CORES, speed=0.0)

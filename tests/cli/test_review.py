@@ -165,7 +165,7 @@ class TestRounds:
         def late(session):
             place.line_up([2, 4])
             run("--annotator", "wu", keys=lambda other: other.answer(N))
-            with pytest.raises(DataError, match="somebody else began another review meanwhile"):
+            with pytest.raises(DataError, match="somebody else began another review in the meantime"):
                 session.answer(N)
 
         run(keys=late)
@@ -238,7 +238,7 @@ class TestRounds:
         assert all(order == [number for number in (7, 3, 9, 1, 5) if number in order] for order in orders)
         run(keys=finish)
         assert "is answered" in run()["result"].output
-        assert "who share this round; got 'zhao'" in run("--annotator", "zhao")["result"].output
+        assert "who share this round, got 'zhao'" in run("--annotator", "zhao")["result"].output
 
     def test_items_that_are_no_longer_questions_are_counted_and_left_out(self, run, place):
         run(keys=lambda session: [session.answer(N), session.undo()])
@@ -381,13 +381,13 @@ class TestRefusals:
 
     def test_an_empty_or_missing_queue_is_an_error(self, run, place):
         place.line_up([])
-        assert "expected items to look at again, got none" in self.refused(run, place)
+        assert "expected items to review, got none" in self.refused(run, place)
         place.labelled.unlink()
-        assert "labelled.parquet: expected what a review looks at; there is none yet. Run dvc repro." in self.refused(
+        assert "labelled.parquet: expected the input of a review, got nothing. Run dvc repro." in self.refused(
             run, place
         )
         place.queue.unlink()
-        assert "queue.jsonl: expected what a review looks at" in self.refused(run, place)
+        assert "queue.jsonl: expected the input of a review" in self.refused(run, place)
 
     @pytest.mark.parametrize("share", ["-0.1", "1.1", "true", "much", "[]", ""])
     def test_a_share_that_is_none_names_the_parameter(self, run, place, share):
@@ -424,9 +424,9 @@ class TestRefusals:
 
     def test_without_answers_there_is_nothing_to_look_at_again(self, run, place):
         log_path(place.annotations, 1, "li").unlink()
-        assert "expected answers to look at again, got none. Begin with chatladder annotate" in self.refused(run, place)
+        assert "expected answers to review, got none. Begin with chatladder annotate" in self.refused(run, place)
         place.annotations = place.folder / "nowhere"
-        assert "expected answers to look at again" in self.refused(run, place)
+        assert "expected answers to review" in self.refused(run, place)
 
     def test_a_name_that_is_no_files_name_is_refused(self, run, place):
         assert "expected letters, digits" in self.refused(run, place, "--annotator", "../li")

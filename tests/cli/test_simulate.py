@@ -352,7 +352,7 @@ class TestReview:
         begin(folder, Review(("i1", "i0", "gone"), ("i1", "gone"), frozenset({"i0"})))
         (folder / "assignment.json").write_text('{"annotators": ["a", "b"], "overlap": 2}')
         (demo.folder / "review" / "queue.jsonl").unlink()
-        assert "expected one of a, b, who share this round; got 'zhao'" in demo.run("zhao").output
+        assert "expected one of a, b, who share this round, got 'zhao'" in demo.run("zhao").output
         assert demo.run().exit_code == 0
         assert list(replay(log_path(demo.annotations, 2, "a")).answers) == ["i1", "i0"]
 
@@ -360,12 +360,12 @@ class TestReview:
         ("change", "message"),
         [
             (lambda demo: demo.ask(range(6)), r"queue\.jsonl:1: expected an item of the questions"),
-            (lambda demo: demo.line_up([]), "expected items to look at again, got none"),
+            (lambda demo: demo.line_up([]), "expected items to review, got none"),
             (
                 lambda demo: (demo.folder / "review" / "queue.jsonl").unlink(),
-                r"queue\.jsonl: .* none yet\. Run dvc repro",
+                r"queue\.jsonl: .* got nothing\. Run dvc repro",
             ),
-            (lambda demo: log_path(demo.annotations, 1, "li").unlink(), "expected answers to look at again"),
+            (lambda demo: log_path(demo.annotations, 1, "li").unlink(), "expected answers to review"),
         ],
         ids=["another run", "empty", "no queue", "no answers"],
     )

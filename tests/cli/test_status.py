@@ -84,9 +84,9 @@ EXPORT = "chatladder export large --out exported/large"
         (LABELLED, "dvc repro", "stale: label, train"),
         (replace(LABELLED, counted=None), "dvc repro", "stale: label, train"),
         (replace(LABELLED, busy=True, stale=None), "chatladder status", "another DVC command is running"),
-        (replace(LABELLED, stale=None, trouble="no"), "chatladder doctor", "DVC does not say what is stale"),
-        (replace(LABELLED, stale=()), "dvc repro", "not held against the models yet"),
-        (replace(RUN, tuned=None), "dvc repro", "not held against the models yet"),
+        (replace(LABELLED, stale=None, trouble="no"), "chatladder doctor", "DVC does not report what is stale"),
+        (replace(LABELLED, stale=()), "dvc repro", "not checked with the models yet"),
+        (replace(RUN, tuned=None), "dvc repro", "not checked with the models yet"),
         (replace(LABELLED, counted=2), "set annotation.round to 1 in params.yaml, then dvc repro", "only 1 has"),
         (replace(REVIEW, workers=()), REVIEW_NAME, "nobody has answered yet"),
         (replace(REVIEW, workers=(Worker("li", 3, 40),)), "chatladder review --annotator li", "37 of 40"),
@@ -107,8 +107,8 @@ EXPORT = "chatladder export large --out exported/large"
         ),
         (replace(HALF, stale=("label",)), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
         (replace(RUN, gate="inconclusive"), REVIEW_NAME, "too few labels or models to tell"),
-        (replace(RUN, gate="inconclusive", undecided=9), ADJUDICATE, "each one settled is a label more"),
-        (replace(RUN, undecided=9), ADJUDICATE, "each one settled is a label more"),
+        (replace(RUN, gate="inconclusive", undecided=9), ADJUDICATE, "each settled one adds a label"),
+        (replace(RUN, undecided=9), ADJUDICATE, "each settled one adds a label"),
         (RUN, EXPORT, "the gate passes and nothing is stale"),
         (replace(RUN, exported=True), "chatladder resolve CHAT --rung large", "all is done"),
         (replace(RUN, stale=("train@a",)), "dvc repro", "stale: train"),
@@ -152,12 +152,12 @@ def test_every_command_that_is_advised_exists():
 def test_the_figures_of_a_project_in_the_middle():
     now = replace(RUN, stale=("train@a", "train@b", "evaluate"), undecided=12, gate="fail", exports=1, private=0)
     assert status.lines(now)[:-1] == [
-        "Exports:   1 file in data/raw, the demo alone",
+        "Exports:   1 file in data/raw, only the demo",
         "Questions: 400",
         "Round 1:   li 400 of 400, wu 400 of 400; 12 undecided",
         "Labels:    not counted: dvc repro label says why",
-        "Gate:      fail, of an earlier run",
-        "Tuned:     macro-F1 0.810 of large, of an earlier run",
+        "Gate:      fail, from an earlier run",
+        "Tuned:     macro-F1 0.810 of large, from an earlier run",
         "Stale:     train (2), evaluate",
     ]
 
@@ -166,9 +166,9 @@ def test_the_figures_of_a_project_in_the_middle():
     ("stale", "age"),
     [
         ((), ""),
-        (("label",), ", of an earlier run"),
-        (("data/raw/chat.txt.dvc",), ", of an earlier run"),
-        (None, ", of the last run that ended"),
+        (("label",), ", from an earlier run"),
+        (("data/raw/chat.txt.dvc",), ", from an earlier run"),
+        (None, ", from the last completed run"),
     ],
 )
 def test_a_figure_is_old_once_anything_has_changed(stale, age):
@@ -390,7 +390,7 @@ def test_the_committed_metrics_are_read():
     [
         ((0, b'{"train@a": [{"changed deps": {}}], "label": []}', b""), Staleness(("train@a", "label"))),
         ((0, b"{}", b""), Staleness(())),
-        ((0, b"[]", b""), Staleness(None, "DVC answers in another form than expected")),
+        ((0, b"[]", b""), Staleness(None, "DVC's answer has an unexpected form")),
         (
             (255, b"", b"ERROR: '/x/data' is busy, it is being blocked by:\n  (PID 7): dvc repro\n"),
             Staleness(None, "another DVC command is running", True),

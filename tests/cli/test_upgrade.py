@@ -93,10 +93,8 @@ def test_a_project_of_the_installed_code_has_nothing_to_do(project):
 def test_a_project_of_other_code_is_warned_of_and_renewed(project):
     edit_code(project, chat="0")
     assert next_step(gather(project)).command == "chatladder upgrade"
-    assert next_step(gather(project)).why == "the installed chatladder is other than the project's: chat"
-    assert list(code(project)) == [
-        "the installed chatladder is other than the project's: chat. Run chatladder upgrade."
-    ]
+    assert next_step(gather(project)).why == "the installed chatladder differs from the project's: chat"
+    assert list(code(project)) == ["the installed chatladder differs from the project's: chat. Run chatladder upgrade."]
     said = upgraded()
     assert said.startswith("Renewed: code.json; git diff shows how.\nRuns again: ingest, merge, ")
     assert json.loads((project / "code.json").read_text()) == hashes()

@@ -215,6 +215,6 @@ def test_a_command_that_is_stopped_leaves_no_process_and_its_checkpoints(tmp_pat
             for left in processes_of(started.pid):
                 os.kill(left, signal.SIGKILL)
     if number == signal.SIGINT:
-        assert said.startswith("Stopped. The same command goes on from the last checkpoints")
+        assert said.startswith("Stopped. The same command resumes from the last checkpoints")
         assert said.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [".chatladder"]

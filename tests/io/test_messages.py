@@ -49,7 +49,7 @@ def test_a_command_by_hand_that_says_nothing_of_a_stop_exits_with_130_too():
     group = Commands(commands=[click.Command("wait", callback=stopped), command])
     result = CliRunner().invoke(group, ["wait"])
     assert result.exit_code == 130
-    assert result.stderr == "Stopped. No file is left half-written; the same command starts over.\n"
+    assert result.stderr == "Stopped. No file is left incomplete; the same command starts over.\n"
     result = CliRunner().invoke(group, ["command"])
     assert (result.exit_code, result.stderr) == (130, "Stopped. Three rows are kept; the same command goes on.\n")
 

@@ -164,4 +164,4 @@ def test_doctor_counts_it(apple, monkeypatch):
     assert asked == [(torch.bfloat16, "mps")]
     assert "GPUs: Apple M2 8.4G free, of the same memory." in machine_lines(here, 100)[0]
     refused = memory._refusals("load_in_4bit", memory.MemoryNeed("hub"), memory.training_of({}, 100), here)
-    assert "load_in_4bit needs a GPU, and Apple's is none for bitsandbytes" in list(refused)
+    assert "load_in_4bit needs a GPU, and bitsandbytes does not support Apple's" in list(refused)

@@ -279,7 +279,7 @@ def test_what_is_adjudicated_is_labelled_and_the_annotators_share_is_kept(projec
         log.write(b'{"item_id')
     result = project()
     assert result.exit_code == 0, result.output
-    assert "adjudication/chen.jsonl:5: the last line is cut short" in result.stderr
+    assert "adjudication/chen.jsonl:5: the last line is incomplete" in result.stderr
     rows = pq.read_table(tmp_path / "labelled.parquet").select(["item_id", "label", "agreement"]).to_pylist()
     labelled = {row["item_id"]: (row["label"], row["agreement"]) for row in rows}
     assert labelled["i0"] == (S, 0.5)
@@ -424,7 +424,7 @@ def test_a_torn_line_is_reported_and_the_rest_counts(project, tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     result = project()
     assert result.exit_code == 0
-    assert "li.jsonl:120: the last line is cut short" in result.stderr
+    assert "li.jsonl:120: the last line is incomplete" in result.stderr
 
 
 @pytest.mark.parametrize("end", [b"\r", b"\r\n"])

@@ -129,7 +129,7 @@ def test_both_options_of_the_rows_go_together(project, tmp_path):
         to_alpaca, "--labelled", project / "labelled.parquet", *PROMPT, "--out", tmp_path / "a", "--rewriting", "b"
     )
     assert result.exit_code == 2
-    assert "--rewrites and --rewriting go together" in result.output
+    assert "--rewrites and --rewriting: expected both or neither" in result.output
     assert not (tmp_path / "a").exists()
 
 
@@ -298,4 +298,4 @@ def test_a_text_that_is_missing_is_named(project, tmp_path):
         *("--gate", tmp_path / "gate.parquet", "--language", "zh", "--seed", 0, "--metrics", tmp_path / "n.json"),
     )
     assert result.exit_code == 1
-    assert f"1 are missing, such as '{rows[0]['item_id']}'" in result.output
+    assert f"got none for 1, such as '{rows[0]['item_id']}'" in result.output

@@ -87,10 +87,10 @@ def to_adjudicate(
     own = sum(adjudicator in case.annotators for case in asked.values())
     differ = sum(bool(left[id_].adjudicators) and left[id_].ruling is None for id_ in asked)
     counts = [
-        (own, "You annotated {:,} of these yourself: settling them is not independent of that."),
-        (differ, "Adjudicators differ on {:,}, which stay undecided until they agree."),
-        (len(left) - len(asked), "{:,} that are settled are left out; --all shows them."),
-        (len(disputed) - len(left), "{:,} are left out that you have yet to annotate, blind."),
+        (own, "Items that you annotated yourself, so that your decision is not independent: {:,}."),
+        (differ, "Items undecided until the adjudicators agree: {:,}."),
+        (len(left) - len(asked), "Settled items left out: {:,}; --all shows them."),
+        (len(disputed) - len(left), "Items left out since you have yet to annotate them, blind: {:,}."),
     ]
     return Adjudication(asked, told(counts))
 
@@ -114,13 +114,13 @@ def adjudicate(options: AdjudicateOptions) -> None:
     notices += told(
         [
             (logs.orphaned, "{:,} annotated items are no longer questions."),
-            (len(torn), "{:,} logs end in a line cut short, which is left out."),
+            (len(torn), "{:,} logs end in an incomplete line, which is left out."),
         ]
     )
     if not asked:
         rounds = "round 1" if last_round == 1 else f"rounds 1 to {last_round}"
         nothing = f"{annotations}: nothing to adjudicate among {len(found):,} items of {rounds}."
-        hint = [] if options.all else ["--all asks also what a majority decided against others."]
+        hint = [] if options.all else ["--all also asks about items that a majority decided against others."]
         click.echo(" ".join([nothing, *hint, *notices]))
         return
     work([_task(asked, notices, options)], items, options)
@@ -144,7 +144,7 @@ def _now() -> str:
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(AdjudicateOptions, "options")
 def adjudicate_command(options: AdjudicateOptions) -> None:
-    """Settle what annotators disagree about, one key an answer."""
+    """Settle disagreements between annotators, one key per answer."""
     launch(adjudicate, options)
 
 

@@ -94,7 +94,7 @@ class AnnotateApp(App[None]):
         self.session.jump(item_id)
         self._show()
         with self._stopping():
-            what = "Write it out so that it stands alone. Enter keeps it, Escape leaves it."
+            what = "Write it out so that it stands alone. Enter saves, Escape cancels."
             self.push_screen(WriteOut(what, self._desk.line()), partial(self._write_out, place))
 
     def action_undo(self) -> None:
@@ -116,7 +116,7 @@ class AnnotateApp(App[None]):
             if target is not None:
                 self._act(partial(self._desk.jump, target))
 
-        self.push_screen(Ask("Go to: number, or beginning of an id"), go)
+        self.push_screen(Ask("Go to: number, or start of an id"), go)
 
     def action_search(self) -> None:
         """Ask for a text and go to the next question that has it."""
@@ -153,7 +153,7 @@ class AnnotateApp(App[None]):
 
         def write() -> str:
             try:
-                return "Left as it was." if typed is None else self._desk.write_out(typed)
+                return "Unchanged." if typed is None else self._desk.write_out(typed)
             finally:
                 self.session.go(place)
 
@@ -182,7 +182,7 @@ class AnnotateApp(App[None]):
         with self._stopping():
             remark = self._desk.search(text, again=again)
             self._show()
-            self._say(remark.replace("have it.", f"have it; {shown(self._keys['again'][0])} goes to the next."))
+            self._say(remark.replace("match.", f"match; {shown(self._keys['again'][0])} goes to the next."))
 
     def _read_ahead(self) -> None:
         """Read the next items once the first, which loads faster alone, is on the screen."""

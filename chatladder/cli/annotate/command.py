@@ -95,8 +95,8 @@ def asked(folder: Path, items: SessionItems, size: int | None = None) -> tuple[l
     left = [item_id for item_id in sample if item_id in known]
     if not left:
         raise DataError(
-            f"{folder / SAMPLE_FILE}: none of its {len(sample):,} items is among the questions. Bring back the "
-            "questions that they were drawn from; if nobody answered yet, remove the file."
+            f"{folder / SAMPLE_FILE}: none of its {len(sample):,} items is among the questions. Restore the questions "
+            "that they were drawn from; if nobody answered yet, remove the file."
         )
     return left, len(sample) - len(left)
 
@@ -114,7 +114,10 @@ def annotate(options: AnnotateOptions) -> None:
     refuse_review(folder)
     who = people(options, settle_assignment(folder, *sharing, begin=False))
     if not who:
-        raise DataError(f"{folder}: nobody shares this round yet. Say who does: --annotators li,wu. Or --annotator li.")
+        raise DataError(
+            f"{folder}: no annotators share this round yet. Name them with --annotators li,wu, or yourself with "
+            "--annotator li."
+        )
     logs = [log_path(options.annotations, number, name) for name in who]
     guidelines = follow_guidelines(options, [folder])
     shared = settle_assignment(folder, *sharing)
@@ -147,7 +150,7 @@ def annotate(options: AnnotateOptions) -> None:
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(AnnotateOptions, "options")
 def annotate_command(options: AnnotateOptions) -> None:
-    """Answer whether each question needs the messages before it, one key an answer."""
+    """Label each question: does it need the messages before it? One key per answer."""
     launch(annotate, options)
 
 

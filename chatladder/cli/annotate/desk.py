@@ -29,7 +29,7 @@ class Desk:
         place = self.session.position
         self.session.answer(Label(label))
         if self.session.is_finished:
-            return "Every item is answered. Look back, or quit: all is on the disk."
+            return "Every item is answered. Look back, or quit: all answers are saved."
         return f"{place + 1:,}: {label}."
 
     def undo(self) -> str:
@@ -37,7 +37,7 @@ class Desk:
         taken = self.session.undo()
         if taken is None:
             return "Nothing to undo."
-        what = "what was written out" if self.session.label(taken.item_id) == taken.label else taken.label
+        what = "the rewrite" if self.session.label(taken.item_id) == taken.label else taken.label
         return f"Took back {what} of {self.session.position + 1:,}."
 
     def skip(self) -> str:
@@ -54,7 +54,7 @@ class Desk:
         """Go to a number or an id."""
         if self.session.jump(target.strip()):
             return ""
-        return f"Expected a number from 1 to {len(self.session.order):,}, or the beginning of an id."
+        return f"Expected a number from 1 to {len(self.session.order):,}, or the start of an id."
 
     def search(self, text: str | None, *, again: bool = False) -> str:
         """Go to the next question that contains a text.
@@ -67,9 +67,9 @@ class Desk:
             self._hits = self.items.containing(text).intersection(self.session.order)
             self._sought = text
         if self._sought is None:
-            return "Nothing was searched for yet."
+            return "Nothing was searched yet."
         found = self.session.find(self._hits.__contains__, again=again)
-        return f"{len(self._hits):,} questions have it." if found else "No question has it."
+        return f"{len(self._hits):,} questions match." if found else "No question matches."
 
     def line(self) -> str:
         """Return the line that a person edits into a rewrite: their earlier rewrite, or else the question."""
@@ -80,7 +80,7 @@ class Desk:
         """Record a typed rewrite, masked; an empty line, or one that repeats the question, removes the rewrite."""
         text, masked = masked_line(typed, phone_regions())
         if not self.session.write_out(text if text not in ("", self._question()) else None):
-            return "Left as it was."
+            return "Unchanged."
         what = "written out" if self.session.rewrite(self.session.current) else "no longer written out"
         return f"{self.session.position + 1:,}: {what}{f', {masked:,} masked' if masked else ''}."
 

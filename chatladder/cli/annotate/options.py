@@ -89,7 +89,7 @@ def names(text: str | None) -> list[str]:
     """
     listed = [name.strip() for name in text.split(",")] if text else []
     if len(set(listed)) < len(listed) or "" in listed:
-        raise ValueError(f"expected different names with commas between them, got {text!a}.")
+        raise ValueError(f"expected different names, separated by commas, got {text!a}.")
     return listed
 
 
@@ -139,25 +139,29 @@ class ScreenOptions:
     """Options for the person, the paths of questions and answers, the content of the screen, and its address."""
 
     person: str = setting("Your name; also the name of your log.", names=("--annotator",))
-    round: int | None = setting("The latest that was begun, unless given.", least=1, default=None)
+    round: int | None = setting("Round to annotate; the latest by default.", least=1, default=None)
     questions: Path = setting("Questions to show (parquet).", type=InputFile, default=Path("data/questions.parquet"))
     annotations: Path = setting("Folder of the rounds.", type=OutputFolder, default=Path("data/annotations"))
-    guidelines: Path | None = setting("Meaning of the labels, if not the usual.", type=InputFile, default=None)
-    allow_changed_guidelines: bool = setting("Go on with a round whose guidelines changed.", default=False)
-    keys: str = setting("Other keys: needed=a,undo=x.", type=Checked(parse_keys), default="")
-    timezone: str = setting("Zone of the times: ingest.timezone, else UTC.", type=Checked(zone), default=project_zone)
-    web: bool = setting("In a browser instead of this terminal.", default=False)
-    host: str = setting("Where --web listens.", default="127.0.0.1")
-    port: int = setting("Port of --web; 0: any that is free.", least=0, most=65535, default=8765)
-    expose: bool = setting("Let --host be an address that other machines reach.", default=False)
+    guidelines: Path | None = setting("Guidelines that replace the default ones.", type=InputFile, default=None)
+    allow_changed_guidelines: bool = setting("Continue a round whose guidelines changed.", default=False)
+    keys: str = setting("Custom keys: needed=a,undo=x.", type=Checked(parse_keys), default="")
+    timezone: str = setting(
+        "Time zone of the display; ingest.timezone by default, else UTC.", type=Checked(zone), default=project_zone
+    )
+    web: bool = setting("Annotate in a browser instead of this terminal.", default=False)
+    host: str = setting("Address that --web listens on.", default="127.0.0.1")
+    port: int = setting("Port of --web; 0 for any free port.", least=0, most=65535, default=8765)
+    expose: bool = setting("Allow a --host that other machines can reach.", default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedOptions(ScreenOptions):
     """Further options for the assignment of items."""
 
-    annotators: str | None = setting("Who shares the round, as li,wu; said once.", type=Checked(names), default=None)
-    overlap: int | None = setting("How many of them get each question; all, unless given.", least=1, default=None)
+    annotators: str | None = setting(
+        "Annotators who share the round, as li,wu; given once.", type=Checked(names), default=None
+    )
+    overlap: int | None = setting("Number of annotators for each question; all by default.", least=1, default=None)
 
     def __post_init__(self) -> None:
         """Refuse an annotator, annotators and an overlap that do not fit together.
@@ -167,7 +171,7 @@ class SharedOptions(ScreenOptions):
         """
         sharing = names(self.annotators)
         if self.overlap and not sharing:
-            raise click.UsageError("--overlap: expected --annotators too, who share the round.")
+            raise click.UsageError("--overlap: expected --annotators, too. Name the people who share the round.")
         if self.overlap and self.overlap > len(sharing):
             raise click.UsageError(f"--overlap: expected at most {len(sharing)}, as many as --annotators names.")
         if sharing and self.person and self.person not in sharing:
@@ -182,13 +186,17 @@ class AnnotateOptions(SharedOptions):
     """
 
     person: str = setting(
-        "Your name; also the name of your log. With --web all who share the round, unless given.",
+        "Your name; also the name of your log. With --web, everybody who shares the round by default.",
         names=("--annotator",),
         default="",
     )
-    new_round: bool = setting("Begin the next round, for everybody.", default=False)
-    sample: int | None = setting("Ask everybody the same so many; said once.", least=1, default=None)
-    items: Path | None = setting("Only these, in their order: JSON lines of item_id.", type=InputFile, default=None)
+    new_round: bool = setting("Begin the next round for everybody.", default=False)
+    sample: int | None = setting(
+        "Number of questions in the round, the same for everybody; given once.", least=1, default=None
+    )
+    items: Path | None = setting(
+        "Only these items, in this order (JSON lines with item_id).", type=InputFile, default=None
+    )
 
     def __post_init__(self) -> None:
         """Refuse options that do not fit together.
@@ -198,16 +206,18 @@ class AnnotateOptions(SharedOptions):
         """
         super().__post_init__()
         if not self.person and not self.web:
-            raise click.UsageError("--annotator: expected your name. Only --web serves all who share a round.")
+            raise click.UsageError("--annotator: expected your name. Only --web serves everybody who shares a round.")
         if self.sample and self.items:
-            raise click.UsageError("--sample and --items: expected one of them; a list of items is no sample.")
+            raise click.UsageError("--sample and --items: expected one of them, got both.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewOptions(SharedOptions):
     """The options of review. A review that was begun needs neither queue nor labels."""
 
-    round: int | None = setting("A review; the one under way, or else the next, unless given.", least=1, default=None)
+    round: int | None = setting(
+        "Round of the review; the current or else the next one by default.", least=1, default=None
+    )
     queue: Path = setting("Items to review (JSON lines).", type=OutputFile, default=Path("data/review/queue.jsonl"))
     labelled: Path = setting("All labels (parquet).", type=OutputFile, default=Path("data/labelled.parquet"))
 
@@ -217,6 +227,6 @@ class AdjudicateOptions(ScreenOptions):
     """The options of adjudicate."""
 
     person: str = setting("Your name; also the name of your logs.", names=("--adjudicator",))
-    round: int | None = setting("How many rounds count; all, unless given.", least=1, default=None)
+    round: int | None = setting("Number of rounds that count; all by default.", least=1, default=None)
     annotations: Path = setting("Folder of the rounds.", type=InputFolder, default=Path("data/annotations"))
-    all: bool = setting("Also what a majority decided, or other adjudicators settled.", default=False)
+    all: bool = setting("Include questions decided by a majority or by other adjudicators.", default=False)

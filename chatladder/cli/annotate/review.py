@@ -32,7 +32,7 @@ from chatladder.labels.log import replay
 from chatladder.labels.review import FILE, Review, begin, mix, random_part, read_review
 from chatladder.labels.rounds import latest_answered, log_path
 
-_AGAIN = "Queue, labels and questions must be of one run: run dvc repro."
+_AGAIN = "Queue, labels and questions must come from one run: run dvc repro."
 
 
 def queued_items(queue: Path) -> dict[str, int]:
@@ -75,14 +75,14 @@ def read_queue(queue: Path, labelled: Path, known: Collection[str], number: int)
     """
     for path in (queue, labelled):
         if not path.is_file():
-            raise DataError(f"{path}: expected what a review looks at; there is none yet. Run dvc repro.")
+            raise DataError(f"{path}: expected the input of a review, got nothing. Run dvc repro.")
     splits = _read_splits(labelled)
     lines = queued_items(queue)
     for item_id, line in lines.items():
         if problem := _problem(splits.get(item_id), item_id in known):
             raise DataError(f"{queue}:{line}: {problem} ({labelled}). {_AGAIN}")
     if not lines:
-        raise DataError(f"{queue}: expected items to look at again, got none: no label is suspected of anything.")
+        raise DataError(f"{queue}: expected items to review, got none: no label is suspicious.")
     random = frozenset(random_part((item_id for item_id in splits if item_id in known), number, random_share()))
     suspects = tuple(item_id for item_id in lines if item_id not in random)
     return Review(mix(suspects, random, number), suspects, random)
@@ -112,7 +112,7 @@ def _read_splits(labelled: Path) -> dict[str, str]:
             rows += part.num_rows
             splits |= {row["item_id"]: row["split"] for row in part.to_pylist()}
     except UnicodeDecodeError as error:
-        raise DataError(f"{labelled}: expected labelled items, got text that is no UTF-8. {_AGAIN}") from error
+        raise DataError(f"{labelled}: expected labelled items, got text that is not UTF-8. {_AGAIN}") from error
     if len(splits) < rows:
         raise DataError(f"{labelled}: expected every item once, got {rows:,} rows of {len(splits):,} items. {_AGAIN}")
     return splits
@@ -121,11 +121,11 @@ def _read_splits(labelled: Path) -> dict[str, str]:
 def _problem(split: str | None, is_question: bool) -> str | None:
     """Return what is wrong with an item of the queue, or None."""
     if not is_question:
-        return "expected an item of the questions, got one that is no longer there"
+        return "expected an item of the questions, got one that is no longer among them"
     if split is None:
         return "expected a labelled item, got one without a label"
     if split == "test":
-        return "expected no item of the test split, which no model may help to label, got one"
+        return "expected no item of the test split, since no model may help to label it, got one"
     return None
 
 
@@ -141,7 +141,7 @@ def next_round(asked: int | None, answered: int, annotations: Path) -> int:
         DataError: If nothing was answered yet, or another round was requested.
     """
     if not answered:
-        raise DataError(f"{annotations}: expected answers to look at again, got none. Begin with chatladder annotate.")
+        raise DataError(f"{annotations}: expected answers to review, got none. Begin with chatladder annotate.")
     if asked not in (None, answered + 1):
         raise DataError(
             f"{annotations}: expected --round to be that of a review, or {answered + 1}, after the latest that has "
@@ -162,7 +162,7 @@ def own_items(
     if not items:
         raise DataError(
             f"{folder / FILE}: none of the {len(review.items):,} items of this review is among the questions. "
-            "Bring back the questions that it was begun with; if nobody answered yet, remove the file and begin anew."
+            "Restore the questions that it was begun with; if nobody answered yet, remove the file and start again."
         )
     return own_share(items, annotator, shared, folder)
 
@@ -226,7 +226,7 @@ def review(options: ReviewOptions) -> None:
     def begin_round() -> None:
         """Freeze the review with its first answer: whoever leaves without one has begun nothing."""
         if begin(log.parent, wanted) != wanted or settle_assignment(log.parent, *sharing) != shared:
-            raise DataError(f"{log.parent}: somebody else began another review meanwhile. Start again.")
+            raise DataError(f"{log.parent}: somebody else began another review in the meantime. Start again.")
         follow_guidelines(options, [log.parent])
 
     [session] = work([replace(own_task(order, log, guidelines, notices), begin=begin_round)], items, options)
@@ -247,7 +247,7 @@ def _what_next(number: int) -> str:
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
 @options_of(ReviewOptions, "options")
 def review_command(options: ReviewOptions) -> None:
-    """Look again, blind, at the labels that are probably wrong and at a random share of all."""
+    """Review labels that are probably wrong, mixed with a random share of all, without seeing the labels."""
     launch(review, options)
 
 

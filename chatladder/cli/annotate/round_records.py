@@ -54,10 +54,12 @@ def own_share(item_ids: list[str], annotator: str, shared: Sharing | None, folde
         return item_ids
     annotators, overlap = shared
     if annotator not in annotators:
-        raise DataError(f"{folder}: expected one of {', '.join(annotators)}, who share this round; got {annotator!a}.")
+        raise DataError(f"{folder}: expected one of {', '.join(annotators)}, who share this round, got {annotator!a}.")
     own = [item_id for item_id in item_ids if annotator in assigned(item_id, annotators, overlap)]
     if not own:
-        raise DataError(f"{folder}: none of {len(item_ids):,} items falls to {annotator!a}. Raise the overlap.")
+        raise DataError(
+            f"{folder}: none of the {len(item_ids):,} items is assigned to {annotator!a}. Raise the overlap."
+        )
     return own
 
 
@@ -123,7 +125,7 @@ def check_round(annotations: Path, number: int, *, new: bool) -> None:
     if following in begun:
         how = f"--new-round begins another once round {following} has answers"
     raise DataError(
-        f"{annotations}: there is no round {number}; those that were begun: {', '.join(map(str, begun))}. Name one of "
+        f"{annotations}: round {number} does not exist; rounds so far: {', '.join(map(str, begun))}. Name one of "
         f"these. {how}."
     )
 
@@ -154,8 +156,8 @@ def settle_sample(folder: Path, order: Sequence[str], size: int) -> list[str]:
     drawn = read_sample(folder) or []
     if size < len(drawn):
         raise DataError(
-            f"{folder / SAMPLE_FILE}: this round asks {len(drawn):,} questions. Leave --sample out to follow it, or "
-            "say a larger one, which holds these."
+            f"{folder / SAMPLE_FILE}: this round asks {len(drawn):,} questions. Omit --sample to keep it, or give a "
+            "larger number, which adds questions to these."
         )
     known = frozenset(drawn)
     grown = [*drawn, *[item_id for item_id in order if item_id not in known][: size - len(drawn)]]
@@ -214,8 +216,8 @@ def settle_assignment(
         return wanted
     if wanted not in (None, settled):
         raise DataError(
-            f"{path}: this round is shared by {', '.join(settled[0])}, {settled[1]} for each item. Leave "
-            "--annotators and --overlap out to follow it, or begin another with --new-round."
+            f"{path}: this round is shared by {', '.join(settled[0])}, {settled[1]} for each item. Omit --annotators "
+            "and --overlap to keep this, or begin another round with --new-round."
         )
     return settled
 

@@ -135,7 +135,7 @@ def _open(task: Task, stack: ExitStack) -> tuple[Session, Task]:
         annotator=task.person,
         clock=task.clock,
     )
-    cut = "The last line of the log was cut short ({:,} bytes) and moved aside; it is asked again."
+    cut = "The last line of the log was incomplete ({:,} bytes) and was moved aside; its question is asked again."
     notices = told(
         [
             *((log.set_aside, cut) for log in logs.values()),
@@ -176,7 +176,7 @@ def show(session: Session, items: SessionItems, task: Task, options: ScreenOptio
         raise click.exceptions.Exit(app.return_code)
 
 
-@stoppable("Every answer is in the log; the same command goes on.")
+@stoppable("Every answer is in the log; the same command resumes.")
 def launch(run: Callable[[Options], None], options: Options) -> None:
     """Run a command, if there is a terminal or --web is given.
 
@@ -188,7 +188,9 @@ def launch(run: Callable[[Options], None], options: Options) -> None:
         DataError: If there is no terminal, or as ``run`` does.
     """
     if not options.web and not in_terminal():
-        raise DataError("expected a terminal to annotate in, got a file or a pipe. Or try --web.")
+        raise DataError(
+            "expected a terminal to annotate in, got a file or a pipe. Run it in a terminal, or give --web."
+        )
     run(options)
 
 

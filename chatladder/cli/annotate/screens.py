@@ -77,7 +77,7 @@ class Failure(ModalScreen[None]):
         with Vertical(id="failure"):
             yield Static(Content.styled("Not recorded", "bold"))
             yield Static(Content(literal(self._message)), id="reason")
-            yield Static(Content("The question stays as it was. Press Escape or Enter."))
+            yield Static(Content("The question is unchanged. Press Escape or Enter."))
 
     def on_key(self, event: Any) -> None:
         """Close, but not on a label's key typed ahead: the error would go unread."""

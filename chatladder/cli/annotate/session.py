@@ -28,7 +28,7 @@ from chatladder.vocabulary import KINDS, POSITIVE, TASK
 NOT_WRITTEN_OUT = (
     f"A {TASK.item[0]} is written out once its answer is {KINDS[POSITIVE].words}."
     if TASK.is_written_out
-    else f"A {TASK.item[0]} is not written out where it is asked this."
+    else f"A {TASK.item[0]} is not written out in this task."
 )
 #: The number of next items that are read along with the current one.
 AHEAD = 512
@@ -152,7 +152,7 @@ def listed_items(path: Path, known: set[str]) -> tuple[list[str], int]:
         named.setdefault(row["item_id"], number)
     found = [item_id for item_id in named if item_id in known]
     if not found:
-        raise DataError(f"{path}: expected ids of the questions; none of the {len(named):,} named there is one.")
+        raise DataError(f"{path}: expected ids of the questions; none of the {len(named):,} ids is one.")
     return found, len(named) - len(found)
 
 

@@ -129,7 +129,7 @@ class Page:
     def undo(self, standing: int) -> str:
         """Take the latest answer back, unless that was done already or something was answered since."""
         if standing != self.desk.session.standing:
-            return "Something else happened meanwhile: look, and undo again if that is meant."
+            return "The answers changed in the meantime: look, and undo again if you still want to."
         return self.desk.undo()
 
     def write_out(self, text: str | None) -> str:
@@ -324,7 +324,7 @@ def lasting_token(task: Task) -> str:
         raise DataError(f"{LINKS_FILE}: cannot be read: {error.strerror or error}.") from error
     if len(key) < SHORTEST:
         raise DataError(
-            f"{LINKS_FILE}: expected a secret, got {len(key)} characters. Remove it: addresses change then."
+            f"{LINKS_FILE}: expected a secret, got {len(key)} characters. Remove it; the addresses then change."
         )
     return urlsafe_b64encode(hmac.digest(key, task.title.encode(), "sha256")).decode().rstrip("=")
 
@@ -351,6 +351,6 @@ def serve_pages(desks: Sequence[tuple[Desk, Task]], options: ScreenOptions) -> N
         def tell() -> None:
             for token, page in pages.items():
                 click.echo(f"{'' if options.person else f'{page.task.title}: '}http://{hosts[0]}/#{token}")
-            click.echo("Ctrl+C ends it; what was answered is on the disk.")
+            click.echo("Ctrl+C stops the server; all answers are saved.")
 
         serve(create_app(pages, hosts), listening, tell)

@@ -46,9 +46,9 @@ _WIDTHS = (8, 7, 6, 6, 7, 7, 4, 4)
 
 #: The advice if no hub can be reached.
 WITHOUT_HUB = (
-    "Set HF_ENDPOINT to a mirror that you trust. Or, where a hub is reached, hf download REPO --revision COMMIT "
-    "--local-dir FOLDER, bring the folder to this machine, and make the rung's base {source: folder, path: FOLDER}; or "
-    "bring the model as one .gguf file: base {source: gguf, gguf: FILE.gguf}."
+    "Set HF_ENDPOINT to a mirror that you trust. Or, on a machine that reaches a hub, run hf download REPO "
+    "--revision COMMIT --local-dir FOLDER, copy the folder to this machine, and set the rung's base to {source: "
+    "folder, path: FOLDER}; or copy the model as one .gguf file: base {source: gguf, gguf: FILE.gguf}."
 )
 
 
@@ -64,7 +64,7 @@ def ask_hub(ladder: Mapping[str, Any], facts: dict[str, MemoryNeed]) -> list[str
             except DataError as error:
                 troubles.append(f"{key}: {error.message}")
                 if known.disk:  # a model in the cache runs without the hub
-                    facts[key] = known._replace(reasons=("the hub does not give it",))
+                    facts[key] = known._replace(reasons=("the hub does not provide it",))
     return troubles
 
 
@@ -74,8 +74,10 @@ def without_hub(facts: dict[str, MemoryNeed]) -> list[str]:
     if not waiting or not (trouble := hub_trouble()):
         return []
     for key in waiting:
-        facts[key] = facts[key]._replace(reasons=(*facts[key].reasons, "it is not downloaded, and no hub is reached"))
-    return [f"No model hub is reached: {trouble}. {WITHOUT_HUB}"]
+        facts[key] = facts[key]._replace(
+            reasons=(*facts[key].reasons, "it is not downloaded, and no hub can be reached")
+        )
+    return [f"No model hub can be reached: {trouble}. {WITHOUT_HUB}"]
 
 
 def time_lines(durations: Mapping[str, Duration | None], work: Workload) -> list[str]:
@@ -83,16 +85,16 @@ def time_lines(durations: Mapping[str, Duration | None], work: Workload) -> list
     known = {key: each for key, each in durations.items() if each}
     if not known:
         return []
-    lines = [f"Time for {show_work(work)}, downloads not counted:"]
+    lines = [f"Time for {show_work(work)}, without downloads:"]
     for key, each in known.items():
         parts = {"untouched answers": each.untouched, "training": each.training, "tuned answers": each.tuned}
         parts |= {"adapters that judge labels": each.folds} if each.folds else {}
         said = ", ".join(f"{name} {show_duration(part).removeprefix('about ')}" for name, part in parts.items())
         lines.append(f"{key}: {show_duration(each.total)} ({said}).")
     if any(each.folds for each in known.values()):
-        lines.append("review.rungs: [] in params.yaml leaves out the adapters that judge labels.")
+        lines.append("To skip the adapters that judge labels, set review.rungs: [] in params.yaml.")
     if len(known) > 1:
-        lines.append(f"In all {show_duration(sum(each.total for each in known.values()))}.")
+        lines.append(f"Total: {show_duration(sum(each.total for each in known.values()))}.")
     return lines
 
 
@@ -101,11 +103,11 @@ def ending(rows: Mapping[str, MemoryNeed], troubles: Sequence[str], hints: Seque
     failing = {key: each for key, each in rows.items() if each.runs is False}
     failures = [f"{key} does not run here: {'; '.join(each.reasons)}." for key, each in failing.items()]
     if any("memory" in reason for each in failing.values() for reason in each.reasons):
-        failures.append(f'"chatladder ladder {RECOMMENDED}" takes models that this machine has memory for.')
+        failures.append(f'"chatladder ladder {RECOMMENDED}" chooses models that fit into memory.')
     failures += troubles
     lines = ["", "Worth knowing:", *(f"- {hint}" for hint in hints)] if hints else []
     if failures:
-        return [*lines, "", "To see to:", *(f"- {failure}" for failure in failures)]
+        return [*lines, "", "Problems:", *(f"- {failure}" for failure in failures)]
     unknown = [key for key, each in rows.items() if each.runs is None]
     verdict = (
         f"Whether {', '.join(unknown)} runs here is known once its base is made" if unknown else "All rungs run here"
@@ -149,7 +151,7 @@ def machine_lines(machine: Machine, length: int) -> list[str]:
         cards = zip(machine.gpu_names, machine.gpus, strict=True)
         has = f"GPUs: {', '.join(f'{name} {show_bytes(free)}' for name, free in cards)} free"
         has += ", of the same memory" if machine.device == "mps" else ""
-        counted = "GPUs of the largest free memory here"
+        counted = "GPUs like the one with the most free memory here"
     rest = f"Disk: {show_bytes(machine.disk)} free. Cores: {machine.cores}. {has}."
     return [
         f"Memory: {show_bytes(machine.memory)} free. {rest}",
@@ -176,11 +178,11 @@ def _why(machine: Machine) -> str:
     context_settings=SETTINGS,
     epilog=example(__doc__),
 )
-@click.option("--hub", is_flag=True, help="Ask the hub whether it has each model at its commit.")
-@click.option("--json", "wants_json", is_flag=True, help="Print JSON, sizes in bytes.")
+@click.option("--hub", is_flag=True, help="Check that the hub has each model at its commit.")
+@click.option("--json", "wants_json", is_flag=True, help="Print JSON with sizes in bytes.")
 @click.pass_context
 def doctor_command(context: click.Context, hub: bool, wants_json: bool) -> None:
-    """Say what each rung of params.yaml needs, how long it takes, and what does not hold, which comes last.
+    """Show the memory, disk and time that each rung of params.yaml needs, and list problems at the end.
 
     Exits with 1 if a rung cannot run here or something is wrong with the setup.
     """

@@ -218,7 +218,7 @@ def _made(source: str, base: Mapping[str, Any], names: Sequence[str], folder: Pa
         if all(str(made[name]) == str(base[name]) for name in names):
             return _folder(folder, own=True)._replace(source=source)
     if source == "gguf" and not Path(str(base["gguf"])).is_file():
-        return MemoryNeed(source, exact=False, reasons=(f"{base['gguf']}: expected a .gguf file, there is none",))
+        return MemoryNeed(source, exact=False, reasons=(f"{base['gguf']}: expected a .gguf file, got nothing",))
     return MemoryNeed(source, exact=False)
 
 
@@ -229,7 +229,7 @@ def _hub(repo: str, revision: str) -> MemoryNeed:
     if COMMIT.fullmatch(revision):
         config, is_downloaded = _cached(repo, revision)
     else:
-        reasons = ("it is pinned to no commit: chatladder ladder writes one, see its --revision",)
+        reasons = ("it is not pinned to a commit: chatladder ladder writes one, see its --revision",)
     shape = read_config(config or known.get("config") or {})
     params = int(known["params"]) if known else parameters(shape) if shape else None
     if params is None:
@@ -328,13 +328,13 @@ def need(base: Mapping[str, Any], facts: MemoryNeed, training: Training, machine
     gpu = max(machine.gpus, default=USUAL_GPU) - RUNTIME
     room_here = sum(card - RUNTIME for card in machine.gpus) if on_gpu else machine.memory - RUNTIME
     if max(scoring, trained) > room_here:
-        what = "neither score nor train" if scoring > room_here else "score and not train"
+        what = "neither score nor train" if scoring > room_here else "score but not train"
         reasons.append(f"can {what} in {show_bytes(max(room_here, 0))} of {'GPU memory' if on_gpu else 'memory'}")
         if scoring <= room_here:
             reasons += _advice(training, lambda other: sizes(other)[1] <= room_here)
     if facts.disk > room:
         free = show_bytes(max(room, 0))
-        reasons.append(f"its download of {show_bytes(facts.disk)} finds {free} free in {machine.cache}")
+        reasons.append(f"its download of {show_bytes(facts.disk)} exceeds the {free} free in {machine.cache}")
     return facts._replace(
         scoring=scoring,
         training=trained,
@@ -350,7 +350,7 @@ def need(base: Mapping[str, Any], facts: MemoryNeed, training: Training, machine
 def _refusals(small: str | None, facts: MemoryNeed, training: Training, machine: Machine) -> Iterator[str]:
     """Yield the reasons for which stages would refuse a rung, whatever the memory."""
     is_mixture = facts.shape is not None and facts.shape.num_experts > 0
-    others = ", and Apple's is none for bitsandbytes" if machine.device == "mps" else ""
+    others = ", and bitsandbytes does not support Apple's" if machine.device == "mps" else ""
     if small and machine.device != "cuda":
         yield f"{small} needs a GPU{others}"
     if small and find_spec("bitsandbytes") is None:
@@ -358,11 +358,11 @@ def _refusals(small: str | None, facts: MemoryNeed, training: Training, machine:
     if training.small_states and (machine.device != "cuda" or find_spec("bitsandbytes") is None):
         yield f"optim: paged_adamw_8bit needs a GPU and bitsandbytes{others}; adamw_torch needs neither"
     if small and training.full:
-        yield f"method: full trains weights as they are, not in {small}"
+        yield f"method: full cannot train weights in {small}"
     if small and is_mixture:
-        yield f"{small} leaves the experts of a mixture as they are"
+        yield f"{small} does not quantize the experts of a mixture"
     if is_mixture and training.dropout and not training.full and training.target_modules == ("all-linear",):
-        yield "its experts take no dropout: set lora_dropout: 0.0 in its train section"
+        yield "its experts do not support dropout: set lora_dropout: 0.0 in its train section"
 
 
 def _advice(training: Training, fits: Callable[[Training], bool]) -> Iterator[str]:

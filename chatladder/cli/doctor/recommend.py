@@ -22,7 +22,7 @@ FEWEST_RUNGS = 3
 LONGEST, SHORT = 8 * 3600.0, 3600.0
 #: The warning if the embedded ladder is chosen by name.
 FOR_THE_DEMO = (
-    "embedded is for the demo: its models know that invented Chinese chat alone, and answer a real chat all the same. "
+    "embedded is for the demo: its models know only that invented Chinese chat, but answer a real chat all the same. "
     f'For your own chat: "chatladder ladder {RECOMMENDED}".'
 )
 _BASES = Path("data/bases")
@@ -88,7 +88,9 @@ def _chosen(catalogue: Catalogue, language: str, machine: Machine, work: Workloa
             known, chosen = {key: facts[key] for key in some}, replace(catalogue, rungs=some, review=judges)
             advice = Recommendation(chosen, language, known, times, larger, runs)
             if advice.total <= longest or (count == 1 and longest == LONGEST):
-                too_long = f"{keys[count]}: the run would take more than {LONGEST / 3600:.0f} h" if keys[count:] else ""
+                too_long = (
+                    f"{keys[count]}: the whole run would take more than {LONGEST / 3600:.0f} h" if keys[count:] else ""
+                )
                 return replace(advice, larger=too_long or larger)
     raise AssertionError("the smallest rung alone is always taken")
 
@@ -179,7 +181,7 @@ def show_machine(machine: Machine) -> str:
 
 def show_work(work: Workload) -> str:
     """Describe the work that the time is estimated for."""
-    return f"{work.questions:,} questions" + ("" if work.is_counted else ", if there come so many")
+    return f"{work.questions:,} questions" + ("" if work.is_counted else " (estimated)")
 
 
 def describe(advice: Recommendation, machine: Machine, work: Workload) -> list[str]:
@@ -196,9 +198,12 @@ def describe(advice: Recommendation, machine: Machine, work: Workload) -> list[s
         lines.append(f"  {key:<{width}}  {size:>5}  {minutes}{', ' if changes else ''}{', '.join(changes)}")
     download = sum(each.disk for each in advice.facts.values())
     if advice.total and len(rungs) > 1:
-        lines.append(f"  in all {show_duration(advice.total)}, downloads of {show_bytes(download)} not counted")
+        lines.append(f"  total {show_duration(advice.total)}, without downloads of {show_bytes(download)}")
     if not advice.runs:
-        return [*lines, f"  Not even that runs here: {advice.larger}. Run the project on a machine with more memory."]
+        return [
+            *lines,
+            f"  Not even that one runs here: {advice.larger}. Run the project on a machine with more memory.",
+        ]
     if advice.larger:
         lines.append(f"  left out: {advice.larger}")
     if len(rungs) < FEWEST_RUNGS:
@@ -223,5 +228,5 @@ def misfits(ladder: Mapping[str, Any], language: str, *, is_demo: bool) -> Itera
             known = " and ".join(LANGUAGE_NAMES[each] for each in catalogue.languages)
             yield (
                 f"{', '.join(keys)}: know {known}, and prompt.language is {language}: "
-                f'"chatladder ladder {RECOMMENDED}" takes others.'
+                f'"chatladder ladder {RECOMMENDED}" chooses others.'
             )

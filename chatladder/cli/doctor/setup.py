@@ -92,7 +92,7 @@ def torch_build(gpus: int) -> Iterator[str]:
         import torch
 
         build = "without CUDA" if torch.version.cuda is None else f"for CUDA {torch.version.cuda}"
-        yield f"nvidia-smi is here and torch, built {build}, finds no GPU: everything would run on the CPU."
+        yield f"nvidia-smi is installed, but torch, built {build}, finds no GPU: everything would run on the CPU."
 
 
 def repository(root: Path) -> Iterator[str]:
@@ -101,11 +101,11 @@ def repository(root: Path) -> Iterator[str]:
         git(root, "rev-parse", "--is-inside-work-tree")
     except DataError:
         yield (
-            f"git is not installed, or {root.absolute()} is in no git repository: dvc exp, which compares runs, needs "
-            "one (git init)."
+            f"git is not installed, or {root.absolute()} is not in a git repository: dvc exp, which compares runs, "
+            "needs one (git init)."
         )
     if not (root / ".dvc").is_dir():
-        yield f"{root.absolute()} has no .dvc folder: run in the repository's root, or dvc init."
+        yield f"{root.absolute()} has no .dvc folder: run in the repository's root, or run dvc init."
         return
     config = configparser.ConfigParser(interpolation=None)
     try:
@@ -115,7 +115,7 @@ def repository(root: Path) -> Iterator[str]:
         return
     for name, value in PARSING.items():
         if config.get("parsing", name, fallback="") != value:
-            yield f"DVC turns params into other options than stages take: dvc config parsing.{name} {value}."
+            yield f"DVC turns params into options that stages do not know: run dvc config parsing.{name} {value}."
 
 
 def raw_data(root: Path) -> Iterator[str]:
@@ -123,7 +123,7 @@ def raw_data(root: Path) -> Iterator[str]:
     raw = root / "data" / "raw"
     paths, _ = exports(raw)
     if not paths:
-        yield f"{raw} has no export of a chat: put one there, make one with chatladder simulate, or dvc pull."
+        yield f"{raw} has no export of a chat: copy one to it, make one with chatladder simulate, or run dvc pull."
     try:
         key = local_key(root / KEY_FILE)
     except DataError as error:
@@ -132,7 +132,7 @@ def raw_data(root: Path) -> Iterator[str]:
     private = own_exports(paths)
     if private and key is None:
         yield (
-            f"{raw} has exports beside the demo ({len(private)}) and there is no secret to hide their people with: "
+            f"{raw} has exports besides the demo ({len(private)}), but the secret for their pseudonyms is missing: "
             f"run chatladder secret, or set {KEY_VARIABLE}."
         )
 
@@ -147,7 +147,7 @@ def launcher(command: str) -> Iterator[str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        yield f"{LAUNCHER} is no command line: {error}."
+        yield f"{LAUNCHER} is not a command line: {error}."
         return
     if words and shutil.which(words[0]) is None:
         yield f"{LAUNCHER} names {words[0]!a}, which is not on the PATH."
@@ -157,6 +157,6 @@ def idle_gpus(command: str, gpus: int) -> Iterator[str]:
     """Yield a hint if there are GPUs that no training would use."""
     if not command.strip() and gpus > 1:
         yield (
-            f"{gpus} GPUs are here and one process would train: set "
+            f"{gpus} GPUs are available, but one process would train: set "
             f'{LAUNCHER}="accelerate launch --num_processes {gpus}" to use them all.'
         )

@@ -82,14 +82,14 @@ def _plan(exports: Exports, people: list[str], made: Derived, answers: int) -> N
 
 @click.command(name="forget", context_settings=SETTINGS, epilog=example(__doc__))
 @click.argument("name")
-@click.option("--only", multiple=True, metavar="PSEUDONYM", help="Whom, where several go by the name; repeat it.")
-@click.option("--dry-run", is_flag=True, help="Say what would go, and do nothing.")
-@click.option("--yes", "is_agreed", is_flag=True, help="Ask nothing.")
+@click.option("--only", multiple=True, metavar="PSEUDONYM", help="Which member, if several have the name; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Print the changes without making them.")
+@click.option("--yes", "is_agreed", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_context
 def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry_run: bool, is_agreed: bool) -> None:
-    """Take the member called NAME out of the exports, the answers, and everything that was made of them.
+    """Remove the member called NAME from the exports, the answers and all derived data.
 
-    Exits with 1 while anything in this folder is left to be done by hand.
+    Exits with 1 while work in this folder remains to be done by hand.
     """
     if not Path("dvc.yaml").is_file():
         raise DataError("dvc.yaml: expected a project of chatladder here, got no such file. Run in its folder.")

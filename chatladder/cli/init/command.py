@@ -63,7 +63,7 @@ def complete_plan(given: Mapping[str, Any], folder: Path, *, takes_defaults: boo
     lacking = [each for each in fields(ProjectPlan) if each.name not in given and each.default is MISSING]
     if lacking and not takes_defaults and not sys.stdin.isatty():
         options = ", ".join(f"--{each.name}" for each in lacking)
-        raise click.UsageError(f"there is no terminal to ask in: give {options}, or --yes to take the defaults.")
+        raise click.UsageError(f"there is no terminal to ask in: give {options}, or --yes to use the defaults.")
     values = dict(given)
     for each in lacking:
         default = DEFAULTS[each.name]()
@@ -94,29 +94,29 @@ def _ask(field: "Field[Any]", default: str, folder: Path) -> Any:
 )
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
 @options_of(ProjectPlan, "given", partial=True)
-@click.option("--yes", "takes_defaults", is_flag=True, help="Ask nothing: take the default of what is not given.")
+@click.option("--yes", "takes_defaults", is_flag=True, help="Do not ask: use the default of each missing setting.")
 def init_command(folder: Path, takes_defaults: bool, given: Mapping[str, Any]) -> None:
-    """Begin a project in FOLDER, which must be new or empty; the current one unless given."""
+    """Start a project in FOLDER, which must be new or empty; the current folder by default."""
     path = check_folder(folder)
     plan = complete_plan(given, path, takes_defaults=takes_defaults)
     made = make(folder, plan)
     shown = printable(str(folder) if folder.name else path.name)
     if path.is_relative_to(PACKAGE.parent):
-        click.echo(f"{shown} lies in the clone of chatladder, whose git lists it from now on: better move it out.")
+        click.echo(f"{shown} is in the clone of chatladder, whose git lists it from now on: better move it elsewhere.")
     click.echo(f"{shown}: {made.files} files in a git and DVC repository, and a new secret key.")
     click.echo(f"params.yaml: timezone {plan.timezone}, language {plan.language}, ladder {', '.join(made.rungs)}")
     if made.notes:
         click.echo("\n".join(made.notes))
     if plan.ladder == RECOMMENDED:
         other = "" if plan.language in LANGUAGES else f" --language {plan.language}"
-        click.echo(f"Others: chatladder ladder{other} lists them, chatladder ladder NAME takes them.")
+        click.echo(f"Others: chatladder ladder{other} lists them, chatladder ladder NAME chooses one.")
     if made.exports:
         files = "file" if made.exports == 1 else "files"
-        click.echo(f"data/raw: {made.exports:,} {files} of the export; the original is where it was.")
+        click.echo(f"data/raw: {made.exports:,} {files} of the export; the original is unchanged.")
     if len(plan.annotators) > 1:
         click.echo(f"Round 1: shared by {printable(', '.join(plan.annotators))}; 2 get each question.")
     if os.environ.get("CHATLADDER_PRIVACY_KEY"):
-        click.echo("CHATLADDER_PRIVACY_KEY is set and goes before the new key; unset it to use the file.")
+        click.echo("CHATLADDER_PRIVACY_KEY is set and overrides the new key; unset it to use the new key.")
     step = next_step(Standing(exports=made.exports, private=made.exports, has_secret=True))
     change = "" if path == Path.cwd().resolve() else f"cd {shlex.quote(str(folder))} && "
     click.echo(printable(f"Next: {change}{step.command}   # {step.why}"))

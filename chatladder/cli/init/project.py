@@ -129,15 +129,15 @@ class ProjectPlan:
     """The settings of a new project, each with the question that asks for it."""
 
     export: Path | None = setting(
-        "Export of the chat, a file or a folder; it is copied. Empty: later.",
+        "Export of the chat, a file or folder to copy. Empty: later.",
         metavar="PATH",
         parse=lambda path: Path(path).expanduser() if path else None,
     )
     timezone: str = setting(
-        "Time zone of exports in local time, as UTC or Asia/Shanghai.", metavar="ZONE", parse=_reader(_timezone)
+        "Time zone of the export's local times, such as UTC or Asia/Shanghai.", metavar="ZONE", parse=_reader(_timezone)
     )
     language: str = setting(
-        f"Language of the chat, and so of models and prompts: {', '.join(CHAT_LANGUAGES)}; other has English prompts.",
+        f"Language of the chat, models and prompts: {', '.join(CHAT_LANGUAGES)}; other has English prompts.",
         metavar="LANGUAGE",
         parse=click.Choice(CHAT_LANGUAGES),
     )
@@ -147,11 +147,11 @@ class ProjectPlan:
         parse=_reader(_ladder),
     )
     annotators: tuple[str, ...] = setting(
-        "Who annotates, as li,wu; two get each question. Empty: whoever comes.",
+        "Annotators, as li,wu; two answer each question. Empty: anybody.",
         metavar="NAMES",
         parse=_reader(_people),
     )
-    task: str = setting("The task: which question is asked of the chat.", choices=shipped_tasks(), default=DEFAULT)
+    task: str = setting("Task: the question that is asked about the chat.", choices=shipped_tasks(), default=DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -190,13 +190,13 @@ def check_folder(folder: Path) -> Path:
     names = [name for name in names if not LEFT_BEHIND.fullmatch(name)]
     if {"dvc.yaml", "params.yaml"} <= {*names}:
         raise DataError(
-            f"{place}: expected a new or an empty folder, got a project; it was left as it is. Run chatladder status "
-            "in it to see where it stands, or name another folder."
+            f"{place}: expected a new or an empty folder, got a project, which is unchanged. Run chatladder status in "
+            "it to see its state, or name another folder."
         )
     if names:
         raise DataError(
-            f"{place}: expected a new or an empty folder, got one that holds {some_of(names)}; it was left as it is. "
-            "Name another: chatladder init FOLDER, with --export PATH for a chat that is here."
+            f"{place}: expected a new or an empty folder, got one with {some_of(names)}, which is unchanged. Name "
+            "another: chatladder init FOLDER, with --export PATH for a chat in this folder."
         )
     return path
 
@@ -246,11 +246,11 @@ def check_export(export: Path, folder: Path) -> None:
     """
     place = printable(str(export))
     if export.is_symlink():
-        raise DataError(f"{place}: expected a file or a folder, got a link. Give the path that it leads to.")
+        raise DataError(f"{place}: expected a file or a folder, got a link. Give the path of its target.")
     if not export.is_file() and not export.is_dir():
-        raise DataError(f"{place}: expected an export of a chat, a file or a folder; there is none.")
+        raise DataError(f"{place}: expected an export of a chat, a file or a folder, got nothing.")
     if folder.is_relative_to(export.resolve()):
-        raise DataError(f"{place}: expected an export outside of the new project, got a folder that would hold it.")
+        raise DataError(f"{place}: expected an export outside of the new project, got a folder that would contain it.")
 
 
 def make(folder: Path, plan: ProjectPlan) -> Made:
@@ -346,14 +346,14 @@ def catalogue_of(plan: ProjectPlan, params: Mapping[str, Any]) -> tuple[Catalogu
         return advice.catalogue, describe(advice, machine, work)
     if plan.ladder == EMBEDDED and plan.task != DEFAULT:
         raise DataError(
-            f"--ladder {EMBEDDED}: expected models that can be taught {plan.task}; these know {DEFAULT} alone."
+            f"--ladder {EMBEDDED}: expected models that can learn {plan.task}, got some that know only {DEFAULT}."
         )
     catalogue = read(plan.ladder)
     if plan.language not in catalogue.languages:
         known = " and ".join(LANGUAGE_NAMES[each] for each in catalogue.languages)
         raise DataError(
             f"--ladder {plan.ladder}: expected models for a chat in {LANGUAGE_NAMES[plan.language]}, got some that "
-            f"know {known}. Leave --ladder out for what suits, or give another --language."
+            f"know {known}. Omit --ladder for models that suit the chat, or give another --language."
         )
     rungs = catalogue.choose(rungs_here(plan.ladder))
     chosen = replace(catalogue, rungs={key: catalogue.rungs[key] for key in rungs.ladder}, review=rungs.review)

@@ -61,8 +61,10 @@ class TasksOptions:
     out: Path = setting("Tasks to write (JSON).", type=OutputFile)
     config: Path | None = setting("Labelling configuration to write (XML).", type=OutputFile, default=None)
     questions: Path = setting("Questions to export (parquet).", type=InputFile, default=_QUESTIONS)
-    items: Path | None = setting("Only these, in their order: JSON lines of item_id.", type=InputFile, default=None)
-    guidelines: Path | None = setting("Meaning of the labels, if not the usual.", type=InputFile, default=None)
+    items: Path | None = setting(
+        "Only these items, in this order (JSON lines with item_id).", type=InputFile, default=None
+    )
+    guidelines: Path | None = setting("Guidelines that replace the default ones.", type=InputFile, default=None)
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,19 @@ class AnswersOptions:
     """The options of label-studio import."""
 
     export: Path = setting("Export of Label Studio (JSON).", type=InputFile)
-    round: int = setting("The round they belong to.", least=1)
-    new_round: bool = setting("Begin that round, if it is the next.", default=False)
-    annotators: str | None = setting("Names by user's number: 1=li,2=wu.", type=Checked(parse_names), default=None)
+    round: int = setting("Round of the answers.", least=1)
+    new_round: bool = setting("Begin that round if it is the next.", default=False)
+    annotators: str | None = setting(
+        "Annotator names by user number: 1=li,2=wu.", type=Checked(parse_names), default=None
+    )
     annotations: Path = setting("Folder of the rounds.", type=OutputFolder, default=Path("data/annotations"))
-    questions: Path = setting("Questions that were exported.", type=InputFile, default=_QUESTIONS)
+    questions: Path = setting("Questions that were exported (parquet).", type=InputFile, default=_QUESTIONS)
     orphans: str = setting(
-        "Answers whose question is unknown: leave them out and count them, or stop.",
+        "If an answer's question is unknown: skip and count it, or stop.",
         choices=("report", "refuse"),
         default="refuse",
     )
-    allow_changed_guidelines: bool = setting("Go on with a round whose guidelines changed.", default=False)
+    allow_changed_guidelines: bool = setting("Continue a round whose guidelines changed.", default=False)
 
 
 def chosen(questions: Path, listed: Sequence[str] | None) -> Iterator[dict[str, Any]]:
@@ -113,7 +117,7 @@ def settle_round(folder: Path, answers: Mapping[str, Sequence[Given]], options: 
     strangers = [name for name in answers if shared and name not in shared[0]]
     if shared and strangers:
         raise DataError(
-            f"{folder}: expected answers of {', '.join(shared[0])}, who share this round; got some of "
+            f"{folder}: expected answers of {', '.join(shared[0])}, who share this round, got some of "
             f"{', '.join(strangers)}. Name them with --annotators, or import into another --round."
         )
     versions = sorted({answer.version for given in answers.values() for answer in given})
@@ -167,13 +171,13 @@ def import_answers(options: AnswersOptions) -> Counter[str]:
 
 @click.group(context_settings=SETTINGS, epilog=example(__doc__))
 def label_studio_group() -> None:
-    """Annotate in Label Studio instead of here, and bring the answers back."""
+    """Annotate in Label Studio and import the answers."""
 
 
 @label_studio_group.command("export", context_settings=SETTINGS, short_help="Write the questions as tasks.")
 @options_of(TasksOptions, "options")
 def export_command(options: TasksOptions) -> None:
-    """Write the questions as tasks, and how Label Studio is to show them."""
+    """Write tasks and the labelling configuration for Label Studio."""
     words = round_records.read_guidelines(options.guidelines or round_records.GUIDELINES)
     version = round_records.version_of(words)
     view = config_of(words, version)
@@ -190,7 +194,7 @@ def export_command(options: TasksOptions) -> None:
 @label_studio_group.command("import", context_settings=SETTINGS)
 @options_of(AnswersOptions, "options")
 def import_command(options: AnswersOptions) -> None:
-    """Add the answers in an export to the annotation logs of a round.
+    """Add the answers of a Label Studio export to the annotation logs of a round.
 
     A user without a name in --annotators is called labelstudio_NUMBER.
     """

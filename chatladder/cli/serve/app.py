@@ -24,8 +24,8 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 class Limits:
     """The limits of requests."""
 
-    seconds: float = setting("Seconds for a request to arrive, and as many to answer it.", default=60, above=0)
-    most_waiting: int = setting("Questions that may wait for an answer.", default=1024, least=1)
+    seconds: float = setting("Seconds to wait for a request, and to answer it.", default=60, above=0)
+    most_waiting: int = setting("Maximum number of waiting questions.", default=1024, least=1)
 
 
 def create_app(
@@ -53,11 +53,13 @@ def create_app(
             async with asyncio.timeout(limits.seconds):
                 return await batches.ask(rows)
         except FullError as error:
-            raise HTTPException(503, "too many questions wait; ask again later.", {"Retry-After": "1"}) from error
+            raise HTTPException(
+                503, "too many questions are waiting; ask again later.", {"Retry-After": "1"}
+            ) from error
         except TimeoutError as error:
             raise HTTPException(504, f"no answer within {limits.seconds:g} s; ask fewer questions at once.") from error
 
-    app = api("Does a question of a group chat need what was said before it?", "chatladder.cli.serve")
+    app = api("Does a question of a group chat need the messages before it?", "chatladder.cli.serve")
     # Guard has checked the token before anything was read; this is for readers of /openapi.json.
     bearer = [Depends(HTTPBearer(auto_error=False))] if token else []
     told: dict[str, Any] = {"responses": _REFUSALS, "dependencies": bearer}

@@ -42,10 +42,10 @@ def check_token(token: str | None, *, is_exposed: bool) -> None:
         DataError: If the token is malformed or missing.
     """
     if token is None and is_exposed:
-        raise DataError(f"--expose: expected a token that requests must bring, got none. Set {TOKEN_VARIABLE}.")
+        raise DataError(f"--expose: expected a token that requests must contain, got none. Set {TOKEN_VARIABLE}.")
     if token is not None and not _TOKEN.fullmatch(token):
         raise DataError(
-            f"--token or {TOKEN_VARIABLE}: expected 16 to 256 letters, digits and signs of ASCII, got another. "
+            f"--token or {TOKEN_VARIABLE}: expected 16 to 256 ASCII letters, digits and signs, got something else. "
             "Make one with: openssl rand -hex 32"
         )
 
@@ -53,15 +53,23 @@ def check_token(token: str | None, *, is_exposed: bool) -> None:
 @click.command(name="serve", context_settings=SETTINGS, epilog=example(__doc__))
 @click.argument("rung", required=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any that is free.")
-@click.option("--expose", is_flag=True, help="Let other machines reach it, with a token.")
-@click.option("--token", envvar=TOKEN_VARIABLE, show_envvar=True, help="Requests must bring it; it is never logged.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="Port to listen on; 0 for any free port.",
+)
+@click.option("--expose", is_flag=True, help="Allow a --host that other machines can reach; requires --token.")
+@click.option(
+    "--token", envvar=TOKEN_VARIABLE, show_envvar=True, help="Token that each request must contain; never logged."
+)
 @options_of(Limits, "limits")
-@click.option("--names", type=InputFolder, help="Folder of *.deny and *.keep, as data/raw may hold them.")
+@click.option("--names", type=InputFolder, help="Folder of *.deny and *.keep files, as in data/raw.")
 @options_of(MaskingOptions, "masking")
 @options_of(ModelOptions, "model_options")
 @options_of(Settings, "given", partial=True)
-@stoppable("Nothing was being served yet; the same command starts over.")
+@stoppable("The server had not started yet; the same command starts over.")
 def serve_command(
     rung: str | None,
     host: str,
@@ -74,10 +82,10 @@ def serve_command(
     model_options: ModelOptions,
     given: Mapping[str, Any],
 ) -> None:
-    """Serve RUNG, or a folder that was exported: does a question need the messages before it?"""
+    """Serve RUNG, or an exported model with --model: does a question need the messages before it?"""
     folder = model_options.folder
     if (rung is None) == (folder is None):
-        raise click.UsageError("expected either a rung or --model.")
+        raise click.UsageError("expected either a rung or --model. Give one of them.")
     check_token(token, is_exposed=expose)
     address = listening_address(host, is_exposed=expose)
     settings = settings_of(rung, model_options, given)
@@ -93,7 +101,7 @@ def serve_command(
         }
         hosts = spellings(listening, address)
         app = create_app(reader, lambda rows: gate.answer(rows)[0], model, limits, hosts, token)
-        serve(app, listening, on_start=lambda: click.echo(f"http://{hosts[0]}/\nCtrl+C ends it."))
+        serve(app, listening, on_start=lambda: click.echo(f"http://{hosts[0]}/\nCtrl+C stops the server."))
 
 
 if __name__ == "__main__":

@@ -60,15 +60,15 @@ _OPENING = re.compile(
 class ServedSettings(Connection):
     """Everything that the section of a served rung may set."""
 
-    params: int = setting("Parameters of the model, all of them.", least=1)
-    active_params: int | None = setting("Those of a mixture of experts that a token meets.", default=None, least=1)
+    params: int = setting("Total parameters of the model.", least=1)
+    active_params: int | None = setting("Active parameters per token, for a mixture of experts.", default=None, least=1)
     ask: str = setting(
-        "For the first tokens' probabilities, or an option by name; auto: what the server can.",
+        "Ask for the first tokens' probabilities, or an option by name; auto: depends on the server.",
         default="auto",
         choices=tuple(ASKS),
     )
     top_logprobs: int = setting(
-        "How many tokens the server is to list; OpenAI and vLLM list 20 at most.", default=20, least=1
+        "Number of tokens that the server lists; at most 20 for OpenAI and vLLM.", default=20, least=1
     )
 
 
