@@ -10,12 +10,13 @@ settings are those in dvc.lock, or in the exported folder, and each option below
 
 Whether a turn needs its context is decided at the threshold that evaluate chose for the rung, which an exported folder
 holds too; --threshold sets another, and so do --cost-missed and --cost-needless. It is of the log-odds
-log(p_needed / p_not_needed).
+log(p_needed / p_not_needed). With more than two labels the most probable one is the answer.
 
 What comes out is one JSON object a line, by group and time: "sender" and "text" of the turn, masked ("turn_id" for
-parquet), "needed" and "p_needed"; with a rung that was trained to write (docs/how-to/rewrites.md) also "rewritten",
-which is null where it is not needed, and numbers people in the order in which they speak. With a key of one's own
-people have their pseudonyms elsewhere; without one, they are numbered in the order in which they come.
+parquet), "needed" and "p_needed" (with more than two labels "label" and "probabilities"); with a rung that was trained
+to write (docs/how-to/rewrites.md) also "rewritten", which is null where it is not needed, and numbers people in the
+order in which they speak. With a key of one's own people have their pseudonyms elsewhere; without one, they are
+numbered in the order in which they come.
 """
 
 import json
@@ -44,6 +45,7 @@ from chatladder.io.console import (
 from chatladder.io.files import whole_file
 from chatladder.io.options import options_of
 from chatladder.privacy.secret import local_key
+from chatladder.vocabulary import IS_BINARY
 
 if TYPE_CHECKING:
     from chatladder.cli.resolve.reading import Asked
@@ -83,12 +85,22 @@ def answers(asked: Iterable["Asked"], gate: Gate, counts: Counter[str]) -> Itera
     waiting = iter(asked)
     with tqdm(desc="resolve", unit=" turns", disable=None) as progress:
         while chunk := list(islice(waiting, CHUNK)):
-            given, shortened = gate.answer([each.row for each in chunk])
-            counts.update(answered=len(chunk), needed=sum(answer.needed for answer in given), shortened=shortened)
-            for each, answer in zip(chunk, given, strict=True):
-                row = {**each.place, **answer._asdict()}
+            told, shortened = _told([each.row for each in chunk], gate)
+            needed = sum(answer.get("needed", False) for answer in told)
+            counts.update(answered=len(chunk), needed=needed, shortened=shortened)
+            for each, answer in zip(chunk, told, strict=True):
+                row = {**each.place, **answer}
                 yield row if gate.writes else {key: value for key, value in row.items() if key != "rewritten"}
             progress.update(len(chunk))
+
+
+def _told(rows: list[dict[str, Any]], gate: Gate) -> tuple[list[dict[str, Any]], int]:
+    """Return answers to rows of QUESTIONS as the output has them, and the number of prompts that were shortened."""
+    if IS_BINARY:
+        answers, shortened = gate.answer(rows)
+        return [answer._asdict() for answer in answers], shortened
+    choices, shortened = gate.choose(rows)
+    return [choice._asdict() for choice in choices], shortened
 
 
 @click.command(
@@ -148,8 +160,10 @@ def _summary(out: Path | None, counts: Counter[str]) -> str:
         for name, count in counts.items()
         if name.startswith(("left_out_", "skipped_")) and count
     ]
+    answered = f"{counts['answered']:,} turns"
+    said = f"{counts['needed']:,} of {answered} need their context" if IS_BINARY else f"{answered} are answered"
     return (
-        f"{out or 'answers'}: {counts['needed']:,} of {counts['answered']:,} turns need their context; left out: "
+        f"{out or 'answers'}: {said}; left out: "
         f"{', '.join(left_out) or 'none'}; {counts['shortened']:,} prompts shortened"
     )
 
