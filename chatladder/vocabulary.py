@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pyarrow as pa
+
+from chatladder.io import rows
 from chatladder.io.console import DataError
 from chatladder.io.task_folder import task_folder
 
@@ -24,6 +27,8 @@ UNSURE = "unsure"
 ITEMS = {"questions": ("question", "问题"), "messages": ("message", "消息")}
 #: What of an archive may label items: whether somebody replied (chatladder/cli/silver.py).
 SILVER = ("replies",)
+#: How many labels may be trained on and scored. More would leave few items for each, and have 5,040 orders of options.
+FEWEST, MOST = 2, 5
 _PROMPT = re.compile(r"(?!rewrite\.)\w+\.(zh|en)\.toml")
 _NAME, _COLOUR = re.compile(r"[a-z][a-z0-9_]*"), re.compile(r"#[0-9a-f]{6}")
 
@@ -58,7 +63,7 @@ class Task:
         item: The word for one of what it is asked of, in English and Chinese.
         ask: The question itself as annotators read it, by language.
         kinds: The labels by name, in the order of every table, and "unknown" last.
-        scored: The two labels that are trained on and scored; precision, recall and F1 are of the first.
+        scored: The labels that are trained on and scored, two to five; of two, the positive one is the first.
         is_written_out: Whether items of the first label are written out so that they stand alone.
         silver: What of the archive labels items without a person, one of ``SILVER``; "" where nothing does.
     """
@@ -67,7 +72,7 @@ class Task:
     item: tuple[str, str]
     ask: dict[str, str]
     kinds: dict[str, Kind]
-    scored: tuple[str, str]
+    scored: tuple[str, ...]
     is_written_out: bool
     silver: str
 
@@ -84,7 +89,7 @@ def read_task(folder: Path) -> Task:
         DataError: If its task.toml is missing or malformed; it names the file, the field, what was expected and got.
     """
     fields = Fields(folder / "task.toml")
-    fields.only("items", "ask", "positive", "negative", "written_out", "silver", "labels")
+    fields.only("items", "ask", "positive", "negative", "scored", "written_out", "silver", "labels")
     item = ITEMS[fields.text("items", tuple(ITEMS).__contains__, " or ".join(ITEMS))]
     asked = fields.table("ask")
     ask = {language: asked.text(language) for language in asked.values}
@@ -93,9 +98,7 @@ def read_task(folder: Path) -> Task:
     for name in names:
         if not _NAME.fullmatch(name) or name == UNKNOWN:
             labels.refuse(name, f"a name of small letters, digits and _, other than {UNKNOWN}", name)
-    scored = tuple(fields.text(each, names.__contains__, f"one of {', '.join(names)}") for each in _SCORED)
-    if scored[0] == scored[1]:
-        fields.refuse("negative", "another label than positive", scored[1])
+    scored = _scored(fields, names)
     kinds = {name: _kind(labels.table(name), name, name in scored) for name in names}
     keys: dict[str, str] = {}
     for name, kind in kinds.items():
@@ -104,11 +107,34 @@ def read_task(folder: Path) -> Task:
     kinds[UNKNOWN] = Kind(UNKNOWN, UNKNOWN, is_answer=True)
     if not any(_PROMPT.fullmatch(path.name) for path in folder.glob("prompts/*")):
         raise DataError(f"{folder / 'prompts'}: expected question.en.toml, question.zh.toml or such, got none.")
+    is_written_out = fields.flag("written_out")
     silver = fields.text("silver", SILVER.__contains__, " or ".join(SILVER)) if "silver" in fields.values else ""
-    return Task(folder, item, ask, kinds, (scored[0], scored[1]), fields.flag("written_out"), silver)
+    if len(scored) > 2 and is_written_out:
+        fields.refuse("written_out", "false where more than two labels are scored", is_written_out)
+    if len(scored) > 2 and silver:
+        fields.refuse("silver", "nothing where more than two labels are scored", silver)
+    return Task(folder, item, ask, kinds, scored, is_written_out, silver)
 
 
-_SCORED = ("positive", "negative")
+def _scored(fields: "Fields", names: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels that are trained on and scored: the positive and the negative one, or those of a list."""
+    if "scored" not in fields.values:
+        expected = f"one of {', '.join(names)}"
+        positive, negative = (fields.text(each, names.__contains__, expected) for each in ("positive", "negative"))
+        if positive == negative:
+            fields.refuse("negative", "another label than positive", negative)
+        return positive, negative
+    for each in ("positive", "negative"):
+        if each in fields.values:
+            fields.refuse(each, "nothing beside scored", fields.values[each])
+    scored = fields.values["scored"]
+    if not isinstance(scored, list) or not all(each in names for each in scored) or not _few(scored):
+        fields.refuse("scored", f"a list of {FEWEST} to {MOST} labels of {', '.join(names)}, each once", scored)
+    return tuple(scored)
+
+
+def _few(scored: Sequence[str]) -> bool:
+    return FEWEST <= len(scored) == len({*scored}) <= MOST
 
 
 def _kind(fields: "Fields", name: str, is_answer: bool) -> Kind:
@@ -200,13 +226,22 @@ def _task_of_this_process() -> Task:
 
 TASK = _task_of_this_process()
 KINDS = TASK.kinds
-#: The labels that are trained on and scored; precision, recall and F1 are of the first.
+#: The labels that are trained on and scored.
 SCORED = TASK.scored
-POSITIVE, NEGATIVE = SCORED
+#: Whether they are two: then a model's answer is a side of a threshold, and precision, recall and F1 are of the first.
+IS_BINARY = len(SCORED) == 2
+#: The sides. Where there are more labels none stands out, and these are only the first two.
+POSITIVE, NEGATIVE = SCORED[:2]
 #: What an annotator may answer, in the order of every table.
 LABELS = tuple(kind.name for kind in KINDS.values() if kind.key)
-#: What a model may answer, in the order of the three probabilities wherever they stand side by side.
+#: What a model may answer, in the order of the probabilities wherever they stand side by side.
 ANSWERS = (*SCORED, UNKNOWN)
+#: The columns of their probabilities in ``PREDICTIONS``; with two labels they have the names of the first task's.
+CHANCES = rows.CHANCES if IS_BINARY else tuple(f"p_{name}" for name in ANSWERS)
+#: What models answer, as a table: ``PREDICTIONS`` of chatladder/io/rows.py with these columns.
+PREDICTIONS = pa.schema(
+    [*list(rows.PREDICTIONS)[:2], *((name, pa.float64()) for name in CHANCES), *list(rows.PREDICTIONS)[-2:]]
+)
 
 
 def likeliest(shares: Sequence[float]) -> str:
@@ -214,3 +249,16 @@ def likeliest(shares: Sequence[float]) -> str:
     largest = max(shares)
     names = [name for name, share in zip(ANSWERS, shares, strict=True) if share == largest]
     return names[0] if len(names) == 1 else UNKNOWN
+
+
+def need_two_labels(what: str) -> None:
+    """Refuse a task of more than two scored labels where an answer is a side.
+
+    Args:
+        what: The command.
+
+    Raises:
+        DataError: If the task is one.
+    """
+    if not IS_BINARY:
+        raise DataError(f"{what}: expected a task of two scored labels, got {TASK.name}, which has {len(SCORED)}.")

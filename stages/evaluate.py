@@ -10,7 +10,8 @@ Reads predictions only, so a new metric costs seconds and no model. Of a rung wi
 intervals hold both conversations and seeds.
 
 A tuned rung's answers are decided at a threshold of their log-odds, which is chosen on the validation items for each
-seed and written into the metrics; the most probable options are scored beside them.
+seed and written into the metrics; the most probable options are scored beside them. With more than two
+labels the most probable option is the answer.
 """
 
 from pathlib import Path
@@ -33,6 +34,7 @@ from chatladder.evaluation.threshold import FEWEST, FEWEST_OF_LABEL, is_enough
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFolder, OutputFile, OutputFolder, bar, example, stoppable
 from chatladder.io.files import write_json
 from chatladder.io.options import options_of
+from chatladder.vocabulary import IS_BINARY
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -67,7 +69,7 @@ def main(
     exam = exam_of(inputs.labelled, draws)
     chosen_on = read_items(inputs.labelled, "validation", is_small=True)
     compared = [compare(exam, chosen_on, rung, vanilla, tuned) for rung in bar("compare", rungs, unit=" rungs")]
-    floor = floor_of(exam)
+    floor = floor_of(exam, inputs.labelled)
     beside = read_baselines(exam, baselines) if baselines else {}
     write_plots(plots, exam, chosen_on, compared, floor, curves)
     write_json(metrics, models_metrics(exam, chosen_on, compared, floor, beside))
@@ -77,7 +79,7 @@ def main(
             f"{FEWEST_DRAWN}). Annotate more conversations.",
             err=True,
         )
-    if not is_enough(chosen_on.references):
+    if IS_BINARY and not is_enough(chosen_on.references):
         click.echo(
             f"{inputs.labelled}: too few validation items to choose a threshold on ({len(chosen_on.ids)} of at least "
             f"{FEWEST}, with {FEWEST_OF_LABEL} of each label): a tuned answer is the most probable option. Raise "

@@ -34,11 +34,12 @@ from chatladder.io.console import (
     stoppable,
 )
 from chatladder.io.options import options_of
-from chatladder.io.rows import LABELLED, PREDICTIONS, QUESTIONS, SPLITS, read_rows, write_rows
+from chatladder.io.rows import LABELLED, QUESTIONS, SPLITS, read_rows, write_rows
 from chatladder.models.generating import generate_rung, named_rows
 from chatladder.models.loading import adapters_of, base_of, replicates
 from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
 from chatladder.models.scoring import prediction_rows, score_rung
+from chatladder.vocabulary import PREDICTIONS
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))

@@ -25,9 +25,10 @@ import click
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example, stoppable
 from chatladder.io.files import whole_folder, write_json
 from chatladder.io.options import options_of
-from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
+from chatladder.io.rows import QUESTIONS, read_rows, write_rows
 from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
 from chatladder.models.served import CACHE_FOLDER, FAINT, PROBABILITIES, ServedSettings, answer_prompts
+from chatladder.vocabulary import PREDICTIONS
 
 #: As chatladder.models.loading calls it, which would take seconds to import torch.
 RUNG = "rung.json"

@@ -2,8 +2,8 @@ r"""Rank the labels by how likely they are wrong, and make the queue of those to
 
 Evidence is what models say that never saw the label: untouched models of all sizes, adapters tuned on other
 conversations, classifiers of words. A regression over other conversations weighs it
-(chatladder/evaluation/label_errors.py). Both directions count, "needed" and "not needed". Items of the test split
-measure: no model chooses them.
+(chatladder/evaluation/label_errors.py). Every label counts, whichever it is. Items of the test split measure: no
+model chooses them.
 
 Example:
     python -m stages.rank_labels --params params.yaml --labelled data/labelled.parquet --bases data/bases \
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from chatladder.evaluation.label_errors import QueueSettings, rank, read_evidence
+from chatladder.evaluation.label_errors import SUSPECTS, QueueSettings, rank, read_evidence
 from chatladder.evaluation.rungs import Gathered, read_named, read_rungs
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFolder, OutputFile, OutputFolder, example, stoppable
 from chatladder.io.files import whole_folder, write_json, write_jsonl
@@ -59,10 +59,10 @@ def main(inputs: Gathered, predictions: Path, settings: QueueSettings, out: Path
             "than chance. Let a larger rung answer out of fold, or label more.",
             err=True,
         )
+    of_each = ", ".join(f"{counts[key]:,} {words}" for key, words in SUSPECTS.items())
     click.echo(
         f"{out}: {counts['suspects']:,} of {counts['items']:,} labels to look at again "
-        f"({counts['suspects_needed']:,} needed, {counts['suspects_not_needed']:,} not needed); "
-        f"the evidence contradicts {counts['contradicted']:,} labels. Next: chatladder review"
+        f"({of_each}); the evidence contradicts {counts['contradicted']:,} labels. Next: chatladder review"
     )
 
 

@@ -8,7 +8,7 @@ Example:
         --out data/predictions/words --baselines data/predictions/baselines
 
 The baselines of the result table learn from all of these items, and answer those of the test split: the same two
-classifiers, trees on fifteen counts that know no word, and a rule about names.
+classifiers, trees on fifteen counts that know no word, and, for two labels, a rule about names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,21 @@ from threadpoolctl import threadpool_limits
 from chatladder.evaluation.cheap_baselines import cheap_baselines, counts_out_of_fold
 from chatladder.evaluation.predictions import CHEAP_BASELINES
 from chatladder.evaluation.scores import Floats
-from chatladder.evaluation.word_baselines import Deals, cut_of, prediction_rows, trained_baselines, word_baselines
+from chatladder.evaluation.word_baselines import (
+    Deals,
+    Labels,
+    cut_of,
+    prediction_rows,
+    targets_of,
+    trained_baselines,
+    word_baselines,
+)
 from chatladder.io.console import NOTHING_KEPT, SETTINGS, InputFile, OutputFolder, example, stoppable
 from chatladder.io.files import whole_folder
 from chatladder.io.options import options_of
-from chatladder.io.rows import PREDICTIONS, write_rows
+from chatladder.io.rows import write_rows
 from chatladder.labels.folds import check_folds, folds_of, labelled_rows, reviewable
-from chatladder.vocabulary import POSITIVE
+from chatladder.vocabulary import IS_BINARY, PREDICTIONS
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -42,19 +50,24 @@ def main(labelled: Path, deals: Deals, out: Path, baselines: Path | None) -> Non
     # Boosted trees on some thousand rows gain nothing by threads, and lose minutes where a core is busy.
     threadpool_limits(1)
     items = reviewable(labelled)
-    labels = [item["label"] for item in items]
-    check_folds(labels, folds_of([item["conversation"] for item in items], deals.folds, deals.seed), labelled)
-    is_needed = np.array([label == POSITIVE for label in labels], dtype=np.int64)
-    answers = word_baselines(items, is_needed, deals)
+    names = [item["label"] for item in items]
+    check_folds(names, folds_of([item["conversation"] for item in items], deals.folds, deals.seed), labelled)
+    labels = targets_of(names)
+    answers = word_baselines(items, labels, deals)
     write_answers(out, items, answers)
     if baselines:
         tested = [item for item in labelled_rows(labelled) if item["split"] == "test"]
-        cheap = cheap_baselines(items, is_needed, tested)
-        counted = {CHEAP_BASELINES[1]: counts_out_of_fold(items, is_needed, deals)}
-        cuts = {name: cut_of(shares, is_needed) for name, shares in (answers | counted).items()}
-        write_answers(baselines, tested, cheap | trained_baselines(items, is_needed, tested, deals.seed), cuts)
-    agreeing = ", ".join(f"{name} {np.mean((shares > 0.5) == is_needed):.3f}" for name, shares in answers.items())
+        cheap = cheap_baselines(items, labels, tested)
+        counted = {CHEAP_BASELINES[-1]: counts_out_of_fold(items, labels, deals)}
+        cuts = {name: cut_of(shares, labels) for name, shares in (answers | counted).items()} if IS_BINARY else {}
+        write_answers(baselines, tested, cheap | trained_baselines(items, labels, tested, deals.seed), cuts)
+    agreeing = ", ".join(f"{name} {_agreement(shares, labels):.3f}" for name, shares in answers.items())
     click.echo(f"{out}: {len(items):,} answers each; share that agrees with the labels: {agreeing}")
+
+
+def _agreement(shares: Floats, labels: Labels) -> float:
+    answers = shares > 0.5 if IS_BINARY else shares.argmax(axis=1)
+    return float(np.mean(answers == labels))
 
 
 def write_answers(
@@ -68,7 +81,7 @@ def write_answers(
     Args:
         out: The folder.
         items: Labelled questions.
-        answers: Classifier -> the probability of "needed" of each, shape ``(n,)``.
+        answers: Classifier -> the probability of "needed" of each, shape ``(n,)``; or of each label, ``(n, labels)``.
         cuts: Classifier -> the probability above which its answer is "needed", one half by default.
     """
     with whole_folder(out, *(f"{name}.parquet" for name in answers)) as folder:

@@ -66,6 +66,7 @@ LONGEST = (
     "training/test_launchers.py",
     "cli/test_doctor.py",
     "cli/test_export_server.py",
+    "test_three_labels.py",
 )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from itertools import product
@@ -10,7 +11,7 @@ from itertools import product
 import pytest
 
 from chatladder.io.console import DataError
-from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows, write_rows
+from chatladder.io.rows import QUESTIONS, read_rows, write_rows
 from chatladder.models.prompts import (
     ANSWER_FORMS,
     LANGUAGES,
@@ -22,7 +23,7 @@ from chatladder.models.prompts import (
     render_row,
     rewrite_row,
 )
-from chatladder.vocabulary import ANSWERS, KINDS, LABELS, SCORED, read_task
+from chatladder.vocabulary import ANSWERS, KINDS, LABELS, PREDICTIONS, SCORED, read_task
 from tests.conftest import ROOT
 
 ROW = {
@@ -179,7 +180,7 @@ def test_embedded_models_know_the_task_of_the_demo_alone(project):
         (
             "items =",
             "item =",
-            "item: expected one of the fields items, ask, positive, negative, written_out, silver, labels",
+            "item: expected one of the fields items, ask, positive, negative, scored, written_out, silver, labels",
         ),
         ('"messages"', '"turns"', "items: expected questions or messages, got 'turns'"),
         ('ask = {en = "Is somebody thanked?"}', "ask = 3", "ask: expected a table, got 3"),
@@ -200,6 +201,55 @@ def test_a_malformed_task_says_where_and_what(project, old, new, said):
     with pytest.raises(DataError) as error:
         read_task(path.parent)
     assert error.value.message.startswith(f"{path}: ")
+    assert said in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("scored", "said"),
+    [
+        (["now"], "scored: expected a list of 2 to 5 labels of now, later, never, unsure, each once, got ['now']."),
+        (["now", "now"], "each once, got ['now', 'now']."),
+        (["now", "soon"], "each once, got ['now', 'soon']."),
+        ("now", "each once, got 'now'."),
+    ],
+)
+def test_labels_that_are_scored_are_a_list_of_some(tmp_path, scored, said):
+    path = urgency(tmp_path, '["now", "later", "never"]', json.dumps(scored))
+    with pytest.raises(DataError) as error:
+        read_task(path)
+    assert said in error.value.message
+
+
+def urgency(folder, old, new):
+    """The task of three labels, with something else in its task.toml."""
+    path = shutil.copytree(ROOT / "tests" / "tasks" / "urgency", folder / "urgency")
+    text = (path / "task.toml").read_text()
+    assert old in text
+    (path / "task.toml").write_text(text.replace(old, new, 1))
+    return path
+
+
+def test_two_labels_that_are_scored_may_stand_in_a_list(tmp_path):
+    task = read_task(urgency(tmp_path, '["now", "later", "never"]', '["later", "now"]'))
+    assert task.scored == ("later", "now")
+    assert not task.kinds["never"].is_answer
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("= false", "= true", "written_out: expected false where more than two labels are scored, got True."),
+        (
+            "written_out",
+            'silver = "replies"\nwritten_out',
+            "silver: expected nothing where more than two labels are scored",
+        ),
+        ("written_out", 'positive = "now"\nwritten_out', "positive: expected nothing beside scored, got 'now'."),
+    ],
+)
+def test_what_wants_two_labels_is_refused_beside_more(tmp_path, old, new, said):
+    with pytest.raises(DataError) as error:
+        read_task(urgency(tmp_path, old, new))
     assert said in error.value.message
 
 

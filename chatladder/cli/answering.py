@@ -17,7 +17,7 @@ from chatladder.io.console import DataError, InputFolder, OutputFile, OutputFold
 from chatladder.io.options import setting
 from chatladder.models.prompts import PromptSettings, render_rewrite, render_row, rewrite_read
 from chatladder.privacy.secret import local_key
-from chatladder.vocabulary import ANSWERS, POSITIVE, likeliest
+from chatladder.vocabulary import ANSWERS, IS_BINARY, POSITIVE, likeliest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +66,13 @@ class Answer(NamedTuple):
     rewritten: str | None = None
 
 
+class Choice(NamedTuple):
+    """The answer where more than two labels are scored: the most probable one, and the probability of each."""
+
+    label: str
+    probabilities: dict[str, float]
+
+
 class Gate(NamedTuple):
     """A model and its settings; with an adapter called ``WRITER`` it also rewrites questions that need history."""
 
@@ -80,20 +87,31 @@ class Gate(NamedTuple):
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Answer], int]:
         """Answer some rows of QUESTIONS in one batch; also return the number of prompts that were shortened."""
-        from chatladder.models.scoring import probabilities, score
-
-        settings = self.settings
-        prompt = PromptSettings(settings.language, settings.answer, settings.seed, settings.wording)
-        prompts = [render_row(row, prompt) for row in rows]
-        scores, shortened = score(self.model, self.tokenizer, prompts, settings.max_length, settings.orders)
-        shares = probabilities(scores)
-        names = named(shares, settings.threshold)
+        shares, shortened = self._shares(rows)
+        names = named(shares, self.settings.threshold)
         written = iter(self._write([row for row, name in zip(rows, names, strict=True) if name == POSITIVE]))
         pairs = zip(names, shares[:, ANSWERS.index(POSITIVE)].tolist(), strict=True)
         return [
             Answer(name == POSITIVE, round(share, DIGITS), next(written) if name == POSITIVE else None)
             for name, share in pairs
         ], shortened
+
+    def choose(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Choice], int]:
+        """Do the same where more than two labels are scored."""
+        shares, shortened = self._shares(rows)
+        return [
+            Choice(likeliest(row), {name: round(share, DIGITS) for name, share in zip(ANSWERS, row, strict=True)})
+            for row in shares.tolist()
+        ], shortened
+
+    def _shares(self, rows: Sequence[Mapping[str, Any]]) -> "tuple[NDArray[np.float64], int]":
+        from chatladder.models.scoring import probabilities, score
+
+        settings = self.settings
+        prompt = PromptSettings(settings.language, settings.answer, settings.seed, settings.wording)
+        prompts = [render_row(row, prompt) for row in rows]
+        scores, shortened = score(self.model, self.tokenizer, prompts, settings.max_length, settings.orders)
+        return probabilities(scores), shortened
 
     def _write(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str | None]:
         """Rewrite some rows of QUESTIONS."""
@@ -116,7 +134,7 @@ def named(shares: "NDArray[np.float64]", threshold: float | None) -> list[str]:
     """Return answers as evaluate decides them: at a threshold, or without one the most probable option.
 
     Args:
-        shares: Probability of each answer, shape (n, 3), columns as ``ANSWERS``.
+        shares: Probability of each answer, shape (n, answers), columns as ``ANSWERS``.
         threshold: The log-odds above which the answer is "needed".
     """
     if threshold is None:
@@ -137,11 +155,13 @@ def settings_of(rung: str | None, options: ModelOptions, given: Mapping[str, Any
         given: Settings that override those on record.
 
     Raises:
-        click.UsageError: If one is neither on record nor given, or options conflict.
+        click.UsageError: If one is neither on record nor given, or options conflict with each other or with the task.
         DataError: If the record is damaged, or no threshold follows from the costs.
     """
     folder, lock = options.folder, options.lock
     costs = [options.cost_missed, options.cost_needless]
+    if not IS_BINARY and (costs != [None, None] or "threshold" in given):
+        raise click.UsageError("a threshold, or costs that set one, is for a task of two labels; this one has more.")
     if costs != [None, None] and (None in costs or "threshold" in given or rung is None):
         raise click.UsageError("--cost-missed and --cost-needless go together, with a rung and without --threshold.")
     recorded: dict[str, Any] = {}
@@ -160,7 +180,7 @@ def settings_of(rung: str | None, options: ModelOptions, given: Mapping[str, Any
         threshold, line = cost_threshold(Lock(lock), rung, options.cost_missed, options.cost_needless)
         click.echo(line, err=True)
         return replace(settings, threshold=threshold)
-    if settings.threshold is None:
+    if settings.threshold is None and IS_BINARY:
         click.echo("No threshold is on record, so an answer is the most probable option.", err=True)
     return settings
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from chatladder.cli.answering import Answer, Gate, ModelOptions, load_model, settings_of
 from chatladder.cli.serve.messages import Asked, Message, Question, Reader
+from chatladder.vocabulary import need_two_labels
 
 #: The sender and the text of a message.
 Said = tuple[str, str]
@@ -27,8 +28,9 @@ def open_folder(folder: str | Path) -> Callable[[Sequence[Said], Said], Answer]:
         ``ValueError`` if a name or a text is empty, too long, or not text.
 
     Raises:
-        DataError: If the folder holds no merged model.
+        DataError: If the folder holds no merged model, or the task has more than two scored labels.
     """
+    need_two_labels("open_folder")
     options = ModelOptions(folder=Path(folder))
     settings = settings_of(None, options, {})
     gate, reader = Gate(*load_model(None, options), settings), Reader(settings)

@@ -41,7 +41,7 @@ from chatladder.privacy.masking import mask
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import ASSISTANT, Pseudonyms
 from chatladder.privacy.secret import key_needed
-from chatladder.vocabulary import NEGATIVE, POSITIVE
+from chatladder.vocabulary import NEGATIVE, POSITIVE, need_two_labels
 
 #: The annotator of the imported labels, and the group of all questions.
 ANNOTATOR = GROUP = "imported"
@@ -236,6 +236,7 @@ def import_labelled(source: Path, options: ImportOptions) -> dict[str, int]:
 @options_of(ImportOptions, "options")
 def import_command(source: Path, options: ImportOptions) -> None:
     """Import questions labelled elsewhere (JSON lines) as questions and an annotation log."""
+    need_two_labels("chatladder import")
     counts = import_labelled(source, options)
     left_out = f", {counts['without_history']:,} without history left out" if options.only_with_history else ""
     click.echo(

@@ -26,7 +26,7 @@ from chatladder.evaluation.above import not_above
 from chatladder.io.code import other_parts
 from chatladder.io.console import SETTINGS, DataError, example, printable, shortened
 from chatladder.io.files import read_json
-from chatladder.vocabulary import KINDS, NEGATIVE, POSITIVE, SCORED
+from chatladder.vocabulary import KINDS, SCORED
 
 #: Timeout for DVC in seconds: it reads every file again that changed since its last run.
 PATIENCE = 300
@@ -49,16 +49,15 @@ class Worker(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """The numbers of questions that the answers decide: of each label outside the test, and in the test."""
+    """The numbers of questions that answers decide: of each label of ``SCORED`` outside the test, and in the test."""
 
-    needed: int
-    not_needed: int
+    outside: tuple[int, ...]
     test: int
 
     @property
     def worth(self) -> int:
-        """The number of labels to compare with ``LEVEL`` and ``ABOVE``, limited by the rarer label."""
-        return min(self.needed + self.not_needed, THERE * min(self.needed, self.not_needed))
+        """The number of labels to compare with ``LEVEL`` and ``ABOVE``, limited by the rarest label."""
+        return min(sum(self.outside), THERE * min(self.outside))
 
 
 class Tuned(NamedTuple):
@@ -454,7 +453,7 @@ def count_labels(root: Path, answered: int) -> Labels | None:
     from chatladder.labels.verdicts import decide, read_answers
 
     if not answered:
-        return Labels(0, 0, 0)
+        return Labels((0,) * len(SCORED), 0)
     parts = Rows(root / "data" / "questions.parquet", QUESTIONS).parts(["item_id", "conversation", "timestamp"])
     questions = pa.concat_tables(parts)
     try:
@@ -472,8 +471,8 @@ def count_labels(root: Path, answered: int) -> Labels | None:
     counts = Counter(
         (splits[where] == "test", verdicts[item_id].label) for item_id, where in pairs if item_id in verdicts
     )
-    outside = (counts[False, Label(POSITIVE)], counts[False, Label(NEGATIVE)])
-    return Labels(*outside, sum(counts[True, Label(name)] for name in SCORED))
+    outside, test = (tuple(counts[is_test, Label(name)] for name in SCORED) for is_test in (False, True))
+    return Labels(outside, sum(test))
 
 
 def verdict(path: Path) -> tuple[str | None, int | None]:
@@ -592,14 +591,14 @@ def _labels_in_words(now: Standing) -> str:
         return "none yet"
     if labels is None:
         return "not counted: dvc repro label says why" if now.questions else "not counted without questions"
-    outside = labels.needed + labels.not_needed
+    outside = sum(labels.outside)
     counts = f"{outside:,} outside the test, {labels.test:,} in it"
     if now.is_above:
         return f"{counts}: enough to go on, the tuned model is above the baselines"
     judged = "enough to go on" if labels.worth >= ABOVE else "may be enough" if labels.worth >= LEVEL else "too few yet"
     if labels.worth < outside:
-        rarer = min((labels.needed, KINDS[POSITIVE].words), (labels.not_needed, KINDS[NEGATIVE].words))
-        counts += f", worth {labels.worth:,} since {rarer[0]:,} are {rarer[1]}"
+        rarest, words = min(zip(labels.outside, (KINDS[name].words for name in SCORED), strict=True))
+        counts += f", worth {labels.worth:,} since {rarest:,} are {words}"
     return f"{counts}: {judged}; on one real chat {LEVEL} were level with words, {ABOVE} above"
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from chatladder.vocabulary import KINDS, POSITIVE
+from chatladder.vocabulary import IS_BINARY, KINDS, POSITIVE
 
 #: Names of the baselines in tables and sentences, by their key in metrics/models.json.
 BASELINES = {
-    "floor": f"always {KINDS[POSITIVE].words}",
+    "floor": f"always {KINDS[POSITIVE].words}" if IS_BINARY else "most frequent label",
     "naming": "naming rule",
     "counts": "fifteen counts",
     "line": "words: line",

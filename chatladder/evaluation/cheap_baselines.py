@@ -12,6 +12,7 @@ import numpy as np
 from chatladder.evaluation.predictions import CHEAP_BASELINES
 from chatladder.evaluation.scores import Floats
 from chatladder.evaluation.word_baselines import DIGITS, Deals, Labels, boosted, cross_fitted
+from chatladder.vocabulary import IS_BINARY
 
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7a3]")
 #: What stands for something that is no text: masks such as ``<phone>``, attachments such as ``[image]``.
@@ -110,23 +111,27 @@ def _counts(row: Mapping[str, Any]) -> list[float]:
 def cheap_baselines(
     learned: Sequence[Mapping[str, Any]], labels: Labels, asked: Sequence[Mapping[str, Any]]
 ) -> dict[str, Floats]:
-    """Return the probability of "needed" of each item asked about, by either baseline.
+    """Return the probability of "needed", or of each label, of each item asked about, by either baseline.
 
     Args:
         learned: Rows of ``QUESTIONS`` to learn from.
-        labels: Their labels, 1 for "needed", shape ``(n,)``, both there.
+        labels: Their labels, as of ``targets_of``, shape ``(n,)``, two of them there.
         asked: Rows to answer.
+
+    Returns:
+        Those of ``CHEAP_BASELINES``: of more than two labels there is no rule about names.
     """
-    counted = boosted(fifteen_counts(learned), labels, fifteen_counts(asked))
-    return dict(zip(CHEAP_BASELINES, (naming_rule(asked), np.round(counted, DIGITS)), strict=True))
+    counted = np.round(boosted(fifteen_counts(learned), labels, fifteen_counts(asked)), DIGITS)
+    answers = [naming_rule(asked), counted] if IS_BINARY else [counted]
+    return dict(zip(CHEAP_BASELINES, answers, strict=True))
 
 
 def counts_out_of_fold(rows: Sequence[Mapping[str, Any]], labels: Labels, deals: Deals) -> Floats:
-    """Return the probability of "needed" of each item by fifteen counts, learned from items of other conversations.
+    """Return the probability of "needed", or of each label, by fifteen counts, learned from other conversations.
 
     Args:
         rows: Rows of ``QUESTIONS``.
-        labels: Their labels, 1 for "needed", shape ``(n,)``.
+        labels: Their labels, as of ``targets_of``, shape ``(n,)``.
         deals: The folds.
     """
     return cross_fitted(fifteen_counts(rows), labels, [row["conversation"] for row in rows], boosted, deals)

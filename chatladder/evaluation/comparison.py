@@ -2,18 +2,21 @@
 
 A score is the mean over the seeds that a rung was trained with. Beside the rungs stand baselines that cost next to
 nothing, on the same items and draws: a tuned rung that is not above them has learned nothing that was worth training.
+
+With more than two labels the most probable option is the answer: there is no threshold, and no contrast pair.
 """
 
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chatladder.evaluation.above import BASELINES
 from chatladder.evaluation.calibration import NONE, Bin, Calibration, calibrate, calibration_error, reliability
 from chatladder.evaluation.pairs import FEWEST_PAIRS, Pairs, contrast_pairs, pairs_right
 from chatladder.evaluation.predictions import (
@@ -21,7 +24,7 @@ from chatladder.evaluation.predictions import (
     WORD_BASELINES,
     Items,
     Predictions,
-    always_needed,
+    always,
     centre,
     read_items,
     read_predictions,
@@ -31,6 +34,9 @@ from chatladder.evaluation.predictions import (
 from chatladder.evaluation.rungs import Rung
 from chatladder.evaluation.scores import (
     METRICS,
+    NEEDED,
+    NOT_NEEDED,
+    SHORT,
     Bootstrap,
     Draws,
     Floats,
@@ -44,16 +50,14 @@ from chatladder.evaluation.scores import (
 from chatladder.evaluation.threshold import ARGMAX, THRESHOLDS, choose, decide, is_enough
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json, whole_folder, write_csv
-from chatladder.vocabulary import ANSWERS, KINDS, POSITIVE
+from chatladder.vocabulary import ANSWERS, IS_BINARY, SCORED
 
 #: Metrics whose change from vanilla to tuned is reported.
-GAINS = ("precision", "recall", "f1", "macro_f1", "balanced_accuracy", "auroc")
-#: Scores that curves over experiments show.
-TUNING_METRICS = ("f1", "macro_f1")
+GAINS = tuple(metric for metric in METRICS if metric not in ("mcc", "unknown"))
 #: Scores of the validation items, by which settings are chosen.
 VALIDATION_METRICS = ("macro_f1", "auroc")
 #: Keys of ``metrics/models.json`` that are not rungs.
-RESERVED = ("floor", "baselines", "test_items", "test_needed", "test_conversations", "test_pairs")
+RESERVED = ("floor", "baselines", "test_items", "test_needed", "test_labels", "test_conversations", "test_pairs")
 
 SCALING_COLUMNS = ("rung", "params", "kind", "metric", "value", "lo", "hi")
 CONFUSION_COLUMNS = ("rung", "params", "kind", "reference", "answer", "items", "share")
@@ -174,7 +178,7 @@ def exam_of(labelled: Path, draws: Draws) -> Exam:
         draws: The settings of the bootstrap.
 
     Raises:
-        DataError: If the test items do not hold both labels.
+        DataError: If the test items do not hold two labels.
     """
     items = read_items(labelled, "test")
     pairs = contrast_pairs(items, read_texts(labelled, items.ids))
@@ -218,7 +222,8 @@ def compare(exam: Exam, chosen_on: Items, rung: Rung, vanilla: Path, tuned: Path
     )
     kinds = {"vanilla": before, "centred": centred, "tuned": after}
     scored = {kind: score(exam, seeds) for kind, seeds in kinds.items()}
-    scored["tuned"].draws[ARGMAX] = score(exam, most_probable).draws["macro_f1"]
+    if IS_BINARY:
+        scored["tuned"].draws[ARGMAX] = score(exam, most_probable).draws["macro_f1"]
     return Compared(
         rung,
         scored,
@@ -231,7 +236,12 @@ def compare(exam: Exam, chosen_on: Items, rung: Rung, vanilla: Path, tuned: Path
 def _reliability(
     items: Items, answers: Mapping[int, Predictions], chosen_on: Items, validation: Mapping[int, Predictions]
 ) -> dict[str, list[Bin]]:
-    """Return a tuned rung's probabilities in bins; see ``Compared``."""
+    """Return a tuned rung's probabilities in bins; see ``Compared``.
+
+    With more than two labels they are those of the most probable one, and right or not takes the place of "needed".
+    """
+    if not IS_BINARY:
+        return _reliability_of_largest(items, answers.values())
     kinds = {"as answered": dict.fromkeys(answers, NONE)}
     fitted = {seed: _calibrated(each, chosen_on.references) for seed, each in validation.items()}
     if all(fitted.values()):
@@ -243,6 +253,14 @@ def _reliability(
         return np.concatenate([calibrations[seed].probabilities(values) for seed, values in log_odds.items()])
 
     return {kind: reliability(shares(each), labels) for kind, each in kinds.items()} if len(labels) else {}
+
+
+def _reliability_of_largest(items: Items, answers: Iterable[Predictions]) -> dict[str, list[Bin]]:
+    log_odds = np.concatenate([each.log_odds[each.known] for each in answers])
+    labels = np.concatenate([items.references[each.known] for each in answers])
+    is_right = log_odds.argmax(axis=1) == labels
+    shares = NONE.probabilities(log_odds.max(axis=1))
+    return {"as answered": reliability(shares, np.where(is_right, NEEDED, NOT_NEEDED))} if len(labels) else {}
 
 
 def _calibrated(predictions: Predictions, references: NDArray[np.int64]) -> Calibration | None:
@@ -261,9 +279,15 @@ def validation_scores(items: Items, seeds: Mapping[int, Predictions]) -> dict[st
     return {metric: rounded(value) for metric, value in chosen.items() if np.isfinite(value)}
 
 
-def floor_of(exam: Exam) -> Scored:
-    """Return the scores of answering "needed" to everything."""
-    return score(exam, {0: always_needed(len(exam.items.ids))})
+def floor_of(exam: Exam, labelled: Path) -> Scored:
+    """Return the scores of answering "needed" to everything, or the most frequent of more than two labels.
+
+    Args:
+        exam: What all are scored on.
+        labelled: Rows of ``LABELLED``; those to train on tell which label is most frequent.
+    """
+    label = NEEDED if IS_BINARY else int(np.bincount(read_items(labelled, "train").references).argmax())
+    return score(exam, {0: always(label, len(exam.items.ids))})
 
 
 def read_baselines(exam: Exam, folder: Path) -> dict[str, Scored]:
@@ -288,6 +312,7 @@ def models_metrics(
     it are of the tuned answers, and ``macro_f1_argmax`` is the score of the most probable options without them. A tuned
     rung is compared with the baseline that is best on the test items: the choice is in the baseline's favour.
     """
+    counts = np.bincount(exam.items.references, minlength=len(SCORED)).tolist()
     all_baselines = {"floor": floor, **baselines}
     best = max(all_baselines, key=lambda name: float(all_baselines[name].draws["macro_f1"][0, 0]))
     metrics: dict[str, Any] = {}
@@ -310,7 +335,7 @@ def models_metrics(
         "floor": floor.metrics(),
         "baselines": {name: scored.metrics() for name, scored in baselines.items()},
         "test_items": len(exam.items.ids),
-        "test_needed": int((exam.items.references == ANSWERS.index(POSITIVE)).sum()),
+        **({"test_needed": counts[0]} if IS_BINARY else {"test_labels": dict(zip(SCORED, counts, strict=True))}),
         "test_conversations": exam.conversations,
         "test_pairs": len(exam.pairs),
     }
@@ -344,7 +369,7 @@ def write_plots(
 def _scaling_rows(compared: Sequence[Compared], floor: Scored) -> Iterator[tuple[Any, ...]]:
     """One row per rung, kind and metric; the floor is repeated at every size, so that it draws as a line."""
     for rung, kinds, *_ in compared:
-        for kind, scored in {**kinds, f"always {KINDS[POSITIVE].words}": floor}.items():
+        for kind, scored in {**kinds, BASELINES["floor"]: floor}.items():
             values = scored.metrics()
             for metric in METRICS:
                 yield (*rung, kind, metric, values[metric], values[f"{metric}_lo"], values[f"{metric}_hi"])
@@ -357,10 +382,10 @@ def _confusion_rows(items: Items, compared: Sequence[Compared]) -> Iterator[tupl
     """
     for kind in ("vanilla", "tuned"):
         for rung, kinds, *_ in compared:
-            cells = np.zeros((2, 3), dtype=np.int64)
+            cells = np.zeros((len(SCORED), len(ANSWERS)), dtype=np.int64)
             np.add.at(cells, (items.references, next(iter(kinds[kind].seeds.values())).answers), 1)
             for (reference, answer), count in np.ndenumerate(cells):
-                share = rounded(count / cells[reference].sum())
+                share = rounded(count / max(1, cells[reference].sum()))
                 yield (*rung, kind, ANSWERS[reference], ANSWERS[answer], int(count), share)
 
 
@@ -385,7 +410,7 @@ def _tuning_rows(
         yield (*rung, "validation", "", "deciding_loss", rounded(loss), "", "", words, *values)
     for metric, value in compared.validation.items():
         yield (*rung, "validation", len(chosen_on.ids), metric, value, "", "", words, *values)
-    for metric in TUNING_METRICS:
+    for metric in SHORT:
         ends = ("" if math.isnan(end) else rounded(end) for end in scored.of(metric).mean)
         yield (*rung, "test", items, metric, *ends, words, *values)
 

@@ -1,7 +1,8 @@
 """The gate: does agreement with the labels grow with the size of untouched models?
 
 The score is the AUROC of "needed": it asks whether a model puts needed questions above the others, and not where it
-draws the line, since small untouched models often give one answer to everything. The rule:
+draws the line, since small untouched models often give one answer to everything. With more than two labels it is
+the mean AUROC of each against the rest. The rule:
 
 - **pass**: the whole 95 % interval of the slope, AUROC per doubling of the parameters, is above the margin.
 - **fail**: the whole interval is below minus the margin.

@@ -2,6 +2,9 @@
 
 Evidence is what models say that never saw the label: untouched models of all sizes, adapters tuned on other
 conversations, classifiers of words. A regression over other conversations weighs it.
+
+With two labels a source says the log-odds of "needed", shape ``(n,)``, and the labels are 1 and 0. With more it says
+those of each label against the rest, shape ``(n, labels)``, and the labels are places in ``SCORED``.
 """
 
 import unicodedata
@@ -16,12 +19,12 @@ from numpy.typing import NDArray
 
 from chatladder.evaluation.predictions import WORD_BASELINES, centre, read_predictions
 from chatladder.evaluation.rungs import Ladder
-from chatladder.evaluation.scores import Floats, rounded
-from chatladder.evaluation.word_baselines import Deals, Labels, cross_fitted, overlap
+from chatladder.evaluation.scores import Floats, auroc_of, rounded
+from chatladder.evaluation.word_baselines import Deals, Labels, cross_fitted, overlap, shares_of, targets_of
 from chatladder.io.console import DataError
 from chatladder.io.options import setting
 from chatladder.io.rows import RANKING
-from chatladder.vocabulary import NEGATIVE, POSITIVE
+from chatladder.vocabulary import IS_BINARY, KINDS, SCORED
 
 #: Probabilities are held this far from 0 and 1: no model is that sure.
 _SUREST = 1e-4
@@ -35,6 +38,12 @@ _FOLDS, _REPEATS = 5, 4
 _NAMED = 3
 _BY_SIZE = "larger untouched models contradict the label more"
 SUSPECT = "suspect"
+#: Keys of their numbers in the metrics, label by label, and the label in a sentence.
+SUSPECTS = (
+    {"suspects_needed": "needed", "suspects_not_needed": "not needed"}
+    if IS_BINARY
+    else {f"suspects_{name}": KINDS[name].words for name in SCORED}
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,8 @@ class Evidence(NamedTuple):
     """The answers of the sources to each item.
 
     Attributes:
-        vanilla: Rung, smallest first -> log-odds of "needed" by the untouched model, shape ``(n,)``; centred, so that
-            a model's leaning to one answer is no evidence.
+        vanilla: Rung, smallest first -> log-odds by the untouched model; centred, so that a model's leaning to one
+            answer is no evidence.
         tuned: Rung -> the same by adapters that did not see the item's conversation.
         baselines: Baseline -> the same.
     """
@@ -78,12 +87,12 @@ def log_odds(shares: Floats) -> Floats:
 def probability_needed(
     evidence: Evidence,
     overlap: Floats,
-    is_needed: Labels,
+    labels: Labels,
     conversations: Sequence[str],
     *,
     seed: int,
 ) -> Floats:
-    """The probability that each item is "needed" on all evidence, whatever its own label says.
+    """The probability that each item is "needed", or of each label, on all evidence, whatever its own label says.
 
     A logistic regression learns how much each source is worth from the labels of other conversations: a rung that knows
     nothing gets no weight, and one whose size helps gets more. So correctness that falls as models grow counts against
@@ -92,12 +101,12 @@ def probability_needed(
     Args:
         evidence: Log-odds of every source.
         overlap: Figures of each question, shape ``(n, figures)``.
-        is_needed: The labels, 0 or 1, shape ``(n,)``.
+        labels: The labels, shape ``(n,)``.
         conversations: The conversation of each item.
         seed: Seed of the folds.
 
     Returns:
-        Shape ``(n,)``, to nine digits.
+        Shape ``(n,)``, or ``(n, labels)``, to nine digits.
 
     Source:
         Stacked generalization (Wolpert, 1992), cross-fitted by conversation.
@@ -106,7 +115,7 @@ def probability_needed(
     columns = [np.clip(values, -limit, limit) for values in evidence.sources.values()]
     features = np.column_stack([*columns, overlap])
     deals = Deals(_FOLDS, _REPEATS, seed)
-    return np.round(cross_fitted(features, is_needed, conversations, _standardized, deals), _DIGITS)
+    return np.round(cross_fitted(features, labels, conversations, _standardized, deals), _DIGITS)
 
 
 def _standardized(learned: Floats, labels: Labels, asked: Floats) -> Floats:
@@ -115,10 +124,19 @@ def _standardized(learned: Floats, labels: Labels, asked: Floats) -> Floats:
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=2000)).fit(learned, labels)
-    return np.asarray(model.predict_proba(asked)[:, 1])
+    return shares_of(model, asked)
 
 
-def growth(vanilla: Mapping[str, Floats], params: Mapping[str, int], is_needed: Labels) -> Floats:
+def support(log_odds: Floats, labels: Labels) -> Floats:
+    """Return by how much a source says each label rather than the likeliest other one, shape ``(n,)``; log-odds."""
+    if log_odds.ndim == 1:
+        return log_odds * np.where(labels == 1, 1, -1)
+    is_label = np.eye(log_odds.shape[1], dtype=np.bool_)[labels]
+    margins: Floats = log_odds[is_label] - np.where(is_label, -np.inf, log_odds).max(axis=1)
+    return margins
+
+
+def growth(vanilla: Mapping[str, Floats], params: Mapping[str, int], labels: Labels) -> Floats:
     """Return how the untouched models' support of each label changes per doubling of their parameters, shape ``(n,)``.
 
     Below 0, the larger models are, the more they contradict. Log-odds; 0 with fewer than two sizes.
@@ -126,51 +144,62 @@ def growth(vanilla: Mapping[str, Floats], params: Mapping[str, int], is_needed: 
     rungs = [rung for rung in vanilla if rung in params]
     doublings = np.log2([params[rung] for rung in rungs])
     if len(rungs) < 2 or np.ptp(doublings) == 0:
-        return np.zeros(len(is_needed))
+        return np.zeros(len(labels))
     centred = doublings - doublings.mean()
-    support = np.stack([vanilla[rung] for rung in rungs]) * np.where(is_needed == 1, 1, -1)
-    slopes: Floats = centred @ support / (centred @ centred)
+    supports = np.stack([support(vanilla[rung], labels) for rung in rungs])
+    slopes: Floats = centred @ supports / (centred @ centred)
     return slopes
 
 
-def contradicted_by_size(
-    vanilla: Mapping[str, Floats], params: Mapping[str, int], is_needed: Labels
-) -> NDArray[np.bool_]:
+def contradicted_by_size(vanilla: Mapping[str, Floats], params: Mapping[str, int], labels: Labels) -> NDArray[np.bool_]:
     """Return whether larger untouched models contradict each label more, and the largest does; shape ``(n,)``.
 
     Args:
-        vanilla: Rung, smallest first -> log-odds of "needed", shape ``(n,)``.
+        vanilla: Rung, smallest first -> log-odds.
         params: Rung -> its parameters; rungs that are left out here have no size to go by.
-        is_needed: The labels, 0 or 1, shape ``(n,)``.
+        labels: The labels, shape ``(n,)``.
     """
-    falling = growth(vanilla, params, is_needed) < 0
+    falling = growth(vanilla, params, labels) < 0
     if not falling.any():
         return falling
     largest = max((rung for rung in vanilla if rung in params), key=lambda rung: params[rung])
-    return falling & (vanilla[largest] * np.where(is_needed == 1, 1, -1) < 0)
+    return falling & (support(vanilla[largest], labels) < 0)
 
 
-def reasons(evidence: Evidence, is_needed: Labels, by_size: NDArray[np.bool_]) -> Iterator[str]:
+def reasons(evidence: Evidence, labels: Labels, by_size: NDArray[np.bool_]) -> Iterator[str]:
     """For each item which sources contradict its label, and whether larger untouched models do so more.
 
     Args:
         evidence: Log-odds of every source.
-        is_needed: The labels, 0 or 1, shape ``(n,)``.
+        labels: The labels, shape ``(n,)``.
         by_size: As ``contradicted_by_size`` gives it.
     """
-    sources = evidence.sources
-    for row, sign in enumerate(np.where(is_needed == 1, 1, -1)):
-        support = {name: float(sign * values[row]) for name, values in sources.items()}
-        against = sorted((name for name in support if support[name] < 0), key=lambda name: (support[name], name))
-        words = _worded(against, len(support), NEGATIVE if sign > 0 else POSITIVE)
+    supports = {name: support(log_odds, labels) for name, log_odds in evidence.sources.items()}
+    said = {name: _said(log_odds, labels) for name, log_odds in evidence.sources.items()}
+    for row in range(len(labels)):
+        own = {name: float(values[row]) for name, values in supports.items()}
+        against = sorted((name for name in own if own[name] < 0), key=lambda name: (own[name], name))
+        words = _worded(against, len(own), {name: said[name][row] for name in against})
         yield f"{words}; {_BY_SIZE}" if by_size[row] else words
 
 
-def _worded(against: list[str], sources: int, other: str) -> str:
+def _said(log_odds: Floats, labels: Labels) -> list[str]:
+    """Return the likeliest of the labels that each item does not have, by a source."""
+    if log_odds.ndim == 1:
+        return [SCORED[label] for label in labels.tolist()]  # 1 is the first label, so the other one has this place
+    others = np.where(np.eye(log_odds.shape[1], dtype=np.bool_)[labels], -np.inf, log_odds)
+    return [SCORED[place] for place in others.argmax(axis=1).tolist()]
+
+
+def _worded(against: list[str], sources: int, said: Mapping[str, str]) -> str:
     if not against:
         return f"all {sources} sources agree with the label"
-    named = ", ".join(against[:_NAMED]) + (", …" if len(against) > _NAMED else "")
-    return f"{len(against)} of {sources} sources say {other}: {named}"
+    parts = []
+    for label in dict.fromkeys(said.values()):
+        names = [name for name in against if said[name] == label]
+        named = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+        parts.append(f"{len(names)} of {sources} sources say {label}: {named}")
+    return "; ".join(parts)
 
 
 def same_text(text: str) -> str:
@@ -213,7 +242,7 @@ def read_evidence(item_ids: Sequence[str], predictions: Path, ladder: Ladder, ju
     def read(folder: str, name: str, stage: str) -> Floats:
         path = predictions / folder / f"{name}.parquet"
         answers = read_predictions(path, item_ids, f"stages.{stage}")
-        if not np.isfinite([*answers.log_odds, answers.mean_log_odds]).all():
+        if not (np.isfinite(answers.log_odds).all() and np.isfinite(answers.mean_log_odds).all()):
             raise DataError(
                 f"{path}: expected probabilities from 0 to 1, got one without an end. Run stages.{stage} again."
             )
@@ -233,9 +262,8 @@ class Ranking(NamedTuple):
         table: Rows of ``RANKING``, the most suspicious first.
         queue: The ids of those to look at again, in the order in which they are shown.
         metrics: ``items`` that were ranked, ``contradicted`` (labels that the evidence holds for more likely wrong
-            than right), ``suspects`` and of them those labelled ``suspects_needed`` and ``suspects_not_needed``,
-            and ``auroc``, how well the evidence tells the labels apart: at 0.5 the queue is no better
-            than chance.
+            than right), ``suspects``, of them those of each label (``SUSPECTS``), and ``auroc``, how well the evidence
+            tells the labels apart: at 0.5 the queue is no better than chance.
     """
 
     table: pa.Table
@@ -252,11 +280,11 @@ def rank(items: Sequence[dict[str, Any]], evidence: Evidence, ladder: Ladder, se
         ladder: The rungs; the dense ones have a size to go by.
         settings: The size of the queue.
     """
-    is_needed = np.array([item["label"] == POSITIVE for item in items], dtype=np.int64)
+    labels = targets_of([item["label"] for item in items])
     conversations = [item["conversation"] for item in items]
-    p_needed = probability_needed(evidence, overlap(items), is_needed, conversations, seed=settings.seed)
-    suspicion: Floats = np.abs(is_needed - p_needed).round(_DIGITS)
-    why = list(reasons(evidence, is_needed, contradicted_by_size(evidence.vanilla, dict(ladder.dense), is_needed)))
+    shares = probability_needed(evidence, overlap(items), labels, conversations, seed=settings.seed)
+    suspicion: Floats = _doubt(shares, labels).round(_DIGITS)
+    why = list(reasons(evidence, labels, contradicted_by_size(evidence.vanilla, dict(ladder.dense), labels)))
     ids, texts = ([item[name] for item in items] for name in ("item_id", "text"))
     queue = make_queue(ids, texts, suspicion, settings.share)
     suspects = frozenset(queue)
@@ -272,18 +300,23 @@ def rank(items: Sequence[dict[str, Any]], evidence: Evidence, ladder: Ladder, se
         for row in sorted(range(len(items)), key=lambda row: (-suspicion[row], ids[row]))
     ]
     table = pa.Table.from_pylist(rows, schema=RANKING)
-    return Ranking(table, [ids[row] for row in queue], _counts(is_needed, p_needed, queue))
+    return Ranking(table, [ids[row] for row in queue], _counts(labels, shares, suspicion, queue))
 
 
-def _counts(is_needed: Labels, p_needed: Floats, queue: Sequence[int]) -> dict[str, Any]:
+def _doubt(shares: Floats, labels: Labels) -> Floats:
+    """Return the probability that each label is wrong, shape ``(n,)``."""
+    return np.abs(labels - shares) if shares.ndim == 1 else 1 - shares[np.arange(len(labels)), labels]
+
+
+def _counts(labels: Labels, shares: Floats, suspicion: Floats, queue: Sequence[int]) -> dict[str, Any]:
     from sklearn.metrics import roc_auc_score
 
-    suspects = np.isin(np.arange(len(is_needed)), queue)
+    suspects = np.isin(np.arange(len(labels)), queue)
+    by_label = zip(SUSPECTS, targets_of(SCORED), strict=True)
     return {
-        "items": len(is_needed),
-        "contradicted": int((np.where(is_needed == 1, p_needed, 1 - p_needed) < 0.5).sum()),
+        "items": len(labels),
+        "contradicted": int((suspicion > 0.5).sum()),
         "suspects": int(suspects.sum()),
-        "suspects_needed": int((suspects & (is_needed == 1)).sum()),
-        "suspects_not_needed": int((suspects & (is_needed == 0)).sum()),
-        "auroc": rounded(roc_auc_score(is_needed, p_needed)),
+        **{key: int((suspects & (labels == label)).sum()) for key, label in by_label},
+        "auroc": rounded(roc_auc_score(labels, shares) if IS_BINARY else auroc_of(labels, shares)[0]),
     }

@@ -10,6 +10,9 @@ The figure is in points: errors in 100 labels. It is rather too small than too l
 where models lean less. Its power is given with it: how likely it is that 15 points more errors would have been found.
 Untouched models know nothing of any label. Where they know too little of the task, models tuned on other conversations
 do better; but those have learned from the labels of all rounds and annotators, and so lean to whoever gave most.
+
+Only sets of two labels are compared: of more, models know some labels from each other better than others, and no one
+distance turns what they say into errors.
 """
 
 import math
@@ -25,8 +28,8 @@ from numpy.typing import NDArray
 
 from chatladder.evaluation.predictions import Predictions, read_seeds
 from chatladder.evaluation.scores import NEEDED, TAIL, Floats, Interval, clustered_variance, clusters_of, rounded
-from chatladder.io.rows import PREDICTIONS, read_rows
-from chatladder.vocabulary import ANSWERS
+from chatladder.io.rows import read_rows
+from chatladder.vocabulary import ANSWERS, IS_BINARY, PREDICTIONS
 
 Codes = NDArray[np.int64]
 
@@ -157,7 +160,7 @@ def compare_under(
     """
     evidence = np.array([each.log_odds for each in models if each.has_probabilities])
     kinds = Counter(sets.kind for sets in pairs)
-    for sets in pairs if len(evidence) else ():
+    for sets in pairs if IS_BINARY and len(evidence) else ():
         known = sets.of(rows)
         answers = evidence[:, [rows[item_id] for item_id in known.item_ids]]
         yield compare(known.labels, answers, known.conversations, kinds[sets.kind])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from chatladder.evaluation.predictions import Items
 from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, Bootstrap, Floats
+from chatladder.vocabulary import IS_BINARY
 
 #: Fewer pairs say too little: a share of 20 is known to about 20 points either way.
 FEWEST_PAIRS = 20
@@ -32,8 +33,11 @@ def contrast_pairs(items: Items, texts: Sequence[str]) -> Pairs:
         texts: The question of each.
 
     Returns:
-        Places of the needed and of the other item, shape ``(pairs, 2)``.
+        Places of the needed and of the other item, shape ``(pairs, 2)``; none of more than two labels, which are no
+        opposites.
     """
+    if not IS_BINARY:
+        return np.empty((0, 2), dtype=np.int64)
     groups: dict[tuple[str, str], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     rows = zip(items.conversations, texts, items.references.tolist(), strict=True)
     for place, (conversation, text, label) in enumerate(rows):

@@ -9,20 +9,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chatladder.evaluation.scores import NEEDED, UNKNOWN, Floats
+from chatladder.evaluation.scores import UNKNOWN, Floats
 from chatladder.io.console import DataError
-from chatladder.io.rows import CHANCES, LABELLED, PREDICTIONS, read_rows
-from chatladder.vocabulary import ANSWERS, SCORED
+from chatladder.io.rows import LABELLED, read_rows
+from chatladder.vocabulary import ANSWERS, CHANCES, IS_BINARY, PREDICTIONS, SCORED
 
 #: Baselines by the names of the files that hold their answers: those that know no word, and classifiers of words.
-CHEAP_BASELINES, WORD_BASELINES = ("naming", "counts"), ("line", "trees")
+#: The rule about names tells what is needed from what is not, and no third label.
+CHEAP_BASELINES, WORD_BASELINES = ("naming", "counts") if IS_BINARY else ("counts",), ("line", "trees")
 #: Probabilities are held above this, so that one certain answer cannot move the mean log-odds at will.
 _SMALLEST = 1e-9
 
 
 @dataclass(frozen=True)
 class Items:
-    """Labelled items: ids, conversations, and labels (NEEDED or NOT_NEEDED), shape ``(n,)`` each."""
+    """Labelled items: ids, conversations, and labels (places in ``SCORED``), shape ``(n,)`` each."""
 
     ids: list[str]
     conversations: list[str]
@@ -34,12 +35,13 @@ class Predictions:
     """One model's answers to items, shape ``(n,)`` each.
 
     Attributes:
-        answers: NEEDED, NOT_NEEDED or UNKNOWN; what could not be read is UNKNOWN.
-        log_odds: log(p_needed / p_not_needed); where the probabilities are missing the mean of the others, which
-            speaks for neither.
+        answers: Places in ``ANSWERS``; what could not be read is UNKNOWN.
+        log_odds: log(p_needed / p_not_needed); of more than two labels those of each against the rest, shape
+            ``(n, labels)``. Where the probabilities are missing the mean of the others, which speaks for none.
         p_unknown: Probability of "do not know".
         parsed: False where the answer could not be read.
-        mean_log_odds: Mean over every question the model answered with probabilities, scored here or not.
+        mean_log_odds: Mean over every question the model answered with probabilities, scored here or not; of more than
+            two labels shape ``(labels,)``.
         known: False where the probabilities are missing.
     """
 
@@ -47,7 +49,7 @@ class Predictions:
     log_odds: Floats
     p_unknown: Floats
     parsed: NDArray[np.bool_]
-    mean_log_odds: float
+    mean_log_odds: float | Floats
     known: NDArray[np.bool_]
 
     @property
@@ -57,8 +59,8 @@ class Predictions:
 
     @property
     def evidence(self) -> Floats:
-        """What items are ranked by, shape ``(n,)``: the log-odds, NaN where the probabilities are missing."""
-        return np.where(self.known, self.log_odds, np.nan)
+        """What items are ranked by: the log-odds, NaN where the probabilities are missing."""
+        return np.where(self.known, self.log_odds.T, np.nan).T
 
 
 def read_items(path: Path, split: str | None, column: str = "label", *, is_small: bool = False) -> Items:
@@ -71,7 +73,7 @@ def read_items(path: Path, split: str | None, column: str = "label", *, is_small
         is_small: Whether items of one label, or none at all, will do.
 
     Raises:
-        DataError: If they do not hold both labels.
+        DataError: If they do not hold two labels.
     """
     table = read_rows(path, LABELLED).select(["item_id", "conversation", column, "split"])
     if split is not None:
@@ -156,16 +158,18 @@ def _read(path: Path, table: pa.Table, item_ids: Sequence[str]) -> Predictions:
             f"{missing[0]!a}. Predict again on the current labelled items."
         )
     rows = np.array([place[item_id] for item_id in item_ids], dtype=np.int64)
-    log_odds = log_odds_of(*(_column(table, name) for name in CHANCES[:2]))
-    known = ~np.isnan(log_odds)
-    mean = float(log_odds[known].mean()) if known.any() else 0.0
+    *shares, p_unknown = (_column(table, name) for name in CHANCES)
+    log_odds = log_odds_of(*shares)
+    known: NDArray[np.bool_] = ~np.logical_or.reduce(np.isnan(shares))
+    mean = log_odds[known].mean(axis=0) if known.any() else 0.0
+    log_odds[~known] = mean
     parsed = np.array(table["parsed"].to_pylist(), dtype=np.bool_)
     return Predictions(
         answers=np.where(parsed, _answer_codes(table, path), UNKNOWN)[rows],
-        log_odds=np.where(known, log_odds, mean)[rows],
-        p_unknown=np.nan_to_num(_column(table, CHANCES[2]))[rows],
+        log_odds=log_odds[rows],
+        p_unknown=np.nan_to_num(p_unknown)[rows],
         parsed=parsed[rows],
-        mean_log_odds=mean,
+        mean_log_odds=mean if log_odds.ndim > 1 else float(mean),
         known=known[rows],
     )
 
@@ -174,9 +178,18 @@ def _column(table: pa.Table, name: str) -> Floats:
     return np.array(table[name].to_pylist(), dtype=np.float64)
 
 
-def log_odds_of(p_needed: Floats, p_not_needed: Floats) -> Floats:
-    """Return log(p_needed / p_not_needed), shape ``(n,)``; NaN where a probability is."""
-    return np.log(np.maximum(p_needed, _SMALLEST)) - np.log(np.maximum(p_not_needed, _SMALLEST))
+def log_odds_of(*shares: Floats) -> Floats:
+    """Return log(p_needed / p_not_needed), shape ``(n,)``; of more than two labels those of each against the rest.
+
+    Args:
+        shares: The probability of each label, shape ``(n,)``.
+
+    Returns:
+        NaN where a probability is. With more than two labels shape ``(n, labels)``.
+    """
+    held = np.maximum(shares, _SMALLEST)
+    of_each = [np.log(own) - np.log(np.delete(held, label, axis=0).sum(axis=0)) for label, own in enumerate(held)]
+    return of_each[0] if len(held) == 2 else np.stack(of_each, axis=1)
 
 
 def _answer_codes(table: pa.Table, path: Path) -> NDArray[np.int64]:
@@ -191,19 +204,25 @@ def centre(predictions: Predictions) -> Predictions:
     """The answers once the model's own leaning to either side is taken off: a calibration without labels.
 
     The mean log-odds over all its questions are subtracted from each item's; the probability of "do not know"
-    stays, and the largest of the three is the answer. A tie, and what could not be read, is unknown.
+    stays, and the largest of all is the answer. A tie, and what could not be read, is unknown.
     """
     log_odds = predictions.log_odds - predictions.mean_log_odds
     decided = 1 - predictions.p_unknown
-    needed = decided / (1 + np.exp(-log_odds))
-    stacked = np.stack([needed, decided - needed, predictions.p_unknown], axis=1)
+    if log_odds.ndim == 1:
+        needed = decided / (1 + np.exp(-log_odds))
+        shares = np.stack([needed, decided - needed], axis=1)
+    else:
+        shares = 1 / (1 + np.exp(-log_odds))
+        shares *= (decided / shares.sum(axis=1))[:, None]
+    stacked = np.column_stack([shares, predictions.p_unknown])
     is_tie = (stacked == stacked.max(axis=1, keepdims=True)).sum(axis=1) > 1
     answers = np.where(predictions.parsed & ~is_tie, stacked.argmax(axis=1), UNKNOWN)
     return replace(predictions, answers=answers, log_odds=log_odds, mean_log_odds=0.0)
 
 
-def always_needed(count: int) -> Predictions:
-    """The floor: "needed" to everything, with no evidence for anything."""
-    zeros, ones = np.zeros(count), np.ones(count, dtype=np.bool_)
-    answers = np.full(count, NEEDED, dtype=np.int64)
-    return Predictions(answers, zeros, zeros, ones, mean_log_odds=0.0, known=ones)
+def always(label: int, count: int) -> Predictions:
+    """The floor: one label, as a code, to everything, with no evidence for anything."""
+    log_odds = np.zeros(count if IS_BINARY else (count, len(SCORED)))
+    ones = np.ones(count, dtype=np.bool_)
+    answers = np.full(count, label, dtype=np.int64)
+    return Predictions(answers, log_odds, np.zeros(count), ones, mean_log_odds=0.0, known=ones)

@@ -133,7 +133,7 @@ def scaling_check(items: Items, models: Sequence[Model], settings: GateSettings)
     """Hold labels against untouched models.
 
     Args:
-        items: Labelled items, of both labels, in two conversations or more.
+        items: Labelled items, of two labels or more, in two conversations or more.
         models: The models, with their answers to ``items``.
         settings: What the gate is held to.
     """

@@ -4,6 +4,11 @@ Every score is a function of weighted counts, so a bootstrap is one matrix produ
 An answer ``unknown`` (which includes every answer that could not be read) is neither ``needed`` nor
 ``not_needed``: it lowers the recall of its true class, counts towards no precision, and is never guessed.
 
+Where more than two labels are scored, precision, recall and F1 are means over the labels, and those of each label stand
+beside them. AUROC is the mean over the labels of each against the rest: every label is ranked by its own probability,
+as whoever looks for that label would rank. (Hand and Till's mean over pairs of labels rests on few items where two
+labels are rare.)
+
 Questions of one conversation share their history, speakers and topic, so they are not independent: whole
 conversations are drawn, and an interval over single items would be too narrow. One matrix of weights serves
 every rung, before and after training, so differences between them are paired.
@@ -13,7 +18,7 @@ the spread over conversations and the spread over seeds.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,12 +27,21 @@ from numpy.typing import NDArray
 
 from chatladder.io.console import DataError
 from chatladder.io.options import setting
+from chatladder.vocabulary import ANSWERS, IS_BINARY, SCORED
 
 Floats = NDArray[np.float64]
 
-#: Codes of an answer; the first two are also the codes of a label.
-NEEDED, NOT_NEEDED, UNKNOWN = range(3)
-METRICS = ("precision", "recall", "f1", "macro_f1", "balanced_accuracy", "mcc", "unknown", "auroc")
+#: Codes of a label where there are two.
+NEEDED, NOT_NEEDED = range(2)
+#: Code of an answer that names no label: labels and answers have their places in ``ANSWERS``.
+UNKNOWN = len(SCORED)
+#: Balanced accuracy is the mean recall of the labels.
+METRICS = (
+    *(("precision", "recall", "f1") if IS_BINARY else ("accuracy", "macro_precision")),
+    *("macro_f1", "balanced_accuracy", "mcc", "unknown", "auroc"),
+)
+#: Two that say in short how good answers are.
+SHORT = ("f1" if IS_BINARY else "accuracy", "macro_f1")
 
 #: Share of the draws left out on either side: 95 % intervals.
 TAIL = 0.025
@@ -72,21 +86,21 @@ def answer_scores(
     """All of ``METRICS`` but ``auroc`` under every row of ``weights``.
 
     Args:
-        references: Labels, NEEDED or NOT_NEEDED, shape ``(n,)``.
-        answers: NEEDED, NOT_NEEDED or UNKNOWN, shape ``(n,)``.
+        references: Labels, as codes, shape ``(n,)``.
+        answers: Answers, as codes, shape ``(n,)``.
         clusters: Index of each item's conversation, shape ``(n,)``.
         weights: How often each conversation counts, shape ``(draws, conversations)``.
 
     Returns:
-        Metric -> values, shape ``(draws,)``. Precision, recall and f1 are of "needed"; a ratio whose
-        denominator is zero is 0.
+        Metric -> values, shape ``(draws,)``. Precision, recall and f1 are of "needed"; of more than two labels each
+        has its own, as ``precision_<label>``. A ratio whose denominator is zero is 0.
 
     Raises:
         DataError: If the lengths differ or are zero.
 
     Source:
         scikit-learn's ``precision_recall_fscore_support``, ``balanced_accuracy_score`` and
-        ``matthews_corrcoef`` (with three answers).
+        ``matthews_corrcoef`` (with "unknown" as one more answer).
     """
     count = len(references)
     if not count or len(answers) != count or len(clusters) != count:
@@ -97,30 +111,38 @@ def answer_scores(
 def _confusion(
     references: NDArray[np.int64], answers: NDArray[np.int64], clusters: NDArray[np.int64], weights: Floats
 ) -> Floats:
-    """Weighted counts by label and answer, shape ``(draws, 2, 3)``."""
-    cells = clusters * 6 + references * 3 + answers
-    by_cluster = np.bincount(cells, minlength=weights.shape[1] * 6).reshape(-1, 6)
-    return (weights @ by_cluster.astype(np.float64)).reshape(-1, 2, 3)
+    """Weighted counts by label and answer, shape ``(draws, labels, labels + 1)``."""
+    labels, cells = len(SCORED), len(SCORED) * len(ANSWERS)
+    filled = clusters * cells + references * len(ANSWERS) + answers
+    by_cluster = np.bincount(filled, minlength=weights.shape[1] * cells).reshape(-1, cells)
+    return (weights @ by_cluster.astype(np.float64)).reshape(-1, labels, len(ANSWERS))
 
 
 def _count_scores(counts: Floats) -> dict[str, Floats]:
     true = counts.sum(axis=2)
     given = counts.sum(axis=1)
-    hits = np.stack([counts[:, NEEDED, NEEDED], counts[:, NOT_NEEDED, NOT_NEEDED]], axis=1)
+    named = given[:, :UNKNOWN]
+    hits = np.diagonal(counts, axis1=1, axis2=2)
     total = true.sum(axis=1)
-    recalls = _ratio(hits, true)
-    f1s = _ratio(2 * hits, true + given[:, :2])
-    covariance = hits.sum(axis=1) * total - (true * given[:, :2]).sum(axis=1)
+    precisions, recalls, f1s = _ratio(hits, named), _ratio(hits, true), _ratio(2 * hits, true + named)
+    covariance = hits.sum(axis=1) * total - (true * named).sum(axis=1)
     spread = (total**2 - (true**2).sum(axis=1)) * (total**2 - (given**2).sum(axis=1))
+    by_label = {"precision": precisions, "recall": recalls, "f1": f1s}
+    several = {"accuracy": _ratio(hits.sum(axis=1), total), "macro_precision": precisions.mean(axis=1)}
     return {
-        "precision": _ratio(hits[:, NEEDED], given[:, NEEDED]),
-        "recall": recalls[:, NEEDED],
-        "f1": f1s[:, NEEDED],
+        **({metric: values[:, NEEDED] for metric, values in by_label.items()} if IS_BINARY else several),
         "macro_f1": f1s.mean(axis=1),
         "balanced_accuracy": recalls.mean(axis=1),
         "mcc": _ratio(covariance, np.sqrt(spread)),
         "unknown": _ratio(given[:, UNKNOWN], total),
+        **({} if IS_BINARY else _of_each(by_label)),
     }
+
+
+def _of_each(by_label: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return scores label by label, as ``f1_<label>``, of scores of shape ``(draws, labels)``."""
+    names = enumerate(SCORED)
+    return {f"{metric}_{name}": values[:, code] for code, name in names for metric, values in by_label.items()}
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
@@ -131,35 +153,56 @@ def auroc(references: NDArray[np.int64], evidence: Floats, clusters: NDArray[np.
     """Weighted share of (needed, not needed) pairs that the evidence orders rightly; a tie counts half.
 
     Args:
-        references: Labels, NEEDED or NOT_NEEDED, shape ``(n,)``.
+        references: Labels, as codes, shape ``(n,)``.
         evidence: The larger, the more "needed", shape ``(n,)``; NaN where there is none, which ties with every item.
+            With more than two labels that for each, shape ``(n, labels)``.
         clusters: Index of each item's conversation, shape ``(n,)``.
         weights: How often each conversation counts, shape ``(draws, conversations)``.
 
     Returns:
-        Values, shape ``(draws,)``; 0.5 where a draw lacks one of the classes.
+        Values, shape ``(draws,)``: of more than two labels the mean of each against the rest, those left out that a
+        draw lacks. 0.5 where it lacks one of two.
 
     Source:
-        scikit-learn's ``roc_auc_score``.
+        scikit-learn's ``roc_auc_score``; of more than two labels with ``multi_class="ovr"``.
     """
-    result = np.full(len(weights), 0.5)
+    shares = np.array(
+        [
+            _ordered_rightly(references == label, values, clusters, weights)
+            for label, values in enumerate(_by_label(evidence))
+        ]
+    )
+    is_defined = ~np.isnan(shares)
+    means = _ratio(np.nansum(shares, axis=0), is_defined.sum(axis=0, dtype=np.float64))
+    return np.where(is_defined.any(axis=0), means, 0.5)
+
+
+def _by_label(evidence: Floats) -> Floats:
+    """Return evidence label by label, shape ``(labels, n)``; of two labels that for the first says all."""
+    return np.atleast_2d(evidence.T)
+
+
+def _ordered_rightly(
+    is_label: NDArray[np.bool_], evidence: Floats, clusters: NDArray[np.int64], weights: Floats
+) -> Floats:
+    """Return what ``auroc`` is of one label; NaN where a draw has no item of it, or no other."""
+    result = np.full(len(weights), np.nan)
     without = np.isnan(evidence)
     # NaN is sorted to the end, and left out of what is ranked.
     order = np.argsort(evidence, kind="stable")[: np.count_nonzero(~without)]
     if not len(order):
         return result
     ties = np.flatnonzero(np.diff(evidence[order], prepend=-np.inf))
-    is_needed = references[order] == NEEDED
-    unranked = references[without] == NEEDED
+    ranked_label, unranked = is_label[order], is_label[without]
     for start in range(0, len(weights), _BLOCK):
         drawn = weights[start : start + _BLOCK]
         items, rest = drawn[:, clusters[order]], drawn[:, clusters[without]]
-        needed = np.add.reduceat(items * is_needed, ties, axis=1)
-        others = np.add.reduceat(items * ~is_needed, ties, axis=1)
+        own = np.add.reduceat(items * ranked_label, ties, axis=1)
+        others = np.add.reduceat(items * ~ranked_label, ties, axis=1)
         below = np.cumsum(others, axis=1) - others / 2
-        ranked = needed.sum(axis=1) * others.sum(axis=1)
-        pairs = (needed.sum(axis=1) + rest @ unranked) * (others.sum(axis=1) + rest @ ~unranked)
-        right = (needed * below).sum(axis=1) + (pairs - ranked) / 2
+        ranked = own.sum(axis=1) * others.sum(axis=1)
+        pairs = (own.sum(axis=1) + rest @ unranked) * (others.sum(axis=1) + rest @ ~unranked)
+        right = (own * below).sum(axis=1) + (pairs - ranked) / 2
         np.divide(right, pairs, out=result[start : start + _BLOCK], where=pairs > 0)
     return result
 
@@ -168,41 +211,59 @@ def auroc_of(references: NDArray[np.int64], evidence: Floats) -> tuple[float, Fl
     """AUROC, and what each item adds to it.
 
     Args:
-        references: Labels, NEEDED or NOT_NEEDED, shape ``(n,)``, both there.
+        references: Labels, as codes, shape ``(n,)``, two of them there.
         evidence: The larger, the more "needed", shape ``(n,)``; a tie counts half. NaN, for none, ties with every item.
+            With more than two labels that for each, shape ``(n, labels)``.
 
     Returns:
-        The AUROC, and the influence of each item, shape ``(n,)``: their sum is 0, and the sum of their squares (by
-        conversation, see ``clustered_variance``) estimates the variance of the AUROC.
+        The AUROC (of more than two labels the mean over those that are there), and the influence of each item, shape
+        ``(n,)``: their sum is 0, and the sum of their squares (by conversation, see ``clustered_variance``) estimates
+        the variance of the AUROC.
 
     Source:
         DeLong, DeLong and Clarke-Pearson (1988) in the form of Sun and Xu (2014). Scores: scikit-learn's
         ``roc_auc_score``.
     """
+    areas, influences = zip(
+        *(
+            _area_of(references == label, values)
+            for label, values in enumerate(_by_label(evidence))
+            if (references == label).any()
+        ),
+        strict=True,
+    )
+    return float(np.mean(areas)), np.mean(influences, axis=0)
+
+
+def _area_of(is_label: NDArray[np.bool_], evidence: Floats) -> tuple[float, Floats]:
+    """Return what ``auroc_of`` is of one label, which some items have and others not."""
     from scipy.stats import rankdata
 
-    needed = references == NEEDED
     known = ~np.isnan(evidence)
     places = np.full(len(evidence), np.nan)
     places[known] = rankdata(evidence[known])
     placed = np.full(len(evidence), 0.5)
-    for own, other in ((needed, ~needed), (~needed, needed)):
+    for own, other in ((is_label, ~is_label), (~is_label, is_label)):
         ranked = own & known
         below = places[ranked] - rankdata(evidence[ranked])
         placed[ranked] = (below + np.count_nonzero(other & ~known) / 2) / other.sum()
-    # Of a "not needed" item it is the share of needed ones above it.
-    placed[~needed] = 1 - placed[~needed]
-    area = float(placed[needed].mean())
-    return area, (placed - area) / np.where(needed, needed.sum(), (~needed).sum())
+    # Of an item without the label it is the share of those with it that are above it.
+    placed[~is_label] = 1 - placed[~is_label]
+    area = float(placed[is_label].mean())
+    return area, (placed - area) / np.where(is_label, is_label.sum(), (~is_label).sum())
 
 
 def precision_of(references: NDArray[np.int64], answers: NDArray[np.int64]) -> tuple[float, Floats]:
-    """Precision of "needed", and what each item adds to it, as ``auroc_of``; NaN where nothing is answered so."""
-    given = answers == NEEDED
+    """Precision of "needed", and what each item adds to it, as ``auroc_of``; NaN where nothing is answered so.
+
+    With more than two labels it is that of all answers that name one: a model that never names some has it, too.
+    """
+    given = answers == NEEDED if IS_BINARY else answers != UNKNOWN
     if not given.any():
         return np.nan, np.full(len(answers), np.nan)
-    precision = float((references[given] == NEEDED).mean())
-    return precision, np.where(given, (references == NEEDED) - precision, 0.0) / given.sum()
+    is_right = references == answers
+    precision = float(is_right[given].mean())
+    return precision, np.where(given, is_right - precision, 0.0) / given.sum()
 
 
 def clustered_variance(influence: Floats, clusters: NDArray[np.int64]) -> float:

@@ -12,14 +12,19 @@ from chatladder.evaluation.threshold import ARGMAX, THRESHOLDS
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.rows import SPLITS
-from chatladder.vocabulary import KINDS, LABELS, NEGATIVE, POSITIVE, SCORED
+from chatladder.vocabulary import IS_BINARY, KINDS, LABELS, SCORED
 
-_SHOWN = ("auroc", "precision", "recall", "f1")
+#: Metrics of tuned rungs before macro-F1, and their names in the table; balanced accuracy is the macro recall.
+_SHOWN = (
+    {"auroc": "AUROC", "precision": "P", "recall": "R", "f1": "F1"}
+    if IS_BINARY
+    else {"auroc": "AUROC", "accuracy": "accuracy", "macro_precision": "macro-P", "balanced_accuracy": "macro-R"}
+)
 _HEADER = (
     "model",
     "parameters",
     "untouched AUROC",
-    *(f"tuned {name}" for name in ("AUROC", "P", "R", "F1", "macro-F1")),
+    *(f"tuned {name}" for name in (*_SHOWN.values(), "macro-F1")),
     "above baselines [95 %]",
     "pairs right",
 )
@@ -106,7 +111,7 @@ def model_rows(models: Metrics) -> list[tuple[str, ...]]:
 
 
 def _figures(models: Metrics, *keys: str) -> tuple[list[str], str]:
-    """AUROC, precision, recall, F1 and macro-F1 with its spread over seeds, and the share of pairs got right."""
+    """Scores as the table shows them, macro-F1 with its spread over seeds, and the share of pairs got right."""
     values = models(*keys)
     spread = f" ± {values['macro_f1_sd']:.3f}" if "macro_f1_sd" in values else ""
     return [*(_share(models(*keys, name)) for name in _SHOWN), f"{models(*keys, 'macro_f1'):.3f}{spread}"], _share(
@@ -145,11 +150,13 @@ def summary_lines(questions: Metrics, annotation: Metrics, scaling: Metrics, mod
     agreement = "kappa not defined" if kappa is None else f"kappa {kappa:.2f}"
     yield (
         f"{questions('raw_lines'):,} raw lines, {questions('questions'):,} questions, "
-        f"{annotation(POSITIVE) + annotation(NEGATIVE):,} labelled in {annotation('round')} round(s) ({agreement}, "
+        f"{sum(annotation(name) for name in SCORED):,} labelled in {annotation('round')} round(s) ({agreement}, "
         f"{annotation('disagreed'):,} disagreed, {annotation('orphaned'):,} orphaned)."
     )
-    items, share = models("test_items"), f'{models("test_needed") / models("test_items"):.1%} "{KINDS[POSITIVE].words}"'
-    yield f"Scores are on {items:,} test items, which no model was trained on; {share}."
+    items = models("test_items")
+    counts = {SCORED[0]: models("test_needed")} if IS_BINARY else models("test_labels")
+    shares = ", ".join(f'{count / items:.1%} "{KINDS[name].words}"' for name, count in counts.items())
+    yield f"Scores are on {items:,} test items, which no model was trained on; {shares}."
     seeds = {models(key, "tuned").get("seeds", 1) for key in _rungs(models)}
     if max(seeds, default=1) > 1:
         count = "-".join(map(str, sorted(seeds)))
@@ -255,7 +262,7 @@ def _steps(questions: Metrics, annotation: Metrics) -> Iterator[tuple[str, str, 
     answered = annotation("items")
     yield "answered", "questions", answered, _left_out(questions("questions") - answered, "without an answer")
     undecided = ", ".join(filter(None, (_left_out(annotation(name), words) for name, words in _UNDECIDED.items())))
-    yield "labelled", "labels", annotation(POSITIVE) + annotation(NEGATIVE), undecided
+    yield "labelled", "labels", sum(annotation(name) for name in SCORED), undecided
 
 
 def _left_out(count: int, words: str) -> str:

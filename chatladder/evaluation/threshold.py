@@ -3,7 +3,7 @@
 A tuned rung can rank questions well while its most probable option is the same for all of them: the level of its
 log-odds follows from the share of the labels and from few steps of training. So its log-odds decide, at a threshold
 that is chosen on items that it was not trained on and that are not scored. Untouched models have none, since choosing
-one takes labels.
+one takes labels. A task of more than two labels has no threshold: the most probable option is the answer.
 """
 
 import math
@@ -35,8 +35,11 @@ def choose(predictions: Predictions, references: NDArray[np.int64]) -> float | N
         references: Their labels, NEEDED or NOT_NEEDED, shape ``(n,)``.
 
     Returns:
-        The threshold; None where too few items have a probability, or all have the same: the answers stay.
+        The threshold; None where too few items have a probability, or all have the same, or more than two labels are
+        scored: the answers stay.
     """
+    if predictions.log_odds.ndim > 1:
+        return None
     known = predictions.known
     log_odds, labels = predictions.log_odds[known], references[known]
     if not is_enough(labels) or np.ptp(log_odds) == 0:

@@ -2,6 +2,8 @@
 
 They cost seconds, need no base model, and know nothing but this chat; where the ladder is weak they carry the evidence.
 They learn from words and characters, and from how much of the history a question repeats.
+
+With two labels a classifier gives the probability of label 1, shape ``(n,)``; with more that of each, ``(n, labels)``.
 """
 
 import re
@@ -16,9 +18,8 @@ from chatladder.evaluation.predictions import WORD_BASELINES, log_odds_of
 from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, Floats
 from chatladder.evaluation.threshold import central_threshold
 from chatladder.io.options import setting
-from chatladder.io.rows import CHANCES
 from chatladder.labels.folds import folds_of
-from chatladder.vocabulary import NEGATIVE, POSITIVE
+from chatladder.vocabulary import CHANCES, IS_BINARY, POSITIVE, SCORED
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -36,7 +37,7 @@ _DIMENSIONS = 40
 Labels = NDArray[np.int64]
 #: Digits that are kept: the last ones depend on the number of threads.
 DIGITS = 6
-#: Fits a classifier to features and labels, and gives the probability of label 1 of other features.
+#: Fits a classifier to features and labels, and gives the probability of label 1, or of each label, of other features.
 Classifier = Callable[[Any, Labels, Any], Floats]
 
 
@@ -47,6 +48,11 @@ class Deals:
     folds: int = setting("Parts that conversations are dealt into.", least=2, most=50)
     repeats: int = setting("How often they are dealt anew; answers are means.", least=1, most=50)
     seed: int = setting("Seed of the deals.", least=0)
+
+
+def targets_of(labels: Sequence[str]) -> Labels:
+    """Return labels as classifiers learn them, shape ``(n,)``: 1 for "needed", else 0; of more, their places."""
+    return np.array([label == POSITIVE if IS_BINARY else SCORED.index(label) for label in labels], dtype=np.int64)
 
 
 def texts_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
@@ -157,8 +163,7 @@ def logistic(learned: Any, labels: Labels, asked: Any) -> Floats:
     """Logistic regression with an L2 penalty."""
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=3, max_iter=2000).fit(learned, labels)
-    return np.asarray(model.predict_proba(asked)[:, 1])
+    return shares_of(LogisticRegression(C=3, max_iter=2000).fit(learned, labels), asked)
 
 
 def boosted(learned: Any, labels: Labels, asked: Any) -> Floats:
@@ -174,46 +179,57 @@ def boosted(learned: Any, labels: Labels, asked: Any) -> Floats:
         early_stopping=False,
         random_state=0,
     )
-    return np.asarray(model.fit(learned, labels).predict_proba(asked)[:, 1])
+    return shares_of(model.fit(learned, labels), asked)
+
+
+def shares_of(model: Any, asked: Any) -> Floats:
+    """Return what a fitted classifier of scikit-learn gives; a label that it saw no item of has the probability 0."""
+    known = model.predict_proba(asked)
+    if IS_BINARY:
+        return np.asarray(known[:, 1])
+    shares = np.zeros((len(known), len(SCORED)))
+    shares[:, model.classes_] = known
+    return shares
 
 
 def cross_fitted(
     features: Any, labels: Labels, conversations: Sequence[str], classifier: Classifier, deals: Deals
 ) -> Floats:
-    """Return the probability of label 1 of each item, by classifiers that saw nothing of its conversation.
+    """Return the probability of label 1, or of each label, by classifiers that saw nothing of an item's conversation.
 
     Args:
         features: The items' features, shape ``(n, features)``, dense or sparse.
-        labels: The labels, 0 or 1, shape ``(n,)``.
+        labels: The labels, as of ``targets_of``, shape ``(n,)``.
         conversations: The conversation of each item.
         classifier: The classifier to fit.
         deals: The folds. A mean over several deals varies less than any one of them.
 
     Returns:
-        Shape ``(n,)``. Where a deal leaves one label only to learn from, the share of label 1 there.
+        Shape ``(n,)``, or ``(n, labels)``. Where a deal leaves one label only to learn from, the share of each there.
     """
-    total = np.zeros(len(labels))
+    is_label = labels if IS_BINARY else np.eye(len(SCORED))[labels]
+    total = np.zeros(is_label.shape)
     for repeat in range(deals.repeats):
         places = folds_of(conversations, deals.folds, deals.seed + repeat)
         for fold in np.unique(places):
             rest, asked = places != fold, places == fold
             if len(np.unique(labels[rest])) < 2:
-                total[asked] += labels[rest].mean() if rest.any() else 0.5
+                total[asked] += is_label[rest].mean(axis=0) if rest.any() else 1 / len(SCORED)
             else:
                 total[asked] += classifier(features[rest], labels[rest], features[asked])
     return total / deals.repeats
 
 
 def word_baselines(rows: Sequence[Mapping[str, Any]], labels: Labels, deals: Deals) -> dict[str, Floats]:
-    """Return the probability of label 1 of each item by either baseline, from items of other conversations.
+    """Return the probability of label 1, or of each, of each item by either baseline, from other conversations.
 
     Args:
         rows: Rows of ``QUESTIONS``.
-        labels: The labels, 0 or 1, shape ``(n,)``.
+        labels: The labels, as of ``targets_of``, shape ``(n,)``.
         deals: The folds; their seed is that of the decomposition, too.
 
     Returns:
-        Name -> probabilities, shape ``(n,)``, to six digits.
+        Name -> probabilities, shape ``(n,)`` or ``(n, labels)``, to six digits.
     """
     conversations = [row["conversation"] for row in rows]
     shares = (
@@ -230,7 +246,7 @@ def trained_baselines(
 
     Args:
         learned: Rows of ``QUESTIONS`` to learn from, terms too.
-        labels: Their labels, 0 or 1, shape ``(n,)``, both there.
+        labels: Their labels, as of ``targets_of``, shape ``(n,)``, two of them there.
         asked: Rows to answer.
         seed: Seed of the decomposition.
     """
@@ -254,20 +270,23 @@ def cut_of(shares: Floats, labels: Labels) -> float:
 
 
 def prediction_rows(items: Sequence[Mapping[str, Any]], shares: Floats, cut: float = 0.5) -> list[dict[str, Any]]:
-    """Return rows of ``PREDICTIONS``; a classifier of two labels never answers that it does not know.
+    """Return rows of ``PREDICTIONS``; a classifier of labels never answers that it does not know.
 
     Args:
         items: Labelled questions.
-        shares: The probability of "needed" of each, shape ``(n,)``.
-        cut: The probability above which the answer is "needed".
+        shares: The probability of "needed" of each, shape ``(n,)``; or of each label, ``(n, labels)``.
+        cut: The probability above which the answer is "needed"; of more than two labels the most probable one is.
     """
+    unknown = np.zeros(len(shares))
+    of_labels = shares if shares.ndim > 1 else np.stack([shares, 1 - shares], axis=1)
+    places = shares.argmax(axis=1) if shares.ndim > 1 else np.where(shares > cut, 0, 1)
     return [
         {
             "item_id": item["item_id"],
-            **dict(zip(CHANCES, (float(share), float(1 - share), 0.0), strict=True)),
+            **dict(zip(CHANCES, row, strict=True)),
             "seed": 0,
-            "answer": POSITIVE if share > cut else NEGATIVE,
+            "answer": SCORED[place],
             "parsed": True,
         }
-        for item, share in zip(items, shares, strict=True)
+        for item, row, place in zip(items, np.column_stack([of_labels, unknown]).tolist(), places, strict=True)
     ]

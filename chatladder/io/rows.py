@@ -69,7 +69,7 @@ QUESTIONS = pa.schema(
 LABELLED = pa.schema(
     [
         *QUESTIONS,
-        ("label", pa.string()),  # one of the two that are scored; it is what models are trained on
+        ("label", pa.string()),  # one of those that are scored; it is what models are trained on
         ("agreement", pa.float32()),  # share of annotators who gave that label
         ("split", pa.string()),  # one of SPLITS
         ("check_label", pa.string()),  # the label by answers that no model asked for, or null; it is what is scored
@@ -82,7 +82,7 @@ LABEL_SETS = pa.schema(
         ("second", pa.string()),
         ("item_id", pa.string()),
         ("conversation", pa.string()),
-        ("first_label", pa.string()),  # one of the two that are scored
+        ("first_label", pa.string()),  # one of those that are scored
         ("second_label", pa.string()),
     ]
 )
@@ -101,7 +101,8 @@ REWRITTEN = pa.schema(
         ("text", pa.string()),  # the question as a model wrote it out, on one line; people by their number
     ]
 )
-#: Columns of the probabilities of ``PREDICTIONS``, in the order of ``chatladder.vocabulary.ANSWERS``.
+#: Columns of the probabilities of ``PREDICTIONS`` in a task of two labels. With more there is one a label: what a task
+#: has, columns and schema, is in ``chatladder/vocabulary.py``.
 CHANCES = ("p_needed", "p_not_needed", "p_unknown")
 PREDICTIONS = pa.schema(
     [
@@ -110,7 +111,7 @@ PREDICTIONS = pa.schema(
         ("p_needed", pa.float64()),  # of the task's positive label, whatever its name
         ("p_not_needed", pa.float64()),  # of its negative one
         ("p_unknown", pa.float64()),
-        ("answer", pa.string()),  # one of the two labels that are scored, or unknown
+        ("answer", pa.string()),  # one of the labels that are scored, or unknown
         ("parsed", pa.bool_()),  # False where an endpoint's answer could not be read
     ]
 )

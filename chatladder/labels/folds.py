@@ -42,7 +42,7 @@ def check_folds(labels: Sequence[str], places: NDArray[np.int64], where: Path) -
         rest = {label for label, place in zip(labels, places, strict=True) if place != fold}
         if len(rest) < 2:
             raise DataError(
-                f"{where}: expected both labels among the items that each fold leaves to learn from, got "
+                f"{where}: expected two labels among the items that each fold leaves to learn from, got "
                 f"{', '.join(sorted(rest)) or 'none'} beside fold {fold + 1}. Annotate more conversations."
             )
 
@@ -77,7 +77,7 @@ def reviewable(labelled: Path) -> list[dict[str, Any]]:
         raise DataError(f"{labelled}: expected labelled items outside the test split, got none. Annotate more.")
     if len({item["label"] for item in items}) < 2:
         raise DataError(
-            f"{labelled}: expected both labels outside the test split, got {items[0]['label']} alone. Annotate more."
+            f"{labelled}: expected two labels outside the test split, got {items[0]['label']} alone. Annotate more."
         )
     return items
 

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chatladder.distributed import Workers
 from chatladder.io.console import bar
-from chatladder.io.rows import CHANCES
 from chatladder.models.batches import pad_left
 from chatladder.models.encoding import encode_options, encode_prompts
 from chatladder.models.loading import load, within_context
 from chatladder.models.prompts import Prompt
 from chatladder.models.scoring import WorkerCheck, float32_logits, length_batches, need_of
 from chatladder.models.served.reading import read_name
-from chatladder.vocabulary import ANSWERS
+from chatladder.vocabulary import ANSWERS, CHANCES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

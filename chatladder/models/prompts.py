@@ -1,7 +1,7 @@
 """The prompts that models see, and alpaca rows of them.
 
-One asks whether a question needs its history: history, question and three options in shuffled order. The other asks for
-the question itself, written out; it has no options (``REWRITE``).
+One asks the question of the task, such as whether a question needs its history: history, question and the options in
+shuffled order. The other asks for the question itself, written out; it has no options (``REWRITE``).
 
 The fixed texts and those of the answers live in ``prompts/<wording>.<language>.toml`` of the task's folder, with the
 placeholders ``{history}``, ``{question}`` and ``{options}``; this module fills them in, so training, prediction and the
@@ -46,13 +46,15 @@ ANSWER_FORMS = ("text", "lettered")
 SPEAKERS = {"zh": "用户{}：", "en": "user {}: "}
 _PSEUDONYM = re.compile(rf"(?<![0-9A-Za-z]){PSEUDONYM}(?![0-9A-Za-z])")
 _ADDRESSED = re.compile(rf"\A(?:@?{_PSEUDONYM.pattern}[\s,:;，：；、]*)+")
-LETTERS = ("A: ", "B: ", "C: ")
+LETTERS = tuple(f"{letter}: " for letter in "ABCDEF"[: len(ANSWERS)])
 #: Stands for a line break inside a message: one message is always one line.
 LINE_BREAK = "⏎"
 SEPARATOR = "/"
 _PLACES = ("{history}", "{question}", "{options}")
 #: Orders that the options can stand in.
 ORDERS = factorial(len(ANSWERS))
+#: Orders that are usual: all six of three options; of more some, since each costs a prompt.
+USUAL_ORDERS = 6
 #: Fields that an alpaca row must have.
 ALPACA_FIELDS = ("item_id", "instruction", "output", "options")
 
@@ -72,7 +74,7 @@ class PredictSettings:
     """How a prompt is answered, as the section ``predict`` of params.yaml says."""
 
     orders: int = setting(
-        "Orders of the options that an answer is averaged over.", default=ORDERS, least=1, most=ORDERS
+        "Orders of the options that an answer is averaged over.", default=USUAL_ORDERS, least=1, most=ORDERS
     )
     by: str = setting(
         "Score the options; or let the model write, in one order, and read which it names.",

@@ -1,4 +1,4 @@
-"""Score the three options of each prompt by log-probability: one forward pass, nothing generated, nothing parsed.
+"""Score the options of each prompt by log-probability: one forward pass, nothing generated, nothing parsed.
 
 An option's score is the sum of the log-probabilities of its tokens after the prompt. The end-of-text token is not
 counted: no option begins another, so the text alone decides, and a chat model that would go on to explain its answer
@@ -23,7 +23,6 @@ import numpy as np
 
 from chatladder.distributed import Need, Workers, check_seen
 from chatladder.io.console import DataError, bar
-from chatladder.io.rows import CHANCES
 from chatladder.models.batches import (
     IGNORE_INDEX,
     Prefix,
@@ -37,7 +36,7 @@ from chatladder.models.devices import LIBRARIES, need_of_model
 from chatladder.models.encoding import Example, encode_options, encode_orders
 from chatladder.models.loading import load, read_rung, within_context
 from chatladder.models.prompts import Prompt, orders_of
-from chatladder.vocabulary import ANSWERS, likeliest
+from chatladder.vocabulary import ANSWERS, CHANCES, likeliest
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +121,7 @@ class PromptBatches:
 
         Returns:
             Indices of the prompts in their orders (all orders of the first prompt come first), and their scores, shape
-            (n, 3).
+            (n, answers).
         """
         import torch
 
@@ -163,7 +162,7 @@ def score(
         orders: How many orders of the options to average over, the prompt's own first.
 
     Returns:
-        Sums over an option's tokens, in nats, as the mean over the orders; shape (n, 3) with columns as ``ANSWERS``.
+        Sums over an option's tokens, in nats, as the mean over the orders; shape (n, answers), columns as ``ANSWERS``.
         And the number of prompts that were shortened.
 
     Raises:
@@ -178,7 +177,7 @@ def score(
 
 
 def over_orders(scores: np.ndarray, orders: int) -> np.ndarray:
-    """The mean over so many neighbouring rows, shape (n, 3)."""
+    """The mean over so many neighbouring rows, shape (n, answers)."""
     means: np.ndarray = scores.reshape(-1, orders, scores.shape[1]).mean(axis=1)
     return means
 
@@ -218,7 +217,7 @@ def float32_logits(model: "PreTrainedModel") -> Iterator[None]:
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Softmax over the three options, shape (n, 3)."""
+    """Softmax over the options, shape (n, answers)."""
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     shares: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
     return shares
@@ -247,12 +246,12 @@ def score_batch(
     Args:
         model: On its device, in evaluation mode.
         prompts: Token ids, n rows.
-        options: Token ids of the three options of each row.
+        options: Token ids of the options of each row.
         filler: Token id for padding.
         prefix: What all prompts begin with, which is then not in ``prompts``; for architectures that take it.
 
     Returns:
-        Sums of log-probabilities in nats, shape (n, 3).
+        Sums of log-probabilities in nats, shape (n, answers).
     """
     rows = [Row(ids[:-1], [Order(ids[-1:], list(row))]) for ids, row in zip(prompts, options, strict=True)]
     return score_rows(model, rows, filler, prefix)[:, 0]
@@ -268,7 +267,7 @@ def score_rows(model: "PreTrainedModel", rows: Sequence[Row], filler: int, prefi
         prefix: What all rows begin with, which is then not in ``rows``; for architectures that take it.
 
     Returns:
-        Sums of log-probabilities in nats, shape (n, orders, 3).
+        Sums of log-probabilities in nats, shape (n, orders, answers).
     """
     one_token = all(len(ids) == 1 for row in rows for order in row.orders for ids in order.options)
     if one_token or takes_blocks(model.config):
@@ -319,7 +318,7 @@ def _one_pass(model: "PreTrainedModel", rows: Sequence[Row], filler: int, prefix
 def _as_tree(
     rows: Sequence[Row], filler: int, dtype: "torch.dtype"
 ) -> "tuple[dict[str, torch.Tensor], list[list[list[int]]]]":
-    """Lay rows out as trees: the shared part, then for each order its end and the three options side by side.
+    """Lay rows out as trees: the shared part, then for each order its end and the options side by side.
 
     An end sees the shared part, an option sees that and the end before it; neither sees its neighbours. The last token
     of an option is only predicted, so options of one token add nothing to the row.
@@ -439,7 +438,7 @@ class ScoredPart(NamedTuple):
 
     Attributes:
         indices: Indices of the prompts in their orders, all orders of the first prompt first.
-        scores: Shape (indices, 3).
+        scores: Shape (indices, answers).
         shortened: The number of all prompts that were too long.
         room: Most tokens of a prompt with its answer.
     """
@@ -496,7 +495,7 @@ def score_rung(
         orders: See ``score``.
 
     Returns:
-        Scores as of ``score``, shape (n, 3); how many prompts were shortened, and to how many tokens.
+        Scores as of ``score``, shape (n, answers); how many prompts were shortened, and to how many tokens.
 
     Raises:
         DataError: As ``load`` and ``score``; or if a worker does not see the folders, or has other libraries.
@@ -520,7 +519,7 @@ def prediction_rows(items: Sequence[Mapping[str, Any]], scores: np.ndarray, seed
 
     Args:
         items: Questions.
-        scores: Log-probability of each answer, shape (n, 3), columns as ``ANSWERS``.
+        scores: Log-probability of each answer, shape (n, answers), columns as ``ANSWERS``.
         seed: Of the model's own training.
     """
     return [

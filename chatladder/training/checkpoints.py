@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from chatladder.io.console import DataError
 from chatladder.io.files import whole_file
-from chatladder.io.rows import PREDICTIONS, read_rows, write_rows
+from chatladder.io.rows import read_rows, write_rows
 from chatladder.models.devices import LIBRARIES
+from chatladder.vocabulary import PREDICTIONS
 
 if TYPE_CHECKING:
     import torch

@@ -31,6 +31,7 @@ from chatladder.models.scoring import length_batches, score_batch
 from chatladder.training.checkpoints import Checkpoints, TrainingProgress
 from chatladder.training.processes import Processes
 from chatladder.training.settings import TrainSettings
+from chatladder.vocabulary import SCORED
 
 if TYPE_CHECKING:
     import torch
@@ -298,12 +299,12 @@ def validate(model: "PreTrainedModel", filler: int, rows: Encoded) -> dict[str, 
 
 
 def macro_f1(references: np.ndarray, answers: np.ndarray) -> float:
-    """Return the mean F1 of "needed" and "not needed" over indices of ``ANSWERS``; other answers are wrong for both."""
+    """Return the mean F1 of the labels over indices of ``ANSWERS``; "unknown" is wrong for each of them."""
     f1 = []
-    for label in (0, 1):
+    for label in range(len(SCORED)):
         right = int(((references == label) & (answers == label)).sum())
         f1.append(2 * right / max(1, int((references == label).sum() + (answers == label).sum())))
-    return sum(f1) / 2
+    return sum(f1) / len(f1)
 
 
 #: The number of steps to average over, since single batches are noisy.

@@ -312,7 +312,7 @@ def test_labels_of_one_kind_have_no_verdict(project):
     write_log(Path("data/annotations"), 1, "li", [(row["item_id"], "needed") for row in project])
     page = Page(report())
     assert "NO VERDICT" in page.text
-    assert page.text.count("It needs items of both labels, in two conversations or more.") == 2
+    assert page.text.count("It needs items of two labels, in two conversations or more.") == 2
 
 
 def test_a_rung_without_a_precision_is_judged_all_the_same(project):
@@ -471,7 +471,7 @@ def test_effects_are_those_of_scoring_the_labels_again():
 
     for effect, (labels, given) in zip(found, back, strict=True):
         assert effect.macro_f1 == pytest.approx(macro(references, answers) - macro(labels, given))
-        assert effect.f1 == pytest.approx(needed(references, answers) - needed(labels, given))
+        assert effect.first == pytest.approx(needed(references, answers) - needed(labels, given))
 
 
 def test_an_item_that_left_is_put_back_as_one_more():

@@ -98,10 +98,10 @@ EXPORT = "chatladder export large --out exported/large"
         (replace(HALF, gate="fail"), REVIEW_NAME, "larger models agree less"),
         (replace(HALF, gate="inconclusive"), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
         (HALF, EXPORT, "the gate passes and nothing is stale"),
-        (replace(BEGUN, labels=Labels(250, 600, 300)), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
-        (replace(BEGUN, labels=Labels(270, 600, 300)), "dvc repro", "stale: label, train"),
+        (replace(BEGUN, labels=Labels((250, 600), 300)), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
+        (replace(BEGUN, labels=Labels((270, 600), 300)), "dvc repro", "stale: label, train"),
         (
-            replace(REVIEW, workers=(Worker("li", 3, 40),), labels=Labels(270, 600, 300)),
+            replace(REVIEW, workers=(Worker("li", 3, 40),), labels=Labels((270, 600), 300)),
             "chatladder review --annotator li",
             "37 of 40",
         ),
@@ -185,35 +185,35 @@ RESTS_ON = "; on one real chat 522 were level with words, 786 above"
         (PICKED, "none yet"),
         (replace(PICKED, answered=1, questions=None), "not counted without questions"),
         (
-            replace(BEGUN, labels=Labels(100, 222, 90)),
+            replace(BEGUN, labels=Labels((100, 222), 90)),
             f"322 outside the test, 90 in it, worth 300 since 100 are needed: too few yet{RESTS_ON}",
         ),
         (
-            replace(BEGUN, labels=Labels(180, 341, 90)),
+            replace(BEGUN, labels=Labels((180, 341), 90)),
             f"521 outside the test, 90 in it: too few yet{RESTS_ON}",
         ),
         (
-            replace(BEGUN, labels=Labels(180, 342, 90)),
+            replace(BEGUN, labels=Labels((180, 342), 90)),
             f"522 outside the test, 90 in it: may be enough{RESTS_ON}",
         ),
         (
-            replace(BEGUN, labels=Labels(500, 286, 9)),
+            replace(BEGUN, labels=Labels((500, 286), 9)),
             f"786 outside the test, 9 in it: enough to go on{RESTS_ON}",
         ),
         (
-            replace(BEGUN, labels=Labels(1000, 9, 9)),
+            replace(BEGUN, labels=Labels((1000, 9), 9)),
             f"1,009 outside the test, 9 in it, worth 27 since 9 are not needed: too few yet{RESTS_ON}",
         ),
         (
-            replace(RUN, labels=Labels(30, 60, 30)),
+            replace(RUN, labels=Labels((30, 60), 30)),
             "90 outside the test, 30 in it: enough to go on, the tuned model is above the baselines",
         ),
         (
-            replace(RUN, labels=Labels(30, 60, 30), stale=("label",)),
+            replace(RUN, labels=Labels((30, 60), 30), stale=("label",)),
             f"90 outside the test, 30 in it: too few yet{RESTS_ON}",
         ),
         (
-            replace(RUN, labels=Labels(30, 60, 30), tuned=Tuned("large", 0.81, ("words",))),
+            replace(RUN, labels=Labels((30, 60), 30), tuned=Tuned("large", 0.81, ("words",))),
             f"90 outside the test, 30 in it: too few yet{RESTS_ON}",
         ),
     ],
@@ -240,14 +240,14 @@ def test_labels_are_counted_apart_from_the_test_and_where_annotators_agree(tmp_p
               "qc4": Label.NEEDED, "qc35": Label.NEEDED, "gone": Label.NEEDED}  # fmt: skip
     answered(tmp_path / "data" / "annotations", "li", labels)
     answered(tmp_path / "data" / "annotations", "wu", {"qc4": Label.NOT_NEEDED})
-    assert count_labels(tmp_path, 1) == Labels(1, 2, 1)
+    assert count_labels(tmp_path, 1) == Labels((1, 2), 1)
     append(adjudication_path(tmp_path / "data" / "annotations", 1, "chen"), answer("qc4", "chen"))
-    assert count_labels(tmp_path, 1) == Labels(2, 2, 1)
+    assert count_labels(tmp_path, 1) == Labels((2, 2), 1)
     (tmp_path / "params.yaml").write_text("split: {test: 0.0}\n")
-    assert count_labels(tmp_path, 1) == Labels(3, 2, 0)
+    assert count_labels(tmp_path, 1) == Labels((3, 2), 0)
     (tmp_path / "params.yaml").write_text("split: {test_from: soon}\n")
     assert count_labels(tmp_path, 1) is None
-    assert count_labels(tmp_path, 0) == Labels(0, 0, 0)
+    assert count_labels(tmp_path, 0) == Labels((0, 0), 0)
 
 
 def test_of_many_annotators_those_with_most_left_are_named():

@@ -145,10 +145,10 @@ class TestRefusals:
         ("values", "message"),
         [
             ({"split": "test"}, "expected labelled items outside the test split, got none. Annotate more."),
-            ({"label": "needed"}, "expected both labels outside the test split, got needed alone. Annotate more."),
+            ({"label": "needed"}, "expected two labels outside the test split, got needed alone. Annotate more."),
             (
                 {"conversation": "c"},
-                "expected both labels among the items that each fold leaves to learn from, got none beside fold ",
+                "expected two labels among the items that each fold leaves to learn from, got none beside fold ",
             ),
             (
                 {"label": "unsure"},

@@ -308,7 +308,7 @@ class TestRefusals:
         ("values", "message"),
         [
             ({"split": "test"}, "expected labelled items outside the test split, got none."),
-            ({"label": "needed"}, "expected both labels outside the test split, got needed alone."),
+            ({"label": "needed"}, "expected two labels outside the test split, got needed alone."),
             (
                 {"label": "not_a_question"},
                 "row 1: expected its label to be needed or not_needed, got 'not_a_question'.",

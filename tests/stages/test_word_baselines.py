@@ -162,7 +162,7 @@ def test_neither_threads_nor_the_hash_seed_change_a_byte(answer, labelled, tmp_p
     ("values", "message"),
     [
         ({"split": "test"}, "expected labelled items outside the test split, got none. Annotate more."),
-        ({"label": "not_needed"}, "expected both labels outside the test split, got not_needed alone."),
+        ({"label": "not_needed"}, "expected two labels outside the test split, got not_needed alone."),
         ({"conversation": "c"}, "each fold leaves to learn from, got none beside fold"),
         ({"label": "maybe"}, "row 1: expected its label to be needed or not_needed, got 'maybe'."),
     ],

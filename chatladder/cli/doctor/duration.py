@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, QUESTIONS, Rows
 from chatladder.models.memory import ANSWER_TOKENS, Shape, parameters
-from chatladder.models.prompts import ORDERS, WORDINGS, wording_of
+from chatladder.models.prompts import USUAL_ORDERS, WORDINGS, wording_of
 
 if TYPE_CHECKING:
     import torch
@@ -153,7 +153,7 @@ def workload(params: Mapping[str, Any], questions: Iterable[Mapping[str, Any]], 
         shared=shared,
         own=int(own),
         order=order,
-        orders=int(predict.get("orders", ORDERS)) if predict.get("by", "score") == "score" else 1,
+        orders=int(predict.get("orders", USUAL_ORDERS)) if predict.get("by", "score") == "score" else 1,
         folds=int(review.get("folds", 0)),
         is_counted=bool(counts.get("questions")),
     )

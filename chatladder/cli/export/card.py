@@ -3,19 +3,23 @@
 The front matter is the hub's (https://huggingface.co/docs/hub/model-cards); ``huggingface_hub`` writes it.
 """
 
+from collections.abc import Mapping
 from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from chatladder.cli.export.record import Settings
-from chatladder.evaluation.above import not_above
+from chatladder.evaluation.above import BASELINES, not_above
+from chatladder.evaluation.scores import METRICS
 from chatladder.evaluation.threshold import ARGMAX
 from chatladder.io.console import DataError
 from chatladder.models.prompts import LETTERS, LINE_BREAK, SEPARATOR, SPEAKERS, wording_of
-from chatladder.vocabulary import KINDS, NEGATIVE, POSITIVE, TASK
+from chatladder.vocabulary import IS_BINARY, KINDS, NEGATIVE, POSITIVE, SCORED, TASK
 
-#: Metrics of the table, and their names in it.
+#: Metrics of the table, for tasks that have them, and their names in it.
 SHOWN = {
+    "accuracy": "accuracy",
+    "macro_precision": "macro precision",
     "precision": "precision",
     "recall": "recall",
     "f1": "F1",
@@ -122,8 +126,7 @@ def labels_text(annotation: dict[str, Any]) -> str:
     """Describe the basis of the labels, without anybody's name."""
     try:
         sentences = [
-            f"{annotation[POSITIVE]} {KINDS[POSITIVE].words} and {annotation[NEGATIVE]} {KINDS[NEGATIVE].words}, "
-            f"after {annotation['round']} "
+            f"{_listed(annotation)}, after {annotation['round']} "
             f"round(s) of {len(annotation['annotators'])} annotator(s); {annotation['disagreed']} questions on which "
             "they disagreed have no label."
         ]
@@ -175,10 +178,11 @@ def _results(models: dict[str, Any] | None, rung: str) -> dict[str, Any] | None:
                 _figure(models["floor"][metric]),
             )
             for metric, name in SHOWN.items()
+            if metric in METRICS
         ]
         return {
             "count": models["test_items"],
-            "needed": models["test_needed"],
+            "labels": _tested(models),
             "seeds": models[rung]["tuned"].get("seeds", 1),
             "argmax": models[rung]["tuned"].get(ARGMAX),
             "not_above": not_above(models[rung]),
@@ -186,6 +190,16 @@ def _results(models: dict[str, Any] | None, rung: str) -> dict[str, Any] | None:
         }
     except (KeyError, TypeError) as error:
         raise DataError(f"metrics of evaluate: expected {error} of {rung}. Run dvc repro evaluate.") from error
+
+
+def _tested(models: dict[str, Any]) -> str:
+    return f"{models['test_needed']} of them {KINDS[POSITIVE].words}" if IS_BINARY else _listed(models["test_labels"])
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    """Return counts of labels in words."""
+    *most, last = (f"{counts[name]} {KINDS[name].words}" for name in SCORED)
+    return f"{', '.join(most)} and {last}"
 
 
 def _interval(values: dict[str, float | None], metric: str) -> str:
@@ -216,5 +230,8 @@ def _render(name: str, facts: Facts, **values: Any) -> str:
     source = (Path(__file__).parent / name).read_text(encoding="utf-8")
     texts = {"labels": labels_text(facts.annotation), "lineage": _lineage_rows(facts.lineage)}
     return environment.from_string(source).render(
-        facts._asdict() | texts | values | {"positive": KINDS[POSITIVE], "negative": KINDS[NEGATIVE], "task": TASK}
+        facts._asdict()
+        | texts
+        | values
+        | {"positive": KINDS[POSITIVE], "negative": KINDS[NEGATIVE], "task": TASK, "floor": BASELINES["floor"]}
     )

@@ -20,7 +20,7 @@ from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
 from chatladder.io.task_folder import DEFAULT, VARIABLE
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, ORDERS, WORDINGS
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, ORDERS, USUAL_ORDERS, WORDINGS
 from chatladder.vocabulary import TASK
 
 #: The file in which an exported folder describes itself to programs.
@@ -46,7 +46,7 @@ class Settings:
     seed: int = setting(_SAME)
     max_length: int = setting(_SAME, least=64)
     wording: str = setting(_SAME, choices=WORDINGS, default=WORDINGS[0])
-    orders: int = setting("As the threshold was chosen.", default=ORDERS, least=1, most=ORDERS)
+    orders: int = setting("As the threshold was chosen.", default=USUAL_ORDERS, least=1, most=ORDERS)
     threshold: float | None = setting(
         "Log-odds above which the answer is the positive label, as evaluate chose them.", default=None
     )

@@ -47,13 +47,13 @@ from chatladder.evaluation.label_sets import (
     label_sets_of,
 )
 from chatladder.evaluation.scaling_check import METRICS, in_words
-from chatladder.evaluation.scores import Interval
+from chatladder.evaluation.scores import SHORT, Interval
 from chatladder.evaluation.summary import footnotes, model_rows, read_metrics
 from chatladder.io.rows import LABELLED, QUESTIONS, Rows
 from chatladder.labels.label_sets import check_verdicts, label_sets
 from chatladder.labels.review import FILE, flips_by_round, read_reviews
 from chatladder.labels.rounds import adjudication_files, log_files
-from chatladder.vocabulary import NEGATIVE, POSITIVE, TASK
+from chatladder.vocabulary import SCORED, TASK
 
 #: Kinds of change, and the words that follow their count.
 KINDS = (
@@ -293,14 +293,21 @@ def build(options: Options, number: int) -> dict[str, Any]:
     return {
         "report": report,
         "labelled": Counter(labels[-1].values()),
+        "labels": len(labels[-1]),
         "changed": Counter(change.kind() for change in changed),
         "review": review,
         "kinds": KINDS,
-        "positive": TASK.kinds[POSITIVE],
-        "negative": TASK.kinds[NEGATIVE],
+        "scored": [TASK.kinds[name] for name in SCORED],
+        "flips_to": _flips_to,
+        "short": "F1" if SHORT[0] == "f1" else SHORT[0],
         "versions": versions(),
         "hashes": hashes(report.inputs()),
     }
+
+
+def _flips_to(counts: Mapping[str, Any], name: str) -> int:
+    """Return how many labels a review turned into one, of its counts by direction."""
+    return sum(int(counts[f"{other}_to_{name}"]) for other in SCORED if other != name)
 
 
 def compare_sets(sets: Sequence[LabelSets], models: Models) -> list[str]:

@@ -16,8 +16,8 @@ from chatladder.evaluation.rungs import Ladder, read_rungs
 from chatladder.evaluation.scaling_check import Model, Scaling, read_untouched, scaling_check
 from chatladder.evaluation.threshold import choose, decide
 from chatladder.io.console import DataError
-from chatladder.io.rows import PREDICTIONS, QUESTIONS, Rows
-from chatladder.vocabulary import ANSWERS
+from chatladder.io.rows import QUESTIONS, Rows
+from chatladder.vocabulary import ANSWERS, PREDICTIONS
 
 
 class AskedItems(NamedTuple):
@@ -177,7 +177,7 @@ def score(asked: AskedItems, labels: Mapping[str, str], models: Models, settings
     items = asked.labelled(labels)
     scored = ScoredRound(len(items.ids), len(set(items.conversations)))
     if len({*labels.values()}) < 2 or scored.conversations < 2:
-        return replace(scored, why_not="It needs items of both labels, in two conversations or more.")
+        return replace(scored, why_not="It needs items of two labels, in two conversations or more.")
     if models.sizes() < 2:
         return replace(scored, why_not="It needs predictions of models of two sizes or more.")
     return replace(scored, scaling=scaling_check(items, models.all_answers(items.ids), settings))

@@ -1,7 +1,7 @@
 """The relabelled items that moved the models' scores most, compared with the scores with one old label put back.
 
-Scores are functions of counts by label and answer, so every counterfactual is a row of six counts, and all of them
-are scored at once.
+Scores are functions of counts by label and answer, so every counterfactual is a row of counts, and all of them are
+scored at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 
 from chatladder.cli.report.models import Models
 from chatladder.cli.report.rounds import Change
-from chatladder.evaluation.scores import Floats, answer_scores
-from chatladder.vocabulary import ANSWERS
+from chatladder.evaluation.scores import SHORT, Floats, answer_scores
+from chatladder.vocabulary import ANSWERS, SCORED
 
 #: Items shown with their text.
 MOST_SHOWN = 20
-#: Cells of a table of counts by label (needed, not needed) and answer (those, unknown), flattened.
-_CELLS = 6
-_REFERENCES, _GIVEN = np.divmod(np.arange(_CELLS), _CELLS // 2)
+#: Cells of a table of counts by label and answer (the labels and unknown), flattened: six of two labels.
+_CELLS = len(SCORED) * len(ANSWERS)
+_REFERENCES, _GIVEN = np.divmod(np.arange(_CELLS), len(ANSWERS))
 #: Differences below this are rounding, and tie.
 _DECIMALS = 9
 
 
 class Effect(NamedTuple):
-    """The present score minus the score with old labels put back: above 0 if the models agree with the new labels."""
+    """Scores of ``SHORT`` minus those with old labels put back: above 0 if models agree with the new labels."""
 
-    f1: float
+    first: float
     macro_f1: float
 
     @property
@@ -143,22 +143,22 @@ def effects(counts: Floats, back: Floats) -> list[Effect]:
     """Return the effect of each counterfactual.
 
     Args:
-        counts: Present counts of items by label and answer, shape ``(6,)``.
-        back: The change of the counts in each counterfactual, shape ``(k, 6)``.
+        counts: Present counts of items by label and answer, shape ``(cells,)``.
+        back: The change of the counts in each counterfactual, shape ``(k, cells)``.
     """
     weights = np.concatenate([counts[None, :], counts + back])
     scored = answer_scores(_REFERENCES, _GIVEN, np.arange(_CELLS), weights)
-    f1, macro_f1 = (scored[metric][0] - scored[metric][1:] for metric in ("f1", "macro_f1"))
-    return [Effect(*map(float, pair)) for pair in zip(f1, macro_f1, strict=True)]
+    moved = (scored[metric][0] - scored[metric][1:] for metric in SHORT)
+    return [Effect(*map(float, pair)) for pair in zip(*moved, strict=True)]
 
 
 def count_cells(references: NDArray[np.int64], answers: NDArray[np.int64]) -> Floats:
-    """Return counts of items by label and answer, shape ``(6,)``."""
-    return np.bincount(references * 3 + answers, minlength=_CELLS).astype(np.float64)
+    """Return counts of items by label and answer, shape ``(cells,)``."""
+    return np.bincount(references * len(ANSWERS) + answers, minlength=_CELLS).astype(np.float64)
 
 
 def put_back(rows: Sequence[Change], answers: NDArray[np.int64]) -> Floats:
-    """Return the change of the counts by putting each old label back, shape ``(len(rows), 6)``.
+    """Return the change of the counts by putting each old label back, shape ``(len(rows), cells)``.
 
     Args:
         rows: The changes.
@@ -168,7 +168,7 @@ def put_back(rows: Sequence[Change], answers: NDArray[np.int64]) -> Floats:
     for number, (row, answer) in enumerate(zip(rows, answers, strict=True)):
         for label, sign in zip(row.scored, (+1, -1), strict=True):
             if label is not None:
-                added[number, ANSWERS.index(label) * 3 + answer] += sign
+                added[number, ANSWERS.index(label) * len(ANSWERS) + answer] += sign
     return added
 
 
@@ -181,6 +181,6 @@ def _answers(rows: Sequence[Change], models: Models) -> list[tuple[dict[str, lis
         by_answer: dict[str, list[str]] = {}
         for name, predictions in named.items():
             by_answer.setdefault(ANSWERS[predictions.answers[place]], []).append(name)
-        sure = float(np.mean([abs(predictions.log_odds[place]) for predictions in named.values()]))
+        sure = float(np.mean([np.abs(predictions.log_odds[place]).max() for predictions in named.values()]))
         given.append((by_answer, round(sure, _DECIMALS)))
     return given

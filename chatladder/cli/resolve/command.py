@@ -10,12 +10,13 @@ those in dvc.lock, or in the exported folder, and options override them.
 
 The threshold that evaluate chose for the rung, which an exported folder contains too, decides whether a turn needs its
 context; --threshold sets another, and so do --cost-missed and --cost-needless. It applies to the log-odds
-log(p_needed / p_not_needed).
+log(p_needed / p_not_needed). With more than two labels, the answer is the most probable one.
 
 The output is one JSON object per line, by group and time: "sender" and "text" of the turn, masked ("turn_id" for
-parquet), "needed" and "p_needed"; with a rung that was trained to write (docs/how-to/rewrites.md) also "rewritten",
-which is null if context is not needed, and numbers people in the order in which they speak. With a key of your own,
-people have the same pseudonyms as elsewhere; without one, they are numbered in the order in which they appear.
+parquet), "needed" and "p_needed" (with more than two labels "label" and "probabilities"); with a rung that was trained
+to write (docs/how-to/rewrites.md) also "rewritten", which is null if context is not needed, and numbers people in the
+order in which they speak. With a key of your own, people have the same pseudonyms as elsewhere; without one, they are
+numbered in the order in which they appear.
 """
 
 import json
@@ -45,6 +46,7 @@ from chatladder.io.files import whole_file
 from chatladder.io.options import options_of
 from chatladder.io.rows import PSEUDONYM
 from chatladder.privacy.secret import local_key
+from chatladder.vocabulary import IS_BINARY
 
 if TYPE_CHECKING:
     from chatladder.cli.resolve.reading import Asked
@@ -84,12 +86,22 @@ def answers(asked: Iterable["Asked"], gate: Gate, counts: Counter[str]) -> Itera
     waiting = iter(asked)
     with tqdm(desc="resolve", unit=" turns", disable=None) as progress:
         while chunk := list(islice(waiting, CHUNK)):
-            given, shortened = gate.answer([each.row for each in chunk])
-            counts.update(answered=len(chunk), needed=sum(answer.needed for answer in given), shortened=shortened)
-            for each, answer in zip(chunk, given, strict=True):
-                row = {**each.place, **answer._asdict()}
+            told, shortened = _told([each.row for each in chunk], gate)
+            needed = sum(answer.get("needed", False) for answer in told)
+            counts.update(answered=len(chunk), needed=needed, shortened=shortened)
+            for each, answer in zip(chunk, told, strict=True):
+                row = {**each.place, **answer}
                 yield row if gate.writes else {key: value for key, value in row.items() if key != "rewritten"}
             progress.update(len(chunk))
+
+
+def _told(rows: list[dict[str, Any]], gate: Gate) -> tuple[list[dict[str, Any]], int]:
+    """Return answers to rows of QUESTIONS as the output has them, and the number of prompts that were shortened."""
+    if IS_BINARY:
+        answers, shortened = gate.answer(rows)
+        return [answer._asdict() for answer in answers], shortened
+    choices, shortened = gate.choose(rows)
+    return [choice._asdict() for choice in choices], shortened
 
 
 @click.command(
@@ -149,8 +161,10 @@ def _summary(out: Path | None, counts: Counter[str]) -> str:
         for name, count in counts.items()
         if name.startswith(("left_out_", "skipped_")) and count
     ]
+    answered = f"{counts['answered']:,} turns"
+    said = f"{counts['needed']:,} of {answered} need their context" if IS_BINARY else f"{answered} are answered"
     return (
-        f"{out or 'answers'}: {counts['needed']:,} of {counts['answered']:,} turns need their context; left out: "
+        f"{out or 'answers'}: {said}; left out: "
         f"{', '.join(left_out) or 'none'}; {counts['shortened']:,} prompts shortened"
     )
 

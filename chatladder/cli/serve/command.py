@@ -29,6 +29,7 @@ from chatladder.cli.serve.app import Limits, create_app
 from chatladder.cli.serve.messages import Reader
 from chatladder.io.console import SETTINGS, DataError, InputFolder, example, share_terminal, stoppable
 from chatladder.io.options import options_of
+from chatladder.vocabulary import need_two_labels
 
 TOKEN_VARIABLE = "CHATLADDER_SERVE_TOKEN"
 #: A token that nobody guesses, and that a header can hold.
@@ -83,6 +84,7 @@ def serve_command(
     given: Mapping[str, Any],
 ) -> None:
     """Serve RUNG, or an exported model with --model: does a question need the messages before it?"""
+    need_two_labels("chatladder serve")
     folder = model_options.folder
     if (rung is None) == (folder is None):
         raise click.UsageError("expected either a rung or --model. Give one of them.")

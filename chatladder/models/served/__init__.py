@@ -31,10 +31,9 @@ from chatladder.endpoint.completion import BYTES_A_TOKEN, entry, guess_tokens, r
 from chatladder.endpoint.connection import Connection
 from chatladder.io.console import DataError, printable
 from chatladder.io.options import setting
-from chatladder.io.rows import CHANCES
 from chatladder.models.prompts import Prompt, orders_of, without_oldest
 from chatladder.models.served.reading import NAME, UNREAD, ServedAnswer, is_blank, read_name, read_probabilities
-from chatladder.vocabulary import ANSWERS, likeliest
+from chatladder.vocabulary import ANSWERS, CHANCES, IS_BINARY, likeliest
 
 #: Where answers are kept unless told otherwise; git and DVC ignore it.
 CACHE_FOLDER = Path(".chatladder/served")
@@ -195,7 +194,11 @@ class _Answering(Job):
 
     unit: ClassVar = "questions"
     row_unit: ClassVar = "items"
-    columns: ClassVar = {**{name.removeprefix("p_"): "REAL" for name in CHANCES}, "seen": "REAL NOT NULL"}
+    #: With more than two labels they keep their prefix: a label may be called like another column.
+    columns: ClassVar = {
+        **{name.removeprefix("p_") if IS_BINARY else name: "REAL" for name in CHANCES},
+        "seen": "REAL NOT NULL",
+    }
     one_form: ClassVar = True  # answers with probabilities and without cannot be compared
     in_words: ClassVar = {
         PROBABILITIES: "by the probabilities of its first tokens (logprobs)",
