@@ -1,1 +1,1 @@
-"""Scores, intervals and growth with size, from predictions alone."""
+"""Scores, intervals and growth with model size, computed from predictions alone."""

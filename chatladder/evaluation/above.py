@@ -1,4 +1,4 @@
-"""The baselines that a tuned rung has to beat; read from metrics/models.json, without the libraries that compute."""
+"""The baselines that a tuned rung has to beat, read from metrics/models.json without importing scientific libraries."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,15 +16,15 @@ BASELINES = {
 
 
 def not_above(rung: Mapping[str, Any]) -> str | None:
-    """Return the best baseline if a tuned rung's macro-F1 is not credibly above its.
+    """Return the best baseline if a tuned rung's macro-F1 is not credibly above the baseline's.
 
-    That is a difference whose interval, which holds conversations and seeds, is not wholly above 0.
+    It is credibly above if the interval of the difference, over conversations and seeds, lies wholly above 0.
 
     Args:
         rung: One rung of ``metrics/models.json``.
 
     Returns:
-        The baseline's name in a sentence; None where all is well, or nothing was compared.
+        The baseline's name in a sentence; None if the rung is above it, or nothing was compared.
     """
     above = rung.get("above_baselines")
     if above is None or (above["macro_f1_lo"] or 0) > 0:

@@ -8,7 +8,7 @@ items without a mistake would be 0.
 Sources:
     Platt, "Probabilistic outputs for support vector machines", 1999, section 2.2 (the shift and the targets);
     Guo et al., "On calibration of modern neural networks", ICML 2017, https://arxiv.org/abs/1706.04599 (temperature,
-    and the expected calibration error, there with bins of equal width, here of equal counts).
+    and the expected calibration error; its bins have equal widths, ours equal counts).
 """
 
 from typing import NamedTuple

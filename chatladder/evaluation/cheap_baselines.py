@@ -1,6 +1,6 @@
-"""Two baselines that know no word: a rule of thumb about names, and decision trees on fifteen counts.
+"""Two baselines that know no words: a rule of thumb about names, and decision trees on fifteen counts.
 
-A model that reads the history has to be better than either; where it is not, what it learned can be had by counting.
+A model that reads the history has to beat both; if it does not, counting would have done as well.
 """
 
 import re
@@ -15,13 +15,13 @@ from chatladder.evaluation.word_baselines import DIGITS, Deals, Labels, boosted,
 from chatladder.vocabulary import IS_BINARY
 
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7a3]")
-#: What stands for something that is no text: masks such as ``<phone>``, attachments such as ``[image]``.
+#: A placeholder: a mask such as ``<phone>``, an attachment such as ``[image]``.
 _STAND_IN = re.compile(r"<\w+>|\[\w+\]")
-#: A run among characters of a script without spaces.
+#: An ASCII run in a text of a script without spaces.
 _RUN = re.compile(r"(?<![A-Za-z0-9_.@-])[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-#: Of the text before and behind it: another Latin word, as in English prose.
+#: Another Latin word before or after the run, as in English prose.
 _WORD_BEFORE, _WORD_BEHIND = re.compile(r"[A-Za-z] $"), re.compile(r" [A-Za-z]")
-#: A word of a script with spaces, and whether a sentence begins with it.
+#: A word of a script with spaces; the group ``start`` matches if a sentence begins with it.
 _WORD = re.compile(r"(?P<start>(?:^|[.!?:…\n])[\s\W]*)?(?<![\w@])(?P<run>[^\W_](?:[\w.-]*\w)?)")
 _PUNCTUATION = re.compile(r"[^\w\s]")
 #: The counts, in the order of their columns.
@@ -34,13 +34,13 @@ COUNTS = (
 
 
 def names_in(text: str) -> list[str]:
-    """Return what looks like the name of a thing, lower-cased: a rule of thumb that knows no list of names.
+    """Return the words that look like names of things, in lower case: a rule of thumb without a list of names.
 
-    In a text with Chinese, Japanese or Korean characters it is a run of ASCII letters, digits, ``_``, ``-`` and ``.``
-    with a letter in it and any of the others, or a capital; or three small letters or more, unless other Latin words
-    stand beside them (``v8``, ``ncnn``). In any other text it is a word of two characters or more with a digit, ``_``
-    or inner ``.``, with a capital behind its first letter, or with a capital where no sentence begins. Whom an ``@``
-    mentions is none. It is wrong for nouns of German, and for names that are common words.
+    In a text with Chinese, Japanese or Korean characters, a name is a run of ASCII letters, digits, ``_``, ``-`` and
+    ``.`` that has a letter and any of the others, or a capital (``v8``); or a run of at least three small letters
+    without another Latin word next to it (``ncnn``). In any other text, it is a word of at least two characters with a
+    digit, ``_`` or inner ``.``, with a capital after its first letter, or with an initial capital in mid-sentence.
+    A person mentioned by ``@`` is not a name. The rule is wrong for German nouns, and for names that are common words.
     """
     bare = _STAND_IN.sub(" ", text)
     if _CJK.search(bare):
@@ -56,13 +56,13 @@ def names_in(text: str) -> list[str]:
 
 
 def _is_alone(text: str, run: re.Match[str]) -> bool:
-    """Whether a run has three letters or more and no Latin word beside it."""
+    """Return True if a run has at least three letters and no Latin word next to it."""
     before, behind = text[max(0, run.start() - 2) : run.start()], text[run.end() : run.end() + 2]
     return len(run[0]) >= 3 and not _WORD_BEFORE.search(before) and not _WORD_BEHIND.match(behind)
 
 
 def naming_rule(rows: Sequence[Mapping[str, Any]]) -> Floats:
-    """Return 1 ("needed") where the question names nothing and the window something, else 0, shape ``(n,)``.
+    """Return 1 ("needed") if the question has no name but its window has one, else 0; shape ``(n,)``.
 
     Args:
         rows: Rows of ``QUESTIONS``.
@@ -74,7 +74,7 @@ def naming_rule(rows: Sequence[Mapping[str, Any]]) -> Floats:
 
 
 def fifteen_counts(rows: Sequence[Mapping[str, Any]]) -> Floats:
-    """Return ``COUNTS`` of each question and its window, shape ``(n, 15)``; none of them knows which word is which.
+    """Return ``COUNTS`` of each question and its window, shape ``(n, 15)``; none depends on which words they are.
 
     Args:
         rows: Rows of ``QUESTIONS``.
@@ -92,7 +92,7 @@ def _counts(row: Mapping[str, Any]) -> list[float]:
     return [
         len(text),
         len(_PUNCTUATION.findall(text)),
-        text.count("?") + text.count("？"),  # the full-width one of Chinese
+        text.count("?") + text.count("？"),  # full width, as in Chinese
         sum(map(str.isdigit, text)),
         len(names),
         sum(name in known for name in names),
@@ -111,15 +111,15 @@ def _counts(row: Mapping[str, Any]) -> list[float]:
 def cheap_baselines(
     learned: Sequence[Mapping[str, Any]], labels: Labels, asked: Sequence[Mapping[str, Any]]
 ) -> dict[str, Floats]:
-    """Return the probability of "needed", or of each label, of each item asked about, by either baseline.
+    """Return each baseline's probability of "needed", or of each label, for the items to predict.
 
     Args:
-        learned: Rows of ``QUESTIONS`` to learn from.
-        labels: Their labels, as of ``targets_of``, shape ``(n,)``, two of them there.
-        asked: Rows to answer.
+        learned: Training rows, of ``QUESTIONS``.
+        labels: Their labels as ``targets_of`` codes them, shape ``(n,)``; at least two must occur.
+        asked: Rows to predict.
 
     Returns:
-        Those of ``CHEAP_BASELINES``: of more than two labels there is no rule about names.
+        The probabilities by the names of ``CHEAP_BASELINES``; with more than two labels there is no rule about names.
     """
     counted = np.round(boosted(fifteen_counts(learned), labels, fifteen_counts(asked)), DIGITS)
     answers = [naming_rule(asked), counted] if IS_BINARY else [counted]
@@ -127,11 +127,11 @@ def cheap_baselines(
 
 
 def counts_out_of_fold(rows: Sequence[Mapping[str, Any]], labels: Labels, deals: Deals) -> Floats:
-    """Return the probability of "needed", or of each label, by fifteen counts, learned from other conversations.
+    """Return the held-out probability of "needed", or of each label, by fifteen counts.
 
     Args:
         rows: Rows of ``QUESTIONS``.
-        labels: Their labels, as of ``targets_of``, shape ``(n,)``.
+        labels: Their labels as ``targets_of`` codes them, shape ``(n,)``.
         deals: The folds.
     """
     return cross_fitted(fifteen_counts(rows), labels, [row["conversation"] for row in rows], boosted, deals)

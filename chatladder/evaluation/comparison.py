@@ -1,9 +1,9 @@
 """Every rung before and after LoRA on the test items: scores, gains, and the tables that plots are drawn from.
 
-A score is the mean over the seeds that a rung was trained with. Beside the rungs stand baselines that cost next to
-nothing, on the same items and draws: a tuned rung that is not above them has learned nothing that was worth training.
+A score is the mean over the seeds that a rung was trained with. Baselines that cost next to nothing are scored on the
+same items and draws: a tuned rung that is not above them was not worth training.
 
-With more than two labels the most probable option is the answer: there is no threshold, and no contrast pair.
+With more than two labels the most probable option is the answer: there are no thresholds and no contrast pairs.
 """
 
 import csv
@@ -61,17 +61,17 @@ RESERVED = ("floor", "baselines", "test_items", "test_needed", "test_labels", "t
 
 SCALING_COLUMNS = ("rung", "params", "kind", "metric", "value", "lo", "hi")
 CONFUSION_COLUMNS = ("rung", "params", "kind", "reference", "answer", "items", "share")
-#: Columns before those of the settings, one each.
+#: The columns before those of the settings, which have one column each.
 TUNING_COLUMNS = ("rung", "params", "split", "items", "metric", "value", "lo", "hi", "settings")
 RELIABILITY_COLUMNS = ("rung", "params", "kind", "p_needed", "share_needed", "items")
 LOSS_COLUMNS = ("rung", "step", "loss", "deciding_loss")
-#: Where train writes them in a rung's folder of curves: its settings, and the losses by step.
+#: The files of train in a rung's folder of curves: its settings, and the folders of losses by step.
 SETTINGS = "settings.json"
 TRAIN, VALIDATION = Path("plots/metrics/train"), Path("plots/metrics/validation")
 
 
 class Exam(NamedTuple):
-    """What all are scored on: the test items, draws of their conversations, and the contrast pairs among them."""
+    """The test set: its items, bootstrap draws of their conversations, and the contrast pairs among them."""
 
     items: Items
     sample: Bootstrap
@@ -79,17 +79,17 @@ class Exam(NamedTuple):
 
     @property
     def conversations(self) -> int:
-        """How many conversations the items are of."""
+        """The number of conversations."""
         return int(self.sample.weights.shape[1])
 
     @property
     def has_intervals(self) -> bool:
-        """Whether there are conversations enough to draw from."""
+        """True if there are enough conversations to draw from."""
         return len(self.sample.weights) > 1
 
 
 class Scored(NamedTuple):
-    """The answers of one model, of every seed of it, and their metrics, each of shape ``(seeds, 1 + draws)``."""
+    """The answers of one model by seed, and their metrics, each of shape ``(seeds, 1 + draws)``."""
 
     seeds: dict[int, Predictions]
     draws: dict[str, Floats]
@@ -97,19 +97,20 @@ class Scored(NamedTuple):
 
     @property
     def is_ranked(self) -> bool:
-        """Whether every seed gave probabilities enough to rank items by."""
+        """True if every seed gave enough probabilities to rank items by."""
         return all(each.has_probabilities for each in self.seeds.values())
 
     def of(self, metric: str) -> OverSeeds:
-        """Return a metric's mean over seeds, its interval within what the metric can be."""
+        """Return a metric's mean over seeds, its interval clipped to the range of the metric."""
         (value, low, high), sd = over_seeds(self.draws[metric], self.conversations)
         least = -1.0 if metric == "mcc" else 0.0
         return OverSeeds(Interval(value, max(low, least), min(high, 1.0)), sd)
 
     def metrics(self) -> dict[str, float | None]:
-        """Return every metric with its interval and spread, and the share of answers that could not be read.
+        """Return every metric with its interval and spread, and the share of unparsed answers.
 
-        AUROC is None where a seed gave too few probabilities to rank items by, and pairs where there are too few.
+        AUROC is None if a seed gave too few probabilities to rank items by, and ``pairs_right`` if there are too few
+        pairs.
         """
         values: dict[str, float | None] = {}
         for metric in self.draws:
@@ -123,21 +124,21 @@ class Scored(NamedTuple):
 
 
 def _without_auroc(values: Mapping[str, float | None]) -> dict[str, None]:
-    """Return the names of AUROC among metrics, which too few probabilities leave undefined."""
+    """Return None for each AUROC figure among metrics, since too few probabilities leave it undefined."""
     return {name: None for name in values if name.startswith("auroc")}
 
 
 class Compared(NamedTuple):
-    """A rung before LoRA and after it.
+    """A rung before and after LoRA.
 
     Attributes:
         rung: The rung.
-        kinds: Its scores before LoRA ("vanilla"), before it but "centred", and after it ("tuned").
-        validation: Scores of the tuned rung on the validation items, means over seeds.
-        thresholds: Seed -> the log-odds at which its tuned answers are decided; None where the most probable option is
+        kinds: Its scores before LoRA as answered ("vanilla") and "centred", and after LoRA ("tuned").
+        validation: The tuned rung's scores on the validation items, means over seeds.
+        thresholds: Seed -> the log-odds at which its tuned answers are decided; None if the most probable option is
             the answer.
-        reliability: Its tuned probabilities of the test items in bins, all seeds together: "as answered", and
-            "calibrated" on the validation items where there are enough.
+        reliability: Its tuned probabilities of the test items in bins, all seeds pooled: "as answered", and
+            "calibrated" on the validation items if there are enough of them.
     """
 
     rung: Rung
@@ -147,7 +148,7 @@ class Compared(NamedTuple):
     reliability: dict[str, list[Bin]]
 
     def gain(self, metric: str) -> OverSeeds:
-        """Return tuned minus vanilla, each seed less the untouched model of the same seed, or else less their mean."""
+        """Return tuned minus vanilla; each seed is paired with the same vanilla seed, or else with the vanilla mean."""
         tuned, vanilla = self.kinds["tuned"], self.kinds["vanilla"]
         before = dict(zip(vanilla.seeds, vanilla.draws[metric], strict=True))
         mean = vanilla.draws[metric].mean(axis=0)
@@ -155,30 +156,30 @@ class Compared(NamedTuple):
         return over_seeds(np.array([drawn - before.get(seed, mean) for seed, drawn in after]), tuned.conversations)
 
     def above(self, baseline: Scored) -> OverSeeds:
-        """Return by how much the tuned rung's macro-F1 is above a baseline's, paired."""
+        """Return the paired difference of the tuned rung's macro-F1 and a baseline's."""
         tuned = self.kinds["tuned"]
         return over_seeds(tuned.draws["macro_f1"] - baseline.draws["macro_f1"], tuned.conversations)
 
 
 def check_names(keys: Sequence[str], metrics: Path) -> None:
-    """Refuse a rung that is called like another part of the metrics.
+    """Refuse a rung whose name is a reserved key of the metrics.
 
     Raises:
-        DataError: If there is one.
+        DataError: If a rung has such a name.
     """
     if taken := {*keys} & {*RESERVED}:
         raise DataError(f"rung {min(taken)}: this name is taken by another part of {metrics}; rename the rung.")
 
 
 def exam_of(labelled: Path, draws: Draws) -> Exam:
-    """Return what all are scored on.
+    """Return the test set.
 
     Args:
         labelled: Rows of ``LABELLED``.
         draws: The settings of the bootstrap.
 
     Raises:
-        DataError: If the test items do not hold two labels.
+        DataError: If fewer than two labels occur among the test items.
     """
     items = read_items(labelled, "test")
     pairs = contrast_pairs(items, read_texts(labelled, items.ids))
@@ -186,7 +187,7 @@ def exam_of(labelled: Path, draws: Draws) -> Exam:
 
 
 def score(exam: Exam, seeds: Mapping[int, Predictions]) -> Scored:
-    """Return all metrics of one model under every draw, of each of its seeds."""
+    """Return all metrics of one model under every draw, for each of its seeds."""
     items, sample = exam.items, exam.sample
     by_seed = []
     for each in seeds.values():
@@ -206,7 +207,7 @@ def compare(exam: Exam, chosen_on: Items, rung: Rung, vanilla: Path, tuned: Path
         chosen_on: The validation items.
         rung: The rung.
         vanilla: Folder of predictions before LoRA.
-        tuned: Folder of predictions after it.
+        tuned: Folder of predictions after LoRA.
 
     Raises:
         DataError: If a prediction of a test or validation item is missing.
@@ -238,7 +239,7 @@ def _reliability(
 ) -> dict[str, list[Bin]]:
     """Return a tuned rung's probabilities in bins; see ``Compared``.
 
-    With more than two labels they are those of the most probable one, and right or not takes the place of "needed".
+    With more than two labels they are the probabilities of the most probable label, and "right" replaces "needed".
     """
     if not IS_BINARY:
         return _reliability_of_largest(items, answers.values())
@@ -269,9 +270,9 @@ def _calibrated(predictions: Predictions, references: NDArray[np.int64]) -> Cali
 
 
 def validation_scores(items: Items, seeds: Mapping[int, Predictions]) -> dict[str, float]:
-    """Return a tuned rung's scores on the validation items, by which settings are chosen, means over seeds.
+    """Return a tuned rung's scores on the validation items, by which settings are chosen; means over seeds.
 
-    Those that are undefined, as AUROC where all items have one label, are left out.
+    Undefined scores are left out, such as AUROC if all items have the same label.
     """
     whole = np.zeros(len(items.ids), dtype=np.int64), np.ones((1, 1))
     by_seed = [scores(items.references, each.answers, each.evidence, *whole) for each in seeds.values()]
@@ -280,18 +281,18 @@ def validation_scores(items: Items, seeds: Mapping[int, Predictions]) -> dict[st
 
 
 def floor_of(exam: Exam, labelled: Path) -> Scored:
-    """Return the scores of answering "needed" to everything, or the most frequent of more than two labels.
+    """Return the scores of always answering "needed", or with more than two labels the most frequent one.
 
     Args:
-        exam: What all are scored on.
-        labelled: Rows of ``LABELLED``; those to train on tell which label is most frequent.
+        exam: The test set.
+        labelled: Rows of ``LABELLED``; the training split decides which label is most frequent.
     """
     label = NEEDED if IS_BINARY else int(np.bincount(read_items(labelled, "train").references).argmax())
     return score(exam, {0: always(label, len(exam.items.ids))})
 
 
 def read_baselines(exam: Exam, folder: Path) -> dict[str, Scored]:
-    """Return the scores of each baseline whose answers to the test items lie in a folder.
+    """Return the scores of each baseline, from its predictions in a folder.
 
     Raises:
         DataError: If a prediction is missing.
@@ -306,11 +307,11 @@ def read_baselines(exam: Exam, folder: Path) -> dict[str, Scored]:
 def models_metrics(
     exam: Exam, chosen_on: Items, compared: Sequence[Compared], floor: Scored, baselines: Mapping[str, Scored]
 ) -> dict[str, Any]:
-    """Return what ``metrics/models.json`` holds: a rung's three kinds and its gain, then the floor and the baselines.
+    """Return the content of ``metrics/models.json``: each rung's three kinds and its gain, then floor and baselines.
 
-    ``validation`` under ``tuned`` is what settings are chosen by; all else is on the test items. ``thresholds`` beside
-    it are of the tuned answers, and ``macro_f1_argmax`` is the score of the most probable options without them. A tuned
-    rung is compared with the baseline that is best on the test items: the choice is in the baseline's favour.
+    Settings are chosen by ``validation`` under ``tuned``; all else is on the test items. ``thresholds``, also under
+    ``tuned``, decide the tuned answers, and ``macro_f1_argmax`` is the score of the most probable options without
+    them. A tuned rung is compared with the best baseline on the test items, a choice in the baseline's favour.
     """
     counts = np.bincount(exam.items.references, minlength=len(SCORED)).tolist()
     all_baselines = {"floor": floor, **baselines}
@@ -344,7 +345,7 @@ def models_metrics(
 def write_plots(
     folder: Path, exam: Exam, chosen_on: Items, compared: Sequence[Compared], floor: Scored, curves: Path | None
 ) -> None:
-    """Write ``scaling.csv``, ``confusion.csv`` and ``reliability.csv``, with curves ``tuning.csv`` and ``loss.csv``.
+    """Write ``scaling.csv``, ``confusion.csv`` and ``reliability.csv``; with curves ``tuning.csv`` and ``loss.csv``.
 
     Raises:
         DataError: If a rung's folder of curves cannot be used.
@@ -367,7 +368,7 @@ def write_plots(
 
 
 def _scaling_rows(compared: Sequence[Compared], floor: Scored) -> Iterator[tuple[Any, ...]]:
-    """One row per rung, kind and metric; the floor is repeated at every size, so that it draws as a line."""
+    """Yield one row per rung, kind and metric; the floor is repeated at every size, so that it draws as a line."""
     for rung, kinds, *_ in compared:
         for kind, scored in {**kinds, BASELINES["floor"]: floor}.items():
             values = scored.metrics()
@@ -376,9 +377,9 @@ def _scaling_rows(compared: Sequence[Compared], floor: Scored) -> Iterator[tuple
 
 
 def _confusion_rows(items: Items, compared: Sequence[Compared]) -> Iterator[tuple[Any, ...]]:
-    """One row per kind, rung, label and answer: how many test items, and which share of that label's.
+    """Yield one row per kind, rung, label and answer: the number of test items, and their share of that label.
 
-    Of a rung's first seed alone: items are then whole ones.
+    Only a rung's first seed counts, so that the numbers are whole.
     """
     for kind in ("vanilla", "tuned"):
         for rung, kinds, *_ in compared:
@@ -390,7 +391,7 @@ def _confusion_rows(items: Items, compared: Sequence[Compared]) -> Iterator[tupl
 
 
 def _reliability_rows(compared: Sequence[Compared]) -> Iterator[tuple[Any, ...]]:
-    """One row per rung, kind and bin."""
+    """Yield one row per rung, kind and bin."""
     for each in compared:
         for kind, bins in each.reliability.items():
             for one in bins:
@@ -400,7 +401,7 @@ def _reliability_rows(compared: Sequence[Compared]) -> Iterator[tuple[Any, ...]]
 def _tuning_rows(
     compared: Compared, curves: Path, settings: Mapping[str, str], names: Sequence[str], chosen_on: Items
 ) -> Iterator[tuple[Any, ...]]:
-    """The rung's loss and scores on validation, to choose by, and scores on the test, with what it was trained with."""
+    """Yield a rung's validation loss and scores, to choose by, and its test scores, each with its training settings."""
     rung, scored = compared.rung, compared.kinds["tuned"]
     words = "; ".join(f"{name}={value}" for name, value in settings.items())
     values = tuple(settings.get(name, "") for name in names)
@@ -416,7 +417,7 @@ def _tuning_rows(
 
 
 def _loss_rows(compared: Sequence[Compared], curves: Path) -> Iterator[tuple[Any, ...]]:
-    """Each rung's training loss by step, over all tokens of the answer and of the token that decides."""
+    """Yield each rung's training loss by step, over all tokens of the answer and for the deciding token."""
     for rung, *_ in compared:
         folder = curves / rung.key / TRAIN
         deciding = dict(_read_curve(folder / "deciding_loss.tsv"))
@@ -425,10 +426,10 @@ def _loss_rows(compared: Sequence[Compared], curves: Path) -> Iterator[tuple[Any
 
 
 def read_settings(folder: Path) -> dict[str, str]:
-    """Return what a rung was trained with, as texts, in the order of the file.
+    """Return a rung's training settings as strings, in the order of the file.
 
     Raises:
-        DataError: If train did not write it, or something else did.
+        DataError: If the file is missing or malformed.
     """
     path = folder / SETTINGS
     if not path.is_file():
@@ -446,15 +447,15 @@ def _text(value: Any) -> str:
 
 
 def validation_loss(folder: Path, settings: Mapping[str, str]) -> float | None:
-    """Return the loss of the token that decides (nats) on the validation rows, of the weights that were kept.
+    """Return the validation loss (nats) of the deciding token, for the weights that training saved.
 
-    They are those of the last epoch, or of the best one where training may stop early.
+    These are the weights of the last epoch, or with early stopping those of the best epoch.
 
     Returns:
         The loss; None without validation rows.
 
     Raises:
-        DataError: If the file holds something else.
+        DataError: If the file is malformed.
     """
     losses = [loss for _, loss in _read_curve(folder / VALIDATION / "deciding_loss.tsv")]
     if not losses:
@@ -463,7 +464,7 @@ def validation_loss(folder: Path, settings: Mapping[str, str]) -> float | None:
 
 
 def _read_curve(path: Path) -> list[tuple[int, float]]:
-    """Steps and values of one curve, named like its file; none where training logged none."""
+    """Return the steps and values of a curve, whose column is named like its file; empty if training logged none."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as lines:

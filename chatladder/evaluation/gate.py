@@ -1,23 +1,24 @@
 """The gate: does agreement with the labels grow with the size of untouched models?
 
-The score is the AUROC of "needed": it asks whether a model puts needed questions above the others, and not where it
-draws the line, since small untouched models often give one answer to everything. With more than two labels it is
-the mean AUROC of each against the rest. The rule:
+The score is the AUROC of "needed": whether a model ranks needed questions above the others, wherever its threshold
+lies, since small untouched models often give one answer to everything. With more than two labels it is the mean
+one-vs-rest AUROC. The rule:
 
 - **pass**: the whole 95 % interval of the slope, AUROC per doubling of the parameters, is above the margin.
 - **fail**: the whole interval is below minus the margin.
-- **inconclusive**: neither. It then says how many models, or how many items, would decide if the figures stayed.
+- **inconclusive**: neither. The gate then estimates how many models, or how many items, would decide if the figures
+  stayed the same.
 
-The margin is the least change that counts; params.yaml fixes it before any model answers. Without one a pass would be
-nearly blind to noise: wrong labels shrink the slope, and with it the spread that it is held against.
+The margin is the smallest change that counts; params.yaml fixes it before any model answers. Without a margin, a pass
+would be nearly blind to label noise: wrong labels shrink the slope, and with it the spread that it is compared with.
 
 Models are a sample: another training seed gives another score at the same size. So the interval is that of a least
-squares line through all models (every seed of every rung), Student's t with two degrees of freedom fewer than models,
-and its variance is the sum of two: the spread of the models around the line, and the spread of the slope over
-conversations. The first holds a little of the second, so the interval is rather too wide than too narrow.
+squares line through all models (every seed of every rung), with Student's t and two degrees of freedom fewer than
+models. Its variance is a sum: the variance of the models around the line, and the variance of the slope over
+conversations. The first includes a little of the second, so the interval errs on the wide side.
 
 Source:
-    The labels' check by model size is that of arXiv 2405.02817, which judges precision by eye; the rule is ours.
+    Checking labels by model size is from arXiv 2405.02817, which judges precision by eye; the rule is ours.
 """
 
 import math
@@ -32,17 +33,17 @@ from chatladder.evaluation.scores import TAIL, Floats, Interval, clustered_varia
 from chatladder.io.options import setting
 
 PASS, INCONCLUSIVE, FAIL = "pass", "inconclusive", "fail"
-#: Verdicts as numbers, so that ``dvc metrics diff`` shows a change, not only two words.
+#: Verdicts as numbers, so that ``dvc metrics diff`` shows a change.
 CODES = {PASS: 1, INCONCLUSIVE: 0, FAIL: -1}
-#: Spread over fewer conversations is not known well enough to decide anything.
+#: With fewer conversations, the variance over them is not known well enough to decide anything.
 FEWEST_CONVERSATIONS = 30
-#: No number of models or items is named beyond so many times those at hand.
+#: The advice names no number of models or items above this multiple of the present one.
 MOST_TIMES = 20
 
 
 @dataclass(frozen=True)
 class GateSettings:
-    """What the gate is held to; fixed before any model answers."""
+    """The settings of the gate, fixed before any model answers."""
 
     margin: float = setting("Least change of AUROC per doubling of the parameters that counts.", least=0, most=0.1)
 
@@ -51,9 +52,10 @@ class Scores(NamedTuple):
     """The scores of models on the same items.
 
     Attributes:
-        params: Parameters of each model, shape ``(m,)``.
+        params: The number of parameters of each model, shape ``(m,)``.
         values: Their scores, shape ``(m,)``.
-        influence: What each item adds to each score, shape ``(m, n)``; see ``chatladder.evaluation.scores.auroc_of``.
+        influence: The influence of each item on each score, shape ``(m, n)``; see
+            ``chatladder.evaluation.scores.auroc_of``.
         clusters: Index of each item's conversation, shape ``(n,)``.
     """
 
@@ -64,23 +66,24 @@ class Scores(NamedTuple):
 
     @property
     def doublings(self) -> Floats:
-        """log2 of the parameters, shape ``(m,)``."""
+        """The log2 of the number of parameters, shape ``(m,)``."""
         return np.log2(np.asarray(self.params, dtype=np.float64))
 
 
 @dataclass(frozen=True)
 class Gate:
-    """The verdict on the labels, and what it rests on.
+    """The verdict on the labels, and its basis.
 
     Attributes:
         verdict: PASS, INCONCLUSIVE or FAIL.
-        slope: Per doubling of the parameters; None with fewer than two sizes. Its ends are NaN with two models.
-        models: The number of models, seeds counted apart.
-        sizes: The number of their sizes.
+        slope: The slope per doubling of the parameters; None with fewer than two sizes. Its ends are NaN with two
+            models.
+        models: The number of models; each seed counts.
+        sizes: The number of distinct sizes.
         conversations: The number of conversations.
-        models_needed: How many models would decide, spread over the same sizes; None if it is decided, or no number
-            up to ``MOST_TIMES`` as many would.
-        items_factor: How many times the items would decide, with the same models; None as above.
+        models_needed: The number of models of the same sizes that would decide; None if the gate is decided, or no
+            number up to ``MOST_TIMES`` the present one would decide.
+        items_factor: The multiple of the items that would decide with the same models; None likewise.
     """
 
     verdict: str
@@ -97,7 +100,7 @@ def gate_of(scores: Scores, settings: GateSettings) -> Gate:
 
     Args:
         scores: The AUROC of every dense model, all seeds.
-        settings: The least change that counts.
+        settings: The smallest change that counts.
     """
     models, sizes = len(scores.params), len({*scores.params})
     conversations = len(np.unique(scores.clusters))
@@ -125,19 +128,19 @@ def gate_of(scores: Scores, settings: GateSettings) -> Gate:
 
 
 def slope_of(scores: Scores) -> Interval | None:
-    """Return the slope of scores per doubling, None with fewer than two sizes; its ends are NaN with two models."""
+    """Return the slope per doubling, or None with fewer than two sizes; its ends are NaN with two models."""
     if len({*scores.params}) < 2:
         return None
     return Interval(*map(float, slope_interval(scores.doublings, scores.values, _by_items(scores))))
 
 
 def _by_items(scores: Scores) -> float:
-    """Variance of the slope over conversations."""
+    """Return the variance of the slope over conversations."""
     return clustered_variance(slope_weights(scores.doublings) @ scores.influence, scores.clusters)
 
 
 def slope_weights(doublings: Floats) -> Floats:
-    """Return what each model's score counts for in the slope, shape ``(m,)``: a line by least squares."""
+    """Return the weight of each model's score in the least squares slope, shape ``(m,)``."""
     centred = doublings - doublings.mean()
     weights: Floats = centred / (centred @ centred)
     return weights
@@ -147,13 +150,13 @@ def slope_interval(doublings: Floats, values: Floats, by_items: Floats | float) 
     """Return slopes of scores against log2(parameters), with their 95 % intervals.
 
     Args:
-        doublings: log2 of the models' parameters, shape ``(m,)``, at least two different.
-        values: Scores of one ladder, shape ``(m,)``, or of many, shape ``(k, m)``.
-        by_items: Variance of the slope over conversations, one of each ladder.
+        doublings: The log2 of the models' parameters, shape ``(m,)``, with at least two distinct values.
+        values: The scores of one ladder, shape ``(m,)``, or of several, shape ``(k, m)``.
+        by_items: The variance of the slope over conversations, one for each ladder.
 
     Returns:
-        Slope, lower and upper end, of shape ``()`` or ``(k,)``; the ends are NaN with two models, which leave no
-        residual.
+        The slope, its lower and its upper end, shape ``()`` or ``(k,)``; the ends are NaN with two models, which leave
+        no residual.
     """
     from scipy.stats import t
 
@@ -169,7 +172,7 @@ def slope_interval(doublings: Floats, values: Floats, by_items: Floats | float) 
 
 
 def _residual_variance(doublings: Floats, values: Floats) -> Floats:
-    """Variance of scores around the line, with two degrees of freedom fewer than models."""
+    """Return the variance of scores around the line, with two degrees of freedom fewer than models."""
     centred = doublings - doublings.mean()
     fitted = values.mean(axis=-1, keepdims=True) + (values @ slope_weights(doublings))[..., None] * centred
     variance: Floats = ((values - fitted) ** 2).sum(axis=-1) / (len(doublings) - 2)
@@ -194,7 +197,7 @@ def _items_factor(aim: float, spread: float, by_items: float, models: int) -> fl
 
 
 def advice(gate: Gate, settings: GateSettings) -> Iterator[str]:
-    """Yield the verdict, why, and what to do."""
+    """Yield the verdict, the reason and the next step."""
     if gate.verdict == PASS:
         yield f"gate: PASS. Larger models agree better with the labels: AUROC {slope_text(gate)}."
         yield (
@@ -225,7 +228,7 @@ def _undecided(gate: Gate, settings: GateSettings) -> str:
 
 
 def slope_text(gate: Gate) -> str:
-    """The slope and what it rests on, as ``+0.038 per doubling [+0.030, +0.046] over 12 models of 4 sizes``."""
+    """Return the slope and its basis, as ``+0.038 per doubling [+0.030, +0.046] over 12 models of 4 sizes``."""
     if gate.slope is None:
         return "not defined"
     value, low, high = gate.slope

@@ -1,10 +1,10 @@
-"""Labels that are probably wrong: evidence put together into one probability, its reasons, and the queue of suspects.
+"""Labels that are probably wrong: evidence combined into one probability, its reasons, and the queue of suspects.
 
-Evidence is what models say that never saw the label: untouched models of all sizes, adapters tuned on other
-conversations, classifiers of words. A regression over other conversations weighs it.
+Evidence comes from models that never saw the label: untouched models of all sizes, adapters tuned on other
+conversations, and classifiers of words. A regression fitted on other conversations weighs it.
 
-With two labels a source says the log-odds of "needed", shape ``(n,)``, and the labels are 1 and 0. With more it says
-those of each label against the rest, shape ``(n, labels)``, and the labels are places in ``SCORED``.
+With two labels a source gives the log-odds of "needed", shape ``(n,)``, and the labels are 1 and 0. With more it gives
+the log-odds of each label against the rest, shape ``(n, labels)``, and the labels are indices into ``SCORED``.
 """
 
 import unicodedata
@@ -26,19 +26,19 @@ from chatladder.io.options import setting
 from chatladder.io.rows import RANKING
 from chatladder.vocabulary import IS_BINARY, KINDS, SCORED
 
-#: Probabilities are held this far from 0 and 1: no model is that sure.
+#: Probabilities are clipped to this distance from 0 and 1, since no model is that certain.
 _SUREST = 1e-4
-#: Digits of a probability that are kept: beyond them processors differ.
+#: Digits of a probability; beyond them processors differ.
 _DIGITS = 9
-#: Folds and repeats by which the weights of the sources are learned.
+#: Folds and repeats of the cross-validation that learns the weights of the sources.
 _FOLDS, _REPEATS = 5, 4
 
 
-#: Sources that are named, the surest ones.
+#: The number of sources that a reason names, the most certain ones first.
 _NAMED = 3
 _BY_SIZE = "larger untouched models contradict the label more"
 SUSPECT = "suspect"
-#: Keys of their numbers in the metrics, label by label, and the label in a sentence.
+#: Metric of each label's suspects -> the label in a sentence.
 SUSPECTS = (
     {"suspects_needed": "needed", "suspects_not_needed": "not needed"}
     if IS_BINARY
@@ -48,7 +48,7 @@ SUSPECTS = (
 
 @dataclass(frozen=True)
 class QueueSettings:
-    """The numbers of labels that are looked at again."""
+    """The settings of the review queue."""
 
     share: float = setting("Share of the items that become suspects.", above=0, most=1)
     seed: int = setting("Seed of the folds.", least=0)
@@ -58,10 +58,10 @@ class Evidence(NamedTuple):
     """The answers of the sources to each item.
 
     Attributes:
-        vanilla: Rung, smallest first -> log-odds by the untouched model; centred, so that a model's leaning to one
-            answer is no evidence.
-        tuned: Rung -> the same by adapters that did not see the item's conversation.
-        baselines: Baseline -> the same.
+        vanilla: Rung, smallest first -> log-odds by the untouched model, centred so that a model's bias towards one
+            answer is not evidence.
+        tuned: Rung -> log-odds by adapters that did not see the item's conversation.
+        baselines: Baseline -> log-odds by a classifier that did not see it either.
     """
 
     vanilla: dict[str, Floats]
@@ -70,7 +70,7 @@ class Evidence(NamedTuple):
 
     @property
     def sources(self) -> dict[str, Floats]:
-        """All of them by name: ``untouched <rung>``, ``tuned <rung>``, ``words: <baseline>``."""
+        """All sources by name: ``untouched <rung>``, ``tuned <rung>``, ``words: <baseline>``."""
         return {
             **{f"untouched {rung}": values for rung, values in self.vanilla.items()},
             **{f"tuned {rung}": values for rung, values in self.tuned.items()},
@@ -79,7 +79,7 @@ class Evidence(NamedTuple):
 
 
 def log_odds(shares: Floats) -> Floats:
-    """Of probabilities, none of them surer than 1 in 10,000."""
+    """Return the log-odds of probabilities, clipped to 1 in 10,000."""
     held = np.clip(shares, _SUREST, 1 - _SUREST)
     return np.log(held / (1 - held))
 
@@ -92,21 +92,21 @@ def probability_needed(
     *,
     seed: int,
 ) -> Floats:
-    """The probability that each item is "needed", or of each label, on all evidence, whatever its own label says.
+    """Return the probability of "needed", or of each label, on all evidence except the item's own label.
 
-    A logistic regression learns how much each source is worth from the labels of other conversations: a rung that knows
-    nothing gets no weight, and one whose size helps gets more. So correctness that falls as models grow counts against
-    a label without a rule of its own.
+    A logistic regression learns the weight of each source from the labels of other conversations: an uninformative
+    rung gets no weight, and a rung whose size helps gets more. So no special rule is needed for labels with which
+    larger models agree less.
 
     Args:
         evidence: Log-odds of every source.
-        overlap: Figures of each question, shape ``(n, figures)``.
+        overlap: Features of each question, shape ``(n, features)``.
         labels: The labels, shape ``(n,)``.
         conversations: The conversation of each item.
         seed: Seed of the folds.
 
     Returns:
-        Shape ``(n,)``, or ``(n, labels)``, to nine digits.
+        The probabilities, shape ``(n,)`` or ``(n, labels)``, to nine digits.
 
     Source:
         Stacked generalization (Wolpert, 1992), cross-fitted by conversation.
@@ -128,7 +128,7 @@ def _standardized(learned: Floats, labels: Labels, asked: Floats) -> Floats:
 
 
 def support(log_odds: Floats, labels: Labels) -> Floats:
-    """Return by how much a source says each label rather than the likeliest other one, shape ``(n,)``; log-odds."""
+    """Return a source's margin for each label over the likeliest other label, in log-odds, shape ``(n,)``."""
     if log_odds.ndim == 1:
         return log_odds * np.where(labels == 1, 1, -1)
     is_label = np.eye(log_odds.shape[1], dtype=np.bool_)[labels]
@@ -137,9 +137,9 @@ def support(log_odds: Floats, labels: Labels) -> Floats:
 
 
 def growth(vanilla: Mapping[str, Floats], params: Mapping[str, int], labels: Labels) -> Floats:
-    """Return how the untouched models' support of each label changes per doubling of their parameters, shape ``(n,)``.
+    """Return the change of the untouched models' support for each label per doubling, in log-odds, shape ``(n,)``.
 
-    Below 0, the larger models are, the more they contradict. Log-odds; 0 with fewer than two sizes.
+    It is below 0 if larger models contradict the label more, and 0 with fewer than two sizes.
     """
     rungs = [rung for rung in vanilla if rung in params]
     doublings = np.log2([params[rung] for rung in rungs])
@@ -152,11 +152,11 @@ def growth(vanilla: Mapping[str, Floats], params: Mapping[str, int], labels: Lab
 
 
 def contradicted_by_size(vanilla: Mapping[str, Floats], params: Mapping[str, int], labels: Labels) -> NDArray[np.bool_]:
-    """Return whether larger untouched models contradict each label more, and the largest does; shape ``(n,)``.
+    """Return True for each label that larger untouched models contradict more and the largest contradicts, ``(n,)``.
 
     Args:
         vanilla: Rung, smallest first -> log-odds.
-        params: Rung -> its parameters; rungs that are left out here have no size to go by.
+        params: Rung -> its number of parameters; rungs without an entry are skipped.
         labels: The labels, shape ``(n,)``.
     """
     falling = growth(vanilla, params, labels) < 0
@@ -167,12 +167,12 @@ def contradicted_by_size(vanilla: Mapping[str, Floats], params: Mapping[str, int
 
 
 def reasons(evidence: Evidence, labels: Labels, by_size: NDArray[np.bool_]) -> Iterator[str]:
-    """For each item which sources contradict its label, and whether larger untouched models do so more.
+    """Yield for each item the sources that contradict its label, and whether larger untouched models do so more.
 
     Args:
         evidence: Log-odds of every source.
         labels: The labels, shape ``(n,)``.
-        by_size: As ``contradicted_by_size`` gives it.
+        by_size: The result of ``contradicted_by_size``.
     """
     supports = {name: support(log_odds, labels) for name, log_odds in evidence.sources.items()}
     said = {name: _said(log_odds, labels) for name, log_odds in evidence.sources.items()}
@@ -184,9 +184,9 @@ def reasons(evidence: Evidence, labels: Labels, by_size: NDArray[np.bool_]) -> I
 
 
 def _said(log_odds: Floats, labels: Labels) -> list[str]:
-    """Return the likeliest of the labels that each item does not have, by a source."""
+    """Return the likeliest label, by a source, among those that each item does not have."""
     if log_odds.ndim == 1:
-        return [SCORED[label] for label in labels.tolist()]  # 1 is the first label, so the other one has this place
+        return [SCORED[label] for label in labels.tolist()]  # 1 codes the first label, so this indexes the other one
     others = np.where(np.eye(log_odds.shape[1], dtype=np.bool_)[labels], -np.inf, log_odds)
     return [SCORED[place] for place in others.argmax(axis=1).tolist()]
 
@@ -203,7 +203,7 @@ def _worded(against: list[str], sources: int, said: Mapping[str, str]) -> str:
 
 
 def same_text(text: str) -> str:
-    """Return a text without what two that read the same may differ in: width, case and spaces."""
+    """Return a text without its width, case and spaces, so that texts which read the same are equal."""
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
@@ -212,12 +212,12 @@ def make_queue(item_ids: Sequence[str], texts: Sequence[str], suspicion: Floats,
 
     Args:
         item_ids: The id of each item.
-        texts: The question's own text.
+        texts: The text of each question.
         suspicion: The probability that each label is wrong, shape ``(n,)``.
-        share: Share of the items that become suspects.
+        share: The share of the items that become suspects.
 
     Returns:
-        Their rows, from the most suspicious on, each followed by the suspects with its text.
+        The rows of the suspects, the most suspicious first, each followed by the suspects with the same text.
     """
     ranked = sorted(range(len(item_ids)), key=lambda row: (-suspicion[row], item_ids[row]))
     by_text: dict[str, list[int]] = {}
@@ -227,16 +227,16 @@ def make_queue(item_ids: Sequence[str], texts: Sequence[str], suspicion: Floats,
 
 
 def read_evidence(item_ids: Sequence[str], predictions: Path, ladder: Ladder, judges: Ladder) -> Evidence:
-    """Return what every source says of the items.
+    """Return the answers of every source to the items.
 
     Args:
-        item_ids: The items, in this order.
-        predictions: Folder of the folders ``vanilla``, ``out_of_fold`` and ``words``.
+        item_ids: The items, in the order of the result.
+        predictions: The folder with ``vanilla``, ``out_of_fold`` and ``words``.
         ladder: The rungs with untouched predictions.
         judges: The rungs with out-of-fold predictions.
 
     Raises:
-        DataError: If predictions do not fit.
+        DataError: If predictions are missing or invalid.
     """
 
     def read(folder: str, name: str, stage: str) -> Floats:
@@ -256,14 +256,14 @@ def read_evidence(item_ids: Sequence[str], predictions: Path, ladder: Ladder, ju
 
 
 class Ranking(NamedTuple):
-    """The labels by how likely they are wrong.
+    """The labels, ranked by the probability that they are wrong.
 
     Attributes:
         table: Rows of ``RANKING``, the most suspicious first.
-        queue: The ids of those to look at again, in the order in which they are shown.
-        metrics: ``items`` that were ranked, ``contradicted`` (labels that the evidence holds for more likely wrong
-            than right), ``suspects``, of them those of each label (``SUSPECTS``), and ``auroc``, how well the evidence
-            tells the labels apart: at 0.5 the queue is no better than chance.
+        queue: The ids of the items to review, in the order in which they are shown.
+        metrics: The numbers of ranked ``items``, of ``contradicted`` labels (more likely wrong than right by the
+            evidence) and of ``suspects``, also by label (``SUSPECTS``); and ``auroc``, how well the evidence separates
+            the labels: at 0.5 the queue is no better than chance.
     """
 
     table: pa.Table
@@ -272,13 +272,13 @@ class Ranking(NamedTuple):
 
 
 def rank(items: Sequence[dict[str, Any]], evidence: Evidence, ladder: Ladder, settings: QueueSettings) -> Ranking:
-    """Rank labelled questions, and choose those to look at again.
+    """Rank labelled questions, and choose those to review.
 
     Args:
-        items: Rows of ``LABELLED``, none of the test split.
+        items: Rows of ``LABELLED``, none from the test split.
         evidence: The answers of the sources.
-        ladder: The rungs; the dense ones have a size to go by.
-        settings: The size of the queue.
+        ladder: The rungs; only the dense ones are compared by size.
+        settings: The settings of the queue.
     """
     labels = targets_of([item["label"] for item in items])
     conversations = [item["conversation"] for item in items]

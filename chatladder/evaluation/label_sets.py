@@ -1,18 +1,18 @@
-"""Two sets of labels under the same models: which of them holds fewer errors?
+"""Two label sets of the same items, compared under the same models: which of them has fewer errors?
 
-Round against round, annotator against annotator, one wording of the guidelines against another: both label the same
-items, and no model chose those. Where the two differ, one of them is wrong, and the models, which saw neither label,
-lean to the right one more often than not. How far they lean there, against how far they lean on items that both label
-alike, says how many more errors the one set holds than the other. The luck of the models is the same on both sides and
-cancels, so a few models and a few hundred items say more here than any slope.
+Two rounds, two annotators, or two wordings of the guidelines label the same items, which no model chose. Where the
+sets differ, one of them is wrong, and the models, which saw neither label, lean to the right one more often than not.
+How far they lean on these items, relative to items that both sets label alike, tells how many more errors one set has
+than the other. The noise of the models is the same for both sets and cancels, so a few models and a few hundred items
+give more precision than any slope.
 
-The figure is in points: errors in 100 labels. It is rather too small than too large, since errors gather on hard items,
-where models lean less. Its power is given with it: how likely it is that 15 points more errors would have been found.
-Untouched models know nothing of any label. Where they know too little of the task, models tuned on other conversations
-do better; but those have learned from the labels of all rounds and annotators, and so lean to whoever gave most.
+The figure is in points: errors in 100 labels. It errs on the small side, since errors concentrate on hard items, where
+models lean less. It comes with its power: the probability of detecting 15 points more errors.
+Untouched models have seen no label. If they know too little of the task, models tuned on other conversations do
+better; but these have learned from the labels of all rounds and annotators, and so favour whoever gave the most.
 
-Only sets of two labels are compared: of more, models know some labels from each other better than others, and no one
-distance turns what they say into errors.
+Only tasks of two labels are compared: with more, models separate some pairs of labels better than others, and no
+single distance converts their evidence into errors.
 """
 
 import math
@@ -33,11 +33,11 @@ from chatladder.vocabulary import ANSWERS, IS_BINARY, PREDICTIONS
 
 Codes = NDArray[np.int64]
 
-#: Share of further errors that a comparison is asked to find.
+#: The share of additional errors that the power refers to.
 WORSE = 0.15
-#: Differing items over fewer conversations decide nothing.
+#: Differing items from fewer conversations decide nothing.
 FEWEST_DIFFERING = 10
-#: Random sets with so many more errors by which the power is estimated.
+#: The number of random sets with additional errors that estimate the power, and their seed.
 _TRIALS, _SEED = 8, 0
 #: Power from which untouched models are enough.
 _ENOUGH = 0.8
@@ -49,10 +49,10 @@ class LabelSets(NamedTuple):
 
     Attributes:
         kind: "rounds" or "annotators".
-        names: Those of the two.
-        item_ids: The items, n.
-        conversations: Their conversations.
-        labels: The labels of each, NEEDED or NOT_NEEDED, shape ``(2, n)``.
+        names: The names of the two sets.
+        item_ids: The n items.
+        conversations: The conversation of each item.
+        labels: The labels by each set, NEEDED or NOT_NEEDED, shape ``(2, n)``.
     """
 
     kind: str
@@ -63,11 +63,11 @@ class LabelSets(NamedTuple):
 
     @property
     def title(self) -> str:
-        """As ``round 2 against round 1``."""
+        """The names in one phrase, as ``round 2 against round 1``."""
         return " against ".join(self.names)
 
     def of(self, item_ids: Container[str]) -> "LabelSets":
-        """Return the same for the items that are among these alone."""
+        """Return the label sets restricted to the given items."""
         rows = [row for row, item_id in enumerate(self.item_ids) if item_id in item_ids]
         ids, conversations = ([texts[row] for row in rows] for texts in (self.item_ids, self.conversations))
         return self._replace(item_ids=ids, conversations=conversations, labels=self.labels[:, rows])
@@ -75,16 +75,16 @@ class LabelSets(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What some models say of two label sets.
+    """The comparison of two label sets under some models.
 
     Attributes:
         models: The number of models.
         items: The number of items.
-        differing: On how many of them the two differ.
-        points: Errors of the second set less those of the first, in 100 labels; None where the two differ in too few
-            conversations, or where the models do not tell the labels apart.
-        agreeing: How many models, each by itself, lean to the set that all of them together lean to.
-        power: Chance that a set with ``WORSE`` more errors would be found.
+        differing: The number of items on which the two sets differ.
+        points: The errors of the second set minus those of the first, in 100 labels; None if the sets differ in too
+            few conversations, or the models do not separate the labels.
+        agreeing: The number of models that on their own lean to the same set as all of them together.
+        power: The probability that a set with ``WORSE`` more errors would be detected.
     """
 
     models: int
@@ -95,7 +95,7 @@ class Comparison:
     power: float = 0.0
 
     def metrics(self) -> dict[str, Any]:
-        """Return what a metrics file holds; every key is always there."""
+        """Return the content of a metrics file; every key is always present."""
         figures: dict[str, Any] = dict.fromkeys(("points", "points_lo", "points_hi"))
         if self.points:
             figures = self.points.named("points")
@@ -123,15 +123,15 @@ def label_sets_of(table: pa.Table) -> list[LabelSets]:
 def compare_all(
     pairs: Sequence[LabelSets], untouched: Sequence[Path], out_of_fold: Sequence[Path]
 ) -> list[tuple[LabelSets, dict[str, Comparison]]]:
-    """Compare every two label sets under untouched models, and under models tuned on other conversations.
+    """Compare each pair of label sets under untouched models, and under models tuned on other conversations.
 
     Args:
-        pairs: The label sets.
-        untouched: Files of predictions of untouched rungs, all items of the label sets among them.
-        out_of_fold: Those of out-of-fold adapters, which answer no test item: the others are compared.
+        pairs: The pairs of label sets.
+        untouched: Files of predictions by untouched rungs, for all items of the label sets.
+        out_of_fold: Files of predictions by out-of-fold adapters, which skip test items: so these are not compared.
 
     Returns:
-        The label sets with what ``UNTOUCHED`` and ``OUT_OF_FOLD`` models say, each if there are any.
+        Each pair with its comparisons under ``UNTOUCHED`` and ``OUT_OF_FOLD`` models, if there are such models.
 
     Raises:
         DataError: If predictions cannot be used.
@@ -151,12 +151,12 @@ def compare_all(
 def compare_under(
     pairs: Sequence[LabelSets], models: Sequence[Predictions], rows: Mapping[str, int]
 ) -> Iterator[Comparison]:
-    """Yield what models say of each pair of label sets, on the items that they answered; nothing without models.
+    """Yield the comparison of each pair of label sets, on the items that the models answered; none without models.
 
     Args:
-        pairs: The label sets.
-        models: The models; those that gave too few probabilities are passed over.
-        rows: Item -> its place in each model's answers.
+        pairs: The pairs of label sets.
+        models: The models; those with too few probabilities are skipped.
+        rows: Item -> its index in each model's answers.
     """
     evidence = np.array([each.log_odds for each in models if each.has_probabilities])
     kinds = Counter(sets.kind for sets in pairs)
@@ -171,9 +171,9 @@ def compare(labels: Codes, evidence: Floats, conversations: Sequence[str], pairs
 
     Args:
         labels: NEEDED or NOT_NEEDED by either set, shape ``(2, n)``.
-        evidence: The answers of m models, the larger, the more "needed", shape ``(m, n)``.
+        evidence: The answers of m models, larger for "needed", shape ``(m, n)``.
         conversations: The conversation of each item.
-        pairs: How many pairs of sets are compared side by side. Their intervals hold together with 95 % (Bonferroni):
+        pairs: The number of pairs that are compared together. Their intervals jointly cover 95 % (Bonferroni), since
             among ten annotators somebody would stand out by chance.
     """
     tail = TAIL / pairs
@@ -201,13 +201,13 @@ def compare(labels: Codes, evidence: Floats, conversations: Sequence[str], pairs
 
 
 class Lean(NamedTuple):
-    """How far evidence leans to one of two label sets.
+    """The lean of evidence to one of two label sets.
 
     Attributes:
-        difference: Errors of the second set less those of the first, as a share of the items.
-        influence: What each item adds to it, shape ``(n,)``.
-        known: How far the evidence leans to the labels, on items that both sets label alike, in its own unit.
-        known_influence: What each item adds to that.
+        difference: The errors of the second set minus those of the first, as a share of the items.
+        influence: The influence of each item on the difference, shape ``(n,)``.
+        known: How far the evidence leans to the labels on items that both sets label alike, in the evidence's unit.
+        known_influence: The influence of each item on ``known``, shape ``(n,)``.
     """
 
     difference: float
@@ -217,19 +217,19 @@ class Lean(NamedTuple):
 
 
 def lean(labels: Codes, evidence: Floats) -> Lean:
-    """Return which of two label sets the evidence leans to, where they differ.
+    """Return which of two label sets the evidence leans to on the items on which they differ.
 
-    Let c be halfway between the mean evidence of needed and of other items, and h half their distance, both on items
-    that the two sets label alike. Then an item that one set labels rightly and the other wrongly adds h on average,
-    towards the right one: the sum over differing items, over h, is the difference of the errors. Unlike a difference
-    of AUROC, it does not depend on which label the errors lean to.
+    Let c be the midpoint between the mean evidence of needed and of other items, and h half their distance, both on
+    items that the two sets label alike. An item that one set labels rightly and the other wrongly then lies on average
+    h from c, on the side of the right label: the sum over differing items, divided by h, is the difference of the
+    errors. Unlike a difference of AUROC, it does not depend on which label the errors favour.
 
     Args:
         labels: NEEDED or NOT_NEEDED by either set, shape ``(2, n)``.
-        evidence: The larger, the more "needed", shape ``(n,)``.
+        evidence: The evidence, larger for "needed", shape ``(n,)``.
 
     Returns:
-        NaN throughout where the two label no item alike as needed, or none as not needed.
+        The lean; all NaN if the two sets agree on no needed item, or on no other item.
     """
     items = len(evidence)
     first, second = labels == NEEDED
@@ -260,10 +260,10 @@ def _points(leans: Lean, clusters: Codes, differing: int, tail: float) -> Interv
 
 
 def _power(labels: Codes, evidence: Floats, clusters: Codes, tail: float) -> float:
-    """The chance of finding a set with ``WORSE`` more errors than the second one.
+    """Return the probability of detecting a set with ``WORSE`` more errors than the second one.
 
-    Errors are drawn into the second set. Their variance adds to that of the difference at hand, for the two sets differ
-    already.
+    Random errors are put into the second set. Their variance adds to that of the observed difference, since the two
+    sets already differ.
     """
     from scipy.stats import norm
 
@@ -282,19 +282,19 @@ def _power(labels: Codes, evidence: Floats, clusters: Codes, tail: float) -> flo
 
 
 def lead(power: Mapping[str, float]) -> str:
-    """Return which models to go by: the untouched ones where their power is enough, else those with the larger power.
+    """Return the models to report: the untouched ones if their power is enough, else those with the larger power.
 
-    Power does not depend on which of the two sets is better, so this chooses no result.
+    Power does not depend on which set is better, so this does not select for a result.
     """
     return UNTOUCHED if power.get(UNTOUCHED, 0) >= _ENOUGH else max(power, key=lambda name: power[name])
 
 
 def compared_in_words(names: tuple[str, str], found: Mapping[str, Comparison]) -> Iterator[str]:
-    """Yield a line on two label sets: which holds more errors, which models say so, and the power.
+    """Yield a line about two label sets: which has more errors, by which models, and the power.
 
     Args:
-        names: Those of the two sets.
-        found: What ``UNTOUCHED`` and ``OUT_OF_FOLD`` models say, each if there are such models; nothing without any.
+        names: The names of the two sets.
+        found: The comparisons under ``UNTOUCHED`` and ``OUT_OF_FOLD`` models; empty without such models.
     """
     if not found:
         return

@@ -1,8 +1,8 @@
-"""Contrast pairs: two test questions of one conversation in the same words, of which one needs the history.
+"""Contrast pairs: two test questions of one conversation in the same words, of which only one needs the history.
 
-Whoever answers by the question alone gives both the same answer, and gets no pair right; guessing gets a quarter. Both
-questions are of one conversation, so that people and topic are the same and what was said in between makes the
-difference; pairs across conversations could be told apart by either. It also keeps a pair whole in a bootstrap of
+A model that reads the question alone answers both alike, and gets no pair right; guessing gets a quarter right. Both
+questions come from one conversation, so that people and topic are the same and only the messages in between differ;
+across conversations, people or topic could separate a pair. It also keeps each pair whole in a bootstrap over
 conversations.
 """
 
@@ -18,7 +18,7 @@ from chatladder.evaluation.predictions import Items
 from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, Bootstrap, Floats
 from chatladder.vocabulary import IS_BINARY
 
-#: Fewer pairs say too little: a share of 20 is known to about 20 points either way.
+#: Fewer pairs are too imprecise: a share of 20 pairs is known to about 20 points either way.
 FEWEST_PAIRS = 20
 _MENTIONS = re.compile(r"\s*(?:@\S+\s+)*")
 
@@ -30,11 +30,11 @@ def contrast_pairs(items: Items, texts: Sequence[str]) -> Pairs:
 
     Args:
         items: The items.
-        texts: The question of each.
+        texts: The text of each question.
 
     Returns:
-        Places of the needed and of the other item, shape ``(pairs, 2)``; none of more than two labels, which are no
-        opposites.
+        Indices of the needed and of the other item, shape ``(pairs, 2)``; no pairs with more than two labels, which
+        are not opposites.
     """
     if not IS_BINARY:
         return np.empty((0, 2), dtype=np.int64)
@@ -47,7 +47,7 @@ def contrast_pairs(items: Items, texts: Sequence[str]) -> Pairs:
 
 
 def words_of(text: str) -> str:
-    """Return a question without the mentions that it begins with, white space, and punctuation at its end."""
+    """Return a question without leading mentions, white space, and final punctuation."""
     words = "".join(text[found.end() if (found := _MENTIONS.match(text)) else 0 :].split())
     while words and (unicodedata.category(words[-1]).startswith("P") or words[-1] in "~～"):
         words = words[:-1]
@@ -55,16 +55,16 @@ def words_of(text: str) -> str:
 
 
 def pairs_right(pairs: Pairs, references: NDArray[np.int64], answers: NDArray[np.int64], sample: Bootstrap) -> Floats:
-    """Return the share of pairs of which both items are answered right, under every draw.
+    """Return the share of pairs with both items answered right, under every draw.
 
     Args:
-        pairs: Places of their items, shape ``(pairs, 2)``, at least one.
+        pairs: Indices of their items, shape ``(pairs, 2)``; at least one pair.
         references: Labels, shape ``(n,)``.
         answers: Answers, shape ``(n,)``.
         sample: The draws of conversations.
 
     Returns:
-        Shape ``(1 + draws,)``; a draw without any pair has the share of all.
+        The shares, shape ``(1 + draws,)``; a draw without any pair gets the share of all pairs.
     """
     right = (references == answers)[pairs].all(axis=1)
     weights = sample.weights[:, sample.clusters[pairs[:, 0]]]

@@ -1,4 +1,4 @@
-"""A model's predictions, lined up with the labelled items."""
+"""A model's predictions, aligned with the labelled items."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +14,16 @@ from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, read_rows
 from chatladder.vocabulary import ANSWERS, CHANCES, IS_BINARY, PREDICTIONS, SCORED
 
-#: Baselines by the names of the files that hold their answers: those that know no word, and classifiers of words.
-#: The rule about names tells what is needed from what is not, and no third label.
+#: Baselines by the names of their files: those that know no words, and classifiers of words. The rule about names
+#: separates needed from not needed, and knows no third label.
 CHEAP_BASELINES, WORD_BASELINES = ("naming", "counts") if IS_BINARY else ("counts",), ("line", "trees")
-#: Probabilities are held above this, so that one certain answer cannot move the mean log-odds at will.
+#: Probabilities are clipped to this minimum, so that a single certain answer cannot dominate the mean log-odds.
 _SMALLEST = 1e-9
 
 
 @dataclass(frozen=True)
 class Items:
-    """Labelled items: ids, conversations, and labels (places in ``SCORED``), shape ``(n,)`` each."""
+    """Labelled items: ids, conversations, and labels (indices into ``SCORED``), shape ``(n,)`` each."""
 
     ids: list[str]
     conversations: list[str]
@@ -35,14 +35,14 @@ class Predictions:
     """One model's answers to items, shape ``(n,)`` each.
 
     Attributes:
-        answers: Places in ``ANSWERS``; what could not be read is UNKNOWN.
-        log_odds: log(p_needed / p_not_needed); of more than two labels those of each against the rest, shape
-            ``(n, labels)``. Where the probabilities are missing the mean of the others, which speaks for none.
-        p_unknown: Probability of "do not know".
-        parsed: False where the answer could not be read.
-        mean_log_odds: Mean over every question the model answered with probabilities, scored here or not; of more than
-            two labels shape ``(labels,)``.
-        known: False where the probabilities are missing.
+        answers: Indices into ``ANSWERS``; an unparsed answer is UNKNOWN.
+        log_odds: log(p_needed / p_not_needed); with more than two labels the log-odds of each against the rest, shape
+            ``(n, labels)``. If the probabilities are missing, the mean of the others, which is evidence for no label.
+        p_unknown: The probability of "do not know".
+        parsed: False if the answer could not be parsed.
+        mean_log_odds: The mean over all questions that the model answered with probabilities, scored or not; with more
+            than two labels shape ``(labels,)``.
+        known: False if the probabilities are missing.
     """
 
     answers: NDArray[np.int64]
@@ -54,26 +54,26 @@ class Predictions:
 
     @property
     def has_probabilities(self) -> bool:
-        """Whether at least half of these items have some: else there is nothing to rank them by."""
+        """True if at least half of the items have probabilities; with fewer, items cannot be ranked."""
         return bool(2 * self.known.sum() >= max(1, len(self.known)))
 
     @property
     def evidence(self) -> Floats:
-        """What items are ranked by: the log-odds, NaN where the probabilities are missing."""
+        """The log-odds, by which items are ranked; NaN if the probabilities are missing."""
         return np.where(self.known, self.log_odds.T, np.nan).T
 
 
 def read_items(path: Path, split: str | None, column: str = "label", *, is_small: bool = False) -> Items:
-    """The labelled items of one split, or of all.
+    """Return the labelled items of one split, or of all splits.
 
     Args:
         path: Rows of ``LABELLED``.
         split: The split; None for all of them.
-        column: ``label``, or ``check_label`` for the labels that no model asked for.
-        is_small: Whether items of one label, or none at all, will do.
+        column: ``label``, or ``check_label`` for the labels that no model requested.
+        is_small: True to accept items of a single label, or no items.
 
     Raises:
-        DataError: If they do not hold two labels.
+        DataError: If a label is not scored, or fewer than two labels occur and ``is_small`` is False.
     """
     table = read_rows(path, LABELLED).select(["item_id", "conversation", column, "split"])
     if split is not None:
@@ -100,7 +100,7 @@ def read_texts(path: Path, item_ids: Sequence[str]) -> list[str]:
         item_ids: The items.
 
     Raises:
-        DataError: If a text is no UTF-8, or missing.
+        DataError: If a text is not UTF-8, or missing.
     """
     table = read_rows(path, LABELLED).select(["item_id", "text"])
     texts = dict(zip(_texts(table, "item_id", path), _texts(table, "text", path), strict=True))
@@ -110,10 +110,10 @@ def read_texts(path: Path, item_ids: Sequence[str]) -> list[str]:
 
 
 def _texts(table: pa.Table, name: str, path: Path) -> list[str]:
-    """A column of texts.
+    """Return a column of texts.
 
     Raises:
-        DataError: If some are no UTF-8.
+        DataError: If a text is not UTF-8.
     """
     try:
         texts: list[str] = table[name].to_pylist()
@@ -123,20 +123,20 @@ def _texts(table: pa.Table, name: str, path: Path) -> list[str]:
 
 
 def read_predictions(path: Path, item_ids: Sequence[str], stage: str = "the stage that writes it") -> Predictions:
-    """One model's predictions for ``item_ids``, in that order: those of a rung's first seed; see ``read_seeds``."""
+    """Return the predictions of a rung's first seed for ``item_ids``, in that order; see ``read_seeds``."""
     return next(iter(read_seeds(path, item_ids, stage).values()))
 
 
 def read_seeds(path: Path, item_ids: Sequence[str], stage: str = "the stage that writes it") -> dict[int, Predictions]:
-    """Seed -> that model's predictions for ``item_ids``, in that order; predictions for other items are skipped.
+    """Return each seed's predictions for ``item_ids``, in that order; predictions for other items are skipped.
 
     Args:
         path: Rows of ``PREDICTIONS``.
         item_ids: The items.
-        stage: The stage to run where there is no such file.
+        stage: The stage that an error names if the file is missing.
 
     Raises:
-        DataError: If there are no rows, an item has no prediction or two, or an answer is unknown.
+        DataError: If there are no rows, an item has no prediction or more than one, or an answer is not in ``ANSWERS``.
     """
     if not path.is_file():
         raise DataError(f"{path}: expected predictions, got no file. Run {stage}.")
@@ -179,13 +179,13 @@ def _column(table: pa.Table, name: str) -> Floats:
 
 
 def log_odds_of(*shares: Floats) -> Floats:
-    """Return log(p_needed / p_not_needed), shape ``(n,)``; of more than two labels those of each against the rest.
+    """Return log(p_needed / p_not_needed), or with more than two labels the log-odds of each against the rest.
 
     Args:
-        shares: The probability of each label, shape ``(n,)``.
+        shares: The probability of each label, shape ``(n,)`` each.
 
     Returns:
-        NaN where a probability is. With more than two labels shape ``(n, labels)``.
+        The log-odds, shape ``(n,)``, or with more than two labels ``(n, labels)``; NaN if a probability is NaN.
     """
     held = np.maximum(shares, _SMALLEST)
     of_each = [np.log(own) - np.log(np.delete(held, label, axis=0).sum(axis=0)) for label, own in enumerate(held)]
@@ -201,10 +201,10 @@ def _answer_codes(table: pa.Table, path: Path) -> NDArray[np.int64]:
 
 
 def centre(predictions: Predictions) -> Predictions:
-    """The answers once the model's own leaning to either side is taken off: a calibration without labels.
+    """Return the predictions without the model's bias towards a label: a calibration that needs no labels.
 
-    The mean log-odds over all its questions are subtracted from each item's; the probability of "do not know"
-    stays, and the largest of all is the answer. A tie, and what could not be read, is unknown.
+    The mean log-odds over all of the model's questions are subtracted from each item's. The probability of "do not
+    know" stays, and the most probable option is the answer. A tie or an unparsed answer becomes unknown.
     """
     log_odds = predictions.log_odds - predictions.mean_log_odds
     decided = 1 - predictions.p_unknown
@@ -221,7 +221,7 @@ def centre(predictions: Predictions) -> Predictions:
 
 
 def always(label: int, count: int) -> Predictions:
-    """The floor: one label, as a code, to everything, with no evidence for anything."""
+    """Return the floor: the same label, as a code, for all items, without evidence."""
     log_odds = np.zeros(count if IS_BINARY else (count, len(SCORED)))
     ones = np.ones(count, dtype=np.bool_)
     answers = np.full(count, label, dtype=np.int64)

@@ -1,13 +1,13 @@
-"""How well models write questions out: beside what people wrote, beside leaving the question as it is, and in a search.
+"""Scores of models' rewrites of questions, against people's rewrites and unchanged questions, and in a search.
 
-Three policies are compared: write out no question, every question, and those that the tuned rung's own answers call
+Three policies are compared: rewrite no question, every question, or the questions that the tuned rung classifies as
 needed (gated). All are scored on the same test questions and draws, so differences are paired.
 
-A text is compared with the question as it is in one line, people by their number, without whom it addresses at its
-start: that is the stronger of two ways to copy it.
+A rewrite is compared with the unchanged question in one line, with people as numbers and without the people that it
+addresses at its start. This is the stronger of two ways to copy the question.
 
 Source:
-    chrF: Popović (2015), https://aclanthology.org/W15-3049, by sacrebleu; of single texts, 0 to 100, and their mean.
+    chrF: Popović (2015), https://aclanthology.org/W15-3049, by sacrebleu; per text, 0 to 100, then averaged.
     ROUGE-L: Lin (2004), https://aclanthology.org/W04-1013; F1 over the words that a search would see, since
     the package rouge-score drops every character that is not ASCII.
 """
@@ -30,10 +30,10 @@ class Asked:
     """The test questions.
 
     Attributes:
-        windows: What stands in each one's window and in it, n.
-        plain: Each as it is.
-        references: How a person wrote it out; None where nobody did.
-        needed: Whether its label is needed, shape ``(n,)``.
+        windows: The text of each question's window and of the question, n.
+        plain: Each question unchanged.
+        references: A person's rewrite of each question; None if nobody rewrote it.
+        needed: True if its label is needed, shape ``(n,)``.
         sample: Draws of their conversations.
     """
 
@@ -45,26 +45,26 @@ class Asked:
 
     @cached_property
     def written(self) -> NDArray[np.bool_]:
-        """Whether a person wrote each out, shape ``(n,)``."""
+        """True for each question that a person rewrote, shape ``(n,)``."""
         return np.array([reference is not None for reference in self.references])
 
     @cached_property
     def ideals(self) -> list[str]:
-        """The text that a policy should give: the reference where there is one, else the question as it is."""
+        """The ideal output for each question: the reference if there is one, else the unchanged question."""
         return [reference or plain for reference, plain in zip(self.references, self.plain, strict=True)]
 
     @cached_property
     def copied(self) -> Floats:
-        """The chrF of each question as it is, shape ``(n,)``."""
+        """The chrF of each unchanged question, shape ``(n,)``."""
         return chrf_of(self.plain, self.ideals)
 
 
 def mean_over(values: Floats, chosen: NDArray[np.bool_], sample: Bootstrap) -> Floats:
-    """Return the mean of some items' values under every draw, shape ``(1 + draws,)``; NaN where none is drawn.
+    """Return the mean of some items' values under every draw, shape ``(1 + draws,)``; NaN if a draw has none of them.
 
     Args:
-        values: Shape ``(n,)``.
-        chosen: Which items count, shape ``(n,)``.
+        values: The value of each item, shape ``(n,)``.
+        chosen: True for the items that count, shape ``(n,)``.
         sample: The draws.
     """
     size = sample.weights.shape[1]
@@ -92,7 +92,7 @@ def rouge_l_of(texts: Sequence[str], references: Sequence[str]) -> Floats:
 
 
 def invented(texts: Sequence[str], windows: Sequence[str]) -> Floats:
-    """Return the share of each text's words that stand neither in its question nor in its window, shape ``(n,)``."""
+    """Return the share of each text's words that occur neither in its question nor in its window, shape ``(n,)``."""
     shares = []
     for text, window in zip(texts, windows, strict=True):
         said, given = words(text), {*words(window)}
@@ -109,11 +109,12 @@ def _bare(text: str) -> str:
 
 
 def text_metrics(texts: Sequence[str], asked: Asked) -> dict[str, float | None]:
-    """Return how texts of the questions compare with what people wrote, over those that somebody wrote out.
+    """Return scores of rewrites against people's rewrites, over the questions that somebody rewrote.
 
     Returns:
-        ``exact`` (share equal but for white space), ``chrf``, and ``above_copy``, chrF less that of the question as it
-        is; ``rouge_l``; ``invented``, the share of words from nowhere; each with its interval.
+        ``exact`` (the share that is equal except for white space), ``chrf``, ``above_copy`` (chrF minus that of the
+        unchanged question), ``rouge_l``, and ``invented`` (the share of words in neither question nor window); each
+        with its interval.
     """
     ideals, written = asked.ideals, asked.written
     exact = np.array([_bare(text) == _bare(ideal) for text, ideal in zip(texts, ideals, strict=True)], dtype=float)
@@ -136,19 +137,19 @@ def policy_metrics(
     asked: Asked,
     search: Callable[[Sequence[str]], Found] | None = None,
 ) -> dict[str, dict[str, float | None]]:
-    """Return what each policy is worth over all questions.
+    """Return the scores of each policy over all questions.
 
     Args:
-        texts: What a model wrote for each, n.
-        gate: Whether its answer is needed, shape ``(n,)``.
+        texts: A model's rewrite of each question, n.
+        gate: True if the model's answer is needed, shape ``(n,)``.
         asked: The questions.
-        search: Says what a text of each question finds in the archive.
+        search: Searches the archive with one text for each question.
 
     Returns:
-        By policy: ``written`` (texts that a model writes for 100 questions), ``chrf`` (against the reference, or the
-        question as it is where nobody wrote one), ``harm`` (share changed of questions that need nothing), and with a
-        search ``recall`` and ``mrr``, of the first ten. Of gated also by how much it is above always (``above_always``,
-        and ``recall_above_always``) and above never.
+        By policy: ``written`` (rewrites per 100 questions), ``chrf`` (against the reference, or the unchanged question
+        if there is none), ``harm`` (the share of questions that need nothing but were changed), and with a search
+        ``recall`` and ``mrr`` within the first ten results. For gated also its lead over always (``above_always``,
+        ``recall_above_always``) and over never.
     """
     gated = [text if is_needed else plain for text, is_needed, plain in zip(texts, gate, asked.plain, strict=True)]
     written = {"never": 0.0, "always": 100.0, "gated": 100 * float(gate.mean())}

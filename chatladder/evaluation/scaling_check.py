@@ -1,4 +1,4 @@
-"""The scaling check: a set of labels against the answers of untouched models of growing size."""
+"""The scaling check: a set of labels compared with the answers of untouched models of growing size."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -25,13 +25,13 @@ from chatladder.evaluation.scores import (
 )
 from chatladder.io.console import DataError
 
-#: The score that the gate rests on, and the paper's own beside it.
+#: The score that the gate uses, and the one that the paper uses.
 METRICS = ("auroc", "precision")
 RUNG_COLUMNS = ("metric", "rung", "params", "kind", "seed", "value", "lo", "hi")
 
 
 class Model(NamedTuple):
-    """One untouched model: its rung, the seed of its training, whether it is a mixture of experts, and its answers."""
+    """An untouched model: its rung, its training seed, whether it is a mixture of experts, and its answers."""
 
     rung: Rung
     seed: int
@@ -48,14 +48,14 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Scaling:
-    """A set of labels against untouched models.
+    """The result of the scaling check.
 
     Attributes:
         items: The number of labelled items.
-        gate: The verdict, on AUROC.
-        precision: The slope of precision as answered, the paper's own signal; None where it is not defined.
-        scores: Metric -> the models that have that score, dense ones first.
-        unmeasured: Rungs that gave too few probabilities for an AUROC, and have no part in the verdict.
+        gate: The verdict, by AUROC.
+        precision: The slope of precision as answered, the paper's signal; None if undefined.
+        scores: Metric -> the models with that score, dense ones first.
+        unmeasured: Rungs with too few probabilities for an AUROC; they do not count in the verdict.
     """
 
     items: int
@@ -65,11 +65,11 @@ class Scaling:
     unmeasured: list[str]
 
     def slope(self, metric: str) -> Interval | None:
-        """Return the growth of a metric per doubling, None where it is not defined."""
+        """Return the slope of a metric per doubling; None if undefined."""
         return self.gate.slope if metric == METRICS[0] else self.precision
 
     def metrics(self) -> dict[str, Any]:
-        """Return what a metrics file holds of it; every key is always there, None where it has no value."""
+        """Return the content of a metrics file; every key is always present, None if it has no value."""
         gate = self.gate
         metrics: dict[str, Any] = {
             "gate": gate.verdict,
@@ -103,8 +103,8 @@ def read_untouched(ladder: Ladder, vanilla: Path, item_ids: Sequence[str]) -> li
 
     Args:
         ladder: The rungs.
-        vanilla: Folder of their predictions.
-        item_ids: Items that must be answered.
+        vanilla: The folder of their predictions.
+        item_ids: The items that must be answered.
 
     Raises:
         DataError: If predictions cannot be used.
@@ -117,10 +117,10 @@ def read_untouched(ladder: Ladder, vanilla: Path, item_ids: Sequence[str]) -> li
 
 
 def need_two_sizes(ladder: Ladder) -> None:
-    """Refuse a ladder whose dense rungs are not of two sizes.
+    """Refuse a ladder whose dense rungs have fewer than two sizes.
 
     Raises:
-        DataError: If they are not.
+        DataError: If they have fewer.
     """
     sizes = sorted({rung.params for rung in ladder.dense})
     if len(sizes) < 2:
@@ -130,12 +130,12 @@ def need_two_sizes(ladder: Ladder) -> None:
 
 
 def scaling_check(items: Items, models: Sequence[Model], settings: GateSettings) -> Scaling:
-    """Hold labels against untouched models.
+    """Compare labels with the answers of untouched models.
 
     Args:
-        items: Labelled items, of two labels or more, in two conversations or more.
+        items: Labelled items, with at least two labels and from at least two conversations.
         models: The models, with their answers to ``items``.
-        settings: What the gate is held to.
+        settings: The settings of the gate.
     """
     clusters = clusters_of(items.conversations)
     scores: dict[str, list[Score]] = {metric: [] for metric in METRICS}
@@ -170,14 +170,14 @@ def scaling_check(items: Items, models: Sequence[Model], settings: GateSettings)
 
 
 def rung_rows(scaling: Scaling) -> Iterator[tuple[Any, ...]]:
-    """Yield rows of ``RUNG_COLUMNS``: one a metric and model."""
+    """Yield rows of ``RUNG_COLUMNS``: one per metric and model."""
     for metric, scored in scaling.scores.items():
         for (rung, seed, is_mixture, _), value in scored:
             yield (metric, *rung, "mixture" if is_mixture else "dense", seed, *map(rounded, value))
 
 
 def in_words(scaling: Scaling, settings: GateSettings) -> Iterator[str]:
-    """Yield what the check says, line by line."""
+    """Yield the result of the check, line by line."""
     yield from advice(scaling.gate, settings)
     if scaling.precision:
         value, low, high = scaling.precision

@@ -1,20 +1,19 @@
 """Scores of answers against labels, for many weightings of the same items at once, and intervals over conversations.
 
 Every score is a function of weighted counts, so a bootstrap is one matrix product, not a loop over samples.
-An answer ``unknown`` (which includes every answer that could not be read) is neither ``needed`` nor
-``not_needed``: it lowers the recall of its true class, counts towards no precision, and is never guessed.
+An answer ``unknown`` (which includes every unparsed answer) is neither ``needed`` nor ``not_needed``: it lowers the
+recall of its true class, counts towards no precision, and is never guessed.
 
-Where more than two labels are scored, precision, recall and F1 are means over the labels, and those of each label stand
-beside them. AUROC is the mean over the labels of each against the rest: every label is ranked by its own probability,
-as whoever looks for that label would rank. (Hand and Till's mean over pairs of labels rests on few items where two
-labels are rare.)
+With more than two labels, precision, recall and F1 are means over the labels, and those of each label are given too.
+AUROC is the mean one-vs-rest AUROC: every label is ranked by its own probability, as in a search for that label.
+(Hand and Till's mean over pairs of labels depends on few items if two labels are rare.)
 
 Questions of one conversation share their history, speakers and topic, so they are not independent: whole
-conversations are drawn, and an interval over single items would be too narrow. One matrix of weights serves
+conversations are drawn, since an interval over single items would be too narrow. One matrix of weights serves
 every rung, before and after training, so differences between them are paired.
 
-Which seed a model was trained with is luck, too. Where there are several, a score is their mean, and its interval holds
-the spread over conversations and the spread over seeds.
+The training seed is a source of variance, too. With several seeds a score is their mean, and its interval covers the
+variance over conversations and over seeds.
 """
 
 import math
@@ -31,38 +30,38 @@ from chatladder.vocabulary import ANSWERS, IS_BINARY, SCORED
 
 Floats = NDArray[np.float64]
 
-#: Codes of a label where there are two.
+#: The codes of the two labels of a binary task.
 NEEDED, NOT_NEEDED = range(2)
-#: Code of an answer that names no label: labels and answers have their places in ``ANSWERS``.
+#: Code of an answer that names no label; labels and answers are coded by their index into ``ANSWERS``.
 UNKNOWN = len(SCORED)
 #: Balanced accuracy is the mean recall of the labels.
 METRICS = (
     *(("precision", "recall", "f1") if IS_BINARY else ("accuracy", "macro_precision")),
     *("macro_f1", "balanced_accuracy", "mcc", "unknown", "auroc"),
 )
-#: Two that say in short how good answers are.
+#: The two metrics of a short summary.
 SHORT = ("f1" if IS_BINARY else "accuracy", "macro_f1")
 
-#: Share of the draws left out on either side: 95 % intervals.
+#: Share of the draws beyond either end of an interval, for 95 %.
 TAIL = 0.025
-#: Over fewer conversations no interval is given: one of two or three that are drawn holds the truth far less often than
-#: it says (eight of ten times at four conversations, nine of ten at ten).
+#: Fewer conversations get no interval, since it would cover the truth far less often than 95 % (eight times in ten
+#: with four conversations, nine in ten with ten).
 FEWEST_DRAWN = 10
-#: Digits kept in metrics files: what ``dvc metrics diff`` shows.
+#: Digits of figures in metrics files, as ``dvc metrics diff`` shows them.
 DIGITS = 5
 #: Draws whose weights are expanded from conversations to items together, to bound memory.
 _BLOCK = 250
 
 
 class Interval(NamedTuple):
-    """A value and its 95 % interval; the ends are NaN where there is none."""
+    """A value and its 95 % interval; the ends are NaN if there is none."""
 
     value: float
     lo: float
     hi: float
 
     def named(self, name: str) -> dict[str, float | None]:
-        """Return what a metrics file has: ``name``, ``name_lo`` and ``name_hi``, rounded, and None for NaN."""
+        """Return the figures of a metrics file: ``name``, ``name_lo`` and ``name_hi``, rounded, None for NaN."""
         return {name + end: rounded_or_none(figure) for end, figure in zip(("", "_lo", "_hi"), self, strict=True)}
 
 
@@ -73,7 +72,7 @@ def scores(
     clusters: NDArray[np.int64],
     weights: Floats,
 ) -> dict[str, Floats]:
-    """All of ``METRICS`` under every row of ``weights``: ``answer_scores`` and ``auroc`` together."""
+    """Return all of ``METRICS`` under every row of ``weights``: ``answer_scores`` and ``auroc`` together."""
     return {
         **answer_scores(references, answers, clusters, weights),
         "auroc": auroc(references, evidence, clusters, weights),
@@ -83,17 +82,17 @@ def scores(
 def answer_scores(
     references: NDArray[np.int64], answers: NDArray[np.int64], clusters: NDArray[np.int64], weights: Floats
 ) -> dict[str, Floats]:
-    """All of ``METRICS`` but ``auroc`` under every row of ``weights``.
+    """Return all of ``METRICS`` except ``auroc`` under every row of ``weights``.
 
     Args:
         references: Labels, as codes, shape ``(n,)``.
         answers: Answers, as codes, shape ``(n,)``.
         clusters: Index of each item's conversation, shape ``(n,)``.
-        weights: How often each conversation counts, shape ``(draws, conversations)``.
+        weights: The weight of each conversation, shape ``(draws, conversations)``.
 
     Returns:
-        Metric -> values, shape ``(draws,)``. Precision, recall and f1 are of "needed"; of more than two labels each
-        has its own, as ``precision_<label>``. A ratio whose denominator is zero is 0.
+        Metric -> values, shape ``(draws,)``. Precision, recall and F1 are those of "needed"; with more than two labels
+        each label has them, as ``precision_<label>``. A ratio whose denominator is zero is 0.
 
     Raises:
         DataError: If the lengths differ or are zero.
@@ -111,7 +110,7 @@ def answer_scores(
 def _confusion(
     references: NDArray[np.int64], answers: NDArray[np.int64], clusters: NDArray[np.int64], weights: Floats
 ) -> Floats:
-    """Weighted counts by label and answer, shape ``(draws, labels, labels + 1)``."""
+    """Return weighted counts by label and answer, shape ``(draws, labels, labels + 1)``."""
     labels, cells = len(SCORED), len(SCORED) * len(ANSWERS)
     filled = clusters * cells + references * len(ANSWERS) + answers
     by_cluster = np.bincount(filled, minlength=weights.shape[1] * cells).reshape(-1, cells)
@@ -140,7 +139,7 @@ def _count_scores(counts: Floats) -> dict[str, Floats]:
 
 
 def _of_each(by_label: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Return scores label by label, as ``f1_<label>``, of scores of shape ``(draws, labels)``."""
+    """Split scores of shape ``(draws, labels)`` by label, as ``f1_<label>``."""
     names = enumerate(SCORED)
     return {f"{metric}_{name}": values[:, code] for code, name in names for metric, values in by_label.items()}
 
@@ -150,21 +149,21 @@ def _ratio(above: Floats, below: Floats) -> Floats:
 
 
 def auroc(references: NDArray[np.int64], evidence: Floats, clusters: NDArray[np.int64], weights: Floats) -> Floats:
-    """Weighted share of (needed, not needed) pairs that the evidence orders rightly; a tie counts half.
+    """Return the weighted share of (needed, not needed) pairs that the evidence orders rightly; a tie counts half.
 
     Args:
         references: Labels, as codes, shape ``(n,)``.
-        evidence: The larger, the more "needed", shape ``(n,)``; NaN where there is none, which ties with every item.
-            With more than two labels that for each, shape ``(n, labels)``.
+        evidence: The evidence, larger for "needed", shape ``(n,)``; NaN for none, which ties with every item.
+            With more than two labels the evidence for each, shape ``(n, labels)``.
         clusters: Index of each item's conversation, shape ``(n,)``.
-        weights: How often each conversation counts, shape ``(draws, conversations)``.
+        weights: The weight of each conversation, shape ``(draws, conversations)``.
 
     Returns:
-        Values, shape ``(draws,)``: of more than two labels the mean of each against the rest, those left out that a
-        draw lacks. 0.5 where it lacks one of two.
+        Values, shape ``(draws,)``; with more than two labels the one-vs-rest mean over the labels that the draw
+        contains. 0.5 if a draw lacks one of two labels.
 
     Source:
-        scikit-learn's ``roc_auc_score``; of more than two labels with ``multi_class="ovr"``.
+        scikit-learn's ``roc_auc_score``; with more than two labels ``multi_class="ovr"``.
     """
     shares = np.array(
         [
@@ -178,17 +177,17 @@ def auroc(references: NDArray[np.int64], evidence: Floats, clusters: NDArray[np.
 
 
 def _by_label(evidence: Floats) -> Floats:
-    """Return evidence label by label, shape ``(labels, n)``; of two labels that for the first says all."""
+    """Return evidence by label, shape ``(labels, n)``; with two labels the evidence for the first is enough."""
     return np.atleast_2d(evidence.T)
 
 
 def _ordered_rightly(
     is_label: NDArray[np.bool_], evidence: Floats, clusters: NDArray[np.int64], weights: Floats
 ) -> Floats:
-    """Return what ``auroc`` is of one label; NaN where a draw has no item of it, or no other."""
+    """Return the AUROC of one label against the rest; NaN if a draw lacks items with it or without it."""
     result = np.full(len(weights), np.nan)
     without = np.isnan(evidence)
-    # NaN is sorted to the end, and left out of what is ranked.
+    # NaN sorts to the end, and is not ranked.
     order = np.argsort(evidence, kind="stable")[: np.count_nonzero(~without)]
     if not len(order):
         return result
@@ -208,17 +207,17 @@ def _ordered_rightly(
 
 
 def auroc_of(references: NDArray[np.int64], evidence: Floats) -> tuple[float, Floats]:
-    """AUROC, and what each item adds to it.
+    """Return the AUROC and the influence of each item on it.
 
     Args:
-        references: Labels, as codes, shape ``(n,)``, two of them there.
-        evidence: The larger, the more "needed", shape ``(n,)``; a tie counts half. NaN, for none, ties with every item.
-            With more than two labels that for each, shape ``(n, labels)``.
+        references: Labels, as codes, shape ``(n,)``; at least two must occur.
+        evidence: The evidence, larger for "needed", shape ``(n,)``; a tie counts half. NaN, for none, ties with every
+            item. With more than two labels the evidence for each, shape ``(n, labels)``.
 
     Returns:
-        The AUROC (of more than two labels the mean over those that are there), and the influence of each item, shape
-        ``(n,)``: their sum is 0, and the sum of their squares (by conversation, see ``clustered_variance``) estimates
-        the variance of the AUROC.
+        The AUROC (with more than two labels the mean over those that occur), and the influence of each item, shape
+        ``(n,)``: the influences sum to 0, and the sum of their squares (by conversation, see ``clustered_variance``)
+        estimates the variance of the AUROC.
 
     Source:
         DeLong, DeLong and Clarke-Pearson (1988) in the form of Sun and Xu (2014). Scores: scikit-learn's
@@ -236,7 +235,7 @@ def auroc_of(references: NDArray[np.int64], evidence: Floats) -> tuple[float, Fl
 
 
 def _area_of(is_label: NDArray[np.bool_], evidence: Floats) -> tuple[float, Floats]:
-    """Return what ``auroc_of`` is of one label, which some items have and others not."""
+    """Return the AUROC of one label against the rest and the influences; items with and without it must occur."""
     from scipy.stats import rankdata
 
     known = ~np.isnan(evidence)
@@ -247,16 +246,17 @@ def _area_of(is_label: NDArray[np.bool_], evidence: Floats) -> tuple[float, Floa
         ranked = own & known
         below = places[ranked] - rankdata(evidence[ranked])
         placed[ranked] = (below + np.count_nonzero(other & ~known) / 2) / other.sum()
-    # Of an item without the label it is the share of those with it that are above it.
+    # For an item without the label, the share of items with the label that rank above it.
     placed[~is_label] = 1 - placed[~is_label]
     area = float(placed[is_label].mean())
     return area, (placed - area) / np.where(is_label, is_label.sum(), (~is_label).sum())
 
 
 def precision_of(references: NDArray[np.int64], answers: NDArray[np.int64]) -> tuple[float, Floats]:
-    """Precision of "needed", and what each item adds to it, as ``auroc_of``; NaN where nothing is answered so.
+    """Return the precision of "needed" and the influence of each item on it; NaN if no answer is "needed".
 
-    With more than two labels it is that of all answers that name one: a model that never names some has it, too.
+    With more than two labels it is the precision of all answers that name a label, so that it is defined even for a
+    model that never names some of them.
     """
     given = answers == NEEDED if IS_BINARY else answers != UNKNOWN
     if not given.any():
@@ -267,12 +267,12 @@ def precision_of(references: NDArray[np.int64], answers: NDArray[np.int64]) -> t
 
 
 def clustered_variance(influence: Floats, clusters: NDArray[np.int64]) -> float:
-    """Variance of an estimate over conversations, from what each item adds to it.
+    """Return the variance of an estimate over conversations, from the influence of each item on it.
 
-    What a bootstrap of conversations estimates by drawing, in closed form.
+    This is the closed form of what a bootstrap over conversations estimates by drawing.
 
     Args:
-        influence: Shape ``(n,)``, of sum 0.
+        influence: The influence of each item, shape ``(n,)``, with sum 0.
         clusters: Index of each item's conversation, shape ``(n,)``.
 
     Raises:
@@ -298,12 +298,12 @@ class Draws:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Weights of conversations.
+    """Bootstrap weights of conversations.
 
     Attributes:
         clusters: Index of each item's conversation, shape ``(n,)``.
-        weights: How often each conversation was drawn, shape ``(1 + draws, conversations)``. Row 0 is all
-            ones, so the score itself and its draws come from one computation. With fewer than ``FEWEST_DRAWN``
+        weights: The number of times that each conversation was drawn, shape ``(1 + draws, conversations)``. Row 0 is
+            all ones, so the score itself and its draws come from one computation. With fewer than ``FEWEST_DRAWN``
             conversations it is the only row.
     """
 
@@ -326,7 +326,7 @@ def bootstrap(conversations: Sequence[str], settings: Draws) -> Bootstrap:
 
 
 def clusters_of(conversations: Sequence[str]) -> NDArray[np.int64]:
-    """Return the index of each item's conversation, shape ``(n,)``, in the order in which they first occur."""
+    """Return the index of each item's conversation, by order of first occurrence, shape ``(n,)``."""
     index = {conversation: place for place, conversation in enumerate(dict.fromkeys(conversations))}
     return np.array([index[conversation] for conversation in conversations], dtype=np.int64)
 
@@ -336,37 +336,37 @@ def _too_few(conversations: int) -> str:
 
 
 def interval(values: Floats) -> Interval:
-    """Return the value and its 95 % percentile interval, rounded to ``DIGITS``.
+    """Return a value and its 95 % percentile interval, rounded to ``DIGITS``.
 
     Args:
-        values: The value (first) and its draws, shape ``(1 + draws,)``; without draws the ends are NaN.
+        values: The value, then its draws, shape ``(1 + draws,)``; without draws the ends are NaN.
     """
     low, high = np.quantile(values[1:], [TAIL, 1 - TAIL]) if len(values) > 1 else (np.nan, np.nan)
     return Interval(*(rounded(figure) for figure in (values[0], low, high)))
 
 
 class OverSeeds(NamedTuple):
-    """A score's mean over seeds with its 95 % interval, and the standard deviation over seeds (NaN of one seed)."""
+    """A score's mean over seeds with its 95 % interval, and the standard deviation over seeds (NaN for one seed)."""
 
     mean: Interval
     sd: float
 
     def named(self, name: str) -> dict[str, float | None]:
-        """Return the figures as a metrics file has them: those of the interval, and ``name_sd`` of several seeds."""
+        """Return the figures of a metrics file: those of the interval, and ``name_sd`` if there are several seeds."""
         spread = {} if math.isnan(self.sd) else {f"{name}_sd": rounded(self.sd)}
         return {**self.mean.named(name), **spread}
 
 
 def over_seeds(values: Floats, conversations: int) -> OverSeeds:
-    """Return the mean of a score over seeds, with an interval that holds both conversations and seeds.
+    """Return the mean of a score over seeds, with an interval over both conversations and seeds.
 
-    Its variance is the sum of two: that of the mean over seeds, by a bootstrap of conversations, and the variance
-    between seeds over their number. The latter holds a little of the former, so the interval is rather too wide than
-    too narrow. Of one seed it is the percentile interval, of conversations alone.
+    Its variance is a sum: the variance of the mean over seeds, by a bootstrap over conversations, and the variance
+    between seeds divided by their number. The latter includes a little of the former, so the interval errs on the wide
+    side. For one seed it is the percentile interval, over conversations alone.
 
     Args:
-        values: Of each seed the score (first) and its draws, the same draws for all, shape ``(seeds, 1 + draws)``.
-        conversations: How many were drawn from.
+        values: Each seed's score, then its draws, the same draws for all seeds, shape ``(seeds, 1 + draws)``.
+        conversations: The number of conversations.
 
     Source:
         Student's t with the degrees of freedom of Satterthwaite (1946), Biometrics Bulletin 2, 110-114.
@@ -389,10 +389,10 @@ def over_seeds(values: Floats, conversations: int) -> OverSeeds:
 
 
 def rounded_or_none(value: float) -> float | None:
-    """Return a figure as ``rounded``, or None for NaN, which JSON has no word for."""
+    """Return a figure as ``rounded`` does, or None for NaN, which JSON does not have."""
     return None if math.isnan(value) else rounded(value)
 
 
 def rounded(value: float) -> float:
-    """Return a figure to ``DIGITS``, without -0.0, which would look like a change in a diff."""
+    """Round a figure to ``DIGITS``, without -0.0, which would look like a change in a diff."""
     return round(float(value), DIGITS) + 0.0

@@ -1,4 +1,4 @@
-"""The result of the whole graph: a table of scores, the data that they rest on, the way from raw lines to labels."""
+"""The result of the whole pipeline: a table of scores, the data behind them, the funnel from raw lines to labels."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from chatladder.io.files import read_json
 from chatladder.io.rows import SPLITS
 from chatladder.vocabulary import IS_BINARY, KINDS, LABELS, SCORED
 
-#: Metrics of tuned rungs before macro-F1, and their names in the table; balanced accuracy is the macro recall.
+#: Metrics of tuned rungs in the columns before macro-F1, and their names; balanced accuracy is the macro recall.
 _SHOWN = (
     {"auroc": "AUROC", "precision": "P", "recall": "R", "f1": "F1"}
     if IS_BINARY
@@ -28,14 +28,14 @@ _HEADER = (
     "above baselines [95 %]",
     "pairs right",
 )
-#: Behind a rung that is not above the best baseline.
+#: The mark after a rung that is not above the best baseline.
 _MARK = " *"
 _UNITS = (("T", 10**12), ("B", 10**9), ("M", 10**6), ("k", 10**3))
 
 FUNNEL_COLUMNS = ("place", "step", "unit", "count", "share", "left_out")
-#: Splits, as a step names them.
+#: Split -> the step of the funnel.
 _PURPOSES = {"train": "to train", "validation": "to validate", "test": "to test"}
-#: What is left once a reason has taken its turns, and how the reason reads behind a number.
+#: Reason -> the step whose turns remain after it, and the words that follow its count.
 _STEPS = {"not_text": ("turns of text", "without text"), "too_short": ("long enough", "too short")}
 _JOINED = {
     "below_majority": "not passed by most judges",
@@ -46,7 +46,7 @@ _UNDECIDED = {**{name: KINDS[name].words for name in LABELS if name not in SCORE
 
 
 class Metrics(NamedTuple):
-    """A metrics file and where it was read from, for errors that name it."""
+    """The content of a metrics file, with its path for errors."""
 
     path: Path
     values: dict[str, Any]
@@ -55,7 +55,7 @@ class Metrics(NamedTuple):
         """Return the value under nested keys.
 
         Raises:
-            DataError: If it is not there.
+            DataError: If there is no such value.
         """
         value: Any = self.values
         for key in keys:
@@ -65,7 +65,7 @@ class Metrics(NamedTuple):
         return value
 
     def interval(self, *keys: str) -> str:
-        """Return a signed value with its interval, as ``+0.123 [+0.081, +0.165]``; one that is null is not defined."""
+        """Return a signed value with its interval, as ``+0.123 [+0.081, +0.165]``; null is "not defined"."""
         *parents, name = keys
         value, low, high = (self(*parents, name + end) for end in ("", "_lo", "_hi"))
         if value is None:
@@ -77,7 +77,7 @@ def read_metrics(path: Path) -> Metrics:
     """Read one metrics file.
 
     Raises:
-        DataError: If there is none, or it is not a JSON object.
+        DataError: If the file is missing, or is not a JSON object.
     """
     if not path.is_file():
         raise DataError(f"{path}: expected metrics, got no file. Run the stage that writes it.")
@@ -93,9 +93,9 @@ def _rungs(models: Metrics) -> list[str]:
 
 
 def model_rows(models: Metrics) -> list[tuple[str, ...]]:
-    """Return the header, one row per rung, sizes ascending, then the floor and the other baselines.
+    """Return the header, one row per rung by ascending size, then the floor and the other baselines.
 
-    A rung that is not above the best baseline is marked. Pairs are a column where there are enough.
+    A rung that is not above the best baseline is marked. Pairs have a column if there are enough of them.
     """
     rows = [_HEADER]
     for key in _rungs(models):
@@ -111,7 +111,7 @@ def model_rows(models: Metrics) -> list[tuple[str, ...]]:
 
 
 def _figures(models: Metrics, *keys: str) -> tuple[list[str], str]:
-    """Scores as the table shows them, macro-F1 with its spread over seeds, and the share of pairs got right."""
+    """Return the scores as the table shows them, macro-F1 with its spread over seeds, and the share of pairs right."""
     values = models(*keys)
     spread = f" ± {values['macro_f1_sd']:.3f}" if "macro_f1_sd" in values else ""
     return [*(_share(models(*keys, name)) for name in _SHOWN), f"{models(*keys, 'macro_f1'):.3f}{spread}"], _share(
@@ -124,7 +124,7 @@ def _share(value: float | None) -> str:
 
 
 def footnotes(models: Metrics) -> Iterator[str]:
-    """Yield which rungs the table marks and why, how tuned answers are decided, and what the table's last column is."""
+    """Yield notes on the marked rungs, the gains, the thresholds of tuned answers, and the column of pairs."""
     marked = {key: not_above(models(key)) for key in _rungs(models)}
     if rungs := [rung for rung, best in marked.items() if best]:
         yield f"{_MARK.strip()} not above the best baseline: {', '.join(rungs)}."
@@ -145,7 +145,7 @@ def footnotes(models: Metrics) -> Iterator[str]:
 
 
 def summary_lines(questions: Metrics, annotation: Metrics, scaling: Metrics, models: Metrics) -> Iterator[str]:
-    """Yield what the scores rest on, how untouched models' scores grow with size, and the verdict on the labels."""
+    """Yield lines on the data behind the scores, the label sets, and the verdict on the labels with its slopes."""
     kappa = annotation("kappa")
     agreement = "kappa not defined" if kappa is None else f"kappa {kappa:.2f}"
     yield (
@@ -206,12 +206,12 @@ def markdown_table(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text in which Markdown shows the mark as it is."""
+    """Return a text with the mark escaped for Markdown."""
     return text.replace("*", "\\*")
 
 
 def short_count(value: int) -> str:
-    """Return three digits of a count: 17.0 k, 1.12 M, 32.5 B."""
+    """Return a count to three digits: 17.0 k, 1.12 M, 32.5 B."""
     for unit, size in _UNITS:
         if value >= size:
             share = value / size
@@ -220,10 +220,10 @@ def short_count(value: int) -> str:
 
 
 def funnel_rows(questions: Metrics, annotation: Metrics) -> Iterator[tuple[Any, ...]]:
-    """Yield rows of ``FUNNEL_COLUMNS``, from raw lines to labels, with what is left out at each step.
+    """Yield rows of ``FUNNEL_COLUMNS``, from raw lines to labels, with the counts left out at each step.
 
-    ``share`` is that of the step before, and for a split that of all labels. What a chat never counted (one that came
-    in as turns has no lines) is no step.
+    ``share`` is relative to the step before, and for a split relative to all labels. Steps without a count are skipped
+    (a chat that was imported as turns has no lines).
 
     Args:
         questions: ``metrics/questions.json``.
@@ -242,7 +242,7 @@ def funnel_rows(questions: Metrics, annotation: Metrics) -> Iterator[tuple[Any, 
 
 
 def _steps(questions: Metrics, annotation: Metrics) -> Iterator[tuple[str, str, int, str]]:
-    """Step, unit, count, and in words what was left out."""
+    """Yield step, unit, count, and in words the turns or questions left out."""
     counts = questions.values
     if "raw_lines" in counts:
         yield "raw lines", "lines", counts["raw_lines"], ""

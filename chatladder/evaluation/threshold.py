@@ -1,9 +1,9 @@
-"""The threshold at which a tuned rung's answer turns, chosen on the validation items.
+"""The decision threshold of a tuned rung, chosen on the validation items.
 
-A tuned rung can rank questions well while its most probable option is the same for all of them: the level of its
-log-odds follows from the share of the labels and from few steps of training. So its log-odds decide, at a threshold
-that is chosen on items that it was not trained on and that are not scored. Untouched models have none, since choosing
-one takes labels. A task of more than two labels has no threshold: the most probable option is the answer.
+A tuned rung can rank questions well while its most probable option is the same for all of them, since the level of its
+log-odds depends on the shares of the labels and on the few steps of training. So its log-odds decide, at a threshold
+that is chosen on items that are neither trained on nor scored. Untouched models have no threshold, since choosing one
+takes labels. A task of more than two labels has none either: the most probable option is the answer.
 """
 
 import math
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from chatladder.evaluation.predictions import Predictions
 from chatladder.evaluation.scores import DIGITS, NEEDED, NOT_NEEDED, UNKNOWN, Floats
 
-#: Fewest items that a threshold is chosen on, and fewest of either label.
+#: The fewest items that a threshold is chosen on, and the fewest of either label.
 FEWEST, FEWEST_OF_LABEL = 20, 5
 #: Under ``tuned`` in ``metrics/models.json``: macro-F1 of the most probable options, and the threshold of each seed.
 ARGMAX, THRESHOLDS = "macro_f1_argmax", "thresholds"
 
 
 def is_enough(references: NDArray[np.int64]) -> bool:
-    """Return whether a threshold can be chosen on items with these labels."""
+    """Return True if a threshold can be chosen on items with these labels."""
     fewest = np.bincount(references, minlength=2).min()
     return bool(len(references) >= FEWEST and fewest >= FEWEST_OF_LABEL)
 
@@ -35,8 +35,8 @@ def choose(predictions: Predictions, references: NDArray[np.int64]) -> float | N
         references: Their labels, NEEDED or NOT_NEEDED, shape ``(n,)``.
 
     Returns:
-        The threshold; None where too few items have a probability, or all have the same, or more than two labels are
-        scored: the answers stay.
+        The threshold; None if too few items have a probability, all have the same one, or more than two labels are
+        scored. The answers are then left as they are.
     """
     if predictions.log_odds.ndim > 1:
         return None
@@ -50,11 +50,11 @@ def choose(predictions: Predictions, references: NDArray[np.int64]) -> float | N
 def central_threshold(log_odds: Floats, references: NDArray[np.int64]) -> float:
     """Return the mean of the thresholds whose macro-F1 is near the highest one.
 
-    Thresholds lie between each two values. The best one of few items is often lucky; the mean of all that are within a
-    standard error of it (the largest that a share of so many items can have) loses less on other items.
+    The candidates are the midpoints of neighbouring values. The best one on few items is often luck; the mean of all
+    within one standard error of it (the largest possible one for a share of n items) loses less on other items.
 
     Args:
-        log_odds: Two values or more, shape ``(n,)``.
+        log_odds: The log-odds, shape ``(n,)``, with at least two distinct values.
         references: Labels, NEEDED or NOT_NEEDED, shape ``(n,)``.
     """
     values, places = np.unique(log_odds, return_inverse=True)
@@ -66,9 +66,9 @@ def central_threshold(log_odds: Floats, references: NDArray[np.int64]) -> float:
 
 
 def decide(predictions: Predictions, threshold: float | None) -> Predictions:
-    """Return the predictions with their answers decided at a threshold; as they were for None.
+    """Return the predictions with their answers decided at a threshold; unchanged if it is None.
 
-    An answer without probabilities stays.
+    Answers without probabilities are left as they are.
     """
     if threshold is None:
         return predictions
@@ -81,8 +81,8 @@ def answers_at(log_odds: Floats, p_unknown: Floats, threshold: float) -> NDArray
 
     Args:
         log_odds: log(p_needed / p_not_needed): above the threshold the answer is "needed", below it "not needed".
-        p_unknown: Probability of "do not know", which is the answer where it is not below that of both together.
-        threshold: The threshold; log-odds that equal it are a tie, which is unknown.
+        p_unknown: The probability of "do not know", which is the answer if it is at least that of both labels together.
+        threshold: The threshold; log-odds equal to it are a tie, which is unknown.
     """
     answers = np.where(log_odds > threshold, NEEDED, NOT_NEEDED)
     return np.where((log_odds == threshold) | (p_unknown >= 0.5), UNKNOWN, answers)

@@ -1,9 +1,10 @@
-"""Two cheap classifiers of words, trained on the labels themselves: what they cannot learn from others is suspect.
+"""Two cheap classifiers of words, trained on the labels: a label that they cannot learn from the others is suspect.
 
-They cost seconds, need no base model, and know nothing but this chat; where the ladder is weak they carry the evidence.
-They learn from words and characters, and from how much of the history a question repeats.
+They cost seconds, need no base model, and know only this chat; if the ladder is weak, they carry the evidence.
+Their features are words and characters, and how much of the history a question repeats.
 
-With two labels a classifier gives the probability of label 1, shape ``(n,)``; with more that of each, ``(n, labels)``.
+With two labels a classifier gives the probability of label 1, shape ``(n,)``; with more, that of each label, shape
+``(n, labels)``.
 """
 
 import re
@@ -24,26 +25,26 @@ from chatladder.vocabulary import CHANCES, IS_BINARY, POSITIVE, SCORED
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-#: Earlier turns that are looked at: what a question leaves out is mostly said shortly before it.
+#: The number of earlier turns that are used, since a question mostly refers to something said shortly before it.
 LAST_TURNS = 4
-#: Words of scripts with spaces, single characters of those without.
+#: Words of scripts with spaces, single characters of scripts without.
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-#: Weight of the history's characters, and of the figures of ``overlap``, beside the question's own words.
+#: Weights of the history's characters and of the ``overlap`` features, relative to the question's words.
 _HISTORY, _OVERLAP = 0.5, 0.3
-#: Dimensions that the trees see of each kind of text.
+#: Dimensions of each kind of term for the trees.
 _DIMENSIONS = 40
 
 
 Labels = NDArray[np.int64]
-#: Digits that are kept: the last ones depend on the number of threads.
+#: Digits of a probability; further ones depend on the number of threads.
 DIGITS = 6
-#: Fits a classifier to features and labels, and gives the probability of label 1, or of each label, of other features.
+#: Fits a classifier to features and labels, and predicts the probability of label 1, or of each label, for others.
 Classifier = Callable[[Any, Labels, Any], Floats]
 
 
 @dataclass(frozen=True)
 class Deals:
-    """The folds that conversations are dealt into, so that a classifier answers items of none that it learned from."""
+    """The cross-validation by conversation: no classifier predicts items of a conversation that it learned from."""
 
     folds: int = setting("Parts that conversations are dealt into.", least=2, most=50)
     repeats: int = setting("How often they are dealt anew; answers are means.", least=1, most=50)
@@ -51,26 +52,26 @@ class Deals:
 
 
 def targets_of(labels: Sequence[str]) -> Labels:
-    """Return labels as classifiers learn them, shape ``(n,)``: 1 for "needed", else 0; of more, their places."""
+    """Code labels for classifiers, shape ``(n,)``: 1 for "needed", else 0; or with more, indices into ``SCORED``."""
     return np.array([label == POSITIVE if IS_BINARY else SCORED.index(label) for label in labels], dtype=np.int64)
 
 
 def texts_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Each question's own text, and that of the turns before it; rows of ``QUESTIONS``."""
+    """Return the texts of the questions, and of the turns before each; from rows of ``QUESTIONS``."""
     questions = [row["text"] for row in rows]
     return questions, ["\n".join(turn["text"] for turn in row["window"][-LAST_TURNS:]) for row in rows]
 
 
 def tf_idf(rows: Sequence[Mapping[str, Any]], learned: int | None = None) -> "list[csr_matrix]":
-    """TF-IDF of the questions' characters (1 to 5), of their words (1 to 2), and of the history's characters.
+    """Return TF-IDF of the questions' characters (1 to 5), of their words (1 to 2), and of the history's characters.
 
     Args:
         rows: Rows of ``QUESTIONS``.
-        learned: How many of them, from the first, the terms and their weights are taken from; None for all.
+        learned: The number of leading rows that the terms and their weights are fitted on; None for all.
 
     Returns:
-        Up to three matrices of shape ``(n, terms)``, none where no row holds a term of a kind. The terms are those of
-        two learned rows or more, if there are any; no label is looked at.
+        Up to three matrices of shape ``(n, terms)``; a kind without any term is left out. Terms occur in at least two
+        of the fitted rows, or in one if there are no such terms. Labels are not used.
 
     Source:
         scikit-learn ``TfidfVectorizer`` with ``sublinear_tf``.
@@ -83,7 +84,7 @@ def tf_idf(rows: Sequence[Mapping[str, Any]], learned: int | None = None) -> "li
     kinds = ((questions, characters, 1.0), (questions, words, 1.0), (histories, characters, _HISTORY))
     matrices = []
     for texts, settings, weight in kinds:
-        # Of a handful of rows no term may occur twice; one that occurs once then has to do.
+        # In a handful of rows no term may occur twice; then terms that occur once have to do.
         for least in (2, 1):
             try:
                 terms = TfidfVectorizer(min_df=least, sublinear_tf=True, **settings).fit(texts[:learned])
@@ -95,15 +96,16 @@ def tf_idf(rows: Sequence[Mapping[str, Any]], learned: int | None = None) -> "li
 
 
 def overlap(rows: Sequence[Mapping[str, Any]], learned: int | None = None) -> Floats:
-    """Return how long each question is and how much of it the turns before hold.
+    """Return the length of each question and its overlap with the turns before it.
 
     Args:
         rows: Rows of ``QUESTIONS``.
-        learned: Over how many of them, from the first, columns have mean 0 and deviation 1; None for all.
+        learned: The number of leading rows over which columns have mean 0 and deviation 1; None for all.
 
     Returns:
-        Shape ``(n, 8)``: log characters, log words, share of words and number of words that the history has and lacks,
-        whether it has a question mark, commas, log characters of the history, share of its characters seen there.
+        Features of shape ``(n, 8)``: log characters, log words, share of words that the history has, number of words
+        that it lacks, presence of a question mark, commas, log characters of the history, share of the question's
+        distinct characters that the history has.
     """
     figures = []
     for question, history in zip(*texts_of(rows), strict=True):
@@ -115,7 +117,7 @@ def overlap(rows: Sequence[Mapping[str, Any]], learned: int | None = None) -> Fl
                 np.log1p(len(words)),
                 repeated / max(1, len(words)),
                 len(words) - repeated,
-                "?" in question or "？" in question,  # the full-width one of Chinese
+                "?" in question or "？" in question,  # full width, as in Chinese
                 question.count(",") + question.count("，"),
                 np.log1p(len(history)),
                 len({*question} & {*history}) / max(1, len({*question})),
@@ -128,22 +130,22 @@ def overlap(rows: Sequence[Mapping[str, Any]], learned: int | None = None) -> Fl
 
 
 def linear_features(rows: Sequence[Mapping[str, Any]], learned: int | None = None) -> "csr_matrix":
-    """Return what a linear classifier learns from: every term and the overlap, shape ``(n, terms + 8)``."""
+    """Return the features of the linear classifier: every term and the overlap, shape ``(n, terms + 8)``."""
     from scipy.sparse import csr_matrix, hstack
 
     return csr_matrix(hstack([*tf_idf(rows, learned), csr_matrix(_OVERLAP * overlap(rows, learned))]))
 
 
 def tree_features(rows: Sequence[Mapping[str, Any]], seed: int, learned: int | None = None) -> Floats:
-    """Return what decision trees learn from: each kind of term in 40 dimensions, and the overlap.
+    """Return the features of the decision trees: each kind of term in 40 dimensions, and the overlap.
 
     Args:
         rows: Rows of ``QUESTIONS``.
-        seed: Seed of the decomposition.
-        learned: How many rows, from the first, terms and dimensions are taken from; None for all.
+        seed: The seed of the decomposition.
+        learned: The number of leading rows that terms and dimensions are fitted on; None for all.
 
     Returns:
-        Shape ``(n, at most 128)``.
+        Features of shape ``(n, at most 128)``.
     """
     from sklearn.decomposition import TruncatedSVD
 
@@ -152,7 +154,7 @@ def tree_features(rows: Sequence[Mapping[str, Any]], seed: int, learned: int | N
         known = terms[:learned]
         dimensions = min(_DIMENSIONS, known.shape[1] - 1, known.shape[0] - 1)
         if dimensions > 0:
-            # The share of variance that it explains, which nobody asks for here, is 0 / 0 where all rows are equal.
+            # The explained variance ratio, which is not used, is 0 / 0 if all rows are equal.
             with np.errstate(divide="ignore", invalid="ignore"):
                 found = TruncatedSVD(dimensions, random_state=seed)
                 dense.append(found.fit_transform(terms) if learned is None else found.fit(known).transform(terms))
@@ -160,14 +162,14 @@ def tree_features(rows: Sequence[Mapping[str, Any]], seed: int, learned: int | N
 
 
 def logistic(learned: Any, labels: Labels, asked: Any) -> Floats:
-    """Logistic regression with an L2 penalty."""
+    """Predict by logistic regression with an L2 penalty."""
     from sklearn.linear_model import LogisticRegression
 
     return shares_of(LogisticRegression(C=3, max_iter=2000).fit(learned, labels), asked)
 
 
 def boosted(learned: Any, labels: Labels, asked: Any) -> Floats:
-    """Gradient boosting of small decision trees."""
+    """Predict by gradient boosting of small decision trees."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     model = HistGradientBoostingClassifier(
@@ -183,7 +185,7 @@ def boosted(learned: Any, labels: Labels, asked: Any) -> Floats:
 
 
 def shares_of(model: Any, asked: Any) -> Floats:
-    """Return what a fitted classifier of scikit-learn gives; a label that it saw no item of has the probability 0."""
+    """Return the probabilities of a fitted scikit-learn classifier; a label that it never saw has probability 0."""
     known = model.predict_proba(asked)
     if IS_BINARY:
         return np.asarray(known[:, 1])
@@ -195,17 +197,18 @@ def shares_of(model: Any, asked: Any) -> Floats:
 def cross_fitted(
     features: Any, labels: Labels, conversations: Sequence[str], classifier: Classifier, deals: Deals
 ) -> Floats:
-    """Return the probability of label 1, or of each label, by classifiers that saw nothing of an item's conversation.
+    """Return the held-out probability of label 1, or of each label, by cross-validation over conversations.
 
     Args:
         features: The items' features, shape ``(n, features)``, dense or sparse.
-        labels: The labels, as of ``targets_of``, shape ``(n,)``.
+        labels: The labels as ``targets_of`` codes them, shape ``(n,)``.
         conversations: The conversation of each item.
         classifier: The classifier to fit.
-        deals: The folds. A mean over several deals varies less than any one of them.
+        deals: The folds. The mean over several repeats varies less than a single one.
 
     Returns:
-        Shape ``(n,)``, or ``(n, labels)``. Where a deal leaves one label only to learn from, the share of each there.
+        The probabilities, shape ``(n,)`` or ``(n, labels)``. If the training part of a fold has a single label, the
+        share of each label in it.
     """
     is_label = labels if IS_BINARY else np.eye(len(SCORED))[labels]
     total = np.zeros(is_label.shape)
@@ -221,12 +224,12 @@ def cross_fitted(
 
 
 def word_baselines(rows: Sequence[Mapping[str, Any]], labels: Labels, deals: Deals) -> dict[str, Floats]:
-    """Return the probability of label 1, or of each, of each item by either baseline, from other conversations.
+    """Return each baseline's held-out probability of label 1, or of each label, for each item.
 
     Args:
         rows: Rows of ``QUESTIONS``.
-        labels: The labels, as of ``targets_of``, shape ``(n,)``.
-        deals: The folds; their seed is that of the decomposition, too.
+        labels: The labels as ``targets_of`` codes them, shape ``(n,)``.
+        deals: The folds; their seed is also that of the decomposition.
 
     Returns:
         Name -> probabilities, shape ``(n,)`` or ``(n, labels)``, to six digits.
@@ -242,13 +245,13 @@ def word_baselines(rows: Sequence[Mapping[str, Any]], labels: Labels, deals: Dea
 def trained_baselines(
     learned: Sequence[Mapping[str, Any]], labels: Labels, asked: Sequence[Mapping[str, Any]], seed: int
 ) -> dict[str, Floats]:
-    """Return the same of items that are asked about, by either baseline trained on all others.
+    """Return the same for other items, by each baseline trained on all labelled rows.
 
     Args:
-        learned: Rows of ``QUESTIONS`` to learn from, terms too.
-        labels: Their labels, as of ``targets_of``, shape ``(n,)``, two of them there.
-        asked: Rows to answer.
-        seed: Seed of the decomposition.
+        learned: Training rows, of ``QUESTIONS``; terms are fitted on them too.
+        labels: Their labels as ``targets_of`` codes them, shape ``(n,)``; at least two must occur.
+        asked: Rows to predict.
+        seed: The seed of the decomposition.
     """
     rows, count = [*learned, *asked], len(learned)
     line, trees = linear_features(rows, count), tree_features(rows, seed, count)
@@ -257,10 +260,10 @@ def trained_baselines(
 
 
 def cut_of(shares: Floats, labels: Labels) -> float:
-    """Return the probability of label 1 at which a classifier's answers are decided, as a tuned rung's are.
+    """Return the decision threshold of a classifier, as a probability of label 1, chosen as a tuned rung's is.
 
     Args:
-        shares: The probability of label 1 of items that the classifier did not learn from, shape ``(n,)``.
+        shares: The held-out probability of label 1 of each item, shape ``(n,)``.
         labels: Their labels, 0 or 1, shape ``(n,)``.
     """
     if np.ptp(shares) == 0:
@@ -270,12 +273,13 @@ def cut_of(shares: Floats, labels: Labels) -> float:
 
 
 def prediction_rows(items: Sequence[Mapping[str, Any]], shares: Floats, cut: float = 0.5) -> list[dict[str, Any]]:
-    """Return rows of ``PREDICTIONS``; a classifier of labels never answers that it does not know.
+    """Return rows of ``PREDICTIONS``; a classifier never answers "do not know".
 
     Args:
         items: Labelled questions.
-        shares: The probability of "needed" of each, shape ``(n,)``; or of each label, ``(n, labels)``.
-        cut: The probability above which the answer is "needed"; of more than two labels the most probable one is.
+        shares: The probability of "needed" for each item, shape ``(n,)``; or of each label, shape ``(n, labels)``.
+        cut: The probability above which the answer is "needed"; with more than two labels, the most probable label is
+            the answer.
     """
     unknown = np.zeros(len(shares))
     of_labels = shares if shares.ndim > 1 else np.stack([shares, 1 - shares], axis=1)
