@@ -1,8 +1,8 @@
-"""The task: what is asked of each item of the chat, and the labels, their order and their words.
+"""The task: the question about each item of the chat, and the labels with their order and words.
 
-A task is a folder: task.toml, read here; prompts/, read in chatladder/models/prompts.py; guidelines.md, which the
-annotators see. All else reads the labels here. Which folder it is says ``chatladder/io/task_folder.py``, once for each
-process.
+A task is a folder: task.toml, parsed in this module; prompts/, parsed in chatladder/models/prompts.py; guidelines.md,
+which the annotators see. All other modules import the labels from this one. ``chatladder/io/task_folder.py`` finds the
+folder, once for each process.
 """
 
 import re
@@ -19,15 +19,15 @@ from chatladder.io import rows
 from chatladder.io.console import DataError
 from chatladder.io.task_folder import task_folder
 
-#: The answer "do not know" of every task: a prompt offers it, no annotator gives it.
+#: The answer "do not know" of every task: prompts offer it, annotators cannot give it.
 UNKNOWN = "unknown"
-#: The label, where a task has it, that settles nothing about an item.
+#: The label that leaves an item undecided, if the task has it.
 UNSURE = "unsure"
-#: What a task may be asked of, and the word for one of them, in English and Chinese.
+#: The kinds of items that a task may be about, and their singular in English and Chinese.
 ITEMS = {"questions": ("question", "问题"), "messages": ("message", "消息")}
-#: What of an archive may label items: whether somebody replied (chatladder/cli/silver.py).
+#: Sources of silver labels in an archive: whether somebody replied (chatladder/cli/silver.py).
 SILVER = ("replies",)
-#: How many labels may be trained on and scored. More would leave few items for each, and have 5,040 orders of options.
+#: The number of labels that may be scored. More would leave few items for each, and have 5,040 orders of options.
 FEWEST, MOST = 2, 5
 _PROMPT = re.compile(r"(?!rewrite\.)\w+\.(zh|en)\.toml")
 _NAME, _COLOUR = re.compile(r"[a-z][a-z0-9_]*"), re.compile(r"#[0-9a-f]{6}")
@@ -35,15 +35,15 @@ _NAME, _COLOUR = re.compile(r"[a-z][a-z0-9_]*"), re.compile(r"#[0-9a-f]{6}")
 
 @dataclass(frozen=True)
 class Kind:
-    """One label, or the answer "do not know" that a prompt offers beside them.
+    """A label, or the answer "do not know" that prompts also offer.
 
     Attributes:
-        name: Its name in logs, rows and predictions.
-        words: Its name in a sentence.
-        screen: Its name on the annotator's screen.
-        key: The key that gives it; "" where no annotator can.
-        colour: The background of its name on the screen.
-        is_answer: Whether a prompt offers it.
+        name: The name in logs, rows and predictions.
+        words: The name in a sentence.
+        screen: The name on the annotator's screen.
+        key: The key that an annotator presses to give it; "" if annotators cannot.
+        colour: The background of the name on the screen.
+        is_answer: True if prompts offer it.
     """
 
     name: str
@@ -56,16 +56,16 @@ class Kind:
 
 @dataclass(frozen=True)
 class Task:
-    """One question that is asked of each item.
+    """A question about each item, with its labels.
 
     Attributes:
-        folder: The folder that says it; its name is the task's.
-        item: The word for one of what it is asked of, in English and Chinese.
-        ask: The question itself as annotators read it, by language.
+        folder: The folder that defines the task; its name is the task's.
+        item: The singular for an item, in English and Chinese.
+        ask: The question as annotators read it, by language.
         kinds: The labels by name, in the order of every table, and "unknown" last.
-        scored: The labels that are trained on and scored, two to five; of two, the positive one is the first.
-        is_written_out: Whether items of the first label are written out so that they stand alone.
-        silver: What of the archive labels items without a person, one of ``SILVER``; "" where nothing does.
+        scored: The two to five labels that are trained on and scored; of two, the positive one is the first.
+        is_written_out: True if items of the first label are rewritten so that they stand alone.
+        silver: The source of labels in the archive, one of ``SILVER``; "" if there is none.
     """
 
     folder: Path
@@ -78,15 +78,15 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Its name in params.yaml."""
+        """The name of the task in params.yaml."""
         return self.folder.name
 
 
 def read_task(folder: Path) -> Task:
-    """Return the task that a folder says.
+    """Return the task that a folder defines.
 
     Raises:
-        DataError: If its task.toml is missing or malformed; it names the file, the field, what was expected and got.
+        DataError: If its task.toml is missing or malformed, or it has no prompts.
     """
     fields = Fields(folder / "task.toml")
     fields.only("items", "ask", "positive", "negative", "scored", "written_out", "silver", "labels")
@@ -117,7 +117,7 @@ def read_task(folder: Path) -> Task:
 
 
 def _scored(fields: "Fields", names: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels that are trained on and scored: the positive and the negative one, or those of a list."""
+    """Return the scored labels: the positive and the negative one, or those of the list ``scored``."""
     if "scored" not in fields.values:
         expected = f"one of {', '.join(names)}"
         positive, negative = (fields.text(each, names.__contains__, expected) for each in ("positive", "negative"))
@@ -150,10 +150,10 @@ def _kind(fields: "Fields", name: str, is_answer: bool) -> Kind:
 
 
 class Fields:
-    """A table of a TOML file; what is wrong in it is said with its place."""
+    """A table of a TOML file, whose errors name the file and the field."""
 
     def __init__(self, path: Path, values: Mapping[str, Any] | None = None, above: str = "") -> None:
-        """Take a table, or the whole of a file.
+        """Take a table, or read a whole file.
 
         Raises:
             DataError: If the file is missing, or not TOML.
@@ -162,16 +162,21 @@ class Fields:
         self.values = _read_toml(path) if values is None else values
 
     def only(self, *known: str) -> None:
-        """Refuse other fields than these."""
+        """Refuse fields other than these."""
         for name in self.values:
             if name not in known:
                 self.refuse(name, f"one of the fields {', '.join(known)}", name)
 
     def text(self, name: str, holds: Callable[[str], Any] = bool, expected: str = "a text") -> str:
-        """Return a field that is a text of which something holds.
+        """Return a field that must be a text.
+
+        Args:
+            name: The name of the field.
+            holds: Returns a true value if the text is valid.
+            expected: A description of valid texts, for the error.
 
         Raises:
-            DataError: If it is not.
+            DataError: If it is not a text, is empty, or is not valid.
         """
         value = self.values.get(name)
         if not isinstance(value, str) or not value.strip() or not holds(value):
@@ -179,21 +184,21 @@ class Fields:
         return value
 
     def flag(self, name: str) -> bool:
-        """Return a field that is true or false."""
+        """Return a field that must be true or false."""
         value = self.values.get(name)
         if not isinstance(value, bool):
             self.refuse(name, "true or false", value)
         return value
 
     def table(self, name: str) -> "Fields":
-        """Return a field that is a table with something in it."""
+        """Return a field that must be a table, and not empty."""
         value = self.values.get(name)
         if not isinstance(value, dict) or not value:
             self.refuse(name, "a table", value)
         return Fields(self._path, value, f"{self._above}{name}.")
 
     def refuse(self, name: str, expected: str, value: Any) -> NoReturn:
-        """Say what is wrong.
+        """Raise the error for an invalid field.
 
         Raises:
             DataError: Always.
@@ -203,7 +208,7 @@ class Fields:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    """Return the content of a file of a task.
+    """Return the content of a task's TOML file.
 
     Raises:
         DataError: If it is missing, or not TOML.
@@ -212,12 +217,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: expected a file of a task: {error.strerror or error}.") from error
-    except ValueError as error:  # also of what is not UTF-8
+    except ValueError as error:  # also if it is not UTF-8
         raise DataError(f"{path}: expected TOML in UTF-8: {error}.") from error
 
 
 def _task_of_this_process() -> Task:
-    """Return the task; without one end the process in a line, since no command runs yet that could say it."""
+    """Return the task; without one, exit with a one-line error, since no command runs yet that could report it."""
     try:
         return read_task(task_folder())
     except DataError as error:
@@ -228,37 +233,37 @@ TASK = _task_of_this_process()
 KINDS = TASK.kinds
 #: The labels that are trained on and scored.
 SCORED = TASK.scored
-#: Whether they are two: then a model's answer is a side of a threshold, and precision, recall and F1 are of the first.
+#: True if there are two: a threshold then decides between them, and precision, recall and F1 are those of the first.
 IS_BINARY = len(SCORED) == 2
-#: The sides. Where there are more labels none stands out, and these are only the first two.
+#: The positive and the negative label. With more than two labels, these are merely the first two.
 POSITIVE, NEGATIVE = SCORED[:2]
-#: What an annotator may answer, in the order of every table.
+#: The labels that an annotator may give, in the order of every table.
 LABELS = tuple(kind.name for kind in KINDS.values() if kind.key)
-#: What a model may answer, in the order of the probabilities wherever they stand side by side.
+#: The answers that a model may give, in the order of every array of probabilities.
 ANSWERS = (*SCORED, UNKNOWN)
-#: The columns of their probabilities in ``PREDICTIONS``; with two labels they have the names of the first task's.
+#: The columns of their probabilities in ``PREDICTIONS``; the same for all tasks of two labels.
 CHANCES = rows.CHANCES if IS_BINARY else tuple(f"p_{name}" for name in ANSWERS)
-#: What models answer, as a table: ``PREDICTIONS`` of chatladder/io/rows.py with these columns.
+#: The schema of predictions: ``PREDICTIONS`` of chatladder/io/rows.py with these columns.
 PREDICTIONS = pa.schema(
     [*list(rows.PREDICTIONS)[:2], *((name, pa.float64()) for name in CHANCES), *list(rows.PREDICTIONS)[-2:]]
 )
 
 
 def likeliest(shares: Sequence[float]) -> str:
-    """Return the answer that has the largest of the probabilities; "unknown" where two share it: a tie is no answer."""
+    """Return the most probable answer; "unknown" on a tie."""
     largest = max(shares)
     names = [name for name, share in zip(ANSWERS, shares, strict=True) if share == largest]
     return names[0] if len(names) == 1 else UNKNOWN
 
 
 def need_two_labels(what: str) -> None:
-    """Refuse a task of more than two scored labels where an answer is a side.
+    """Refuse a task of more than two scored labels.
 
     Args:
-        what: The command.
+        what: The name of the command, for the error.
 
     Raises:
-        DataError: If the task is one.
+        DataError: If the task has more than two.
     """
     if not IS_BINARY:
         raise DataError(f"{what}: expected a task of two scored labels, got {TASK.name}, which has {len(SCORED)}.")

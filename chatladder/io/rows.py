@@ -1,6 +1,6 @@
-"""The rows that stages hand to each other, as parquet schemas, and how they are read and written.
+"""The parquet schemas of the rows that stages pass on, and how they are read and written.
 
-Every table keeps its rows in a fixed order, so equal inputs give equal bytes.
+Every table has its rows in a fixed order, so equal inputs give equal bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from chatladder.io.console import DataError
 from chatladder.io.files import whole_file
 
-#: Rows that are compressed and written together.
+#: The number of rows in a row group.
 ROW_GROUP = 131_072
-#: Rows that are held at once where a stage streams them.
+#: The number of rows in memory at once when a stage streams them.
 PART_ROWS = 65_536
-#: What comes of a file that is damaged or is not parquet; names of columns are decoded by Python.
+#: Errors of a file that is damaged or is not parquet; Python decodes the column names.
 _DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
 
-#: Kinds of a message; only ``text`` is ever merged into turns.
+#: Kinds of messages; only ``text`` is ever merged into turns.
 KINDS = ("text", "image", "file", "link", "system", "other")
 SPLITS = ("train", "validation", "test")
 
@@ -31,7 +31,7 @@ MESSAGES = pa.schema(
         ("group", pa.string()),
         ("sender", pa.string()),  # pseudonym
         ("timestamp", pa.int64()),  # UTC seconds; null if the source has none
-        ("resolution_seconds", pa.int32()),  # how exact the source's clock is: 1, or 60 without seconds
+        ("resolution_seconds", pa.int32()),  # of the source's clock: 1, or 60 without seconds
         ("kind", pa.string()),  # one of KINDS
         ("text", pa.string()),
         ("reply_to", pa.string()),  # message_id, or null
@@ -46,7 +46,7 @@ TURNS = pa.schema(
         ("timestamp", pa.int64()),  # of the first message
         ("kind", pa.string()),
         ("text", pa.string()),
-        ("reply_to", pa.string()),  # message_id that its first message answers, or null
+        ("reply_to", pa.string()),  # message_id that its first message replies to, or null
         ("message_ids", pa.list_(pa.string())),
     ]
 )
@@ -69,10 +69,10 @@ QUESTIONS = pa.schema(
 LABELLED = pa.schema(
     [
         *QUESTIONS,
-        ("label", pa.string()),  # one of those that are scored; it is what models are trained on
+        ("label", pa.string()),  # a scored label, for training
         ("agreement", pa.float32()),  # share of annotators who gave that label
         ("split", pa.string()),  # one of SPLITS
-        ("check_label", pa.string()),  # the label by answers that no model asked for, or null; it is what is scored
+        ("check_label", pa.string()),  # by answers that no model requested, or null; for the scaling check
     ]
 )
 LABEL_SETS = pa.schema(
@@ -82,15 +82,15 @@ LABEL_SETS = pa.schema(
         ("second", pa.string()),
         ("item_id", pa.string()),
         ("conversation", pa.string()),
-        ("first_label", pa.string()),  # one of those that are scored
+        ("first_label", pa.string()),  # a scored label
         ("second_label", pa.string()),
     ]
 )
 REWRITES = pa.schema(
     [
         ("item_id", pa.string()),  # a labelled question that is needed
-        ("annotator", pa.string()),  # who wrote it out
-        ("rewrite", pa.string()),  # the question so that it stands alone, on one line
+        ("annotator", pa.string()),  # its author
+        ("rewrite", pa.string()),  # the question rewritten so that it stands alone, on one line
         ("chosen", pa.bool_()),  # true for one row of each question
     ]
 )
@@ -98,38 +98,38 @@ REWRITTEN = pa.schema(
     [
         ("item_id", pa.string()),
         ("seed", pa.int64()),  # of the adapter
-        ("text", pa.string()),  # the question as a model wrote it out, on one line; people by their number
+        ("text", pa.string()),  # a model's rewrite, on one line, with people as numbers
     ]
 )
-#: Columns of the probabilities of ``PREDICTIONS`` in a task of two labels. With more there is one a label: what a task
-#: has, columns and schema, is in ``chatladder/vocabulary.py``.
+#: Columns of the probabilities in ``PREDICTIONS`` for tasks of two labels. With more there is one for each label:
+#: ``chatladder/vocabulary.py`` has the columns and the schema of the present task.
 CHANCES = ("p_needed", "p_not_needed", "p_unknown")
 PREDICTIONS = pa.schema(
     [
         ("item_id", pa.string()),
-        ("seed", pa.int64()),  # of the model's own training, or of its adapter's; 0 where there is one
+        ("seed", pa.int64()),  # of the training of the model or its adapter; 0 if there is only one
         ("p_needed", pa.float64()),  # of the task's positive label, whatever its name
-        ("p_not_needed", pa.float64()),  # of its negative one
+        ("p_not_needed", pa.float64()),  # of its negative label
         ("p_unknown", pa.float64()),
-        ("answer", pa.string()),  # one of the labels that are scored, or unknown
-        ("parsed", pa.bool_()),  # False where an endpoint's answer could not be read
+        ("answer", pa.string()),  # a scored label, or unknown
+        ("parsed", pa.bool_()),  # False if the answer could not be parsed
     ]
 )
 RANKING = pa.schema(
     [
         ("item_id", pa.string()),
-        ("split", pa.string()),  # train or validation: models choose no test item
-        ("label", pa.string()),  # as it is now
-        ("p_label", pa.float64()),  # probability of that label on all evidence, none of it from the label itself
-        ("suspicion", pa.float64()),  # what the ranking sorts by, highest first
-        ("reason", pa.string()),  # what speaks against the label, in a few words
-        ("role", pa.string()),  # suspect, or empty where the item is not in the queue
+        ("split", pa.string()),  # train or validation, since models choose no test item
+        ("label", pa.string()),  # the present one
+        ("p_label", pa.float64()),  # probability of that label on all evidence except the label itself
+        ("suspicion", pa.float64()),  # the sort key, highest first
+        ("reason", pa.string()),  # the evidence against the label, in a few words
+        ("role", pa.string()),  # suspect, or empty if the item is not in the queue
     ]
 )
 
 
 class RowWriter:
-    """Writes rows that come bit by bit as parquet, in row groups of a fixed size: equal rows give equal bytes."""
+    """Writes rows as parquet incrementally, in row groups of a fixed size, so that equal rows give equal bytes."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
@@ -138,7 +138,7 @@ class RowWriter:
         self._rows = 0
 
     def write(self, rows: pa.Table) -> None:
-        """Take some rows; whole row groups go to disk, the rest waits."""
+        """Take some rows: full row groups are written, the rest is buffered."""
         if not rows.num_rows:
             return
         self._waiting.append(rows.select(self._schema.names).cast(self._schema))
@@ -149,12 +149,12 @@ class RowWriter:
         whole = self._rows - self._rows % ROW_GROUP
         for start in range(0, whole, ROW_GROUP):
             self._write(waiting.slice(start, ROW_GROUP))
-        # Copied, since a slice would hold on to all that it is cut from.
+        # Copied, since a slice keeps its whole source in memory.
         self._waiting = [waiting.slice(whole).combine_chunks()]
         self._rows -= whole
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write the buffered rows, and close the file."""
         if self._rows:
             self._write(pa.concat_tables(self._waiting))
         self._writer.close()
@@ -165,7 +165,7 @@ class RowWriter:
 
 @contextmanager
 def row_writer(path: Path, schema: pa.Schema) -> Iterator[RowWriter]:
-    """A RowWriter of a file that appears whole once the block ends without an error.
+    """Open a RowWriter whose file appears, complete, only once the block ends without an error.
 
     Raises:
         DataError: If the disk is full or the folder cannot be written.
@@ -175,7 +175,7 @@ def row_writer(path: Path, schema: pa.Schema) -> Iterator[RowWriter]:
         try:
             yield writer
         except BaseException:
-            with suppress(OSError):  # the first error is the one to tell
+            with suppress(OSError):  # the first error is the one to report
                 writer.close()
             raise
         writer.close()
@@ -202,25 +202,25 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 class Rows:
-    """Rows of a parquet file that another stage wrote, read as often as one likes, a part at a time.
+    """Rows of a parquet file that another stage wrote, read in parts, any number of times.
 
     Attributes:
-        start: The first row, as the file counts.
-        stop: The row after the last one.
-        num_rows: Between them.
+        start: The index of the first row in the file.
+        stop: The index after the last row.
+        num_rows: The number of rows from ``start`` to ``stop``.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, start: int = 0, stop: int | None = None) -> None:
-        """Open the file and hold its columns against the schema.
+        """Open the file and check its columns against the schema.
 
         Args:
             path: The file.
             schema: The schema of the rows.
-            start: First row; of the file no more is read than the row groups that hold the rows from there on.
-            stop: Row after the last one; None for all that follow.
+            start: The index of the first row; only row groups that contain wanted rows are read.
+            stop: The index after the last row; None for the end of the file.
 
         Raises:
-            DataError: If it is not parquet, or the names of its columns are not those of ``schema``.
+            DataError: If it is not parquet, or a column of ``schema`` is missing or occurs twice.
         """
         self.path = path
         self.schema = schema
@@ -238,10 +238,10 @@ class Rows:
         self.num_rows = max(0, self.stop - self.start)
 
     def parts(self, columns: Sequence[str] | None = None, rows: int = PART_ROWS) -> Iterator[pa.Table]:
-        """Yield tables of up to so many rows, in order; every column unless some are named.
+        """Yield tables of at most ``rows`` rows, in order, with the given columns or all of them.
 
         Raises:
-            DataError: If the file is damaged, or a column holds another kind of value.
+            DataError: If the file is damaged, or a column has another type.
         """
         schema = self._chosen(columns)
         with _opened(self.path) as file:
@@ -254,7 +254,7 @@ class Rows:
                     yield self._typed(table.select(schema.names), schema)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return all rows, as ``parts`` gives them."""
+        """Return all rows as one table; see ``parts``."""
         parts = list(self.parts(columns))
         return pa.concat_tables(parts) if parts else self._chosen(columns).empty_table()
 
@@ -262,7 +262,7 @@ class Rows:
         return pa.schema([self.schema.field(name) for name in columns or self.schema.names])
 
     def _groups(self, metadata: pq.FileMetaData) -> tuple[list[int], int]:
-        """Return the row groups that hold the rows, and the first one's first row."""
+        """Return the row groups that contain the rows, and the index of their first row."""
         groups: list[int] = []
         first = position = 0
         for number in range(metadata.num_row_groups):
@@ -277,33 +277,33 @@ class Rows:
         try:
             return table.cast(schema)
         except pa.ArrowException as error:
-            # Not what Arrow says of it: that quotes the value, which may be somebody's words.
+            # Not Arrow's own message, which quotes the value: it may be text of the chat.
             pairs = zip(schema, table.schema, strict=True)
             other = [f"{to.name} as {to.type}, got {got.type}" for to, got in pairs if to.type != got.type]
             raise DataError(f"{self.path}: expected {'; '.join(other)}.") from error
 
 
 def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read all of a parquet file that another stage wrote.
+    """Read a whole parquet file that another stage wrote.
 
     Raises:
-        DataError: If it is not parquet, or its columns are not those of ``schema``.
+        DataError: If it is not parquet, or its columns do not match ``schema``.
     """
     return Rows(path, schema).table()
 
 
 def read_written_out(labelled: Path, rewrites: Path) -> pa.Table:
-    """Read the labelled questions with the rewrite that counts.
+    """Read the labelled questions with their chosen rewrites.
 
     Args:
         labelled: Rows of ``LABELLED``.
-        rewrites: Rows of ``REWRITES`` about them.
+        rewrites: Rows of ``REWRITES`` for these questions.
 
     Returns:
-        Rows of ``LABELLED``, in their order, with a column ``rewrite``: null where nobody wrote the question out.
+        Rows of ``LABELLED``, in their order, with a column ``rewrite``: null if nobody rewrote the question.
 
     Raises:
-        DataError: If a file is damaged, or the rewrites are about other questions, or two of one question count.
+        DataError: If a file is damaged, a chosen rewrite is for another question, or a question has two chosen ones.
     """
     questions = read_rows(labelled, LABELLED)
     rows = read_rows(rewrites, REWRITES)

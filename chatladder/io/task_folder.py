@@ -1,4 +1,4 @@
-"""Where this process finds its task: the folder that says what is asked."""
+"""The folder of this process's task."""
 
 import os
 from functools import cache
@@ -7,30 +7,30 @@ from pathlib import Path
 from chatladder.io.console import DataError
 from chatladder.io.params import PARAMS, not_yaml
 
-#: Names the task before params.yaml does: workers on other machines have that of the process that they work for.
+#: The variable that overrides params.yaml, by which workers on other machines get the task of their driver process.
 VARIABLE = "CHATLADDER_TASK"
-#: The tasks that come with chatladder, and those of a project, a folder each.
+#: The folders of the tasks that come with chatladder, and of a project's own tasks.
 SHIPPED, OWN = Path(__file__).resolve().parents[1] / "tasks", Path("tasks")
 DEFAULT = "needs_history"
 
 
 @cache
 def task_folder() -> Path:
-    """Return the folder of the task that the environment names, else ``task`` of params.yaml, else the usual one.
+    """Return the folder of the task in the environment, else of ``task`` in params.yaml, else of the default task.
 
-    A process has one task: it is found once.
+    A process has one task, so the result is cached.
 
     Raises:
         DataError: If there is no such task, or params.yaml cannot be read.
     """
     if name := os.environ.get(VARIABLE):
-        # A path is what a worker is told of a project's own task.
+        # Workers get a project's own task as a path.
         return Path(name) if Path(name).is_absolute() else folder_of(name, VARIABLE)
     return folder_of(_named(PARAMS), f"{PARAMS}: task")
 
 
 def task_name(folder: Path) -> str:
-    """Return what a worker is told: the name of a shipped task, the path of another."""
+    """Return the value of ``VARIABLE`` for workers: the name of a shipped task, or the path of a project's own."""
     return folder.name if folder.parent == SHIPPED else str(folder)
 
 
@@ -43,11 +43,11 @@ def folder_of(name: object, place: str) -> Path:
     """Return the folder of a task by its name.
 
     Args:
-        name: As it was given.
-        place: Where it was given, for errors.
+        name: The name as the user gave it.
+        place: The setting that it comes from, for errors.
 
     Raises:
-        DataError: If it names none, or two.
+        DataError: If there is no such task, or both chatladder and the project have one of this name.
     """
     shipped = shipped_tasks()
     own = sorted(path.name for path in OWN.iterdir() if path.is_dir()) if OWN.is_dir() else []
@@ -61,10 +61,10 @@ def folder_of(name: object, place: str) -> Path:
 
 
 def _named(params: Path) -> object:
-    """Return the task that a params.yaml names; the usual one where there is no file, or it names none.
+    """Return the task that a params.yaml names; the default one if there is no file, or it names none.
 
     Raises:
-        DataError: If it is no YAML.
+        DataError: If the file cannot be read, or is not YAML.
     """
     import yaml
 

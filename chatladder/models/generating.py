@@ -1,11 +1,10 @@
-"""Let a model write: the option that it names, as arXiv 2405.02817 asks, or a question, written out.
+"""Let a model generate text: the option that it names, as in arXiv 2405.02817, or a rewrite of a question.
 
-Decoding is greedy, from one order of the options, and stops at the end of the text or after a few more tokens than the
-longest option has; where there are none, after ``MOST_TOKENS``. What counts as an answer is what counts of a model
-behind an endpoint (``read_name``): an option's text and nothing else. A model that explains itself, or repeats the
-list, has given none.
+Decoding is greedy, with the options in one order, and stops at the end of the text or a few tokens beyond the longest
+option; without options, after ``MOST_TOKENS``. An answer is parsed as from a model behind an endpoint (``read_name``):
+only an option's text and nothing else counts. A model that explains itself, or repeats the list, gives no answer.
 
-Prompts are batched as for scoring, by length over all of them, whatever the number of workers.
+Prompts are batched as for scoring: by length over all prompts, whatever the number of workers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,18 +27,18 @@ if TYPE_CHECKING:
 
 #: Tokens beyond those of the longest option: enough for a full stop, or for a JSON object around the option.
 MORE_TOKENS = 12
-#: Most tokens of a text of the model's own, where there are no options.
+#: The most tokens of a generated text without options.
 MOST_TOKENS = 128
 
 
 class GeneratedPart(NamedTuple):
-    """What a model wrote to some prompts.
+    """The texts that a model generated for some prompts.
 
     Attributes:
-        indices: Indices of the prompts.
-        texts: The answer to each.
-        shortened: The number of all prompts that were too long.
-        room: Most tokens of a prompt with its answer.
+        indices: The indices of the prompts.
+        texts: The answer to each prompt.
+        shortened: The number of prompts that were too long, over all parts.
+        room: The most tokens of a prompt with its answer.
     """
 
     indices: list[int]
@@ -49,7 +48,7 @@ class GeneratedPart(NamedTuple):
 
 
 class PromptGenerator:
-    """A rung and its prompts. The model is loaded where the first part is answered, and stays for the others."""
+    """A rung and its prompts. A worker loads the model for its first part, and keeps it for the others."""
 
     def __init__(self, base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int) -> None:
         """See ``generate_rung``; paths are absolute."""
@@ -63,7 +62,7 @@ class PromptGenerator:
         return load(self._base, self._adapter)
 
     def part(self, number: int, parts: int) -> GeneratedPart:
-        """Return the answers to every so many-th batch, from 0."""
+        """Return the answers to every ``parts``-th batch from ``number`` on."""
         model, tokenizer = self._loaded
         return generate(model, tokenizer, self._prompts, self._max_length, number, parts)
 
@@ -76,19 +75,19 @@ def generate(
     number: int = 0,
     parts: int = 1,
 ) -> GeneratedPart:
-    """Return what a model writes to prompts, or to one part of them.
+    """Return the texts that a model generates for prompts, or for one part of them.
 
     Args:
         model: Any causal language model of transformers, with or without an adapter; it decodes greedily from then on.
         tokenizer: The model's tokenizer.
-        prompts: At least one, in any order.
-        max_length: Most tokens of a prompt with its answer, or the model's context where that is less; longer prompts
-            lose their oldest history.
-        number: Which part, from 0.
-        parts: The number of parts; every so many-th batch is one.
+        prompts: The prompts, at least one, in any order.
+        max_length: The most tokens of a prompt with its answer, limited by the model's context; longer prompts lose
+            their oldest history.
+        number: The index of the part, from 0.
+        parts: The number of parts; a part is every ``parts``-th batch.
 
     Raises:
-        DataError: If the tokenizer does not keep the options apart from the prompt and from each other.
+        DataError: If the tokenizer does not separate the options from the prompt and from each other.
     """
     import torch
     from transformers import GenerationConfig
@@ -102,8 +101,8 @@ def generate(
     batches = length_batches([len(ids) + most for ids in rows])[number::parts]
     filler: Any = tokenizer.pad_token_id
     asked: Any = model.eval()
-    # In place of the model's own settings, from which a call takes whatever it leaves open: those of chat models draw
-    # at random, and hold repeated tokens down.
+    # Replaces the model's generation settings, which are the defaults of every call: those of chat models sample, and
+    # penalize repeated tokens.
     asked.generation_config = GenerationConfig(
         do_sample=False, max_new_tokens=most, pad_token_id=filler, eos_token_id=_ends(model, tokenizer)
     )
@@ -116,7 +115,7 @@ def generate(
     ):
         for batch in batches:
             padded = pad_left([rows[index] for index in batch], filler)
-            # Positions are counted from the mask, for the tokens that are added, too.
+            # Positions follow from the mask, for generated tokens too.
             inputs = {name: padded[name].to(model.device) for name in ("input_ids", "attention_mask")}
             written = asked.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
             texts += tokenizer.batch_decode(written, skip_special_tokens=True)
@@ -132,27 +131,29 @@ def _ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> lis
 
 
 def generate_part(number: int, generator: PromptGenerator, parts: int) -> GeneratedPart:
-    """On a worker: return the answers of one part."""
+    """Return the answers of one part; runs on a worker."""
     return generator.part(number, parts)
 
 
 def generate_rung(
     base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int, pool: Workers
 ) -> tuple[list[str], int, int]:
-    """Return what a rung writes to each prompt; the weights are loaded by the workers.
+    """Return the text that a rung generates for each prompt; the weights are loaded by the workers.
 
     Args:
         base: A folder written by ``stages.base``.
         adapter: A folder written by ``stages.train``; None for the untouched model.
-        prompts: At least one.
+        prompts: The prompts, at least one.
         max_length: See ``generate``.
         pool: The workers.
 
     Returns:
-        The answers, in the order of the prompts; how many prompts were shortened, and to how many tokens.
+        The answers, in the order of the prompts; the number of prompts that were shortened; and the most tokens of a
+        prompt with its answer.
 
     Raises:
-        DataError: As ``load`` and ``generate``; or if a worker does not see the folders, or has other libraries.
+        DataError: As for ``load`` and ``generate``; or if a worker does not see the folders, or has other versions of
+            the libraries.
     """
     need = need_of(base)
     generator = PromptGenerator(base.resolve(), adapter.resolve() if adapter else None, prompts, max_length)
@@ -171,13 +172,13 @@ def generate_rung(
 def named_rows(
     items: Sequence[Mapping[str, Any]], prompts: Sequence[Prompt], texts: Sequence[str], seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Return rows of ``predictions``, in the order of the items: no probabilities, and unknown where none is named.
+    """Return rows of ``predictions``, in the order of the items, without probabilities; unknown if no option is named.
 
     Args:
         items: Questions.
-        prompts: The prompt of each.
-        texts: The answer to each.
-        seed: Of the model's own training.
+        prompts: The prompt of each question.
+        texts: The answer to each question.
+        seed: The training seed of the model or its adapter.
     """
     rows = []
     for item, prompt, text in zip(items, prompts, texts, strict=True):

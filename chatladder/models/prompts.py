@@ -1,12 +1,13 @@
-"""The prompts that models see, and alpaca rows of them.
+"""The prompts that models see, and their alpaca rows.
 
-One asks the question of the task, such as whether a question needs its history: history, question and the options in
-shuffled order. The other asks for the question itself, written out; it has no options (``REWRITE``).
+One kind of prompt asks the question of the task, such as whether a question needs its history: it has the history, the
+question, and the options in shuffled order. The other asks for a rewrite of the question, and has no options
+(``REWRITE``).
 
-The fixed texts and those of the answers live in ``prompts/<wording>.<language>.toml`` of the task's folder, with the
+The fixed texts and the answers are in ``prompts/<wording>.<language>.toml`` of the task's folder, with the
 placeholders ``{history}``, ``{question}`` and ``{options}``; this module fills them in, so training, prediction and the
-embedded family's pretraining agree. Embedded models know the wording ``definition`` alone. ``question`` asks in fewer
-words, and names whom a message mentions as lines name people; the catalogues of downloaded models set it. Untouched
+embedded family's pretraining agree. Embedded models know the wording ``definition`` only. ``question`` is shorter, and
+writes mentions in messages as the history names its speakers; the catalogues of downloaded models use it. Untouched
 models of up to 1.5B understand neither (benchmarks/real).
 """
 
@@ -27,33 +28,34 @@ from chatladder.io.rows import PSEUDONYM, SPLITS
 from chatladder.vocabulary import ANSWERS, NEGATIVE, TASK, Fields
 
 LANGUAGES = ("zh", "en")
-#: Asks for the question, written out, and has no options.
+#: The prompt that asks for a rewrite of the question; it has no options.
 REWRITE = "rewrite"
-#: The prompts of the task: a name and a language each.
+#: The name and language of each prompt of the task.
 PROMPTS = tuple(
     (name, language)
     for name, _, language in sorted(path.stem.partition(".") for path in (TASK.folder / "prompts").glob("*.toml"))
     if language in LANGUAGES
 )
-#: How the task may be asked. Of needs_history ``definition`` says what needed means and asks which it is; ``question``
-#: asks whether a stranger would understand.
+#: The wordings of the task. For needs_history, ``definition`` defines "needed" and asks which option applies;
+#: ``question`` asks whether a stranger would understand.
 WORDINGS = tuple(dict.fromkeys(name for name, _ in PROMPTS if name != REWRITE))
 #: The wording that embedded models know.
 EMBEDDED_WORDING = "definition"
-#: ``lettered`` answers "B: needed", ``text`` answers "needed" alone.
+#: With ``lettered`` an answer is "B: needed", with ``text`` it is "needed".
 ANSWER_FORMS = ("text", "lettered")
-#: How a line names its speaker; people are numbered, those who speak first, so no pseudonym is learned.
+#: The speaker at the start of a line. People are numbers, in the order in which they speak, so that no pseudonym is
+#: learned.
 SPEAKERS = {"zh": "用户{}：", "en": "user {}: "}
 _PSEUDONYM = re.compile(rf"(?<![0-9A-Za-z]){PSEUDONYM}(?![0-9A-Za-z])")
 _ADDRESSED = re.compile(rf"\A(?:@?{_PSEUDONYM.pattern}[\s,:;，：；、]*)+")
 LETTERS = tuple(f"{letter}: " for letter in "ABCDEF"[: len(ANSWERS)])
-#: Stands for a line break inside a message: one message is always one line.
+#: Replaces a line break inside a message, so that a message is always one line.
 LINE_BREAK = "⏎"
 SEPARATOR = "/"
 _PLACES = ("{history}", "{question}", "{options}")
-#: Orders that the options can stand in.
+#: The number of possible orders of the options.
 ORDERS = factorial(len(ANSWERS))
-#: Orders that are usual: all six of three options; of more some, since each costs a prompt.
+#: The default number of orders: all six of three options, or some of more, since each order costs a prompt.
 USUAL_ORDERS = 6
 #: Fields that an alpaca row must have.
 ALPACA_FIELDS = ("item_id", "instruction", "output", "options")
@@ -61,7 +63,7 @@ ALPACA_FIELDS = ("item_id", "instruction", "output", "options")
 
 @dataclass(frozen=True)
 class PromptSettings:
-    """How a question becomes a prompt, as the section ``prompt`` of params.yaml says."""
+    """The settings of a prompt: the section ``prompt`` of params.yaml."""
 
     language: str = setting("Language of the prompt.", choices=LANGUAGES)
     answer: str = setting("Form of the answer: needed, or B: needed.", choices=ANSWER_FORMS)
@@ -71,7 +73,7 @@ class PromptSettings:
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """How a prompt is answered, as the section ``predict`` of params.yaml says."""
+    """The settings of an answer: the section ``predict`` of params.yaml."""
 
     orders: int = setting(
         "Orders of the options that an answer is averaged over.", default=USUAL_ORDERS, least=1, most=ORDERS
@@ -84,11 +86,11 @@ class PredictSettings:
 
 
 class Prompt(NamedTuple):
-    """One filled-in prompt.
+    """A filled-in prompt.
 
     Attributes:
-        instruction: All that the model reads.
-        options: The full text of each answer, keyed by ``ANSWERS``; empty where a text of the model's own is wanted.
+        instruction: The whole text that the model reads.
+        options: The full text of each answer, keyed by ``ANSWERS``; empty if the model is to write freely.
     """
 
     instruction: str
@@ -96,12 +98,13 @@ class Prompt(NamedTuple):
 
 
 class Wording(NamedTuple):
-    """A way to ask in one language.
+    """A prompt template in one language.
 
     Attributes:
         text: The fixed text, with its placeholders.
-        options: The text of each answer, keyed by ``ANSWERS``; empty of ``REWRITE``.
-        mention: How a message names a person by number; empty to leave pseudonyms in messages as they are.
+        options: The text of each answer, keyed by ``ANSWERS``; empty for ``REWRITE``.
+        mention: The form of a mention in a message, with ``{}`` for the person's number; empty to leave pseudonyms in
+            messages as they are.
     """
 
     text: str
@@ -111,7 +114,7 @@ class Wording(NamedTuple):
 
 @cache
 def wording_of(name: str, language: str) -> Wording:
-    """Return one of ``WORDINGS``, or ``REWRITE``, in one of ``LANGUAGES``.
+    """Return the template of one of ``WORDINGS``, or of ``REWRITE``, in one of ``LANGUAGES``.
 
     Raises:
         DataError: If the task has no such file, or it is malformed.
@@ -137,19 +140,19 @@ def wording_of(name: str, language: str) -> Wording:
 
 
 def _has(places: Sequence[str], text: str) -> bool:
-    """Whether a fixed text has its placeholders, each once and in order."""
+    """Return True if a fixed text has its placeholders, each once and in order."""
     return re.findall("|".join(map(re.escape, _PLACES)), text) == [*places]
 
 
 def render(window: Sequence[tuple[str, str]], sender: str, text: str, item_id: str, settings: PromptSettings) -> Prompt:
-    """Fill the template in.
+    """Fill in the template.
 
     Args:
-        window: (sender, text) of the earlier turns, oldest first.
-        sender: Who asks.
+        window: The earlier turns as (sender, text), oldest first.
+        sender: The sender of the question.
         text: The question.
-        item_id: Decides the order of the options together with the seed: each item's order is its own.
-        settings: Language, form of the answer, and seed.
+        item_id: The id of the item; with the seed it determines the order of the options, item by item.
+        settings: The language, wording, form of the answer, and seed.
     """
     shuffled = list(ANSWERS)
     Random(f"{settings.seed}:{item_id}").shuffle(shuffled)
@@ -161,10 +164,10 @@ def render(window: Sequence[tuple[str, str]], sender: str, text: str, item_id: s
 
 
 class People:
-    """Those who speak in a window and ask, or are mentioned there, by their number."""
+    """The numbers of the people who speak or are mentioned in a window and its question."""
 
     def __init__(self, wording: str, language: str, window: Sequence[tuple[str, str]], sender: str, text: str) -> None:
-        """Number them in the order in which they speak, then those who are mentioned; see ``render``."""
+        """Number the speakers in the order in which they speak, then those who are mentioned; see ``render``."""
         people = [*(name for name, _ in window), sender]
         people += [name for said in (*(said for _, said in window), text) for name in _PSEUDONYM.findall(said)]
         self._numbers = {name: number for number, name in enumerate(dict.fromkeys(people), 1)}
@@ -172,7 +175,7 @@ class People:
         self._pieces = _pieces(wording, language)
 
     def said(self, text: str) -> str:
-        """Return a text in one line that names people as this wording does; of others it says their pseudonym."""
+        """Return a text in one line, with mentions in the form of the wording; unknown people keep their pseudonym."""
         if self._mention:
             numbers = self._numbers
             text = _PSEUDONYM.sub(
@@ -181,10 +184,10 @@ class People:
         return one_line(text)
 
     def filled_in(self, window: Sequence[tuple[str, str]], sender: str, text: str) -> list[str]:
-        """Return the pieces of the prompt; options stand before the last one."""
+        """Return the pieces of the prompt; the options go before the last piece."""
         before, between, after, end = self._pieces
         lines = [self._line(name, said) for name, said in window]
-        # Joined, not formatted: a message that holds "{options}" must stay what it is.
+        # Joined, not formatted: "{options}" in a message must not be replaced.
         return [before, "\n".join(lines), between, self._line(sender, text), after, end]
 
     def _line(self, name: str, said: str) -> str:
@@ -192,21 +195,21 @@ class People:
 
 
 def _listed(texts: Mapping[str, str], *, is_lettered: bool) -> tuple[str, dict[str, str]]:
-    """Return the options as a prompt lists them, in the order of ``texts``, and each one's full text by ``ANSWERS``."""
+    """Return the list of options in a prompt, in the order of ``texts``, and their full texts, keyed by ``ANSWERS``."""
     letters = LETTERS if is_lettered else ("",) * len(texts)
     options = {key: letter + text for letter, (key, text) in zip(letters, texts.items(), strict=True)}
     return SEPARATOR.join(options.values()), {key: options[key] for key in ANSWERS}
 
 
 def orders_of(prompt: Prompt, count: int) -> list[Prompt]:
-    """Return a prompt with its options in several orders: its own, then others, drawn for each prompt by its text.
+    """Return a prompt with its options in several orders: its own first, then random ones, seeded with its text.
 
     Args:
-        prompt: A prompt of ours.
-        count: How many orders, 1 to ``ORDERS``.
+        prompt: A prompt that ``render`` made.
+        count: The number of orders, 1 to ``ORDERS``.
 
     Raises:
-        DataError: If more than one order is wanted of a prompt that does not end in its options.
+        DataError: If ``count`` is above 1 and the prompt does not end in its options.
     """
     if count == 1:
         return [prompt]
@@ -226,7 +229,7 @@ def orders_of(prompt: Prompt, count: int) -> list[Prompt]:
 
 
 def _split(prompt: Prompt) -> tuple[str, tuple[str, ...], str]:
-    """Return a prompt's text before its options, the order in which it lists them, and its text after them."""
+    """Return a prompt's text before its options, the order of its options, and the text after them."""
     for wording, language in (prompt for prompt in PROMPTS if prompt[0] != REWRITE):
         end = _pieces(wording, language)[-1]
         for order in permutations(ANSWERS):
@@ -246,24 +249,24 @@ def render_row(row: Mapping[str, Any], settings: PromptSettings) -> Prompt:
 
 
 def render_rewrite(row: Mapping[str, Any], language: str) -> Prompt:
-    """Return the prompt that asks for one row of ``questions`` or ``labelled``, written out."""
+    """Return the prompt that asks for a rewrite of one row of ``questions`` or ``labelled``."""
     window, people = _people(row, language)
     return Prompt("".join(people.filled_in(window, str(row["sender"]), str(row["text"]))), {})
 
 
 def rewritten(row: Mapping[str, Any], text: str, language: str) -> str:
-    """Return a text in which one row was written out as models learn it: in one line, people by their number."""
+    """Return a rewrite of one row in the form that models learn: in one line, with people as numbers."""
     return " ".join(_people(row, language)[1].said(text).replace(LINE_BREAK, " ").split())
 
 
 def rewrite_read(row: Mapping[str, Any], written: str, language: str) -> str:
-    """Return what a model wrote for a row: its first line, or the question as it is where there is none."""
+    """Return the rewrite in a model's output for a row: its first line, or the unchanged question if it is blank."""
     line = next((" ".join(line.split()) for line in written.splitlines() if line.strip()), "")
     return line or rewritten(row, plain(str(row["text"])), language)
 
 
 def plain(text: str) -> str:
-    """Return a question without whom its lines address at their start: in a text of its own that is nobody."""
+    """Return a question without the people that its lines begin by addressing: a standalone text addresses nobody."""
     return "\n".join(_ADDRESSED.sub("", line) or line for line in text.splitlines())
 
 
@@ -273,11 +276,11 @@ def _people(row: Mapping[str, Any], language: str) -> tuple[list[tuple[str, str]
 
 
 def alpaca_row(row: Mapping[str, Any], settings: PromptSettings) -> dict[str, Any]:
-    """Return one labelled question as a row that models are trained on.
+    """Return one labelled question as a training row.
 
     Trainers of alpaca data read ``instruction`` (the whole prompt), ``input`` (empty) and ``output`` (the full text of
-    the right option); ``item_id`` traces a row, and ``options`` (the full text of every option, by its key) lets it be
-    scored.
+    the right option); ``item_id`` identifies the row, and ``options`` (the full text of every option, by its key) is
+    for scoring.
     """
     prompt = render_row(row, settings)
     return {
@@ -290,11 +293,11 @@ def alpaca_row(row: Mapping[str, Any], settings: PromptSettings) -> dict[str, An
 
 
 def rewrite_row(row: Mapping[str, Any], language: str) -> dict[str, Any]:
-    """Return one labelled question as a row from which models learn to write questions out.
+    """Return one labelled question as a training row for rewrites.
 
     Args:
-        row: A row of ``LABELLED`` with a column ``rewrite``; without a text there, the question itself is the output,
-            without whom it addresses.
+        row: A row of ``LABELLED`` with a column ``rewrite``; if that is null, the output is the question, without the
+            people that it addresses.
         language: One of ``LANGUAGES``.
     """
     output = rewritten(row, str(row["rewrite"] or plain(str(row["text"]))), language)
@@ -313,16 +316,16 @@ def alpaca_splits(
 
 
 def to_write_out(labelled: Sequence[Mapping[str, Any]], seed: int) -> list[Mapping[str, Any]]:
-    """Return the questions from which models learn to write out: those written out, and as many that stay as they are.
+    """Return the questions from which models learn rewrites: those with a rewrite, and as many that stay unchanged.
 
-    The others are questions that need nothing, drawn for each split: a model that has never seen one changes them all.
+    The latter are questions that need nothing, drawn for each split: a model that has never seen any changes them all.
 
     Args:
         labelled: Rows of ``LABELLED`` with a column ``rewrite``.
-        seed: Of the draw.
+        seed: The seed of the draw.
 
     Returns:
-        Some of the rows, in their order.
+        The chosen rows, in their order.
     """
     kept = {row["item_id"] for row in labelled if row["rewrite"]}
     for split in SPLITS:
@@ -334,7 +337,7 @@ def to_write_out(labelled: Sequence[Mapping[str, Any]], seed: int) -> list[Mappi
 
 
 def read_alpaca(path: Path) -> list[dict[str, Any]]:
-    """Return the rows that ``stages.to_alpaca`` wrote into a file.
+    """Read the rows that ``stages.to_alpaca`` wrote to a file.
 
     Raises:
         DataError: If the file is not a list of such rows.
@@ -352,26 +355,26 @@ def read_alpaca(path: Path) -> list[dict[str, Any]]:
 
 
 def one_line(text: str) -> str:
-    """The text on one line, so that no message can pose as another history line or as the options."""
+    """Return a text on one line, so that no message can pose as another history line or as the options."""
     return LINE_BREAK.join(text.splitlines())
 
 
 def without_oldest(instruction: str) -> str | None:
-    """The same prompt less its oldest history line, or None if it has none (or is no prompt of ours)."""
+    """Return a prompt without its oldest history line; None if it has no history, or ``render`` did not make it."""
     for wording, language in PROMPTS:
         before, between, _, _ = _pieces(wording, language)
         body = instruction.removeprefix(before)
         if body != instruction and not body.startswith(between):
             rest = body[body.index("\n") :]
-            # The last line leaves its break behind: an empty history is an empty line.
+            # The last history line leaves its line break: an empty history is an empty line.
             return before + (rest if rest.startswith(between) else rest[1:])
     return None
 
 
 def fixed_texts() -> list[str]:
-    """Every fixed string of the prompts that embedded models know, each starting with the line break before it.
+    """Return every fixed string of the prompts that embedded models know, each with the line break before it.
 
-    A tokenizer may give each its own token. No message holds a line break, so none can forge these.
+    A tokenizer may have a token for each. No message contains a line break, so none can forge these strings.
     """
     texts: list[str] = []
     for language in LANGUAGES:
@@ -382,7 +385,7 @@ def fixed_texts() -> list[str]:
 
 
 def option_texts() -> list[str]:
-    """The texts that their answers are made of: the options of every language and the letters before them."""
+    """Return the texts that make up their answers: the options in every language, and the letters before them."""
     return [text for language in LANGUAGES for text in wording_of(EMBEDDED_WORDING, language).options.values()] + list(
         LETTERS
     )
@@ -390,7 +393,7 @@ def option_texts() -> list[str]:
 
 @cache
 def _pieces(wording: str, language: str) -> tuple[str, str, str, str]:
-    """The fixed text before the history, before the question, before the options, and after them (empty without)."""
+    """Return the fixed text before history, question and options, and after the options (empty without options)."""
     before, rest = wording_of(wording, language).text.split("{history}")
     between, rest = rest.split("{question}")
     after, _, end = rest.partition("{options}")

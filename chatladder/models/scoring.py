@@ -1,14 +1,14 @@
-"""Score the options of each prompt by log-probability: one forward pass, nothing generated, nothing parsed.
+"""Score the options of each prompt by log-probability, in one forward pass, without generating or parsing text.
 
-An option's score is the sum of the log-probabilities of its tokens after the prompt. The end-of-text token is not
-counted: no option begins another, so the text alone decides, and a chat model that would go on to explain its answer
-is not marked down for it. A model also likes what stands first, or last: so an item is asked with its options in
+An option's score is the sum of the log-probabilities of its tokens after the prompt. The end-of-text token does not
+count: no option is a prefix of another, so the text alone decides, and a chat model that would continue with an
+explanation is not penalized. Models also favour the first or the last option, so an item is asked with its options in
 several orders, and an option's score is the mean over them.
 
-Workers each load the base for themselves from the project's folder. Prompts are batched by length over all of them
-before they are shared out, so no batch and no byte depends on how many workers there are. What comes back is the bytes
-of one machine alone if the workers' processors or GPUs are of its kind, and their releases of the libraries are the
-same; those are checked.
+Each worker loads the base from the project's folder. All prompts are batched by length before the batches are
+distributed, so the batches do not depend on the number of workers. The scores are identical to those of a single
+machine, byte for byte, if the workers have the same kind of processors or GPUs and the same versions of the libraries;
+the versions are checked.
 """
 
 import platform
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-#: Tokens in one forward pass: prompts, their options, and the padding of a batch.
+#: The most tokens in one forward pass: prompts, their options, and padding.
 TOKENS_A_BATCH = 4096
-#: Rows of the output layer that are turned into float32 at once.
+#: Rows of the output layer that are converted to float32 at once.
 VOCABULARY_SLICE = 16384
 
 
@@ -53,8 +53,8 @@ class Order(NamedTuple):
     """The options in one order, in tokens.
 
     Attributes:
-        end: Last tokens of the prompt; at least one.
-        options: Token ids of each option, as ``ANSWERS``.
+        end: The last tokens of the prompt; at least one.
+        options: The token ids of each option, in the order of ``ANSWERS``.
     """
 
     end: list[int]
@@ -62,11 +62,11 @@ class Order(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What is read of one item in one row: what its prompts share, then each of its orders, blind to the others.
+    """One item as a row of a batch: the shared prefix of its prompts, then its orders, which do not see each other.
 
     Attributes:
-        shared: First tokens of all the prompts.
-        orders: At least one; as many in every row of a batch.
+        shared: The first tokens, which all of the item's prompts share.
+        orders: The orders, at least one; the same number in every row of a batch.
     """
 
     shared: list[int]
@@ -74,20 +74,20 @@ class Row(NamedTuple):
 
     @property
     def length(self) -> int:
-        """The number of tokens that are read; the last one of an option is only predicted."""
+        """The number of input tokens; the last token of an option is only predicted."""
         ends = sum(len(order.end) + sum(len(ids) - 1 for ids in order.options) for order in self.orders)
         return len(self.shared) + ends
 
 
 class PromptBatches:
-    """Prompts that one model is to score, in batches fixed by the lengths of all of them.
+    """Prompts for one model to score, in batches that the lengths of all prompts determine.
 
-    So any share of the batches, scored anywhere, gives the numbers that scoring all of them at once gives.
+    So any part of the batches, scored on any machine, gets the same scores as in a run over all of them.
 
     Attributes:
-        batches: Indices of prompts.
+        batches: The batches, as indices of prompts.
         shortened: The number of prompts that were too long.
-        room: Most tokens of a prompt with its answer.
+        room: The most tokens of a prompt with its answer.
     """
 
     def __init__(
@@ -120,8 +120,8 @@ class PromptBatches:
         """Score some batches.
 
         Returns:
-            Indices of the prompts in their orders (all orders of the first prompt come first), and their scores, shape
-            (n, answers).
+            Indices into the prompts with their orders (all orders of the first prompt come first), and their scores,
+            shape (n, answers).
         """
         import torch
 
@@ -156,18 +156,18 @@ def score(
     Args:
         model: Any causal language model of transformers, with or without an adapter.
         tokenizer: The model's tokenizer.
-        prompts: In any order; they are batched by length.
-        max_length: Most tokens of a prompt with its answer, or the model's context where that is less; longer ones
-            lose their oldest history, the same in all orders.
-        orders: How many orders of the options to average over, the prompt's own first.
+        prompts: The prompts, in any order; they are batched by length.
+        max_length: The most tokens of a prompt with its answer, limited by the model's context; longer prompts lose
+            their oldest history, the same in all orders.
+        orders: The number of orders of the options to average over, the prompt's own first.
 
     Returns:
-        Sums over an option's tokens, in nats, as the mean over the orders; shape (n, answers), columns as ``ANSWERS``.
-        And the number of prompts that were shortened.
+        The sum over each option's tokens, in nats, averaged over the orders, shape (n, answers), columns as
+        ``ANSWERS``; and the number of prompts that were shortened.
 
     Raises:
-        DataError: If the tokenizer does not keep the options apart from the prompt and from each other, or a prompt
-            that does not end in its options is wanted in several orders.
+        DataError: If the tokenizer does not separate the options from the prompt and from each other, or ``orders`` is
+            above 1 and a prompt does not end in its options.
     """
     scoring = PromptBatches(model, tokenizer, prompts, max_length, orders)
     scores = np.zeros((len(prompts) * orders, len(ANSWERS)))
@@ -177,18 +177,18 @@ def score(
 
 
 def over_orders(scores: np.ndarray, orders: int) -> np.ndarray:
-    """The mean over so many neighbouring rows, shape (n, answers)."""
+    """Return the mean over each ``orders`` consecutive rows, shape (n, answers)."""
     means: np.ndarray = scores.reshape(-1, orders, scores.shape[1]).mean(axis=1)
     return means
 
 
 @contextmanager
 def float32_logits(model: "PreTrainedModel") -> Iterator[None]:
-    """While it lasts, the output layer computes in float32 what it makes of the model's rounded hidden states.
+    """Make the output layer compute in float32, from the model's rounded hidden states, within the block.
 
-    Logits in bfloat16 have three digits: options of like probability would tie. Whatever the architecture does to its
-    logits afterwards, such as capping them, follows as ever. A layer that is quantized, adapted or not in memory stays
-    as it is.
+    Logits in bfloat16 have three digits, so options of similar probability would tie. Later operations of the
+    architecture on its logits, such as capping, still apply. A layer that is quantized, adapted or not in memory is
+    left unchanged.
     """
     import torch
     from torch.nn.functional import linear
@@ -198,7 +198,7 @@ def float32_logits(model: "PreTrainedModel") -> Iterator[None]:
     def widened(layer: "torch.nn.Linear", inputs: "tuple[torch.Tensor, ...]", _: "torch.Tensor") -> "torch.Tensor":
         hidden = inputs[0].to(layer.weight.device, torch.float32)
         logits = hidden.new_empty((*hidden.shape[:-1], layer.out_features))
-        # All weights at once would take twice their memory again.
+        # Converting all weights at once would take twice their memory in addition.
         for start in range(0, layer.out_features, VOCABULARY_SLICE):
             some = slice(start, start + VOCABULARY_SLICE)
             bias = None if layer.bias is None else layer.bias[some].float()
@@ -217,14 +217,14 @@ def float32_logits(model: "PreTrainedModel") -> Iterator[None]:
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Softmax over the options, shape (n, answers)."""
+    """Return the softmax over the options, shape (n, answers)."""
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     shares: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
     return shares
 
 
 def length_batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices by falling length, so that the largest batch comes first and a too large one fails at once."""
+    """Return batches of indices by descending length, so that a batch too large for memory fails first."""
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda at: -lengths[at]):
         if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= TOKENS_A_BATCH:
@@ -241,14 +241,14 @@ def score_batch(
     filler: int,
     prefix: Prefix | None = None,
 ) -> np.ndarray:
-    """Scores of one batch in which each prompt has one order; see ``score_rows``.
+    """Return the scores of one batch in which each prompt has one order; see ``score_rows``.
 
     Args:
-        model: On its device, in evaluation mode.
-        prompts: Token ids, n rows.
-        options: Token ids of the options of each row.
-        filler: Token id for padding.
-        prefix: What all prompts begin with, which is then not in ``prompts``; for architectures that take it.
+        model: The model, on its device, in evaluation mode.
+        prompts: The token ids of n prompts.
+        options: The token ids of the options of each prompt.
+        filler: The token id for padding.
+        prefix: The common prefix, which is then not in ``prompts``; for architectures that support it.
 
     Returns:
         Sums of log-probabilities in nats, shape (n, answers).
@@ -258,13 +258,13 @@ def score_batch(
 
 
 def score_rows(model: "PreTrainedModel", rows: Sequence[Row], filler: int, prefix: Prefix | None = None) -> np.ndarray:
-    """Scores of one batch: a row is read once where the architecture allows, else once for each option.
+    """Return the scores of one batch: in one pass if the architecture allows, else in one pass for each option.
 
     Args:
-        model: On its device, in evaluation mode.
-        rows: With one order each, for architectures that do not take blocks.
-        filler: Token id for padding.
-        prefix: What all rows begin with, which is then not in ``rows``; for architectures that take it.
+        model: The model, on its device, in evaluation mode.
+        rows: The rows; with one order each for architectures that do not support blocks.
+        filler: The token id for padding.
+        prefix: The common prefix, which is then not in ``rows``; for architectures that support it.
 
     Returns:
         Sums of log-probabilities in nats, shape (n, orders, answers).
@@ -288,7 +288,7 @@ def _separate_passes(model: "PreTrainedModel", rows: Sequence[Row], filler: int)
 
 
 def _one_pass(model: "PreTrainedModel", rows: Sequence[Row], filler: int, prefix: Prefix | None) -> np.ndarray:
-    """Each row is read as one, and the logits are computed where they predict an option's token, no further."""
+    """Score each row in one pass, computing logits only at positions that predict an option's token."""
     import torch
 
     inputs, columns = _as_tree(rows, filler, model.dtype)
@@ -302,14 +302,14 @@ def _one_pass(model: "PreTrainedModel", rows: Sequence[Row], filler: int, prefix
     for number, row in enumerate(rows):
         options = [ids for order in row.orders for ids in order.options]
         places = [option for order in columns for option in order]
-        # The columns of a longer option in another row are left over.
+        # Columns beyond this row's option belong to a longer option in another row.
         chosen = [
             (at[place], token)
             for ids, own in zip(options, places, strict=True)
             for place, token in zip(own, ids, strict=False)
         ]
         slots = [slot for slot, ids in enumerate(options) for _ in ids]
-        # Row by row: the logarithms of all at once would take the memory of the logits again.
+        # Row by row: the log-softmax of all rows at once would take as much memory as the logits.
         values = logits[number].float().log_softmax(-1)[torch.tensor(chosen, device=logits.device).unbind(1)]
         scores[number].index_add_(0, torch.tensor(slots), values.cpu().double())
     return scores.reshape(len(rows), len(columns), len(ANSWERS)).numpy()
@@ -318,13 +318,13 @@ def _one_pass(model: "PreTrainedModel", rows: Sequence[Row], filler: int, prefix
 def _as_tree(
     rows: Sequence[Row], filler: int, dtype: "torch.dtype"
 ) -> "tuple[dict[str, torch.Tensor], list[list[list[int]]]]":
-    """Lay rows out as trees: the shared part, then for each order its end and the options side by side.
+    """Lay rows out as trees: the shared part, then for each order its end and all its options.
 
-    An end sees the shared part, an option sees that and the end before it; neither sees its neighbours. The last token
-    of an option is only predicted, so options of one token add nothing to the row.
+    An end attends to the shared part; an option attends to the shared part and its order's end, not to the other
+    options. The last token of an option is only predicted, so options of one token add nothing to the row.
 
     Returns:
-        Inputs of shape (n, length) with a mask of shape (n, 1, length, length), or (n, length) where nothing branches;
+        Inputs of shape (n, length) with a mask of shape (n, 1, length, length), or (n, length) if nothing branches;
         and for each order and option the columns that predict the option's tokens.
     """
     import torch
@@ -354,20 +354,20 @@ def _as_tree(
     for number, block in enumerate(blocks):
         sight[number, block.sees] = True
     allowed = sight[of][:, of].tril()
-    # A row of padding that sees nothing at all would be divided by zero.
+    # A padding position with an empty mask would divide by zero.
     mask = (allowed & attention[:, None]) | torch.eye(len(of), dtype=torch.bool)
     additive = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
     return inputs | {"attention_mask": additive[:, None]}, columns
 
 
 class _Block(NamedTuple):
-    """Neighbouring columns of a batch.
+    """Consecutive columns of a batch.
 
     Attributes:
-        pieces: Token ids of each row.
-        before: How many tokens each row's piece follows.
-        sees: Numbers of the blocks that it sees beside itself.
-        on_left: Whether it is padded on the left, so that the last tokens share a column.
+        pieces: The token ids of each row.
+        before: The number of tokens before each row's piece.
+        sees: The indices of the other blocks that it attends to.
+        on_left: True to pad on the left, so that the last tokens share a column.
     """
 
     pieces: list[list[int]]
@@ -380,7 +380,7 @@ class _Block(NamedTuple):
         return max(map(len, self.pieces))
 
     def padded(self, filler: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Token ids, their positions in the prompt, and which are no padding; each of shape (n, width)."""
+        """Return token ids, their positions in the prompt, and a mask without padding; each of shape (n, width)."""
         shape = (len(self.pieces), self.width)
         ids, positions, real = np.full(shape, filler), np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
         for row, (piece, before) in enumerate(zip(self.pieces, self.before, strict=True)):
@@ -392,7 +392,7 @@ class _Block(NamedTuple):
 
 
 def need_of(base: Path) -> Need:
-    """Return what a call takes that loads a rung.
+    """Return the resources that a call needs to load a rung.
 
     Raises:
         DataError: If the folder is not a base folder.
@@ -402,10 +402,10 @@ def need_of(base: Path) -> Need:
 
 
 class WorkerCheck:
-    """The files and the releases of libraries that a worker must have as the machine that hands out work has them.
+    """The files and the versions of libraries that a worker must share with the driver.
 
     Args:
-        paths: Absolute, on the storage that all nodes share.
+        paths: Absolute paths on storage that all nodes share.
     """
 
     def __init__(self, *paths: Path) -> None:
@@ -416,7 +416,7 @@ class WorkerCheck:
         """Refuse to work on a machine that lacks one of them.
 
         Raises:
-            DataError: If a file is not there, or a library is of another release.
+            DataError: If a file is missing, or a library has another version.
         """
         for path in self._paths:
             check_seen(path)
@@ -429,7 +429,7 @@ class WorkerCheck:
 
 
 def _releases() -> dict[str, str]:
-    """Releases of what computes, whatever the devices that they were built for: those end in +cpu, +cu130 and so on."""
+    """Return the versions of the numerical libraries without the build's device, such as +cpu or +cu130."""
     return {name: version(name).partition("+")[0] for name in LIBRARIES}
 
 
@@ -437,10 +437,10 @@ class ScoredPart(NamedTuple):
     """The scores of some prompts.
 
     Attributes:
-        indices: Indices of the prompts in their orders, all orders of the first prompt first.
-        scores: Shape (indices, answers).
-        shortened: The number of all prompts that were too long.
-        room: Most tokens of a prompt with its answer.
+        indices: Indices into the prompts with their orders, all orders of the first prompt first.
+        scores: The scores, shape (indices, answers).
+        shortened: The number of prompts that were too long, over all parts.
+        room: The most tokens of a prompt with its answer.
     """
 
     indices: list[int]
@@ -450,7 +450,7 @@ class ScoredPart(NamedTuple):
 
 
 class PromptScorer:
-    """A rung and what it is to score. The model is loaded where the first part is scored, and stays for the others."""
+    """A rung and its prompts. A worker loads the model for its first part, and keeps it for the others."""
 
     def __init__(
         self, base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int, orders: int = 1
@@ -466,13 +466,13 @@ class PromptScorer:
         return PromptBatches(*load(self._base, self._adapter), self._prompts, self._max_length, self._orders)
 
     def part(self, number: int, parts: int) -> ScoredPart:
-        """Return the scores of every so many-th batch, from 0: lengths fall, so parts are alike."""
+        """Return the scores of every ``parts``-th batch from ``number`` on; as lengths descend, parts are similar."""
         scoring = self._scoring
         return ScoredPart(*scoring.score(scoring.batches[number::parts]), scoring.shortened, scoring.room)
 
 
 def score_part(number: int, scorer: PromptScorer, parts: int) -> ScoredPart:
-    """On a worker: return the scores of one part."""
+    """Return the scores of one part; runs on a worker."""
     return scorer.part(number, parts)
 
 
@@ -489,23 +489,25 @@ def score_rung(
     Args:
         base: A folder written by ``stages.base``.
         adapter: A folder written by ``stages.train``; None for the untouched model.
-        prompts: At least one.
+        prompts: The prompts, at least one.
         max_length: See ``score``.
         pool: The workers.
         orders: See ``score``.
 
     Returns:
-        Scores as of ``score``, shape (n, answers); how many prompts were shortened, and to how many tokens.
+        The scores as ``score`` returns them, shape (n, answers); the number of prompts that were shortened; and the
+        most tokens of a prompt with its answer.
 
     Raises:
-        DataError: As ``load`` and ``score``; or if a worker does not see the folders, or has other libraries.
+        DataError: As for ``load`` and ``score``; or if a worker does not see the folders, or has other versions of the
+            libraries.
     """
     need = need_of(base)
     scorer = PromptScorer(base.resolve(), adapter.resolve() if adapter else None, prompts, max_length, orders)
     parts = min(pool.parts(need), len(prompts))
     scores = np.zeros((len(prompts) * orders, len(ANSWERS)))
     shortened = room = 0
-    # A single part has a bar of its own.
+    # A single part shows its own bar.
     with bar("score", total=len(scores), hidden=parts == 1) as shown:
         for _, part in pool.as_done(score_part, range(parts), scorer, parts, need=need):
             scores[part.indices] = part.scores
@@ -519,8 +521,8 @@ def prediction_rows(items: Sequence[Mapping[str, Any]], scores: np.ndarray, seed
 
     Args:
         items: Questions.
-        scores: Log-probability of each answer, shape (n, answers), columns as ``ANSWERS``.
-        seed: Of the model's own training.
+        scores: The log-probability of each answer, shape (n, answers), columns as ``ANSWERS``.
+        seed: The training seed of the model or its adapter.
     """
     return [
         {
@@ -528,7 +530,7 @@ def prediction_rows(items: Sequence[Mapping[str, Any]], scores: np.ndarray, seed
             "seed": seed,
             **{name: float(share) for name, share in zip(CHANCES, row, strict=True)},
             "answer": likeliest(row.tolist()),
-            # Options are scored, not read from generated text: there is nothing to misread.
+            # Options are scored, so there is no generated text that could fail to parse.
             "parsed": True,
         }
         for item, row in zip(items, probabilities(scores), strict=True)

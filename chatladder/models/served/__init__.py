@@ -1,18 +1,17 @@
 """A rung behind any OpenAI-compatible endpoint: a model too large for this machine, served elsewhere.
 
-It is sent the very text that local rungs read, where the chat lets it, as one message. The server writes its chat
-template around it, and which tokens that template uses is not known. So what looks like one inside a message
-(``<|im_end|>``, ``</s>``, ``[INST]``) is broken up by a space, as it is for a local model; placeholders of this
-pipeline such as ``<phone>`` are words that local models see too, and stay. Nor are the server's tokens known: they are
-guessed from above (UTF-8 bytes / 3), so a long prompt may lose older history lines than it does where a model counts
-its own.
+It gets the same text as local rungs, as one message, as far as the chat allows. The server wraps it in its chat
+template, whose special tokens are unknown. So anything in a message that looks like one (``<|im_end|>``, ``</s>``,
+``[INST]``) is broken up by a space, as for a local model; placeholders of this pipeline such as ``<phone>`` are words
+that local models see too, and stay. The server's tokenizer is unknown as well: token counts are overestimated (UTF-8
+bytes / 3), so a long prompt may lose more history lines than with a local model.
 
-Where a server lists the probabilities of the first tokens, each option has its own, as from a local model; where it
-does not, an option is named and has probability 1: such a rung has answers, but no calibrated probabilities. An answer
-that is none of the options is kept too: asked again, a model that answers without chance would say the same.
+If a server lists the probabilities of the first tokens, each option has its probability, as from a local model. If
+not, the model names an option, which gets probability 1: such a rung has answers, but no calibrated probabilities. An
+answer that is none of the options is cached too, since a model that decodes greedily would repeat it.
 
-Each question is asked in several orders of the options, a request each. What is averaged is what local rungs average,
-log-probabilities; of options by name, it is the share of the orders in which each is named.
+Each question is asked in several orders of the options, with one request per order. As for local rungs, the average is
+over log-probabilities; for options by name, it is the share of the orders in which each is named.
 """
 
 import json
@@ -35,21 +34,22 @@ from chatladder.models.prompts import Prompt, orders_of, without_oldest
 from chatladder.models.served.reading import NAME, UNREAD, ServedAnswer, is_blank, read_name, read_probabilities
 from chatladder.vocabulary import ANSWERS, CHANCES, IS_BINARY, likeliest
 
-#: Where answers are kept unless told otherwise; git and DVC ignore it.
+#: The default folder of the answer cache; git and DVC ignore it.
 CACHE_FOLDER = Path(".chatladder/served")
-#: Forms of a request: the first tokens' probabilities; an option by name, held to a schema; the same, held to nothing.
+#: Forms of a request: the probabilities of the first tokens; an option by name, with a schema; the same without one.
 PROBABILITIES, SCHEMA, PLAIN = "probabilities", "schema", "plain"
-#: What ``--ask`` allows, the first to be tried first.
+#: The forms that each value of ``--ask`` allows, in the order in which they are tried.
 ASKS = {"auto": (PROBABILITIES, SCHEMA, PLAIN), "logprobs": (PROBABILITIES,), "choice": (SCHEMA, PLAIN)}
-#: With so many answers and none of them an option, the rest will be no better.
+#: After this many answers of which none is an option, the rest is hopeless.
 FIRST_UNREAD = 20
-#: Below this much of the probability seen, an answer is read from what the model hardly ever says.
+#: If the listed options have less than this total probability, the answer is based on tokens that the model rarely
+#: generates.
 FAINT = 0.5
-#: Probability of an option that the server says to be impossible; its logarithm must be a number.
+#: Probability of an option that the server calls impossible, since its logarithm must be finite.
 IMPOSSIBLE = 1e-12
 DIGITS = 5
-#: What opens a token of a chat template: an angle bracket (full width too: some tokenizers fold it) before a word or a
-#: bar, a square one before a word in capitals.
+#: The start of a token of a chat template: an angle bracket (also in full width, which some tokenizers fold) before a
+#: word or a bar, or a square bracket before a word in capitals.
 _OPENING = re.compile(
     r"[<＜](?=[/|｜]|(?!(?:phone|email|id|ip|key|name)>)[A-Za-z_])|\[(?=/?[A-Za-z]*[A-Z]{2,}[^\]\n]{0,20}\])"
 )
@@ -57,7 +57,7 @@ _OPENING = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class ServedSettings(Connection):
-    """Everything that the section of a served rung may set."""
+    """The settings in the section of a served rung."""
 
     params: int = setting("Total parameters of the model.", least=1)
     active_params: int | None = setting("Active parameters per token, for a mixture of experts.", default=None, least=1)
@@ -72,13 +72,13 @@ class ServedSettings(Connection):
 
 
 class ServedAnswers(NamedTuple):
-    """What a served model answers.
+    """The answers of a served model.
 
     Attributes:
         answers: The answer to each prompt, over all its orders.
-        form: The form in which it was asked.
+        form: The form of the requests.
         shortened: The number of prompts that were shortened.
-        report: What the run did.
+        report: The counts of the run.
     """
 
     answers: list[ServedAnswer]
@@ -87,7 +87,7 @@ class ServedAnswers(NamedTuple):
     report: RunReport
 
     def describe(self, settings: ServedSettings) -> dict[str, Any]:
-        """Return what ``rung.json`` says of the model, beside its source and name."""
+        """Return the fields of the model in ``rung.json``, except its source and name."""
         seen = [answer.seen for answer in self.answers if answer.shares]
         active = {"active_params": settings.active_params} if settings.active_params else {}
         return {
@@ -102,7 +102,7 @@ class ServedAnswers(NamedTuple):
         }
 
     def rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Return rows of ``PREDICTIONS``; an answer that is no option is unknown, without probabilities, not parsed."""
+        """Return rows of ``PREDICTIONS``; an answer that is no option is unknown, unparsed and has no probabilities."""
         rows = []
         for item_id, answer in zip(ids, self.answers, strict=True):
             shares = answer.shares or (None,) * len(ANSWERS)
@@ -126,16 +126,16 @@ def answer_prompts(
     """Answer prompts with a model behind an endpoint.
 
     Args:
-        ids: Ids of the prompts' items, for errors to name.
-        prompts: Prompts in any order; equal ones are asked about once.
-        settings: The section of the rung.
-        orders: How many orders of the options to ask each prompt in.
-        max_length: Most tokens of a prompt with its answer, as guessed.
-        cache_folder: The folder where answers are kept.
-        echo: Takes what is said before and after requests are sent.
+        ids: The ids of the prompts' items, for errors.
+        prompts: The prompts, in any order; equal ones are asked once.
+        settings: The settings of the rung.
+        orders: The number of orders of the options to ask each prompt in.
+        max_length: The most tokens of a prompt with its answer, as estimated.
+        cache_folder: The folder of the answer cache.
+        echo: Receives lines about the run before and after requests are sent.
 
     Raises:
-        DataError: As of `chatladder.endpoint.asking.ask`, and if no answer is an option.
+        DataError: As for ``chatladder.endpoint.asking.ask``, or if no answer is an option.
     """
     if orders > 1:
         echo(
@@ -166,11 +166,11 @@ def answer_prompts(
 
 
 def mean_answer(answers: Sequence[ServedAnswer], form: str) -> ServedAnswer:
-    """Return one answer for those to a prompt in several orders of its options; those that are no option are left out.
+    """Average the answers to a prompt over the orders of its options, leaving out answers that are not an option.
 
     Args:
         answers: The answers, at least one.
-        form: The form in which they were asked.
+        form: The form of their requests.
     """
     read = np.array([answer.shares for answer in answers if answer.shares])
     if not len(read):
@@ -185,7 +185,7 @@ def mean_answer(answers: Sequence[ServedAnswer], form: str) -> ServedAnswer:
 
 
 class _Answering(Job):
-    """Some prompts, to be answered.
+    """The job of answering some prompts.
 
     Attributes:
         shortened: The number of prompts that were shortened.
@@ -194,7 +194,7 @@ class _Answering(Job):
 
     unit: ClassVar = "questions"
     row_unit: ClassVar = "items"
-    #: With more than two labels they keep their prefix: a label may be called like another column.
+    #: With more than two labels they keep their prefix, since a label may have the name of another column.
     columns: ClassVar = {
         **{name.removeprefix("p_") if IS_BINARY else name: "REAL" for name in CHANCES},
         "seen": "REAL NOT NULL",
@@ -220,7 +220,7 @@ class _Answering(Job):
         self._ids, self._listed = ids, settings.top_logprobs
         drawn = settings.drawn({"logprobs", "top_logprobs"})
         self._body = settings.body(drawn)
-        # The limit decides what is an answer, too: one that is cut off is none.
+        # The limit on tokens is part of the key, since a truncated answer is not an option.
         self._asked = [settings.base_url.rstrip("/"), settings.model, drawn, settings.max_answer_tokens, self._listed]
         self._messages = []
         for prompt in prompts:
@@ -273,13 +273,13 @@ class _Answering(Job):
 
 
 def message(instruction: str, answer: str, max_length: int) -> tuple[str, bool]:
-    """Return the message for one prompt, and whether it had to be shortened.
+    """Return the message for one prompt, and True if it was shortened.
 
     Args:
         instruction: The filled-in template.
         answer: The longest option.
-        max_length: Most tokens of the prompt with its answer; a longer one loses its oldest history lines, then,
-            without any, the middle of what is left.
+        max_length: The most tokens of the prompt with its answer; a longer prompt loses its oldest history lines, then
+            the middle of the rest.
     """
     text = _OPENING.sub(lambda match: f"{match[0]} ", instruction)
     fits, shorter = text, without_oldest(text)
@@ -291,7 +291,7 @@ def message(instruction: str, answer: str, max_length: int) -> tuple[str, bool]:
 
 
 def _without_middle(text: str, less: int) -> str:
-    """The text without so many bytes, or the characters that they cut, in its middle."""
+    """Return a text without ``less`` bytes in its middle, and without characters that this cuts."""
     data = text.encode("utf-8")
     left = max(0, len(data) - less)
     head, tail = data[: left // 2], data[len(data) - (left - left // 2) :]
