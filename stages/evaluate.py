@@ -1,4 +1,4 @@
-r"""Score every rung on the test items, before and after LoRA, with paired 95 % intervals, beside cheap baselines.
+r"""Score every rung on the test items, before and after LoRA, and cheap baselines, with paired 95 % intervals.
 
 Example:
     python -m stages.evaluate --params params.yaml --labelled data/labelled.parquet --bases data/bases \
@@ -6,12 +6,12 @@ Example:
         --baselines data/predictions/baselines --curves data/curves --seed 0 \
         --metrics metrics/models.json --plots data/plots/models
 
-Reads predictions only, so a new metric costs seconds and no model. Of a rung with several seeds scores are means, and
-intervals hold both conversations and seeds.
+It reads predictions only, so a new metric costs seconds and needs no model. For a rung with several seeds, scores are
+means, and intervals cover both conversations and seeds.
 
 A tuned rung's answers are decided at a threshold of their log-odds, which is chosen on the validation items for each
-seed and written into the metrics; the most probable options are scored beside them. With more than two
-labels the most probable option is the answer.
+seed and written to the metrics; the most probable options are scored too. With more than two labels the most probable
+option is the answer.
 """
 
 from pathlib import Path

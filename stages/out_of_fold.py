@@ -1,17 +1,17 @@
 r"""Answer each labelled question with an adapter that was not trained on its conversation: k-fold LoRA on one rung.
 
-Such answers owe nothing to the item's own label, so they are evidence for or against it. Conversations of the test
-split take no part, neither as training rows nor as questions. The adapters are trained as ``stages.train`` trains the
-rung's own: by the sections ``train`` and ``ladder.<rung>.train`` of params.yaml, with the first seed alone.
+Such answers do not depend on the item's own label, so they are evidence for or against it. Conversations of the test
+split are excluded, both as training rows and as questions. The adapters are trained as ``stages.train`` trains the
+rung's own: with the sections ``train`` and ``ladder.<rung>.train`` of params.yaml, but only with the first seed.
 
 Example:
     python -m stages.out_of_fold --params params.yaml --rung small --base data/bases/small \
         --labelled data/labelled.parquet --folds 3 --max-length 1400 --language zh --answer text --seed 0 \
         --out data/predictions/out_of_fold/small.parquet
 
-A fold that is done is kept under .chatladder/folds until the last one is, so a run that was stopped goes on there.
-Small models are trained by one thread each on a CPU, several folds at once where there are processors for them.
-``CHATLADDER_ENGINE=ray`` trains and answers several folds at once, on a cluster (see docs/how-to/cluster.md).
+Finished folds are stored in .chatladder/folds until all are finished, so an interrupted run resumes after them. Small
+models are trained on the CPU with one thread each, several folds at once if there are enough cores.
+``CHATLADDER_ENGINE=ray`` trains and answers several folds at once on a cluster (see docs/how-to/cluster.md).
 """
 
 from dataclasses import asdict

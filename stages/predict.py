@@ -1,13 +1,13 @@
 r"""Answer questions with one rung of the ladder: untouched, or with its adapter.
 
-An untouched model answers every question, labelled or not, so that another round of annotation costs it nothing. A
-tuned one answers the questions of the splits that it was not trained on. A rung that was trained with several seeds
-answers once with each, untouched or tuned: the first seed's rows come first. Small models (at most 10 million
-parameters) answer with one thread on a CPU, in as many processes as there are processors, or ``OMP_NUM_THREADS`` says;
-the answers are the same.
+An untouched model answers every question, labelled or not, so that it need not run again after another round of
+annotation. A tuned model answers the questions of the splits that it was not trained on. A rung with several seeds
+answers once with each, untouched or tuned, the first seed's rows first. Small models (at most 10 million parameters)
+run on the CPU with one thread each, in as many processes as there are cores, or as ``OMP_NUM_THREADS`` sets; the
+number does not change the answers.
 
-Each option is scored. With ``--by generate`` the model writes its answer instead, as in arXiv 2405.02817; then there
-are no probabilities. ``CHATLADDER_ENGINE=ray`` spreads the questions over a cluster (see docs/how-to/cluster.md).
+Each option is scored. With ``--by generate`` the model generates its answer instead, as in arXiv 2405.02817, without
+probabilities. ``CHATLADDER_ENGINE=ray`` distributes the questions over a cluster (see docs/how-to/cluster.md).
 
 Example:
     python -m stages.predict --base data/bases/small --questions data/questions.parquet --language zh \

@@ -1,13 +1,13 @@
 r"""Answer every question with a rung that is served elsewhere: any OpenAI-compatible endpoint, untouched models only.
 
-The model is asked what local rungs are asked, and its base folder says how many parameters it has, so that
-check_scaling and rank_labels take it like any other rung. Its key comes from the environment, its answers are kept in
-.chatladder/served, and a run that was stopped resumes where it was.
+The model gets the same prompts as local rungs, and its base folder states its number of parameters, so that
+check_scaling and rank_labels treat it like any other rung. The API key comes from the environment, answers are cached
+in .chatladder/served, and an interrupted run resumes.
 
-Where the server lists the probabilities of the first tokens (vLLM, llama.cpp), each option has its own. Where it does
-not, the answer is an option by name with probability 1: such a rung has no calibrated probabilities. An answer that is
-none of the options is counted, and unknown. The first answer decides (--ask auto), and one form holds for all answers.
-Each question is asked in so many --orders of its options, a request each, and the answer averaged over them.
+If the server lists the probabilities of the first tokens (vLLM, llama.cpp), each option has its probability. If not,
+the model names an option, which gets probability 1: such a rung has no calibrated probabilities. An answer that is
+none of the options is counted, and unknown. With --ask auto the first answer decides on one form for all answers. Each
+question is asked in --orders orders of its options, one request per order, and the answer is averaged over them.
 
 Example:
     python -m stages.predict_served --rung large --params 32763876352 --base-url http://localhost:8000/v1 \
@@ -30,7 +30,7 @@ from chatladder.models.prompts import PredictSettings, PromptSettings, render_ro
 from chatladder.models.served import CACHE_FOLDER, FAINT, PROBABILITIES, ServedSettings, answer_prompts
 from chatladder.vocabulary import PREDICTIONS
 
-#: As chatladder.models.loading calls it, which would take seconds to import torch.
+#: As in chatladder.models.loading, which is not imported because it takes seconds to import torch.
 RUNG = "rung.json"
 
 

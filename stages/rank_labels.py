@@ -1,17 +1,17 @@
-r"""Rank the labels by how likely they are wrong, and make the queue of those to look at again.
+r"""Rank the labels by how likely they are wrong, and write the queue of those to review.
 
-Evidence is what models say that never saw the label: untouched models of all sizes, adapters tuned on other
-conversations, classifiers of words. A regression over other conversations weighs it
-(chatladder/evaluation/label_errors.py). Every label counts, whichever it is. Items of the test split measure: no
-model chooses them.
+Evidence comes from models that never saw the label: untouched models of all sizes, adapters tuned on other
+conversations, and classifiers of words. A regression fitted on other conversations weighs it
+(chatladder/evaluation/label_errors.py). All labels are ranked together. Items of the test split are excluded: they
+measure, so no model may choose them.
 
 Example:
     python -m stages.rank_labels --params params.yaml --labelled data/labelled.parquet --bases data/bases \
         --predictions data/predictions --share 0.1 --seed 0 --out data/review \
         --metrics metrics/review.json
 
-data/review/queue.jsonl is what chatladder review shows, mixed with a random share of all labels; ranking.parquet says
-why: whoever reviews should open neither.
+chatladder review shows data/review/queue.jsonl, mixed with a random share of all labels; ranking.parquet has the
+reasons. Reviewers should open neither.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ from chatladder.io.options import options_of
 from chatladder.io.rows import RANKING, write_rows
 from chatladder.labels.folds import reviewable
 
-#: Below this area under the curve the evidence hardly knows the labels from each other.
+#: Below this AUROC the evidence hardly separates the labels.
 _BLIND = 0.6
 
 

@@ -1,14 +1,14 @@
 r"""Answer each labelled question with two cheap classifiers of words that learned from other conversations.
 
-Logistic regression and gradient boosting on TF-IDF of the question and of the turns before it: seconds of work, no base
-model. Like out-of-fold adapters, they are evidence about a label that owes nothing to that label.
+These are logistic regression and gradient boosting on TF-IDF of the question and of the turns before it; they take
+seconds, and need no base model. Like out-of-fold adapters, they are evidence about a label that does not depend on it.
 
 Example:
     python -m stages.word_baselines --labelled data/labelled.parquet --folds 5 --repeats 2 --seed 0 \
         --out data/predictions/words --baselines data/predictions/baselines
 
-The baselines of the result table learn from all of these items, and answer those of the test split: the same two
-classifiers, trees on fifteen counts that know no word, and, for two labels, a rule about names.
+The baselines of the result table are trained on all of these items, and answer those of the test split: the same two
+classifiers, trees on fifteen counts that know no words, and, with two labels, a rule about names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ from chatladder.vocabulary import IS_BINARY, PREDICTIONS
 @stoppable(NOTHING_KEPT)
 def main(labelled: Path, deals: Deals, out: Path, baselines: Path | None) -> None:
     """Write, for every labelled question outside the test split, what classifiers say that never saw its label."""
-    # Boosted trees on some thousand rows gain nothing by threads, and lose minutes where a core is busy.
+    # Boosted trees on some thousand rows gain nothing from threads, and lose minutes if a core is busy.
     threadpool_limits(1)
     items = reviewable(labelled)
     names = [item["label"] for item in items]
@@ -81,8 +81,9 @@ def write_answers(
     Args:
         out: The folder.
         items: Labelled questions.
-        answers: Classifier -> the probability of "needed" of each, shape ``(n,)``; or of each label, ``(n, labels)``.
-        cuts: Classifier -> the probability above which its answer is "needed", one half by default.
+        answers: Classifier -> the probability of "needed" for each item, shape ``(n,)``; or of each label, shape
+            ``(n, labels)``.
+        cuts: Classifier -> the probability above which its answer is "needed"; one half by default.
     """
     with whole_folder(out, *(f"{name}.parquet" for name in answers)) as folder:
         for name, shares in answers.items():

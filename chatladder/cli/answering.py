@@ -1,7 +1,7 @@
 """A tuned model that answers and rewrites questions, for ``resolve`` and ``serve`` alike.
 
-The model is a rung's base with its adapter, or a folder that ``export`` wrote; it is loaded once. The settings that it
-was trained with are on record in ``dvc.lock``, or in the folder.
+The model is a rung's base with its adapter, or a folder that ``export`` wrote; it is loaded once. Its training settings
+are recorded in ``dvc.lock``, or in the folder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-#: A key whose pseudonyms never leave the process.
+#: The key of pseudonyms that never leave the process.
 PASSING_KEY = "chatladder resolve: pseudonyms that nobody sees"
 #: The name of the adapter that rewrites questions; that of the gate is peft's "default".
 WRITER = "writer"
@@ -67,7 +67,7 @@ class Answer(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The answer where more than two labels are scored: the most probable one, and the probability of each."""
+    """The answer in a task of more than two labels: the most probable label, and the probability of each."""
 
     label: str
     probabilities: dict[str, float]
@@ -97,7 +97,7 @@ class Gate(NamedTuple):
         ], shortened
 
     def choose(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Choice], int]:
-        """Do the same where more than two labels are scored."""
+        """Do the same for a task of more than two labels."""
         shares, shortened = self._shares(rows)
         return [
             Choice(likeliest(row), {name: round(share, DIGITS) for name, share in zip(ANSWERS, row, strict=True)})
@@ -147,15 +147,15 @@ def named(shares: "NDArray[np.float64]", threshold: float | None) -> list[str]:
 
 
 def settings_of(rung: str | None, options: ModelOptions, given: Mapping[str, Any]) -> Settings:
-    """Return the settings that the model was trained with, overridden by given ones; print how it decides.
+    """Return the model's training settings, overridden by given ones; print how its answers are decided.
 
     Args:
         rung: Key of the ladder; None for the exported folder of the options.
         options: The command's options.
-        given: Settings that override those on record.
+        given: Settings that override the recorded ones.
 
     Raises:
-        click.UsageError: If one is neither on record nor given, or options conflict with each other or with the task.
+        click.UsageError: If a setting is neither recorded nor given, or options conflict with each other or the task.
         DataError: If the record is damaged, or no threshold follows from the costs.
     """
     folder, lock = options.folder, options.lock
@@ -186,12 +186,12 @@ def settings_of(rung: str | None, options: ModelOptions, given: Mapping[str, Any
 
 
 def load_model(rung: str | None, options: ModelOptions) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Load model and tokenizer of a rung with its adapter, or of an exported folder.
+    """Load the model and tokenizer of a rung with its adapter, or of an exported folder.
 
     If the rung has an adapter that rewrites questions, it is loaded too.
 
     Raises:
-        DataError: If it cannot be loaded.
+        DataError: If the model cannot be loaded.
     """
     from chatladder.cli.export.merging import check_adapter, load_folder
     from chatladder.models.loading import add_adapter, load

@@ -24,8 +24,8 @@ def open_folder(folder: str | Path) -> Callable[[Sequence[Said], Said], Answer]:
 
     Returns:
         A function that takes the turns before a question, oldest first and at most 100, and the question, and returns
-        its answer. Names become pseudonyms and personal data is masked before the model reads anything. It raises
-        ``ValueError`` if a name or a text is empty, too long, or not text.
+        its answer. Names become pseudonyms and personal data is masked before the model reads anything. The function
+        raises ``ValueError`` if a name or a text is empty, too long, or not a string.
 
     Raises:
         DataError: If the folder holds no merged model, or the task has more than two scored labels.

@@ -1,4 +1,4 @@
-"""Model card and dataset card: what a model is, how to prompt it, how well it does, and where it comes from.
+"""The model card and the dataset card: a model's purpose, prompt, results and lineage.
 
 The front matter is the hub's (https://huggingface.co/docs/hub/model-cards); ``huggingface_hub`` writes it.
 """
@@ -16,7 +16,7 @@ from chatladder.io.console import DataError
 from chatladder.models.prompts import LETTERS, LINE_BREAK, SEPARATOR, SPEAKERS, wording_of
 from chatladder.vocabulary import IS_BINARY, KINDS, NEGATIVE, POSITIVE, SCORED, TASK
 
-#: Metrics of the table, for tasks that have them, and their names in it.
+#: Metrics of the table, in tasks that have them, and their names.
 SHOWN = {
     "accuracy": "accuracy",
     "macro_precision": "macro precision",

@@ -41,10 +41,10 @@ def token() -> str:
 
 
 def push(folder: Path, repo: str, secret: str) -> None:
-    """Upload a model without its dataset, if it has one, into a private repository.
+    """Upload a model, without any dataset in its folder, to a private repository.
 
     Raises:
-        DataError: If the hub cannot be reached or refuses; the folder is left as it is.
+        DataError: If the hub cannot be reached or refuses; the folder is unchanged.
     """
     from httpx2 import HTTPError
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = "adapter.gguf"
-#: transformers' name of an architecture -> llama.cpp's. Each was run in both; another may need permuted rows.
+#: transformers' name of an architecture -> llama.cpp's. Each was run in both; others may need permuted rows.
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 #: Architectures whose rows of queries and keys are permuted.
 _PAIRED = ("llama",)
@@ -56,7 +56,7 @@ def write_gguf(adapter: Path, base: Path, out: Path) -> str | None:
     writer = gguf.GGUFWriter(out, architecture)
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-    # llama.cpp divides by the rank, rank-stabilised scaling by its root.
+    # llama.cpp divides alpha by the rank, rank-stabilised scaling by its square root.
     alpha = float(config["lora_alpha"]) * (math.sqrt(config["r"]) if config.get("use_rslora") else 1)
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
     for name, values in tensors.items():
@@ -90,7 +90,7 @@ def _tensors(path: Path, architecture: str, model: Any) -> "dict[str, NDArray[np
 
 
 def _paired(rows: "NDArray[np.float32]", heads: int) -> "NDArray[np.float32]":
-    """Return rows in llama.cpp's order for Llama: the two of a rotary pair are adjacent, and not half a head apart.
+    """Return rows in llama.cpp's order for Llama: the two rows of a rotary pair are adjacent, not half a head apart.
 
     Args:
         rows: Rows of queries or keys, shape ``(heads * size, rank)``.

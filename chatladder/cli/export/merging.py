@@ -1,8 +1,8 @@
 """Merge an adapter into its base and write the model for any loader: safetensors, tokenizer, chat template.
 
-The written model is loaded again, by the classes that other people would use, and must answer as the adapter on its
-base does: a wrong merge (a layer whose weights are shared, a tokenizer that its class replaces) would be silent
-otherwise.
+The written model is loaded again, with the classes that other people would use, and must answer like the base with the
+adapter. Otherwise a wrong merge would go unnoticed, such as of a layer with shared weights, or with a tokenizer that
+its class replaces.
 """
 
 import json
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 #: Largest file of weights, in transformers' notation.
 SHARD_SIZE = "5GB"
-#: Largest difference of an option's log-probability, in nats. 16-bit weights are rounded once more by the merge.
+#: Largest difference of an option's log-probability, in nats; larger for 16-bit weights, which the merge rounds again.
 TOLERANCE = {"float32": 1e-3}
 ROUNDED = 0.5
 #: Fields about how this machine loaded the tokenizer, which are not properties of it.
@@ -67,7 +67,7 @@ def check_adapter(adapter: Path, base: Path) -> dict[str, Any]:
 
 
 def write_adapter(adapter: Path, base: Path, out: Path) -> None:
-    """Copy an adapter in the form that plain peft loads; that of a hub model names the model and its commit."""
+    """Copy an adapter in the form that plain peft loads; if its base is a hub model, it names the model and commit."""
     config, rung = check_adapter(adapter, base), read_rung(base)
     if "repo" in rung:
         config |= {"base_model_name_or_path": rung["repo"], "revision": rung.get("revision")}
@@ -83,7 +83,7 @@ def write_merged(base: Path, adapter: Path, out: Path, prompts: Sequence[Prompt]
         base: A folder written by ``stages.base``.
         adapter: A folder written by ``stages.train`` for it.
         out: A folder that exists; it gains weights, configuration and tokenizer.
-        prompts: Prompts, held out if possible, which the written model must answer as the adapter does.
+        prompts: Prompts, held out if possible, which the written model must answer like the base with the adapter.
         max_length: The most tokens of a prompt with its answer.
 
     Raises:
@@ -121,7 +121,7 @@ def load_folder(folder: Path, dtype: "torch.dtype | None" = None) -> "tuple[PreT
         dtype: The dtype of the weights; by default the best of the device.
 
     Raises:
-        DataError: If it holds no model in safetensors, or one that cannot be loaded.
+        DataError: If it contains no model in safetensors, or one that cannot be loaded.
     """
     from tempfile import TemporaryDirectory
 
@@ -137,7 +137,7 @@ def load_folder(folder: Path, dtype: "torch.dtype | None" = None) -> "tuple[PreT
 
 
 def stored_dtype(base: Path) -> "torch.dtype":
-    """Return the dtype that the base's weights are stored in, whatever dtype they compute in."""
+    """Return the dtype in which the base's weights are stored, whatever the dtype of the computation."""
     import torch
 
     dtype = read_config(place_of(base)).dtype
@@ -182,7 +182,7 @@ def _as_llama(model: "PreTrainedModel") -> "PreTrainedModel":
 
 
 def _set_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Set the end-of-text token if the base does not: generation must know where to stop."""
+    """Set the end-of-text and padding tokens if the base does not, so that generation stops at the end."""
     for config in (model.config, model.generation_config):
         for name in ("eos_token_id", "pad_token_id"):
             if config is not None and getattr(config, name, None) is None:
@@ -195,7 +195,7 @@ def _write_tokenizer(tokenizer: "PreTrainedTokenizerBase", out: Path) -> None:
     settings = json.loads(path.read_text(encoding="utf-8"))
     settings = {name: value for name, value in settings.items() if name not in _LOCAL_KEYS}
     if settings.get("tokenizer_class") == "TokenizersBackend":
-        settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same, by the name that older releases know
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same class, by the name in older versions
     write_json(path, settings)
 
 

@@ -1,9 +1,9 @@
 """The record of a model: its settings, and the commit, versions and data that it comes from.
 
-``dvc.lock`` holds what the pipeline's runs read and wrote, and ``chatladder.json`` the same settings in an exported
-folder, so that new messages are brought into the form that the model knows. A card states metrics of one adapter,
-trained on one state of the labels, so the files on disk are compared with ``dvc.lock``, link by link, before anything
-is written.
+``dvc.lock`` records the inputs and outputs of the pipeline's runs, and ``chatladder.json`` the same settings in an
+exported folder, so that new messages get the form that the model knows. A card states metrics of one adapter, trained
+on one state of the labels, so the files on disk are compared with ``dvc.lock``, link by link, before anything is
+written.
 """
 
 import hashlib
@@ -58,13 +58,13 @@ REQUIRED = [each.name for each in fields(Settings) if each.default is MISSING]
 
 
 class Lock:
-    """A lock file of DVC, read whole."""
+    """The content of a lock file of DVC."""
 
     def __init__(self, path: Path) -> None:
         """Read the file.
 
         Raises:
-            DataError: If there is none, or it is not a lock file.
+            DataError: If it is missing, or is not a lock file.
         """
         import yaml
 
@@ -85,7 +85,7 @@ class Lock:
         """Return one section of ``params.yaml`` as the stage read it.
 
         Raises:
-            DataError: If it read no such section.
+            DataError: If the stage read no such section.
         """
         section = self.params(stage).get(name)
         if not isinstance(section, dict):
@@ -123,7 +123,7 @@ class Lock:
 
 
 def md5_of(path: Path) -> str:
-    """Return the MD5 of a file or folder, as DVC computes it: a folder's is that of the list of its files.
+    """Return the MD5 of a file or folder as DVC computes it; that of a folder is the MD5 of its list of files.
 
     Raises:
         DataError: If it cannot be read.
@@ -140,7 +140,7 @@ def md5_of(path: Path) -> str:
 
 
 def locked_settings(lock: Lock, rung: str) -> dict[str, Any]:
-    """Return the settings of one rung, as the pipeline's last runs had them.
+    """Return the settings of one rung in the pipeline's last runs.
 
     Raises:
         DataError: If a stage has not run.
@@ -178,7 +178,7 @@ def _locked_threshold(lock: Lock, rung: str) -> float | None:
 
 
 def locked_training(lock: Lock, rung: str) -> dict[str, Any]:
-    """Return the settings that one rung was trained with; its own section overrides the section of all rungs."""
+    """Return the training settings of one rung; its own section overrides the section of all rungs."""
     params = lock.params(f"train@{rung}")
     of_rung = params.get(f"ladder.{rung}.train") or {}
     return {**(params.get("train") or {}), **of_rung, "max_length": params.get("max_length")}
@@ -188,7 +188,7 @@ def exported_settings(folder: Path) -> dict[str, Any]:
     """Return the settings in the record of an exported folder; empty if it has no record.
 
     Raises:
-        DataError: If the record is damaged, or the model was trained on another task than this process's.
+        DataError: If the record is damaged, or the model was trained on a task other than this process's.
     """
     path = folder / RECORD
     if not path.is_file():
@@ -271,7 +271,7 @@ def read_metrics(lock: Lock, rung: str) -> dict[str, dict[str, Any] | None]:
 
 
 def _commit(folder: Path) -> tuple[str | None, bool]:
-    """Return the commit that is checked out, and whether tracked files differ from it."""
+    """Return the commit that is checked out, and True if tracked files differ from it; None outside a repository."""
     try:
         commit = git(folder, "rev-parse", "HEAD").strip()
         return commit, bool(git(folder, "status", "--porcelain", "--untracked-files=no").strip())

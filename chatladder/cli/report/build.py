@@ -1,4 +1,4 @@
-"""Everything a page shows, computed from the logs, the questions and the predictions."""
+"""The values that a report shows, computed from the logs, the questions and the predictions."""
 
 import math
 import shlex
@@ -63,13 +63,13 @@ KINDS = (
     ("open", "are still disagreed on"),
     ("new", "had not been asked before"),
 )
-#: Metrics whose growth the page shows, in words.
+#: Metrics whose slopes the page shows, in words.
 SHOWN = dict(zip(METRICS, ("AUROC", "precision as answered"), strict=True))
 _DARKEST = 4
 
 
 class Step(NamedTuple):
-    """The changes from one round to the next, of the items that the later one asked about."""
+    """The changes from one round to the next, for the items that the later round asked about."""
 
     before: Round
     after: Round
@@ -83,7 +83,7 @@ class Step(NamedTuple):
         return Counter(change.kind() for change in self.changed)
 
     def heat(self, cell: int) -> int:
-        """Return how dark a cell is, 0 to ``_DARKEST``, by its square root, so that a single item is still visible."""
+        """Return the shade of a cell, 0 to ``_DARKEST``, by its square root, so that a single item is still visible."""
         most = max(max(row) for _, row in self.rows)
         return math.ceil(_DARKEST * math.sqrt(cell / most))
 
@@ -126,7 +126,7 @@ class Report:
 
     @property
     def annotators(self) -> list[str]:
-        """Everybody who answered in any round."""
+        """The names of all who answered in any round."""
         return sorted({name for each in self.rounds.rounds for name in each.answers})
 
     @cached_property
@@ -145,7 +145,7 @@ class Report:
         return scaling.gate.verdict if scaling else "none"
 
     def advice(self) -> list[str]:
-        """Return what the verdict means and what to do next; empty without a verdict."""
+        """Return the meaning of the verdict and the next step; empty without a verdict."""
         scaling = self.scored[-1].scaling
         if not scaling:
             return []
@@ -220,7 +220,7 @@ class Report:
         return list(answers_of(self.rounds.rounds, item_id))
 
     def torn(self) -> Iterator[tuple[Path, str]]:
-        """Yield file and line of each answer that is cut short."""
+        """Yield the file and line of each truncated answer."""
         for path, _, line in (place.rpartition(":") for place in self.rounds.torn):
             yield Path(path), line
 
@@ -306,7 +306,7 @@ def build(options: Options, number: int) -> dict[str, Any]:
 
 
 def _flips_to(counts: Mapping[str, Any], name: str) -> int:
-    """Return how many labels a review turned into one, of its counts by direction."""
+    """Return the number of labels that a review changed to ``name``, from its counts by direction."""
     return sum(int(counts[f"{other}_to_{name}"]) for other in SCORED if other != name)
 
 

@@ -1,4 +1,4 @@
-"""The answers of models: untouched ones to every question, compared with any round's labels; tuned ones to the test.
+"""The answers of untouched models to all questions, scored on any round's labels, and of tuned models to test items.
 
 Untouched models answer each question, labelled or not, so the labels of any round can be scored at once.
 """
@@ -57,7 +57,7 @@ class Models:
 
     Attributes:
         rows: Item -> its row in ``predictions``.
-        predictions: Model -> its answers; a rung's further seeds are models of their own.
+        predictions: Model -> its answers; each seed of a rung is a model.
         untouched: The same models, if they are untouched.
         ladder: The rungs, if the models are untouched.
         waiting: Rungs without predictions yet.
@@ -76,7 +76,7 @@ class Models:
         return len({rung.params for rung in self.ladder.dense})
 
     def answers(self, name: str, item_ids: Sequence[str]) -> Predictions:
-        """Return one model's answers to some items, in their order; its leaning stays that over all its questions."""
+        """Return one model's answers to some items, in their order; the mean log-odds stay those of all questions."""
         return self._only(self.predictions[name], item_ids)
 
     def all_answers(self, item_ids: Sequence[str]) -> list[Model]:
@@ -95,13 +95,13 @@ def default_rungs(bases: Path) -> tuple[str, ...]:
 
 
 def read_models(bases: Path, vanilla: Path, keys: Sequence[str], item_ids: Sequence[str]) -> Models:
-    """Return the answers of every rung that has some.
+    """Return the answers of every rung that has predictions.
 
     Args:
         bases: Folder of base folders.
         vanilla: Folder of predictions.
         keys: The rungs.
-        item_ids: Items that must be answered.
+        item_ids: The items that must be answered.
 
     Raises:
         DataError: If a rung's description or its predictions cannot be used.
@@ -120,7 +120,7 @@ def name_of(model: Model, models: Sequence[Model]) -> str:
 
 
 def read_tuned(folder: Path, keys: Sequence[str], labels: Mapping[str, str], splits: Mapping[str, str]) -> Models:
-    """Return the answers of every rung that was tuned already, to the test items that all of them answered.
+    """Return the answers of every tuned rung, to the test items that all of them answered.
 
     Answers are decided at thresholds, as in evaluate.
 

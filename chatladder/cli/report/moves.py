@@ -1,4 +1,4 @@
-"""The relabelled items that moved the models' scores most, compared with the scores with one old label put back.
+"""The relabelled items with the largest effects on the models' scores, compared with putting the old label back.
 
 Scores are functions of counts by label and answer, so every counterfactual is a row of counts, and all of them are
 scored at once.
@@ -18,10 +18,10 @@ from chatladder.vocabulary import ANSWERS, SCORED
 
 #: Items shown with their text.
 MOST_SHOWN = 20
-#: Cells of a table of counts by label and answer (the labels and unknown), flattened: six of two labels.
+#: The number of cells of the table of counts by label and answer (the labels and unknown); six with two labels.
 _CELLS = len(SCORED) * len(ANSWERS)
 _REFERENCES, _GIVEN = np.divmod(np.arange(_CELLS), len(ANSWERS))
-#: Differences below this are rounding, and tie.
+#: Decimal places of an effect; smaller differences are rounding errors, and tie.
 _DECIMALS = 9
 
 
@@ -43,10 +43,10 @@ class Moved:
 
     Attributes:
         change: The item, before and now.
-        untouched: Mean effect over the untouched models.
-        tuned: Mean effect on the test scores of the tuned models; None if it is not a test item that they answered.
+        untouched: The mean effect over the untouched models.
+        tuned: The mean effect on the test scores of the tuned models; None if it is not a test item that they answered.
         answers: Answer -> names of the untouched models that gave it.
-        sureness: Mean absolute log-odds of the untouched models.
+        sureness: The mean absolute log-odds of the untouched models.
     """
 
     change: Change
@@ -73,7 +73,7 @@ class Moves(NamedTuple):
         models: The number of untouched models that the effects are means over.
         directions: All items of each direction put back at once, the strongest first.
         whole: All of them put back at once.
-        strongest: The items that moved macro-F1 most; on a tie, those that the models are surest about.
+        strongest: The items with the largest effect on macro-F1; on a tie, those that the models are most certain of.
     """
 
     items: int
@@ -128,7 +128,7 @@ def mean_effects(
         labels: Item -> present label, for all scored items.
         rows: The changes; their items need not have a label now.
         models: The models, at least one.
-        groups: For each group 1 for the changes in it, else 0, shape ``(groups, rows)``.
+        groups: 1 for the changes in each group, else 0, shape ``(groups, rows)``.
     """
     references = np.array([ANSWERS.index(label) for label in labels.values()], dtype=np.int64)
     total = np.zeros((len(groups), 2))
@@ -162,7 +162,7 @@ def put_back(rows: Sequence[Change], answers: NDArray[np.int64]) -> Floats:
 
     Args:
         rows: The changes.
-        answers: One model's answer to each.
+        answers: One model's answer to each item, as codes.
     """
     added = np.zeros((len(rows), _CELLS))
     for number, (row, answer) in enumerate(zip(rows, answers, strict=True)):

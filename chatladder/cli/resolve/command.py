@@ -57,7 +57,7 @@ _PSEUDONYM = re.compile(rf"\b{PSEUDONYM}\b", re.ASCII)
 
 
 def numbered(asked: Iterable["Asked"]) -> Iterator["Asked"]:
-    """Replace pseudonyms by numbers, in order of appearance: under the passing key anybody can test names."""
+    """Replace pseudonyms by numbers, in order of appearance, since with the passing key anybody could test names."""
     numbers: dict[str, int] = {}
 
     def number(found: re.Match[str]) -> str:
@@ -96,7 +96,7 @@ def answers(asked: Iterable["Asked"], gate: Gate, counts: Counter[str]) -> Itera
 
 
 def _told(rows: list[dict[str, Any]], gate: Gate) -> tuple[list[dict[str, Any]], int]:
-    """Return answers to rows of QUESTIONS as the output has them, and the number of prompts that were shortened."""
+    """Return the fields of the answers to rows of QUESTIONS, and the number of prompts that were shortened."""
     if IS_BINARY:
         answers, shortened = gate.answer(rows)
         return [answer._asdict() for answer in answers], shortened
