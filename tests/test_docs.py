@@ -216,6 +216,24 @@ def test_no_sentence_of_a_page_or_of_a_help_begins_with_of_or_what():
     assert not found, "\n".join(found)
 
 
+#: The same in code: a docstring, and the description of an argument or an attribute, begin with their subject.
+IN_CODE = re.compile(r'^\s*(?:r?"""|\w+: )(?:Of|What|Whether|Whose) .*', flags=re.M)
+
+
+def test_no_docstring_begins_with_of_or_what():
+    paths = [path for folder in ("chatladder", "stages", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    found = [
+        f"{name_of(path)}: {hit[0].strip()}" for path in paths for hit in IN_CODE.finditer(path.read_text("utf-8"))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_such_a_docstring_would_be_found():
+    assert IN_CODE.search('def f():\n    """What is f."""')
+    assert IN_CODE.search("    Args:\n        rows: Of each question, shape (n,).")
+    assert not IN_CODE.search('    """Return what it is."""')
+
+
 def test_such_a_sentence_would_be_found():
     for text in (
         "What is not named fails.",

@@ -39,22 +39,22 @@ STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Settings:
-    """What is trained and how; names are those of transformers, peft and TRL.
+    """The model and the settings of its training, named as in transformers, peft and TRL.
 
     Attributes:
         model: Folder of the base model and its tokenizer.
-        dtype: Of its weights: float32 or bfloat16.
+        dtype: The type of its weights: float32 or bfloat16.
         max_steps: Steps of the optimizer; rows are seen again if there are too few.
         per_device_train_batch_size: Rows in one forward pass.
         gradient_accumulation_steps: Forward passes in one step.
         learning_rate: At the top of the schedule.
         warmup_steps: Steps of rising learning rate.
-        weight_decay: Of AdamW.
+        weight_decay: AdamW's decay of the weights.
         lora_r: Rank.
         lora_alpha: Scale, times the rank.
         lora_dropout: Share of inputs dropped.
         target_modules: ``all-linear`` or a list of names.
-        seed: Of adapter weights, dropout and order.
+        seed: The seed of adapter weights, dropout and order.
         max_length: Rows are cut to so many tokens, at their end, and packed into so many; None leaves them whole.
         gradient_checkpointing: Compute activations again in the backward pass.
         bf16: Autocast; None leaves it to TRL, which turns it on.
@@ -138,7 +138,7 @@ def forget_peak() -> bool:
 
 
 class Clock:
-    """What is measured, from the first step's batch to the last step's end."""
+    """The time from the first step's batch to the end of the last step."""
 
     def __init__(self) -> None:
         self.tokens = self.padded = self.answer_tokens = 0

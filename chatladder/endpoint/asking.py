@@ -54,8 +54,8 @@ class Job(ABC):
         columns: The numbers of an answer with their SQL type; the last one is never missing.
         forms: The forms of a request, the best first; the server's first reply shows which one it accepts.
         one_form: True if all answers must come from the same form.
-        in_words: How the model is asked, by form, for a line of output.
-        unanswered: What happened to questions without an answer, for errors.
+        in_words: The form of a request in words, by form, for a line of output.
+        unanswered: The outcome of questions without an answer, for errors.
         advice: The remedy for that.
         fewer: The way to need less of a budget.
         rows: The number of rows.

@@ -206,7 +206,7 @@ class Lean(NamedTuple):
     Attributes:
         difference: The errors of the second set minus those of the first, as a share of the items.
         influence: The influence of each item on the difference, shape ``(n,)``.
-        known: How far the evidence leans to the labels on items that both sets label alike, in the evidence's unit.
+        known: The lean of the evidence to the labels on items that both sets label alike, in the unit of the evidence.
         known_influence: The influence of each item on ``known``, shape ``(n,)``.
     """
 

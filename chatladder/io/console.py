@@ -106,7 +106,7 @@ def stoppable(kept: str) -> Iterator[None]:
     """Report what is kept if Ctrl+C stops a block, or a command that this decorates.
 
     Args:
-        kept: What is kept, and how to resume.
+        kept: The results that are kept, and how to resume.
 
     Raises:
         Stopped: In place of KeyboardInterrupt.

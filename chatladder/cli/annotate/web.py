@@ -46,7 +46,7 @@ _KEYS = {name: sign for sign, name in SIGNS.items()} | {
 
 
 class Step(BaseModel):
-    """What is done with the question that the page shows."""
+    """An action on the question that the page shows."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -35,7 +35,7 @@ class Recommendation:
     Attributes:
         catalogue: Their catalogue, with these rungs alone and settings by which they fit.
         language: The language of the chat.
-        facts: What is known of their models, by key.
+        facts: The known facts about their models, by key.
         durations: The time of each, by key; None if the machine's speed is not known.
         larger: The next larger rung and why it is not among them; empty if there is none.
         runs: True if they run on the machine; else the smallest rung is given, and ``larger`` says why it does not run.
@@ -146,7 +146,7 @@ def durations_of(
 
     Args:
         ladder: The rungs by key.
-        facts: What is known of their models.
+        facts: The known facts about their models.
         judges: Keys of the rungs whose adapters judge labels.
         train: The section train of params.yaml.
         work: The work of the run.

@@ -81,10 +81,10 @@ class Chat(_Strict):
 
 
 class Answered(BaseModel):
-    """Whether a question needs its history, the probability of it that the model gives, and the question written out.
+    """The answer to a question: does it need its history, with which probability, and the question written out.
 
-    The last is null where it is not needed, or the model was not trained to write; it numbers people in the order in
-    which they speak in the messages that are read.
+    ``rewritten`` is null if the history is not needed or the model was not trained to write. It numbers people in the
+    order in which they speak in the messages that are read.
     """
 
     needed: bool
@@ -111,7 +111,7 @@ class Health(BaseModel):
 
 
 class Problem(BaseModel):
-    """What is wrong with a request."""
+    """The reason why a request was refused."""
 
     detail: str
 
