@@ -56,7 +56,7 @@ def log_probabilities(base, adapter, texts):
 def of_llama_cpp(gguf, adapters, texts, vocabulary):
     """Log-probabilities of the next token, shape (texts, vocabulary)."""
     found = np.full((len(texts), vocabulary), -np.inf)
-    with server(gguf, 1, 1, 512, adapters) as address:
+    with server(gguf, 1, 1, 512, adapters) as (address, _):
         for row, ids in enumerate(texts):
             # It tells probabilities, of the unbiased model, of nothing that is no text: so it must say the letter a.
             asked = {"prompt": ids, "n_predict": 1, "n_probs": vocabulary, "temperature": 0, "logit_bias": [[A, 1e3]]}
