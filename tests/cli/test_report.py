@@ -543,6 +543,8 @@ def test_a_browser_shows_the_page_and_asks_for_nothing(project):
     write_rows(
         Path("data/questions.parquet"), [{name: row[name] for name in QUESTIONS.names} for row in project], QUESTIONS
     )
+    Path("metrics").mkdir()
+    shutil.copyfile(ROOT / "metrics" / "models.json", "metrics/models.json")  # a table wider than a telephone
     report()
     address = Path("page.html").resolve().as_uri()
     with chromium() as browser:
@@ -555,7 +557,7 @@ def test_a_browser_shows_the_page_and_asks_for_nothing(project):
             page.on("request", lambda request, asked=asked: asked.append(request.url))
             page.goto(address)
             assert page.title() == "Round 2 of annotation: PASS"
-            assert len(page.locator("h2").all()) == 7
+            assert len(page.locator("h2").all()) == 8
             # The style sheet is in force, so the policy lets it pass.
             assert page.evaluate("getComputedStyle(document.querySelector('.badge')).fontWeight") == "700"
             assert page.evaluate("document.documentElement.scrollWidth") <= width

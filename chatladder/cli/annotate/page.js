@@ -202,7 +202,7 @@ function write() {
 function leave(text) {
   const item_id = state.item_id, to = back;
   take(async () => {
-    const {remark} = text === null ? {remark: "Left as it was."} : await ask("write", {item_id, text});
+    const {remark} = text === null ? {remark: "Unchanged."} : await ask("write", {item_id, text});
     return {...await ask("go", {item_id, to}), remark};
   });
 }
