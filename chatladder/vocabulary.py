@@ -10,14 +10,15 @@ import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import pyarrow as pa
-
-from chatladder.io import rows
 from chatladder.io.console import DataError
 from chatladder.io.task_folder import task_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: The answer "do not know" of every task: prompts offer it, annotators cannot give it.
 UNKNOWN = "unknown"
@@ -241,12 +242,20 @@ POSITIVE, NEGATIVE = SCORED[:2]
 LABELS = tuple(kind.name for kind in KINDS.values() if kind.key)
 #: The answers that a model may give, in the order of every array of probabilities.
 ANSWERS = (*SCORED, UNKNOWN)
-#: The columns of their probabilities in ``PREDICTIONS``; the same for all tasks of two labels.
-CHANCES = rows.CHANCES if IS_BINARY else tuple(f"p_{name}" for name in ANSWERS)
-#: The schema of predictions: ``PREDICTIONS`` of chatladder/io/rows.py with these columns.
-PREDICTIONS = pa.schema(
-    [*list(rows.PREDICTIONS)[:2], *((name, pa.float64()) for name in CHANCES), *list(rows.PREDICTIONS)[-2:]]
-)
+#: The columns of their probabilities in predictions; the same for all tasks of two labels.
+CHANCES = ("p_needed", "p_not_needed", "p_unknown") if IS_BINARY else tuple(f"p_{name}" for name in ANSWERS)
+
+
+@cache
+def prediction_schema() -> "pa.Schema":
+    """Return the schema of predictions: ``PREDICTIONS`` of chatladder/io/rows.py with the columns ``CHANCES``."""
+    # Only here: pyarrow is slow to load, and commands that read no rows need the labels.
+    import pyarrow as pa
+
+    from chatladder.io.rows import PREDICTIONS
+
+    first, last = list(PREDICTIONS)[:2], list(PREDICTIONS)[-2:]
+    return pa.schema([*first, *((name, pa.float64()) for name in CHANCES), *last])
 
 
 def likeliest(shares: Sequence[float]) -> str:

@@ -30,7 +30,7 @@ from chatladder.models.prompts import PredictSettings, PromptSettings, alpaca_ro
 from chatladder.training.checkpoints import CODE, KeptFolds
 from chatladder.training.runs import answer_folds, cut_folds
 from chatladder.training.settings import TrainSettings
-from chatladder.vocabulary import PREDICTIONS
+from chatladder.vocabulary import prediction_schema
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -68,7 +68,7 @@ def main(
             answers.update((row["item_id"], row) for row in rows)
             counts = f"{len(fold.learned):,} learned, {len(fold.asked):,} asked"
             click.echo(f"fold {fold.number} of {len(cut)}: {counts}, {how}")
-    write_rows(out, [answers[item["item_id"]] for item in items], PREDICTIONS)
+    write_rows(out, [answers[item["item_id"]] for item in items], prediction_schema())
     kept.clear()
     click.echo(f"{out}: {len(items):,} answers by {len(cut)} adapters, none to a question it was trained on")
 

@@ -39,7 +39,7 @@ from chatladder.models.generating import generate_rung, named_rows
 from chatladder.models.loading import adapters_of, base_of, replicates
 from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
 from chatladder.models.scoring import prediction_rows, score_rung
-from chatladder.vocabulary import PREDICTIONS
+from chatladder.vocabulary import prediction_schema
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -86,7 +86,7 @@ def main(
                 scores, cut, room = score_rung(folder, tuned, prompts, max_length, pool, predict.orders)
                 rows += prediction_rows(items, scores, seed)
             shortened += cut
-    write_rows(out, rows, PREDICTIONS)
+    write_rows(out, rows, prediction_schema())
     asked = f" of {len(models)} seeds" if len(models) > 1 else ""
     unread = sum(not row["parsed"] for row in rows)
     none = f" ({unread:,} none of the options)" if predict.by == "generate" else ""

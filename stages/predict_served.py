@@ -28,7 +28,7 @@ from chatladder.io.options import options_of
 from chatladder.io.rows import QUESTIONS, read_rows, write_rows
 from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
 from chatladder.models.served import CACHE_FOLDER, FAINT, PROBABILITIES, ServedSettings, answer_prompts
-from chatladder.vocabulary import PREDICTIONS
+from chatladder.vocabulary import prediction_schema
 
 #: As in chatladder.models.loading, which is not imported because it takes seconds to import torch.
 RUNG = "rung.json"
@@ -82,7 +82,7 @@ def main(
     except DataError as error:
         raise DataError(f"{rung}, {questions}: {error.message}") from error
     described = run.describe(settings)
-    write_rows(out, run.rows(ids), PREDICTIONS)
+    write_rows(out, run.rows(ids), prediction_schema())
     with whole_folder(base, RUNG) as folder:
         write_json(folder / RUNG, {"source": "endpoint", "name": rung, **described})
     seen = (

@@ -36,7 +36,7 @@ from chatladder.io.files import whole_folder
 from chatladder.io.options import options_of
 from chatladder.io.rows import write_rows
 from chatladder.labels.folds import check_folds, folds_of, labelled_rows, reviewable
-from chatladder.vocabulary import IS_BINARY, PREDICTIONS
+from chatladder.vocabulary import IS_BINARY, prediction_schema
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
@@ -88,7 +88,9 @@ def write_answers(
     with whole_folder(out, *(f"{name}.parquet" for name in answers)) as folder:
         for name, shares in answers.items():
             write_rows(
-                folder / f"{name}.parquet", prediction_rows(items, shares, (cuts or {}).get(name, 0.5)), PREDICTIONS
+                folder / f"{name}.parquet",
+                prediction_rows(items, shares, (cuts or {}).get(name, 0.5)),
+                prediction_schema(),
             )
 
 

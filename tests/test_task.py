@@ -23,7 +23,7 @@ from chatladder.models.prompts import (
     render_row,
     rewrite_row,
 )
-from chatladder.vocabulary import ANSWERS, KINDS, LABELS, PREDICTIONS, SCORED, read_task
+from chatladder.vocabulary import ANSWERS, KINDS, LABELS, SCORED, prediction_schema, read_task
 from tests.conftest import ROOT
 
 ROW = {
@@ -154,7 +154,7 @@ def test_a_task_of_a_project_is_labelled_trained_on_and_scored(project):
     words = "--labelled data/labelled.parquet --out data/words --baselines data/cheap --folds 3 --repeats 1 --seed 0"
     done = run(project, "-m", "stages.word_baselines", *words.split())
     assert done.returncode == 0, done.stderr
-    answered = read_rows(project / "data" / "cheap" / "line.parquet", PREDICTIONS).to_pylist()
+    answered = read_rows(project / "data" / "cheap" / "line.parquet", prediction_schema()).to_pylist()
     assert {row["answer"] for row in answered} == {"thanks", "other"}
 
 

@@ -37,7 +37,7 @@ from chatladder.evaluation.word_baselines import Deals, cross_fitted, logistic, 
 from chatladder.io.rows import LABELLED, QUESTIONS, read_rows, write_rows
 from chatladder.models.prompts import LETTERS, ORDERS, PromptSettings, orders_of, render
 from chatladder.training.trainer import macro_f1
-from chatladder.vocabulary import ANSWERS, CHANCES, IS_BINARY, PREDICTIONS, SCORED, likeliest
+from chatladder.vocabulary import ANSWERS, CHANCES, IS_BINARY, SCORED, likeliest, prediction_schema
 from stages.base import main as make_base
 from stages.check_scaling import main as check_scaling
 from stages.evaluate import main as evaluate
@@ -81,7 +81,7 @@ def test_the_answers_are_those_of_the_task():
     assert not IS_BINARY
     assert (*SCORED, "unknown") == ANSWERS
     assert CHANCES == ("p_now", "p_later", "p_never", "p_unknown")
-    assert PREDICTIONS.names == ["item_id", "seed", *CHANCES, "answer", "parsed"]
+    assert prediction_schema().names == ["item_id", "seed", *CHANCES, "answer", "parsed"]
     assert likeliest([0.1, 0.2, 0.6, 0.1]) == "never"
     assert likeliest([0.4, 0.2, 0.4, 0.0]) == "unknown"
 
@@ -204,7 +204,7 @@ def write_predictions(path, rows, skill, seed=0, missing=()):
         chances = dict(zip(CHANCES, shares.tolist() if is_known else (None,) * 4, strict=True))
         answer = ANSWERS[shares.argmax()] if is_known else "unknown"
         predictions.append({"item_id": row["item_id"], "seed": 0, **chances, "answer": answer, "parsed": is_known})
-    write_rows(path, predictions, PREDICTIONS)
+    write_rows(path, predictions, prediction_schema())
 
 
 def test_a_missing_probability_speaks_for_no_label(tmp_path):
@@ -329,7 +329,7 @@ def test_agreement_grows_with_the_size_of_models(answered, tmp_path):
     references = np.array([SCORED.index(row["label"]) for row in answered])
     drawn = [line.split(",") for line in (tmp_path / "plots" / "rungs.csv").read_text().splitlines()]
     for key in RUNGS:
-        rows = read_rows(tmp_path / "predictions" / "vanilla" / f"{key}.parquet", PREDICTIONS).to_pylist()
+        rows = read_rows(tmp_path / "predictions" / "vanilla" / f"{key}.parquet", prediction_schema()).to_pylist()
         shares = np.array([[row[name] for name in CHANCES[:3]] for row in rows])
         shares /= shares.sum(axis=1, keepdims=True)
         (value,) = (float(row[5]) for row in drawn if row[:2] == ["auroc", key])

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from chatladder.evaluation.predictions import Predictions, read_seeds
 from chatladder.evaluation.scores import NEEDED, TAIL, Floats, Interval, clustered_variance, clusters_of, rounded
 from chatladder.io.rows import read_rows
-from chatladder.vocabulary import ANSWERS, IS_BINARY, PREDICTIONS
+from chatladder.vocabulary import ANSWERS, IS_BINARY, prediction_schema
 
 Codes = NDArray[np.int64]
 
@@ -137,7 +137,7 @@ def compare_all(
         DataError: If predictions cannot be used.
     """
     asked = list(dict.fromkeys(item_id for sets in pairs for item_id in sets.item_ids))
-    answered = [set(read_rows(path, PREDICTIONS)["item_id"].to_pylist()) for path in out_of_fold]
+    answered = [set(read_rows(path, prediction_schema())["item_id"].to_pylist()) for path in out_of_fold]
     common = [item_id for item_id in asked if all(item_id in each for each in answered)]
     found: list[dict[str, Comparison]] = [{} for _ in pairs]
     for name, paths, ids in ((UNTOUCHED, untouched, asked), (OUT_OF_FOLD, out_of_fold, common)):

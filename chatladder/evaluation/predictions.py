@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from chatladder.evaluation.scores import UNKNOWN, Floats
 from chatladder.io.console import DataError
 from chatladder.io.rows import LABELLED, read_rows
-from chatladder.vocabulary import ANSWERS, CHANCES, IS_BINARY, PREDICTIONS, SCORED
+from chatladder.vocabulary import ANSWERS, CHANCES, IS_BINARY, SCORED, prediction_schema
 
 #: Baselines by the names of their files: those that know no words, and classifiers of words. The rule about names
 #: separates needed from not needed, and knows no third label.
@@ -140,7 +140,7 @@ def read_seeds(path: Path, item_ids: Sequence[str], stage: str = "the stage that
     """
     if not path.is_file():
         raise DataError(f"{path}: expected predictions, got no file. Run {stage}.")
-    table = read_rows(path, PREDICTIONS)
+    table = read_rows(path, prediction_schema())
     seeds = dict.fromkeys(table["seed"].to_pylist())
     if not seeds:
         raise DataError(f"{path}: expected predictions, got no rows. Run {stage}.")

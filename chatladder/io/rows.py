@@ -101,9 +101,8 @@ REWRITTEN = pa.schema(
         ("text", pa.string()),  # a model's rewrite, on one line, with people as numbers
     ]
 )
-#: Columns of the probabilities in ``PREDICTIONS`` for tasks of two labels. With more there is one for each label:
-#: ``chatladder/vocabulary.py`` has the columns and the schema of the present task.
-CHANCES = ("p_needed", "p_not_needed", "p_unknown")
+#: Predictions of a task of two labels. With more there is a probability for each label: ``prediction_schema`` in
+#: ``chatladder/vocabulary.py`` returns the schema of the present task.
 PREDICTIONS = pa.schema(
     [
         ("item_id", pa.string()),

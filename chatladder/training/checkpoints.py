@@ -21,7 +21,7 @@ from chatladder.io.console import DataError
 from chatladder.io.files import whole_file
 from chatladder.io.rows import read_rows, write_rows
 from chatladder.models.devices import LIBRARIES
-from chatladder.vocabulary import PREDICTIONS
+from chatladder.vocabulary import prediction_schema
 
 if TYPE_CHECKING:
     import torch
@@ -189,7 +189,7 @@ class KeptFolds:
         if not path.is_file():
             return None
         try:
-            answers = read_rows(path, PREDICTIONS).to_pylist()
+            answers = read_rows(path, prediction_schema()).to_pylist()
         except (DataError, UnicodeDecodeError):
             return None  # training anew costs time once, an error would stop every further run
         return answers if [row["item_id"] for row in answers] == [row["item_id"] for row in asked] else None
@@ -202,7 +202,7 @@ class KeptFolds:
         Raises:
             DataError: If the disk is full or the folder cannot be written.
         """
-        write_rows(self._path(learned, asked), answers, PREDICTIONS)
+        write_rows(self._path(learned, asked), answers, prediction_schema())
 
     def clear(self) -> None:
         """Remove the folds of this run, since its out holds them all, and those of other settings."""

@@ -17,7 +17,7 @@ from chatladder.evaluation.scaling_check import Model, Scaling, read_untouched, 
 from chatladder.evaluation.threshold import choose, decide
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, Rows
-from chatladder.vocabulary import ANSWERS, PREDICTIONS
+from chatladder.vocabulary import ANSWERS, prediction_schema
 
 
 class AskedItems(NamedTuple):
@@ -137,7 +137,7 @@ def read_tuned(folder: Path, keys: Sequence[str], labels: Mapping[str, str], spl
     known = test = [item_id for item_id in labels if splits.get(item_id) == "test"]
     validation = [item_id for item_id in labels if splits.get(item_id) == "validation"]
     for key in present:
-        parts = Rows(folder / f"{key}.parquet", PREDICTIONS).parts(["item_id"])
+        parts = Rows(folder / f"{key}.parquet", prediction_schema()).parts(["item_id"])
         answered = {item_id for part in parts for item_id in part["item_id"].to_pylist()}
         known, validation = ([each for each in items if each in answered] for items in (known, validation))
     if not present or not known:
