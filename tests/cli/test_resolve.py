@@ -201,7 +201,7 @@ def test_every_turn_is_answered_once_with_its_text(project):
     assert len({row["text"] for row in rows}) == len(rows) == 7
     assert all(0 <= row["p_needed"] <= 1 for row in rows)
     assert all(set(row) == {"sender", "text", "needed", "p_needed"} for row in rows)
-    assert "of 7 turns need their context; left out: empty 1;" in said
+    assert 'of 7 turns are "needed"; left out: empty 1;' in said
     merged, _ = answered("--gap-seconds", 0)
     assert len(merged) == 8
 

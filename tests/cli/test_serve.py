@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import files
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -32,6 +33,7 @@ from chatladder.evaluation.scores import NEEDED
 from chatladder.evaluation.threshold import decide
 from chatladder.models.loading import add_adapter, load
 from chatladder.models.prompts import PromptSettings, render_row
+from chatladder.vocabulary import ITEMS, TASK
 from stages.predict import main as predict
 from tests.browser import chromium
 from tests.conftest import ROOT
@@ -126,6 +128,13 @@ def test_questions_of_a_chat_are_those_of_the_judge_of_rules(client):
     assert [turn["answer"] is None for turn in judged] == [True, False, True, True, False]
     rows = Reader(SETTINGS).questions(Chat.model_validate({"turns": turns}))
     assert [turn["text"] for turn in rows[4]["window"]] == ["它能跑多大的模型？70", "？", "好的"]
+
+
+def test_a_task_about_messages_asks_about_each_that_has_a_text(monkeypatch):
+    monkeypatch.setattr("chatladder.cli.serve.messages.TASK", replace(TASK, item=ITEMS["messages"]))
+    turns = [{"sender": "li", "text": text} for text in ("好的", " ", "谢谢大家")]
+    rows = Reader(SETTINGS).questions(Chat.model_validate({"turns": turns}))
+    assert [row and row["text"] for row in rows] == ["好的", None, "谢谢大家"]
 
 
 # Many at once
@@ -302,7 +311,8 @@ def test_the_page_and_the_api_load_nothing_foreign(client):
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {"/v1/questions", "/v1/chats", "/health"}
     assert client.get("/health").json() == {
-        "status": "ok", "model": "tiny", "threshold": None, "window": 3, "gap_seconds": 18, "waiting": 0,
+        "status": "ok", "ask": TASK.ask["en"], "items": "questions", "labels": ["needed", "not needed"],
+        "model": "tiny", "threshold": None, "window": 3, "gap_seconds": 18, "waiting": 0,
     }  # fmt: skip
 
 
@@ -325,12 +335,13 @@ def test_the_page_judges_what_is_pasted_on_a_phone_in_the_dark():
         page.fill("#token", TOKEN)
         page.tap("#judge")
         page.wait_for_selector("li.question")
-        assert page.inner_text("#status") == "2 questions, 1 of them in need of history."
+        assert page.inner_text("#status") == "2 questions, 1 of them “needed”."
+        assert page.inner_text("h1") == page.title() == TASK.ask["en"]
         turns = page.locator("#turns li").all_inner_texts()
         assert len(turns) == 3
-        assert "Needs its history\nProbability that it needs it: 70\u00a0%" in turns[1]
+        assert "needed\nProbability of “needed”: 70\u00a0%" in turns[1]
         assert "<b>想跑</b> http://x.example/70B 的" in turns[1]
-        assert "Can be understood alone" in turns[2]
+        assert "not needed" in turns[2]
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 25, 26)"
         assert page.locator("#judge").bounding_box()["height"] >= 44

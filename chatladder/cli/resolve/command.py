@@ -46,7 +46,7 @@ from chatladder.io.files import whole_file
 from chatladder.io.options import options_of
 from chatladder.io.rows import PSEUDONYM
 from chatladder.privacy.secret import local_key
-from chatladder.vocabulary import IS_BINARY
+from chatladder.vocabulary import IS_BINARY, KINDS, POSITIVE
 
 if TYPE_CHECKING:
     from chatladder.cli.resolve.reading import Asked
@@ -128,7 +128,7 @@ def resolve_command(
     model_options: ModelOptions,
     given: Mapping[str, Any],
 ) -> None:
-    """Say of every message of CHAT whether something said before must be filled into it.
+    """Answer the question of the task for every message of CHAT.
 
     Names become pseudonyms and personal data is masked before the model reads anything, as in ingest.
     """
@@ -162,9 +162,10 @@ def _summary(out: Path | None, counts: Counter[str]) -> str:
         if name.startswith(("left_out_", "skipped_")) and count
     ]
     answered = f"{counts['answered']:,} turns"
-    said = f"{counts['needed']:,} of {answered} need their context" if IS_BINARY else f"{answered} are answered"
+    if IS_BINARY:
+        answered = f'{counts["needed"]:,} of {answered} are "{KINDS[POSITIVE].words}"'
     return (
-        f"{out or 'answers'}: {said}; left out: "
+        f"{out or 'answers'}: {answered}; left out: "
         f"{', '.join(left_out) or 'none'}; {counts['shortened']:,} prompts shortened"
     )
 

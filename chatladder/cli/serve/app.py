@@ -14,6 +14,7 @@ from chatladder.cli.listening import Guard, api
 from chatladder.cli.serve.batches import Answers, Batches, FullError
 from chatladder.cli.serve.messages import Answered, Asked, Chat, Health, OneOrMany, Problem, Reader, Turn
 from chatladder.io.options import setting
+from chatladder.vocabulary import TASK
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": Problem} for code in (400, 401, 403, 408, 413, 415, 422, 503, 504)
@@ -59,7 +60,7 @@ def create_app(
         except TimeoutError as error:
             raise HTTPException(504, f"no answer within {limits.seconds:g} s; ask fewer questions at once.") from error
 
-    app = api("Does a question of a group chat need the messages before it?", "chatladder.cli.serve")
+    app = api(TASK.ask["en"], "chatladder.cli.serve")
     # Guard has checked the token before anything was read; this is for readers of /openapi.json.
     bearer = [Depends(HTTPBearer(auto_error=False))] if token else []
     told: dict[str, Any] = {"responses": _REFUSALS, "dependencies": bearer}
@@ -74,7 +75,7 @@ def create_app(
 
     @app.post("/v1/chats", **told)
     async def chats(chat: Chat) -> list[Turn]:
-        """Judge which turns of a chat are questions, by rules, and answer those."""
+        """Pick the turns of a chat that the task asks about, questions by rules, and answer those."""
         rows = await run_in_threadpool(reader.questions, chat)
         answers = iter(await given([row for row in rows if row is not None]))
         return [
@@ -84,7 +85,7 @@ def create_app(
 
     @app.get("/health")
     async def health() -> Health:
-        """Say that the server answers, and with what."""
+        """Say what the server is asked, and what answers."""
         return Health(**model, waiting=batches.waiting)
 
     # No other page knows a token, so with one neither the origin nor the host name matters.

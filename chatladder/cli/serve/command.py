@@ -83,7 +83,7 @@ def serve_command(
     model_options: ModelOptions,
     given: Mapping[str, Any],
 ) -> None:
-    """Serve RUNG, or an exported model with --model: does a question need the messages before it?"""
+    """Answer the question of the task over HTTP, by RUNG or by an exported model (--model)."""
     need_two_labels("chatladder serve")
     folder = model_options.folder
     if (rung is None) == (folder is None):

@@ -21,6 +21,7 @@ from chatladder.io.rows import PSEUDONYM
 from chatladder.privacy.masking import mask
 from chatladder.privacy.names import Names
 from chatladder.privacy.pseudonyms import Pseudonyms
+from chatladder.vocabulary import ITEMS, KINDS, NEGATIVE, POSITIVE, TASK
 
 #: Limits of one request: messages before a question, of which the model reads the last; questions; turns of a chat.
 MOST_HISTORY, MOST_QUESTIONS, MOST_TURNS = 100, 64, 200
@@ -93,16 +94,19 @@ class Answered(BaseModel):
 
 
 class Turn(BaseModel):
-    """A turn of a chat: whether it is a question, and if so its answer."""
+    """A turn of a chat: whether it is one that the task asks about, and if so its answer."""
 
     is_question: bool
     answer: Answered | None = None
 
 
 class Health(BaseModel):
-    """A model that answers, the log-odds that decide, the turns that it reads, and the questions that wait."""
+    """The question that is asked, the words for both answers, the model, its settings, and the questions that wait."""
 
     status: Literal["ok"] = "ok"
+    ask: str = TASK.ask["en"]
+    items: str = f"{TASK.item[0]}s"
+    labels: tuple[str, str] = (KINDS[POSITIVE].words, KINDS[NEGATIVE].words)
     model: str
     threshold: float | None
     window: int
@@ -152,10 +156,16 @@ class Reader:
         return self._row(said, len(said) - 1, asked.item_id)
 
     def questions(self, chat: Chat) -> list[dict[str, Any] | None]:
-        """Return each turn that the judge of rules takes for a question as a row of QUESTIONS, else None."""
+        """Return each turn that the task asks about as a row of QUESTIONS, else None.
+
+        Those are the turns that the judge of rules takes for questions, or all with a text if it asks about messages.
+        """
         said = self._said(chat.turns)
-        reasons = no_question(pa.chunked_array([[each["text"] for each in said]], pa.string()), self._settings)
-        left_out = np.logical_or.reduce([*reasons.values()])
+        if TASK.item == ITEMS["questions"]:
+            reasons = no_question(pa.chunked_array([[each["text"] for each in said]], pa.string()), self._settings)
+            left_out = np.logical_or.reduce([*reasons.values()])
+        else:
+            left_out = np.array([not each["text"].strip() for each in said])
         return [None if left_out[place] else self._row(said, place) for place in range(len(said))]
 
     def _said(self, messages: Sequence[Message | Question]) -> list[dict[str, Any]]:

@@ -21,14 +21,17 @@ function piece(name, kind, text) {
   return element;
 }
 
+// The task: the question, the items that it is asked about, and the words for yes and no.
+let task = {ask: "", items: "messages", labels: ["yes", "no"]};
+
 function shown(turn, judged) {
   const row = piece("li", "", "");
   row.append(piece("span", "sender", turn.sender + ": "), piece("span", "", turn.text));
   if (judged.is_question) {
     const {needed, p_needed, rewritten} = judged.answer;
     row.className = needed ? "question needed" : "question";
-    row.append(piece("span", "verdict", needed ? "Needs its history" : "Can be understood alone"));
-    row.append(piece("span", "share", "Probability that it needs it: " + Math.round(100 * p_needed) + "\u00a0%"));
+    row.append(piece("span", "verdict", task.labels[needed ? 0 : 1]));
+    row.append(piece("span", "share", "Probability of \u201c" + task.labels[0] + "\u201d: " + Math.round(100 * p_needed) + "\u00a0%"));
     if (rewritten !== null) row.append(piece("span", "rewritten", "Written out: " + rewritten));
   }
   return row;
@@ -51,10 +54,17 @@ async function judge() {
   part("turns").replaceChildren(...turns.map((turn, place) => shown(turn, said[place])));
   const questions = said.filter((each) => each.is_question);
   const needed = questions.filter((each) => each.answer.needed).length;
-  if (!questions.length) return "None of these messages is a question.";
-  return questions.length + (questions.length === 1 ? " question, " : " questions, ") + needed + " of them in need of history.";
+  if (!questions.length) return "None of these messages is one of the " + task.items + ".";
+  return questions.length + " " + task.items + ", " + needed + " of them \u201c" + task.labels[0] + "\u201d.";
 }
 
+async function describe() {
+  task = await (await fetch("health")).json();
+  document.title = part("ask").textContent = task.ask;
+  part("items").textContent = task.items;
+}
+
+describe().catch(() => { part("status").textContent = "The server does not answer. Is it still running?"; });
 part("judge").addEventListener("click", async () => {
   part("judge").disabled = true;
   part("status").textContent = "The model reads…";
