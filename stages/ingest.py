@@ -38,9 +38,10 @@ def main(raw: Path, options: ExportOptions, out: Path, counts: Path) -> None:
     numbers = ingest(raw, pseudonyms, out, options)
     write_json(counts, numbers)
     note = f"; public demo key, set {KEY_VARIABLE} for a private chat" if pseudonyms.is_demo else ""
+    groups = f"{numbers['groups']:,} group{'' if numbers['groups'] == 1 else 's'}"
     click.echo(
-        f"{out}: {numbers['messages']:,} messages of {numbers['senders']:,} senders in {numbers['groups']:,} "
-        f"groups, from {numbers['raw_lines']:,} records ({numbers['skipped']:,} skipped){note}"
+        f"{out}: {numbers['messages']:,} messages of {numbers['senders']:,} senders in {groups}, "
+        f"from {numbers['raw_lines']:,} records ({numbers['skipped']:,} skipped){note}"
     )
 
 

@@ -75,7 +75,7 @@ def test_command_writes_messages_and_counts(tmp_path):
     folder = raw(tmp_path, chat=line() + "\n" + line("电话13912345678", "bob", START + 5))
     result = invoke(folder, tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert "2 messages of 2 senders in 1 groups, from 3 records (1 skipped)" in result.output
+    assert "2 messages of 2 senders in 1 group, from 3 records (1 skipped)" in result.output
     first, second = pq.read_table(tmp_path / "out" / "messages.parquet").to_pylist()
     assert first["source"] == f"{NAMES.file('chat')}:1"
     assert second["text"] == "电话<phone>"
