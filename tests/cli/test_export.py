@@ -290,7 +290,7 @@ def test_a_rung_that_was_not_measured_has_a_card_that_says_so(project):
     assert result.exit_code == 0, result.output
     card = (out / "README.md").read_text()
     assert "Not measured." in card
-    assert "The labels were not held against the scaling law." in card
+    assert "The labels were not checked by the scaling law." in card
     assert "license: mit" in card
 
 
@@ -410,9 +410,9 @@ def taken(project):
             "data/adapters/tiny: expected an adapter that stages.train wrote, got no adapter_config.json",
         ),
         (of_another_base, "data/adapters/tiny: expected an adapter of tiny, got one of another base"),
-        (trained_again, "data/adapters/tiny: expected what dvc.lock records of train@tiny, got another state"),
-        (other_base_weights, "data/bases/tiny: expected what dvc.lock records of train@tiny, got another state"),
-        (other_rows, "data/alpaca: expected what dvc.lock records of train@tiny, got another state"),
+        (trained_again, "data/adapters/tiny: expected the state that dvc.lock records for train@tiny, got another"),
+        (other_base_weights, "data/bases/tiny: expected the state that dvc.lock records for train@tiny, got another"),
+        (other_rows, "data/alpaca: expected the state that dvc.lock records for train@tiny, got another"),
         (metrics_of_another_adapter, "metrics/models.json: expected what dvc.lock records of evaluate"),
         (labels_of_another_round, "metrics/annotation.json: expected what dvc.lock records of label"),
         (without_lock, "dvc.lock: expected a run of stage train@tiny, got none"),

@@ -428,7 +428,7 @@ def test_an_export_that_is_one_document_is_left_and_named_until_it_is_replaced(b
     for _ in range(2):
         done = run(ANN, "--yes")
         assert done.exit_code == 1
-        assert "data/raw/result.json: it tells of them" in done.output
+        assert "data/raw/result.json: it mentions them" in done.output
         assert path.read_bytes() == telegram()
         assert SECRET not in str(read_again())
     path.write_bytes(telegram([each for each in SAID if ANN not in "".join(each)]))
@@ -473,7 +473,7 @@ def test_a_file_that_is_named_for_them_is_named(bare):
     Path(f"data/raw/WhatsApp Chat with {ANN}.txt").write_bytes(whatsapp())
     done = run(ANN, "--yes")
     assert done.exit_code == 1
-    assert "its name tells theirs" in done.output
+    assert "its file name contains their name" in done.output
 
 
 def test_names_that_are_words_stay_where_they_are_words(bare):
@@ -503,7 +503,7 @@ def test_of_several_people_of_one_name_those_are_forgotten_who_are_chosen(bare):
 
 def test_who_is_forgotten_already_is_no_error(bare):
     Path("data/raw/a.jsonl").write_bytes(jsonl())
-    for said in ("1 exports written again", "They are forgotten"):
+    for said in ("1 exports written again", "is forgotten already"):
         done = run(ANN, "--yes")
         assert done.exit_code == 0
         assert said in done.output
@@ -513,7 +513,7 @@ def test_nobody_of_that_name_changes_nothing(project):
     before = everything(project)
     done = run("Nobody", "--yes")
     assert done.exit_code == 1
-    assert "nobody in the exports goes by this name" in done.output
+    assert "nobody in the exports has this name" in done.output
     assert {name: data for name, data in everything(project).items() if not name.startswith(".dvc/tmp")} == {
         name: data for name, data in before.items() if not name.startswith(".dvc/tmp")
     }

@@ -193,7 +193,7 @@ def test_a_threshold_of_another_adapter_is_refused(project):
     content["stages"][f"train@{RUNG}"]["outs"][0]["md5"] = "0" * 32
     path.write_text(yaml.safe_dump(content))
     message = refused("--rung", RUNG)
-    assert "models.json: expected what dvc.lock records of predict_tuned@tiny, got another state" in message
+    assert "models.json: expected the state that dvc.lock records for predict_tuned@tiny, got another" in message
 
 
 def test_every_turn_is_answered_once_with_its_text(project):
@@ -256,7 +256,7 @@ def test_costs_without_enough_validation_answers_or_of_other_predictions_are_ref
     path = project / "data" / "predictions" / "tuned" / f"{RUNG}.parquet"
     rows = read_rows(path, PREDICTIONS).to_pylist()
     write_rows(path, [{**row, "p_needed": 0.5} for row in rows], PREDICTIONS)
-    assert "expected what dvc.lock records of predict_tuned@tiny, got another state" in refused(*given)
+    assert "expected the state that dvc.lock records for predict_tuned@tiny, got another" in refused(*given)
     (project / "metrics" / "models.json").write_text(json.dumps(models_metrics()))
     wrong_way = [{**row, "p_needed": row["p_not_needed"], "p_not_needed": row["p_needed"]} for row in rows]
     write_rows(path, wrong_way, PREDICTIONS)

@@ -141,9 +141,9 @@ def labels_text(annotation: dict[str, Any]) -> str:
 def gate_text(scaling: dict[str, Any] | None) -> str:
     """State the gate's verdict on the labels."""
     if scaling is None:
-        return "The labels were not held against the scaling law."
+        return "The labels were not checked by the scaling law."
     return (
-        f"The labels against the scaling law (does AUROC grow with the size of untouched models?): "
+        f"The check of the labels by the scaling law (does AUROC grow with the size of untouched models?): "
         f"**{scaling.get('gate', 'not measured')}**, by {scaling.get('models', 0)} models of "
         f"{scaling.get('rungs', 0)} rungs."
     )

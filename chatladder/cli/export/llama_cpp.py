@@ -43,9 +43,9 @@ def write_gguf(adapter: Path, base: Path, out: Path) -> str | None:
 
     config = check_adapter(adapter, base)
     if read_rung(base)["source"] == "embedded":
-        return "its base is an embedded model, which no file of llama.cpp's holds"
+        return "its base is an embedded model, which llama.cpp does not support"
     if config.get("use_dora"):
-        return "it was trained with DoRA, and llama.cpp's adapters have no place for its lengths"
+        return "it was trained with DoRA, which llama.cpp's adapters do not support"
     model: Any = read_config(place_of(base))
     architecture = ARCHITECTURES.get(model.model_type)
     if architecture is None:

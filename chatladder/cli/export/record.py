@@ -111,8 +111,8 @@ class Lock:
         """
         if md5 is None or self.md5(stage, path) != md5:
             raise DataError(
-                f"{of or path}: expected what {self.path} records of {stage}, got another state; figures "
-                f"of one model would be told of another. Run dvc repro {stage} (or dvc checkout) first."
+                f"{of or path}: expected the state that {self.path} records for {stage}, got another, so "
+                f"they do not belong together. Run dvc repro {stage} (or dvc checkout) first."
             )
 
     def _stage(self, stage: str) -> dict[str, Any]:
@@ -199,8 +199,8 @@ def exported_settings(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: expected a record of chatladder export with its settings. Export the model again.")
     if (task := record.get("task", DEFAULT)) != TASK.name:
         raise DataError(
-            f"{path}: expected a model that was taught {TASK.name}, got one that was taught {task!a}. Run in a project "
-            f"that asks it, or set {VARIABLE}."
+            f"{path}: expected a model trained for the task {TASK.name}, got one for {task!a}. Run in a project "
+            f"of that task, or set {VARIABLE}."
         )
     return {name: settings[name] for name in FIELDS if name in settings}
 

@@ -32,7 +32,7 @@ LIST = RAW / "members.forgotten"
 BEFORE = Path(".chatladder/before_forgetting.parquet")
 #: The state of a removal that was killed.
 STATE = Path(".chatladder/forgetting.json")
-KEPT = "What is done is done; the same command goes on."
+KEPT = "Completed steps stay; the same command resumes."
 #: The most places and items to list.
 MOST_TOLD = 20
 
@@ -48,7 +48,9 @@ def chosen(exports: Exports, name: str, only: tuple[str, ...]) -> list[str]:
         raise DataError(f"--only {unknown[0]}: expected one of {', '.join(pseudonyms) or 'nobody'}.")
     if not only and len(pseudonyms) > 1:
         counts = [f"{each} ({exports.messages_of(identity):,} messages)" for each, identity in pseudonyms.items()]
-        raise DataError(f"{len(counts)} members go by this name: {', '.join(counts)}. Say whom with --only, once each.")
+        raise DataError(
+            f"{len(counts)} members have this name: {', '.join(counts)}. Choose with --only, once for each."
+        )
     return [pseudonyms[each] for each in dict.fromkeys(only or pseudonyms)]
 
 
@@ -74,10 +76,10 @@ def _plan(exports: Exports, people: list[str], made: Derived, answers: int) -> N
     for identity in people:
         click.echo(f"{exports.person(identity)}: {exports.messages_of(identity):,} messages")
         _tell(exports.files_of(identity), most=MOST_TOLD)
-    click.echo(f"Of {answers:,} questions and turns of theirs all answers and marks go. These go whole:")
+    click.echo(f"Removed: all answers and marks of their {answers:,} questions and turns, and these files:")
     _tell([str(path) for path in made.in_workspace()], most=MOST_TOLD)
     _tell([f"{len(made.in_cache()):,} versions of them in {made.cache}"])
-    click.echo("Exports whose records are lines are written again without theirs. There is no way back but a copy.")
+    click.echo("Exports with one record a line are written again without their records. Only a backup undoes this.")
 
 
 @click.command(name="forget", context_settings=SETTINGS, epilog=example(__doc__))
@@ -101,11 +103,11 @@ def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry
     people = [each for each in exports.aliases if pseudonyms.mark(each) in begun] or chosen(exports, name, only)
     if not people and not state:
         if pseudonyms.mark(name) in forgotten:
-            click.echo("They are forgotten, and nothing of theirs is in the exports.")
+            click.echo("This member is forgotten already, and the exports hold nothing of theirs.")
             return
         raise DataError(
-            "nobody in the exports goes by this name; nothing was done. Names are spelt there as the app shows them; "
-            "chatladder forget takes a pseudonym, too."
+            "nobody in the exports has this name; nothing was changed. Give the name as the app shows it, or "
+            "the pseudonym."
         )
     theirs = [pseudonyms.person(identity) for identity in people] or state["pseudonyms"]
     with derived(Path.cwd()) as made:
@@ -114,8 +116,8 @@ def forget_command(context: click.Context, name: str, only: tuple[str, ...], dry
             _plan(exports, people, made, len(items.questions | items.turns) if items else 0)
         if dry_run:
             return
-        if not is_agreed and not click.confirm("Go on?"):
-            raise DataError("nothing was done.")
+        if not is_agreed and not click.confirm("Continue?"):
+            raise DataError("nothing was changed.")
         with stoppable(KEPT):
             marks = [pseudonyms.mark(identity) for identity in people]
             _remember(marks, pseudonyms.check)
@@ -148,13 +150,13 @@ def _report(state: dict[str, Any], made: Derived, rewritten: list[Path], left: l
     )
     tracked = [path for path in rewritten if path.with_name(f"{path.name}.dvc").exists()]
     _tell([f"{path} (kept by DVC: dvc add it again)" for path in tracked], most=MOST_TOLD)
-    click.echo(f"To be made again, by dvc repro: {stages_in_words(made.stages)}")
+    click.echo(f"dvc repro makes these again: {stages_in_words(made.stages)}")
     if BEFORE.exists():
         click.echo(
-            "Others' questions that named them get new ids. So that their answers stay: dvc repro pick_questions, then "
+            "Questions of others that mention them get new ids. To keep the answers: dvc repro pick_questions, then "
             f"chatladder carry-answers --before {BEFORE}"
         )
-    again = "Answered questions of others whose history loses something; they are to be read again:"
+    again = "Answered questions of others that lose a part of their history; read them again:"
     _tell(state["read_again"], again)
-    _tell(beyond(Path.cwd(), made.remotes), "Out of this command's reach:")
-    _tell(left, "Left to you, then run the same command again:")
+    _tell(beyond(Path.cwd(), made.remotes), "Not reached by this command:")
+    _tell(left, "Do this yourself, then run the same command again:")

@@ -87,8 +87,8 @@ def keep_ids(path: Path, questions: list[dict[str, Any]], theirs: Collection[str
 def _rows(path: Path, schema: pa.Schema) -> Rows:
     if not path.exists():
         raise DataError(
-            f"{path}: expected here, since it tells whose the answers are, got nothing; nothing was done. Bring it "
-            "back as it was when the answers were given: dvc checkout, dvc pull, or dvc repro."
+            f"{path}: missing, but needed to find out whose the answers are; nothing was changed. Restore it as "
+            "it was when the answers were given: dvc checkout, dvc pull, or dvc repro."
         )
     return Rows(path, schema)
 

@@ -164,14 +164,14 @@ class Removal:
         for export in self._exports.files:
             source, format_, _ = export
             if self._is_named_in(re.sub("[/_]", " ", source.name)):
-                left[f"{source}: its name tells theirs. Rename it, or delete it"] = None
+                left[f"{source}: its file name contains their name. Rename it, or delete it"] = None
             try:
                 if source.archive is None and format_ in LINES and not source.head().startswith(table.PARQUET):
                     with suppress(_SameError):
                         self._rewrite(source, format_)
                         done.append(source.path)
                 elif self._is_told_of_in(export):
-                    raise UnsafeError("it tells of them, and cannot be rewritten in this format")
+                    raise UnsafeError("it mentions them, and this format cannot be rewritten")
             except UnsafeError as error:
                 left[f"{source.path}: {error}. Export it again without them, or delete it"] = None
         return done, list(left)
