@@ -133,6 +133,6 @@ def _is_test(conversation: str, start: int | None, test: float, test_from: datet
     if start is None:
         raise DataError(
             f"conversation {conversation!a}: expected a time, since test conversations are chosen by date; "
-            "got none. Leave --test-from out, and --test chooses them by chance."
+            "got none. Remove split.test_from, and split.test chooses them by chance."
         )
     return start >= test_from.timestamp()

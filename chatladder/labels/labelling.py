@@ -172,7 +172,7 @@ def check_splits(labelled: pa.Table) -> dict[str, int]:
                 raise DataError(
                     f"split {split}: expected items labelled {name}, got none "
                     f"({labelled.num_rows} items in {conversations} conversations in all). "
-                    "Annotate more conversations, or change --test, --test-from or --validation."
+                    "Annotate more conversations, or change split.test, split.test_from or split.validation."
                 )
     return {split: sum(cells[split, name] for name in SCORED) for split in SPLITS}
 

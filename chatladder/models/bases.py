@@ -70,7 +70,7 @@ class HubSource:
         """Fetch the model into the hub's cache; see ``ModelSource``."""
         if not COMMIT.fullmatch(self.revision):
             raise DataError(
-                f"--revision: expected a commit of 40 hexadecimal digits, got {self.revision!r}. A branch or tag can "
+                f"revision: expected a commit of 40 hexadecimal digits, got {self.revision!r}. A branch or tag can "
                 f"move; copy the commit from https://huggingface.co/{self.repo}/commits/main."
             )
         return fetch(self.repo, self.revision), asdict(self)
@@ -125,7 +125,7 @@ class Loading:
     def __post_init__(self) -> None:
         """Refuse both quantizations at once."""
         if self.load_in_4bit and self.load_in_8bit:
-            raise click.UsageError("--load-in-4bit and --load-in-8bit exclude each other.")
+            raise click.UsageError("load_in_4bit and load_in_8bit exclude each other.")
 
     @property
     def quantization(self) -> str | None:

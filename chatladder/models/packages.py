@@ -82,16 +82,16 @@ def check_digest(path: Path, sha256: str | None) -> str:
 
 def _check_pin(sha256: str | None) -> None:
     if sha256 is not None and not DIGEST.fullmatch(sha256):
-        raise DataError(f"--sha256: expected 64 hexadecimal digits, got {sha256!r}.")
+        raise DataError(f"sha256: expected 64 hexadecimal digits, got {sha256!r}.")
 
 
 def _wanted(package: str, version: str) -> tuple[str, Version]:
     if not NAME.fullmatch(package):
-        raise DataError(f"--package: expected the name of a package, got {package!r}.")
+        raise DataError(f"package: expected the name of a package, got {package!r}.")
     try:
         return canonicalize_name(package), Version(version)
     except InvalidVersion as error:
-        raise DataError(f"--package-version: expected one version, such as 0.1.2, got {version!r}.") from error
+        raise DataError(f"package_version: expected one version, such as 0.1.2, got {version!r}.") from error
 
 
 def _cached(folder: Path, package: str, version: Version) -> Path | None:

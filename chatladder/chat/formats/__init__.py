@@ -139,10 +139,13 @@ def find_format(source: Source, wanted: str = "auto", head: bytes | None = None)
 
 def _advice(name: str) -> str:
     if name.lower().endswith(TABLES):
-        return "If it is a table, name its columns: --format table --column sender=THEIRS and so on;"
+        return (
+            "If it is a table, set ingest.format: table, and name its columns with ingest.column: [sender=THEIRS, ...] "
+            "(chatladder resolve: --format table --column sender=THEIRS),"
+        )
     return (
-        "Name a format with --format if you know better, turn it into a table (JSON lines or CSV) with the columns "
-        "sender, timestamp and text,"
+        "Set ingest.format if you know its format (chatladder resolve: --format), convert it to a table (JSON lines or "
+        "CSV) with the columns sender, timestamp and text,"
     )
 
 

@@ -270,7 +270,7 @@ class Dates:
             if (line := self._readings[wanted].refused) is not None:
                 raise DataError(
                     f"{where(line)}: expected a date in the order {wanted}, got one that is none in it. With "
-                    "--date-order auto the file tells its order itself, where it can."
+                    "ingest.date_order: auto the order is read from the file, where it can be."
                 )
             return wanted
         possible = [order for order, reading in self._readings.items() if reading.refused is None]
@@ -285,7 +285,8 @@ class Dates:
             if (line := self._differ.get(frozenset(pair))) is not None:
                 raise DataError(
                     f"{where(line)}: expected dates whose order the file tells, got only dates that can be read as "
-                    f"{' and as '.join(pair)}, such as the one here. Say which it is with --date-order."
+                    f"{' and as '.join(pair)}, such as the one here. Set ingest.date_order "
+                    "(chatladder resolve: --date-order)."
                 )
         return possible[0]
 

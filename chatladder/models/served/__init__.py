@@ -146,7 +146,7 @@ def answer_prompts(
     job = _Answering([item_id for item_id in ids for _ in range(orders)], asked, settings, max_length)
     plan = ask(job, settings, cache_folder, echo)
     if not job.readable:
-        by_name = "--ask choice holds the model to the options, where the server can"
+        by_name = "ask: choice holds the model to the options, where the server can"
         otherwise = by_name if job.forms == (PROBABILITIES,) else "a larger model may follow the prompt better"
         raise DataError(
             f"{settings.base_url}: none of {plan.answered:,} answers is one of the options. A model that thinks first "
@@ -254,8 +254,8 @@ class _Answering(Job):
             if len(self.forms) > 1 or not is_blank(choice):
                 return Unread(
                     "expected the probabilities of the answer's first tokens (top_logprobs), got none; this server "
-                    "does not tell them. Use --ask choice, whose answers have no probabilities, or serve the model "
-                    "with vLLM or llama.cpp.",
+                    "does not tell them. Set ask: choice in the rung's section, whose answers have no probabilities, "
+                    "or serve the model with vLLM or llama.cpp.",
                     "other form",
                 )
             answer = UNREAD  # nothing was generated, so there was nothing to list
