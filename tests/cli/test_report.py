@@ -562,6 +562,9 @@ def test_a_browser_shows_the_page_and_asks_for_nothing(project):
             assert page.evaluate("getComputedStyle(document.querySelector('.badge')).fontWeight") == "700"
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert page.evaluate(OVERFLOWING) == []
+            if width > 1000:
+                wide = "document.querySelector('[aria-labelledby=table-tuned]')"
+                assert page.evaluate(f"{wide}.scrollWidth <= {wide}.clientWidth")
             page.emulate_media(media="print")
             page.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins
             assert page.evaluate("document.documentElement.scrollWidth") <= 718
