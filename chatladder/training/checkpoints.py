@@ -156,10 +156,10 @@ def _by_group(tensors: "dict[str, torch.Tensor]") -> "dict[str, dict[str, torch.
     return groups
 
 
-def checkpoints_of(out: Path, settings: Mapping[str, Any], sources: Sequence[Path], seconds: float) -> Checkpoints:
+def checkpoint_path(out: Path, settings: Mapping[str, Any], sources: Sequence[Path]) -> Path:
     """Return the checkpoint of the run that produces an out from these sources, with these settings and this code."""
     run = digest([dict(settings), described([*sources, *CODE])])
-    return Checkpoints(FOLDER / f"{_beginning(out)}-{run}.safetensors", seconds)
+    return FOLDER / f"{_beginning(out)}-{run}.safetensors"
 
 
 class KeptFolds:

@@ -17,7 +17,7 @@ from chatladder.models.devices import LAUNCHED, prepare_torch
 from chatladder.models.loading import SEED_FOLDER, TRAINING, base_of
 from chatladder.models.prompts import read_alpaca
 from chatladder.models.scoring import WorkerCheck, need_of, prediction_rows, score
-from chatladder.training.checkpoints import SECONDS, Checkpoints, KeptFolds, checkpoints_of
+from chatladder.training.checkpoints import SECONDS, Checkpoints, KeptFolds, checkpoint_path
 from chatladder.training.settings import TrainSettings
 from chatladder.training.trainer import STEPS as LAST_STEPS
 
@@ -51,19 +51,21 @@ class SeedRun(NamedTuple):
         base: The base folder of the model to train.
         alpaca: A folder written by ``stages.to_alpaca``.
         settings: The hyper-parameters, of this seed alone.
-        out: The folder of the rung's adapters.
+        name: The rung's name.
+        checkpoint: The checkpoint's file, named when the run began: an edit of the code meanwhile must not lose it.
         seconds: The time between checkpoints.
     """
 
     base: Path
     alpaca: Path
     settings: TrainSettings
-    out: Path
+    name: str
+    checkpoint: Path
     seconds: float
 
     def checkpoints(self) -> Checkpoints:
         """Return the run's checkpoint."""
-        return checkpoints_of(self.out, asdict(self.settings), [self.base, self.alpaca], self.seconds)
+        return Checkpoints(self.checkpoint, self.seconds)
 
 
 def train_rung(
@@ -95,7 +97,7 @@ def train_rung(
     need = need_of(base)
     if LAUNCHED in os.environ:
         need = need._replace(small=False)  # this process is one of several already, which train each seed together
-    runs = [SeedRun(base_of(base, seed), alpaca, settings.of_seed(seed), out, seconds) for seed in settings.seeds]
+    runs = [_seed_run(base_of(base, seed), alpaca, settings.of_seed(seed), out, seconds) for seed in settings.seeds]
     told = dict(LocalWorkers().as_done(train_seed, runs, need=need))
     ended = [told[number] for number in range(len(runs))]
     if None in ended:
@@ -108,6 +110,11 @@ def train_rung(
                 shutil.copytree(run.checkpoints().made / name, folder / further, dirs_exist_ok=True)
     runs[0].checkpoints().clear()
     return _summary(ended)
+
+
+def _seed_run(base: Path, alpaca: Path, settings: TrainSettings, out: Path, seconds: float) -> SeedRun:
+    checkpoint = checkpoint_path(out, asdict(settings), [base, alpaca])
+    return SeedRun(base, alpaca, settings, out.name, checkpoint, seconds)
 
 
 def train_seed(run: SeedRun) -> dict[str, Any] | None:
@@ -140,7 +147,7 @@ def train_seed(run: SeedRun) -> dict[str, Any] | None:
     model = trainable(model, settings, read_rung(run.base)["name"])
     logged: list[tuple[str, int, float]] = []
     filler = tokenizer.pad_token_id
-    with working_on(f"{run.out.name} seed {settings.seed}"):
+    with working_on(f"{run.name} seed {settings.seed}"):
         log = lambda *value: logged.append(value)  # noqa: E731
         model = fit(model, filler, train, validation, settings, log, checkpoints, processes)
     weights = processes.weights_of(model)

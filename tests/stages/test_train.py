@@ -15,7 +15,7 @@ from chatladder.models.batches import Losses, batches_by_length, check_finite, c
 from chatladder.models.encoding import Example
 from chatladder.models.loading import adapters_of
 from chatladder.models.prompts import read_alpaca
-from chatladder.training import adapters, trainer
+from chatladder.training import adapters, checkpoints, trainer
 from chatladder.training.runs import ending
 from chatladder.training.settings import TrainSettings
 from chatladder.training.trainer import macro_f1
@@ -284,6 +284,23 @@ def test_a_run_that_was_killed_while_it_wrote_has_nothing_to_learn_again(train, 
     assert train("part", checkpoint_seconds=0).exit_code == 0
     assert contents(tmp_path / "part") == contents(tmp_path / "whole")
     assert contents(tmp_path / "part-curves") == contents(tmp_path / "whole-curves")
+
+
+def test_code_that_is_edited_during_a_training_does_not_lose_it(train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = tmp_path / "trainer.py"
+    code.write_text("as it began")
+    monkeypatch.setattr(checkpoints, "CODE", (code,))
+    learn = trainer.Watch.see
+
+    def edited(watch, step, loss):
+        learn(watch, step, loss)
+        code.write_text(f"edited at step {step}")
+
+    monkeypatch.setattr(trainer.Watch, "see", edited)
+    result = train(seeds="3,4", num_train_epochs=1)
+    assert result.exit_code == 0, result.output
+    assert set(adapters_of(tmp_path / "a")) == {3, 4}
 
 
 def test_each_seed_has_an_adapter_that_stands_on_the_base_of_its_seed(tiny_base, tiny_alpaca, tmp_path):
