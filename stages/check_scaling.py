@@ -22,7 +22,6 @@ from chatladder.evaluation.rungs import Gathered, read_named, read_rungs
 from chatladder.evaluation.scaling_check import (
     RUNG_COLUMNS,
     in_words,
-    need_two_sizes,
     read_untouched,
     rung_rows,
     scaling_check,
@@ -72,7 +71,6 @@ def main(
     named.check(vanilla, ".parquet", named.untouched("predict_vanilla"))
     named.check(out_of_fold, ".parquet", {rung: f"out_of_fold@{rung}" for rung in named.judges})
     ladder = read_rungs(inputs.bases, (*named.ladder, *named.served))
-    need_two_sizes(ladder)
     untouched = [vanilla / f"{rung.key}.parquet" for rung in ladder.rungs()]
     tuned = [out_of_fold / f"{rung}.parquet" for rung in named.judges]
     sets = label_sets_of(read_rows(label_sets, LABEL_SETS)) if label_sets else []

@@ -48,7 +48,7 @@ class ModelOptions:
     )
     lock: Path = setting("Record of the pipeline's runs.", default=Path("dvc.lock"), type=OutputFile)
     cost_missed: float | None = setting(
-        "Cost of answering that history is not needed where it is; with --cost-needless it sets the threshold.",
+        'Cost of missing the positive label, such as "needed"; with --cost-needless it sets the threshold.',
         default=None,
         above=0,
     )

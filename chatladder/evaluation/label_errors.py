@@ -24,7 +24,7 @@ from chatladder.evaluation.word_baselines import Deals, Labels, cross_fitted, ov
 from chatladder.io.console import DataError
 from chatladder.io.options import setting
 from chatladder.io.rows import RANKING
-from chatladder.vocabulary import IS_BINARY, KINDS, SCORED
+from chatladder.vocabulary import IS_BINARY, KINDS, NEGATIVE, POSITIVE, SCORED
 
 #: Probabilities are clipped to this distance from 0 and 1, since no model is that certain.
 _SUREST = 1e-4
@@ -40,7 +40,7 @@ _BY_SIZE = "larger untouched models contradict the label more"
 SUSPECT = "suspect"
 #: Metric of each label's suspects -> the label in a sentence.
 SUSPECTS = (
-    {"suspects_needed": "needed", "suspects_not_needed": "not needed"}
+    {"suspects_needed": KINDS[POSITIVE].words, "suspects_not_needed": KINDS[NEGATIVE].words}
     if IS_BINARY
     else {f"suspects_{name}": KINDS[name].words for name in SCORED}
 )

@@ -23,7 +23,6 @@ from chatladder.evaluation.scores import (
     rounded,
     rounded_or_none,
 )
-from chatladder.io.console import DataError
 
 #: The score that the gate uses, and the one that the paper uses.
 METRICS = ("auroc", "precision")
@@ -114,19 +113,6 @@ def read_untouched(ladder: Ladder, vanilla: Path, item_ids: Sequence[str]) -> li
         for rung in ladder.rungs()
         for seed, answers in read_seeds(vanilla / f"{rung.key}.parquet", item_ids).items()
     ]
-
-
-def need_two_sizes(ladder: Ladder) -> None:
-    """Refuse a ladder whose dense rungs have fewer than two sizes.
-
-    Raises:
-        DataError: If they have fewer.
-    """
-    sizes = sorted({rung.params for rung in ladder.dense})
-    if len(sizes) < 2:
-        mixtures = len(ladder.mixtures)
-        apart = f" beside {mixtures} mixture(s) of experts, which are not fitted" if mixtures else ""
-        raise DataError(f"slope: expected rungs of at least two sizes, got {sizes}{apart}. Add one to the ladder.")
 
 
 def scaling_check(items: Items, models: Sequence[Model], settings: GateSettings) -> Scaling:
