@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.real.chats import CHATS, DRAWS, ROOT, in_brackets, publish, table
 from chatladder.evaluation.comparison import Exam, Scored, exam_of, score
-from chatladder.evaluation.predictions import Items, Predictions, log_odds_of, read_items, read_predictions
+from chatladder.evaluation.predictions import Items, Predictions, log_odds_of, read_items, read_seeds
 from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, Interval, over_seeds
 from chatladder.evaluation.threshold import choose, decide
 from chatladder.evaluation.word_baselines import Deals, cut_of, trained_baselines, word_baselines
@@ -62,9 +62,10 @@ def labels_of(folder: Path, rows: int | None) -> Labels:
 
 
 def tuned(labels: Labels, path: Path) -> Scored:
-    """Return the scores of a tuned model at the threshold chosen on the validation items."""
-    validation, test = (read_predictions(path, items.ids) for items in (labels.chosen_on, labels.exam.items))
-    return score(labels.exam, {0: decide(test, choose(validation, labels.chosen_on.references))})
+    """Return the scores of a tuned model, each seed at the threshold chosen on the validation items."""
+    validation, test = (read_seeds(path, items.ids) for items in (labels.chosen_on, labels.exam.items))
+    references = labels.chosen_on.references
+    return score(labels.exam, {seed: decide(each, choose(validation[seed], references)) for seed, each in test.items()})
 
 
 def by_words(labels: Labels) -> dict[str, Scored]:
