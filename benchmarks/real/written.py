@@ -1,13 +1,19 @@
-"""How well does a small model rewrite questions that people rewrote? Dialogues about restaurants, in English.
+"""How well does a small model rewrite turns that people rewrote? Dialogues and conversational search, in English.
 
 Example:
     python -m benchmarks.real.written --labelled gecor-camrest.jsonl
-    python -m benchmarks.real.written --labelled gecor-camrest.jsonl --rung smollm2_135m
+    python -m benchmarks.real.written --labelled trec-cast.jsonl --rung smollm2_135m
 
-The data is GECOR's annotation of CamRest676 (Quan et al. 2019, <https://github.com/terryqj0107/GECOR>, CC BY 4.0):
-1,807 turns, each with the full sentence that an annotator wrote. Dialogues are split into train, validation and test
-once; from each split some turns with a reference are drawn, and as many without. Training, rewriting and scores are the
-product's stages. The rungs' texts are kept in ``camrest``: without ``--rung`` no model runs, and they are scored again.
+The data, lines as ``chatladder import`` reads them:
+
+- GECOR's annotation of CamRest676 (Quan et al. 2019, <https://github.com/terryqj0107/GECOR>, CC BY 4.0): dialogues
+  about restaurants, each turn with the full sentence that an annotator wrote.
+- TREC CAsT 2019 and 2020 (Dalton et al., <https://github.com/daltonj/treccastweb>, MIT): conversational search, with
+  manual rewrites.
+
+Dialogues are split into train, validation and test once; from each split some turns with a reference are drawn, and as
+many without, as far as there are any. Training, rewriting and scores are the product's stages. The rungs' texts are
+kept in ``written/SET``: without ``--rung`` no model runs, and they are scored again.
 """
 
 import os
@@ -22,13 +28,14 @@ from typing import Any
 import click
 
 from benchmarks.real.chats import ROOT, publish, table
+from chatladder.cli.import_labelled import conversation_of
 from chatladder.io.console import SETTINGS, InputFile, example
 from chatladder.io.files import read_json, read_jsonl
 from chatladder.io.params import read_yaml
 from chatladder.io.rows import LABELLED, PREDICTIONS, REWRITES, write_rows
 from chatladder.vocabulary import NEGATIVE, POSITIVE
 
-FOLDER = ROOT / "camrest"
+FOLDER = ROOT / "written"
 #: The number of turns with a reference in each split; as many without are drawn.
 COUNTS = {"train": 300, "validation": 40, "test": 200}
 #: The share of dialogues in each split.
@@ -38,7 +45,7 @@ SHARES = {"train": 0.6, "validation": 0.1, "test": 0.3}
 def rows_of(labelled: Path) -> list[dict[str, Any]]:
     """Return rows of ``LABELLED`` with a column ``rewrite``, in the order of the file."""
     read = [row for _, row in read_jsonl(labelled)]
-    dialogues = sorted({row["id"].partition("_")[0] for row in read})
+    dialogues = sorted({conversation_of(row["id"]) for row in read})
     Random(0).shuffle(dialogues)
     splits = [split for split, share in SHARES.items() for _ in range(round(share * len(dialogues)) + 1)]
     split_of = dict(zip(dialogues, splits, strict=False))
@@ -48,15 +55,15 @@ def rows_of(labelled: Path) -> list[dict[str, Any]]:
             ids = [
                 row["id"]
                 for row in read
-                if split_of[row["id"].partition("_")[0]] == split and row["needs_context"] == is_needed
+                if split_of[conversation_of(row["id"])] == split and row["needs_context"] == is_needed
             ]
             kept |= {*Random(f"{split} {is_needed}").sample(ids, min(count, len(ids)))}
     return [
         {
             "item_id": row["id"],
             "turn_id": row["id"],
-            "group": "camrest",
-            "conversation": row["id"].partition("_")[0],
+            "group": labelled.stem,
+            "conversation": conversation_of(row["id"]),
             "sender": row["sender"],
             "text": row["text"],
             "timestamp": None,
@@ -64,7 +71,7 @@ def rows_of(labelled: Path) -> list[dict[str, Any]]:
             "label": POSITIVE if row["needs_context"] else NEGATIVE,
             "check_label": POSITIVE if row["needs_context"] else NEGATIVE,
             "agreement": 1.0,
-            "split": split_of[row["id"].partition("_")[0]],
+            "split": split_of[conversation_of(row["id"])],
             "rewrite": row["rewrite"] if row["needs_context"] else None,
         }
         for row in read
@@ -87,9 +94,10 @@ def measure(labelled: Path, trained: str | None) -> None:
         trained: A rung to train first, which then rewrites them; None to score the texts that are kept.
     """
     settings = read_yaml(ROOT / "ubuntu-cn" / "params.yaml")
+    kept = FOLDER / labelled.stem
     rows = rows_of(labelled)
     written = [
-        {"item_id": row["item_id"], "annotator": "gecor", "rewrite": row["rewrite"], "chosen": True}
+        {"item_id": row["item_id"], "annotator": "people", "rewrite": row["rewrite"], "chosen": True}
         for row in rows
         if row["rewrite"]
     ]
@@ -113,18 +121,18 @@ def measure(labelled: Path, trained: str | None) -> None:
         write_rows(rewrites, written, REWRITES)
         write_rows(folder / "gate.parquet", gate, PREDICTIONS)
         if trained:
-            write_out(trained, given, rewrites, folder, settings)
-        for rung in [trained] if trained else [path.stem for path in sorted((FOLDER / "tuned").glob("*.parquet"))]:
-            texts = {kind: FOLDER / kind / f"{rung}.parquet" for kind in ("vanilla", "tuned")}
+            write_out(trained, given, rewrites, folder, kept, settings)
+        for rung in [trained] if trained else [path.stem for path in sorted((kept / "tuned").glob("*.parquet"))]:
+            texts = {kind: kept / kind / f"{rung}.parquet" for kind in ("vanilla", "tuned")}
             scored = ("--vanilla", texts["vanilla"], "--tuned", texts["tuned"], "--gate", folder / "gate.parquet")
             run(
                 "score_rewrites",
                 *("--labelled", given, "--rewrites", rewrites, *scored, "--language", "en", "--seed", "0"),
-                *("--metrics", FOLDER / f"{rung}.json"),
+                *("--metrics", kept / f"{rung}.json"),
             )
 
 
-def write_out(rung: str, given: Path, rewrites: Path, folder: Path, settings: Mapping[str, Any]) -> None:
+def write_out(rung: str, given: Path, rewrites: Path, folder: Path, kept: Path, settings: Mapping[str, Any]) -> None:
     """Train a rung to rewrite, and let it rewrite the test turns, before and after.
 
     Args:
@@ -132,6 +140,7 @@ def write_out(rung: str, given: Path, rewrites: Path, folder: Path, settings: Ma
         given: Rows of ``LABELLED``.
         rewrites: Rows of ``REWRITES``.
         folder: A folder for what the training needs and leaves.
+        kept: The folder of the set, for the texts.
         settings: Sections of params.yaml.
     """
     training = [part for key, value in settings["train"].items() for part in (f"--{key}", str(value))]
@@ -143,8 +152,8 @@ def write_out(rung: str, given: Path, rewrites: Path, folder: Path, settings: Ma
     outs = ("--out", folder / "adapter", "--curves", folder / "curves")
     run("train", "--base", base, "--alpaca", folder / "rewriting", *outs, *length, *training)
     asked = ("--base", base, "--labelled", given, "--language", "en", *length)
-    run("rewrite", *asked, "--rewrites", rewrites, "--out", FOLDER / "vanilla" / f"{rung}.parquet")
-    run("rewrite", *asked, "--adapter", folder / "adapter", "--out", FOLDER / "tuned" / f"{rung}.parquet")
+    run("rewrite", *asked, "--rewrites", rewrites, "--out", kept / "vanilla" / f"{rung}.parquet")
+    run("rewrite", *asked, "--adapter", folder / "adapter", "--out", kept / "tuned" / f"{rung}.parquet")
 
 
 def lines(metrics: Mapping[str, Any], rung: str) -> Iterator[tuple[str, ...]]:
@@ -176,14 +185,14 @@ def main(labelled: Path, rung: str | None) -> None:
     header = ("text", "exact", "chrF", "chrF above the turn as it is", "ROUGE-L", "words from nowhere")
     parts = [
         "Test turns that refer to something, 95 % intervals over dialogues. Words from nowhere stand neither in the "
-        "turn nor in the dialogue before it. A second adapter learned from "
-        f"{COUNTS['train']} turns with what annotators wrote, and from as many that stay as they are."
+        "turn nor in the dialogue before it. A second adapter learned from at most "
+        f"{COUNTS['train']} turns with what annotators wrote, and as many that stay as they are."
     ]
-    for path in sorted(FOLDER.glob("*.json")):
+    for path in sorted(FOLDER.glob("*/*.json")):
         metrics = read_json(path)
         harm = metrics["policies"]["always"]["harm"]
         parts += [
-            f"## {path.stem}",
+            f"## {path.parent.name}: {path.stem}",
             f"{metrics['written_out']} turns. Of the test turns that need nothing, it changes {100 * harm:.1f} % when "
             "it is asked to write them out all the same.",
             table(header, list(lines(metrics, path.stem))),

@@ -335,7 +335,7 @@ def test_the_page_judges_what_is_pasted_on_a_phone_in_the_dark():
         page.fill("#token", TOKEN)
         page.tap("#judge")
         page.wait_for_selector("li.question")
-        assert page.inner_text("#status") == "2 questions, 1 of them “needed”."
+        assert page.inner_text("#status") == "“needed”: 1 of 2 questions."
         assert page.inner_text("h1") == page.title() == TASK.ask["en"]
         turns = page.locator("#turns li").all_inner_texts()
         assert len(turns) == 3

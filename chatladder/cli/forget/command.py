@@ -76,7 +76,7 @@ def _plan(exports: Exports, people: list[str], made: Derived, answers: int) -> N
     for identity in people:
         click.echo(f"{exports.person(identity)}: {exports.messages_of(identity):,} messages")
         _tell(exports.files_of(identity), most=MOST_TOLD)
-    click.echo(f"Removed: all answers and marks of their {answers:,} questions and turns, and these files:")
+    click.echo(f"This removes all answers and marks of their {answers:,} questions and turns, and these files:")
     _tell([str(path) for path in made.in_workspace()], most=MOST_TOLD)
     _tell([f"{len(made.in_cache()):,} versions of them in {made.cache}"])
     click.echo("Exports with one record a line are written again without their records. Only a backup undoes this.")

@@ -55,7 +55,7 @@ async function judge() {
   const questions = said.filter((each) => each.is_question);
   const needed = questions.filter((each) => each.answer.needed).length;
   if (!questions.length) return "None of these messages is one of the " + task.items + ".";
-  return questions.length + " " + task.items + ", " + needed + " of them \u201c" + task.labels[0] + "\u201d.";
+  return "\u201c" + task.labels[0] + "\u201d: " + needed + " of " + questions.length + " " + task.items + ".";
 }
 
 async function describe() {
