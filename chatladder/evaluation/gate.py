@@ -214,8 +214,8 @@ def advice(gate: Gate, settings: GateSettings) -> Iterator[str]:
 def _undecided(gate: Gate, settings: GateSettings) -> str:
     if gate.slope is None:
         return (
-            "It takes untouched models of two sizes or more, mixtures of experts apart. Add a rung to the ladder, or "
-            "go on without this check."
+            "It takes untouched models of two sizes or more, mixtures of experts apart, whose AUROC is measured. Add a "
+            "rung to the ladder, or go on without this check."
         )
     if gate.models < 3:
         return "Two models cannot tell growth from luck: at least three are needed, four or more are better."

@@ -54,7 +54,7 @@ async function judge() {
   part("turns").replaceChildren(...turns.map((turn, place) => shown(turn, said[place])));
   const questions = said.filter((each) => each.is_question);
   const needed = questions.filter((each) => each.answer.needed).length;
-  if (!questions.length) return "None of these messages is one of the " + task.items + ".";
+  if (!questions.length) return "No " + task.items + " among these messages.";
   return "\u201c" + task.labels[0] + "\u201d: " + needed + " of " + questions.length + " " + task.items + ".";
 }
 
@@ -64,14 +64,15 @@ async function describe() {
   part("items").textContent = task.items;
 }
 
-describe().catch(() => { part("status").textContent = "The server does not answer. Is it still running?"; });
+const GONE = "The server does not answer. Is it still running?";
+describe().catch(() => { part("status").textContent = GONE; });
 part("judge").addEventListener("click", async () => {
   part("judge").disabled = true;
   part("status").textContent = "The model reads…";
   try {
     part("status").textContent = await judge();
   } catch (error) {
-    part("status").textContent = "The server does not answer. Is it still running?";
+    part("status").textContent = GONE;
   }
   part("judge").disabled = false;
 });
