@@ -105,6 +105,11 @@ class Replacer:
 
     def __call__(self, text: str, counts: Counter[str], is_file_name: bool = False) -> str:
         """Replace the names in one text and count each as ``name`` or ``denied``."""
+        replaced = self._replace(text, counts, is_file_name)
+        # The space that comes with a pseudonym may end the mention of an unknown person: @赵ok张伟.
+        return self._replace(replaced, counts, is_file_name) if "@" in text and replaced != text else replaced
+
+    def _replace(self, text: str, counts: Counter[str], is_file_name: bool) -> str:
         folded, origins = original = fold(text)
         typed = text if origins is None else None
         matches = [

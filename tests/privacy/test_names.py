@@ -4,7 +4,7 @@ import time
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chatladder.io.console import DataError
@@ -97,6 +97,7 @@ ALL = names(*PEOPLE).replacer()
         ("伟明来了", "W6", "{}来了"),
         ("王：在吗", "W5", "{}：在吗"),
         ("@安装你好", "W3", "@{}你好"),
+        ("@赵ok张伟", "W1", "@<name> {}"),  # ends at the space that comes with the pseudonym
         ("诸葛亮来了", "W11", "{}来了"),
         ("@人工智能在吗", "W10", "@{}在吗"),
         ("@Happy Help please", "U3", "@{} please"),
@@ -322,6 +323,7 @@ WORDS = [
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=12).map("".join) | st.text(max_size=40))
+@example("@李usr13张伟")
 def test_replacing_twice_is_replacing_once(text):
     once = ALL(text, Counter())
     assert ALL(once, Counter()) == once
