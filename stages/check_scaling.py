@@ -87,7 +87,7 @@ def main(
             click.echo(line)
     for line in in_words(scaling, settings):
         click.echo(line)
-    click.echo(f"{metrics}: gate {scaling.gate.verdict} over {scaling.gate.models} models and {scaling.items:,} items")
+    click.echo(f"{metrics}: gate {scaling.gate.verdict}; models: {scaling.gate.models}, items: {scaling.items:,}")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,8 @@ def main(
             "split.validation, or annotate more conversations.",
             err=True,
         )
-    click.echo(f"{metrics}: {len(rungs)} rungs on {len(exam.items.ids):,} test items; plots in {plots}")
+    names = ", ".join(rung.key for rung in rungs)
+    click.echo(f"{metrics}: {names} on {len(exam.items.ids):,} test items; plots in {plots}")
 
 
 if __name__ == "__main__":

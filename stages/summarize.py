@@ -47,7 +47,7 @@ def main(metrics: Path, out: Path, plots: Path | None, text: Path | None) -> Non
             with whole_file(path) as temporary:
                 temporary.write_text(content + "\n", encoding="utf-8", newline="\n")
     click.echo(f"\n{printed}\n")
-    click.echo(f"{out}: {sum('params' in each for each in models.values.values() if isinstance(each, dict))} rungs")
+    click.echo(out)
 
 
 if __name__ == "__main__":

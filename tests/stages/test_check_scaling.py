@@ -60,7 +60,7 @@ GROWING = (("small", 1_000, 0.2, 0), ("medium", 4_000, 0.8, 0), ("large", 16_000
 def test_scores_that_grow_with_size_have_a_slope_above_zero(run, tmp_path):
     result = run(*GROWING, seeds=(0, 1, 2))
     assert result.exit_code == 0, result.output
-    assert "gate pass over 9 models and 800 items" in result.output
+    assert "gate pass; models: 9, items: 800" in result.output
     assert "gate: PASS. Larger models agree better with the labels: AUROC +0." in result.output
     metrics = found(tmp_path)
     assert (metrics["gate"], metrics["gate_code"], metrics["label_sets"]) == ("pass", 1, {})

@@ -49,7 +49,7 @@ def change(path, column, values):
 def test_evaluate_writes_scores_with_intervals_gain_and_floor(project, tmp_path):
     result = project()
     assert result.exit_code == 0, result.output
-    assert "models.json: 3 rungs on 80 test items" in result.output
+    assert "models.json: small, medium, large on 80 test items" in result.output
     metrics = json.loads((tmp_path / "models.json").read_text())
     counts = ["test_items", "test_needed", "test_conversations", "test_pairs"]
     assert list(metrics) == ["small", "medium", "large", "floor", "baselines", *counts]
