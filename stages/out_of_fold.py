@@ -26,8 +26,9 @@ from chatladder.io.options import options_of
 from chatladder.io.params import read_settings
 from chatladder.io.rows import write_rows
 from chatladder.labels.folds import check_folds, folds_of, reviewable
+from chatladder.models.kept import CODE
 from chatladder.models.prompts import PredictSettings, PromptSettings, alpaca_row
-from chatladder.training.checkpoints import CODE, KeptFolds
+from chatladder.training.checkpoints import KeptFolds
 from chatladder.training.runs import answer_folds, cut_folds
 from chatladder.training.settings import TrainSettings
 from chatladder.vocabulary import prediction_schema

@@ -4,7 +4,8 @@ An untouched model answers every question, labelled or not, so that it need not 
 annotation. A tuned model answers the questions of the splits that it was not trained on. A rung with several seeds
 answers once with each, untouched or tuned, the first seed's rows first. Small models (at most 10 million parameters)
 run on the CPU with one thread each, in as many processes as there are cores, or as ``OMP_NUM_THREADS`` sets; the
-number does not change the answers.
+number does not change the answers. A larger model's finished batches are kept in .chatladder/answers until all are
+done, so an interrupted run resumes after them.
 
 Each option is scored. With ``--by generate`` the model generates its answer instead, as in arXiv 2405.02817, without
 probabilities. ``CHATLADDER_ENGINE=ray`` distributes the questions over a cluster (see docs/how-to/cluster.md).
@@ -24,7 +25,7 @@ import click
 
 from chatladder.distributed import workers
 from chatladder.io.console import (
-    NOTHING_KEPT,
+    ANSWERS_KEPT,
     SETTINGS,
     DataError,
     InputFile,
@@ -36,6 +37,7 @@ from chatladder.io.console import (
 from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, QUESTIONS, SPLITS, read_rows, write_rows
 from chatladder.models.generating import generate_rung, named_rows
+from chatladder.models.kept import clear_answers
 from chatladder.models.loading import adapters_of, base_of, replicates
 from chatladder.models.prompts import PredictSettings, PromptSettings, render_row
 from chatladder.models.scoring import prediction_rows, score_rung
@@ -51,7 +53,7 @@ from chatladder.vocabulary import prediction_schema
 @options_of(PredictSettings, "predict")
 @click.option("--max-length", type=click.IntRange(64), required=True, help="Most tokens of prompt and answer.")
 @click.option("--out", type=OutputFile, required=True, help="Predictions to write (parquet).")
-@stoppable(NOTHING_KEPT)
+@stoppable(ANSWERS_KEPT)
 def main(
     base: Path,
     adapter: Path | None,
@@ -80,13 +82,14 @@ def main(
     with workers() as pool:
         for seed, folder, tuned in models:
             if predict.by == "generate":
-                texts, cut, room = generate_rung(folder, tuned, prompts, max_length, pool)
+                texts, cut, room = generate_rung(folder, tuned, prompts, max_length, pool, out)
                 rows += named_rows(items, prompts, texts, seed)
             else:
-                scores, cut, room = score_rung(folder, tuned, prompts, max_length, pool, predict.orders)
+                scores, cut, room = score_rung(folder, tuned, prompts, max_length, pool, predict.orders, out)
                 rows += prediction_rows(items, scores, seed)
             shortened += cut
     write_rows(out, rows, prediction_schema())
+    clear_answers(out)
     asked = f" of {len(models)} seeds" if len(models) > 1 else ""
     unread = sum(not row["parsed"] for row in rows)
     none = f" ({unread:,} none of the options)" if predict.by == "generate" else ""

@@ -16,7 +16,7 @@ import click
 
 from chatladder.distributed import workers
 from chatladder.io.console import (
-    NOTHING_KEPT,
+    ANSWERS_KEPT,
     SETTINGS,
     DataError,
     InputFile,
@@ -27,6 +27,7 @@ from chatladder.io.console import (
 )
 from chatladder.io.rows import LABELLED, REWRITTEN, SPLITS, read_rows, read_written_out, write_rows
 from chatladder.models.generating import generate_rung
+from chatladder.models.kept import clear_answers
 from chatladder.models.loading import adapters_of, base_of
 from chatladder.models.prompts import LANGUAGES, render_rewrite, rewrite_read
 
@@ -42,7 +43,7 @@ from chatladder.models.prompts import LANGUAGES, render_rewrite, rewrite_read
 @click.option("--language", type=click.Choice(LANGUAGES), required=True, help="Language of the prompt.")
 @click.option("--max-length", type=click.IntRange(256), required=True, help="Maximum tokens of prompt and text.")
 @click.option("--out", type=OutputFile, required=True, help="Texts to write (parquet).")
-@stoppable(NOTHING_KEPT)
+@stoppable(ANSWERS_KEPT)
 def main(
     base: Path,
     adapter: Path | None,
@@ -64,13 +65,14 @@ def main(
     shortened = room = 0
     with workers() as pool:
         for seed, folder in adapters.items():
-            texts, cut, room = generate_rung(base_of(base, seed), folder, prompts, max_length, pool)
+            texts, cut, room = generate_rung(base_of(base, seed), folder, prompts, max_length, pool, out)
             written += [
                 {"item_id": item["item_id"], "seed": seed, "text": rewrite_read(item, text, language)}
                 for item, text in zip(items, texts, strict=True)
             ]
             shortened += cut
     write_rows(out, written, REWRITTEN)
+    clear_answers(out)
     asked = f" of {len(adapters)} seeds" if len(adapters) > 1 else ""
     click.echo(f"{out}: {len(written):,} texts{asked}, {shortened:,} prompts shortened to {room} tokens")
 

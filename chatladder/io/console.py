@@ -119,6 +119,8 @@ def stoppable(kept: str) -> Iterator[None]:
 
 #: The report of a command that writes its output as a whole, at its end.
 NOTHING_KEPT = "Nothing was written; the same command starts over."
+#: The report of a command that asks a model, which keeps the finished batches of all but small ones.
+ANSWERS_KEPT = "Finished answers of a large model are kept in .chatladder/answers; the same command goes on."
 
 
 class _Bars:

@@ -16,6 +16,7 @@ from chatladder.distributed import Workers
 from chatladder.io.console import bar
 from chatladder.models.batches import pad_left
 from chatladder.models.encoding import encode_options, encode_prompts
+from chatladder.models.kept import KeptBatches, answers_run
 from chatladder.models.loading import load, within_context
 from chatladder.models.prompts import Prompt
 from chatladder.models.scoring import WorkerCheck, float32_logits, length_batches, need_of
@@ -50,9 +51,11 @@ class GeneratedPart(NamedTuple):
 class PromptGenerator:
     """A rung and its prompts. A worker loads the model for its first part, and keeps it for the others."""
 
-    def __init__(self, base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int) -> None:
-        """See ``generate_rung``; paths are absolute."""
-        self._base, self._adapter = base, adapter
+    def __init__(
+        self, base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int, kept: Path | None
+    ) -> None:
+        """See ``generate_rung``; paths are absolute, ``kept`` is where finished batches are kept."""
+        self._base, self._adapter, self._kept = base, adapter, kept
         self._prompts, self._max_length = prompts, max_length
         self._worker = WorkerCheck(base, *([adapter] if adapter else []))
 
@@ -64,7 +67,8 @@ class PromptGenerator:
     def part(self, number: int, parts: int) -> GeneratedPart:
         """Return the answers to every ``parts``-th batch from ``number`` on."""
         model, tokenizer = self._loaded
-        return generate(model, tokenizer, self._prompts, self._max_length, number, parts)
+        kept = KeptBatches(self._kept, f"{number}_{parts}")
+        return generate(model, tokenizer, self._prompts, self._max_length, number, parts, kept)
 
 
 def generate(
@@ -74,6 +78,7 @@ def generate(
     max_length: int,
     number: int = 0,
     parts: int = 1,
+    kept: KeptBatches | None = None,
 ) -> GeneratedPart:
     """Return the texts that a model generates for prompts, or for one part of them.
 
@@ -85,6 +90,7 @@ def generate(
             their oldest history.
         number: The index of the part, from 0.
         parts: The number of parts; a part is every ``parts``-th batch.
+        kept: The batches that are done, to which the others are added.
 
     Raises:
         DataError: If the tokenizer does not separate the options from the prompt and from each other.
@@ -108,17 +114,21 @@ def generate(
     )
     indices = [index for batch in batches for index in batch]
     texts: list[str] = []
+    kept = kept or KeptBatches()
     with (
         torch.inference_mode(),
         float32_logits(model),
         bar("generate", total=len(indices)) as shown,
     ):
         for batch in batches:
-            padded = pad_left([rows[index] for index in batch], filler)
-            # Positions follow from the mask, for generated tokens too.
-            inputs = {name: padded[name].to(model.device) for name in ("input_ids", "attention_mask")}
-            written = asked.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
-            texts += tokenizer.batch_decode(written, skip_special_tokens=True)
+            if (answers := kept.get(batch)) is None:
+                padded = pad_left([rows[index] for index in batch], filler)
+                # Positions follow from the mask, for generated tokens too.
+                inputs = {name: padded[name].to(model.device) for name in ("input_ids", "attention_mask")}
+                written = asked.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
+                answers = tokenizer.batch_decode(written, skip_special_tokens=True)
+                kept.put(batch, answers)
+            texts += answers
             shown.update(len(batch))
     return GeneratedPart(indices, texts, shortened, room)
 
@@ -136,7 +146,12 @@ def generate_part(number: int, generator: PromptGenerator, parts: int) -> Genera
 
 
 def generate_rung(
-    base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int, pool: Workers
+    base: Path,
+    adapter: Path | None,
+    prompts: Sequence[Prompt],
+    max_length: int,
+    pool: Workers,
+    out: Path | None = None,
 ) -> tuple[list[str], int, int]:
     """Return the text that a rung generates for each prompt; the weights are loaded by the workers.
 
@@ -146,6 +161,7 @@ def generate_rung(
         prompts: The prompts, at least one.
         max_length: See ``generate``.
         pool: The workers.
+        out: As for ``score_rung``.
 
     Returns:
         The answers, in the order of the prompts; the number of prompts that were shortened; and the most tokens of a
@@ -156,7 +172,9 @@ def generate_rung(
             the libraries.
     """
     need = need_of(base)
-    generator = PromptGenerator(base.resolve(), adapter.resolve() if adapter else None, prompts, max_length)
+    folders = [base.resolve(), *([adapter.resolve()] if adapter else [])]
+    kept = answers_run(out, folders, [prompts, max_length]) if out and not need.small else None
+    generator = PromptGenerator(folders[0], folders[1] if adapter else None, prompts, max_length, kept)
     parts = min(pool.parts(need), len(prompts))
     texts = [""] * len(prompts)
     shortened = room = 0

@@ -34,6 +34,7 @@ from chatladder.models.batches import (
 )
 from chatladder.models.devices import LIBRARIES, need_of_model
 from chatladder.models.encoding import Example, encode_options, encode_orders
+from chatladder.models.kept import KeptBatches, answers_run
 from chatladder.models.loading import load, read_rung, within_context
 from chatladder.models.prompts import Prompt, orders_of
 from chatladder.vocabulary import ANSWERS, CHANCES, likeliest
@@ -116,8 +117,8 @@ class PromptBatches:
         self._shared = shared_length(model, [row.shared for row in self._rows])
         self.batches = length_batches([row.length - self._shared for row in self._rows])
 
-    def score(self, batches: Sequence[Sequence[int]]) -> tuple[list[int], np.ndarray]:
-        """Score some batches.
+    def score(self, batches: Sequence[Sequence[int]], kept: KeptBatches) -> tuple[list[int], np.ndarray]:
+        """Score those of some batches that are not kept, and keep them.
 
         Returns:
             Indices into the prompts with their orders (all orders of the first prompt come first), and their scores,
@@ -137,9 +138,12 @@ class PromptBatches:
             if batches and self._shared and self._prefix is None:
                 self._prefix = Prefix(self._model, self._rows[0].shared[: self._shared])
             for batch in batches:
-                rows = [self._rows[index] for index in batch]
-                rows = [row._replace(shared=row.shared[self._shared :]) for row in rows]
-                scores.append(score_rows(self._model, rows, self._filler, self._prefix).reshape(-1, len(ANSWERS)))
+                if (values := kept.get(batch)) is None:
+                    rows = [self._rows[index] for index in batch]
+                    rows = [row._replace(shared=row.shared[self._shared :]) for row in rows]
+                    values = score_rows(self._model, rows, self._filler, self._prefix).reshape(-1, len(ANSWERS))
+                    kept.put(batch, values.tolist())
+                scores.append(np.array(values))
                 shown.update(len(batch) * each)
         return indices, np.concatenate(scores)
 
@@ -171,7 +175,7 @@ def score(
     """
     scoring = PromptBatches(model, tokenizer, prompts, max_length, orders)
     scores = np.zeros((len(prompts) * orders, len(ANSWERS)))
-    indices, values = scoring.score(scoring.batches)
+    indices, values = scoring.score(scoring.batches, KeptBatches())
     scores[indices] = values
     return over_orders(scores, orders), scoring.shortened
 
@@ -453,10 +457,16 @@ class PromptScorer:
     """A rung and its prompts. A worker loads the model for its first part, and keeps it for the others."""
 
     def __init__(
-        self, base: Path, adapter: Path | None, prompts: Sequence[Prompt], max_length: int, orders: int = 1
+        self,
+        base: Path,
+        adapter: Path | None,
+        prompts: Sequence[Prompt],
+        max_length: int,
+        orders: int = 1,
+        kept: Path | None = None,
     ) -> None:
-        """See ``score_rung``; paths are absolute."""
-        self._base, self._adapter = base, adapter
+        """See ``score_rung``; paths are absolute, ``kept`` is where finished batches are kept."""
+        self._base, self._adapter, self._kept = base, adapter, kept
         self._prompts, self._max_length, self._orders = prompts, max_length, orders
         self._worker = WorkerCheck(base, *([adapter] if adapter else []))
 
@@ -468,7 +478,8 @@ class PromptScorer:
     def part(self, number: int, parts: int) -> ScoredPart:
         """Return the scores of every ``parts``-th batch from ``number`` on; as lengths descend, parts are similar."""
         scoring = self._scoring
-        return ScoredPart(*scoring.score(scoring.batches[number::parts]), scoring.shortened, scoring.room)
+        kept = KeptBatches(self._kept, f"{number}_{parts}")
+        return ScoredPart(*scoring.score(scoring.batches[number::parts], kept), scoring.shortened, scoring.room)
 
 
 def score_part(number: int, scorer: PromptScorer, parts: int) -> ScoredPart:
@@ -483,6 +494,7 @@ def score_rung(
     max_length: int,
     pool: Workers,
     orders: int = 1,
+    out: Path | None = None,
 ) -> tuple[np.ndarray, int, int]:
     """Return the log-probability of each option of each prompt; the weights are loaded by the workers.
 
@@ -493,6 +505,8 @@ def score_rung(
         max_length: See ``score``.
         pool: The workers.
         orders: See ``score``.
+        out: The file that the answers become, with those of other runs: finished batches of a model that is not small
+            are kept for it, until ``clear_answers``.
 
     Returns:
         The scores as ``score`` returns them, shape (n, answers); the number of prompts that were shortened; and the
@@ -503,7 +517,9 @@ def score_rung(
             libraries.
     """
     need = need_of(base)
-    scorer = PromptScorer(base.resolve(), adapter.resolve() if adapter else None, prompts, max_length, orders)
+    folders = [base.resolve(), *([adapter.resolve()] if adapter else [])]
+    kept = answers_run(out, folders, [prompts, max_length, orders]) if out and not need.small else None
+    scorer = PromptScorer(folders[0], folders[1] if adapter else None, prompts, max_length, orders, kept)
     parts = min(pool.parts(need), len(prompts))
     scores = np.zeros((len(prompts) * orders, len(ANSWERS)))
     shortened = room = 0

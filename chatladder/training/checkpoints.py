@@ -6,21 +6,19 @@ exactly the weights of an uninterrupted one. The result of a seed is stored unti
 folds loses the folds in progress.
 """
 
-import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import escape
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatladder.io.console import DataError
 from chatladder.io.files import whole_file
 from chatladder.io.rows import read_rows, write_rows
-from chatladder.models.devices import LIBRARIES
+from chatladder.models.kept import CODE, beginning, described, digest
 from chatladder.vocabulary import prediction_schema
 
 if TYPE_CHECKING:
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 FOLDER, FOLDS = Path(".chatladder/checkpoints"), Path(".chatladder/folds")
 #: Seconds between two checkpoints.
 SECONDS = 60.0
-#: The code that trains and scores adapters; results of other code are not reused.
-CODE = tuple(Path(__file__).parents[1] / folder for folder in ("demo", "models", "training"))
 
 
 @dataclass
@@ -159,7 +155,7 @@ def _by_group(tensors: "dict[str, torch.Tensor]") -> "dict[str, dict[str, torch.
 def checkpoint_path(out: Path, settings: Mapping[str, Any], sources: Sequence[Path]) -> Path:
     """Return the checkpoint of the run that produces an out from these sources, with these settings and this code."""
     run = digest([dict(settings), described([*sources, *CODE])])
-    return FOLDER / f"{_beginning(out)}-{run}.safetensors"
+    return FOLDER / f"{beginning(out)}-{run}.safetensors"
 
 
 class KeptFolds:
@@ -173,7 +169,7 @@ class KeptFolds:
     """
 
     def __init__(self, out: Path, sources: Sequence[Path], settings: Mapping[str, Any], folder: Path = FOLDS) -> None:
-        self._folder, self._beginning = folder, _beginning(out)
+        self._folder, self._beginning = folder, beginning(out)
         self._run = [dict(settings), described(sources)]
 
     def get(
@@ -213,27 +209,3 @@ class KeptFolds:
         questions = [[row["item_id"], row["instruction"], row["options"]] for row in asked]
         run = digest([self._run, list(map(dict, learned)), questions])
         return self._folder / f"{self._beginning}-{run}.parquet"
-
-
-def _beginning(out: Path) -> str:
-    """Return the prefix of file names for an out, by which a finished run finds what other settings left."""
-    return f"{out.name}-{digest(str(out.absolute()))[:8]}"
-
-
-def digest(value: Any) -> str:
-    """Return 32 hexadecimal digits for a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def described(sources: Sequence[Path]) -> list[Any]:
-    """Return the versions of libraries, and the names and digests of files and of folders' content."""
-    releases: list[Any] = [{name: version(name) for name in LIBRARIES}]
-    return releases + [file for source in sources for file in _files(source)]
-
-
-def _files(source: Path) -> Iterator[tuple[str, str]]:
-    """Yield the names and digests of files, in a fixed order; Python's caches are left out."""
-    inside = [path for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    for path in sorted(inside) if source.is_dir() else [source]:
-        with path.open("rb") as file:
-            yield path.relative_to(source.parent).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()

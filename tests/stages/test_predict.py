@@ -8,6 +8,8 @@ from model_fixtures import PROMPT, TINY, TRAINING, options, run, write_questions
 
 from chatladder.evaluation.predictions import read_predictions
 from chatladder.io.rows import PREDICTIONS, read_rows
+from chatladder.models import scoring
+from chatladder.models.kept import KeptBatches
 from stages.base import main as base_main
 from stages.predict import main
 from stages.train import main as train_main
@@ -138,3 +140,39 @@ def test_a_split_without_questions_is_refused(tiny_base, tmp_path):
     )
     assert result.exit_code == 1
     assert "expected questions in test, got none" in result.output
+
+
+@pytest.mark.parametrize("by", ["score", "generate"])
+def test_a_large_models_finished_answers_outlive_a_killed_run(by, predict, tiny_base, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scoring, "TOKENS_A_BATCH", 300)
+    base = shutil.copytree(tiny_base, tmp_path / "large")
+    rung = json.loads((base / "rung.json").read_text())
+    (base / "rung.json").write_text(json.dumps({**rung, "params": 20_000_000}))
+    asked = ("--by", by, "--orders", 1)
+    put, done = KeptBatches.put, []
+
+    def put_some(most):
+        def put_or_stop(kept, batch, result):
+            if len(done) == most:
+                raise KeyboardInterrupt
+            done.append(batch)
+            put(kept, batch, result)
+
+        monkeypatch.setattr(KeptBatches, "put", put_or_stop)
+
+    put_some(most=None)
+    _, whole = predict(base, *asked, splits=("test", "train"), name="whole")
+    batches = len(done)
+    done.clear()
+    put_some(most=2)
+    result, stopped = predict(base, *asked, splits=("test", "train"), name="stopped")
+    assert "the same command goes on" in result.output
+    assert not stopped.exists()
+    (kept,) = (tmp_path / ".chatladder/answers").iterdir()
+    kept.write_text(kept.read_text() + "\n[3, [[-0.1")  # the process was killed while it wrote
+    put_some(most=None)
+    _, resumed = predict(base, *asked, splits=("test", "train"), name="stopped")
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert len(done) == batches > 2
+    assert not any((tmp_path / ".chatladder/answers").iterdir())

@@ -66,7 +66,7 @@ class TestKeptFolds:
         assert self.folds(base).get(LEARNED, ASKED) is None
 
     def test_other_releases_are_another_run(self, base, monkeypatch):
-        monkeypatch.setattr("chatladder.training.checkpoints.version", lambda name: f"{name} of tomorrow")
+        monkeypatch.setattr("chatladder.models.kept.version", lambda name: f"{name} of tomorrow")
         assert self.folds(base).get(LEARNED, ASKED) is None
 
     def test_what_python_caches_is_no_code(self, base):
