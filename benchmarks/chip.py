@@ -27,7 +27,7 @@ from math import ceil
 from random import Random
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -149,7 +149,7 @@ def build(shape: str, dtype: str) -> Any:
     torch.manual_seed(0)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         return AutoModelForCausalLM.from_config(
-            Qwen2Config(**dict(zip(SIZES, SHAPES[shape], strict=True))), dtype=getattr(torch, dtype)
+            Qwen2Config.from_dict(dict(zip(SIZES, SHAPES[shape], strict=True))), dtype=getattr(torch, dtype)
         )
 
 
@@ -158,12 +158,13 @@ def switched(tf32: bool = False, fill: bool = True) -> Iterator[None]:
     """Set torch's switches inside the block, and restore them afterwards."""
     import torch
 
-    before = torch.backends.cuda.matmul.allow_tf32, torch.utils.deterministic.fill_uninitialized_memory
-    torch.backends.cuda.matmul.allow_tf32, torch.utils.deterministic.fill_uninitialized_memory = tf32, fill
+    matmul, deterministic = torch.backends.cuda.matmul, cast(Any, torch.utils.deterministic)
+    before = matmul.allow_tf32, deterministic.fill_uninitialized_memory
+    matmul.allow_tf32, deterministic.fill_uninitialized_memory = tf32, fill
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.utils.deterministic.fill_uninitialized_memory = before
+        matmul.allow_tf32, deterministic.fill_uninitialized_memory = before
 
 
 def shape_of(model: Any) -> needs.Shape:

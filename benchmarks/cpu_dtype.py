@@ -100,7 +100,9 @@ def lines_of(base: Path, items: Sequence[Any], prompts: Sequence[Prompt], max_le
     from chatladder.models.scoring import score
 
     models = {name: load(base, dtype=getattr(torch, name)) for name in TYPES}
-    sides = {name: lambda some, model=model: score(*model, some, max_length)[0] for name, model in models.items()}
+    sides: dict[str, Callable[[Sequence[Prompt]], np.ndarray]] = {
+        name: lambda some, pair=pair: score(pair[0], pair[1], some, max_length)[0] for name, pair in models.items()
+    }
     found = take_turns(sides, prompts, parts)
     rows, _ = encode_prompts(models[TYPES[0]][1], [prompt.instruction for prompt in prompts], max_length)
     exact, lines = found[TYPES[0]], []

@@ -70,8 +70,15 @@ VALUES = (
     ["a", {}],
 )
 #: File names by which a format recognises its files, besides those of the exports.
-NAMED = ("users.json", "channels.json", "general/2016-01-14.json", "#rust.log", "_chat.txt", "2024-01-15.any.txt")
-NAMED += ("realm.json", "group_info.json", "inbox/friends_1/message_1.json", "2013/01/25/#ubuntu-cn.txt")
+NAMED = (
+    "users.json",
+    "channels.json",
+    "general/2016-01-14.json",
+    "#rust.log",
+    "_chat.txt",
+    "2024-01-15.any.txt",
+    *("realm.json", "group_info.json", "inbox/friends_1/message_1.json", "2013/01/25/#ubuntu-cn.txt"),
+)
 #: Fragments that may confuse a format, a decoder or a clock.
 WORDS = (
     b"\n", b"\r\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\\ud800", b"\\x1f",
@@ -237,7 +244,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise SlowError
 
 
-def read(files: dict[str, bytes], options: dict[str, str], seconds: float) -> str:
+def read(files: dict[str, bytes], options: dict[str, Any], seconds: float) -> str:
     """Return how ingest ends: rows, a clear error, or the location of a fault."""
     with tempfile.TemporaryDirectory() as folder:
         raw, out = Path(folder) / "raw", Path(folder) / "messages.parquet"

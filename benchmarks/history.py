@@ -114,7 +114,7 @@ def turned(rows: Sequence[Row], swapped: Sequence[int], before: Codes, after: Co
     return len(counts), int(sum(counts))
 
 
-def mean_text(values: Sequence[float]) -> str:
+def mean_text(values: Floats) -> str:
     """Return a mean over seeds, with their standard deviation if there are several."""
     spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
     return f"{np.mean(values):.3f}{spread}"

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import pyarrow as pa
@@ -96,14 +96,16 @@ def measure(base_url: str, prompt: Path, concurrency: int, texts: int) -> Measur
         max_retries=0,
     )
     seconds = []
+    chat: Any = Chat(texts)
     with tempfile.TemporaryDirectory() as folder:
         for expected in (texts, 0):
             start = perf_counter()
-            _, report = llm.score(Chat(texts), settings, Path(folder), lambda line: None)
+            _, report = llm.score(chat, settings, Path(folder), lambda line: None)
             seconds.append(perf_counter() - start)
             if report.requests != expected:
                 raise DataError(f"expected {expected} requests, got {report.requests}.")
-    return Measured(concurrency, texts, *seconds, asyncio.run(bare(base_url, prompt, concurrency, texts)))
+    first, again = seconds
+    return Measured(concurrency, texts, first, again, asyncio.run(bare(base_url, prompt, concurrency, texts)))
 
 
 async def bare(base_url: str, prompt: Path, concurrency: int, texts: int) -> float:

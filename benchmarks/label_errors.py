@@ -306,7 +306,7 @@ def main(sets: tuple[str, ...], demo: bool, rungs: tuple[str, ...], seeds: int, 
         "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
     ]
     sizes = []
-    asked = [
+    asked: list[tuple[Set, tuple[str, ...]]] = [
         (labelled_set(name, InputFile.convert(path, None, None)), ())
         for name, _, path in (pair.partition("=") for pair in sets)
     ]

@@ -86,7 +86,7 @@ def pool_of(name: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[int])
     drawn = np.random.default_rng(0).permutation(np.unique(conversations))
     sizes = np.cumsum([np.sum(conversations == each) for each in drawn])
     kept = np.flatnonzero(np.isin(conversations, drawn[sizes <= MOST_ROWS]))
-    some = [rows[place] for place in kept]
+    some = [rows[place] for place in kept.tolist()]
     features = {"line": linear_features(some), "trees": tree_features(some, 0), "counts": fifteen_counts(some)}
     return Pool(name, np.array(labels, dtype=np.int64)[kept], conversations[kept], features, naming_rule(some))
 

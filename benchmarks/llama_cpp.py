@@ -15,7 +15,7 @@ dequantised weights, llama.cpp with the file's own. Prints a Markdown table.
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -172,7 +172,9 @@ def main(
     threads, before = torch.get_num_threads(), load_average()
     models = {name: load(base, adapter, dtype=getattr(torch, name)) for name in TYPES}
     model, tokenizer = models[TYPES[-1]]
-    sides = {name: lambda some, pair=pair: score(*pair, some, max_length)[0] for name, pair in models.items()}
+    sides: dict[str, Callable[[Sequence[Prompt]], np.ndarray]] = {
+        name: lambda some, pair=pair: score(pair[0], pair[1], some, max_length)[0] for name, pair in models.items()
+    }
     with ExitStack() as stack:
         adapters = [write_adapter(adapter, base, Path(stack.enter_context(TemporaryDirectory())))] if adapter else []
         for count in (1, slots):

@@ -232,7 +232,8 @@ def wechat(chat: list[Person], said: list[Said]) -> bytes:
     """Return the export; each name occurs in one of four ways, and only once."""
     records = []
     for at, each in enumerate(said):
-        type_, data = "80001", {"content": each.text}
+        data: dict[str, Any] = {"content": each.text}
+        type_ = "80001"
         if at < len(chat):
             name, next_one = chat[at].name, f"wxid_{(at + 1) % len(chat)}xy"
             told = chat[(at + 1) % len(chat)].name  # its number decides the way
@@ -243,7 +244,9 @@ def wechat(chat: list[Person], said: list[Said]) -> bytes:
                 type_, data = "80014", {"title": "ok", "content": f"<msg><refermsg>{quoted}</refermsg></msg>"}
             elif at % 4 == 2:
                 member = f"<username>{next_one}</username><nickname><![CDATA[{told}]]></nickname>"
-                notice = {"content": f'<sysmsg type="sysmsgtemplate"><member>{member}</member></sysmsg>'}
+                notice: dict[str, Any] = {
+                    "content": f'<sysmsg type="sysmsgtemplate"><member>{member}</member></sysmsg>'
+                }
                 notice |= {"fromGroup": ROOM, "fromUser": "x", "newMsgId": -at, "timestamp": START + at}
                 records.append(json.dumps({"messageType": "80010", "data": notice}, ensure_ascii=False) + "\n")
             if at % 4 == 0:  # the fourth way: the phone's line, for those who are in none of the other three

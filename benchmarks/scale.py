@@ -322,7 +322,7 @@ def main(
             what = f"{lines:,} lines, {groups} group(s)"
             found.append({engine: measure(chat, what, engine, own) for engine in engines})
             shutil.rmtree(own / "raw", ignore_errors=True)
-    lines = [*table({next(iter(each.values())).lines: each for each in found}, engines), ""]
+    page = [*table({next(iter(each.values())).lines: each for each in found}, engines), ""]
     figures = {}
     for by_engine in found:
         first = next(iter(by_engine.values()))
@@ -332,13 +332,13 @@ def main(
         same = (
             f"; {len(first.digests)} files, the same bytes from {' and '.join(by_engine)}" if len(by_engine) > 1 else ""
         )
-        lines.append(f"{said}{same}.")
+        page.append(f"{said}{same}.")
         # The last ones kept are those of the largest size.
         figures = {
             f"{engine}_seconds": round(sum(cost.wall for cost in each.costs.values()), 1)
             for engine, each in by_engine.items()
         }
-    publish(save, __spec__.name, "\n".join(lines), figures=figures)
+    publish(save, __spec__.name, "\n".join(page), figures=figures)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def written(page: str, text: str, results: Mapping[str, Result]) -> str:
 
     def number(found: re.Match[str]) -> str:
         place = f"{page}, {found['key']}"
-        value = figure(found["key"], found["form"] or "", bool(found["points"]), metrics | results, place)
+        value = figure(found["key"], found["form"] or "", bool(found["points"]), {**metrics, **results}, place)
         return f"{found[0].partition('-->')[0]}-->{value}<!-- /n -->"
 
     return FIGURE.sub(number, BLOCK.sub(block, text))

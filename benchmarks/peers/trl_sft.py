@@ -221,7 +221,7 @@ def make_trainer(settings: Settings, rows, folder: str, clock: Clock):
         callbacks=[Told()],
         peft_config=LoraConfig(
             r=settings.lora_r,
-            lora_alpha=settings.lora_alpha,
+            lora_alpha=settings.lora_alpha,  # type: ignore[arg-type]
             lora_dropout=settings.lora_dropout,
             target_modules=layers if isinstance(layers, str) else list(layers),
             task_type="CAUSAL_LM",

@@ -50,22 +50,23 @@ def stages_of(folder: Path) -> list[str]:
     return stages if missing(folder) else [*stages, *TABLES]
 
 
-def start(*command: str, folder: Path, output: int | None = None) -> subprocess.Popen[bytes]:
-    """Start a Python command in a folder, with this code, on one processor."""
+def start(*command: str, folder: Path, output: int | None = None) -> tuple[str, subprocess.Popen[bytes]]:
+    """Start a Python command in a folder, with this code, on one processor; return its text and its process."""
     path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", *command], cwd=folder, env=environment, stdout=output)
+    process = subprocess.Popen([sys.executable, "-m", *command], cwd=folder, env=environment, stdout=output)
+    return shlex.join(command), process
 
 
-def wait_for(*processes: subprocess.Popen[bytes]) -> None:
+def wait_for(*started: tuple[str, subprocess.Popen[bytes]]) -> None:
     """Wait until all processes have ended.
 
     Raises:
         DataError: If one of them failed.
     """
-    failed = [process for process in processes if process.wait()]
+    failed = [command for command, process in started if process.wait()]
     if failed:
-        raise DataError(f"expected {shlex.join(failed[0].args)} to end well, it did not. Its message is above.")
+        raise DataError(f"expected {failed[0]} to end well, it did not. Its message is above.")
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))

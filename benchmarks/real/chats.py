@@ -18,7 +18,7 @@ from chatladder.io.files import whole_file
 from chatladder.io.params import read_yaml
 from chatladder.io.rows import PREDICTIONS, read_rows
 from chatladder.labels.answer import Label
-from chatladder.vocabulary import SCORED
+from chatladder.vocabulary import POSITIVE, SCORED
 
 ROOT = Path(__file__).resolve().parent
 RESULTS = ROOT / "results"
@@ -76,7 +76,7 @@ def read_chat(name: str) -> Chat:
 
 def needed(labels: Sequence[Label]) -> Labels:
     """Return 1 for needed and 0 for all other labels, shape ``(n,)``."""
-    return np.array([label == Label.NEEDED for label in labels], dtype=np.int64)
+    return np.array([label == POSITIVE for label in labels], dtype=np.int64)
 
 
 def scored(labels: Sequence[Label]) -> Bools:

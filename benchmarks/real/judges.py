@@ -11,7 +11,7 @@ not in the repository. A question is matched by its sender, time and text.
 
 import csv
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -64,9 +64,9 @@ def read_scores(path: Path) -> dict[str, tuple[float, ...]]:
 
 def whether_question(first: Label, second: Label) -> bool | None:
     """Return True if both readers call it a question, False if neither does; None if they differ or one is unsure."""
-    if Label.UNSURE in (first, second):
+    if "unsure" in (first, second):
         return None
-    said = {label != Label.NOT_A_QUESTION for label in (first, second)}
+    said = {label != "not_a_question" for label in (first, second)}
     return said.pop() if len(said) == 1 else None
 
 
@@ -84,10 +84,10 @@ def judged_of(chat: Chat, scores: dict[str, tuple[float, ...]]) -> Judged:
 
 def threshold_rows(judged: Judged) -> list[tuple[str, ...]]:
     """Return a row for each pair of thresholds: the questions kept, their precision and recall."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     everything = np.ones(len(judged.is_question), dtype=np.bool_)
     for name, least in (("all that were read", (0, 0)), *((f"{a}, {b}", (a, b)) for a, b in THRESHOLDS)):
-        kept = everything if not any(least) else (judged.scores >= least).all(axis=1)
+        kept: Any = everything if not any(least) else (judged.scores >= least).all(axis=1)
         precision = share(judged.is_question, kept, judged.conversations)
         recall = share(kept, judged.is_question, judged.conversations)
         rows.append((name, f"{kept.sum():,}", in_brackets(precision), in_brackets(recall)))

@@ -22,6 +22,7 @@ from chatladder.labels.answer import Answer, Label
 from chatladder.labels.log import create
 from chatladder.labels.rewrites import one_line
 from chatladder.labels.rounds import log_path
+from chatladder.vocabulary import POSITIVE
 
 READERS = ("reader_a", "reader_b")
 #: The time of all readings; constant, so that the same readings give the same bytes.
@@ -82,7 +83,7 @@ def read_rewrites(path: Path) -> dict[str, str]:
 def answers_of(labels: dict[str, Label], reader: str, rewrites: dict[str, str]) -> Iterator[Answer]:
     """Yield the lines of one reader's log."""
     for item_id, label in labels.items():
-        rewrite = rewrites.get(item_id) if label == Label.NEEDED else None
+        rewrite = rewrites.get(item_id) if label == POSITIVE else None
         yield Answer(item_id, reader, 1, label, AT, rewrite=rewrite or None)
 
 

@@ -30,9 +30,8 @@ from chatladder.io.console import SETTINGS, InputFolder, example
 from chatladder.io.files import read_jsonl
 from chatladder.io.params import read_yaml
 from chatladder.io.rows import REWRITTEN, TURNS, read_rows
-from chatladder.labels.answer import Label
 from chatladder.models.prompts import plain
-from chatladder.vocabulary import SCORED
+from chatladder.vocabulary import POSITIVE, SCORED
 
 LOGS = {"ubuntu-cn": "ubuntu-zh", "ubuntu": "ubuntu-en"}
 #: A public log needs no secret: with this key its people have the pseudonyms of the annotated questions.
@@ -69,7 +68,7 @@ def questions_of(chat: str, turns: Sequence[Mapping[str, Any]]) -> list[dict[str
         turn_id = places.get((row["sender"], row["timestamp"], row["text"]))
         if turn_id and first == second and first in SCORED:
             item_id = row["item_id"]
-            text = rewrites.get(item_id) if first == Label.NEEDED else None
+            text = rewrites.get(item_id) if first == POSITIVE else None
             rows.append({**row, "turn_id": turn_id, "window": whole[item_id], "label": first, "rewrite": text})
     return rows
 
