@@ -20,7 +20,7 @@ PACKED = PACKAGE / "project.zip"
 #: The files of a clone that belong to every project.
 FILES = (
     ".dvcignore", ".gitattributes", ".gitignore", ".dvc/.gitignore", ".dvc/plots/*.json", "dvc.yaml", "params.yaml",
-    "stages/*.py", "data/annotations/README.md", "data/marks/README.md",
+    "stages/*.py", "data/annotations/README.md", "data/marks/README.md", "data/other_chats/README.md",
 )  # fmt: skip
 #: In the project: the hash of each part, of the stages with their graph, and under EXACT one of all their bytes.
 CODE, STAGES, EXACT = "code.json", "stages", "exact"

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from model_fixtures import write_questions
 
 from chatladder.cli.doctor.duration import (
     EFFICIENCY,
@@ -14,6 +15,7 @@ from chatladder.cli.doctor.duration import (
     workload,
     workload_of,
 )
+from chatladder.io.rows import LABELLED, write_rows
 from chatladder.models.memory import read_config
 from chatladder.presets import known_models
 
@@ -101,6 +103,14 @@ def test_time_grows_with_what_is_asked():
     assert one.untouched < plain.untouched
     assert one.training == plain.training
     assert timed(params=PARAMS | {"predict": {"orders": 6, "by": "generate"}}).untouched == one.untouched
+
+
+def test_labelled_questions_of_other_chats_are_trained_on_too(tmp_path):
+    rows = write_questions(tmp_path / "labelled.parquet")
+    own = workload_of(PARAMS, tmp_path).trained
+    (tmp_path / "other_chats").mkdir()
+    write_rows(tmp_path / "other_chats/theirs.parquet", rows, LABELLED)
+    assert workload_of(PARAMS, tmp_path).trained == own + len(rows)
 
 
 def test_a_project_without_questions_is_assumed_to_get_some(tmp_path):

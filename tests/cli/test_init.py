@@ -89,10 +89,10 @@ def test_a_project_has_the_graph_and_neither_the_code_nor_the_demo(here):
         ".dvcignore",
         ".dvc/plots/loss.json",
     } | stages <= files
-    assert len(files) <= 45
+    assert len(files) <= 46
     assert {name.split("/")[0] for name in files if "/" in name} == {".chatladder", ".dvc", "data", "stages", "tasks"}
     assert {name for name in files if name.startswith("data/")} == {
-        *(f"data/{name}/README.md" for name in ("raw", "annotations", "marks")),
+        *(f"data/{name}/README.md" for name in ("raw", "annotations", "marks", "other_chats")),
         *(f"data/{name}.gitignore" for name in ("", "raw/", "predictions/out_of_fold/")),
     }
     for note in ("README.md", "data/raw/README.md", "data/annotations/README.md"):
@@ -109,6 +109,8 @@ def test_all_but_the_chat_and_the_key_is_committed(here):
     own = {"data/raw/chat.txt", ".chatladder/privacy_key", ".chatladder/.gitignore"}
     assert files == files_of(here / "friends") - own
     assert "data/annotations/round_1/assignment.json" in files
+    (here / "friends/data/other_chats/theirs.parquet").write_text("another chat")
+    assert git(here / "friends", "status", "--porcelain") == ""
 
 
 def test_who_git_knows_is_the_author_of_the_commit_and_nobody_need_be_known(here, monkeypatch):

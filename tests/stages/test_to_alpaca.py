@@ -59,3 +59,46 @@ def test_a_mistyped_out_erases_nothing(labelled, tmp_path, monkeypatch):
         assert result.exit_code == 1
         assert f"{out}: expected " in result.output
     assert log.read_text() == "an answer"
+
+
+def test_questions_of_other_chats_are_learned_whatever_their_split(labelled, tmp_path):
+    rows = [{**row, "item_id": f"other {row['item_id']}"} for row in write_questions(tmp_path / "theirs.parquet")]
+    others = tmp_path / "others"
+    others.mkdir()
+    write_rows(others / "b.parquet", rows[:4], LABELLED)
+    write_rows(others / "a.parquet", rows[4:], LABELLED)
+    (others / "README.md").write_text("not a chat")
+    given = ("--labelled", labelled, "--language", "zh", "--answer", "text", "--seed", 0)
+    assert run(main, *given, "--out", tmp_path / "own").exit_code == 0
+    result = run(main, *given, "--others", others, "--out", tmp_path / "out")
+    assert "36 train, 6 validation, 6 test" in result.output
+    assert "24 of train are from other chats" in result.output
+    own, out = (
+        {
+            split: json.loads((tmp_path / name / f"{split}.json").read_text())
+            for split in ("train", "validation", "test")
+        }
+        for name in ("own", "out")
+    )
+    assert out["train"][:12] == own["train"]
+    assert [row["item_id"] for row in out["train"][12:]] == [row["item_id"] for row in rows[4:] + rows[:4]]
+    assert (out["validation"], out["test"]) == (own["validation"], own["test"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "got 24 of this one"),
+        ({"item_id": "x", "label": "reply"}, "expected labels among needed, not_needed, got reply"),
+    ],
+)
+def test_own_questions_and_other_labels_are_not_learned_as_another_chats(labelled, tmp_path, change, message):
+    rows = [{**row, **change} for row in write_questions(tmp_path / "theirs.parquet")]
+    (tmp_path / "others").mkdir()
+    write_rows(tmp_path / "others" / "a.parquet", rows, LABELLED)
+    given = ("--labelled", labelled, "--language", "zh", "--answer", "text", "--seed", 0)
+    result = run(main, *given, "--others", tmp_path / "others", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "a.parquet: expected" in result.output
+    assert message in result.output
+    assert not (tmp_path / "out").exists()

@@ -175,6 +175,7 @@ def workload_of(params: Mapping[str, Any], data: Path) -> Workload:
     with suppress(DataError):
         splits = Rows(data / "labelled.parquet", LABELLED).table(["split"])["split"].to_pylist()
         counts |= {split: splits.count(split) for split in ("train", "validation", "test")}
+        counts["train"] += sum(Rows(path, LABELLED).num_rows for path in (data / "other_chats").glob("*.parquet"))
     try:
         return workload(params, rows, counts)
     except (DataError, KeyError, OSError, TypeError, ValueError):  # a stage refuses a wrong number or language

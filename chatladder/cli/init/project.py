@@ -82,6 +82,7 @@ OWN_FILES = {
 !/raw/
 !/annotations/
 !/marks/
+!/other_chats/
 !/predictions/
 /predictions/*
 !/predictions/out_of_fold/
