@@ -6,8 +6,8 @@ Example:
     chatladder ladder qwen2_5 --only qwen2_5_0_5b --only qwen2_5_1_5b --dry-run
     chatladder ladder embedded
 
-It rewrites the rungs, the rungs that judge labels and the values that the whole ladder shares in params.yaml;
-everything else in that file stays, comments included. No other file names a rung.
+It rewrites the rungs and the values that the whole ladder shares in params.yaml; everything else in that file stays,
+comments included. No other file names a rung.
 
 A model of the hub is pinned to a commit. In order of precedence, it is the one given with --revision, the one that
 params.yaml has for the same model already, the one on record in the catalogue, or the hub's newest.
@@ -166,10 +166,10 @@ def ladder_command(name: str | None, choice: Choice, language: str | None, lates
         return
     catalogue, lines = advise(params, language) if name == RECOMMENDED else (read(name), [])
     rungs = catalogue.choose(choice.only)
-    pins = pin(catalogue, rungs.ladder, old, choice.commits(), latest=latest)
-    ladder = pinned(catalogue, rungs.ladder, {key: commit for key, (commit, _) in pins.items()})
+    pins = pin(catalogue, rungs, old, choice.commits(), latest=latest)
+    ladder = pinned(catalogue, rungs, {key: commit for key, (commit, _) in pins.items()})
     judges = list(section_of(params, "review", str(PARAMS)).get("rungs") or ())
-    values = swap_ladder(params, ladder, rungs.review, catalogue.params, str(PARAMS))
+    values = swap_ladder(params, ladder, catalogue.params, str(PARAMS))
     after = as_text(params)
     if after == before:
         click.echo(f"{PARAMS}: nothing to change")
@@ -179,9 +179,7 @@ def ladder_command(name: str | None, choice: Choice, language: str | None, lates
         click.echo("\n".join(difflib.unified_diff(old_lines, new_lines, str(PARAMS), f"{PARAMS} (new)", lineterm="")))
     else:
         write_yaml(PARAMS, params)
-    click.echo(f"{PARAMS}: ladder: {', '.join(old)} -> {', '.join(rungs.ladder)}")
-    if judges != list(rungs.review):
-        click.echo(f"{PARAMS}: review.rungs: {', '.join(judges)} -> {', '.join(rungs.review)}")
+    click.echo(f"{PARAMS}: ladder: {', '.join(old)} -> {', '.join(rungs)}")
     for value in values:
         click.echo(f"{PARAMS}: {value}")
     if lines:
@@ -193,7 +191,7 @@ def ladder_command(name: str | None, choice: Choice, language: str | None, lates
     for key, (commit, source) in pins.items():
         click.echo(f"{key}: {commit} ({source})")
     gone = [key for key in old if key not in ladder and key not in (params.get("served") or {})]
-    if left := leftovers(Path(), gone, [key for key in judges if key not in rungs.review]):
+    if left := leftovers(Path(), gone, [key for key in judges if key not in params["review"]["rungs"]]):
         click.echo(f"Outputs of removed rungs; remove them before dvc repro: rm -r {shlex.join(left)}")
     if dry_run:
         click.echo("Nothing was written.")

@@ -36,6 +36,8 @@ QUESTION_STAGES = ("ingest", "merge", "score", "pick_questions")
 #: Labels outside the test with which a model of 270M was level with the classifiers of words, and above them, on the
 #: one real chat that was measured (benchmarks/real/results/learning.md); one label in three of that chat was "needed".
 LEVEL, ABOVE, THERE = 522, 786, 3
+#: Labels outside the test with which a model of 0.5B, which had learned from so many of another chat, was above them.
+BESIDE, ELSEWHERE = 52, 664
 #: The placeholder in commands for the reader's name.
 NAME = "NAME"
 
@@ -49,10 +51,17 @@ class Worker(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """The numbers of questions that answers decide: of each label of ``SCORED`` outside the test, and in the test."""
+    """The number of labelled questions.
+
+    Attributes:
+        outside: Those that answers decide outside the test, by label, in the order of ``SCORED``.
+        test: Those in the test.
+        elsewhere: Those of other chats, which models learn from too.
+    """
 
     outside: tuple[int, ...]
     test: int
+    elsewhere: int = 0
 
     @property
     def worth(self) -> int:
@@ -446,14 +455,15 @@ def count_labels(root: Path, answered: int) -> Labels | None:
     import pyarrow as pa
 
     from chatladder.io.params import read_yaml
-    from chatladder.io.rows import QUESTIONS, Rows
+    from chatladder.io.rows import LABELLED, QUESTIONS, Rows
     from chatladder.labels.answer import Label
     from chatladder.labels.folds import split_conversations
     from chatladder.labels.labelling import conversation_starts
     from chatladder.labels.verdicts import decide, read_answers
 
+    elsewhere = sum(Rows(path, LABELLED).num_rows for path in (root / "data" / "other_chats").glob("*.parquet"))
     if not answered:
-        return Labels((0,) * len(SCORED), 0)
+        return Labels((0,) * len(SCORED), 0, elsewhere)
     parts = Rows(root / "data" / "questions.parquet", QUESTIONS).parts(["item_id", "conversation", "timestamp"])
     questions = pa.concat_tables(parts)
     try:
@@ -472,7 +482,7 @@ def count_labels(root: Path, answered: int) -> Labels | None:
         (splits[where] == "test", verdicts[item_id].label) for item_id, where in pairs if item_id in verdicts
     )
     outside, test = (tuple(counts[is_test, Label(name)] for name in SCORED) for is_test in (False, True))
-    return Labels(outside, sum(test))
+    return Labels(outside, sum(test), elsewhere)
 
 
 def verdict(path: Path) -> tuple[str | None, int | None]:
@@ -595,6 +605,10 @@ def _labels_in_words(now: Standing) -> str:
     counts = f"{outside:,} outside the test, {labels.test:,} in it"
     if now.is_above:
         return f"{counts}: enough to go on, the tuned model is above the baselines"
+    if labels.elsewhere:
+        judged = "may be enough" if outside >= BESIDE and labels.elsewhere >= ELSEWHERE else "too few yet"
+        basis = f"on one real chat {BESIDE} were enough beside {ELSEWHERE} of another"
+        return f"{counts}, {labels.elsewhere:,} of other chats: {judged}; {basis}"
     judged = "enough to go on" if labels.worth >= ABOVE else "may be enough" if labels.worth >= LEVEL else "too few yet"
     if labels.worth < outside:
         rarest, words = min(zip(labels.outside, (KINDS[name].words for name in SCORED), strict=True))

@@ -1,9 +1,9 @@
 """Ladders that are ready to use: models with their settings, commits and shapes.
 
 A catalogue is a YAML file: ``ladder`` is copied into params.yaml (except what is chosen otherwise), ``params`` are
-values of params.yaml that the whole ladder shares, ``review`` names the rungs whose adapters judge labels,
-``languages`` names the languages that its models know, and ``models`` gives for each model of the hub its number of
-parameters and the shape in its config.json, from which needs are computed before anything is downloaded.
+values of params.yaml that the whole ladder shares, ``languages`` names the languages that its models know, and
+``models`` gives for each model of the hub its number of parameters and the shape in its config.json, from which needs
+are computed before anything is downloaded.
 """
 
 import io
@@ -13,7 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from chatladder.io.console import DataError
 from chatladder.io.files import whole_file
@@ -34,13 +34,6 @@ CHAT_LANGUAGES = ("zh", "en", "other")
 _SOURCES = ("embedded", "folder", "hub")
 
 
-class Rungs(NamedTuple):
-    """The keys of all rungs, and of those whose adapters judge labels."""
-
-    ladder: list[str]
-    review: list[str]
-
-
 @dataclass(frozen=True)
 class Catalogue:
     """One ladder.
@@ -50,7 +43,6 @@ class Catalogue:
         title: A line about it.
         rungs: Key -> the rung's section in params.yaml, smallest first.
         params: The values of params.yaml that all rungs share, by section.
-        review: Keys of the rungs whose adapters judge labels.
         models: Hub repo -> ``params``, optionally ``active_params``, and ``config``.
         languages: The languages that its models know, of ``CHAT_LANGUAGES``.
     """
@@ -59,15 +51,11 @@ class Catalogue:
     title: str
     rungs: dict[str, Any]
     params: Mapping[str, Any]
-    review: list[str]
     models: dict[str, dict[str, Any]]
     languages: tuple[str, ...] = CHAT_LANGUAGES
 
-    def choose(self, only: Sequence[str]) -> Rungs:
-        """Return the chosen rungs in the catalogue's order, all if none is named, and those of them that judge labels.
-
-        If the catalogue's own judge is not chosen, the largest rung below it judges labels, or else the smallest:
-        judging takes several adapters, so they must be cheap to train.
+    def choose(self, only: Sequence[str]) -> list[str]:
+        """Return the chosen rungs in the catalogue's order, all if none is named.
 
         Raises:
             DataError: If a chosen rung is not in the catalogue.
@@ -75,10 +63,7 @@ class Catalogue:
         keys = list(self.rungs)
         if unknown := [key for key in only if key not in keys]:
             raise DataError(f"--only: expected rungs of {self.name} ({', '.join(keys)}), got {', '.join(unknown)}.")
-        ladder = [key for key in keys if key in only] if only else keys
-        judges = [key for key in self.review if key in ladder]
-        below = [key for key in ladder if keys.index(key) < keys.index(self.review[0])]
-        return Rungs(ladder, judges or [below[-1] if below else ladder[0]])
+        return [key for key in keys if key in only] if only else keys
 
 
 def names() -> list[str]:
@@ -100,12 +85,9 @@ def read(name: str) -> Catalogue:
     place = path.name if path.parent == FOLDER else str(path)
     content = read_yaml(path)
     rungs = {key: _checked(key, rung, place) for key, rung in section_of(content, "ladder", place).items()}
-    review = content.get("review") or []
-    if not isinstance(review, list) or not review or not {*review} <= {*rungs}:
-        raise DataError(f"{place}: expected review to name rungs of its ladder, got {review!a}.")
     title, params, models = (content.get(name) or {} for name in ("title", "params", "models"))
     languages = tuple(content.get("languages") or CHAT_LANGUAGES)
-    return Catalogue(path.stem, str(title or path.stem), rungs, params, list(review), models, languages)
+    return Catalogue(path.stem, str(title or path.stem), rungs, params, models, languages)
 
 
 def _checked(key: Any, rung: Any, place: str) -> dict[str, Any]:
@@ -226,15 +208,14 @@ def ladder_of(params: Mapping[str, Any], place: str) -> Any:
     return ladder
 
 
-def swap_ladder(
-    params: "CommentedMap", ladder: Mapping[str, Any], review: Sequence[str], shared: Mapping[str, Any], place: str
-) -> list[str]:
+def swap_ladder(params: "CommentedMap", ladder: Mapping[str, Any], shared: Mapping[str, Any], place: str) -> list[str]:
     """Replace the rungs in params.yaml, and return the other values that changed, a line each.
+
+    Of the rungs whose adapters judge labels, those that are in the new ladder stay.
 
     Args:
         params: The content of params.yaml.
         ladder: The rungs, by key.
-        review: Keys of the rungs whose adapters judge labels.
         shared: Values that all rungs share, by section.
         place: Name of the file, for errors.
 
@@ -249,9 +230,11 @@ def swap_ladder(
     behind = _comments_behind(params["ladder"])
     params["ladder"] = CommentedMap(deepcopy([*ladder.items()]))
     _comments_behind(params["ladder"], behind)
-    if list(judges.get("rungs") or ()) != [*review]:
-        judges["rungs"] = CommentedSeq(review)
-        judges["rungs"].fa.set_flow_style()
+    named = list(judges.get("rungs") or ())
+    if (stay := [key for key in named if key in ladder]) != named:
+        changes.append(f"review.rungs: {named} -> {stay}")
+    judges["rungs"] = CommentedSeq(stay)
+    judges["rungs"].fa.set_flow_style()
     return changes
 
 

@@ -619,6 +619,9 @@ def test_a_ladder_that_runs_is_timed_rung_by_rung_and_ends_well(project, monkeyp
     use(monkeypatch, TIMED)
     monkeypatch.setattr("chatladder.cli.ladder.this_machine", lambda: TIMED)
     assert CliRunner().invoke(ladder_command, ["recommended"]).exit_code == 0
+    assert "judge labels" not in doctor()
+    text = (project / "params.yaml").read_text("utf-8").replace("rungs: []", "rungs: [qwen2_5_0_5b]")
+    (project / "params.yaml").write_text(text, "utf-8")
     said = doctor()
     assert "Time for 500 questions (estimated), without downloads:\n" in said
     lines = [line for line in said.splitlines() if line.startswith("qwen2_5_0_5b: about ")]

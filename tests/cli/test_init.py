@@ -521,9 +521,9 @@ def test_a_named_ladder_has_what_fits(monkeypatch):
 @pytest.mark.parametrize("name", catalogues())
 def test_every_ladder_goes_into_params(here, name):
     made("friends", "--yes", "--ladder", name, "--language", read(name).languages[0])
-    params, catalogue = params_of(here / "friends"), read(name)
-    assert [*params["ladder"]] == [*catalogue.rungs]
-    assert [*params["review"]["rungs"]] == catalogue.review
+    params = params_of(here / "friends")
+    assert [*params["ladder"]] == [*read(name).rungs]
+    assert [*params["review"]["rungs"]] == (["embedded_331k"] if name == "embedded" else [])
     for rung in params["ladder"].values():
         assert rung["base"]["source"] != "hub" or len(rung["base"]["revision"]) == 40
 

@@ -35,7 +35,7 @@ def chosen(language, machine, work=WORK):
     ("language", "machine", "rungs"),
     [
         ("zh", CORES, ["qwen2_5_0_5b", "qwen2_5_1_5b"]),
-        ("zh", OLD_CORES, ["qwen2_5_0_5b"]),
+        ("zh", OLD_CORES, ["qwen2_5_0_5b", "qwen2_5_1_5b"]),
         ("zh", LAPTOP, ["qwen2_5_0_5b"]),
         ("zh", CARD, ["qwen2_5_0_5b", "qwen2_5_1_5b", "qwen2_5_3b", "qwen2_5_7b"]),
         ("en", CORES, ["smollm2_135m", "smollm2_360m", "smollm2_1_7b"]),
@@ -57,8 +57,6 @@ def test_whatever_the_machine_models_know_the_language_fit_and_end_within_a_nigh
     catalogue = read(advice.catalogue.name)
     assert language in catalogue.languages
     assert catalogue.name != "embedded"
-    assert advice.catalogue.review
-    assert {*advice.catalogue.review} <= {*rungs}
     assert advice.runs == (machine is not TINY)
     if advice.runs:
         assert len(rungs) == 1 or advice.total <= LONGEST

@@ -18,8 +18,8 @@ FOR_LANGUAGE = {"zh": ("qwen2_5", "qwen3"), "en": ("qwen2_5", "smollm2"), "other
 LANGUAGE_NAMES = {"zh": "Chinese", "en": "English", "other": "another language"}
 #: The fewest rungs that have a slope.
 FEWEST_RUNGS = 3
-#: The longest run to recommend, of all rungs together, in seconds: a night; and with the catalogue's own judge.
-LONGEST, SHORT = 8 * 3600.0, 3600.0
+#: The longest run to recommend, of all rungs together, in seconds: a night.
+LONGEST = 8 * 3600.0
 #: The warning if the embedded ladder is chosen by name.
 FOR_THE_DEMO = (
     "embedded is for the demo: its models know only that invented Chinese chat, but answer a real chat all the same. "
@@ -82,16 +82,14 @@ def _chosen(catalogue: Catalogue, language: str, machine: Machine, work: Workloa
     keys, train = [*rungs], catalogue.params["train"]
     for count in range(len(keys), 0, -1):
         some = {key: rungs[key] for key in keys[:count]}
-        # Several adapters of one rung judge labels: the catalogue's own rung, or the smallest if that takes too long.
-        for judges, longest in ((catalogue.choose(keys[:count]).review, SHORT), (keys[:1], LONGEST)):
-            times = durations_of(some, facts, judges, train, work, machine)
-            known, chosen = {key: facts[key] for key in some}, replace(catalogue, rungs=some, review=judges)
-            advice = Recommendation(chosen, language, known, times, larger, runs)
-            if advice.total <= longest or (count == 1 and longest == LONGEST):
-                too_long = (
-                    f"{keys[count]}: the whole run would take more than {LONGEST / 3600:.0f} h" if keys[count:] else ""
-                )
-                return replace(advice, larger=too_long or larger)
+        times = durations_of(some, facts, (), train, work, machine)
+        known = {key: facts[key] for key in some}
+        advice = Recommendation(replace(catalogue, rungs=some), language, known, times, larger, runs)
+        if advice.total <= LONGEST or count == 1:
+            too_long = (
+                f"{keys[count]}: the whole run would take more than {LONGEST / 3600:.0f} h" if keys[count:] else ""
+            )
+            return replace(advice, larger=too_long or larger)
     raise AssertionError("the smallest rung alone is always taken")
 
 
@@ -193,9 +191,8 @@ def describe(advice: Recommendation, machine: Machine, work: Workload) -> list[s
     for key, rung in rungs.items():
         params, time = advice.facts[key].params, advice.durations[key]
         size, minutes = show_count(params) if params else "?", show_duration(time.total) if time else "not timed"
-        changes = ["in 4 bits"] * ("load_in_4bit" in rung["base"])
-        changes += ["judges labels"] * (key in advice.catalogue.review)
-        lines.append(f"  {key:<{width}}  {size:>5}  {minutes}{', ' if changes else ''}{', '.join(changes)}")
+        bits = ", in 4 bits" if "load_in_4bit" in rung["base"] else ""
+        lines.append(f"  {key:<{width}}  {size:>5}  {minutes}{bits}")
     download = sum(each.disk for each in advice.facts.values())
     if advice.total and len(rungs) > 1:
         lines.append(f"  total {show_duration(advice.total)}, without downloads of {show_bytes(download)}")

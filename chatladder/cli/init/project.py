@@ -331,7 +331,7 @@ def adapt_params(params: "CommentedMap", plan: ProjectPlan) -> tuple[list[str], 
             "test", before='test_from: "YYYY-MM-DD"  # conversations from here on are the test', indent=2
         )
     catalogue, notes = catalogue_of(plan, params)
-    swap_ladder(params, catalogue.rungs, catalogue.review, catalogue.params, "params.yaml")
+    swap_ladder(params, catalogue.rungs, catalogue.params, "params.yaml")
     return [*catalogue.rungs], notes
 
 
@@ -357,7 +357,7 @@ def catalogue_of(plan: ProjectPlan, params: Mapping[str, Any]) -> tuple[Catalogu
             f"know {known}. Omit --ladder for models that suit the chat, or give another --language."
         )
     rungs = catalogue.choose(rungs_here(plan.ladder))
-    chosen = replace(catalogue, rungs={key: catalogue.rungs[key] for key in rungs.ladder}, review=rungs.review)
+    chosen = replace(catalogue, rungs={key: catalogue.rungs[key] for key in rungs})
     return chosen, [FOR_THE_DEMO] if catalogue.name == EMBEDDED else []
 
 
