@@ -1,13 +1,14 @@
-"""How many labels are enough? Scores of a tuned model and of classifiers of words by the number of labels.
+"""Scores of a tuned model and of classifiers of words by the number of labels, of this chat and of another.
 
 Example:
     python -m benchmarks.real.learning
 
 The model is trained on the first training rows of one random order (benchmarks/real/fewer.py), the classifiers of words
-on the same rows and the validation rows, on which the model's threshold is chosen. All answer the test items.
+on the same rows and the validation rows, on which the model's threshold is chosen. All answer the test items. Some
+models also learned from all labels of the other chat, in another language, or from nothing else.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +18,13 @@ import numpy as np
 from benchmarks.real.chats import CHATS, DRAWS, ROOT, in_brackets, publish, table
 from chatladder.evaluation.comparison import Exam, Scored, exam_of, score
 from chatladder.evaluation.predictions import Items, Predictions, log_odds_of, read_items, read_seeds
-from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, Interval, over_seeds
+from chatladder.evaluation.scores import NEEDED, NOT_NEEDED, Interval, bootstrap, over_seeds
 from chatladder.evaluation.threshold import choose, decide
 from chatladder.evaluation.word_baselines import Deals, cut_of, trained_baselines, word_baselines
 from chatladder.io.console import SETTINGS, example
-from chatladder.io.files import read_json
+from chatladder.io.files import read_json, write_json
 from chatladder.io.params import read_yaml
+from chatladder.io.rows import LABELLED, read_rows
 from chatladder.labels.folds import labelled_rows
 from chatladder.vocabulary import POSITIVE
 
@@ -46,11 +48,12 @@ class Labels(NamedTuple):
 
 
 def labels_of(folder: Path, rows: int | None) -> Labels:
-    """Return the labels of a chat with so many training rows, or all of them for None."""
+    """Return the labels of a chat with so many training rows, which may be none, or all of them for None."""
     path = folder / "data" / "labelled.parquet"
     by_id = {row["item_id"]: row for row in labelled_rows(path)}
-    alpaca = folder / "data" / ("alpaca" if rows is None else f"fewer/{rows}")
-    kept = {row["item_id"] for split in ("train", "validation") for row in read_json(alpaca / f"{split}.json")}
+    alpaca = folder / "data" / (f"fewer/{rows}" if rows else "alpaca")
+    splits = ("validation",) if rows == 0 else ("train", "validation")
+    kept = {row["item_id"] for split in splits for row in read_json(alpaca / f"{split}.json")}
     exam = exam_of(path, DRAWS)
     chosen_on = read_items(path, "validation", is_small=True)
     return Labels(
@@ -87,22 +90,73 @@ def difference(one: Scored, other: Scored, metric: str) -> Interval:
     return over_seeds(one.draws[metric] - other.draws[metric], one.conversations).mean
 
 
-def rows_of(folder: Path, fewer: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, ...]]:
-    """Yield a row for each number of labels and each model with answers."""
-    for rows in (*fewer["rows"], None):
+def models_of(folder: Path, params: Mapping[str, Any], rows: int | None) -> Iterator[tuple[str, Path]]:
+    """Yield the name and the answers of each model that learned from so many rows of this chat."""
+    other, predictions = params["other"], folder / "predictions"
+    count = f"{read_rows(ROOT / other / 'data/labelled.parquet', LABELLED).num_rows:,} of {other}"
+    if rows != 0:
+        for rung in params["fewer"]["rungs"] if rows else params["ladder"]:
+            yield rung, predictions / (f"fewer/{rung}_{rows}.parquet" if rows else f"tuned/{rung}.parquet")
+    else:
+        learned = len(read_json(ROOT / other / "data/alpaca/train.json"))
+        for rung in params["transferred"]:
+            yield f"{rung}, from {learned:,} of {other}", predictions / f"transferred/{rung}.parquet"
+    for rung in params["helped"]["rungs"] if rows in params["helped"]["rows"] else ():
+        yield f"{rung}, {'and' if rows else 'from'} {count}", predictions / f"helped/{rung}_{rows}.parquet"
+
+
+class Line(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        name: The model or the classifier that answered.
+        labels: The number of this chat's labels that it rests on.
+        scored: Its scores.
+        above: Its macro-F1 less that of the better classifier of words; None for those.
+        answers: The file of its answers; None for classifiers of words.
+    """
+
+    name: str
+    labels: int
+    scored: Scored
+    above: Interval | None = None
+    answers: Path | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells of the table."""
+        scores = (in_brackets(self.scored.of(metric).mean) for metric in METRICS)
+        return (self.name, f"{self.labels:,}", *scores, in_brackets(self.above, "+.3f") if self.above else "")
+
+    def figures(self) -> dict[str, Any]:
+        """Return its numbers, for sentences."""
+        given = {metric: self.scored.of(metric).mean for metric in METRICS} | {"above": self.above or Interval(0, 0, 0)}
+        bounds = {f"{name}_{end}": getattr(each, end) for name, each in given.items() for end in ("lo", "hi")}
+        rounded = {name: round(each, 4) for name, each in ({n: i.value for n, i in given.items()} | bounds).items()}
+        return {"labels": self.labels, **rounded}
+
+
+def lines_of(folder: Path, params: Mapping[str, Any]) -> Iterator[Line]:
+    """Yield a line for each number of labels and each model with answers."""
+    for rows in (0, *params["fewer"]["rows"], None):
         labels = labels_of(folder, rows)
-        words = by_words(labels)
+        words, count = by_words(labels), len(labels.learned)
         best = max(words.values(), key=lambda each: float(each.draws["macro_f1"][0, 0]))
-        count = f"{len(labels.learned):,}"
-        for name, each in words.items():
-            yield (f"words: {name}", count, *(in_brackets(each.of(metric).mean) for metric in METRICS), "")
-        for rung in fewer["rungs"]:
-            answers = f"fewer/{rung}_{rows}" if rows else f"tuned/{rung}"
-            path = folder / "predictions" / f"{answers}.parquet"
+        yield from (Line(f"words: {name}", count, each) for name, each in words.items())
+        for name, path in models_of(folder, params, rows):
             if path.exists():
                 each = tuned(labels, path)
-                scores = (in_brackets(each.of(metric).mean) for metric in METRICS)
-                yield (rung, count, *scores, in_brackets(difference(each, best, "macro_f1"), "+.3f"))
+                yield Line(name, count, each, difference(each, best, "macro_f1"), path)
+
+
+def transferred(folder: Path, params: Mapping[str, Any]) -> Iterator[tuple[str, Interval, int]]:
+    """Yield each model of the other chat, its AUROC on all labelled questions here, and their number."""
+    path = folder / "data/labelled.parquet"
+    items = read_items(path, None)
+    exam = Exam(items, bootstrap(items.conversations, DRAWS), np.zeros((0, 2), dtype=np.int64))
+    for rung in params["transferred"]:
+        answers = folder / "predictions/transferred" / f"{rung}.parquet"
+        if answers.exists():
+            yield rung, score(exam, read_seeds(answers, items.ids)).of("auroc").mean, len(items.ids)
 
 
 METRICS = ("macro_f1", "auroc")
@@ -113,13 +167,24 @@ def main() -> None:
     """Write the learning curve of each chat."""
     parts = [
         "Labels: those that are learned from, and those for validation, on which a model's threshold is chosen. The "
-        "last column is the model's macro-F1 less that of the better classifier of words with as many labels."
+        "last column is the model's macro-F1 less that of the better classifier of words with as many labels. The two "
+        "chats differ in language and people; both are about Ubuntu, and one language model read both."
     ]
     header = ("answers", "labels", "macro-F1", "AUROC", "above words")
     for chat in CHATS:
-        fewer = read_yaml(ROOT / chat / "params.yaml")["fewer"]
-        if fewer["rungs"]:
-            parts += [f"## {chat}", table(header, list(rows_of(ROOT / chat, fewer)))]
+        folder = ROOT / chat
+        params = read_yaml(folder / "params.yaml")
+        lines = list(lines_of(folder, params))
+        parts += [f"## {chat}", table(header, [line.cells() for line in lines])]
+        figures: dict[str, dict[str, Any]] = {}
+        for line in lines:
+            if line.answers:
+                figures.setdefault(line.answers.parent.name, {})[line.answers.stem] = line.figures()
+        for rung, area, count in transferred(folder, params):
+            figures["transferred"][rung] |= {"all": count, "auroc_of_all": round(area.value, 4)}
+            source = f"{rung} from {params['other']} alone"
+            parts.append(f"On all {count:,} labelled questions, {source} has an AUROC of {in_brackets(area)}.")
+        write_json(folder / "metrics/learning.json", figures)
     publish("learning", "How many labels are enough?", parts)
 
 

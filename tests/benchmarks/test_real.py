@@ -301,6 +301,22 @@ def test_fewer_rows_are_among_more_and_validation_stays(alpaca):
     assert kept[3] < kept[6]
 
 
+def test_the_rows_of_another_chat_stay(alpaca):
+    both = alpaca / "both"
+    both.mkdir()
+    for split in ("train", "validation", "test"):
+        rows = json.loads((alpaca / "alpaca" / f"{split}.json").read_text())
+        others = [{"item_id": f"other{number}"} for number in range(4)] if split == "train" else []
+        (both / f"{split}.json").write_text(json.dumps(rows + others))
+    kept = {}
+    for name, given in {"own": (), "helped": ("--of", alpaca / "alpaca")}.items():
+        source = both if given else alpaca / "alpaca"
+        result = run(fewer.main, "--alpaca", source, *given, "--rows", 3, "--out", alpaca / name)
+        assert result.exit_code == 0, result.output
+        kept[name] = [row["item_id"] for row in json.loads((alpaca / name / "train.json").read_text())]
+    assert kept["helped"] == [*kept["own"], "other0", "other1", "other2", "other3"]
+
+
 def test_more_rows_than_there_are_is_refused(alpaca):
     result = run(fewer.main, "--alpaca", alpaca / "alpaca", "--rows", 10, "--out", alpaca / "out")
     assert result.exit_code == 1

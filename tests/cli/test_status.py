@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from dataclasses import replace
 
+import model_fixtures
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
@@ -176,6 +177,7 @@ def test_a_figure_is_old_once_anything_has_changed(stale, age):
     assert said[4:6] == [f"Gate:      fail{age}", f"Tuned:     macro-F1 0.810 of large{age}"]
 
 
+BESIDE = "; on one real chat 52 were enough beside 664 of another"
 RESTS_ON = "; on one real chat 522 were level with words, 786 above"
 
 
@@ -205,6 +207,14 @@ RESTS_ON = "; on one real chat 522 were level with words, 786 above"
             f"1,009 outside the test, 9 in it, worth 27 since 9 are not needed: too few yet{RESTS_ON}",
         ),
         (
+            replace(BEGUN, labels=Labels((30, 22), 30, 664)),
+            f"52 outside the test, 30 in it, 664 of other chats: may be enough{BESIDE}",
+        ),
+        (
+            replace(BEGUN, labels=Labels((30, 22), 30, 663)),
+            f"52 outside the test, 30 in it, 663 of other chats: too few yet{BESIDE}",
+        ),
+        (
             replace(RUN, labels=Labels((30, 60), 30)),
             "90 outside the test, 30 in it: enough to go on, the tuned model is above the baselines",
         ),
@@ -228,6 +238,10 @@ def test_the_figures_of_one_real_chat_are_those_that_were_measured():
         r"^\| gemma3_270m \| (\d+) \|.*\[(\S+), (\S+)\] \|$", curve, flags=re.M)}  # fmt: skip
     assert min(labels for labels, (_, high) in above.items() if high > 0) == status.LEVEL
     assert min(labels for labels, (low, _) in above.items() if low > 0) == status.ABOVE
+    pattern = r"^\| qwen_0_5b, from (\d+) of ubuntu-cn \| (\d+) \|.*\[(\S+), \S+\] \|$"
+    ((elsewhere, beside, low),) = re.findall(pattern, curve, flags=re.M)
+    assert (int(beside), int(elsewhere)) == (status.BESIDE, status.ELSEWHERE)
+    assert float(low) > 0
 
 
 def test_labels_are_counted_apart_from_the_test_and_where_annotators_agree(tmp_path):
@@ -248,6 +262,8 @@ def test_labels_are_counted_apart_from_the_test_and_where_annotators_agree(tmp_p
     (tmp_path / "params.yaml").write_text("split: {test_from: soon}\n")
     assert count_labels(tmp_path, 1) is None
     assert count_labels(tmp_path, 0) == Labels((0, 0), 0)
+    model_fixtures.write_questions(tmp_path / "data/other_chats/theirs.parquet")
+    assert count_labels(tmp_path, 0) == Labels((0, 0), 0, 24)
 
 
 def test_of_many_annotators_those_with_most_left_are_named():
