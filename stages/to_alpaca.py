@@ -15,7 +15,7 @@ Example:
         --out data/alpaca --rewrites data/rewrites.parquet --rewriting data/rewriting
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def main(
         raise click.UsageError("--rewrites and --rewriting: expected both or neither, got one. Give the other.")
     rows = read_rows(labelled, LABELLED).to_pylist()
     splits = alpaca_splits(rows, lambda row: alpaca_row(row, prompt))
-    learned = read_others(others, {row["item_id"] for row in rows}) if others else []
+    learned = read_others(others, rows) if others else []
     splits["train"] += [alpaca_row(row, prompt) for row in learned]
     write(out, splits)
     if learned:
@@ -79,20 +79,21 @@ def main(
         write(rewriting, alpaca_splits(rows, lambda row: rewrite_row(row, prompt.language)))
 
 
-def read_others(folder: Path, own: Collection[str]) -> list[dict[str, Any]]:
+def read_others(folder: Path, own: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the labelled questions of other chats, file by file.
 
     Args:
         folder: The folder of their files.
-        own: The ids of this chat's labelled questions.
+        own: The labelled questions of this chat.
 
     Raises:
         DataError: If a file holds questions of this chat, of which some are for the test, or labels of another task.
     """
     found: list[dict[str, Any]] = []
+    known = {fact for row in own for fact in _facts(row)}
     for path in sorted(folder.glob("*.parquet")):
         rows = read_rows(path, LABELLED).to_pylist()
-        if same := sum(row["item_id"] in own for row in rows):
+        if same := sum(not known.isdisjoint(_facts(row)) for row in rows):
             raise DataError(
                 f"{path}: expected questions of another chat, got {same:,} of this one: test questions would be "
                 "learned. Remove the file."
@@ -104,6 +105,13 @@ def read_others(folder: Path, own: Collection[str]) -> list[dict[str, Any]]:
             )
         found += rows
     return found
+
+
+def _facts(row: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield what a question is known by, also in a project of the same chat under another key, where ids differ."""
+    yield row["item_id"]
+    if row["timestamp"] is not None:
+        yield row["timestamp"], row["text"]
 
 
 def write(out: Path, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:

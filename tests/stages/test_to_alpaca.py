@@ -62,7 +62,10 @@ def test_a_mistyped_out_erases_nothing(labelled, tmp_path, monkeypatch):
 
 
 def test_questions_of_other_chats_are_learned_whatever_their_split(labelled, tmp_path):
-    rows = [{**row, "item_id": f"other {row['item_id']}"} for row in write_questions(tmp_path / "theirs.parquet")]
+    rows = [
+        {**row, "item_id": f"other {row['item_id']}", "timestamp": row["timestamp"] + 1}
+        for row in write_questions(tmp_path / "theirs.parquet")
+    ]
     others = tmp_path / "others"
     others.mkdir()
     write_rows(others / "b.parquet", rows[:4], LABELLED)
@@ -89,7 +92,8 @@ def test_questions_of_other_chats_are_learned_whatever_their_split(labelled, tmp
     ("change", "message"),
     [
         ({}, "got 24 of this one"),
-        ({"item_id": "x", "label": "reply"}, "expected labels among needed, not_needed, got reply"),
+        ({"item_id": "of another key"}, "got 24 of this one"),
+        ({"item_id": "x", "timestamp": None, "label": "reply"}, "among needed, not_needed, got reply"),
     ],
 )
 def test_own_questions_and_other_labels_are_not_learned_as_another_chats(labelled, tmp_path, change, message):
