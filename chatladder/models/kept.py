@@ -70,7 +70,7 @@ class KeptBatches:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
+            with self._path.open("a", encoding="utf-8", newline="\n") as file:
                 # A line that a killed run wrote in part then ends before the next.
                 file.write(f"\n{json.dumps([batch[0], result])}")
         except OSError as error:

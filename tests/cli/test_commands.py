@@ -45,6 +45,7 @@ EXCUSED = {
 #: What is made cheaper or put in a place that is there. Each must change a command.
 CHEAPER = {
     r"--lines 12000": "--lines 3000",
+    r"\.\./chatladder/": "../clone/",
     r"embedded_700k": "embedded_331k",  # the project has the tutorial's two rungs
     r"-S ladder\.": "-S +ladder.",  # which the page says for a setting that is not there yet
     r"--rung qwen2_5_0_5b": "--rung embedded_331k",
@@ -294,7 +295,8 @@ class Shell:
     def back_to_the_tutorial(self):
         """The project as the tutorial left it, with what commands of other pages need from a reader."""
         self.folder = self.start / "group"
-        again = "rm -rf exported && git checkout -q --force . && git clean -q --force -d && dvc checkout -q"
+        again = "rm -rf exported data/other_chats/*.parquet && git checkout -q --force ."
+        again += " && git clean -q --force -d && dvc checkout -q"
         assert self._piped(again, self.folder).code == 0
         shutil.copyfile(self.start / "new.jsonl", self.folder / "chat.jsonl")
 
