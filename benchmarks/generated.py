@@ -25,7 +25,6 @@ from chatladder.io.console import SETTINGS, InputFile, InputFolder, example
 from chatladder.io.options import options_of
 from chatladder.io.rows import LABELLED, read_rows
 from chatladder.models.generating import generate, named_rows
-from chatladder.models.kept import KeptBatches
 from chatladder.models.loading import load
 from chatladder.models.prompts import ORDERS, PromptSettings, render_row
 from chatladder.models.scoring import PromptBatches, over_orders, prediction_rows
@@ -39,7 +38,7 @@ def ask(base: Path, items: Sequence[Any], prompt: PromptSettings, max_length: in
     prompts = [render_row(item, prompt) for item in items]
     model, tokenizer = load(base)
     scoring = PromptBatches(model, tokenizer, prompts, max_length, ORDERS)
-    indices, values = scoring.score(scoring.batches, KeptBatches())
+    indices, values = scoring.score(scoring.batches)
     scores = np.empty((len(prompts) * ORDERS, len(ANSWERS)))
     scores[indices] = values
     generated = generate(model, tokenizer, prompts, max_length)

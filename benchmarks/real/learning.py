@@ -128,11 +128,14 @@ class Line(NamedTuple):
         return (self.name, f"{self.labels:,}", *scores, in_brackets(self.above, "+.3f") if self.above else "")
 
     def figures(self) -> dict[str, Any]:
-        """Return its numbers, for sentences."""
-        given = {metric: self.scored.of(metric).mean for metric in METRICS} | {"above": self.above or Interval(0, 0, 0)}
-        bounds = {f"{name}_{end}": getattr(each, end) for name, each in given.items() for end in ("lo", "hi")}
-        rounded = {name: round(each, 4) for name, each in ({n: i.value for n, i in given.items()} | bounds).items()}
-        return {"labels": self.labels, **rounded}
+        """Return the numbers of a model, for sentences."""
+        given = {**{metric: self.scored.of(metric).mean for metric in METRICS}, "above": self.above}
+        ends = {"": "value", "_lo": "lo", "_hi": "hi"}
+        return {"labels": self.labels} | {
+            f"{name}{end}": round(getattr(each, field), 4)
+            for name, each in given.items()
+            for end, field in ends.items()
+        }
 
 
 def lines_of(folder: Path, params: Mapping[str, Any]) -> Iterator[Line]:

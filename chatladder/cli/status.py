@@ -455,13 +455,13 @@ def count_labels(root: Path, answered: int) -> Labels | None:
     import pyarrow as pa
 
     from chatladder.io.params import read_yaml
-    from chatladder.io.rows import LABELLED, QUESTIONS, Rows
+    from chatladder.io.rows import QUESTIONS, Rows, count_other_chats
     from chatladder.labels.answer import Label
     from chatladder.labels.folds import split_conversations
     from chatladder.labels.labelling import conversation_starts
     from chatladder.labels.verdicts import decide, read_answers
 
-    elsewhere = sum(Rows(path, LABELLED).num_rows for path in (root / "data" / "other_chats").glob("*.parquet"))
+    elsewhere = count_other_chats(root / "data")
     if not answered:
         return Labels((0,) * len(SCORED), 0, elsewhere)
     parts = Rows(root / "data" / "questions.parquet", QUESTIONS).parts(["item_id", "conversation", "timestamp"])

@@ -180,6 +180,15 @@ def row_writer(path: Path, schema: pa.Schema) -> Iterator[RowWriter]:
         writer.close()
 
 
+def count_other_chats(data: Path) -> int:
+    """Return the number of labelled questions of other chats in a project's folder ``data``.
+
+    Raises:
+        DataError: If a file is damaged.
+    """
+    return sum(Rows(path, LABELLED).num_rows for path in (data / "other_chats").glob("*.parquet"))
+
+
 def write_rows(path: Path, rows: pa.Table | list[dict[str, Any]], schema: pa.Schema) -> None:
     """Write rows as parquet, whole or not at all.
 

@@ -172,9 +172,9 @@ def generate_rung(
             the libraries.
     """
     need = need_of(base)
-    folders = [base.resolve(), *([adapter.resolve()] if adapter else [])]
-    kept = answers_run(out, folders, [prompts, max_length]) if out and not need.small else None
-    generator = PromptGenerator(folders[0], folders[1] if adapter else None, prompts, max_length, kept)
+    base, adapter = base.resolve(), adapter and adapter.resolve()
+    kept = answers_run(out, base, adapter, [prompts, max_length]) if out and not need.small else None
+    generator = PromptGenerator(base, adapter, prompts, max_length, kept)
     parts = min(pool.parts(need), len(prompts))
     texts = [""] * len(prompts)
     shortened = room = 0

@@ -88,15 +88,17 @@ def _read_batches(run: Path) -> Iterator[tuple[int, Any]]:
             yield first, result
 
 
-def answers_run(out: Path, sources: Sequence[Path], asked: Any) -> Path:
+def answers_run(out: Path, base: Path, adapter: Path | None, asked: Any) -> Path:
     """Return where the answers of a run are kept.
 
     Args:
         out: The file that they become.
-        sources: The folders of the model.
+        base: The model's folder.
+        adapter: That of its adapter; None for the untouched model.
         asked: Prompts and settings, a JSON value.
     """
-    return (ANSWERS_FOLDER / f"{beginning(out)}-{digest([described([*sources, *CODE]), asked])}").absolute()
+    sources = [base, *([adapter] if adapter else []), *CODE]
+    return (ANSWERS_FOLDER / f"{beginning(out)}-{digest([described(sources), asked])}").absolute()
 
 
 def clear_answers(out: Path) -> None:

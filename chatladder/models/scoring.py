@@ -117,7 +117,7 @@ class PromptBatches:
         self._shared = shared_length(model, [row.shared for row in self._rows])
         self.batches = length_batches([row.length - self._shared for row in self._rows])
 
-    def score(self, batches: Sequence[Sequence[int]], kept: KeptBatches) -> tuple[list[int], np.ndarray]:
+    def score(self, batches: Sequence[Sequence[int]], kept: KeptBatches | None = None) -> tuple[list[int], np.ndarray]:
         """Score those of some batches that are not kept, and keep them.
 
         Returns:
@@ -126,6 +126,7 @@ class PromptBatches:
         """
         import torch
 
+        kept = kept or KeptBatches()
         self._model.eval()
         each = len(self._rows[0].orders) if self._rows else 1
         indices = [index * each + order for batch in batches for index in batch for order in range(each)]
@@ -175,7 +176,7 @@ def score(
     """
     scoring = PromptBatches(model, tokenizer, prompts, max_length, orders)
     scores = np.zeros((len(prompts) * orders, len(ANSWERS)))
-    indices, values = scoring.score(scoring.batches, KeptBatches())
+    indices, values = scoring.score(scoring.batches)
     scores[indices] = values
     return over_orders(scores, orders), scoring.shortened
 
@@ -517,9 +518,9 @@ def score_rung(
             libraries.
     """
     need = need_of(base)
-    folders = [base.resolve(), *([adapter.resolve()] if adapter else [])]
-    kept = answers_run(out, folders, [prompts, max_length, orders]) if out and not need.small else None
-    scorer = PromptScorer(folders[0], folders[1] if adapter else None, prompts, max_length, orders, kept)
+    base, adapter = base.resolve(), adapter and adapter.resolve()
+    kept = answers_run(out, base, adapter, [prompts, max_length, orders]) if out and not need.small else None
+    scorer = PromptScorer(base, adapter, prompts, max_length, orders, kept)
     parts = min(pool.parts(need), len(prompts))
     scores = np.zeros((len(prompts) * orders, len(ANSWERS)))
     shortened = room = 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chatladder.io.console import DataError
-from chatladder.io.rows import LABELLED, QUESTIONS, Rows
+from chatladder.io.rows import LABELLED, QUESTIONS, Rows, count_other_chats
 from chatladder.models.memory import ANSWER_TOKENS, Shape, parameters
 from chatladder.models.prompts import USUAL_ORDERS, WORDINGS, wording_of
 
@@ -175,7 +175,7 @@ def workload_of(params: Mapping[str, Any], data: Path) -> Workload:
     with suppress(DataError):
         splits = Rows(data / "labelled.parquet", LABELLED).table(["split"])["split"].to_pylist()
         counts |= {split: splits.count(split) for split in ("train", "validation", "test")}
-        counts["train"] += sum(Rows(path, LABELLED).num_rows for path in (data / "other_chats").glob("*.parquet"))
+        counts["train"] += count_other_chats(data)
     try:
         return workload(params, rows, counts)
     except (DataError, KeyError, OSError, TypeError, ValueError):  # a stage refuses a wrong number or language
