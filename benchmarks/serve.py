@@ -42,7 +42,7 @@ from chatladder.cli.export.record import Settings
 from chatladder.io.console import SETTINGS, DataError, InputFile, example
 from chatladder.io.options import options_of
 from chatladder.io.rows import PREDICTIONS, QUESTIONS, read_rows
-from chatladder.models.prompts import PromptSettings, render_row
+from chatladder.models.prompts import render_row
 from chatladder.vocabulary import ANSWERS, POSITIVE
 
 MIB = 2**20
@@ -157,8 +157,7 @@ def theirs(
 
     from chatladder.models.loading import load
 
-    prompt = PromptSettings(settings.language, settings.answer, settings.seed, settings.wording)
-    prompts = [render_row(item, prompt) for item in items]
+    prompts = [render_row(item, settings.prompt) for item in items]
     _, tokenizer = load(base)
     sides = []
     with TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ from chatladder.cli.costs import cost_threshold
 from chatladder.cli.export.record import REQUIRED, Lock, Settings, checked, exported_settings, locked_settings
 from chatladder.io.console import DataError, InputFolder, OutputFile, OutputFolder
 from chatladder.io.options import setting
-from chatladder.models.prompts import PromptSettings, render_rewrite, render_row, rewrite_read
+from chatladder.models.prompts import render_rewrite, render_row, rewrite_read
 from chatladder.privacy.secret import local_key
 from chatladder.vocabulary import ANSWERS, IS_BINARY, POSITIVE, likeliest
 
@@ -108,8 +108,7 @@ class Gate(NamedTuple):
         from chatladder.models.scoring import probabilities, score
 
         settings = self.settings
-        prompt = PromptSettings(settings.language, settings.answer, settings.seed, settings.wording)
-        prompts = [render_row(row, prompt) for row in rows]
+        prompts = [render_row(row, settings.prompt) for row in rows]
         scores, shortened = score(self.model, self.tokenizer, prompts, settings.max_length, settings.orders)
         return probabilities(scores), shortened
 

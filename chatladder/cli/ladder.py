@@ -23,7 +23,6 @@ from typing import Any
 
 import click
 
-from chatladder.cli.doctor.duration import workload_of
 from chatladder.cli.doctor.memory import this_machine
 from chatladder.cli.doctor.recommend import RECOMMENDED, describe, language_of, misfits, recommend
 from chatladder.cli.doctor.setup import own_exports
@@ -124,9 +123,9 @@ def advise(params: Mapping[str, Any], language: str | None) -> tuple[Catalogue, 
         params: The sections of params.yaml.
         language: The language of the chat; None for that of the prompts.
     """
-    machine, work = this_machine(), workload_of(params, Path("data"))
-    advice = recommend(language or language_of(params), machine, work)
-    return advice.catalogue, describe(advice, machine, work)
+    machine = this_machine()
+    advice = recommend(language or language_of(params), machine, params, Path("data"))
+    return advice.catalogue, describe(advice, machine)
 
 
 def listing(present: Sequence[str]) -> str:

@@ -69,6 +69,9 @@ class PromptSettings:
     answer: str = setting("Form of the answer: needed, or B: needed.", choices=ANSWER_FORMS)
     seed: int = setting("Seed of the order of the options.")
     wording: str = setting("How it is asked; embedded rungs know definition.", choices=WORDINGS, default=WORDINGS[0])
+    turns: int | None = setting(
+        "The last turns of each window that a model is shown; all if not given.", default=None, least=0
+    )
 
 
 @dataclass(frozen=True)
@@ -245,11 +248,13 @@ def _split(prompt: Prompt) -> tuple[str, tuple[str, ...], str]:
 def render_row(row: Mapping[str, Any], settings: PromptSettings) -> Prompt:
     """Return the prompt of one row of ``questions`` or ``labelled``."""
     window = [(turn["sender"], turn["text"]) for turn in row["window"]]
+    if settings.turns is not None:
+        window = window[max(0, len(window) - settings.turns) :]
     return render(window, str(row["sender"]), str(row["text"]), str(row["item_id"]), settings)
 
 
 def render_rewrite(row: Mapping[str, Any], language: str) -> Prompt:
-    """Return the prompt that asks for a rewrite of one row of ``questions`` or ``labelled``."""
+    """Return the prompt that asks for a rewrite of one row of ``questions`` or ``labelled``, with its whole window."""
     window, people = _people(row, language)
     return Prompt("".join(people.filled_in(window, str(row["sender"]), str(row["text"]))), {})
 

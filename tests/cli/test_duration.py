@@ -154,3 +154,12 @@ def test_a_matrix_product_is_timed():
 )
 def test_times_are_rounded(seconds, text):
     assert show_duration(seconds) == text
+
+
+def test_only_the_turns_that_a_prompt_shows_are_counted():
+    rows = [{"text": "怎么", "window": [{"text": "怎么" * 100}] * 8 + [{"text": "怎么"}] * 4}]
+    few = workload(PARAMS | {"prompt": {"language": "zh", "turns": 4}}, rows, {})
+    assert few.learned < 150 < workload(PARAMS, rows, {}).learned
+    # Without questions, texts are assumed: as many turns as there are, or fewer.
+    assumed = [workload(PARAMS | {"prompt": {"turns": turns}}, (), {}).learned for turns in (4, 12, 40)]
+    assert assumed[0] < assumed[1] == assumed[2]

@@ -197,6 +197,7 @@ def test_the_card_says_what_it_is_how_to_ask_how_good_and_whence(project):
         "seed": 0,
         "max_length": 512,
         "wording": "definition",
+        "turns": None,
         "orders": 6,
         "threshold": None,
     }

@@ -309,9 +309,9 @@ def test_without_a_name_what_suits_comes_first_with_minutes(project):
     said = swap().split("\n\n")[0]
     assert said.startswith("Models of qwen2_5 for a chat in Chinese on 2 cores, 22G of memory, bfloat16; 500 questions")
     assert re.search(r"^  qwen2_5_0_5b +494M  about [\d.]+ (min|h)$", said, flags=re.M)
-    assert re.search(r"^  total about [\d.]+ h, without downloads of 3.8G$", said, flags=re.M)
+    assert re.search(r"^  total about [\d.]+ min, without downloads of 3.8G$", said, flags=re.M)
     assert said.endswith("  recommended: chatladder ladder recommended")
-    assert "Models of smollm2 for a chat in English" in swap("--language", "en")
+    assert "Models of qwen2_5 for a chat in English" in swap("--language", "en")
     assert "Models of qwen3 for a chat in another language" in (said := swap("--language", "other"))
     assert "  recommended: chatladder ladder recommended --language other\n" in said
     assert contents(project) == before

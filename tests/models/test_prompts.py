@@ -12,6 +12,8 @@ from chatladder.models.prompts import (
     fixed_texts,
     orders_of,
     render,
+    render_rewrite,
+    render_row,
     without_oldest,
     wording_of,
 )
@@ -174,3 +176,17 @@ def test_the_oldest_history_goes_first_and_the_rest_stays(language, wording):
 
 def test_a_foreign_text_is_not_shortened():
     assert without_oldest("Summarise this.\nline\nline") is None
+
+
+def test_a_model_is_shown_the_last_turns_of_a_window_and_a_writer_all():
+    window = [{"sender": f"u{number}", "text": f"turn {number}", "timestamp": None} for number in range(5)]
+    row = {"item_id": "q", "sender": "u9", "text": "why?", "window": window}
+
+    def shown(turns):
+        return render_row(row, PromptSettings("en", "text", 0, "question", turns)).instruction
+
+    assert shown(None) == shown(5) == shown(12)
+    assert "user 1: turn 3\nuser 2: turn 4\n" in shown(2)
+    assert "turn 2" not in shown(2)
+    assert "turn" not in shown(0)
+    assert all(turn["text"] in render_rewrite(row, "en").instruction for turn in window)

@@ -133,12 +133,11 @@ def workload(params: Mapping[str, Any], questions: Iterable[Mapping[str, Any]], 
     prompt = section(params, "prompt")
     wording = wording_of(str(prompt.get("wording", WORDINGS[0])), str(prompt.get("language", "en")))
     options = tokens_of("/".join(wording.options.values()))
-    turns = int(section(params, "questions").get("window", 0)) + 1
-    sizes = [
-        tokens_of(row["text"]) + _SPEAKER + sum(tokens_of(turn["text"]) + _SPEAKER for turn in row["window"])
-        for row in questions
-    ]
-    own = sum(sizes) / len(sizes) if sizes else turns * (_TURN + _SPEAKER)
+    window = int(section(params, "questions").get("window", 0))
+    turns = min(window, int(prompt.get("turns", window)))
+    texts = [[row, *reversed(row["window"])][: turns + 1] for row in questions]
+    sizes = [sum(tokens_of(turn["text"]) + _SPEAKER for turn in shown) for shown in texts]
+    own = sum(sizes) / len(sizes) if sizes else (turns + 1) * (_TURN + _SPEAKER)
     shared, order = int(tokens_of(wording.text)) + _CHAT, int(2 * options) + _CHAT // 2
     own = min(own, max(0, int(params.get("max_length", 1400)) - shared - order))
     sample = int(section(params, "questions").get("sample", 0))
@@ -159,13 +158,15 @@ def workload(params: Mapping[str, Any], questions: Iterable[Mapping[str, Any]], 
     )
 
 
-def workload_of(params: Mapping[str, Any], data: Path) -> Workload:
+def workload_of(params: Mapping[str, Any], data: Path | None) -> Workload:
     """Return the work of a run, from the questions and labels in a project's data if there are any.
 
     Args:
         params: The sections of params.yaml.
-        data: The project's folder ``data``.
+        data: The project's folder ``data``; None if there is none yet.
     """
+    if data is None:
+        return workload(params, (), {})
     counts: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
     with suppress(DataError):  # there are none yet, or the stage that reads them will say what is wrong

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from chatladder.cli.doctor.duration import Duration, Workload, duration, section, show_duration
+from chatladder.cli.doctor.duration import Duration, Workload, duration, section, show_duration, workload_of
 from chatladder.cli.doctor.memory import Machine, MemoryNeed, facts_of, need, show_bytes, show_count, training_of
 from chatladder.models.devices import QUANTIZED
 from chatladder.presets import CHAT_LANGUAGES, EMBEDDED, Catalogue, names, read
@@ -18,8 +18,8 @@ FOR_LANGUAGE = {"zh": ("qwen2_5", "qwen3"), "en": ("qwen2_5", "smollm2"), "other
 LANGUAGE_NAMES = {"zh": "Chinese", "en": "English", "other": "another language"}
 #: The fewest rungs that have a slope.
 FEWEST_RUNGS = 3
-#: The longest run to recommend, of all rungs together, in seconds: a night.
-LONGEST = 8 * 3600.0
+#: The longest run to recommend, of all rungs together, in seconds. A second size can be added once the first is useful.
+LONGEST = 2 * 3600.0
 #: The warning if the embedded ladder is chosen by name.
 FOR_THE_DEMO = (
     "embedded is for the demo: its models know only that invented Chinese chat, but answer a real chat all the same. "
@@ -36,6 +36,7 @@ class Recommendation:
         catalogue: Their catalogue, with these rungs alone and settings by which they fit.
         language: The language of the chat.
         facts: The known facts about their models, by key.
+        work: The work of the run, with the catalogue's settings.
         durations: The time of each, by key; None if the machine's speed is not known.
         larger: The next larger rung and why it is not among them; empty if there is none.
         runs: True if they run on the machine; else the smallest rung is given, and ``larger`` says why it does not run.
@@ -44,6 +45,7 @@ class Recommendation:
     catalogue: Catalogue
     language: str
     facts: Mapping[str, MemoryNeed]
+    work: Workload
     durations: Mapping[str, Duration | None]
     larger: str
     runs: bool
@@ -53,29 +55,33 @@ class Recommendation:
         """Seconds of the whole run; 0 if no time is known."""
         return sum(each.total for each in self.durations.values() if each)
 
-    @property
-    def rank(self) -> tuple[bool, int, float]:
-        """The larger, the better: the most rungs of those that run in a night; else the shortest run."""
-        good = self.runs and self.total <= LONGEST
-        return good, len(self.catalogue.rungs) if good else 0, 0 if good else -self.total
 
+def recommend(language: str, machine: Machine, params: Mapping[str, Any], data: Path | None = None) -> Recommendation:
+    """Return the models for a chat: those of the first catalogue of its language that runs here within ``LONGEST``.
 
-def recommend(language: str, machine: Machine, work: Workload) -> Recommendation:
-    """Return the models for a chat: the first catalogue of its language with enough rungs for a slope, or the best one.
-
-    A catalogue contributes the rungs that fit, smallest first, as long as their run ends within ``LONGEST``.
+    A catalogue contributes the rungs that fit, smallest first, as long as their run ends within that time. If even the
+    smallest rung of each takes longer, it is the quickest.
 
     Args:
         language: One of ``CHAT_LANGUAGES``.
         machine: The machine to run on.
-        work: The work of the run.
+        params: The sections of params.yaml; a catalogue's own values take precedence.
+        data: The project's folder ``data``, with the questions and labels to count; None if there is none yet.
     """
-    candidates = [_chosen(read(name), language, machine, work) for name in FOR_LANGUAGE[language]]
-    enough = (each for each in candidates if each.rank[0] and len(each.catalogue.rungs) >= FEWEST_RUNGS)
-    return next(enough, None) or max(candidates, key=lambda each: each.rank)
+    candidates = [_chosen(read(name), language, machine, params, data) for name in FOR_LANGUAGE[language]]
+    here = [each for each in candidates if each.runs] or candidates
+    quick = (each for each in here if each.total <= LONGEST)
+    return next(quick, None) or min(here, key=lambda each: each.total)
 
 
-def _chosen(catalogue: Catalogue, language: str, machine: Machine, work: Workload) -> Recommendation:
+def _chosen(
+    catalogue: Catalogue, language: str, machine: Machine, params: Mapping[str, Any], data: Path | None
+) -> Recommendation:
+    shared = {
+        name: {**section(params, name), **value} if isinstance(value, Mapping) else value
+        for name, value in catalogue.params.items()
+    }
+    work = workload_of({**params, **shared}, data)
     rungs, facts, larger = fitted(catalogue, machine)
     runs = bool(rungs)
     rungs = rungs or {key: catalogue.rungs[key] for key in [*catalogue.rungs][:1]}
@@ -84,7 +90,7 @@ def _chosen(catalogue: Catalogue, language: str, machine: Machine, work: Workloa
         some = {key: rungs[key] for key in keys[:count]}
         times = durations_of(some, facts, (), train, work, machine)
         known = {key: facts[key] for key in some}
-        advice = Recommendation(replace(catalogue, rungs=some), language, known, times, larger, runs)
+        advice = Recommendation(replace(catalogue, rungs=some), language, known, work, times, larger, runs)
         if advice.total <= LONGEST or count == 1:
             too_long = (
                 f"{keys[count]}: the whole run would take more than {LONGEST / 3600:.0f} h" if keys[count:] else ""
@@ -182,11 +188,11 @@ def show_work(work: Workload) -> str:
     return f"{work.questions:,} questions" + ("" if work.is_counted else " (estimated)")
 
 
-def describe(advice: Recommendation, machine: Machine, work: Workload) -> list[str]:
+def describe(advice: Recommendation, machine: Machine) -> list[str]:
     """Return lines about the recommended models, the reasons, and the time."""
     name, rungs = advice.catalogue.name, advice.catalogue.rungs
     chat = f"a chat in {LANGUAGE_NAMES[advice.language]}"
-    lines = [f"Models of {name} for {chat} on {show_machine(machine)}; {show_work(work)}:"]
+    lines = [f"Models of {name} for {chat} on {show_machine(machine)}; {show_work(advice.work)}:"]
     width = max(map(len, rungs))
     for key, rung in rungs.items():
         params, time = advice.facts[key].params, advice.durations[key]

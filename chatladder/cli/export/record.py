@@ -20,7 +20,7 @@ from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.io.options import setting
 from chatladder.io.task_folder import DEFAULT, VARIABLE
-from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, ORDERS, USUAL_ORDERS, WORDINGS
+from chatladder.models.prompts import ANSWER_FORMS, LANGUAGES, ORDERS, USUAL_ORDERS, WORDINGS, PromptSettings
 from chatladder.vocabulary import TASK
 
 #: The file in which an exported folder describes itself to programs.
@@ -46,10 +46,21 @@ class Settings:
     seed: int = setting(_SAME)
     max_length: int = setting(_SAME, least=64)
     wording: str = setting(_SAME, choices=WORDINGS, default=WORDINGS[0])
+    turns: int | None = setting(_SAME, default=None, least=0)
     orders: int = setting("As the threshold was chosen.", default=USUAL_ORDERS, least=1, most=ORDERS)
     threshold: float | None = setting(
         "Log-odds above which the answer is the positive label, as evaluate chose them.", default=None
     )
+
+    @property
+    def prompt(self) -> PromptSettings:
+        """The settings of a prompt."""
+        return PromptSettings(self.language, self.answer, self.seed, self.wording, self.turns)
+
+    @property
+    def shown(self) -> int:
+        """The most earlier turns in a prompt."""
+        return self.window if self.turns is None else min(self.turns, self.window)
 
 
 FIELDS = [each.name for each in fields(Settings)]

@@ -15,7 +15,6 @@ import click
 from chatladder.chat.exports import find_exports
 from chatladder.cli.annotate.options import names, zone
 from chatladder.cli.annotate.round_records import settle_assignment
-from chatladder.cli.doctor.duration import workload
 from chatladder.cli.doctor.memory import Machine, facts_of, needs, this_machine
 from chatladder.cli.doctor.recommend import FEWEST_RUNGS, FOR_THE_DEMO, LANGUAGE_NAMES, RECOMMENDED, describe, recommend
 from chatladder.cli.git import git
@@ -342,9 +341,9 @@ def catalogue_of(plan: ProjectPlan, params: Mapping[str, Any]) -> tuple[Catalogu
         DataError: If its models do not know the language of the chat.
     """
     if plan.ladder == RECOMMENDED:
-        machine, work = this_machine(), workload(params, (), {})
-        advice = recommend(plan.language, machine, work)
-        return advice.catalogue, describe(advice, machine, work)
+        machine = this_machine()
+        advice = recommend(plan.language, machine, params)
+        return advice.catalogue, describe(advice, machine)
     if plan.ladder == EMBEDDED and plan.task != DEFAULT:
         raise DataError(
             f"--ladder {EMBEDDED}: expected models that can learn {plan.task}, got some that know only {DEFAULT}."
