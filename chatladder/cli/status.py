@@ -36,8 +36,8 @@ QUESTION_STAGES = ("ingest", "merge", "score", "pick_questions")
 #: Labels outside the test with which a model of 270M was level with the classifiers of words, and above them, on the
 #: one real chat that was measured (benchmarks/real/results/learning.md); one label in three of that chat was "needed".
 LEVEL, ABOVE, THERE = 522, 786, 3
-#: Labels outside the test with which a model of 0.5B, which had learned from so many of another chat, was above them.
-BESIDE, ELSEWHERE = 52, 664
+#: Labels outside the test with which a model of 0.5B was above them if it had also learned from so many of another chat.
+BESIDE = ((52, 664), (122, 335))
 #: The placeholder in commands for the reader's name.
 NAME = "NAME"
 
@@ -605,11 +605,12 @@ def _labels_in_words(now: Standing) -> str:
     counts = f"{outside:,} outside the test, {labels.test:,} in it"
     if now.is_above:
         return f"{counts}: enough to go on, the tuned model is above the baselines"
-    if labels.elsewhere:
-        judged = "may be enough" if outside >= BESIDE and labels.elsewhere >= ELSEWHERE else "too few yet"
-        basis = f"on one real chat {BESIDE} were enough beside {ELSEWHERE} of another"
-        return f"{counts}, {labels.elsewhere:,} of other chats: {judged}; {basis}"
     judged = "enough to go on" if labels.worth >= ABOVE else "may be enough" if labels.worth >= LEVEL else "too few yet"
+    if labels.elsewhere:
+        if labels.worth < LEVEL and any(outside >= own and labels.elsewhere >= others for own, others in BESIDE):
+            judged = "may be enough"
+        basis = " and ".join(f"{own} beside {others} of another" for own, others in BESIDE)
+        return f"{counts}, {labels.elsewhere:,} of other chats: {judged}; on two real chats {basis} were above words"
     if labels.worth < outside:
         rarest, words = min(zip(labels.outside, (KINDS[name].words for name in SCORED), strict=True))
         counts += f", worth {labels.worth:,} since {rarest:,} are {words}"

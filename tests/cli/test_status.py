@@ -177,7 +177,7 @@ def test_a_figure_is_old_once_anything_has_changed(stale, age):
     assert said[4:6] == [f"Gate:      fail{age}", f"Tuned:     macro-F1 0.810 of large{age}"]
 
 
-BESIDE = "; on one real chat 52 were enough beside 664 of another"
+BESIDE = "; on two real chats 52 beside 664 of another and 122 beside 335 of another were above words"
 RESTS_ON = "; on one real chat 522 were level with words, 786 above"
 
 
@@ -215,6 +215,14 @@ RESTS_ON = "; on one real chat 522 were level with words, 786 above"
             f"52 outside the test, 30 in it, 663 of other chats: too few yet{BESIDE}",
         ),
         (
+            replace(BEGUN, labels=Labels((60, 62), 30, 335)),
+            f"122 outside the test, 30 in it, 335 of other chats: may be enough{BESIDE}",
+        ),
+        (
+            replace(BEGUN, labels=Labels((500, 286), 9, 10)),
+            f"786 outside the test, 9 in it, 10 of other chats: enough to go on{BESIDE}",
+        ),
+        (
             replace(RUN, labels=Labels((30, 60), 30)),
             "90 outside the test, 30 in it: enough to go on, the tuned model is above the baselines",
         ),
@@ -238,10 +246,9 @@ def test_the_figures_of_one_real_chat_are_those_that_were_measured():
         r"^\| gemma3_270m \| (\d+) \|.*\[(\S+), (\S+)\] \|$", curve, flags=re.M)}  # fmt: skip
     assert min(labels for labels, (_, high) in above.items() if high > 0) == status.LEVEL
     assert min(labels for labels, (low, _) in above.items() if low > 0) == status.ABOVE
-    pattern = r"^\| qwen_0_5b, from (\d+) of ubuntu-cn \| (\d+) \|.*\[(\S+), \S+\] \|$"
-    ((elsewhere, beside, low),) = re.findall(pattern, curve, flags=re.M)
-    assert (int(beside), int(elsewhere)) == (status.BESIDE, status.ELSEWHERE)
-    assert float(low) > 0
+    pattern = r"^\| qwen_0_5b, from (\d+) of \S+ \| (\d+) \|.*\[(\S+), \S+\] \|$"
+    helped = [(int(own), int(others), float(low)) for others, own, low in re.findall(pattern, curve, flags=re.M)]
+    assert {(own, others) for own, others, low in helped if low > 0} == {*status.BESIDE}
 
 
 def test_labels_are_counted_apart_from_the_test_and_where_annotators_agree(tmp_path):
