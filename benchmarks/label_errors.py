@@ -1,25 +1,20 @@
 """How well wrong labels are found: errors put into right labels, ranked by chatladder, by cleanlab, by the paper.
 
-Run it in the repository's root, after ``dvc repro``; it needs ``pip install "cleanlab>=2.9,<3"``.
+Run it in the repository's root; it needs ``pip install "cleanlab>=2.9,<3"``.
 
 Example:
     python -m benchmarks.label_errors --set gecor=gecor-camrest.jsonl --set trec=trec-cast.jsonl --seeds 5
-    python -m benchmarks.label_errors --demo --tune embedded_331k --seeds 3
 
 Labels are flipped in two ways. "Uniform": items drawn uniformly. "Hard": as a second, weaker annotator would err, drawn
-in proportion to the square of that annotator's error probability. On a labelled set the weaker annotator is a naive
-Bayes classifier of the question's single words (cross-fitted; it sees no history, and none of the rankings uses it); on
-the demo it is the simulator's knowledge of what is hard about the item. The demo's labels are the true ones before the
-flips; "as annotated" are the simulated annotators' own errors, with nothing flipped.
+in proportion to the square of that annotator's error probability. The weaker annotator is a naive Bayes classifier of
+the question's single words (cross-fitted; it sees no history, and none of the rankings uses it).
 
 The rankings:
 
-- ours: ``stages.rank_labels`` on word baselines and, on the demo, untouched models of all sizes and out-of-fold LoRA of
-  the rung named by ``--tune``, trained on the flipped labels;
+- ours: ``stages.rank_labels`` on word baselines;
 - cleanlab, same sources: self-confidence on the mean of the same out-of-fold probabilities;
 - cleanlab, our probabilities: ``find_label_issues`` on the combined probability of ours, its issues first;
 - cleanlab, TF-IDF: ``find_label_issues`` on out-of-fold logistic regression of TF-IDF, its issues first;
-- two largest: items whose label the two largest untouched models contradict, as in arXiv 2405.02817; in random order;
 - chance.
 
 Recall in the top 10 and 20 % of the items, precision at E (E: the number of errors) and average precision are means
@@ -34,15 +29,12 @@ from typing import Any, NamedTuple
 
 import click
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.results import known, publish, save_option
+from benchmarks.results import publish, save_option
 from chatladder.cli.import_labelled import hide, read_labelled
-from chatladder.cli.simulate import read_truth, true_items
 from chatladder.evaluation.label_errors import Evidence, log_odds, probability_needed
-from chatladder.evaluation.predictions import centre, read_predictions
 from chatladder.evaluation.scores import Floats
 from chatladder.evaluation.word_baselines import (
     Deals,
@@ -56,12 +48,7 @@ from chatladder.evaluation.word_baselines import (
 )
 from chatladder.io.console import SETTINGS, InputFile, example
 from chatladder.io.params import read_settings
-from chatladder.io.rows import LABELLED, QUESTIONS, read_rows
-from chatladder.labels.folds import folds_of
-from chatladder.models.prompts import PromptSettings, alpaca_row
 from chatladder.privacy.pseudonyms import Pseudonyms
-from chatladder.training.runs import answer_fold
-from chatladder.training.settings import TrainSettings
 
 Labels = NDArray[np.int64]
 #: Outputs of the graph that the demo's part depends on.
@@ -81,8 +68,6 @@ class Set(NamedTuple):
         labels: 1 for needed, shape ``(n,)``.
         conversations: The conversation of each item.
         hardness: The probability that a weaker annotator is wrong, shape ``(n,)``.
-        vanilla: Rung -> centred log-odds of the untouched model, smallest first.
-        annotated: The labels with the simulated annotators' errors, or None.
     """
 
     name: str
@@ -90,8 +75,6 @@ class Set(NamedTuple):
     labels: Labels
     conversations: list[str]
     hardness: Floats
-    vanilla: dict[str, Floats]
-    annotated: Labels | None
 
 
 class Found(NamedTuple):
@@ -124,27 +107,7 @@ def labelled_set(name: str, path: Path) -> Set:
     rows = [item.question for item in hidden]
     labels = np.array([item.label == "needed" for item in hidden], dtype=np.int64)
     conversations = [row["conversation"] for row in rows]
-    return Set(name, rows, labels, conversations, weaker_annotator(rows, labels, conversations), {}, None)
-
-
-def demo_set(rungs: Sequence[str]) -> Set:
-    questions = read_rows(Path("data/questions.parquet"), QUESTIONS)
-    truth = {item.item_id: item for item in true_items(questions, read_truth(Path("data/demo/truth.jsonl.bz2")))}
-    labelled = read_rows(Path("data/labelled.parquet"), LABELLED).to_pylist()
-    rows = [
-        row for row in labelled if row["split"] != "test" and truth[row["item_id"]].label in ("needed", "not_needed")
-    ]
-    ids = [row["item_id"] for row in rows]
-    folder = Path("data/predictions/vanilla")
-    return Set(
-        "demo",
-        rows,
-        np.array([truth[item_id].label == "needed" for item_id in ids], dtype=np.int64),
-        [row["conversation"] for row in rows],
-        np.array([truth[item_id].hardness for item_id in ids]),
-        {rung: centre(read_predictions(folder / f"{rung}.parquet", ids)).log_odds for rung in rungs},
-        np.array([row["label"] == "needed" for row in rows], dtype=np.int64),
-    )
+    return Set(name, rows, labels, conversations, weaker_annotator(rows, labels, conversations))
 
 
 def flipped(labels: Labels, hardness: Floats, share: float, kind: str, seed: int) -> Labels:
@@ -155,24 +118,6 @@ def flipped(labels: Labels, hardness: Floats, share: float, kind: str, seed: int
     given = labels.copy()
     given[errors] ^= 1
     return given
-
-
-def tuned(data: Set, given: Labels, rung: str, params: Mapping[str, Any]) -> Floats:
-    """Return out-of-fold log-odds of one rung, tuned on these labels, shape ``(n,)``."""
-    names = np.array(["not_needed", "needed"])[given]
-    prompt = PromptSettings(**params["prompt"])
-    rows = [alpaca_row({**row, "label": str(name)}, prompt) for row, name in zip(data.rows, names, strict=True)]
-    sections = ("train", f"ladder.{rung}.train")
-    settings = read_settings(TrainSettings, Path("params.yaml"), *sections, max_length=params["max_length"])
-    places = folds_of(data.conversations, params["review"]["folds"], settings.seed)
-    found = np.zeros(len(rows))
-    for fold in np.unique(places):
-        learned = [row for row, place in zip(rows, places, strict=True) if place != fold]
-        asked = [row for row, place in zip(rows, places, strict=True) if place == fold]
-        answers = answer_fold(Path("data/bases") / rung, learned, asked, settings, params["predict"]["orders"])
-        shares = np.array([[answer["p_needed"], answer["p_not_needed"]] for answer in answers])
-        found[places == fold] = np.log(np.maximum(shares[:, 0], 1e-9)) - np.log(np.maximum(shares[:, 1], 1e-9))
-    return found
 
 
 def as_plain(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -195,14 +140,10 @@ class Prepared(NamedTuple):
     overlap: Floats
 
 
-def rankings(
-    data: Set, given: Labels, prepared: Prepared, rungs: Sequence[str], params: Mapping[str, Any]
-) -> dict[str, Floats]:
+def rankings(data: Set, given: Labels, prepared: Prepared, deals: Deals) -> dict[str, Floats]:
     """Return the suspicion of every item by every ranking, shape ``(n,)`` each; equal values are ties."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
-
-    deals = Deals(**params["review"]["words"])
 
     def fitted(features: Any, classifier: Any) -> Floats:
         return cross_fitted(features, given, data.conversations, classifier, deals)
@@ -217,21 +158,16 @@ def rankings(
         return (1 - quality) + issues
 
     shares = {"line": fitted(prepared.line, logistic), "trees": fitted(prepared.trees, boosted)}
-    adapters = {rung: tuned(data, given, rung, params) for rung in rungs}
-    evidence = Evidence(data.vanilla, adapters, {name: log_odds(values) for name, values in shares.items()})
+    evidence = Evidence({}, {}, {name: log_odds(values) for name, values in shares.items()})
     needed = probability_needed(evidence, prepared.overlap, given, data.conversations, seed=0)
-    mean = np.mean([*shares.values(), *(1 / (1 + np.exp(-values)) for values in adapters.values())], axis=0)
-    found = {
+    mean = np.mean([*shares.values()], axis=0)
+    return {
         "ours": np.where(given == 1, 1 - needed, needed),
         "cleanlab, same sources": 1 - get_label_quality_scores(given, two_columns(mean)),
         "cleanlab, our probabilities": issues_first(needed),
         "cleanlab, TF-IDF": issues_first(fitted(prepared.plain, logistic)),
+        "chance": np.zeros(len(given)),
     }
-    if len(data.vanilla) > 1:
-        signs = np.where(given == 1, 1, -1)
-        largest = list(data.vanilla.values())[-2:]
-        found["two largest"] = ((signs * largest[0] < 0) & (signs * largest[1] < 0)).astype(np.float64)
-    return {**found, "chance": np.zeros(len(given))}
 
 
 def measure(suspicion: Floats, wrong: NDArray[np.bool_]) -> Found:
@@ -251,8 +187,6 @@ def measure(suspicion: Floats, wrong: NDArray[np.bool_]) -> Found:
 
 def conditions(data: Set, seeds: int) -> Iterator[tuple[str, list[Labels]]]:
     """Yield the labels that are ranked: the name of the condition, and one array for each seed."""
-    if data.annotated is not None:
-        yield "as annotated", [data.annotated]
     for share, kind in CONDITIONS:
         yield f"{share:.0%} {kind}", [flipped(data.labels, data.hardness, share, kind, seed) for seed in range(seeds)]
 
@@ -277,7 +211,7 @@ def ratio(found: Mapping[str, Sequence[Found]]) -> str:
 HEADS = ("labels", "errors", "ranking", "recall, top 10 %", "recall, top 20 %", "precision at E", "average precision")
 
 
-def report(data: Set, seeds: int, rungs: Sequence[str], params: Mapping[str, Any]) -> Iterator[str]:
+def report(data: Set, seeds: int, deals: Deals) -> Iterator[str]:
     """Yield the rows of the table for one set."""
     prepared = Prepared(
         linear_features(data.rows), tree_features(data.rows, 0), as_plain(data.rows), overlap(data.rows)
@@ -285,7 +219,7 @@ def report(data: Set, seeds: int, rungs: Sequence[str], params: Mapping[str, Any
     for name, drawn in conditions(data, seeds):
         found: dict[str, list[Found]] = {}
         for given in tqdm(drawn, desc=f"{data.name} {name}", disable=None):
-            for ranking, suspicion in rankings(data, given, prepared, rungs, params).items():
+            for ranking, suspicion in rankings(data, given, prepared, deals).items():
                 found.setdefault(ranking, []).append(measure(suspicion, given != data.labels))
         for ranking, each in found.items():
             figures = " | ".join(f"{value:.2f}" for value in np.mean(each, axis=0))
@@ -293,30 +227,22 @@ def report(data: Set, seeds: int, rungs: Sequence[str], params: Mapping[str, Any
 
 
 @click.command(context_settings=SETTINGS, epilog=example(__doc__))
-@click.option("--set", "sets", multiple=True, help="NAME=FILE: labelled questions (JSON lines); repeat it.")
-@click.option("--demo", is_flag=True, help="The demo's questions, whose true labels are known.")
-@click.option("--tune", "rungs", multiple=True, help="On the demo, a rung to tune out of fold; repeat it.")
+@click.option("--set", "sets", multiple=True, required=True, help="NAME=FILE: labelled questions; repeat it.")
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Draws of errors, from seed 0 on.")
 @save_option
-def main(sets: tuple[str, ...], demo: bool, rungs: tuple[str, ...], seeds: int, save: Path | None) -> None:
+def main(sets: tuple[str, ...], seeds: int, save: Path | None) -> None:
     """Print how well wrong labels are found, as Markdown."""
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    deals = read_settings(Deals, Path("params.yaml"), "review.words")
     lines = [
         f"| {' | '.join(HEADS)} | ours to the better cleanlab |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
     ]
     sizes = []
-    asked: list[tuple[Set, tuple[str, ...]]] = [
-        (labelled_set(name, InputFile.convert(path, None, None)), ())
-        for name, _, path in (pair.partition("=") for pair in sets)
-    ]
-    if demo:
-        asked.append((demo_set(list(params["ladder"])), rungs))
-    for data, tuned_rungs in asked:
-        lines += report(data, seeds, tuned_rungs, params)
+    for name, _, path in (pair.partition("=") for pair in sets):
+        data = labelled_set(name, InputFile.convert(path, None, None))
+        lines += report(data, seeds, deals)
         sizes.append(f"{data.name}: {len(data.rows):,} items, {100 * data.labels.mean():.0f} % needed")
-    rests_on = known(*map(Path, DEMO)) if demo else ()
-    publish(save, __spec__.name, "\n".join([*lines, "", f"{'; '.join(sizes)}; {seeds} draws."]), rests_on)
+    publish(save, __spec__.name, "\n".join([*lines, "", f"{'; '.join(sizes)}; {seeds} draws."]))
 
 
 if __name__ == "__main__":

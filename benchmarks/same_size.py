@@ -41,7 +41,7 @@ from chatladder.demo.embedded import EmbeddedShape, Pretraining, build
 from chatladder.distributed import workers
 from chatladder.evaluation.gate import GateSettings, slope_interval, slope_weights
 from chatladder.evaluation.predictions import read_items
-from chatladder.evaluation.scores import NEEDED, TAIL, Draws, Floats, answer_scores, bootstrap
+from chatladder.evaluation.scores import NEEDED, TAIL, Floats
 from chatladder.io.console import SETTINGS, DataError, InputFile, OutputFile, OutputFolder, example
 from chatladder.io.files import read_json, whole_file, whole_folder, write_json
 from chatladder.io.params import read_section, read_settings, read_yaml
@@ -344,12 +344,12 @@ def item_variance(drawn: Drawn, models: Sequence[int], doublings: Floats) -> flo
 
 
 def same_size_table(models: Models, drawn: Drawn, margin: float, ladders: int, seed: int) -> Iterator[str]:
-    """Yield a Markdown table of verdicts on ladders of one size, which should find nothing, by both rules."""
+    """Yield a Markdown table of verdicts on ladders of one size, which should find nothing."""
     draws, margins = len(drawn.area), (margin, 0.0)
     heads = [f"{how}, margin {each:g}: {{}}, %" for how in ("fitted", "drawn") for each in margins]
-    yield row("models of", "ladder", *(head.format(what) for head in heads for what in ("pass", "fail")), *OLD_HEADS)
-    yield f"| --- | --- |{' --- |' * (2 * len(heads) + 2)}"
-    area, precision = drawn.area.mean(axis=0), precision_draws(models, models.needed)
+    yield row("models of", "ladder", *(head.format(what) for head in heads for what in ("pass", "fail")))
+    yield f"| --- | --- |{' --- |' * (2 * len(heads))}"
+    area = drawn.area.mean(axis=0)
     for place, size in enumerate(models.sizes):
         pool = range(place * models.seeds, (place + 1) * models.seeds)
         for shape in shapes(models):
@@ -367,10 +367,8 @@ def same_size_table(models: Models, drawn: Drawn, margin: float, ladders: int, s
                 chosen = choose(generator, pool, count, ladders)
                 real = judge_models(drawn, chosen, shape.doublings)
                 cells += [real.share(held, draws) for held in decided(real, margins)]
-                old = [old_rule(shape.doublings, precision[:, each]) for each in chosen[: ladders // OLD_SHARE]]
-                cells += [f"{100 * np.mean([verdict == wanted for verdict in old]):.1f}" for wanted in (1, -1)]
             else:
-                cells += ["too few seeds", *[""] * (2 * len(margins) + 1)]
+                cells += ["too few seeds", *[""] * (2 * len(margins) - 1)]
             yield row(size, shape.name, *cells)
 
 
@@ -384,50 +382,6 @@ def decided(found: Ladders, margins: Sequence[float]) -> Iterator[Bools]:
 def _ends(shares: Sequence[float]) -> str:
     low, high = np.quantile(shares, [TAIL, 1 - TAIL])
     return f"{100 * low:.1f}, {100 * high:.1f}"
-
-
-OLD_HEADS = ("old rule: pass, %", "fail, %")
-#: The old rule resamples every ladder, so it judges only one in so many.
-OLD_SHARE = 10
-
-
-def precision_draws(models: Models, needed: Bools) -> Floats:
-    """Return the precision of every model on the items, and under 2,000 draws of conversations.
-
-    Returns:
-        Shape ``(1 + draws, models)``.
-    """
-    sample = bootstrap([str(cluster) for cluster in models.clusters], Draws(0))
-    references = np.where(needed, NEEDED, 1 - NEEDED)
-    return np.stack(
-        [
-            answer_scores(references, answers, sample.clusters, sample.weights)["precision"]
-            for answers in models.answers
-        ],
-        axis=1,
-    )
-
-
-def old_rule(doublings: Floats, values: Floats) -> int:
-    """Return the verdict of the earlier rule, which resamples only conversations: 1 pass, -1 fail, 0 neither.
-
-    It passes if the slope's percentile interval lies above 0, and fails if a larger size is below a smaller one under
-    simultaneous intervals (max-t).
-
-    Args:
-        doublings: The position of each model, shape ``(m,)``.
-        values: The precision of each model (first) and its draws, shape ``(1 + draws, m)``.
-    """
-    slope = values @ slope_weights(doublings)
-    sizes = np.unique(doublings)
-    means = np.stack([values[:, doublings == size].mean(axis=1) for size in sizes], axis=1)
-    smaller, larger = np.triu_indices(len(sizes), k=1)
-    differences = means[:, larger] - means[:, smaller]
-    errors = np.maximum(differences[1:].std(axis=0, ddof=1), 1e-12)
-    critical = np.quantile((np.abs(differences[1:] - differences[0]) / errors).max(axis=1), 1 - 2 * TAIL)
-    if (differences[0] + critical * errors < 0).any():
-        return -1
-    return int(np.quantile(slope[1:], TAIL) > 0)
 
 
 def committed_table(
@@ -467,28 +421,6 @@ def between_sizes(generator: np.random.Generator, models: Models, drawn: Drawn, 
     by_items = float(np.mean([item_variance(drawn, pool, shape.doublings) for pool in pools]))
     normals = generator.standard_normal((ladders, len(mean) + 1))
     return fitted(normals, shape.doublings, mean, spread, by_items)
-
-
-def old_noise_table(models: Models, ladders: int, seed: int) -> Iterator[str]:
-    """Yield a Markdown table of the earlier rule on ladders of the committed sizes, by label noise."""
-    yield row("flipped", *OLD_HEADS)
-    yield "| ---: | --- | --- |"
-    doublings = np.repeat(models.doublings, 3)
-    flips = ladders // OLD_SHARE // OLD_SHARE
-    for noise in NOISE:
-        verdicts = []
-        for flip in tqdm(range(flips), desc=f"old rule, noise {noise}", leave=False, disable=None):
-            generator = np.random.default_rng([seed, flip])
-            precision = precision_draws(models, models.needed ^ (generator.random(len(models.needed)) < noise))
-            starts = range(0, len(models.evidence), models.seeds)
-            parts = [choose(generator, range(at, at + models.seeds), 3, OLD_SHARE) for at in starts]
-            verdicts.append([old_rule(doublings, precision[:, each]) for each in np.concatenate(parts, axis=1)])
-        shares = []
-        for wanted in (1, -1):
-            by_flip = (np.array(verdicts) == wanted).mean(axis=1)
-            half = 1.96 * by_flip.std(ddof=1) / np.sqrt(flips)
-            shares.append(f"{100 * by_flip.mean():.1f} ± {100 * half:.1f}")
-        yield row(f"{noise:.0%}", *shares)
 
 
 def circle_table(models: Models, right: Bools, seed: int) -> Iterator[str]:
@@ -617,7 +549,6 @@ def tables(
         lambda: size_table(models),
         lambda: same_size_table(models, by_noise[0.0], margin, ladders, seed),
         lambda: committed_table(models, by_noise, margin, ladders, seed),
-        lambda: old_noise_table(models, ladders, seed),
         lambda: circle_table(models, right_labels(models, labelled, truth), seed),
     ]
     text = "\n\n".join("\n".join(table()) for table in made)

@@ -36,7 +36,7 @@ QUESTION_STAGES = ("ingest", "merge", "score", "pick_questions")
 #: Labels outside the test with which a model of 270M was level with the classifiers of words, and above them, on the
 #: one real chat that was measured (benchmarks/real/results/learning.md); one label in three of that chat was "needed".
 LEVEL, ABOVE, THERE = 522, 786, 3
-#: Labels outside the test with which a model of 0.5B was above them if it had also learned from so many of another chat.
+#: Labels outside the test, beside so many of another chat, with which a model of 0.5B was above them.
 BESIDE = ((52, 664), (122, 335))
 #: The placeholder in commands for the reader's name.
 NAME = "NAME"

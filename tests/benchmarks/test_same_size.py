@@ -7,8 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.annotators import Errors
-from benchmarks.same_size import areas, fitted, measured_on, old_rule
+from benchmarks.same_size import areas, fitted, measured_on
 from chatladder.evaluation.scores import NEEDED, auroc_of, clustered_variance
 from chatladder.io.console import DataError
 
@@ -36,23 +35,6 @@ def test_ladders_on_which_nothing_grows_pass_and_fail_in_one_of_forty():
     found = fitted(normals, doublings, np.zeros(12), np.full(12, 0.02), by_items=0.0)
     assert (found.low > 0).mean() == pytest.approx(0.025, abs=0.004)
     assert (found.high < 0).mean() == pytest.approx(0.025, abs=0.004)
-
-
-def test_the_old_rule_passes_growth_and_fails_a_fall():
-    draws = np.random.default_rng(0).normal(0, 0.001, (501, 4))
-    grows = np.array([0.5, 0.6, 0.7, 0.8])
-    assert old_rule(np.arange(4.0), draws + grows) == 1
-    assert old_rule(np.arange(4.0), draws + grows[::-1]) == -1
-
-
-@pytest.mark.parametrize("kind", ["any", "missed", "invented"])
-def test_an_annotator_errs_as_often_as_said_and_where(kind):
-    generator = np.random.default_rng(0)
-    truth = generator.random(20_000) < 0.4
-    needed = Errors(0.15, kind).answer(generator, truth) == NEEDED
-    assert (needed != truth).mean() == pytest.approx(0.15, abs=0.01)
-    assert kind != "missed" or not (needed & ~truth).any()
-    assert kind != "invented" or not (~needed & truth).any()
 
 
 def test_answers_say_what_they_were_given_to(tmp_path):
