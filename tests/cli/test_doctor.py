@@ -11,6 +11,8 @@ from dataclasses import replace
 import pytest
 import torch
 from click.testing import CliRunner
+from folder_models import write_model
+from gguf_files import write_gguf
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -32,6 +34,7 @@ from chatladder.cli.ladder import ladder_command
 from chatladder.demo.embedded import VOCABULARY
 from chatladder.io.console import DataError
 from chatladder.io.rows import QUESTIONS, write_rows
+from chatladder.models.folders import count_parameters
 from chatladder.models.memory import (
     RUNTIME,
     Shape,
@@ -417,12 +420,17 @@ def test_a_package_is_known_once_its_base_is_made(tiny_base, tmp_path):
         assert (found.source, found.exact, found.params is not None) == ("package", exact, exact)
 
 
-def test_a_gguf_file_is_known_once_its_base_is_made(tiny_base, tmp_path):
+def test_a_gguf_file_is_counted_before_its_base_is_made(tiny_base, tmp_path):
     file = tmp_path / "model.gguf"
     base = {"source": "gguf", "gguf": str(file)}
     assert needed(base).reasons == (f"{file}: expected a .gguf file, got nothing",)
     file.touch()
     assert needed(base).runs is None
+    model = write_model(tmp_path / "model", "qwen2")
+    write_gguf(model, file)
+    found = needed(base)
+    assert (found.exact, found.runs, found.params) == (False, True, count_parameters(model))
+    assert found.shape is not None  # so it is timed
     shutil.copytree(tiny_base, tmp_path / "rung")
     (tmp_path / "rung" / "rung.json").write_text(json.dumps({"source": "gguf", "gguf": str(file)}))
     made = facts_of("rung", base, tmp_path)

@@ -14,7 +14,7 @@ from chatladder.demo.embedded import VOCABULARY
 from chatladder.io.console import DataError
 from chatladder.io.files import read_json
 from chatladder.models.devices import DTYPES, QUANTIZED, best_dtype, device, free_memory, prepare_torch
-from chatladder.models.folders import check_folder, count_parameters
+from chatladder.models.folders import check_folder, count_parameters, reading
 from chatladder.models.loading import RUNG
 from chatladder.models.memory import (
     OTHER_FILES,
@@ -203,7 +203,9 @@ def _folder(path: Path, *, own: bool) -> MemoryNeed:
 
 
 def _made(source: str, base: Mapping[str, Any], names: Sequence[str], folder: Path) -> MemoryNeed:
-    """Return what is known of a model from a package or GGUF file: all from its base folder, nothing before it is made.
+    """Return what is known of a model from a package or GGUF file: all from its base folder, if that was made.
+
+    Before, nothing is known of a package, and of a file the number of its weights.
 
     Args:
         source: The kind of source.
@@ -217,8 +219,15 @@ def _made(source: str, base: Mapping[str, Any], names: Sequence[str], folder: Pa
         made = read_json(folder / RUNG)
         if all(str(made[name]) == str(base[name]) for name in names):
             return _folder(folder, own=True)._replace(source=source)
-    if source == "gguf" and not Path(str(base["gguf"])).is_file():
-        return MemoryNeed(source, exact=False, reasons=(f"{base['gguf']}: expected a .gguf file, got nothing",))
+    if source == "gguf":
+        from chatladder.models.gguf import measure
+
+        file = Path(str(base["gguf"]))
+        if not file.is_file():
+            return MemoryNeed(source, exact=False, reasons=(f"{file}: expected a .gguf file, got nothing",))
+        with suppress(DataError), reading(file.name, "a model in GGUF"):
+            params = measure(file).params
+            return MemoryNeed(source, params, guess(params), exact=False, disk=weight_bytes(params, 4))
     return MemoryNeed(source, exact=False)
 
 
