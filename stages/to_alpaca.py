@@ -75,8 +75,7 @@ def main(
             for row in read_written_out(labelled, rewrites).to_pylist()
             if len(row["rewrite"] or row["text"]) <= LONGEST
         ]
-        rows = to_write_out(short, prompt.seed)
-        write(rewriting, alpaca_splits(rows, lambda row: rewrite_row(row, prompt.language)))
+        write(rewriting, alpaca_splits(to_write_out(short, prompt.seed), lambda row: rewrite_row(row, prompt.language)))
 
 
 def read_others(folder: Path, own: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -115,11 +114,12 @@ def _facts(row: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def write(out: Path, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Write the rows of each split, and print their numbers."""
+    """Write the rows of each split, and print their numbers if there are any."""
     with whole_folder(out, *(f"{split}.json" for split in splits)) as folder:
         for split, part in splits.items():
             write_json(folder / f"{split}.json", part)
-    click.echo(f"{out}: " + ", ".join(f"{len(part):,} {split}" for split, part in splits.items()))
+    if any(splits.values()):
+        click.echo(f"{out}: " + ", ".join(f"{len(part):,} {split}" for split, part in splits.items()))
 
 
 if __name__ == "__main__":

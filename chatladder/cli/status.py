@@ -68,6 +68,11 @@ class Labels(NamedTuple):
         """The number of labels to compare with ``LEVEL`` and ``ABOVE``, limited by the rarest label."""
         return min(sum(self.outside), THERE * min(self.outside))
 
+    @property
+    def are_helped(self) -> bool:
+        """True if there are as many, here and of other chats, as in one of the pairs ``BESIDE``."""
+        return any(sum(self.outside) >= own and self.elsewhere >= others for own, others in BESIDE)
+
 
 class Tuned(NamedTuple):
     """The largest tuned rung, its macro-F1 on the test items, and the baseline that it is not credibly above."""
@@ -192,10 +197,10 @@ def _is_annotated(now: Standing) -> bool:
 
 
 def _is_told(now: Standing) -> bool:
-    """Return True if the answers so far are enough, or were for the gate: missing ones then hold nobody up."""
-    return (now.gate in ("pass", "fail") and now.stale == ()) or (
-        now.labels is not None and now.labels.worth >= ABOVE and not now.is_review
-    )
+    """Return True if the answers so far are enough, or were for the last run: missing ones then hold nobody up."""
+    if (now.gate in ("pass", "fail") and now.stale == ()) or now.is_above:
+        return True
+    return now.labels is not None and (now.labels.worth >= ABOVE or now.labels.are_helped) and not now.is_review
 
 
 def _labels(now: Standing) -> Todo | None:
@@ -251,8 +256,12 @@ def _run(now: Standing) -> Todo | None:
 def _after(now: Standing) -> Todo:
     """Return the step that improves a result that is up to date, or uses it."""
     review = f"chatladder review --annotator {NAME}"
+    rung = shlex.quote(now.tuned.rung if now.tuned else NAME)
+    use = f"chatladder resolve CHAT --rung {rung}"
     if now.gate == "fail":
         return Todo(review, "larger models agree less with the labels: review those that are probably wrong")
+    if now.gate == "inconclusive" and now.is_above:
+        return Todo(use, "the tuned model is above the baselines: answer new messages (bots: chatladder serve)")
     if now.undecided:
         return _adjudicate(now, "each settled one adds a label")
     if now.gate == "inconclusive":
@@ -260,9 +269,8 @@ def _after(now: Standing) -> Todo:
         return Todo(
             review, f"too few labels or models to tell whether they are good{more}: review them, or add exports"
         )
-    rung = shlex.quote(now.tuned.rung if now.tuned else NAME)
     if now.exported:
-        return Todo(f"chatladder resolve CHAT --rung {rung}", "all is done: answer new messages")
+        return Todo(use, "all is done: answer new messages")
     return Todo(f"chatladder export {rung} --out exported/{rung}", "the gate passes and nothing is stale")
 
 
@@ -607,7 +615,7 @@ def _labels_in_words(now: Standing) -> str:
         return f"{counts}: enough to go on, the tuned model is above the baselines"
     judged = "enough to go on" if labels.worth >= ABOVE else "may be enough" if labels.worth >= LEVEL else "too few yet"
     if labels.elsewhere:
-        if labels.worth < LEVEL and any(outside >= own and labels.elsewhere >= others for own, others in BESIDE):
+        if labels.worth < LEVEL and labels.are_helped:
             judged = "may be enough"
         basis = " and ".join(f"{own} beside {others} of another" for own, others in BESIDE)
         return f"{counts}, {labels.elsewhere:,} of other chats: {judged}; on two real chats {basis} were above words"

@@ -173,6 +173,9 @@ def summary_lines(questions: Metrics, annotation: Metrics, scaling: Metrics, mod
                 f"Errors in 100 labels, {second} less {first}: {value:+.1f} [{low:+.1f}, {high:+.1f}], by the same "
                 f"{name.replace('_', '-')} models (power to find 15: {found[name]['power']:.2f})."
             )
+    if scaling("auroc", "slope") is None:
+        yield "The labels against the scaling law: not checked, since it takes untouched models of two sizes or more."
+        return
     yield (
         f"The labels against the scaling law: {scaling('gate')}. AUROC of {scaling('models')} untouched models "
         f"{scaling.interval('auroc', 'slope')} per doubling; precision as answered "

@@ -50,6 +50,8 @@ REVIEW = replace(LABELLED, round=2, answered=2, is_review=True)
 ANNOTATE_NAME = "chatladder annotate --round 1 --annotator NAME"
 REVIEW_NAME = "chatladder review --annotator NAME"
 ADJUDICATE = "chatladder adjudicate --adjudicator NAME"
+RESOLVE = "chatladder resolve CHAT --rung large"
+LEVEL = Tuned("large", 0.81, "words")
 EXPORT = "chatladder export large --out exported/large"
 
 
@@ -95,20 +97,23 @@ EXPORT = "chatladder export large --out exported/large"
         (replace(REVIEW, counted=2), "dvc repro", "stale: label, train"),
         (replace(RUN, gate="fail"), REVIEW_NAME, "larger models agree less"),
         (replace(RUN, gate="fail", undecided=9), REVIEW_NAME, "larger models agree less"),
-        (replace(RUN, gate="inconclusive", items_needed=1200), REVIEW_NAME, "(about 1,200 would do)"),
+        (replace(RUN, gate="inconclusive", items_needed=1200, tuned=LEVEL), REVIEW_NAME, "(about 1,200 would do)"),
         (replace(HALF, gate="fail"), REVIEW_NAME, "larger models agree less"),
-        (replace(HALF, gate="inconclusive"), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
+        (replace(HALF, gate="inconclusive", tuned=LEVEL), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
+        (replace(HALF, gate="inconclusive"), RESOLVE, "above the baselines"),
         (HALF, EXPORT, "the gate passes and nothing is stale"),
         (replace(BEGUN, labels=Labels((250, 600), 300)), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
         (replace(BEGUN, labels=Labels((270, 600), 300)), "dvc repro", "stale: label, train"),
+        (replace(BEGUN, labels=Labels((60, 62), 30, 335)), "dvc repro", "stale: label, train"),
         (
             replace(REVIEW, workers=(Worker("li", 3, 40),), labels=Labels((270, 600), 300)),
             "chatladder review --annotator li",
             "37 of 40",
         ),
         (replace(HALF, stale=("label",)), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
-        (replace(RUN, gate="inconclusive"), REVIEW_NAME, "too few labels or models to tell"),
-        (replace(RUN, gate="inconclusive", undecided=9), ADJUDICATE, "each settled one adds a label"),
+        (replace(RUN, gate="inconclusive", tuned=LEVEL), REVIEW_NAME, "too few labels or models to tell"),
+        (replace(RUN, gate="inconclusive", tuned=LEVEL, undecided=9), ADJUDICATE, "each settled one adds a label"),
+        (replace(RUN, gate="inconclusive", undecided=9), RESOLVE, "above the baselines"),
         (replace(RUN, undecided=9), ADJUDICATE, "each settled one adds a label"),
         (RUN, EXPORT, "the gate passes and nothing is stale"),
         (replace(RUN, exported=True), "chatladder resolve CHAT --rung large", "all is done"),

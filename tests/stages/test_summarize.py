@@ -235,3 +235,14 @@ def test_a_value_that_is_missing_is_named(files, tmp_path):
 )
 def test_counts_are_shown_with_three_digits(count, text):
     assert short_count(count) == text
+
+
+def test_a_check_of_one_size_is_said_to_be_none(files, tmp_path):
+    path = tmp_path / "scaling.json"
+    nothing = {"slope": None, "slope_lo": None, "slope_hi": None}
+    checked = {"gate": "inconclusive", "models": 1, "precision": nothing, "auroc": nothing}
+    path.write_text(json.dumps(json.loads(path.read_text()) | checked))
+    result = CliRunner().invoke(main, files)
+    assert result.exit_code == 0, result.output
+    assert "scaling law: not checked" in result.output
+    assert "not defined" not in result.output
