@@ -198,9 +198,10 @@ def _is_annotated(now: Standing) -> bool:
 
 def _is_told(now: Standing) -> bool:
     """Return True if the answers so far are enough, or were for the last run: missing ones then hold nobody up."""
-    if (now.gate in ("pass", "fail") and now.stale == ()) or now.is_above:
+    if now.gate in ("pass", "fail") and now.stale == ():
         return True
-    return now.labels is not None and (now.labels.worth >= ABOVE or now.labels.are_helped) and not now.is_review
+    enough = now.labels is not None and (now.labels.worth >= ABOVE or now.labels.are_helped)
+    return (enough or now.is_above) and not now.is_review
 
 
 def _labels(now: Standing) -> Todo | None:

@@ -101,6 +101,7 @@ EXPORT = "chatladder export large --out exported/large"
         (replace(HALF, gate="fail"), REVIEW_NAME, "larger models agree less"),
         (replace(HALF, gate="inconclusive", tuned=LEVEL), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
         (replace(HALF, gate="inconclusive"), RESOLVE, "above the baselines"),
+        (replace(HALF, gate="inconclusive", is_review=True), "chatladder review --annotator wu", "280 of 400"),
         (HALF, EXPORT, "the gate passes and nothing is stale"),
         (replace(BEGUN, labels=Labels((250, 600), 300)), "chatladder annotate --round 1 --annotator wu", "280 of 400"),
         (replace(BEGUN, labels=Labels((270, 600), 300)), "dvc repro", "stale: label, train"),
