@@ -48,6 +48,8 @@ ANSWER_FORMS = ("text", "lettered")
 SPEAKERS = {"zh": "用户{}：", "en": "user {}: "}
 _PSEUDONYM = re.compile(rf"(?<![0-9A-Za-z]){PSEUDONYM}(?![0-9A-Za-z])")
 _ADDRESSED = re.compile(rf"\A(?:@?{_PSEUDONYM.pattern}[\s,:;，：；、]*)+")
+#: The same three times in a row.
+_THRICE = re.compile(r"(.{4,}?)\1\1")
 LETTERS = tuple(f"{letter}: " for letter in "ABCDEF"[: len(ANSWERS)])
 #: Replaces a line break inside a message, so that a message is always one line.
 LINE_BREAK = "⏎"
@@ -265,9 +267,14 @@ def rewritten(row: Mapping[str, Any], text: str, language: str) -> str:
 
 
 def rewrite_read(row: Mapping[str, Any], written: str, language: str) -> str:
-    """Return the rewrite in a model's output for a row: its first line, or the unchanged question if it is blank."""
+    """Return the rewrite in a model's output for a row: its first line.
+
+    It is the unchanged question if that is blank, or if greedy decoding found no end and says the same again and again.
+    """
     line = next((" ".join(line.split()) for line in written.splitlines() if line.strip()), "")
-    return line or rewritten(row, plain(str(row["text"])), language)
+    question = rewritten(row, plain(str(row["text"])), language)
+    is_endless = any(found[0] not in question for found in _THRICE.finditer(line))
+    return question if is_endless or not line else line
 
 
 def plain(text: str) -> str:

@@ -124,6 +124,15 @@ def test_the_first_line_counts_and_without_one_the_question_stays(written, read)
     assert rewrite_read(row_of(f"@{OTHER} 它呢？", [(OTHER, "雨伞")]), written, "zh") == read
 
 
+def test_a_text_without_an_end_is_no_rewrite():
+    row = row_of(f"@{OTHER} 它呢？", [(OTHER, "雨伞")])
+    assert rewrite_read(row, "雨伞怎么卖，" * 12, "zh") == "它呢？"
+    assert rewrite_read(row, "雨伞呢" + "？" * 40, "zh") == "它呢？"
+    assert rewrite_read(row, "雨伞？雨伞？", "zh") == "雨伞？雨伞？"
+    # What people repeat themselves is copied.
+    assert rewrite_read(row_of("它呢" + "？" * 20, []), "雨伞呢" + "？" * 20, "zh") == "雨伞呢" + "？" * 20
+
+
 def test_both_options_of_the_rows_go_together(project, tmp_path):
     result = run(
         to_alpaca, "--labelled", project / "labelled.parquet", *PROMPT, "--out", tmp_path / "a", "--rewriting", "b"
