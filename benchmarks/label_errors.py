@@ -1,4 +1,4 @@
-"""How well wrong labels are found: errors put into right labels, ranked by chatladder, by cleanlab, by the paper.
+"""How well wrong labels are found: errors put into right labels, ranked by chatladder and by cleanlab.
 
 Run it in the repository's root; it needs ``pip install "cleanlab>=2.9,<3"``.
 

@@ -614,10 +614,9 @@ def _labels_in_words(now: Standing) -> str:
     counts = f"{outside:,} outside the test, {labels.test:,} in it"
     if now.is_above:
         return f"{counts}: enough to go on, the tuned model is above the baselines"
-    judged = "enough to go on" if labels.worth >= ABOVE else "may be enough" if labels.worth >= LEVEL else "too few yet"
+    may_do = labels.worth >= LEVEL or labels.are_helped
+    judged = "enough to go on" if labels.worth >= ABOVE else "may be enough" if may_do else "too few yet"
     if labels.elsewhere:
-        if labels.worth < LEVEL and labels.are_helped:
-            judged = "may be enough"
         basis = " and ".join(f"{own} beside {others} of another" for own, others in BESIDE)
         return f"{counts}, {labels.elsewhere:,} of other chats: {judged}; on two real chats {basis} were above words"
     if labels.worth < outside:

@@ -112,7 +112,7 @@ def test_the_lines_say_what_why_and_how_long():
     assert lines[0].startswith(
         "Models of qwen2_5 for a chat in Chinese on 2 cores, 22G of memory, bfloat16; 600 questions"
     )
-    assert all(" about " in line for line in lines[1:3])
+    assert all(" about " in line for line in lines[1:4])
     assert lines[-2] == "  left out: qwen2_5_3b: the whole run would take more than 2 h"
     assert lines[-1] == "  2 of the 3 sizes from which growth with size can be judged"
     lines = describe(chosen("zh", TINY)[1], TINY)

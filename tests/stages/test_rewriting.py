@@ -156,21 +156,30 @@ def test_an_adapter_learns_texts(project, writer):
 
 
 def test_a_rung_writes_out_each_question_of_a_split(project, writer, tiny_base, tmp_path, monkeypatch):
-    # These tiny models find no end, so all that they write would be read as the questions.
-    monkeypatch.setattr("stages.rewrite.rewrite_read", lambda row, text, language: text)
+    # These tiny models find no end, so what they write, by which they differ, is read as the questions.
+    written_by: list[str] = []
+
+    def read(row, text, language):
+        written_by.append(text)
+        return rewrite_read(row, text, language)
+
+    monkeypatch.setattr("stages.rewrite.rewrite_read", read)
     asked = ("--labelled", project / "labelled.parquet", "--language", "zh", "--max-length", 512)
-    texts = {}
+    texts, raw = {}, {}
     for name, adapter in {"vanilla": (), "tuned": ("--adapter", project / "writer")}.items():
         result = run(rewrite, "--base", tiny_base, *adapter, *asked, "--out", tmp_path / f"{name}.parquet")
         assert result.exit_code == 0, result.output
+        raw[name] = written_by.copy()
         rows = read_rows(tmp_path / f"{name}.parquet", REWRITTEN).to_pylist()
-        assert len(rows) == 20
+        assert len(rows) == len(raw[name]) == 20
         some = (*adapter, *asked, "--rewrites", project / "rewrites.parquet", "--out", tmp_path / "some.parquet")
         assert run(rewrite, "--base", tiny_base, *some).exit_code == 0
         written = read_rows(tmp_path / "some.parquet", REWRITTEN).to_pylist()
         assert written == [row for row in rows if int(row["item_id"][1:]) % 2]
         texts[name] = [row["text"] for row in rows]
-    assert texts["vanilla"] != texts["tuned"]
+        written_by.clear()
+    assert raw["vanilla"] != raw["tuned"]
+    assert all(text and "\n" not in text for text in texts["tuned"])
 
 
 def test_a_split_without_questions_is_refused(project, tiny_base, tmp_path):
